@@ -1,0 +1,1 @@
+"""Due row to settled row."""

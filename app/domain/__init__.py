@@ -1,0 +1,1 @@
+"""Pure values and functions; `now` and randomness are arguments."""

@@ -1,0 +1,129 @@
+"""What a caller did wrong, each with its problem type and what to do instead.
+
+The exception tree::
+
+    HeloiseError
+    ├── Problem                     the caller's mistake: answered as RFC 9457 problem+json
+    │   ├── InvalidRequest          422, with `errors` by field
+    │   ├── Unauthenticated         401
+    │   ├── Forbidden               403
+    │   ├── NotFound                404
+    │   ├── Conflict                409
+    │   ├── TooLarge                413
+    │   └── Unavailable             503, with `retry_after_seconds`
+    ├── SettingsError               a setting is missing or wrong: exit 2
+    └── SealError                   a sealed credential does not open under any key
+
+A server's or network's refusal is no exception: it is a `domain.outcome.Outcome`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: where it stands in the request, what is wrong, and a stable type."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str = "value_error"
+
+
+class HeloiseError(Exception):
+    """Root of everything that Heloise raises on purpose."""
+
+
+class Problem(HeloiseError):
+    """A caller's mistake or a refusal, answered as RFC 9457.
+
+    `slug` names the stable type `/problems/{slug}`; `detail` says what to do instead and holds
+    no secret.
+    """
+
+    status = 400
+    title = "Bad request"
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+
+
+class InvalidRequest(Problem):
+    """The request is understood but a value in it is not acceptable (422)."""
+
+    status = 422
+    title = "Invalid request"
+
+    def __init__(
+        self, detail: str, errors: Sequence[FieldError] = (), slug: str = "invalid-request"
+    ) -> None:
+        super().__init__(slug, detail)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def at(cls, *loc: str | int, msg: str, type: str = "value_error") -> "InvalidRequest":  # noqa: A002 - pydantic's word for it
+        """One wrong field, named by its place in the body."""
+        path = ".".join(str(part) for part in loc)
+        return cls(f"{path}: {msg}", [FieldError(("body", *loc), msg, type)])
+
+
+class Unauthenticated(Problem):
+    """No key, or one that opens nothing (401)."""
+
+    status = 401
+    title = "Authentication required"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("unauthenticated", detail)
+
+
+class Forbidden(Problem):
+    """The key is known and does not allow this (403)."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(Problem):
+    """No such object for this tenant (404): another tenant's object is not found either."""
+
+    status = 404
+    title = "Not found"
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(f"{noun}-not-found", f"There is no {noun} {name!r} here.")
+
+
+class Conflict(Problem):
+    """The state of things does not allow this now (409)."""
+
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(Problem):
+    """More bytes than the limit (413)."""
+
+    status = 413
+    title = "Too large"
+
+
+class Unavailable(Problem):
+    """The service cannot do this now; nothing was done (503)."""
+
+    status = 503
+    title = "Unavailable"
+
+    def __init__(self, slug: str, detail: str, retry_after_seconds: int = 5) -> None:
+        super().__init__(slug, detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SettingsError(HeloiseError):
+    """A setting is missing or wrong; the text names it, what was found and what it should be."""
+
+
+class SealError(HeloiseError):
+    """A sealed value does not open: wrong key, wrong row, or altered bytes."""

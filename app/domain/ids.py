@@ -1,0 +1,20 @@
+"""Prefixed UUIDv7 identifiers (RFC 9562 section 5.7): they sort by the time they were made."""
+
+import re
+from typing import Final, Literal
+
+from uuid_utils import uuid7
+
+Prefix = Literal["msg", "prf", "ten", "key", "att", "wrk", "req", "cap"]
+
+_ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+
+
+def new_id(prefix: Prefix) -> str:
+    """A new identifier such as `msg_0193…`: the prefix, an underscore and 32 hex digits."""
+    return f"{prefix}_{uuid7().hex}"
+
+
+def is_id(text: str, prefix: Prefix) -> bool:
+    """Whether `text` has the form of an identifier with this prefix."""
+    return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None

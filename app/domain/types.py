@@ -1,0 +1,244 @@
+"""The nouns: frozen values that every layer shares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+
+class TlsMode(StrEnum):
+    """How a connection is protected; all but `opportunistic` and `none` verify the certificate."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    OPPORTUNISTIC = "opportunistic"
+    NONE = "none"
+
+
+class AuthMechanism(StrEnum):
+    """SASL mechanisms (RFC 4954): PLAIN RFC 4616, CRAM-MD5 RFC 2195, LOGIN a draft."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    LOGIN = "login"
+    CRAM_MD5 = "cram-md5"
+    NONE = "none"
+
+
+class Transport(StrEnum):
+    """Where a profile's mail goes: to its server, or nowhere (kept for reading)."""
+
+    SMTP = "smtp"
+    SANDBOX = "sandbox"
+
+
+class RecipientKind(StrEnum):
+    """Which header field named the recipient; `bcc` stands in no header."""
+
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+
+
+class RecipientStatus(StrEnum):
+    """Where a recipient stands; `sending` is shown while its message is leased, never stored."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    UNCERTAIN = "uncertain"
+
+
+class MessageStatus(StrEnum):
+    """Where a message stands, derived from its recipients and its lease (`domain.status`)."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    PARTIALLY_SENT = "partially_sent"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    HELD = "held"
+
+
+class ProfileState(StrEnum):
+    """`paused` by a person, `failing` by a fault of the profile, else `active`."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    FAILING = "failing"
+
+
+class Scope(StrEnum):
+    """What a tenant's API key may do."""
+
+    MESSAGES_SEND = "messages:send"
+    MESSAGES_READ = "messages:read"
+    MESSAGES_MANAGE = "messages:manage"
+    PROFILES_READ = "profiles:read"
+    PROFILES_MANAGE = "profiles:manage"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address and the name shown beside it. `address` is ASCII: the domain as its A-label."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        """The part right of the last `@`, lower case."""
+        return self.address.rpartition("@")[2].lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """Who owns profiles, keys and messages."""
+
+    id: str
+    slug: str
+    name: str
+    ehlo_name: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A tenant's key without the key itself, of which only a hash is kept."""
+
+    id: str
+    tenant_id: str
+    name: str
+    hint: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `messages` in any `per_seconds`, refilled evenly; a full period may go at once."""
+
+    messages: int
+    per_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for: a TCP/TLS connection, a reply to a command, the reply to the final dot.
+
+    Defaults follow RFC 5321 section 4.5.3.2, shortened where a relay answers faster than a
+    1989 mainframe; the final dot keeps its ten minutes (RFC 1047: an impatient client sends twice).
+    """
+
+    connect: float = 30.0
+    command: float = 300.0
+    data: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One SMTP identity: where to connect, how, and under which name. Holds no secret."""
+
+    id: str
+    tenant_id: str
+    name: str
+    is_default: bool = False
+    transport: Transport = Transport.SMTP
+    host: str | None = None
+    port: int = 587
+    tls: TlsMode = TlsMode.STARTTLS
+    tls_ca: str | None = None
+    client_certificate: str | None = None
+    has_client_key: bool = False
+    ehlo_name: str | None = None
+    source_address: str | None = None
+    auth_mechanism: AuthMechanism = AuthMechanism.AUTO
+    username: str | None = None
+    has_password: bool = False
+    allow_plaintext_auth: bool = False
+    default_from: Mailbox | None = None
+    allowed_from: tuple[str, ...] = ()
+    max_connections: int = 10
+    max_messages_per_connection: int = 1000
+    rate_limit: RateLimit | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    paused_at: datetime | None = None
+    revision: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A profile's secrets, opened. `repr` shows none of them."""
+
+    password: str | None = field(default=None, repr=False)
+    client_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneHealth:
+    """What is known of a profile's server: all `None` while nothing is wrong."""
+
+    failing_since: datetime | None = None
+    code: str | None = None
+    reason: str | None = None
+    next_probe_at: datetime | None = None
+    faults: int = 0
+
+
+def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
+    """A person's pause is shown before a fault: nothing is tried while it lasts."""
+    if profile.paused_at is not None:
+        return ProfileState.PAUSED
+    return ProfileState.ACTIVE if health.failing_since is None else ProfileState.FAILING
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientAddress:
+    """A recipient as the caller gave it."""
+
+    mailbox: Mailbox
+    kind: RecipientKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message ready to be written: validated, resolved, rendered once (invariant 2).
+
+    `mime` is the RFC 5322 message with CRLF line ends, as it goes on the wire before
+    dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM.
+    """
+
+    id: str
+    tenant_id: str
+    profile_id: str
+    envelope_from: str
+    sender: Mailbox
+    recipients: tuple[RecipientAddress, ...]
+    subject: str
+    message_id_header: str
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+    mime: bytes = field(repr=False)
+    created_at: datetime
+    expires_at: datetime
+
+
+MAX_RECIPIENTS: Final = 1000

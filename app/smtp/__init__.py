@@ -1,0 +1,1 @@
+"""The wire: knows no table."""
