@@ -1,0 +1,188 @@
+"""Engines, transactions, the wake-up between processes, and all that differs by dialect."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import URL, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.domain.errors import SettingsError, Unavailable
+
+log = logging.getLogger(__name__)
+
+WAKE_CHANNEL: Final = "heloise_wake"
+SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
+LISTEN_RETRY_SECONDS: Final = 2.0
+
+
+def async_url(url: str) -> URL:
+    """The SQLAlchemy URL with its async driver, from `sqlite:///…` or `postgresql://…`.
+
+    Raises SettingsError for any other database.
+    """
+    parsed = make_url(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            return parsed.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres":
+            # asyncpg's own connect() knows libpq's `sslmode`, its SQLAlchemy dialect only `ssl`.
+            query = {"ssl" if key == "sslmode" else key: value for key, value in parsed.query.items()}
+            return parsed.set(drivername="postgresql+asyncpg", query=query)
+        case other:
+            raise SettingsError(
+                f"HELOISE_DATABASE_URL names the database {other!r};"
+                " write sqlite:///file.db or postgresql://user:password@host/database"
+            )
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite URL, or None where the database is another one."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database)
+
+
+class Database:
+    """One database: where transactions begin and end, and where new work is announced."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._url = url
+        self.url = async_url(url)
+        self.is_postgresql = self.url.get_backend_name() == "postgresql"
+        self._listeners: list[Callable[[], None]] = []
+        if self.is_postgresql:
+            engine = create_async_engine(
+                self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=False
+            )
+            self._writer = self._reader = engine
+        else:
+            self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
+            self._reader = _sqlite_engine(self.url, pool_size=4, begin="BEGIN")
+
+    @asynccontextmanager
+    async def transaction(self, *, announce: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        With `announce`, every delivering process is woken once the commit stands: those elsewhere
+        by NOTIFY (PostgreSQL), those here directly. Raises Unavailable where the database is
+        locked, full or gone; nothing is half done then.
+        """
+        with _database_faults():
+            async with self._writer.begin() as connection:
+                yield connection
+                if announce and self.is_postgresql:
+                    await connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+        if announce:
+            self.wake()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads alone: on SQLite it waits for no writer."""
+        with _database_faults():
+            async with self._reader.begin() as connection:
+                yield connection
+
+    def wake(self) -> None:
+        """Tell the delivery of this process that there may be work."""
+        for listener in self._listeners:
+            listener()
+
+    @asynccontextmanager
+    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
+        """While the block runs, call `wake` after each announcement, here or in another process."""
+        self._listeners.append(wake)
+        task = asyncio.create_task(self._listen(wake)) if self.is_postgresql else None
+        try:
+            yield
+        finally:
+            self._listeners.remove(wake)
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _listen(self, wake: Callable[[], None]) -> None:
+        dsn = make_url(self._url).set(drivername="postgresql").render_as_string(hide_password=False)
+        while True:
+            try:
+                await self._listen_once(dsn, wake)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("listening for new work failed, polling meanwhile: %s", error)
+            await asyncio.sleep(LISTEN_RETRY_SECONDS)
+
+    async def _listen_once(self, dsn: str, wake: Callable[[], None]) -> None:
+        connection = await asyncpg.connect(dsn)
+        closed = asyncio.Event()
+        connection.add_termination_listener(lambda _: closed.set())
+        try:
+            await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
+            wake()
+            await closed.wait()
+        finally:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+
+def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
+        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def _database_faults() -> Iterator[None]:
+    """Turn the driver's errors that a later try may mend into Unavailable, at this one door."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise _unavailable(error) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _sqlstate(error).startswith(("40", "53", "57", "08")):
+            raise _unavailable(error) from error
+        raise
+    except (OSError, PoolTimeoutError) as error:
+        raise _unavailable(error) from error
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    log.warning("the database failed: %s", getattr(error, "orig", error))
+    return Unavailable(
+        "database-unavailable",
+        "The database cannot be used just now. Nothing was written; send the request again.",
+    )

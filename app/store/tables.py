@@ -1,0 +1,367 @@
+"""The tables, and with CHECK constraints the state invariants that no writer may break."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time: `timestamptz` on PostgreSQL, microseconds since 1970 on SQLite.
+
+    SQLite has no time type, and its text form would sort right only by luck of formatting.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        if isinstance(value, int):
+            return EPOCH + value * MICROSECOND
+        raise TypeError(f"not a stored time: {type(value).__name__}")
+
+
+# Identifiers compare by bytes: collation "C" keeps PostgreSQL's index order the order of time.
+Id: Final = String(40).with_variant(String(40, collation="C"), "postgresql")
+Json: Final = JSON().with_variant(JSONB(), "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("slug", String(63), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("ehlo_name", String(255)),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("hint", String(16), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Index("ix_api_keys_tenant", "tenant_id", "id"),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("transport", String(16), nullable=False),
+    Column("host", String(255)),
+    Column("port", Integer, nullable=False),
+    Column("tls", String(16), nullable=False),
+    Column("tls_ca", Text),
+    Column("client_certificate", Text),
+    Column("sealed_client_key", LargeBinary),
+    Column("ehlo_name", String(255)),
+    Column("source_address", String(64)),
+    Column("auth_mechanism", String(16), nullable=False),
+    Column("username", String(320)),
+    Column("sealed_password", LargeBinary),
+    Column("allow_plaintext_auth", Boolean, nullable=False),
+    Column("default_from_address", String(320)),
+    Column("default_from_name", String(998)),
+    Column("allowed_from", Json, nullable=False),
+    Column("max_connections", Integer, nullable=False),
+    Column("max_messages_per_connection", Integer, nullable=False),
+    Column("rate_messages", Integer),
+    Column("rate_per_seconds", Integer),
+    Column("timeout_connect_seconds", Float, nullable=False),
+    Column("timeout_command_seconds", Float, nullable=False),
+    Column("timeout_data_seconds", Float, nullable=False),
+    Column("paused_at", Instant),
+    # Counts the changes: a delivering process compares it to know that its connections are stale.
+    Column("revision", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    # A deleted profile stays as the name of what it sent; its credentials are erased.
+    Column("deleted_at", Instant),
+    _one_of("transport", "smtp", "sandbox"),
+    _one_of("tls", "starttls", "implicit", "opportunistic", "none"),
+    _one_of("auth_mechanism", "auto", "plain", "login", "cram-md5", "none"),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+    CheckConstraint("transport = 'sandbox' OR host IS NOT NULL", name="smtp_has_host"),
+    CheckConstraint("(rate_messages IS NULL) = (rate_per_seconds IS NULL)", name="rate_whole"),
+    CheckConstraint(
+        "deleted_at IS NULL OR (sealed_password IS NULL AND sealed_client_key IS NULL)",
+        name="deleted_holds_no_secret",
+    ),
+    Index(
+        "uq_profiles_tenant_name",
+        "tenant_id",
+        "name",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+    Index(
+        "uq_profiles_tenant_default",
+        "tenant_id",
+        unique=True,
+        sqlite_where=text("is_default AND deleted_at IS NULL"),
+        postgresql_where=text("is_default AND deleted_at IS NULL"),
+    ),
+)
+
+# What changes as a profile delivers, apart from what a person sets: one narrow row a profile,
+# shared by all replicas (invariants 6 and 7).
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("failing_since", Instant),
+    Column("code", String(64)),
+    Column("reason", Text),
+    Column("next_probe_at", Instant),
+    Column("faults", Integer, nullable=False),
+    Column("tokens", Float),
+    Column("tokens_at", Instant),
+    CheckConstraint(
+        "(failing_since IS NULL) = (next_probe_at IS NULL)"
+        " AND (failing_since IS NULL) = (reason IS NULL)"
+        " AND (failing_since IS NULL) = (code IS NULL)"
+        " AND (failing_since IS NULL) = (faults = 0)",
+        name="failing_whole",
+    ),
+    CheckConstraint("(tokens IS NULL) = (tokens_at IS NULL)", name="tokens_whole"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
+    Column("profile_id", Id, ForeignKey("profiles.id"), nullable=False),
+    Column("status", String(16), nullable=False),
+    # When somebody should look at the message next: its turn, or, while it is leased, the moment
+    # at which the lease ends. One column, so one index serves new work, retries and takeovers.
+    Column("due_at", Instant),
+    Column("lease_owner", Id),
+    Column("envelope_from", String(320), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    _one_of("status", "queued", "sending", "sent", "partially_sent", "failed", "cancelled"),
+    CheckConstraint(
+        "(finished_at IS NOT NULL) = (status IN ('sent', 'partially_sent', 'failed', 'cancelled'))",
+        name="finished_when_final",
+    ),
+    CheckConstraint("(due_at IS NULL) = (finished_at IS NOT NULL)", name="due_until_final"),
+    CheckConstraint("(lease_owner IS NOT NULL) = (status = 'sending')", name="leased_when_sending"),
+    Index(
+        "ix_messages_due",
+        "profile_id",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_expiring",
+        "expires_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_leased",
+        "lease_owner",
+        sqlite_where=text("lease_owner IS NOT NULL"),
+        postgresql_where=text("lease_owner IS NOT NULL"),
+    ),
+    Index("ix_messages_tenant", "tenant_id", "id"),
+    Index("ix_messages_tenant_profile", "tenant_id", "profile_id", "id"),
+    Index("ix_messages_tenant_status", "tenant_id", "status", "id"),
+)
+
+# Written once, never updated (invariant 2). The bytes stand last, so that reading the columns
+# before them does not read them.
+message_contents = Table(
+    "message_contents",
+    metadata,
+    Column(
+        "message_id", Id, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("sender_address", String(320), nullable=False),
+    Column("sender_name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message_id_header", String(512), nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("mime", LargeBinary, nullable=False),
+)
+
+message_tags = Table(
+    "message_tags",
+    metadata,
+    Column("tenant_id", Id, nullable=False),
+    Column("tag", String(64), nullable=False),
+    Column("message_id", Id, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("tenant_id", "tag", "message_id"),
+    Index("ix_message_tags_message", "message_id"),
+)
+
+FINAL_RECIPIENT: Final = "('sent', 'bounced', 'expired', 'suppressed', 'cancelled')"
+
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("message_id", Id, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("tenant_id", Id, nullable=False),
+    Column("kind", String(3), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Instant),
+    Column("reply_code", SmallInteger),
+    Column("reply_enhanced_code", String(16)),
+    Column("reply_text", Text),
+    Column("classification", String(64)),
+    Column("updated_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    PrimaryKeyConstraint("message_id", "position"),
+    _one_of("kind", "to", "cc", "bcc"),
+    _one_of(
+        "status",
+        "queued",
+        "deferred",
+        "sent",
+        "bounced",
+        "expired",
+        "suppressed",
+        "cancelled",
+    ),
+    CheckConstraint(
+        f"(finished_at IS NOT NULL) = (status IN {FINAL_RECIPIENT})", name="finished_when_final"
+    ),
+    CheckConstraint(
+        "(next_attempt_at IS NOT NULL) = (status = 'deferred')", name="retried_when_deferred"
+    ),
+    Index("ix_recipients_address", "tenant_id", func.lower(text("address")), "message_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, nullable=False),
+    Column("message_id", Id, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("profile_id", Id, nullable=False),
+    Column("worker", Id, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("host", String(255)),
+    Column("port", Integer),
+    Column("remote_address", String(64)),
+    Column("ehlo_name", String(255)),
+    Column("ehlo_source", String(16)),
+    Column("tls_version", String(16)),
+    Column("tls_cipher", String(64)),
+    Column("auth_mechanism", String(16)),
+    Column("stage", String(16), nullable=False),
+    Column("scope", String(16)),
+    Column("verdict", String(16), nullable=False),
+    Column("classification", String(64), nullable=False),
+    Column("reply_code", SmallInteger),
+    Column("reply_enhanced_code", String(16)),
+    Column("reply_text", Text),
+    Column("detail", Text),
+    Column("outcome_unknown", Boolean, nullable=False),
+    # One entry a recipient this attempt spoke of: address, verdict, classification, reply.
+    Column("recipients", Json, nullable=False),
+    Index("ix_attempts_message", "message_id", "id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hostname", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+__all__ = [
+    "Instant",
+    "api_keys",
+    "attempts",
+    "lanes",
+    "message_contents",
+    "message_tags",
+    "messages",
+    "metadata",
+    "profiles",
+    "recipients",
+    "tenants",
+    "workers",
+]
