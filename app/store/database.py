@@ -34,7 +34,9 @@ def async_url(url: str) -> URL:
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
             # asyncpg's own connect() knows libpq's `sslmode`, its SQLAlchemy dialect only `ssl`.
-            query = {"ssl" if key == "sslmode" else key: value for key, value in parsed.query.items()}
+            query = {
+                ("ssl" if key == "sslmode" else key): parsed.query[key] for key in parsed.query
+            }
             return parsed.set(drivername="postgresql+asyncpg", query=query)
         case other:
             raise SettingsError(

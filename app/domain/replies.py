@@ -1,0 +1,54 @@
+"""SMTP replies as values (RFC 5321 section 4.2) with their enhanced codes (RFC 3463)."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+SERVICE_READY: Final = 220
+AUTH_SUCCEEDED: Final = 235
+COMPLETED: Final = 250
+CANNOT_VERIFY: Final = 252
+START_INPUT: Final = 354
+UNAVAILABLE: Final = 421
+COMMAND_UNRECOGNIZED: Final = 500
+COMMAND_NOT_IMPLEMENTED: Final = 502
+
+MAX_TEXT_CHARACTERS: Final = 2000
+
+_ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|$)")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server said: `code`, the enhanced code where there was one, and the lines' text.
+
+    `text` holds one line per line of the reply, without codes, printable and bounded.
+    """
+
+    code: int
+    text: str
+    enhanced_code: str | None = None
+
+    @classmethod
+    def parse(cls, code: int, message: str) -> "Reply":
+        """From the code and the text of all lines, joined by line feeds."""
+        lines = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", message[:MAX_TEXT_CHARACTERS]).split("\n")
+        found = _ENHANCED.match(lines[0])
+        if found is None:
+            return cls(code, "\n".join(lines))
+        return cls(code, "\n".join(_ENHANCED.sub("", line, count=1) for line in lines), found[1])
+
+    @property
+    def is_positive(self) -> bool:
+        """2yz or 3yz."""
+        return 200 <= self.code < 400  # noqa: PLR2004 - RFC 5321 section 4.2.1
+
+    @property
+    def is_permanent(self) -> bool:
+        """5yz: the basic code decides, whatever the enhanced code says."""
+        return 500 <= self.code < 600  # noqa: PLR2004 - RFC 5321 section 4.2.1
+
+    def __str__(self) -> str:
+        head = f"{self.code} {self.enhanced_code}" if self.enhanced_code else str(self.code)
+        return f"{head} {self.text}".replace("\n", " ").strip()

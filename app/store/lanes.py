@@ -1,0 +1,165 @@
+"""What changes as a profile delivers: which lanes have work, their health, their permits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.limits import Bucket, next_permit_at, refill
+from app.domain.types import RateLimit
+from app.store.tables import lanes, messages, profiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneDue:
+    """A lane with unfinished messages: `due_at` is when it may next be given one."""
+
+    profile_id: str
+    tenant_id: str
+    revision: int
+    is_failing: bool
+    due_at: datetime
+
+
+async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue]:
+    """Every lane that has unfinished messages and is not paused, soonest first.
+
+    One index probe a profile: the cost does not grow with the queue.
+    """
+    soonest = (
+        select(func.min(messages.c.due_at))
+        .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            profiles.c.id,
+            profiles.c.tenant_id,
+            profiles.c.revision,
+            profiles.c.rate_messages,
+            profiles.c.rate_per_seconds,
+            lanes.c.failing_since,
+            lanes.c.next_probe_at,
+            lanes.c.tokens,
+            lanes.c.tokens_at,
+            soonest.label("soonest"),
+        )
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
+        .where(profiles.c.paused_at.is_(None))
+    )
+    rows = (await connection.execute(query)).all()
+    found = [
+        LaneDue(
+            profile_id=row.id,
+            tenant_id=row.tenant_id,
+            revision=row.revision,
+            is_failing=row.failing_since is not None,
+            due_at=_ready_at(row._mapping, now),  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+        )
+        for row in rows
+        if row.soonest is not None
+    ]
+    return sorted(found, key=lambda lane: lane.due_at)
+
+
+def _ready_at(row: Mapping[str, Any], now: datetime) -> datetime:
+    """When there is a message, and a permit for it, and no fault in the way."""
+    moments = [row["soonest"]]
+    if row["next_probe_at"] is not None:
+        moments.append(row["next_probe_at"])
+    if row["rate_messages"] is not None and row["tokens"] is not None:
+        limit = RateLimit(row["rate_messages"], row["rate_per_seconds"])
+        moments.append(
+            next_permit_at(refill(Bucket(row["tokens"], row["tokens_at"]), limit, now), limit)
+        )
+    return max(moments)
+
+
+async def bucket(
+    connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    """The lane's permits as they stand now, locked until the transaction ends."""
+    query = (
+        select(lanes.c.tokens, lanes.c.tokens_at)
+        .where(lanes.c.profile_id == profile_id)
+        .with_for_update()
+    )
+    row = (await connection.execute(query)).one()
+    before = None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
+    return refill(before, limit, now)
+
+
+async def spend(
+    connection: AsyncConnection, *, profile_id: str, bucket: Bucket, messages: int
+) -> None:
+    """Write the bucket back after so many messages were claimed."""
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
+        .values(tokens=bucket.tokens - messages, tokens_at=bucket.at)
+    )
+
+
+async def take_probe(
+    connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
+) -> bool:
+    """Become a failing lane's one prober until a moment; False where none is due or another is."""
+    taken = await connection.execute(
+        update(lanes)
+        .where(
+            lanes.c.profile_id == profile_id,
+            lanes.c.failing_since.is_not(None),
+            lanes.c.next_probe_at <= now,
+        )
+        .values(next_probe_at=until)
+    )
+    return taken.rowcount == 1
+
+
+async def trip(
+    connection: AsyncConnection,
+    *,
+    profile_id: str,
+    revision: int,
+    code: str,
+    reason: str,
+    now: datetime,
+    wait: Callable[[int], timedelta],
+) -> None:
+    """Record a fault of the profile: it fails from now on, and is probed after `wait(faults)`.
+
+    A fault met under a former revision says nothing about the profile as it is now.
+    """
+    query = (
+        select(lanes.c.failing_since, lanes.c.faults)
+        .join(profiles, profiles.c.id == lanes.c.profile_id)
+        .where(lanes.c.profile_id == profile_id, profiles.c.revision == revision)
+        .with_for_update(of=lanes)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return
+    faults = row.faults + 1
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
+        .values(
+            failing_since=row.failing_since or now,
+            code=code,
+            reason=reason,
+            faults=faults,
+            next_probe_at=now + wait(faults),
+        )
+    )
+
+
+async def heal(connection: AsyncConnection, *, profile_id: str) -> None:
+    """The server took the profile's session: nothing is wrong any more."""
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
+        .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
+    )
