@@ -13,6 +13,8 @@ from typing import Final
 
 from app.domain.replies import UNAVAILABLE, Reply
 
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+
 
 class Stage(StrEnum):
     """Where in the dialogue something happened, in order."""
@@ -93,7 +95,7 @@ class Outcome:
     @property
     def outcome_unknown(self) -> bool:
         """Whether the server may have taken the message though nobody heard it say so."""
-        return self.classification == "outcome_unknown"
+        return self.classification == OUTCOME_UNKNOWN
 
 
 BEFORE_MAIL: Final = frozenset(
@@ -237,7 +239,7 @@ def _judge_fault(failure: Failure) -> Outcome:
     if fault is Fault.TOO_LARGE:
         return _judged(failure, Blast.MESSAGE, BOUNCE, word)
     if failure.stage is Stage.DOT:
-        return _judged(failure, Blast.MESSAGE, DEFER, "outcome_unknown")
+        return _judged(failure, Blast.MESSAGE, DEFER, OUTCOME_UNKNOWN)
     return _judged(failure, Blast.MESSAGE, DEFER, word)
 
 

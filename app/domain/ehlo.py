@@ -1,0 +1,200 @@
+"""The name to greet with: what a valid one is, and which one it will be (RFC 5321 4.1.1.1, 4.1.3).
+
+Strict servers refuse a client that says `EHLO localhost` or a container's id. So the name is
+decided here and nowhere else, from (profile, tenant, service, machine), and it says where it came
+from.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import idna
+
+# RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
+LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+MAX_NAME_OCTETS: Final = 255
+IPV6_TAG: Final = "ipv6:"
+
+LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "localhost6"})
+PRIVATE_SUFFIXES: Final = (".localhost", ".localdomain", ".local", ".internal")
+LOOPBACK: Final = "127.0.0.1"
+
+WRITE_INSTEAD: Final = "write a full domain name of yours, such as mail.example.com"
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class EhloSource(StrEnum):
+    """The steps of the ladder, first to last."""
+
+    PROFILE = "profile"
+    TENANT = "tenant"
+    SERVICE = "service"
+    HOSTNAME = "hostname"
+    ADDRESS_LITERAL = "address_literal"
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveEhlo:
+    """The name that will be used, where it came from, and what a server may dislike about it."""
+
+    name: str
+    source: EhloSource
+    warnings: tuple[str, ...] = ()
+
+
+def parse_ehlo_name(text: str) -> str:
+    """A domain name as its A-label in lower case, or an address literal in its usual form.
+
+    Raises ValueError with a reason that says what to write instead.
+    """
+    if not text:
+        raise ValueError(f"it is empty; {WRITE_INSTEAD}")
+    if _CONTROL.search(text):
+        raise ValueError(f"it holds a control character or a line break; {WRITE_INSTEAD}")
+    if any(each.isspace() for each in text):
+        raise ValueError(f"it holds a space; {WRITE_INSTEAD}")
+    if text.startswith("[") or text.endswith("]"):
+        return _parse_literal(text)
+    if literal := _literal_of(text):
+        raise ValueError(
+            f"a bare IP address is no name; write {literal}, or a domain name of yours"
+        )
+    return _parse_domain(text)
+
+
+def _parse_literal(text: str) -> str:
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else ""
+    is_tagged = inner.lower().startswith(IPV6_TAG)
+    try:
+        address = ipaddress.ip_address(inner[len(IPV6_TAG) :] if is_tagged else inner)
+    except ValueError:
+        raise ValueError(
+            "it is no address literal; write [192.0.2.1], [IPv6:2001:db8::1] or a domain name"
+        ) from None
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        raise ValueError("an address literal has no zone; leave out the % and what follows it")
+    if is_tagged is not (address.version == 6):  # noqa: PLR2004 - IPv6
+        raise ValueError(f"write {address_literal(str(address))}")
+    return address_literal(str(address))
+
+
+def _literal_of(text: str) -> str | None:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return address_literal(text)
+
+
+def address_literal(address: str) -> str:
+    """`[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3).
+
+    A zone is left out, and an IPv4 address inside an IPv6 one stands for itself.
+    """
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return f"[IPv6:{parsed}]"
+        return f"[{parsed.ipv4_mapped}]"
+    return f"[{parsed}]"
+
+
+def _parse_domain(text: str) -> str:
+    name = _a_label(text.removesuffix(".")).lower()
+    if name in LOCAL_NAMES or name.endswith(".localhost"):
+        raise ValueError(f"strict servers refuse {name}; {WRITE_INSTEAD}")
+    if "_" in name:
+        raise ValueError(f"an underscore cannot stand in a host name; {WRITE_INSTEAD}")
+    if len(name) > MAX_NAME_OCTETS:
+        raise ValueError(f"it has {len(name)} characters, and a name has {MAX_NAME_OCTETS} at most")
+    labels = name.split(".")
+    for label in labels:
+        _check_label(label)
+    if len(labels) == 1:
+        raise ValueError(f"strict servers refuse a name without a domain; {WRITE_INSTEAD}")
+    if labels[-1].isdigit():
+        raise ValueError(f"its last part is a number, as in an IP address; {WRITE_INSTEAD}")
+    return name
+
+
+def _a_label(text: str) -> str:
+    if text.isascii():
+        return text
+    try:
+        return idna.encode(text, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        raise ValueError(f"it cannot be written in ASCII (IDNA 2008); {WRITE_INSTEAD}") from None
+
+
+def _check_label(label: str) -> None:
+    if not label:
+        raise ValueError(f"two dots stand together, or one at its start; {WRITE_INSTEAD}")
+    if len(label) > 63:  # noqa: PLR2004 - RFC 1035 section 2.3.4
+        raise ValueError(f"the part {label[:20]}… has {len(label)} characters, at most 63 may be")
+    if label.startswith("-") or label.endswith("-"):
+        raise ValueError(f"no part of it begins or ends with a hyphen; {WRITE_INSTEAD}")
+    if LABEL.fullmatch(label) is None:
+        raise ValueError(f"only letters, digits and hyphens stand in a name; {WRITE_INSTEAD}")
+
+
+def effective_ehlo(
+    *,
+    profile: str | None,
+    tenant: str | None,
+    service: str | None,
+    hostname: str | None,
+    local_address: str | None,
+) -> EffectiveEhlo:
+    """The first of the ladder: what a person set, else the machine's full name, else its address.
+
+    The machine's name counts where it is a public one: `localhost`, a container's id and private
+    names are never picked.
+    """
+    chosen = (
+        (EhloSource.PROFILE, profile),
+        (EhloSource.TENANT, tenant),
+        (EhloSource.SERVICE, service),
+        (EhloSource.HOSTNAME, _public_name(hostname)),
+    )
+    for source, name in chosen:
+        if name is not None:
+            return EffectiveEhlo(name, source, _warnings(name, source))
+    literal = address_literal(local_address or LOOPBACK)
+    return EffectiveEhlo(
+        literal, EhloSource.ADDRESS_LITERAL, _warnings(literal, EhloSource.ADDRESS_LITERAL)
+    )
+
+
+def _public_name(hostname: str | None) -> str | None:
+    try:
+        name = parse_ehlo_name(hostname or "")
+    except ValueError:
+        return None
+    return None if is_private(name) or name.startswith("[") else name
+
+
+def is_private(name: str) -> bool:
+    """Whether a name means something inside one network alone."""
+    return name.endswith(PRIVATE_SUFFIXES)
+
+
+def _warnings(name: str, source: EhloSource) -> tuple[str, ...]:
+    found = []
+    if source is EhloSource.ADDRESS_LITERAL:
+        found.append(
+            "No name is set, so the server is greeted with an address; strict servers refuse that."
+            " Set ehlo_name."
+        )
+    elif name.startswith("["):
+        found.append("Some servers refuse an address in place of a name.")
+    if source is EhloSource.HOSTNAME:
+        found.append(
+            "The name is this machine's and changes with the machine; set ehlo_name to keep it."
+        )
+    if is_private(name):
+        found.append("The name is a private one; servers on the internet cannot look it up.")
+    return tuple(found)
