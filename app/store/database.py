@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -131,6 +132,30 @@ class Database:
             await closed.wait()
         finally:
             connection.terminate()
+
+    @contextmanager
+    def sole_delivery(self) -> Iterator[bool]:
+        """While the block runs, no other process delivers from this SQLite file.
+
+        Answers False for PostgreSQL, which takes any number of delivering processes. Raises
+        SettingsError where another process has the file; the lock of one that died is free.
+        """
+        path = sqlite_path(self._url)
+        if path is None:
+            yield False
+            return
+        lock = FileLock(f"{path}.delivery", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise SettingsError(
+                f"another process delivers from {path} already, and SQLite has one that does:"
+                " stop it, start this one with `heloise serve --no-delivery`, or use PostgreSQL"
+            ) from None
+        try:
+            yield True
+        finally:
+            lock.release()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,11 +1,10 @@
 """What changes as a profile delivers: which lanes have work, their health, their permits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, next_permit_at, refill
@@ -15,17 +14,21 @@ from app.store.tables import lanes, messages, profiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneDue:
-    """A lane with unfinished messages: `due_at` is when it may next be given one."""
+    """A lane with unfinished messages: `due_at` is when it may next be given one.
+
+    One that is not `is_open` may be given none: its profile is paused or deleted.
+    """
 
     profile_id: str
     tenant_id: str
     revision: int
+    is_open: bool
     is_failing: bool
     due_at: datetime
 
 
 async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue]:
-    """Every lane that has unfinished messages and is not paused, soonest first.
+    """Every lane that has unfinished messages, soonest first.
 
     One index probe a profile: the cost does not grow with the queue.
     """
@@ -34,28 +37,27 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
         .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
         .scalar_subquery()
     )
-    query = (
-        select(
-            profiles.c.id,
-            profiles.c.tenant_id,
-            profiles.c.revision,
-            profiles.c.rate_messages,
-            profiles.c.rate_per_seconds,
-            lanes.c.failing_since,
-            lanes.c.next_probe_at,
-            lanes.c.tokens,
-            lanes.c.tokens_at,
-            soonest.label("soonest"),
-        )
-        .join(lanes, lanes.c.profile_id == profiles.c.id)
-        .where(profiles.c.paused_at.is_(None))
-    )
+    query = select(
+        profiles.c.id,
+        profiles.c.tenant_id,
+        profiles.c.revision,
+        profiles.c.paused_at,
+        profiles.c.deleted_at,
+        profiles.c.rate_messages,
+        profiles.c.rate_per_seconds,
+        lanes.c.failing_since,
+        lanes.c.next_probe_at,
+        lanes.c.tokens,
+        lanes.c.tokens_at,
+        soonest.label("soonest"),
+    ).join(lanes, lanes.c.profile_id == profiles.c.id)
     rows = (await connection.execute(query)).all()
     found = [
         LaneDue(
             profile_id=row.id,
             tenant_id=row.tenant_id,
             revision=row.revision,
+            is_open=row.paused_at is None and row.deleted_at is None,
             is_failing=row.failing_since is not None,
             due_at=_ready_at(row._mapping, now),  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
         )
@@ -65,9 +67,9 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
     return sorted(found, key=lambda lane: lane.due_at)
 
 
-def _ready_at(row: Mapping[str, Any], now: datetime) -> datetime:
+def _ready_at(row: RowMapping, now: datetime) -> datetime:
     """When there is a message, and a permit for it, and no fault in the way."""
-    moments = [row["soonest"]]
+    moments: list[datetime] = [row["soonest"]]
     if row["next_probe_at"] is not None:
         moments.append(row["next_probe_at"])
     if row["rate_messages"] is not None and row["tokens"] is not None:
@@ -128,10 +130,13 @@ async def trip(
     reason: str,
     now: datetime,
     wait: Callable[[int], timedelta],
-) -> None:
+    is_probe: bool,
+) -> bool:
     """Record a fault of the profile: it fails from now on, and is probed after `wait(faults)`.
 
-    A fault met under a former revision says nothing about the profile as it is now.
+    Answers whether it was recorded. A fault met under a former revision says nothing about the
+    profile as it is now. Of several connections that fail at once the first counts, and of a
+    profile that is failing already only its probe: else one outage would count many times over.
     """
     query = (
         select(lanes.c.failing_since, lanes.c.faults)
@@ -140,8 +145,8 @@ async def trip(
         .with_for_update(of=lanes)
     )
     row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        return
+    if row is None or (row.failing_since is not None and not is_probe):
+        return False
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -154,6 +159,7 @@ async def trip(
             next_probe_at=now + wait(faults),
         )
     )
+    return True
 
 
 async def heal(connection: AsyncConnection, *, profile_id: str) -> None:

@@ -6,13 +6,20 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.replies import Reply
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, NewMessage, RecipientStatus
-from app.store.tables import attempts, message_contents, message_tags, messages, recipients
+from app.store.tables import (
+    attempts,
+    message_contents,
+    message_tags,
+    messages,
+    profiles,
+    recipients,
+)
 
 QUEUED: Final = MessageStatus.QUEUED.value
 SENDING: Final = MessageStatus.SENDING.value
@@ -136,22 +143,29 @@ async def claim(
     limit: int,
     now: datetime,
     lease_until: datetime,
+    max_bytes: int,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
-    A message whose former lease has ended is due again, and so taken over here.
+    One is taken whatever its size; more only until those before it have `max_bytes` together. A
+    message whose former lease has ended is due again, and so taken over here.
     """
     due = (
-        select(messages.c.id)
+        select(messages.c.id, messages.c.due_at)
         .where(messages.c.profile_id == profile_id, messages.c.due_at <= now)
-        .order_by(messages.c.due_at)
+        .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
+    so_far = func.sum(message_contents.c.size_bytes).over(order_by=(due.c.due_at, due.c.id))
+    sized = select(due.c.id, (so_far - message_contents.c.size_bytes).label("before")).join(
+        message_contents, message_contents.c.message_id == due.c.id
+    )
+    taken = sized.cte("sized")
     claimed = (
         update(messages)
-        .where(messages.c.id.in_(select(due.c.id)))
+        .where(messages.c.id.in_(select(taken.c.id).where(taken.c.before < max_bytes)))
         .values(status=SENDING, lease_owner=owner, due_at=lease_until, updated_at=now)
         .returning(
             messages.c.id,
@@ -233,6 +247,19 @@ async def release(
         .where(messages.c.id.in_(held), messages.c.lease_owner == owner)
         .values(status=QUEUED, lease_owner=None, due_at=now, updated_at=now)
     )
+
+
+async def release_all(connection: AsyncConnection, *, now: datetime) -> int:
+    """Give back what dead workers held; answers how many messages that was.
+
+    Only for the sole delivering process of a database, before it claims anything.
+    """
+    released = await connection.execute(
+        update(messages)
+        .where(messages.c.lease_owner.is_not(None))
+        .values(status=QUEUED, lease_owner=None, due_at=now, updated_at=now)
+    )
+    return released.rowcount
 
 
 async def settle(
@@ -327,16 +354,35 @@ async def expire(connection: AsyncConnection, *, now: datetime, limit: int) -> i
     """End what is past its time and not being sent; answers how many messages that was."""
     overdue = (
         select(messages.c.id)
-        .where(
-            messages.c.expires_at <= now,
-            messages.c.due_at.is_not(None),
-            messages.c.lease_owner.is_(None),
-        )
+        .where(messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    ids = list((await connection.execute(overdue)).scalars())
-    await finish_open(connection, message_ids=ids, event=RecipientEvent.EXPIRE, now=now)
+    return await _finish(connection, overdue, RecipientEvent.EXPIRE, now)
+
+
+async def cancel_orphans(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
+    """End what deleted profiles left unsent and nobody is sending; answers how many that was."""
+    orphaned = (
+        select(messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(profiles.c.deleted_at.is_not(None), messages.c.due_at.is_not(None), _is_free(now))
+        .limit(limit)
+        .with_for_update(of=messages, skip_locked=True)
+    )
+    return await _finish(connection, orphaned, RecipientEvent.CANCEL, now)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Whether nobody holds a message, or its holder's lease has ended."""
+    return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
+
+
+async def _finish(
+    connection: AsyncConnection, which: Select[str], event: RecipientEvent, now: datetime
+) -> int:
+    ids = list((await connection.execute(which)).scalars())
+    await finish_open(connection, message_ids=ids, event=event, now=now)
     return len(ids)
 
 

@@ -1,15 +1,11 @@
 """The tables, and with CHECK constraints the state invariants that no writer may break."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from typing import Final
 
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -24,43 +20,8 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware UTC time: `timestamptz` on PostgreSQL, microseconds since 1970 on SQLite.
-
-    SQLite has no time type, and its text form would sort right only by luck of formatting.
-    """
-
-    impl = BigInteger
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True))
-        return dialect.type_descriptor(BigInteger())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return (value - EPOCH) // MICROSECOND
-
-    def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if dialect.name == "postgresql":
-            return cast("datetime", value).astimezone(UTC)
-        return EPOCH + cast("int", value) * MICROSECOND
-
-
-# Identifiers compare by bytes: collation "C" keeps PostgreSQL's index order the order of time.
-Id: Final = String(40).with_variant(String(40, collation="C"), "postgresql")
-Json: Final = JSON().with_variant(JSONB(), "postgresql")
+from app.store.column_types import Id, Instant, Json
 
 metadata = MetaData(
     naming_convention={
@@ -152,6 +113,7 @@ profiles = Table(
         "deleted_at IS NULL OR (sealed_password IS NULL AND sealed_client_key IS NULL)",
         name="deleted_holds_no_secret",
     ),
+    Index("ix_profiles_tenant", "tenant_id", "id"),
     Index(
         "uq_profiles_tenant_name",
         "tenant_id",
@@ -219,6 +181,7 @@ messages = Table(
         "ix_messages_due",
         "profile_id",
         "due_at",
+        "id",
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
     ),
@@ -235,7 +198,8 @@ messages = Table(
         postgresql_where=text("lease_owner IS NOT NULL"),
     ),
     Index("ix_messages_tenant", "tenant_id", "id"),
-    Index("ix_messages_tenant_profile", "tenant_id", "profile_id", "id"),
+    # For a list by profile, and for the foreign key's own look when a profile row goes.
+    Index("ix_messages_profile", "profile_id", "id"),
     Index("ix_messages_tenant_status", "tenant_id", "status", "id"),
 )
 

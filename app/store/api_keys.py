@@ -1,0 +1,96 @@
+"""The API keys of tenants, of which the database knows hashes alone."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Row, bindparam, func, literal, or_, select, update
+from sqlalchemy import insert as insert_into
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.domain.types import ApiKey, Scope
+from app.store.column_types import Instant
+from app.store.tables import api_keys
+
+_COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "hash")
+
+
+async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> None:  # noqa: A002 - the column's name
+    """Write a new key, and in place of its secret the hash."""
+    await connection.execute(
+        insert_into(api_keys).values(
+            id=key.id,
+            tenant_id=key.tenant_id,
+            name=key.name,
+            hint=key.hint,
+            hash=hash,
+            scopes=sorted(key.scopes),
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+        )
+    )
+
+
+async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | None:  # noqa: A002 - the column's name
+    """The key with this hash, of whichever tenant: it is what names the tenant."""
+    row = (await connection.execute(select(*_COLUMNS).where(api_keys.c.hash == hash))).one_or_none()
+    return None if row is None else _key(row)
+
+
+async def page(
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None
+) -> list[ApiKey]:
+    """At most `limit` keys of the tenant, oldest first, revoked ones too."""
+    query = (
+        select(*_COLUMNS)
+        .where(api_keys.c.tenant_id == tenant_id)
+        .order_by(api_keys.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(api_keys.c.id > after)
+    return [_key(row) for row in await connection.execute(query)]
+
+
+async def revoke(
+    connection: AsyncConnection, *, tenant_id: str, key_id: str, now: datetime
+) -> None:
+    """End a key, once: a second time keeps the first time's moment. Raises NotFound."""
+    revoked = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .values(revoked_at=func.coalesce(api_keys.c.revoked_at, literal(now, Instant())))
+    )
+    if revoked.rowcount == 0:
+        raise NotFound("key", key_id)
+
+
+_TOUCH: Final = (
+    update(api_keys)
+    .where(
+        api_keys.c.id == bindparam("b_id"),
+        or_(
+            api_keys.c.last_used_at.is_(None),
+            api_keys.c.last_used_at < bindparam("b_used", type_=Instant()),
+        ),
+    )
+    .values(last_used_at=bindparam("b_used", type_=Instant()))
+)
+
+
+async def touch(connection: AsyncConnection, *, used: Mapping[str, datetime]) -> None:
+    """Write when keys were last used, key id to moment, never backwards.
+
+    In the order of ids, so that two processes that write the same keys do not lock each other out.
+    """
+    if used:
+        rows = [{"b_id": key_id, "b_used": used[key_id]} for key_id in sorted(used)]
+        await connection.execute(_TOUCH, rows)
+
+
+def _key(row: Row[*tuple[object, ...]]) -> ApiKey:
+    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return ApiKey(**{**found, "scopes": frozenset(Scope(each) for each in found["scopes"])})

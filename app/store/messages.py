@@ -1,0 +1,198 @@
+"""Messages as they are read: listed by filters, looked at one by one, never with their bytes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.domain.types import MessageStatus
+from app.store import tables
+from app.store.column_types import EPOCH
+from app.store.message_views import AttemptView, MessageView, view_of
+from app.store.tables import message_contents, message_tags, messages, profiles, recipients
+
+# An id tells when it was made, its row when it was accepted: the same moment, but for a clock
+# that was set between the two.
+CLOCK_SLACK: Final = timedelta(days=1)
+MILLISECOND: Final = timedelta(milliseconds=1)
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+_COLUMNS: Final = (
+    messages.c.id,
+    messages.c.status,
+    messages.c.profile_id,
+    profiles.c.name.label("profile_name"),
+    message_contents.c.sender_address,
+    message_contents.c.sender_name,
+    message_contents.c.subject,
+    message_contents.c.message_id_header,
+    message_contents.c.size_bytes,
+    message_contents.c.metadata,
+    messages.c.created_at,
+    messages.c.updated_at,
+    messages.c.expires_at,
+    messages.c.finished_at,
+)
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    before: str | None = None,
+    status: MessageStatus | None = None,
+    profile_id: str | None = None,
+    tag: str | None = None,
+    recipient: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+) -> list[MessageView]:
+    """At most `limit` of the tenant's messages that match all that is given, newest first.
+
+    `before` is the id that the page before ended with. `created_after` is inclusive,
+    `created_before` is not; `recipient` is matched in any letter case.
+    """
+    query, key = _matching(tenant_id, tag, recipient)
+    if before is not None:
+        query = query.where(key < before)
+    if status is not None:
+        query = query.where(messages.c.status == status.value)
+    if profile_id is not None:
+        query = query.where(messages.c.profile_id == profile_id)
+    if created_after is not None:
+        earliest = _first_id(created_after - min(CLOCK_SLACK, created_after - EARLIEST))
+        query = query.where(messages.c.created_at >= created_after, key >= earliest)
+    if created_before is not None:
+        latest = _first_id(created_before + min(CLOCK_SLACK, LATEST - created_before))
+        query = query.where(messages.c.created_at < created_before, key < latest)
+    return await _views(connection, tenant_id, query.order_by(key.desc()).limit(limit))
+
+
+def _matching(
+    tenant_id: str, tag: str | None, recipient: str | None
+) -> tuple[Select[Any], ColumnElement[str]]:
+    """The messages with this tag and this recipient, and the column that holds their ids in order.
+
+    It is a column of the narrowest index there is, so that a page of a rare tag costs a page.
+    """
+    query = _selected(tenant_id)
+    key: ColumnElement[str] = messages.c.id
+    if tag is not None:
+        query = query.join(message_tags, message_tags.c.message_id == messages.c.id).where(
+            message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag
+        )
+        key = message_tags.c.message_id
+    if recipient is not None:
+        query = query.join(recipients, recipients.c.message_id == messages.c.id).where(
+            recipients.c.tenant_id == tenant_id,
+            func.lower(recipients.c.address) == func.lower(recipient),
+        )
+        key = recipients.c.message_id
+    return query, key
+
+
+def _first_id(moment: datetime) -> str:
+    """Below every id of a message that was made at this moment or later (RFC 9562, section 5.7)."""
+    milliseconds = max(0, (moment - EPOCH) // MILLISECOND)
+    return f"msg_{milliseconds:012x}"
+
+
+def _selected(tenant_id: str) -> Select[Any]:
+    return (
+        select(*_COLUMNS)
+        .join(message_contents, message_contents.c.message_id == messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(messages.c.tenant_id == tenant_id)
+    )
+
+
+async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
+    """The tenant's message with this id; raises NotFound."""
+    query = _selected(tenant_id).where(messages.c.id == message_id)
+    found = await _views(connection, tenant_id, query)
+    if not found:
+        raise NotFound("message", message_id)
+    return found[0]
+
+
+async def attempts(
+    connection: AsyncConnection, *, tenant_id: str, message_id: str, limit: int, after: str | None
+) -> list[AttemptView]:
+    """At most `limit` attempts at a message of the tenant, oldest first; raises NotFound."""
+    await _check_owner(connection, tenant_id, message_id)
+    query = (
+        select(*(tables.attempts.c[each.name] for each in fields(AttemptView)))
+        .where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
+        .order_by(tables.attempts.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(tables.attempts.c.id > after)
+    return [AttemptView(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
+    query = select(messages.c.id).where(
+        messages.c.tenant_id == tenant_id, messages.c.id == message_id
+    )
+    if (await connection.execute(query)).scalar_one_or_none() is None:
+        raise NotFound("message", message_id)
+
+
+async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
+    """The bytes that go over the wire; raises NotFound."""
+    query = (
+        select(message_contents.c.mime)
+        .join(messages, messages.c.id == message_contents.c.message_id)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
+    )
+    mime: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+    if mime is None:
+        raise NotFound("message", message_id)
+    return mime
+
+
+async def _views(
+    connection: AsyncConnection, tenant_id: str, query: Select[Any]
+) -> list[MessageView]:
+    rows = (await connection.execute(query)).mappings().all()
+    ids = [row["id"] for row in rows]
+    addressed = await _recipients(connection, tenant_id, ids)
+    tagged = await _tags(connection, tenant_id, ids)
+    return [view_of(row, addressed.get(row["id"], ()), tagged.get(row["id"], ())) for row in rows]
+
+
+async def _recipients(
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
+) -> dict[str, list[RowMapping]]:
+    query = (
+        select(recipients)
+        .where(recipients.c.tenant_id == tenant_id, recipients.c.message_id.in_(ids))
+        .order_by(recipients.c.message_id, recipients.c.position)
+    )
+    return _by_message((await connection.execute(query)).mappings())
+
+
+async def _tags(
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
+) -> dict[str, list[RowMapping]]:
+    query = (
+        select(message_tags.c.message_id, message_tags.c.tag)
+        .where(message_tags.c.tenant_id == tenant_id, message_tags.c.message_id.in_(ids))
+        .order_by(message_tags.c.message_id)
+    )
+    return _by_message((await connection.execute(query)).mappings())
+
+
+def _by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:
+    return {
+        message_id: list(group)
+        for message_id, group in groupby(rows, key=lambda row: str(row["message_id"]))
+    }

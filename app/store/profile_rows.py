@@ -1,0 +1,103 @@
+"""Between a profile and its row: the sealed columns are never read where nobody opens them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.domain.types import (
+    AuthMechanism,
+    Mailbox,
+    Profile,
+    RateLimit,
+    Timeouts,
+    TlsMode,
+    Transport,
+)
+from app.store.tables import profiles
+
+SEALED: Final = ("sealed_password", "sealed_client_key")
+PROFILE_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
+    *(column for column in profiles.c if column.name not in SEALED),
+    profiles.c.sealed_password.is_not(None).label("has_password"),
+    profiles.c.sealed_client_key.is_not(None).label("has_client_key"),
+)
+
+_SAME: Final = (
+    "id",
+    "tenant_id",
+    "name",
+    "is_default",
+    "host",
+    "port",
+    "tls_ca",
+    "client_certificate",
+    "ehlo_name",
+    "source_address",
+    "username",
+    "allow_plaintext_auth",
+    "max_connections",
+    "max_messages_per_connection",
+    "paused_at",
+    "revision",
+    "created_at",
+    "updated_at",
+)
+
+
+def profile_of(row: RowMapping) -> Profile:
+    """The profile of a row that was read with `PROFILE_COLUMNS`."""
+    sender = row["default_from_address"]
+    rate = row["rate_messages"]
+    return Profile(
+        **{name: row[name] for name in _SAME},
+        has_password=row["has_password"],
+        has_client_key=row["has_client_key"],
+        transport=Transport(row["transport"]),
+        tls=TlsMode(row["tls"]),
+        auth_mechanism=AuthMechanism(row["auth_mechanism"]),
+        default_from=None if sender is None else Mailbox(sender, row["default_from_name"] or ""),
+        allowed_from=tuple(row["allowed_from"]),
+        rate_limit=None if rate is None else RateLimit(rate, row["rate_per_seconds"]),
+        timeouts=Timeouts(
+            connect=row["timeout_connect_seconds"],
+            command=row["timeout_command_seconds"],
+            data=row["timeout_data_seconds"],
+        ),
+    )
+
+
+def row_of(profile: Profile) -> dict[str, Any]:
+    """The columns of a new profile, its sealed ones apart."""
+    sender, rate, waits = profile.default_from, profile.rate_limit, profile.timeouts
+    return {name: getattr(profile, name) for name in _SAME} | {
+        "transport": profile.transport.value,
+        "tls": profile.tls.value,
+        "auth_mechanism": profile.auth_mechanism.value,
+        "default_from_address": sender.address if sender else None,
+        "default_from_name": sender.name if sender else None,
+        "allowed_from": list(profile.allowed_from),
+        "rate_messages": rate.messages if rate else None,
+        "rate_per_seconds": rate.per_seconds if rate else None,
+        "timeout_connect_seconds": waits.connect,
+        "timeout_command_seconds": waits.command,
+        "timeout_data_seconds": waits.data,
+    }
+
+
+def live(tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions that a row is a profile of the tenant, and not deleted."""
+    return profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None)
+
+
+async def write(
+    connection: AsyncConnection, tenant_id: str, profile_id: str, values: Mapping[str, Any]
+) -> None:
+    """Write columns of a live profile; raises NotFound where it is none of the tenant's."""
+    written = await connection.execute(
+        update(profiles).where(*live(tenant_id), profiles.c.id == profile_id).values(dict(values))
+    )
+    if written.rowcount == 0:
+        raise NotFound("profile", profile_id)

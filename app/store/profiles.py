@@ -1,0 +1,276 @@
+"""Profiles: the SMTP identities of tenants. One that was deleted stays as the name of what it sent.
+
+Connections are retired and failing servers tried again by what is written here: a change counts
+`revision` up and makes the lane's next probe due.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, exists, func, literal, or_, select
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.types import LaneHealth, Profile
+from app.store import tenants
+from app.store.column_types import Instant
+from app.store.profile_deletion import delete
+from app.store.profile_rows import PROFILE_COLUMNS, live, profile_of, row_of, write
+from app.store.tables import lanes, profiles
+from app.store.tables import tenants as tenants_table
+from app.store.uniqueness import taken_means
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryProfile:
+    """What delivery works by: the profile, its tenant's EHLO name, its credentials still sealed."""
+
+    profile: Profile
+    tenant_ehlo_name: str | None
+    sealed_password: bytes | None = field(repr=False)
+    sealed_client_key: bytes | None = field(repr=False)
+
+
+class SealedProfile(NamedTuple):
+    """The sealed columns of a profile, to seal them anew."""
+
+    id: str
+    tenant_id: str
+    sealed_password: bytes | None
+    sealed_client_key: bytes | None
+
+
+async def insert(
+    connection: AsyncConnection,
+    *,
+    profile: Profile,
+    sealed_password: bytes | None,
+    sealed_client_key: bytes | None,
+) -> None:
+    """Write a new profile and its lane; a tenant's first becomes its default by itself.
+
+    Raises Conflict where the name is taken, NotFound where the tenant is gone.
+    """
+    await tenants.lock(connection, tenant_id=profile.tenant_id)
+    has_any = select(exists().where(*live(profile.tenant_id)))
+    is_default = profile.is_default or not (await connection.execute(has_any)).scalar_one()
+    row = row_of(profile) | {
+        "is_default": is_default,
+        "sealed_password": sealed_password,
+        "sealed_client_key": sealed_client_key,
+    }
+    async with taken_means(connection, _exists(profile.name)):
+        if is_default:
+            await _take_default(connection, profile.tenant_id)
+        await connection.execute(insert_into(profiles).values(row))
+    await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict("profile-exists", f"There is a profile {name!r} already; choose another name.")
+
+
+async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
+    await connection.execute(
+        update_rows(profiles)
+        .where(*live(tenant_id), profiles.c.is_default)
+        .values(is_default=False)
+    )
+
+
+async def find(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile | None:
+    """The tenant's profile with this id or name, if there is one."""
+    return await _one(connection, _query(tenant_id, profile))
+
+
+async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
+    """The tenant's profile with this id or name; raises NotFound."""
+    found = await find(connection, tenant_id=tenant_id, profile=profile)
+    if found is None:
+        raise NotFound("profile", profile)
+    return found
+
+
+async def get_to_change(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
+    """As `get`, and nobody else changes the tenant's profiles until the transaction ends.
+
+    So that what is checked as a whole is still whole when it is written.
+    """
+    await tenants.lock(connection, tenant_id=tenant_id)
+    return await get(connection, tenant_id=tenant_id, profile=profile)
+
+
+async def default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
+    """The profile for messages that name none, if the tenant has one."""
+    query = select(*PROFILE_COLUMNS).where(*live(tenant_id), profiles.c.is_default)
+    return await _one(connection, query)
+
+
+def _query(tenant_id: str, profile: str) -> Select[Any]:
+    named = or_(profiles.c.id == profile, profiles.c.name == profile)
+    return select(*PROFILE_COLUMNS).where(*live(tenant_id), named)
+
+
+async def _one(connection: AsyncConnection, query: Select[Any]) -> Profile | None:
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else profile_of(row)
+
+
+async def page(
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None
+) -> list[Profile]:
+    """At most `limit` profiles of the tenant, oldest first, from the one after the given id."""
+    query = select(*PROFILE_COLUMNS).where(*live(tenant_id)).order_by(profiles.c.id).limit(limit)
+    if after is not None:
+        query = query.where(profiles.c.id > after)
+    return [profile_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def health(
+    connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str]
+) -> dict[str, LaneHealth]:
+    """What is known of these profiles' servers, by profile id."""
+    query = (
+        select(
+            lanes.c.profile_id,
+            lanes.c.failing_since,
+            lanes.c.code,
+            lanes.c.reason,
+            lanes.c.next_probe_at,
+            lanes.c.faults,
+        )
+        .join(profiles, profiles.c.id == lanes.c.profile_id)
+        .where(profiles.c.tenant_id == tenant_id, lanes.c.profile_id.in_(profile_ids))
+    )
+    rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+    return {row.pop("profile_id"): LaneHealth(**row) for row in rows}
+
+
+async def update(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    changes: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Change columns; raises NotFound, or Conflict where the name is taken.
+
+    Connections made before are stale from now on, and a failing server is to be tried at once.
+    """
+    if changes.get("is_default"):
+        await tenants.lock(connection, tenant_id=tenant_id)
+    values = {**changes, "revision": profiles.c.revision + 1, "updated_at": now}
+    async with taken_means(connection, _exists(str(changes.get("name")))):
+        if changes.get("is_default"):
+            await _take_default(connection, tenant_id)
+        await write(connection, tenant_id, profile_id, values)
+    await _probe_at_once(connection, profile_id, now)
+
+
+async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: datetime) -> None:
+    await connection.execute(
+        update_rows(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
+        .values(next_probe_at=now)
+    )
+
+
+async def pause(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
+) -> None:
+    """Let nothing be sent through it; a second time keeps the first moment. Raises NotFound."""
+    paused_at = func.coalesce(profiles.c.paused_at, literal(now, Instant()))
+    await write(connection, tenant_id, profile_id, {"paused_at": paused_at})
+
+
+async def resume(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
+) -> None:
+    """Let it be sent through again; a failing server is to be tried at once. Raises NotFound."""
+    revision = profiles.c.revision + 1
+    await write(connection, tenant_id, profile_id, {"paused_at": None, "revision": revision})
+    await _probe_at_once(connection, profile_id, now)
+
+
+async def sealed(
+    connection: AsyncConnection, *, limit: int, after: str | None
+) -> list[SealedProfile]:
+    """The sealed columns of at most `limit` profiles of all tenants that have any.
+
+    Each is locked until the transaction ends, lest a new password be overwritten by an old one.
+    """
+    query = (
+        select(*(profiles.c[name] for name in SealedProfile._fields))
+        .where(
+            or_(profiles.c.sealed_password.is_not(None), profiles.c.sealed_client_key.is_not(None))
+        )
+        .order_by(profiles.c.id)
+        .limit(limit)
+        .with_for_update(key_share=True)
+    )
+    if after is not None:
+        query = query.where(profiles.c.id > after)
+    return [SealedProfile(*row) for row in await connection.execute(query)]
+
+
+async def replace_sealed(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    sealed_password: bytes | None,
+    sealed_client_key: bytes | None,
+) -> None:
+    """Write the same credentials sealed anew: nothing changes but the key. Raises NotFound."""
+    values = {"sealed_password": sealed_password, "sealed_client_key": sealed_client_key}
+    await write(connection, tenant_id, profile_id, values)
+
+
+async def for_delivery(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str
+) -> DeliveryProfile | None:
+    """What is needed to deliver through a profile, or None where it was deleted."""
+    query = (
+        select(
+            *PROFILE_COLUMNS,
+            profiles.c.sealed_password,
+            profiles.c.sealed_client_key,
+            tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+        )
+        .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
+        .where(*live(tenant_id), profiles.c.id == profile_id)
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        return None
+    return DeliveryProfile(
+        profile=profile_of(row),
+        tenant_ehlo_name=row["tenant_ehlo_name"],
+        sealed_password=row["sealed_password"],
+        sealed_client_key=row["sealed_client_key"],
+    )
+
+
+__all__ = [
+    "DeliveryProfile",
+    "SealedProfile",
+    "default",
+    "delete",
+    "find",
+    "for_delivery",
+    "get",
+    "get_to_change",
+    "health",
+    "insert",
+    "page",
+    "pause",
+    "replace_sealed",
+    "resume",
+    "sealed",
+    "update",
+]

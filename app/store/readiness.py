@@ -1,0 +1,49 @@
+"""Whether the database can be used: it answers, and its schema is the one of this version."""
+
+import asyncio
+import logging
+from typing import Final
+
+from app.domain.errors import Unavailable
+from app.store import schema
+from app.store.database import Database
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 1.0
+
+
+class Readiness:
+    """What stood in the way of using the database when somebody last looked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema_fault: str | None = "The database was not looked at yet."
+
+    def fault(self) -> str | None:
+        """Why the tables cannot be used, or None: they cannot change for the worse later on."""
+        return self._schema_fault
+
+    async def look(self) -> list[str]:
+        """Look at the database now; answers every reason against it, none where it is ready."""
+        try:
+            state = await schema.state(self._database)
+        except Unavailable:
+            return ["The database cannot be reached."]
+        if state.is_current:
+            self._schema_fault = None
+            return []
+        found = f"at {state.current}" if state.current else "empty"
+        self._schema_fault = (
+            f"The database's schema is {found} and not at {state.head}: run `heloise migrate`."
+        )
+        return [self._schema_fault]
+
+    async def wait_ready(self) -> None:
+        """Return once there is nothing against it."""
+        told: list[str] = []
+        while reasons := await self.look():
+            if reasons != told:
+                log.warning("waiting for the database: %s", " ".join(reasons))
+                told = reasons
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)

@@ -1,0 +1,94 @@
+"""Sealed credentials: encrypted for one field of one row, under keys that can be rotated.
+
+A sealed value is `version (1) | key id (8) | nonce (12) | ciphertext and tag`, lengths in bytes.
+The associated data binds version, key id, row and field, so a value copied to another row or
+field does not open (invariant 9).
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.domain.errors import SealError
+
+VERSION: Final = b"\x01"
+KEY_BYTES: Final = 32
+KEY_ID_BYTES: Final = 8
+# Random nonces of 96 bits: one key may seal 2**32 values (NIST SP 800-38D section 8.3).
+NONCE_BYTES: Final = 12
+HEAD_BYTES: Final = len(VERSION) + KEY_ID_BYTES
+
+_STANDARD: Final = str.maketrans("-_", "+/")
+
+
+class Vault:
+    """Seals under the newest of its keys, opens under any of them.
+
+    Raises SealError where it is given no key.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys:
+            raise SealError("There is no key to seal with; set HELOISE_SECRET_KEYS.")
+        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._newest = _key_id(keys[0])
+
+    def seal(self, text: str, *, row: str, field: str) -> bytes:
+        """The text, encrypted for this field of this row alone."""
+        head, nonce = VERSION + self._newest, os.urandom(NONCE_BYTES)
+        cipher = self._ciphers[self._newest]
+        return head + nonce + cipher.encrypt(nonce, text.encode(), _bound(head, row, field))
+
+    def open(self, sealed: bytes, *, row: str, field: str) -> str:
+        """The text that was sealed for this field of this row; raises SealError."""
+        head, nonce = sealed[:HEAD_BYTES], sealed[HEAD_BYTES : HEAD_BYTES + NONCE_BYTES]
+        cipher = self._ciphers.get(head[len(VERSION) :])
+        if not head.startswith(VERSION) or cipher is None:
+            raise SealError(f"The {field} of {row} was sealed under a key that is not here.")
+        try:
+            opened = cipher.decrypt(
+                nonce, sealed[HEAD_BYTES + NONCE_BYTES :], _bound(head, row, field)
+            )
+        except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
+            raise SealError(
+                f"The {field} of {row} does not open: it was altered, or copied from elsewhere."
+            ) from None
+        return opened.decode()
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether it is sealed under the newest key, in the form of today."""
+        return sealed[:HEAD_BYTES] == VERSION + self._newest
+
+
+def _key_id(key: bytes) -> bytes:
+    """A name for the key that says nothing about it."""
+    return sha256(b"heloise vault key id\0" + key).digest()[:KEY_ID_BYTES]
+
+
+def _bound(head: bytes, row: str, field: str) -> bytes:
+    return b"\0".join((head, row.encode(), field.encode()))
+
+
+def parse_key(text: str) -> bytes:
+    """A key of 32 bytes from base64, in the standard or the URL-safe alphabet.
+
+    Raises ValueError, whose text does not quote the key.
+    """
+    try:
+        key = base64.b64decode(text.strip().translate(_STANDARD), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"it is not {KEY_BYTES} bytes in base64")
+    return key
+
+
+def new_key() -> str:
+    """A new random key, as `parse_key` takes it."""
+    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()
