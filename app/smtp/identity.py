@@ -1,0 +1,62 @@
+"""Who speaks to which server, and how: all that two connections must share to be one identity."""
+
+from dataclasses import dataclass, field
+
+from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.types import AuthMechanism, Timeouts, TlsMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Everything that makes a connection this profile's and no other's (invariant 8).
+
+    It is the pool's key: change one field and the old connections are no longer used. `repr`
+    shows no secret.
+    """
+
+    profile_id: str
+    host: str
+    port: int
+    tls: TlsMode
+    tls_ca: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = field(default=None, repr=False)
+    profile_ehlo_name: str | None = None
+    tenant_ehlo_name: str | None = None
+    service_ehlo_name: str | None = None
+    hostname: str | None = None
+    source_address: str | None = None
+    mechanism: AuthMechanism = AuthMechanism.AUTO
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    allow_plaintext_auth: bool = False
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def ehlo(self, local_address: str) -> EffectiveEhlo:
+        """The name to greet with through a socket that is bound to `local_address`."""
+        return effective_ehlo(
+            profile=self.profile_ehlo_name,
+            tenant=self.tenant_ehlo_name,
+            service=self.service_ehlo_name,
+            hostname=self.hostname,
+            local_address=local_address,
+        )
+
+    @property
+    def wants_auth(self) -> bool:
+        """Whether the server must know who is speaking before any mail."""
+        return self.username is not None and self.mechanism is not AuthMechanism.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFacts:
+    """What is known of a connection so far; `None` for what it did not come to."""
+
+    host: str | None = None
+    port: int | None = None
+    remote_address: str | None = None
+    ehlo_name: str | None = None
+    ehlo_source: str | None = None
+    tls_version: str | None = None
+    tls_cipher: str | None = None
+    auth_mechanism: str | None = None

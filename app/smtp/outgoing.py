@@ -1,0 +1,29 @@
+"""The address of this machine that a connection to a host would come from, without connecting."""
+
+import ipaddress
+import socket
+from typing import Final
+
+# Documentation addresses (RFC 5737, RFC 3849): they take the default route, and nothing is sent.
+ANYWHERE: Final = ("192.0.2.1", "2001:db8::1")
+ANY_PORT: Final = 9
+
+
+def outgoing_address(host: str | None) -> str | None:
+    """The local address towards `host` where it is an IP address, else towards the internet.
+
+    None where there is no route. Connecting a UDP socket asks the routing table, nobody else.
+    """
+    try:
+        targets: tuple[str, ...] = (str(ipaddress.ip_address(host or "")),)
+    except ValueError:
+        targets = ANYWHERE
+    for target in targets:
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((target, ANY_PORT))
+            except OSError:
+                continue
+            return str(probe.getsockname()[0])
+    return None

@@ -1,0 +1,73 @@
+"""Warm connections of one profile: kept for the next message, retired when they no longer fit."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from app.smtp.identity import Identity
+from app.smtp.session import Session
+
+IDLE_SECONDS: Final = 10.0
+
+
+class Pool:
+    """Idle sessions, newest last. Whoever takes one out owns it until it comes back."""
+
+    def __init__(self, *, max_messages: int, idle_seconds: float = IDLE_SECONDS) -> None:
+        self.max_messages = max_messages
+        self._idle_seconds = idle_seconds
+        self._idle: deque[tuple[Session, asyncio.TimerHandle]] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a connection is kept, or on its way out."""
+        return bool(self._idle or self._closing)
+
+    def is_fit(self, session: Session, identity: Identity) -> bool:
+        """Whether the session may carry one more message of this identity (invariant 8)."""
+        return (
+            session.is_open
+            and session.identity == identity
+            and session.messages_delivered < self.max_messages
+        )
+
+    def take(self, identity: Identity) -> Session | None:
+        """A warm session of exactly this identity, or None."""
+        while self._idle:
+            session, timer = self._idle.pop()
+            timer.cancel()
+            if self.is_fit(session, identity):
+                return session
+            self.retire(session)
+        return None
+
+    def keep(self, session: Session) -> None:
+        """Hold a session for the next message, for a while."""
+        timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, session)
+        self._idle.append((session, timer))
+
+    def _expire(self, session: Session) -> None:
+        self._idle = deque(each for each in self._idle if each[0] is not session)
+        self.retire(session)
+
+    def retire(self, session: Session) -> None:
+        """Close a session politely, in the background."""
+        if not session.is_open:
+            session.abort()
+            return
+        task = asyncio.create_task(session.quit())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def retire_idle(self) -> None:
+        """Close every idle session."""
+        while self._idle:
+            session, timer = self._idle.pop()
+            timer.cancel()
+            self.retire(session)
+
+    async def close(self) -> None:
+        """Close every idle session and wait until all have said QUIT."""
+        self.retire_idle()
+        await asyncio.gather(*self._closing)
