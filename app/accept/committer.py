@@ -1,0 +1,116 @@
+"""Group commit: all messages that wait are written in one transaction, then their callers wake."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.errors import Unavailable
+from app.domain.types import NewMessage
+from app.store import outbox
+from app.store.database import Database
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP: Final = 200
+MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
+MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    message: NewMessage
+    written: asyncio.Future[None]
+
+
+class Committer:
+    """Writes messages down: at once where it is idle, else together with all that came meanwhile.
+
+    It waits for nothing to fill a group: while one commits, the next one fills by itself.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._is_running = False
+
+    async def accept(self, message: NewMessage) -> None:
+        """Return once the message is durable (invariant 1).
+
+        Raises Unavailable, and nothing was written, where the database does not take it now or
+        too much waits already.
+        """
+        if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
+            raise Unavailable(
+                "overloaded",
+                "More messages wait to be stored than fit into memory, or the service is stopping."
+                " Nothing was written; send the request again.",
+            )
+        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+        self._waiting_bytes += len(message.mime)
+        self._queue.put_nowait(waiting)
+        try:
+            await waiting.written
+        finally:
+            self._waiting_bytes -= len(message.mime)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Accept while the block runs; when it ends, what waits is written first."""
+        task = asyncio.create_task(self._run(), name="committer")
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
+            await self._queue.join()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            group = [await self._queue.get()]
+            size_bytes = len(group[0].message.mime)
+            while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
+                try:
+                    group.append(self._queue.get_nowait())
+                except asyncio.QueueEmpty:
+                    break
+                size_bytes += len(group[-1].message.mime)
+            await self._commit(group)
+            for _ in group:
+                self._queue.task_done()
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        """Write a group; where it fails for a reason of one, each is written by itself."""
+        try:
+            await self._write([each.message for each in group])
+        except Unavailable as error:
+            _answer(group, error)
+        except Exception as error:
+            if len(group) == 1:
+                log.exception("a message could not be written")
+                _answer(group, error)
+                return
+            for each in group:
+                await self._commit([each])
+        else:
+            _answer(group, None)
+
+    async def _write(self, messages: Sequence[NewMessage]) -> None:
+        async with self._database.transaction(announce=True) as connection:
+            await outbox.accept(connection, messages)
+
+
+def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:
+    for each in group:
+        if each.written.done():  # its caller went away; the message is written all the same
+            continue
+        if error is None:
+            each.written.set_result(None)
+        else:
+            each.written.set_exception(error)

@@ -1,0 +1,194 @@
+"""From what the caller wants to a message that can be written: resolve, check, render once."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.domain.addresses import is_allowed
+from app.domain.errors import FieldError, Forbidden, InvalidRequest, TooLarge
+from app.domain.ids import new_id
+from app.domain.mime import Content, check_header, check_subject, message_id_header, render
+from app.domain.types import (
+    MAX_RECIPIENTS,
+    Mailbox,
+    NewMessage,
+    Profile,
+    RecipientAddress,
+    RecipientKind,
+)
+
+MISSING: Final = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message as the caller gave it: each value well-formed, nothing decided yet."""
+
+    sender: Mailbox | None
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    headers: Mapping[str, str]
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str]
+
+
+def prepare(
+    draft: Draft,
+    *,
+    profile: Profile,
+    now: datetime,
+    max_message_bytes: int,
+    max_age_seconds: float,
+) -> NewMessage:
+    """The message as it will be stored and sent, rendered here and never again (invariant 2).
+
+    Raises InvalidRequest naming every wrong field, Forbidden where the profile does not allow the
+    sender, TooLarge where the rendered message has more than `max_message_bytes`.
+    """
+    sender = draft.sender or profile.default_from
+    recipients = tuple(_recipients(draft))
+    wrong = list(_wrong(draft, sender, recipients))
+    if sender is None or wrong:
+        raise _invalid(wrong)
+    _check_sender(sender, profile)
+    _check_size(_content_bytes(draft), max_message_bytes)
+    message_id = new_id("msg")
+    header = message_id_header(message_id, sender)
+    mime = render(_content(draft, sender, recipients, header, now))
+    _check_size(len(mime), max_message_bytes)
+    return NewMessage(
+        id=message_id,
+        tenant_id=profile.tenant_id,
+        profile_id=profile.id,
+        envelope_from=sender.address,
+        sender=sender,
+        recipients=recipients,
+        subject=draft.subject,
+        message_id_header=header,
+        tags=tuple(dict.fromkeys(draft.tags)),
+        metadata=dict(draft.metadata),
+        mime=mime,
+        created_at=now,
+        expires_at=now + timedelta(seconds=max_age_seconds),
+    )
+
+
+def _recipients(draft: Draft) -> Iterator[RecipientAddress]:
+    """Every address once: where it is named twice, the first of to, cc, bcc counts."""
+    seen: set[str] = set()
+    named = (
+        (RecipientKind.TO, draft.to),
+        (RecipientKind.CC, draft.cc),
+        (RecipientKind.BCC, draft.bcc),
+    )
+    for kind, mailboxes in named:
+        for mailbox in mailboxes:
+            address = mailbox.address.lower()
+            if address not in seen:
+                seen.add(address)
+                yield RecipientAddress(mailbox, kind)
+
+
+def _wrong(
+    draft: Draft, sender: Mailbox | None, recipients: tuple[RecipientAddress, ...]
+) -> Iterator[FieldError]:
+    if sender is None:
+        yield _error("from", msg="say who sends: this profile has no default_from", type=MISSING)
+    if not recipients:
+        yield _error("to", msg="name at least one recipient in to, cc or bcc", type=MISSING)
+    given = len(draft.to) + len(draft.cc) + len(draft.bcc)
+    if given > MAX_RECIPIENTS:
+        yield _error(
+            "to",
+            msg=f"{given} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS},"
+            " so send several messages",
+            type="too_long",
+        )
+    if draft.text is None and draft.html is None:
+        yield _error("text", msg="give text, html or both", type=MISSING)
+    yield from _wrong_headers(draft)
+
+
+def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
+    try:
+        check_subject(draft.subject)
+    except ValueError as error:
+        yield _error("subject", msg=str(error))
+    seen: set[str] = set()
+    for name, value in draft.headers.items():
+        try:
+            check_header(name, value)
+        except ValueError as error:
+            yield _error("headers", name, msg=str(error))
+        if name.lower() in seen:
+            yield _error("headers", name, msg="this header is given twice; letter case is ignored")
+        seen.add(name.lower())
+
+
+def _error(*loc: str, msg: str, type: str = "value_error") -> FieldError:  # noqa: A002 - pydantic's word for it
+    return FieldError(("body", *loc), msg, type)
+
+
+def _invalid(wrong: list[FieldError]) -> InvalidRequest:
+    first = wrong[0]
+    place = ".".join(str(part) for part in first.loc[1:])
+    detail = f"{place}: {first.msg}"
+    if len(wrong) > 1:
+        detail = f"{len(wrong)} fields are wrong; the first is {detail}"
+    return InvalidRequest(detail, wrong)
+
+
+def _check_sender(sender: Mailbox, profile: Profile) -> None:
+    if is_allowed(sender, profile.allowed_from):
+        return
+    raise Forbidden(
+        "sender-not-allowed",
+        f"The profile {profile.name!r} does not send as {sender.address}. It allows "
+        f"{', '.join(profile.allowed_from)}: use such an address in `from`, or add this one to"
+        " the profile's allowed_from.",
+    )
+
+
+def _content_bytes(draft: Draft) -> int:
+    """What text and HTML have at the very least: no encoding makes UTF-8 shorter."""
+    return len((draft.text or "").encode()) + len((draft.html or "").encode())
+
+
+def _check_size(size_bytes: int, max_message_bytes: int) -> None:
+    if size_bytes > max_message_bytes:
+        raise TooLarge(
+            "message-too-large",
+            f"The message has {size_bytes} bytes or more; the limit is {max_message_bytes} bytes,"
+            " encoding included. Make it smaller, or link to what is large.",
+        )
+
+
+def _content(
+    draft: Draft,
+    sender: Mailbox,
+    recipients: tuple[RecipientAddress, ...],
+    header: str,
+    now: datetime,
+) -> Content:
+    return Content(
+        sender=sender,
+        to=tuple(_of_kind(recipients, RecipientKind.TO)),
+        cc=tuple(_of_kind(recipients, RecipientKind.CC)),
+        reply_to=draft.reply_to,
+        subject=draft.subject,
+        text=draft.text,
+        html=draft.html,
+        headers=draft.headers,
+        message_id=header,
+        date=now,
+    )
+
+
+def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[Mailbox]:
+    return (each.mailbox for each in recipients if each.kind is kind)

@@ -1,0 +1,89 @@
+"""One message through one session: what was tried, and what is decided by it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.delivery.judgement import Judgement, interrupted, judge
+from app.delivery.record import Recorder
+from app.domain.clock import monotonic_seconds
+from app.domain.outcome import Outcome
+from app.smtp.identity import ConnectionFacts
+from app.smtp.session import Session
+from app.store.outbox import ClaimedMessage, ClaimedRecipient
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What came of working on one message.
+
+    `outcomes` holds the recipients (by position) that were decided; all others stand as before,
+    with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
+    `facts` are those of the last connection.
+    """
+
+    message: ClaimedMessage
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    fault: Outcome | None = None
+    facts: ConnectionFacts = field(default_factory=ConnectionFacts)
+
+    def undecided(self, now: datetime) -> list[ClaimedRecipient]:
+        """The recipients whose turn it is and who have no outcome yet."""
+        return [
+            each
+            for each in self.message.recipients
+            if each.is_open
+            and each.position not in self.outcomes
+            and (each.next_attempt_at is None or each.next_attempt_at <= now)
+        ]
+
+
+async def transact(attempts: Attempts, session: Session, recorder: Recorder) -> None:
+    """Send the message to all whose turn it is, in as many transactions as the server wants.
+
+    Where it is cancelled, the attempt is recorded with how far it had come, and nothing decided.
+    """
+    attempts.fault = None
+    while pending := attempts.undecided(recorder.now()):
+        judgement = await _transact_once(attempts, session, recorder, pending)
+        for each in pending:
+            outcome = judgement.outcomes.get(each.address)
+            if outcome is not None and each.address not in judgement.again:
+                attempts.outcomes[each.position] = outcome
+        attempts.fault = judgement.fault
+        if judgement.fault is not None:
+            return
+
+
+async def _transact_once(
+    attempts: Attempts, session: Session, recorder: Recorder, pending: list[ClaimedRecipient]
+) -> Judgement:
+    started_at, start = recorder.now(), monotonic_seconds()
+    fresh = session.messages_delivered == 0
+    addresses = [each.address for each in pending]
+
+    def note(judgement: Judgement) -> None:
+        row = recorder.row(
+            attempts.message,
+            session.facts,
+            judgement,
+            started_at=started_at,
+            seconds=monotonic_seconds() - start,
+        )
+        attempts.rows.append(row)
+
+    try:
+        transaction = await session.send(
+            envelope_from=attempts.message.envelope_from,
+            recipients=addresses,
+            mime=attempts.message.mime,
+        )
+    except asyncio.CancelledError:
+        note(interrupted(session.stage))
+        raise
+    judgement = judge(transaction, addresses, fresh=fresh, authenticated=session.is_authenticated)
+    note(judgement)
+    return judgement

@@ -1,0 +1,203 @@
+"""Claiming: which lanes have work, who is next, and what each is handed."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.delivery.lane import Lane, Results
+from app.delivery.lane_config import ConfigMaker
+from app.delivery.leases import Leases
+from app.delivery.record import Recorder
+from app.domain.clock import Clock
+from app.domain.errors import Unavailable
+from app.domain.limits import permits
+from app.domain.status import RecipientEvent
+from app.smtp.resolve import AddressGuard
+from app.store import lanes, outbox, profiles
+from app.store.database import Database
+from app.store.lanes import LaneDue
+from app.store.outbox import ClaimedMessage
+
+log = logging.getLogger(__name__)
+
+# How soon a lane is looked at again whose due messages somebody else had locked.
+CONTENDED: Final = timedelta(seconds=0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneParts:
+    """What every lane is made with."""
+
+    guard: AddressGuard
+    configs: ConfigMaker
+    recorder: Recorder
+    results: Results
+
+
+class Claims:
+    """Hands due messages to lanes, each as many as it can take now.
+
+    `wake` is to be set when there may be something new: a message, room in a lane, a permit.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        parts: LaneParts,
+        *,
+        leases: Leases,
+        clock: Clock,
+        poll_interval: timedelta,
+    ) -> None:
+        self.wake = asyncio.Event()
+        self.lanes: dict[str, Lane] = {}
+        self._is_stopping = False
+        self._database = database
+        self._parts = parts
+        self._leases = leases
+        self._clock = clock
+        self._poll_interval = poll_interval
+
+    def stop(self) -> None:
+        """Claim no more; what is being claimed just now is given back."""
+        self._is_stopping = True
+        self.wake.set()
+
+    def is_over(self) -> bool:
+        """Whether it was stopped."""
+        return self._is_stopping
+
+    async def look(self) -> None:
+        """Feed every lane that has due work and room, then wait until the next look is due."""
+        self.wake.clear()
+        now = self._clock.now()
+        async with self._database.reading() as connection:
+            waiting = await lanes.waiting(connection, now=now)
+        await self._leave_closed(waiting)
+        is_contended = False
+        for due in in_turn(each for each in waiting if each.is_open and each.due_at <= now):
+            lane = await self._lane(due)
+            if lane is None or lane.room == 0 or self._is_stopping:
+                continue
+            if await self._feed(lane, due):
+                # Its next message, or its next permit, is due at a moment that is not known yet.
+                self.wake.set()
+            else:
+                is_contended = True
+        if not self._is_stopping:
+            until = self._next_look(waiting, now, is_contended=is_contended)
+            await self._clock.wait(self.wake, until)
+
+    def _next_look(
+        self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool
+    ) -> datetime:
+        moments = [each.due_at for each in waiting if each.is_open and each.due_at > now]
+        moments.append(now + (CONTENDED if is_contended else self._poll_interval))
+        return min(moments)
+
+    async def give_back(self, message_ids: Iterable[str]) -> None:
+        """Release messages that were not begun."""
+        try:
+            await self._leases.release(message_ids)
+        except Unavailable:
+            log.warning("messages could not be given back; their leases will run out")
+
+    async def _leave_closed(self, waiting: Iterable[LaneDue]) -> None:
+        """Give back what waits for profiles that were paused or deleted; forget idle lanes."""
+        for due in waiting:
+            lane = self.lanes.get(due.profile_id)
+            if not due.is_open and lane is not None:
+                await self.give_back(lane.drop_queue())
+        working = {due.profile_id for due in waiting}
+        for profile_id, lane in list(self.lanes.items()):
+            if lane.is_idle and profile_id not in working:
+                del self.lanes[profile_id]
+
+    async def _lane(self, due: LaneDue) -> Lane | None:
+        """The profile's lane at its current revision; None where the profile has just gone."""
+        lane = self.lanes.get(due.profile_id)
+        if lane is not None and lane.config.profile.revision == due.revision:
+            return lane
+        async with self._database.reading() as connection:
+            found = await profiles.for_delivery(
+                connection, tenant_id=due.tenant_id, profile_id=due.profile_id
+            )
+        if found is None:
+            return None
+        parts, config = self._parts, self._parts.configs.config(found)
+        if lane is None:
+            lane = Lane(config, guard=parts.guard, recorder=parts.recorder, results=parts.results)
+            self.lanes[due.profile_id] = lane
+        else:
+            lane.reconfigure(config)
+        return lane
+
+    async def _feed(self, lane: Lane, due: LaneDue) -> bool:
+        """Claim what the lane can take; answers whether there was something."""
+        now = self._clock.now()
+        until = now + self._leases.length
+        async with self._database.transaction() as connection:
+            if due.is_failing and not await lanes.take_probe(
+                connection, profile_id=due.profile_id, now=now, until=until
+            ):
+                return False
+            limit = 1 if due.is_failing else lane.room
+            claimed = await self._claim(connection, lane, limit=limit, now=now, until=until)
+        self._leases.add((each.id for each in claimed), until)
+        if self._is_stopping:
+            await self.give_back(each.id for each in claimed)
+        elif claimed:
+            lane.probe = claimed[0].id if due.is_failing else None
+            lane.take(claimed)
+        return bool(claimed)
+
+    async def _claim(
+        self,
+        connection: AsyncConnection,
+        lane: Lane,
+        *,
+        limit: int,
+        now: datetime,
+        until: datetime,
+    ) -> list[ClaimedMessage]:
+        """Lease what rate and time allow; what is past its time is ended here instead."""
+        profile = lane.config.profile
+        bucket = None
+        if profile.rate_limit is not None:
+            bucket = await lanes.bucket(
+                connection, profile_id=profile.id, limit=profile.rate_limit, now=now
+            )
+            limit = min(limit, permits(bucket))
+        if limit == 0:
+            return []
+        claimed = await outbox.claim(
+            connection,
+            profile_id=profile.id,
+            owner=self._leases.owner,
+            limit=limit,
+            now=now,
+            lease_until=until,
+            max_bytes=lane.room_bytes,
+        )
+        late = [each.id for each in claimed if each.expires_at <= now]
+        await outbox.finish_open(connection, message_ids=late, event=RecipientEvent.EXPIRE, now=now)
+        live = [each for each in claimed if each.expires_at > now]
+        if bucket is not None:
+            await lanes.spend(connection, profile_id=profile.id, bucket=bucket, messages=len(live))
+        return live
+
+
+def in_turn(waiting: Iterable[LaneDue]) -> list[LaneDue]:
+    """Round robin over tenants: the first lane of each, then the second of each, soonest first."""
+    seen: Counter[str] = Counter()
+    ranked: list[tuple[int, datetime, LaneDue]] = []
+    for due in sorted(waiting, key=lambda each: each.due_at):
+        ranked.append((seen[due.tenant_id], due.due_at, due))
+        seen[due.tenant_id] += 1
+    return [due for *_, due in sorted(ranked, key=lambda each: each[:2])]

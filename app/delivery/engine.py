@@ -1,0 +1,202 @@
+"""The delivery engine: it joins claims, lanes, leases and settling, starts them and drains them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from app.delivery.attempt import Attempts
+from app.delivery.claims import Claims, LaneParts
+from app.delivery.lane import Lane
+from app.delivery.lane_config import ConfigMaker
+from app.delivery.leases import Leases
+from app.delivery.record import Recorder
+from app.delivery.settle import Settled, Settler, Trip, settlement
+from app.delivery.upkeep import Upkeep
+from app.domain.clock import Clock
+from app.domain.errors import Unavailable
+from app.domain.hints import reason
+from app.domain.ids import new_id
+from app.domain.outcome import Outcome
+from app.domain.retry import Random
+from app.smtp.resolve import AddressGuard
+from app.store.database import Database
+from app.store.outbox import ClaimedMessage, Settlement
+
+log = logging.getLogger(__name__)
+
+FAULT_PAUSE_SECONDS: Final = 1.0
+# What is known must be written before the end, whatever the grace for transmissions was.
+LAST_WRITES_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How an engine works: whom it may speak to and as whom, its machine's name, its times."""
+
+    guard: AddressGuard
+    configs: ConfigMaker
+    machine: str
+    lease_seconds: float
+    poll_interval_seconds: float
+    shutdown_grace_seconds: float
+
+
+class Engine:
+    """Delivers what is due in one database, with a lane for each profile that has work."""
+
+    def __init__(
+        self, database: Database, config: EngineConfig, *, clock: Clock, random: Random
+    ) -> None:
+        self.worker_id = new_id("wrk")
+        self._database = database
+        self._grace_seconds = config.shutdown_grace_seconds
+        self._clock = clock
+        self._random = random
+        self._leases = Leases(
+            database,
+            owner=self.worker_id,
+            length=timedelta(seconds=config.lease_seconds),
+            now=clock.now,
+        )
+        self._settler = Settler(
+            database,
+            owner=self.worker_id,
+            now=clock.now,
+            random=random,
+            on_settled=self._on_settled,
+        )
+        self._claims = Claims(
+            database,
+            LaneParts(
+                guard=config.guard,
+                configs=config.configs,
+                recorder=Recorder(worker=self.worker_id, now=clock.now),
+                results=self,
+            ),
+            leases=self._leases,
+            clock=clock,
+            poll_interval=timedelta(seconds=config.poll_interval_seconds),
+        )
+        self._upkeep = Upkeep(
+            database,
+            leases=self._leases,
+            clock=clock,
+            machine=config.machine,
+            sweep_interval=timedelta(seconds=config.poll_interval_seconds),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver while the block runs; when it ends, finish what is being transmitted.
+
+        Any number of engines may run on PostgreSQL, and one on SQLite: raises SettingsError where
+        the file is another process's to deliver from.
+        """
+        with self._database.sole_delivery() as is_sole:
+            if is_sole:
+                await self._upkeep.take_over()
+            async with self._database.listening(self._claims.wake.set):
+                steps = (self._upkeep.renew, self._upkeep.sweep)
+                duties = [asyncio.create_task(_repeat(step), name=step.__name__) for step in steps]
+                duties.append(asyncio.create_task(self._settler.run(), name="settler"))
+                claiming = asyncio.create_task(
+                    _repeat(self._claims.look, self._claims.is_over), name="claims"
+                )
+                log.info("delivery started", extra={"worker": self.worker_id})
+                try:
+                    yield
+                finally:
+                    try:
+                        await self._drain(claiming)
+                    finally:
+                        await _cancel([claiming, *duties])
+                    log.info("delivery stopped", extra={"worker": self.worker_id})
+
+    async def _drain(self, claiming: asyncio.Task[None]) -> None:
+        """Finish within the grace time, break off the rest, write what is known, give back."""
+        self._claims.stop()
+        await asyncio.wait([claiming], timeout=LAST_WRITES_SECONDS)
+        lanes = list(self._claims.lanes.values())
+        await self._claims.give_back([each for lane in lanes for each in lane.drop_queue()])
+        try:
+            async with asyncio.timeout(self._grace_seconds):
+                await asyncio.gather(*(lane.wait_idle() for lane in lanes))
+        except TimeoutError:
+            log.warning("transmissions are broken off: they took longer than the grace time")
+        await asyncio.gather(*(lane.close() for lane in lanes))
+        try:
+            async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await self._settler.wait_empty()
+                await self._upkeep.leave()
+        except (Unavailable, TimeoutError):
+            log.warning("the database is away: %d leases are left to run out", len(self._leases))
+
+    def may_begin(self, message: ClaimedMessage) -> bool:
+        """Whether the message's lease still holds."""
+        return self._leases.holds(message.id)
+
+    def settle(self, lane: Lane, attempts: Attempts) -> None:
+        """The message is done with, for now; a probe that came so far has healed its lane."""
+        heals = None
+        if attempts.message.id == lane.probe:
+            lane.probe = None
+            heals = lane.profile_id if attempts.outcomes else None
+        if heals is not None:
+            log.info("profile works again", extra={"profile_id": heals})
+        self._settler.submit(Settled(settlement=self._settlement(attempts), heals=heals))
+
+    def trip(self, lane: Lane, attempts: Attempts, fault: Outcome) -> None:
+        """The profile is at fault: nothing more is tried until its next probe."""
+        facts, profile = attempts.facts, lane.config.profile
+        text = reason(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
+        log.warning("profile fails: %s", text, extra={"profile_id": profile.id})
+        trip = Trip(
+            profile_id=profile.id,
+            revision=profile.revision,
+            code=fault.classification,
+            reason=text,
+            is_probe=attempts.message.id == lane.probe,
+            released=tuple(lane.drop_queue()),
+        )
+        lane.probe, lane.is_halted = None, True
+        self._settler.submit(Settled(settlement=self._settlement(attempts), trip=trip))
+
+    def room(self) -> None:
+        """A lane can take more."""
+        self._claims.wake.set()
+
+    def _settlement(self, attempts: Attempts) -> Settlement:
+        return settlement(attempts, now=self._clock.now(), random=self._random)
+
+    def _on_settled(self, group: Sequence[Settled]) -> None:
+        self._leases.drop(each.settlement.message_id for each in group)
+        for trip in (each.trip for each in group if each.trip is not None):
+            self._leases.drop(trip.released)
+            if (lane := self._claims.lanes.get(trip.profile_id)) is not None:
+                lane.is_halted = False
+        if any(each.settlement.due_at is not None or each.heals for each in group):
+            self._claims.wake.set()
+
+
+async def _repeat(
+    step: Callable[[], Awaitable[None]], is_over: Callable[[], bool] = lambda: False
+) -> None:
+    """Do a step again and again; a database that is away, or a fault of ours, is no end."""
+    while not is_over():
+        try:
+            await step()
+        except Unavailable:
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+        except Exception:
+            log.exception("delivery met an unexpected fault")
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,86 @@
+"""What a lane works by: a profile at one revision, and the identity made from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.domain.errors import SealError
+from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.types import Profile, Transport
+from app.smtp.identity import Identity
+from app.store.profiles import DeliveryProfile
+
+OpenSealed = Callable[..., str]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneConfig:
+    """The profile, and who speaks to its server.
+
+    `identity` is None where there is none: for a sandbox, and where the credentials do not open,
+    which `fault` then says.
+    """
+
+    profile: Profile
+    identity: Identity | None
+    fault: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMaker:
+    """Makes identities: what the machine and the service add to every profile's own.
+
+    `open_sealed` is `Vault.open`. `hostname` is the machine's, whatever it is worth as a name.
+    """
+
+    open_sealed: OpenSealed
+    service_ehlo_name: str | None
+    hostname: str | None
+
+    def config(self, found: DeliveryProfile) -> LaneConfig:
+        """The configuration of a lane, its credentials opened."""
+        profile = found.profile
+        if profile.transport is Transport.SANDBOX:
+            return LaneConfig(profile, None)
+        try:
+            password = self._opened(found.sealed_password, profile.id, "password")
+            client_key = self._opened(found.sealed_client_key, profile.id, "client_key")
+        except SealError as error:
+            return LaneConfig(profile, None, _unopened(error))
+        return LaneConfig(profile, self._identity(found, password, client_key))
+
+    def _opened(self, sealed: bytes | None, profile_id: str, field: str) -> str | None:
+        return None if sealed is None else self.open_sealed(sealed, row=profile_id, field=field)
+
+    def _identity(
+        self, found: DeliveryProfile, password: str | None, client_key: str | None
+    ) -> Identity:
+        profile = found.profile
+        return Identity(
+            profile_id=profile.id,
+            host=profile.host or "",
+            port=profile.port,
+            tls=profile.tls,
+            tls_ca=profile.tls_ca,
+            client_certificate=profile.client_certificate,
+            client_key=client_key,
+            profile_ehlo_name=profile.ehlo_name,
+            tenant_ehlo_name=found.tenant_ehlo_name,
+            service_ehlo_name=self.service_ehlo_name,
+            hostname=self.hostname,
+            source_address=profile.source_address,
+            mechanism=profile.auth_mechanism,
+            username=profile.username,
+            password=password,
+            allow_plaintext_auth=profile.allow_plaintext_auth,
+            timeouts=profile.timeouts,
+        )
+
+
+def _unopened(error: SealError) -> Outcome:
+    return Outcome(
+        Stage.AUTH,
+        Verdict.DEFER,
+        "credentials_unreadable",
+        blast=Blast.PROFILE,
+        detail=str(error),
+    )

@@ -1,0 +1,79 @@
+"""The rows of `attempts`: what was tried and what the server said, word for word."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.delivery.judgement import Judgement
+from app.domain.ids import new_id
+from app.domain.outcome import Outcome
+from app.domain.replies import Reply
+from app.smtp.identity import ConnectionFacts
+from app.store.outbox import ClaimedMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Makes the rows of `attempts` that one worker writes."""
+
+    worker: str
+    now: Callable[[], datetime]
+
+    def row(
+        self,
+        message: ClaimedMessage,
+        facts: ConnectionFacts,
+        judgement: Judgement,
+        *,
+        started_at: datetime,
+        seconds: float,
+    ) -> Mapping[str, Any]:
+        """One attempt: where it ended, what the server said, under which name it was asked."""
+        main = judgement.main
+        return {
+            "id": new_id("att"),
+            "tenant_id": message.tenant_id,
+            "message_id": message.id,
+            "profile_id": message.profile_id,
+            "worker": self.worker,
+            "started_at": started_at,
+            "duration_ms": round(seconds * 1000, 3),
+            "host": facts.host,
+            "port": facts.port,
+            "remote_address": facts.remote_address,
+            "ehlo_name": facts.ehlo_name,
+            "ehlo_source": facts.ehlo_source,
+            "tls_version": facts.tls_version,
+            "tls_cipher": facts.tls_cipher,
+            "auth_mechanism": facts.auth_mechanism,
+            "stage": main.stage.value,
+            "scope": main.blast.value if main.blast else None,
+            "verdict": main.verdict.value,
+            "classification": main.classification,
+            **_reply_columns(main.reply),
+            "detail": main.detail or None,
+            "outcome_unknown": main.outcome_unknown,
+            "recipients": [
+                _recipient_entry(address, outcome)
+                for address, outcome in judgement.outcomes.items()
+            ],
+        }
+
+
+def _reply_columns(reply: Reply | None) -> dict[str, Any]:
+    return {
+        "reply_code": reply.code if reply else None,
+        "reply_enhanced_code": reply.enhanced_code if reply else None,
+        "reply_text": reply.text if reply else None,
+    }
+
+
+def _recipient_entry(address: str, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "address": address,
+        "stage": outcome.stage.value,
+        "verdict": outcome.verdict.value,
+        "classification": outcome.classification,
+        **_reply_columns(outcome.reply),
+    }

@@ -1,0 +1,189 @@
+"""Outcomes to rows: one claim's end as a value, and many of them in one transaction."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.delivery.attempt import Attempts
+from app.domain.errors import Unavailable
+from app.domain.outcome import Outcome, Verdict
+from app.domain.retry import PROBE, RECIPIENT, Random
+from app.domain.status import FINAL, RecipientEvent, message_status, next_status
+from app.domain.types import RecipientStatus
+from app.store import lanes, outbox
+from app.store.database import Database
+from app.store.outbox import ClaimedMessage, ClaimedRecipient, RecipientUpdate, Settlement
+
+log = logging.getLogger(__name__)
+
+EVENTS: Final = {
+    Verdict.DELIVERED: RecipientEvent.DELIVER,
+    Verdict.DEFER: RecipientEvent.DEFER,
+    Verdict.BOUNCE: RecipientEvent.BOUNCE,
+}
+MAX_GROUP: Final = 200
+RETRY_SECONDS: Final = 1.0
+
+
+def settlement(attempts: Attempts, *, now: datetime, random: Random) -> Settlement:
+    """The rows to write: who is decided moves on, the others stand as before (invariant 4)."""
+    message = attempts.message
+    updates = tuple(
+        _update(each, attempts.outcomes[each.position], message, now=now, random=random)
+        for each in message.recipients
+        if each.position in attempts.outcomes
+    )
+    after = {each.position: (each.status, each.next_attempt_at) for each in message.recipients}
+    after |= {each.position: (each.status, each.next_attempt_at) for each in updates}
+    status = message_status(status for status, _ in after.values())
+    due = None if status is not None else _due_at(after.values(), now)
+    return Settlement(
+        message_id=message.id,
+        recipients=updates,
+        status=status,
+        due_at=due,
+        attempts=tuple(attempts.rows),
+    )
+
+
+def _due_at(after: Iterable[tuple[RecipientStatus, datetime | None]], now: datetime) -> datetime:
+    """When the first unfinished recipient has its turn; one never tried has it now."""
+    return min(next_at or now for status, next_at in after if status not in FINAL)
+
+
+def _update(
+    recipient: ClaimedRecipient,
+    outcome: Outcome,
+    message: ClaimedMessage,
+    *,
+    now: datetime,
+    random: Random,
+) -> RecipientUpdate:
+    attempts = recipient.attempts + 1
+    status = next_status(recipient.status, EVENTS[outcome.verdict])
+    next_attempt_at = None
+    if status is RecipientStatus.DEFERRED:
+        # Never past the message's own end, at which the recipient expires.
+        next_attempt_at = min(now + RECIPIENT.delay(attempts, random), message.expires_at)
+    return RecipientUpdate(
+        position=recipient.position,
+        status=status,
+        attempts=attempts,
+        next_attempt_at=next_attempt_at,
+        reply=outcome.reply,
+        classification=outcome.classification,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """A profile's fault, and the messages that are given back untouched for it."""
+
+    profile_id: str
+    revision: int
+    code: str
+    reason: str
+    is_probe: bool
+    released: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """One settlement on its way to the database.
+
+    `heals` names a lane whose probe succeeded; `trip` is what stopped the work, if anything did.
+    """
+
+    settlement: Settlement
+    heals: str | None = None
+    trip: Trip | None = None
+
+
+class Settler:
+    """The task that writes outcomes, as many in one transaction as have come meanwhile."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str,
+        now: Callable[[], datetime],
+        random: Random,
+        on_settled: Callable[[Sequence[Settled]], None],
+    ) -> None:
+        self._database = database
+        self._owner = owner
+        self._now = now
+        self._random = random
+        self._on_settled = on_settled
+        self._queue: asyncio.Queue[Settled] = asyncio.Queue()
+
+    def submit(self, settled: Settled) -> None:
+        """Hand over an outcome; the message stays leased until it is written."""
+        self._queue.put_nowait(settled)
+
+    async def run(self) -> None:
+        """Write what comes, until cancelled."""
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < MAX_GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            await self._write(group)
+            for _ in group:
+                self._queue.task_done()
+
+    async def wait_empty(self) -> None:
+        """Return once everything submitted has been written."""
+        await self._queue.join()
+
+    async def _write(self, group: Sequence[Settled]) -> None:
+        """Write a group, again and again while the database is away: outcomes are not forgotten."""
+        while True:
+            try:
+                await self._write_once(group)
+            except Unavailable:
+                log.warning("%d outcomes wait for the database", len(group))
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                log.exception("%d outcomes could not be written", len(group))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._on_settled(group)
+
+    async def _write_once(self, group: Sequence[Settled]) -> None:
+        heals = {each.heals for each in group if each.heals is not None}
+        async with self._database.transaction(announce=bool(heals)) as connection:
+            owned = await outbox.settle(
+                connection,
+                owner=self._owner,
+                settlements=[each.settlement for each in group],
+                now=self._now(),
+            )
+            for profile_id in heals:
+                await lanes.heal(connection, profile_id=profile_id)
+            for each in group:
+                if each.trip is not None:
+                    await self._trip(connection, each.trip)
+        if lost := [e.settlement.message_id for e in group if e.settlement.message_id not in owned]:
+            log.warning("outcomes of messages that were taken over are dropped: %s", lost)
+
+    async def _trip(self, connection: AsyncConnection, trip: Trip) -> None:
+        now = self._now()
+        await lanes.trip(
+            connection,
+            profile_id=trip.profile_id,
+            revision=trip.revision,
+            code=trip.code,
+            reason=trip.reason,
+            now=now,
+            wait=lambda faults: PROBE.delay_at_least_half(faults, self._random),
+            is_probe=trip.is_probe,
+        )
+        if trip.released:
+            await outbox.release(connection, owner=self._owner, held=trip.released, now=now)

@@ -1,0 +1,84 @@
+"""What a worker does beside delivering: keep its leases, show that it lives, end what is over."""
+
+import asyncio
+import logging
+import os
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.delivery.leases import Leases
+from app.domain.clock import Clock
+from app.store import outbox, workers
+from app.store.database import Database
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE: Final = 3
+ENDED_AT_ONCE: Final = 500
+FORGOTTEN_AFTER_LEASES: Final = 10
+
+
+class Upkeep:
+    """The regular duties of one worker, each a step that waits for its next turn itself."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        leases: Leases,
+        clock: Clock,
+        machine: str,
+        sweep_interval: timedelta,
+    ) -> None:
+        self._database = database
+        self._leases = leases
+        self._clock = clock
+        self._machine = machine
+        self._sweep_interval = sweep_interval
+        self._started_at = clock.now()
+        self._never = asyncio.Event()
+
+    async def renew(self) -> None:
+        """Lengthen the leases and write the heartbeat."""
+        if lost := await self._leases.renew():
+            log.warning("%d messages were taken over by another worker", len(lost))
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            await workers.beat(
+                connection,
+                worker_id=self._leases.owner,
+                hostname=self._machine,
+                pid=os.getpid(),
+                started_at=self._started_at,
+                now=now,
+            )
+            await workers.forget(connection, before=now - self._forgotten_after)
+        await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
+
+    @property
+    def _forgotten_after(self) -> timedelta:
+        return FORGOTTEN_AFTER_LEASES * self._leases.length
+
+    async def sweep(self) -> None:
+        """End what is past its time, and what a deleted profile left behind."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            ended = await outbox.expire(connection, now=now, limit=ENDED_AT_ONCE)
+            ended += await outbox.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
+        if ended < ENDED_AT_ONCE:
+            await self._pause_until(now + self._sweep_interval)
+
+    async def take_over(self) -> None:
+        """Free what dead workers held: for the one process that delivers from an SQLite file."""
+        async with self._database.transaction() as connection:
+            if freed := await outbox.release_all(connection, now=self._clock.now()):
+                log.warning("%d messages of a worker that died are taken over", freed)
+
+    async def leave(self) -> None:
+        """Give back every lease and take the heartbeat away."""
+        await self._leases.release_all()
+        async with self._database.transaction() as connection:
+            await workers.leave(connection, worker_id=self._leases.owner)
+
+    async def _pause_until(self, moment: datetime) -> None:
+        await self._clock.wait(self._never, moment)
