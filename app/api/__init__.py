@@ -1,1 +1,16 @@
 """HTTP: parse, authorise, call, answer."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from app.api import health, keys, messages, problems, profiles, tenants
+
+routers: Final[list[APIRouter]] = [
+    messages.router,
+    profiles.router,
+    tenants.router,
+    keys.router,
+    health.router,
+    problems.router,
+]

@@ -1,0 +1,132 @@
+"""What request bodies share: strictness, and the types of their fields.
+
+No message of a check quotes a value that may be secret.
+"""
+
+import re
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from app.domain.addresses import make_mailbox, parse_mailbox
+from app.domain.ehlo import parse_ehlo_name
+from app.domain.types import Mailbox
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
+MAX_NAMED_FIELDS: Final = 30
+MAX_KEY_CHARACTERS: Final = 60
+
+
+class Body(BaseModel):
+    """A request's body or part of one: an unknown field is refused, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        known = [info.alias or name for name, info in cls.model_fields.items()]
+        unknown = [str(key) for key in given if key not in known]
+        if unknown:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [_unknown(key, known) for key in unknown[:MAX_NAMED_FIELDS]]
+            )
+        return given
+
+
+def _unknown(key: str, known: list[str]) -> InitErrorDetails:
+    likely = get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1)
+    hint = f"did you mean {likely[0]!r}?" if likely else f"known here are {', '.join(known)}"
+    kind = PydanticCustomError("extra_forbidden", "unknown field: {hint}", {"hint": hint})
+    return InitErrorDetails(type=kind, loc=(key,), input=None)
+
+
+def _storable(text: str) -> str:
+    if _UNSTORABLE.search(text):
+        raise ValueError("it holds a NUL or half a surrogate pair; leave such characters out")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("it holds a line break or another control character; leave them out")
+    return text
+
+
+def _storable_secret(secret: SecretStr) -> SecretStr:
+    _storable(secret.get_secret_value())
+    return secret
+
+
+def _to_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("it is out of range") from None
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Text = Annotated[str, AfterValidator(_storable)]
+Secret = Annotated[SecretStr, AfterValidator(_storable_secret)]
+Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+EhloName = Annotated[
+    str,
+    Field(max_length=255, examples=["mail.example.com"]),
+    AfterValidator(parse_ehlo_name),
+]
+
+
+class AddressObject(Body):
+    """An address in two parts."""
+
+    email: str = Field(max_length=320, examples=["bob@example.org"])
+    name: str = Field(default="", max_length=500, examples=["Bob"])
+
+
+def _mailbox(value: object) -> Mailbox:
+    if isinstance(value, Mailbox):
+        return value
+    if isinstance(value, str):
+        return parse_mailbox(value)
+    if isinstance(value, dict):
+        given = AddressObject.model_validate(value)
+        return make_mailbox(given.email, given.name)
+    raise PydanticCustomError(
+        "address_type", 'write "a@b.example", "Name <a@b.example>" or {{"email", "name"}}'
+    )
+
+
+def format_mailbox(mailbox: Mailbox) -> str:
+    """`a@b` or `Name <a@b>`, the name in its own script, quoted where it must be (RFC 5322 3.4)."""
+    if not mailbox.name:
+        return mailbox.address
+    name = mailbox.name
+    if _NEEDS_QUOTES.search(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{mailbox.address}>"
+
+
+_FORMS: Final[Any] = str | AddressObject
+Address = Annotated[
+    Mailbox,
+    PlainValidator(_mailbox, json_schema_input_type=_FORMS),
+    PlainSerializer(format_mailbox, return_type=str),
+]

@@ -1,0 +1,24 @@
+"""The API as one piece: `install` puts middleware, error handlers and routers into an app."""
+
+from typing import Final
+
+from fastapi import FastAPI
+
+from app.api import routers
+from app.api.edge import Edge
+from app.api.openapi import OPENAPI_KWARGS, describe
+from app.api.problem_answers import add_handlers
+from app.api.request_ids import request_id
+from app.api.state import Services
+
+__all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
+
+
+def install(app: FastAPI, services: Services) -> None:
+    """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
+    app.state.services = services
+    app.add_middleware(Edge, max_body_bytes=services.max_body_bytes)
+    add_handlers(app)
+    for router in routers:
+        app.include_router(router)
+    describe(app)

@@ -1,0 +1,67 @@
+"""Keys seen lately, so that a request with a known key reads nothing from the database."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from app.domain.clock import monotonic_seconds
+from app.domain.types import ApiKey
+
+# With the time a revocation takes to commit, well within the five seconds that are promised.
+KEEP_SECONDS: Final = 3.0
+MAX_KEYS: Final = 10_000
+
+
+class KeyCache:
+    """Hash → key, positive answers alone, for a few seconds; and when each key was last used."""
+
+    def __init__(
+        self,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        max_keys: int = MAX_KEYS,
+        monotonic: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._max_keys = max_keys
+        self._monotonic = monotonic
+        self._kept: dict[bytes, tuple[float, ApiKey]] = {}
+        self.used: dict[str, datetime] = {}
+
+    def get(self, key_hash: bytes) -> ApiKey | None:
+        """The key, where it was read at most `keep_seconds` ago."""
+        found = self._kept.get(key_hash)
+        if found is None:
+            return None
+        if self._monotonic() >= found[0]:
+            del self._kept[key_hash]
+            return None
+        return found[1]
+
+    def put(self, key_hash: bytes, key: ApiKey) -> None:
+        """Keep a key that was just read; where there are too many, the oldest goes."""
+        self._kept.pop(key_hash, None)
+        if len(self._kept) >= self._max_keys:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key_hash] = (self._monotonic() + self._keep_seconds, key)
+
+    def forget(self, *, key_id: str) -> None:
+        """Read this key again before it is taken again: it was revoked here."""
+        self._drop(lambda key: key.id == key_id)
+
+    def forget_tenant(self, *, tenant_id: str) -> None:
+        """Read this tenant's keys again: the tenant was deleted here."""
+        self._drop(lambda key: key.tenant_id == tenant_id)
+
+    def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
+        for key_hash in [each for each, (_, key) in self._kept.items() if is_meant(key)]:
+            del self._kept[key_hash]
+
+    def mark_used(self, key_id: str, now: datetime) -> None:
+        """Remember the use of a key until somebody takes it for writing."""
+        self.used[key_id] = now
+
+    def take_used(self) -> dict[str, datetime]:
+        """The uses since the last call, for one batched write of `last_used_at`."""
+        used, self.used = self.used, {}
+        return used

@@ -1,0 +1,97 @@
+"""What a request says of a message, and of the messages that are wanted."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from app.accept.message import Draft
+from app.api.bodies import Address, Body, Instant, Line, Text
+from app.api.paging import Paging
+from app.domain.types import MAX_RECIPIENTS, MessageStatus
+
+MAX_HEADERS: Final = 50
+MAX_TAGS: Final = 20
+MAX_METADATA: Final = 50
+MAX_REPLY_TO: Final = 50
+MAX_SUBJECT_CHARACTERS: Final = 998
+
+
+def _short_keys(metadata: dict[str, str]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= 64 or len(value) > 512:  # noqa: PLR2004 - said in the message
+            raise ValueError(f"{key[:64]!r}: a key has 1 to 64 characters, a value at most 512")
+    return metadata
+
+
+Recipients = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
+Tag = Annotated[Line, Field(min_length=1, max_length=64)]
+
+
+class MessageCreate(Body):
+    """A message to send."""
+
+    profile: Text | None = Field(
+        default=None,
+        max_length=100,
+        description="The profile's id or name; the tenant's default profile, if left out.",
+    )
+    sender: Address | None = Field(
+        default=None,
+        alias="from",
+        description="Who sends; the profile's `default_from`, if left out.",
+    )
+    to: Recipients = Field(default_factory=list)
+    cc: Recipients = Field(default_factory=list)
+    bcc: Recipients = Field(
+        default_factory=list, description="Get the message too; stand in none of its headers."
+    )
+    reply_to: list[Address] = Field(default_factory=list, max_length=MAX_REPLY_TO)
+    subject: str = Field(default="", max_length=MAX_SUBJECT_CHARACTERS)
+    text: Text | None = Field(default=None, description="The plain text. Give text, html or both.")
+    html: Text | None = Field(default=None, description="The same as HTML.")
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=MAX_HEADERS,
+        description="More header fields, such as `X-Campaign`. Those that Heloise writes itself"
+        " are refused.",
+    )
+    tags: list[Tag] = Field(
+        default_factory=list, max_length=MAX_TAGS, description="To find messages by."
+    )
+    metadata: Annotated[
+        dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_short_keys)
+    ] = Field(
+        default_factory=dict,
+        description="Kept with the message and answered with it; never sent.",
+    )
+
+    def draft(self) -> Draft:
+        """The message as `accept` takes it."""
+        return Draft(
+            sender=self.sender,
+            to=tuple(self.to),
+            cc=tuple(self.cc),
+            bcc=tuple(self.bcc),
+            reply_to=tuple(self.reply_to),
+            subject=self.subject,
+            text=self.text,
+            html=self.html,
+            headers=self.headers,
+            tags=tuple(self.tags),
+            metadata=self.metadata,
+        )
+
+
+class MessageQuery(Paging):
+    """Which messages are wanted: those that match everything given."""
+
+    status: MessageStatus | None = None
+    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    tag: Text | None = Field(default=None, max_length=64)
+    recipient: Text | None = Field(
+        default=None, max_length=320, description="An address in to, cc or bcc, in any letter case."
+    )
+    created_after: Instant | None = Field(
+        default=None, description="At this time or later (RFC 3339, with its offset)."
+    )
+    created_before: Instant | None = Field(default=None, description="Before this time.")

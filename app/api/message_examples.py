@@ -1,0 +1,111 @@
+"""Messages to copy from: what `/docs` offers, and what answers look like."""
+
+from typing import Any, Final
+
+CREATE: Final[dict[str, Any]] = {
+    "least": {
+        "summary": "The least there is to say: the default profile, its default sender",
+        "value": {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."},
+    },
+    "full": {
+        "summary": "Everything there is",
+        "value": {
+            "profile": "transactional",
+            "from": "Billing <billing@example.com>",
+            "to": ["ann@example.org", {"email": "bob@example.org", "name": "Bob"}],
+            "cc": ["Carol <carol@example.org>"],
+            "bcc": ["archive@example.com"],
+            "reply_to": ["support@example.com"],
+            "subject": "Your receipt",
+            "text": "Thanks.",
+            "html": "<p>Thanks.</p>",
+            "headers": {"X-Campaign": "spring"},
+            "tags": ["receipt"],
+            "metadata": {"order": "42"},
+        },
+    },
+}
+
+MESSAGE: Final[dict[str, Any]] = {
+    "id": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "status": "sent",
+    "profile": "transactional",
+    "profile_id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "from": "Billing <billing@example.com>",
+    "subject": "Your receipt",
+    "recipients": [
+        {
+            "address": "ann@example.org",
+            "name": "",
+            "kind": "to",
+            "status": "sent",
+            "attempts": 1,
+            "next_attempt_at": None,
+            "last_reply": {
+                "code": 250,
+                "enhanced_code": "2.0.0",
+                "text": "Ok: queued as 4XyZ",
+                "classification": "delivered",
+            },
+        }
+    ],
+    "message_id_header": "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>",
+    "size_bytes": 1234,
+    "tags": ["receipt"],
+    "metadata": {"order": "42"},
+    "created_at": "2026-01-15T09:30:00Z",
+    "send_at": None,
+    "expires_at": "2026-01-18T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:01Z",
+    "finished_at": "2026-01-15T09:30:01Z",
+}
+
+QUEUED: Final[dict[str, Any]] = MESSAGE | {
+    "status": "queued",
+    "recipients": [
+        MESSAGE["recipients"][0] | {"status": "queued", "attempts": 0, "last_reply": None}
+    ],
+    "updated_at": MESSAGE["created_at"],
+    "finished_at": None,
+}
+
+RAW: Final = (
+    "From: Billing <billing@example.com>\r\nTo: ann@example.org\r\nSubject: Your receipt\r\n"
+    "Date: Thu, 15 Jan 2026 09:30:00 +0000\r\n"
+    "Message-ID: <0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>\r\nMIME-Version: 1.0\r\n"
+    'Content-Type: text/plain; charset="utf-8"\r\n\r\nThanks.\r\n'
+)
+
+ATTEMPT: Final[dict[str, Any]] = {
+    "id": "att_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "started_at": "2026-01-15T09:30:00Z",
+    "duration_ms": 182.4,
+    "host": "smtp.example.com",
+    "port": 587,
+    "remote_address": "192.0.2.25",
+    "ehlo_name": "mail.example.com",
+    "ehlo_source": "profile",
+    "tls_version": "TLSv1.3",
+    "tls_cipher": "TLS_AES_256_GCM_SHA384",
+    "auth_mechanism": "plain",
+    "stage": "dot",
+    "scope": None,
+    "verdict": "delivered",
+    "classification": "delivered",
+    "reply_code": 250,
+    "reply_enhanced_code": "2.0.0",
+    "reply_text": "Ok: queued as 4XyZ",
+    "detail": None,
+    "outcome_unknown": False,
+    "recipients": [
+        {
+            "address": "ann@example.org",
+            "stage": "dot",
+            "verdict": "delivered",
+            "classification": "delivered",
+            "reply_code": 250,
+            "reply_enhanced_code": "2.0.0",
+            "reply_text": "Ok: queued as 4XyZ",
+        }
+    ],
+}

@@ -1,0 +1,191 @@
+"""What an answer says of a message, its recipients and its attempts."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.bodies import format_mailbox
+from app.api.message_examples import ATTEMPT, MESSAGE
+from app.api.paging import Page
+from app.domain.ehlo import EhloSource
+from app.domain.outcome import Blast, Stage, Verdict
+from app.domain.types import MessageStatus, NewMessage, Profile, RecipientKind, RecipientStatus
+from app.store.message_views import AttemptView, MessageView, RecipientView
+
+
+class LastReply(BaseModel):
+    """What the server said last, word for word, and how it was understood."""
+
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    classification: str | None
+
+
+class RecipientRead(BaseModel):
+    """One recipient, and what became of it."""
+
+    address: str
+    name: str
+    kind: RecipientKind
+    status: RecipientStatus
+    attempts: int = Field(description="How many times it was tried.")
+    next_attempt_at: datetime | None
+    last_reply: LastReply | None
+
+    @classmethod
+    def of(cls, view: RecipientView) -> Self:
+        """What is shown of a stored recipient."""
+        reply = None
+        if view.reply_code is not None or view.classification is not None:
+            reply = LastReply(
+                code=view.reply_code,
+                enhanced_code=view.reply_enhanced_code,
+                text=view.reply_text,
+                classification=view.classification,
+            )
+        return cls(
+            address=view.address,
+            name=view.name,
+            kind=view.kind,
+            status=view.status,
+            attempts=view.attempts,
+            next_attempt_at=view.next_attempt_at,
+            last_reply=reply,
+        )
+
+
+class MessageRead(BaseModel):
+    """A message, and what became of it for each recipient."""
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
+
+    id: str
+    status: MessageStatus
+    profile: str = Field(description="The profile's name.")
+    profile_id: str
+    sender: str = Field(alias="from")
+    subject: str
+    recipients: list[RecipientRead]
+    message_id_header: str = Field(description="The header `Message-ID`, the same in every try.")
+    size_bytes: int = Field(description="The size of the message as it is sent.")
+    tags: list[str]
+    metadata: dict[str, str]
+    created_at: datetime
+    send_at: datetime | None = Field(description="When it was asked to be sent; null: at once.")
+    expires_at: datetime = Field(description="When it is given up.")
+    updated_at: datetime
+    finished_at: datetime | None = Field(description="When its last recipient was settled.")
+
+    @classmethod
+    def of(cls, view: MessageView) -> Self:
+        """What is shown of a stored message."""
+        return cls(
+            id=view.id,
+            status=view.status,
+            profile=view.profile_name,
+            profile_id=view.profile_id,
+            sender=format_mailbox(view.sender),
+            subject=view.subject,
+            recipients=[RecipientRead.of(each) for each in view.recipients],
+            message_id_header=view.message_id_header,
+            size_bytes=view.size_bytes,
+            tags=list(view.tags),
+            metadata=dict(view.metadata),
+            created_at=view.created_at,
+            send_at=None,
+            expires_at=view.expires_at,
+            updated_at=view.updated_at,
+            finished_at=view.finished_at,
+        )
+
+    @classmethod
+    def of_new(cls, message: NewMessage, profile: Profile) -> Self:
+        """What is shown of a message that was just stored, without reading it back."""
+        return cls(
+            id=message.id,
+            status=MessageStatus.QUEUED,
+            profile=profile.name,
+            profile_id=profile.id,
+            sender=format_mailbox(message.sender),
+            subject=message.subject,
+            recipients=_queued(message),
+            message_id_header=message.message_id_header,
+            size_bytes=len(message.mime),
+            tags=sorted(message.tags),
+            metadata=dict(message.metadata),
+            created_at=message.created_at,
+            send_at=None,
+            expires_at=message.expires_at,
+            updated_at=message.created_at,
+            finished_at=None,
+        )
+
+
+def _queued(message: NewMessage) -> list[RecipientRead]:
+    return [
+        RecipientRead(
+            address=each.mailbox.address,
+            name=each.mailbox.name,
+            kind=each.kind,
+            status=RecipientStatus.QUEUED,
+            attempts=0,
+            next_attempt_at=None,
+            last_reply=None,
+        )
+        for each in message.recipients
+    ]
+
+
+class MessagePage(Page[MessageRead]):
+    """A page of messages, newest first."""
+
+
+class AttemptRecipient(BaseModel):
+    """What became of one recipient in an attempt."""
+
+    address: str
+    stage: Stage
+    verdict: Verdict
+    classification: str
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+
+
+class AttemptRead(BaseModel):
+    """One try to send a message: how far it came, and what the server said."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
+
+    id: str
+    started_at: datetime
+    duration_ms: float
+    host: str | None
+    port: int | None
+    remote_address: str | None
+    ehlo_name: str | None = Field(description="The name that the server was greeted with.")
+    ehlo_source: EhloSource | None
+    tls_version: str | None = Field(description="Null where the connection was not encrypted.")
+    tls_cipher: str | None
+    auth_mechanism: str | None
+    stage: Stage = Field(description="Where it ended.")
+    scope: Blast | None = Field(description="Whom a failure touches; null where there was none.")
+    verdict: Verdict
+    classification: str
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+    detail: str | None
+    outcome_unknown: bool = Field(description="Whether the server may have taken the message.")
+    recipients: list[AttemptRecipient] = Field(description="What became of each one it spoke of.")
+
+    @classmethod
+    def of(cls, view: AttemptView) -> Self:
+        """What is shown of a stored attempt: all of it."""
+        return cls.model_validate(view, from_attributes=True)
+
+
+class AttemptPage(Page[AttemptRead]):
+    """A page of attempts, oldest first."""

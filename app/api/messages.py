@@ -1,0 +1,210 @@
+"""`/messages`: send, and follow what became of it."""
+
+import asyncio
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+
+from app.accept.message import Draft, prepare
+from app.api.auth import MessageReader, Sender
+from app.api.message_bodies import MessageCreate, MessageQuery
+from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW
+from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
+from app.api.openapi import located, tenant_problems
+from app.api.paging import ListQuery, cut, start
+from app.api.state import Services, ServicesOf
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.ids import is_id
+from app.domain.types import NewMessage, Profile
+from app.store import messages, profiles
+
+router = APIRouter(tags=["Messages"])
+
+# Rendering so much text takes longer than other requests should wait for it.
+LARGE_CHARACTERS: Final = 200_000
+
+InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
+RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The message as RFC 5322 has it.",
+        "content": {"message/rfc822": {"schema": {"type": "string"}, "example": RAW}},
+    }
+}
+
+
+@router.post(
+    "/messages",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="send_message",
+    summary="Send a message",
+    response_description="The message is safely stored and will be sent.",
+    responses={
+        202: {
+            "headers": located(f"/messages/{MESSAGE['id']}"),
+            "content": {"application/json": {"example": QUEUED}},
+        }
+    }
+    | tenant_problems(
+        "sender-not-allowed",
+        "profile-not-found",
+        "message-too-large",
+        "overloaded",
+        has_body=True,
+    ),
+)
+async def send_message(
+    body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
+    tenant_id: Sender,
+    services: ServicesOf,
+) -> Response:
+    """Accept a message for delivery; the answer comes once it is durably stored.
+
+    An address that stands in `to`, `cc` and `bcc` more than once gets the message once; there are
+    at most 1000 in all. Needs the scope `messages:send`.
+    """
+    profile = await _profile(services, tenant_id, body.profile)
+    message = await _prepared(body.draft(), profile, services)
+    await services.committer.accept(message)
+    return Response(
+        MessageRead.of_new(message, profile).model_dump_json(by_alias=True),
+        status_code=202,
+        media_type="application/json",
+        headers={"Location": f"/messages/{message.id}"},
+    )
+
+
+@router.get(
+    "/messages",
+    operation_id="list_messages",
+    summary="List messages",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def list_messages(
+    query: Annotated[MessageQuery, Query()], tenant_id: MessageReader, services: ServicesOf
+) -> MessagePage:
+    """The tenant's messages that match every filter given, newest first.
+
+    Needs the scope `messages:read`.
+    """
+    before = start(query, "msg")
+    async with services.database.reading() as connection:
+        profile_id = query.profile
+        if profile_id is not None and not is_id(profile_id, "prf"):
+            named = await profiles.get(connection, tenant_id=tenant_id, profile=profile_id)
+            profile_id = named.id
+        rows = await messages.page(
+            connection,
+            tenant_id=tenant_id,
+            limit=query.limit + 1,
+            before=before,
+            status=query.status,
+            profile_id=profile_id,
+            tag=query.tag,
+            recipient=query.recipient,
+            created_after=query.created_after,
+            created_before=query.created_before,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return MessagePage(items=[MessageRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/messages/{message}",
+    operation_id="get_message",
+    summary="Read a message",
+    responses=tenant_problems("message-not-found"),
+)
+async def get_message(
+    message: InPath, tenant_id: MessageReader, services: ServicesOf
+) -> MessageRead:
+    """One message, with where each of its recipients stands.
+
+    Needs the scope `messages:read`.
+    """
+    async with services.database.reading() as connection:
+        view = await messages.get(connection, tenant_id=tenant_id, message_id=message)
+    return MessageRead.of(view)
+
+
+@router.get(
+    "/messages/{message}/attempts",
+    operation_id="list_attempts",
+    summary="List a message's attempts",
+    responses=tenant_problems("message-not-found", "invalid-request"),
+)
+async def list_attempts(
+    message: InPath, paging: ListQuery, tenant_id: MessageReader, services: ServicesOf
+) -> AttemptPage:
+    """Every try to send it, oldest first: under which name, how far it came, what the server said.
+
+    Needs the scope `messages:read`.
+    """
+    after = start(paging, "att")
+    async with services.database.reading() as connection:
+        rows = await messages.attempts(
+            connection,
+            tenant_id=tenant_id,
+            message_id=message,
+            limit=paging.limit + 1,
+            after=after,
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return AttemptPage(items=[AttemptRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/messages/{message}/raw",
+    response_class=Response,
+    operation_id="get_raw_message",
+    summary="Read a message as it is sent",
+    responses=RAW_RESPONSE | tenant_problems("message-not-found"),
+)
+async def get_raw_message(
+    message: InPath, tenant_id: MessageReader, services: ServicesOf
+) -> Response:
+    """The bytes that go over the wire, which were rendered once, when the message was accepted.
+
+    Needs the scope `messages:read`.
+    """
+    async with services.database.reading() as connection:
+        mime = await messages.raw(connection, tenant_id=tenant_id, message_id=message)
+    return Response(
+        mime, media_type="message/rfc822", headers={"X-Content-Type-Options": "nosniff"}
+    )
+
+
+async def _profile(services: Services, tenant_id: str, name: str | None) -> Profile:
+    """The profile to send through; raises NotFound, or InvalidRequest where there is no default."""
+    profile = services.profiles.get(tenant_id, name)
+    if profile is not None:
+        return profile
+    async with services.database.reading() as connection:
+        if name is None:
+            profile = await profiles.default(connection, tenant_id=tenant_id)
+        else:
+            profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+    if profile is None and name is None:
+        raise InvalidRequest.at(
+            "profile", msg="name one: this tenant has no default profile", type="missing"
+        )
+    if profile is None:
+        raise NotFound("profile", str(name))
+    services.profiles.put(tenant_id, name, profile)
+    return profile
+
+
+async def _prepared(draft: Draft, profile: Profile, services: Services) -> NewMessage:
+    def ready() -> NewMessage:
+        return prepare(
+            draft,
+            profile=profile,
+            now=services.now(),
+            max_message_bytes=services.max_message_bytes,
+            max_age_seconds=services.message_max_age_seconds,
+        )
+
+    if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
+        return await asyncio.to_thread(ready)
+    return ready()

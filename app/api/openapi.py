@@ -1,0 +1,186 @@
+"""The OpenAPI document: what it says of Heloise, and what every operation has in common."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from app import __version__
+from app.api.problem_answers import MEDIA_TYPE, ProblemBody
+from app.api.problem_types import PROBLEMS
+
+DESCRIPTION: Final = """\
+Heloise takes messages over HTTP, keeps them in a durable outbox, and delivers each through the \
+SMTP server of a **profile**, under that profile's own name and credentials.
+
+**The flow.** Press *Authorize* and give a key. Make a profile (`POST /profiles`) that says which \
+server to use and as whom; send (`POST /messages`). The answer is `202 Accepted` as soon as the \
+message is safely stored: from then on it survives crashes and is tried until it is delivered, \
+refused for good or too old. Follow it with `GET /messages/{id}`, and see every word the server \
+said in `/messages/{id}/attempts`.
+
+**The EHLO name.** An SMTP client greets with a name. In a container that name is `localhost` or a \
+random host name, and strict servers refuse it (`504 5.5.2 need fully-qualified hostname`), \
+however right the password. So each profile has an `ehlo_name`; where it has none, the tenant's, \
+the service's, the machine's full name or the address is used, in that order, never `localhost`. \
+A profile's `effective_ehlo` shows the name that will be used and where it came from. Where a \
+server refuses the name, the profile is `failing`, its messages wait, and once `ehlo_name` is \
+changed the same messages go through.
+
+**Errors** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems; `type` names one of \
+`GET /problems`. Every answer carries `X-Request-ID`.
+"""
+
+TAGS: Final[list[dict[str, Any]]] = [
+    {"name": "Messages", "description": "Send messages and follow what became of them."},
+    {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
+    {"name": "Tenants", "description": "Who owns profiles, keys and messages (admin key)."},
+    {"name": "Keys", "description": "The API keys of a tenant (admin key)."},
+    {"name": "Health", "description": "For load balancers and orchestrators; no key needed."},
+    {"name": "Problems", "description": "The types of errors; no key needed."},
+]
+
+OPENAPI_KWARGS: Final[dict[str, Any]] = {
+    "title": "Heloise",
+    "summary": "An email-sending service that says who it is",
+    "description": DESCRIPTION,
+    "version": __version__,
+    "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    "openapi_tags": TAGS,
+    # A path has one form: a POST that is redirected is a POST that half of all clients lose.
+    "redirect_slashes": False,
+    # The framework's own traces would take request bodies with them (invariant 9).
+    "telemetry": {"tracing": False, "metrics": False, "logs": False},
+    "swagger_ui_parameters": {
+        "tryItOutEnabled": True,
+        "displayRequestDuration": True,
+        "docExpansion": "list",
+        "defaultModelsExpandDepth": 0,
+        "validatorUrl": None,
+    },
+}
+
+SCHEMA_REF: Final = "#/components/schemas/{model}"
+REQUEST_ID: Final = "X-Request-ID"
+FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
+
+_ANY: Final = ("internal-error",)
+_STORED: Final = (*_ANY, "database-unavailable", "not-ready")
+_BODY: Final = ("invalid-json", "invalid-request", "body-too-large", "unsupported-media-type")
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def open_problems(*slugs: str) -> Responses:
+    """The error responses of an operation that needs no key."""
+    return _problems(*_ANY, *slugs)
+
+
+def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
+    """The error responses of an operation on a tenant's own things."""
+    auth = ("unauthenticated", "scope-missing", "admin-only", "tenant-not-found")
+    body = _BODY if has_body else ()
+    return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
+
+
+def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
+    """The error responses of an operation for the admin key."""
+    body = _BODY if has_body else ()
+    return _problems(*_STORED, "unauthenticated", "admin-only", *body, *slugs)
+
+
+def located(path: str) -> dict[str, Any]:
+    """The `Location` header of a response, for what was made at `path`."""
+    return {"Location": {"description": "Where it is now.", "schema": _string(path)}}
+
+
+def _problems(*slugs: str) -> Responses:
+    responses: Responses = {}
+    for slug in sorted(slugs, key=lambda each: PROBLEMS[each].status):
+        kind = PROBLEMS[slug]
+        response = responses.setdefault(kind.status, _problem_response(kind.status))
+        examples = response["content"][MEDIA_TYPE]["examples"]
+        examples[slug] = {"summary": kind.title, "value": _example(slug)}
+    for response in responses.values():
+        titles = [each["summary"] for each in response["content"][MEDIA_TYPE]["examples"].values()]
+        response["description"] = " · ".join(titles)
+    return responses
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    schema = {"$ref": SCHEMA_REF.format(model=ProblemBody.__name__)}
+    response: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}}
+    match status:
+        case 401:
+            response["headers"] = {"WWW-Authenticate": {"schema": _string("Bearer")}}
+        case 503:
+            seconds = {"type": "integer", "examples": [5]}
+            response["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": seconds}
+            }
+    return response
+
+
+def _example(slug: str) -> dict[str, Any]:
+    kind = PROBLEMS[slug]
+    body: dict[str, Any] = {
+        "type": f"/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.example,
+        "instance": "/messages",
+        "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    }
+    if slug == "invalid-request":
+        place, _, msg = kind.example.partition(": ")
+        body["errors"] = [{"loc": place.split("."), "msg": msg, "type": "value_error"}]
+    return body
+
+
+def _string(example: str) -> dict[str, Any]:
+    return {"type": "string", "examples": [example]}
+
+
+def describe(app: FastAPI) -> None:
+    """Complete the app's document with what the framework does not put there itself."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        license_info=app.license_info,
+        tags=app.openapi_tags,
+        routes=app.routes,
+    )
+    _, schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=SCHEMA_REF)
+    components = document["components"]["schemas"]
+    components |= schemas["$defs"]
+    for unused in FRAMEWORKS_OWN:
+        components.pop(unused, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _complete(operation["responses"])
+    return document
+
+
+def _complete(responses: dict[str, Any]) -> None:
+    """Name the header that all have; drop the 422 that the framework adds and never sends."""
+    invalid = responses.get("422", {}).get("content", {})
+    if MEDIA_TYPE not in invalid:
+        responses.pop("422", None)
+    for response in responses.values():
+        response.setdefault("headers", {})[REQUEST_ID] = {
+            "description": "The request's id.",
+            "schema": {"type": "string"},
+        }

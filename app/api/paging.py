@@ -1,0 +1,71 @@
+"""Lists: pages with an opaque cursor, by keyset, so that inserts neither repeat nor hide a row."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Final, Generic, Protocol, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from app.api.bodies import Body
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.ids import Prefix, is_id
+
+Item = TypeVar("Item")
+MAX_CURSOR_CHARACTERS: Final = 100
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list, and where it goes on."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(
+        description="Give it as `cursor` for the next page; null on the last one."
+    )
+
+
+class Paging(Body):
+    """Which part of a list is wanted."""
+
+    limit: int = Field(default=50, ge=1, le=200, description="At most so many items.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=MAX_CURSOR_CHARACTERS,
+        description="`next_cursor` of the page before.",
+    )
+
+
+ListQuery = Annotated[Paging, Query()]
+
+
+class HasId(Protocol):
+    """A row that a list is ordered by."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=HasId)
+
+
+def start(paging: Paging, prefix: Prefix) -> str | None:
+    """The id that the page before ended with; raises InvalidRequest where it is none."""
+    if paging.cursor is None:
+        return None
+    try:
+        found = base64.urlsafe_b64decode(paging.cursor + "==").decode("ascii")
+    except (binascii.Error, ValueError):
+        found = ""
+    if is_id(found, prefix):
+        return found
+    msg = "this is no cursor of this list; give next_cursor as it was answered, or leave it out"
+    raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
+
+
+def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
+    """The rows of a page, of `limit + 1` that were read, and the cursor for the next."""
+    if len(rows) <= limit:
+        return rows, None
+    kept = rows[:limit]
+    return kept, base64.urlsafe_b64encode(kept[-1].id.encode("ascii")).decode("ascii").rstrip("=")

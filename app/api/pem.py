@@ -1,0 +1,51 @@
+"""Certificates and keys in PEM: are they what they say, before a connection needs them."""
+
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+_PUBLIC: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def check_certificates(text: str) -> str:
+    """The same text, where it holds one certificate or more; raises ValueError."""
+    _certificates(text)
+    return text
+
+
+def check_private_key(text: str) -> None:
+    """Raises ValueError where it is no private key, or one behind a passphrase."""
+    _private_key(text)
+
+
+def check_pair(certificate: str, private_key: str) -> None:
+    """Raises ValueError where the key is not that of the first certificate."""
+    ours = _certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
+    if _private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
+        raise ValueError("the key does not belong to client_certificate")
+
+
+def _certificates(text: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        raise ValueError(
+            "it is no certificate in PEM; paste the file whole, -----BEGIN CERTIFICATE----- and"
+            " -----END CERTIFICATE----- included"
+        ) from None
+
+
+def _private_key(text: str) -> PrivateKeyTypes:
+    try:
+        return load_pem_private_key(text.encode(), password=None)
+    except TypeError:
+        reason = "the key has a passphrase; give it without one, it is stored encrypted here"
+    except Exception:  # noqa: BLE001 - the library raises several kinds for what it cannot read
+        reason = "it is no private key in PEM; paste the file whole, its BEGIN and END lines too"
+    raise ValueError(reason)

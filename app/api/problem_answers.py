@@ -1,0 +1,186 @@
+"""Problems as RFC 9457 answers: from the caller's mistakes, the framework's, and the unexpected."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.api.problem_types import PROBLEMS, ProblemType
+from app.api.request_ids import request_id
+from app.domain.errors import (
+    FieldError,
+    InvalidRequest,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+MAX_ERRORS: Final = 100
+MAX_LOC_CHARACTERS: Final = 100
+SHAPE_ERRORS: Final = frozenset({"model_attributes_type", "dict_type"})
+
+
+class FieldProblem(BaseModel):
+    """One wrong value in a request."""
+
+    loc: list[str | int] = Field(
+        description="Where it stands: `body`, `query`, `path` or `header`, then the way to it."
+    )
+    msg: str = Field(description="What is wrong and what to write instead.")
+    type: str = Field(description="A stable name of the kind of fault.")
+
+
+class ProblemBody(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: str = Field(description="A stable path that names the type; it can be read with GET.")
+    title: str = Field(description="The type in a few words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened this time, and what to do about it.")
+    instance: str = Field(description="The path of the request.")
+    request_id: str | None = Field(description="The request's id, as in the header X-Request-ID.")
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="Each wrong value, where the request was not valid."
+    )
+
+
+class ProblemResponse(Response):
+    """An answer of `application/problem+json`."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        *,
+        instance: str,
+        errors: Iterable[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        fallback: type[Problem] = Problem,
+    ) -> None:
+        kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
+        body: dict[str, Any] = {
+            "type": f"/problems/{slug}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": detail,
+            "instance": instance,
+            "request_id": request_id.get(),
+        }
+        if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:
+            body["errors"] = listed
+        # ASCII, so that a lone surrogate in the name of a field can be told back.
+        super().__init__(json.dumps(body).encode("ascii"), kind.status, headers)
+
+
+def _as_json(error: FieldError) -> dict[str, Any]:
+    loc = [part[:MAX_LOC_CHARACTERS] if isinstance(part, str) else part for part in error.loc]
+    return {"loc": loc, "msg": error.msg, "type": error.type}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every kind of failure as a problem; `edge` answers those that nobody expected."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+def answer(problem: Problem, instance: str) -> ProblemResponse:
+    """The response to a problem."""
+    headers: dict[str, str] = {}
+    if isinstance(problem, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, Unavailable):
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    return ProblemResponse(
+        problem.slug,
+        problem.detail,
+        instance=instance,
+        errors=problem.errors if isinstance(problem, InvalidRequest) else (),
+        headers=headers,
+        fallback=type(problem),
+    )
+
+
+def answer_unexpected(error: Exception, instance: str) -> ProblemResponse:
+    """The response to a fault of ours, of which only the log knows more."""
+    log.error("the request failed", exc_info=error)
+    return ProblemResponse("internal-error", PROBLEMS["internal-error"].example, instance=instance)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - as it was registered
+    return answer(error, request.url.path)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
+    # `input` and `ctx` may hold a password, so they go no further than here.
+    wrong = [_field_error(item) for item in error.errors()]
+    first = wrong[0]
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if first.type in SHAPE_ERRORS and first.loc == ("body",) and not media_type.endswith("json"):
+        given = f"is {media_type[:MAX_LOC_CHARACTERS]!r}" if media_type else "names no type"
+        detail = f"The body {given}; send JSON with the header `Content-Type: application/json`."
+        return ProblemResponse("unsupported-media-type", detail, instance=request.url.path)
+    if first.type == "json_invalid":
+        detail = f"The body is not JSON: {first.msg} at character {first.loc[-1]}."
+        return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=wrong)
+    return answer(invalid(wrong), request.url.path)
+
+
+def _field_error(item: Mapping[str, Any]) -> FieldError:
+    loc, kind = tuple(item["loc"]), str(item["type"])
+    if kind == "json_invalid":
+        return FieldError(loc, str(item.get("ctx", {}).get("error", "it ends too early")), kind)
+    if kind == "missing":
+        return FieldError(loc, _missing(loc), kind)
+    return FieldError(loc, str(item["msg"]).removeprefix("Value error, "), kind)
+
+
+def _missing(loc: Sequence[str | int]) -> str:
+    return "send a JSON object as the body" if loc == ("body",) else "this is required"
+
+
+def invalid(wrong: Sequence[FieldError]) -> InvalidRequest:
+    """The problem that names each wrong value, and in its `detail` the first."""
+    place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in wrong[0].loc)
+    detail = f"{place}: {wrong[0].msg}"
+    if len(wrong) > 1:
+        detail = f"{len(wrong)} values are wrong; the first is {detail}"
+    return InvalidRequest(detail, wrong)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
+    path = request.url.path
+    match error.status_code:
+        case 400:  # what the framework says of a body that it cannot decode
+            return ProblemResponse(
+                "invalid-json", "The body is not JSON: it is not UTF-8 text.", instance=path
+            )
+        case 404:
+            detail = f"There is nothing at {path}. The API is described at /docs."
+            return ProblemResponse("not-found", detail, instance=path)
+        case 405:
+            return _method_not_allowed(request, dict(error.headers or {}))
+        case 413:
+            return ProblemResponse("body-too-large", error.detail, instance=path)
+        case _:
+            raise error
+
+
+def _method_not_allowed(request: Request, headers: dict[str, str]) -> Response:
+    allowed = headers.get("Allow", "")
+    detail = f"{request.method} is no method of {request.url.path}; use {allowed or 'another'}."
+    return ProblemResponse("method-not-allowed", detail, instance=request.url.path, headers=headers)

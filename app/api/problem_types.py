@@ -1,0 +1,172 @@
+"""Every type of problem: its status, its title, what to do about it, and what it may say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """What `/problems/{slug}` stands for; `example` is a `detail` as one reads it."""
+
+    status: int
+    title: str
+    remedy: str
+    example: str
+
+
+PROBLEMS: Final[Mapping[str, ProblemType]] = {
+    "invalid-request": ProblemType(
+        422,
+        "Invalid request",
+        "Mend each field that `errors` names and send the request again.",
+        "body.to.0: 'ann' has no @; write name@example.com",
+    ),
+    "invalid-json": ProblemType(
+        422,
+        "Invalid JSON",
+        "Send one JSON object in UTF-8; `errors` says where reading it stopped.",
+        "The body is not JSON: Expecting ',' delimiter at character 17.",
+    ),
+    "tenant-required": ProblemType(
+        422,
+        "Tenant required",
+        "With the admin key, name the tenant to act for in the header Heloise-Tenant.",
+        "The admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
+    ),
+    "unauthenticated": ProblemType(
+        401,
+        "Authentication required",
+        "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.",
+        "This needs a key: send the header `Authorization: Bearer <key>`.",
+    ),
+    "scope-missing": ProblemType(
+        403,
+        "Scope missing",
+        "Use a key that has the scope, or have one made.",
+        "This key lacks the scope messages:send; it has messages:read.",
+    ),
+    "admin-only": ProblemType(
+        403,
+        "For the admin key only",
+        "Use the admin key (HELOISE_ADMIN_KEY).",
+        "Tenants and their keys are managed with the admin key; this is a tenant's key.",
+    ),
+    "sender-not-allowed": ProblemType(
+        403,
+        "Sender not allowed",
+        "Send from an address that the profile's allowed_from matches, or extend that list.",
+        "The profile 'transactional' does not send as eve@example.net. It allows *@example.com:"
+        " use such an address in `from`, or add this one to the profile's allowed_from.",
+    ),
+    "not-found": ProblemType(
+        404,
+        "Not found",
+        "Check the path against /docs.",
+        "There is nothing at /mesages. The API is described at /docs.",
+    ),
+    "tenant-not-found": ProblemType(
+        404,
+        "Tenant not found",
+        "Check the id or slug; GET /tenants lists them.",
+        "There is no tenant 'acme' here.",
+    ),
+    "key-not-found": ProblemType(
+        404,
+        "Key not found",
+        "Check the id; GET /tenants/{tenant}/keys lists them.",
+        "There is no key 'key_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
+    "profile-not-found": ProblemType(
+        404,
+        "Profile not found",
+        "Check the id or name; GET /profiles lists them.",
+        "There is no profile 'transactional' here.",
+    ),
+    "message-not-found": ProblemType(
+        404,
+        "Message not found",
+        "Check the id; GET /messages lists them.",
+        "There is no message 'msg_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
+    "problem-not-found": ProblemType(
+        404,
+        "Problem type not found",
+        "GET /problems lists all types.",
+        "There is no problem 'out-of-stamps' here.",
+    ),
+    "method-not-allowed": ProblemType(
+        405,
+        "Method not allowed",
+        "Use one of the methods that the header Allow names.",
+        "PUT is no method of /messages; its methods are GET and POST.",
+    ),
+    "tenant-exists": ProblemType(
+        409,
+        "Slug taken",
+        "Choose another slug.",
+        "There is a tenant 'acme' already; choose another slug.",
+    ),
+    "tenant-not-empty": ProblemType(
+        409,
+        "Tenant not empty",
+        "Delete the tenant's profiles first.",
+        "The tenant 'acme' has profiles or unfinished messages; delete its profiles first.",
+    ),
+    "profile-exists": ProblemType(
+        409,
+        "Name taken",
+        "Choose another name, or change the profile that has it.",
+        "There is a profile 'transactional' already; choose another name.",
+    ),
+    "profile-has-pending-messages": ProblemType(
+        409,
+        "Unfinished messages",
+        "Wait until they are sent, or delete with ?cancel_pending=true.",
+        "The profile has unfinished messages; delete it with ?cancel_pending=true to cancel them.",
+    ),
+    "message-too-large": ProblemType(
+        413,
+        "Message too large",
+        "Make the message smaller, or link to what is large.",
+        "The message has 31457280 bytes or more; the limit is 26214400 bytes, encoding included."
+        " Make it smaller, or link to what is large.",
+    ),
+    "body-too-large": ProblemType(
+        413,
+        "Request too large",
+        "Send a smaller body.",
+        "The request's body has more bytes than the limit of 53477376.",
+    ),
+    "unsupported-media-type": ProblemType(
+        415,
+        "Unsupported media type",
+        "Send JSON with the header `Content-Type: application/json`.",
+        "The body is text/plain; send JSON with the header `Content-Type: application/json`.",
+    ),
+    "internal-error": ProblemType(
+        500,
+        "Internal error",
+        "Send the request again later; if it fails again, report the request_id.",
+        "Something went wrong here, not in your request. Report the request_id if it lasts.",
+    ),
+    "database-unavailable": ProblemType(
+        503,
+        "Database unavailable",
+        "Wait as long as Retry-After says and send the request again; nothing was written.",
+        "The database cannot be used just now. Nothing was written; send the request again.",
+    ),
+    "overloaded": ProblemType(
+        503,
+        "Overloaded",
+        "Wait as long as Retry-After says and send the request again; nothing was written.",
+        "More messages wait to be stored than fit into memory, or the service is stopping."
+        " Nothing was written; send the request again.",
+    ),
+    "not-ready": ProblemType(
+        503,
+        "Not ready",
+        "Mend what `detail` names; until then requests should go to another replica.",
+        "The database's schema is at 0001 and not at 0002: run `heloise migrate`.",
+    ),
+}

@@ -1,0 +1,73 @@
+"""`/problems`: what each type of error means and what to do about it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.openapi import open_problems
+from app.api.problem_types import PROBLEMS
+from app.domain.errors import NotFound
+
+router = APIRouter(tags=["Problems"])
+
+
+class ProblemTypeRead(BaseModel):
+    """A type of error."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/profile-not-found",
+                    "status": 404,
+                    "title": "Profile not found",
+                    "remedy": "Check the id or name; GET /profiles lists them.",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="The path that `type` of an error names.")
+    status: int = Field(description="The HTTP status it comes with.")
+    title: str
+    remedy: str = Field(description="What to do about it.")
+
+
+class ProblemTypes(BaseModel):
+    """All types of errors."""
+
+    items: list[ProblemTypeRead]
+
+
+@router.get(
+    "/problems",
+    operation_id="list_problem_types",
+    summary="List the types of errors",
+    responses=open_problems(),
+)
+async def list_problem_types() -> ProblemTypes:
+    """Every `type` that an error of this API can have."""
+    return ProblemTypes(items=[_read(slug) for slug in PROBLEMS])
+
+
+@router.get(
+    "/problems/{slug}",
+    operation_id="get_problem_type",
+    summary="Explain a type of error",
+    responses=open_problems("problem-not-found"),
+)
+async def get_problem_type(
+    slug: Annotated[str, Path(examples=["profile-not-found"])],
+) -> ProblemTypeRead:
+    """What an error's `type` means and what to do about it."""
+    if slug not in PROBLEMS:
+        raise NotFound("problem", slug)
+    return _read(slug)
+
+
+def _read(slug: str) -> ProblemTypeRead:
+    kind = PROBLEMS[slug]
+    return ProblemTypeRead(
+        type=f"/problems/{slug}", status=kind.status, title=kind.title, remedy=kind.remedy
+    )

@@ -1,0 +1,181 @@
+"""What a request says of a profile: field by field, and as a whole."""
+
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from app.api import profile_fields as fields
+from app.api.bodies import Address, Body, EhloName
+from app.api.pem import check_pair
+from app.domain.addresses import is_allowed
+from app.domain.errors import FieldError
+from app.domain.types import AuthMechanism, TlsMode, Transport
+from app.domain.types import Timeouts as TimeoutDefaults
+
+TLS: Final = (
+    "`starttls` (required), `implicit` (TLS from the first byte), `opportunistic` (if offered, the"
+    " certificate unverified), `none`."
+)
+EHLO: Final = (
+    "The name to greet the server with: a full domain name, or an address literal such as"
+    " `[192.0.2.1]`. Left out, the tenant's or the service's is used; see `effective_ehlo`."
+)
+AUTH: Final = (
+    "`auto` takes the best that the server offers; nobody logs in where there is no username."
+)
+Tls = Annotated[TlsMode, Field(description=TLS)]
+Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
+Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
+DEFAULTS: Final = TimeoutDefaults()
+IN_CLEAR: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
+
+
+class Auth(Body):
+    """How to log in."""
+
+    mechanism: Mechanism = AuthMechanism.AUTO
+    username: fields.Username | None = None
+    password: fields.Password | None = Field(
+        default=None, description="Write-only: stored encrypted, never read back."
+    )
+    allow_plaintext_auth: bool = Field(
+        default=False, description="Whether the password may go over an unencrypted connection."
+    )
+
+
+class AuthUpdate(Body):
+    """What to change about logging in; what is left out stays, null takes away."""
+
+    mechanism: Mechanism | None = None
+    username: fields.Username | None = None
+    password: fields.Password | None = None
+    allow_plaintext_auth: bool | None = None
+
+
+class RateLimit(Body):
+    """At most `messages` in any `per_seconds`; more than that waits."""
+
+    messages: fields.RateMessages
+    per_seconds: fields.RateSeconds
+
+
+class RateLimitUpdate(Body):
+    """What to change of the rate limit."""
+
+    messages: fields.RateMessages | None = None
+    per_seconds: fields.RateSeconds | None = None
+
+
+class Timeouts(Body):
+    """How long to wait, in seconds (RFC 5321 section 4.5.3.2)."""
+
+    connect: fields.Seconds = Field(DEFAULTS.connect, description="For a connection and its TLS.")
+    command: fields.Seconds = Field(DEFAULTS.command, description="For the reply to a command.")
+    data: fields.Seconds = Field(DEFAULTS.data, description="For the reply to a whole message.")
+
+
+class TimeoutsUpdate(Body):
+    """What to change of the timeouts."""
+
+    connect: fields.Seconds | None = None
+    command: fields.Seconds | None = None
+    data: fields.Seconds | None = None
+
+
+class ProfileCreate(Body):
+    """A new profile."""
+
+    name: fields.Name
+    transport: Transport = Field(
+        Transport.SMTP, description="`sandbox` takes every message and sends none."
+    )
+    host: fields.Host | None = None
+    port: fields.Port = 587
+    tls: Tls = TlsMode.STARTTLS
+    tls_ca: fields.Certificates | None = Field(
+        default=None,
+        description="Certificates (PEM) to trust instead of the public authorities.",
+    )
+    client_certificate: fields.Certificates | None = Field(
+        default=None, description="The certificate (PEM) to show to the server, chain included."
+    )
+    client_key: fields.ClientKey | None = Field(
+        default=None, description="Its private key (PEM). Write-only, stored encrypted."
+    )
+    ehlo_name: Ehlo = None
+    source_address: fields.SourceAddress | None = None
+    auth: Auth = Field(default_factory=Auth)
+    default_from: Address | None = Field(
+        default=None, description="Who sends where a message has no `from`."
+    )
+    allowed_from: fields.Patterns = Field(default_factory=list)
+    max_connections: fields.Connections = 10
+    max_messages_per_connection: fields.MessagesPerConnection = 1000
+    rate_limit: RateLimit | None = None
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    is_default: bool = Field(
+        default=False,
+        description="Whether messages that name no profile go here. A tenant's first profile"
+        " becomes its default by itself.",
+    )
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.client_certificate is not None and self.client_key is not None:
+            check_pair(self.client_certificate, self.client_key.get_secret_value())
+        return self
+
+
+def contradictions(
+    body: ProfileCreate, *, has_password: bool, has_client_key: bool
+) -> list[FieldError]:
+    """What is wrong with the profile as a whole, each field by itself being right.
+
+    The secrets may be stored already, and so not be in the body.
+    """
+    auth, found = body.auth, list[FieldError]()
+
+    def wrong(*loc: str, msg: str) -> None:
+        found.append(FieldError(("body", *loc), msg))
+
+    if body.transport is Transport.SMTP and body.host is None:
+        wrong("host", msg="name the SMTP server (only transport=sandbox does without)")
+    if auth.username is None and has_password:
+        msg = "give the user name that the password belongs to, or set the password to null"
+        wrong("auth", "username", msg=msg)
+    if auth.username is None and auth.mechanism not in (AuthMechanism.AUTO, AuthMechanism.NONE):
+        wrong("auth", "username", msg=f"mechanism={auth.mechanism} needs a user name")
+    in_clear = body.tls is TlsMode.NONE and auth.mechanism in IN_CLEAR
+    if in_clear and not auth.allow_plaintext_auth:
+        msg = "with tls=none the password would go in clear; use tls=starttls or tls=implicit"
+        wrong("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
+    if has_client_key and body.client_certificate is None:
+        wrong("client_certificate", msg="give the certificate that client_key belongs to")
+    if body.client_certificate is not None and not has_client_key:
+        wrong("client_key", msg="give the private key of client_certificate")
+    if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
+        wrong("default_from", msg="allowed_from does not allow it; add it there")
+    return found
+
+
+class ProfileUpdate(Body):
+    """What to change of a profile (RFC 7396): what is left out stays, null takes away."""
+
+    name: fields.Name | None = None
+    transport: Transport | None = None
+    host: fields.Host | None = None
+    port: fields.Port | None = None
+    tls: Tls | None = None
+    tls_ca: fields.Certificates | None = None
+    client_certificate: fields.Certificates | None = None
+    client_key: fields.ClientKey | None = None
+    ehlo_name: Ehlo = None
+    source_address: fields.SourceAddress | None = None
+    auth: AuthUpdate | None = None
+    default_from: Address | None = None
+    allowed_from: fields.Patterns | None = None
+    max_connections: fields.Connections | None = None
+    max_messages_per_connection: fields.MessagesPerConnection | None = None
+    rate_limit: RateLimitUpdate | None = None
+    timeouts: TimeoutsUpdate | None = None
+    is_default: bool | None = None

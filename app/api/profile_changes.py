@@ -1,0 +1,237 @@
+"""From a request to a profile: made new, or changed by RFC 7396 and checked as a whole again."""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import SecretStr, ValidationError
+
+from app.api.bodies import Body
+from app.api.problem_answers import invalid
+from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
+from app.domain import types
+from app.domain.errors import FieldError
+from app.domain.ids import new_id
+from app.domain.types import Profile
+from app.store.vault import Vault
+
+
+def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
+    """A profile with a new id; raises InvalidRequest where its fields contradict each other."""
+    return _profile(
+        body,
+        profile_id=new_id("prf"),
+        tenant_id=tenant_id,
+        created_at=now,
+        updated_at=now,
+        has_password=body.auth.password is not None,
+        has_client_key=body.client_key is not None,
+    )
+
+
+def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
+    """The profile with the changes; raises RequestValidationError or InvalidRequest."""
+    try:
+        body = ProfileCreate.model_validate(_merged(before, update))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        wrong = [{**item, "loc": ("body", *item["loc"])} for item in found]
+    else:
+        after = _profile(
+            body,
+            profile_id=before.id,
+            tenant_id=before.tenant_id,
+            created_at=before.created_at,
+            updated_at=now,
+            has_password=_has_password(before, update),
+            has_client_key=_has_client_key(before, update),
+        )
+        return replace(after, paused_at=before.paused_at, revision=before.revision)
+    # Raised here, where no error that holds the values hangs on as its context.
+    raise RequestValidationError(wrong)
+
+
+def sealed_secrets(
+    body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile_id: str
+) -> dict[str, bytes | None]:
+    """The sealed columns that a body sets, each bound to its row; those it leaves out are not."""
+    sealed: dict[str, bytes | None] = {}
+    if "client_key" in body.model_fields_set:
+        sealed["sealed_client_key"] = _seal(vault, body.client_key, profile_id, "client_key")
+    if "auth" in body.model_fields_set:
+        if body.auth is None:
+            sealed["sealed_password"] = None
+        elif "password" in body.auth.model_fields_set:
+            sealed["sealed_password"] = _seal(vault, body.auth.password, profile_id, "password")
+    return sealed
+
+
+def _seal(vault: Vault, secret: SecretStr | None, profile_id: str, field: str) -> bytes | None:
+    if secret is None:
+        return None
+    return vault.seal(secret.get_secret_value(), row=profile_id, field=field)
+
+
+def check_destination(
+    profile: Profile, *, allow_private_hosts: bool, is_port_allowed: Callable[[int], bool]
+) -> None:
+    """Raises InvalidRequest for a port or an address that the operator does not allow.
+
+    Names are looked up, and their addresses checked, at each connection.
+    """
+    wrong = []
+    if not is_port_allowed(profile.port):
+        msg = f"port {profile.port} is not among the allowed ones (HELOISE_ALLOWED_PORTS)"
+        wrong.append(FieldError(("body", "port"), msg))
+    if profile.host is not None and not allow_private_hosts and _is_private(profile.host):
+        msg = (
+            f"{profile.host} is not a public address; the operator may allow such hosts"
+            " (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
+        )
+        wrong.append(FieldError(("body", "host"), msg))
+    _raise(wrong)
+
+
+def _is_private(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004 - IPv6
+    real = mapped or address
+    return not real.is_global or real.is_multicast
+
+
+def _raise(wrong: list[FieldError]) -> None:
+    if wrong:
+        raise invalid(wrong)
+
+
+def _profile(
+    body: ProfileCreate,
+    *,
+    profile_id: str,
+    tenant_id: str,
+    created_at: datetime,
+    updated_at: datetime,
+    has_password: bool,
+    has_client_key: bool,
+) -> Profile:
+    _raise(contradictions(body, has_password=has_password, has_client_key=has_client_key))
+    rate, waits = body.rate_limit, body.timeouts
+    return Profile(
+        id=profile_id,
+        tenant_id=tenant_id,
+        name=body.name,
+        is_default=body.is_default,
+        transport=body.transport,
+        host=body.host,
+        port=body.port,
+        tls=body.tls,
+        tls_ca=body.tls_ca,
+        client_certificate=body.client_certificate,
+        has_client_key=has_client_key,
+        ehlo_name=body.ehlo_name,
+        source_address=body.source_address,
+        auth_mechanism=body.auth.mechanism,
+        username=body.auth.username,
+        has_password=has_password,
+        allow_plaintext_auth=body.auth.allow_plaintext_auth,
+        default_from=body.default_from,
+        allowed_from=tuple(body.allowed_from),
+        max_connections=body.max_connections,
+        max_messages_per_connection=body.max_messages_per_connection,
+        rate_limit=types.RateLimit(rate.messages, rate.per_seconds) if rate else None,
+        timeouts=types.Timeouts(connect=waits.connect, command=waits.command, data=waits.data),
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+def _merged(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
+    merged = _as_given(before)
+    for name in update.model_fields_set:
+        value = getattr(update, name)
+        if isinstance(value, Body):
+            value = _patched(merged.get(name) or {}, value)
+        merged[name] = value
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _patched(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
+    changes = {name: getattr(update, name) for name in update.model_fields_set}
+    return {name: value for name, value in {**before, **changes}.items() if value is not None}
+
+
+def _as_given(profile: Profile) -> dict[str, Any]:
+    """What `POST /profiles` would have to be given for this profile, its secrets apart."""
+    limit, timeouts = profile.rate_limit, profile.timeouts
+    nested = {
+        "auth": {
+            "mechanism": profile.auth_mechanism,
+            "username": profile.username,
+            "allow_plaintext_auth": profile.allow_plaintext_auth,
+        },
+        "rate_limit": limit and {"messages": limit.messages, "per_seconds": limit.per_seconds},
+        "timeouts": {
+            "connect": timeouts.connect,
+            "command": timeouts.command,
+            "data": timeouts.data,
+        },
+        "allowed_from": list(profile.allowed_from),
+        "client_key": None,
+    }
+    plain = set(ProfileCreate.model_fields) - set(nested)
+    return {name: getattr(profile, name) for name in plain} | nested
+
+
+def _has_password(before: Profile, update: ProfileUpdate) -> bool:
+    if "auth" not in update.model_fields_set:
+        return before.has_password
+    if update.auth is None or "password" in update.auth.model_fields_set:
+        return update.auth is not None and update.auth.password is not None
+    return before.has_password
+
+
+def _has_client_key(before: Profile, update: ProfileUpdate) -> bool:
+    if "client_key" in update.model_fields_set:
+        return update.client_key is not None
+    return before.has_client_key
+
+
+def column_changes(before: Profile, after: Profile) -> dict[str, Any]:
+    """The columns that differ between two states of a profile, its secrets apart."""
+    old, new = _columns(before), _columns(after)
+    return {name: value for name, value in new.items() if value != old[name]}
+
+
+def _columns(profile: Profile) -> dict[str, Any]:
+    limit, timeouts, sender = profile.rate_limit, profile.timeouts, profile.default_from
+    return {
+        "name": profile.name,
+        "is_default": profile.is_default,
+        "transport": profile.transport.value,
+        "host": profile.host,
+        "port": profile.port,
+        "tls": profile.tls.value,
+        "tls_ca": profile.tls_ca,
+        "client_certificate": profile.client_certificate,
+        "ehlo_name": profile.ehlo_name,
+        "source_address": profile.source_address,
+        "auth_mechanism": profile.auth_mechanism.value,
+        "username": profile.username,
+        "allow_plaintext_auth": profile.allow_plaintext_auth,
+        "default_from_address": sender.address if sender else None,
+        "default_from_name": sender.name if sender else None,
+        "allowed_from": list(profile.allowed_from),
+        "max_connections": profile.max_connections,
+        "max_messages_per_connection": profile.max_messages_per_connection,
+        "rate_messages": limit.messages if limit else None,
+        "rate_per_seconds": limit.per_seconds if limit else None,
+        "timeout_connect_seconds": timeouts.connect,
+        "timeout_command_seconds": timeouts.command,
+        "timeout_data_seconds": timeouts.data,
+    }

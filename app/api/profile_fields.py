@@ -1,0 +1,135 @@
+"""The types of a profile's fields, each with its bounds and what to write instead."""
+
+import ipaddress
+import re
+from typing import Annotated, Final
+
+import idna
+from pydantic import AfterValidator, Field, SecretStr
+
+from app.api.bodies import Line, Secret, Text
+from app.api.pem import check_certificates, check_private_key
+from app.domain.addresses import check_pattern
+from app.domain.ids import is_id
+
+MAX_HOST_CHARACTERS: Final = 253
+MAX_PATTERNS: Final = 100
+MAX_PEM_CHARACTERS: Final = 65_536
+
+_LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+def parse_host(text: str) -> str:
+    """A host name (its A-label, lower case) or an IP address; raises ValueError."""
+    bare = text.strip("[]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    if "/" in text or ":" in text or "@" in text:
+        raise ValueError(
+            "write the host name alone, such as smtp.example.com; the port goes in port"
+        )
+    name = _a_label(text.rstrip(".").lower())
+    labels = name.split(".")
+    if len(name) > MAX_HOST_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError("it is no host name; write one such as smtp.example.com")
+    if _NUMBER.fullmatch(labels[-1]):  # what old resolvers read as an address: 127.1, 0x7f000001
+        raise ValueError("it is no host name; write an IP address in its usual form, as 192.0.2.1")
+    return name
+
+
+def _a_label(name: str) -> str:
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        raise ValueError("it is no host name that can be written in ASCII") from None
+
+
+def _parse_source(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("write an IP address of this machine, such as 192.0.2.1") from None
+    if address.is_multicast or address.is_unspecified:
+        raise ValueError("a connection cannot come from this address; write one of this machine's")
+    return str(address)
+
+
+def _check_name(name: str) -> str:
+    if is_id(name, "prf"):
+        raise ValueError("it looks like an id; choose a name")
+    return name
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    check_private_key(key.get_secret_value())
+    return key
+
+
+def _unique(patterns: list[str]) -> list[str]:
+    return list(dict.fromkeys(patterns))
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Unique in the tenant: 1 to 100 of letters, digits and `._-`.",
+        examples=["transactional"],
+    ),
+    AfterValidator(_check_name),
+]
+Host = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=MAX_HOST_CHARACTERS + 2,
+        description="The SMTP server: a host name, or an IP address.",
+        examples=["smtp.example.com"],
+    ),
+    AfterValidator(parse_host),
+]
+Port = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=65535,
+        description="Its TCP port: 587 with `starttls`, 465 with `implicit`. The operator limits"
+        " which ports may be named (HELOISE_ALLOWED_PORTS).",
+    ),
+]
+SourceAddress = Annotated[
+    Line,
+    Field(max_length=64, description="The address of this machine to connect from."),
+    AfterValidator(_parse_source),
+]
+Certificates = Annotated[
+    Text, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(check_certificates)
+]
+ClientKey = Annotated[Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(_check_key)]
+Username = Annotated[Line, Field(min_length=1, max_length=320)]
+Password = Annotated[Secret, Field(min_length=1, max_length=4096)]
+Pattern = Annotated[Line, Field(max_length=320), AfterValidator(check_pattern)]
+Patterns = Annotated[
+    list[Pattern],
+    Field(
+        max_length=MAX_PATTERNS,
+        description="Whom it may send as: `user@example.com`, `*@example.com`,"
+        " `*@*.example.com`. Empty: anybody.",
+        examples=[["*@example.com"]],
+    ),
+    AfterValidator(_unique),
+]
+Connections = Annotated[
+    int, Field(ge=1, le=100, description="At most so many connections at a time.")
+]
+MessagesPerConnection = Annotated[
+    int, Field(ge=1, le=100_000, description="After so many messages a connection is closed.")
+]
+Seconds = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+RateMessages = Annotated[int, Field(ge=1, le=1_000_000)]
+RateSeconds = Annotated[int, Field(ge=1, le=86_400)]

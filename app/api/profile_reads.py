@@ -1,0 +1,140 @@
+"""What an answer says of a profile: everything but its secrets."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.bodies import format_mailbox
+from app.api.paging import Page
+from app.api.profile_examples import PROFILE
+from app.domain.ehlo import EffectiveEhlo, EhloSource
+from app.domain.types import (
+    AuthMechanism,
+    LaneHealth,
+    Profile,
+    ProfileState,
+    TlsMode,
+    Transport,
+    profile_state,
+)
+
+
+class AuthRead(BaseModel):
+    """How it logs in; the password is never shown."""
+
+    mechanism: AuthMechanism
+    username: str | None
+    has_password: bool
+    allow_plaintext_auth: bool
+
+
+class RateLimitRead(BaseModel):
+    """At most `messages` in any `per_seconds`."""
+
+    messages: int
+    per_seconds: int
+
+
+class TimeoutsRead(BaseModel):
+    """How long it waits, in seconds."""
+
+    connect: float
+    command: float
+    data: float
+
+
+class EffectiveEhloRead(BaseModel):
+    """The name that will be used."""
+
+    name: str
+    source: EhloSource = Field(description="Which step of the ladder it comes from.")
+    warnings: list[str] = Field(description="What a server may dislike about it.")
+
+
+class ProfileRead(BaseModel):
+    """A profile, its secrets left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})
+
+    id: str
+    name: str
+    transport: Transport
+    host: str | None
+    port: int
+    tls: TlsMode
+    tls_ca: str | None
+    client_certificate: str | None
+    has_client_key: bool
+    ehlo_name: str | None
+    effective_ehlo: EffectiveEhloRead
+    source_address: str | None
+    auth: AuthRead
+    default_from: str | None
+    allowed_from: list[str]
+    max_connections: int
+    max_messages_per_connection: int
+    rate_limit: RateLimitRead | None
+    timeouts: TimeoutsRead
+    is_default: bool
+    state: ProfileState = Field(
+        description="`paused` by a person; `failing` by a fault of the profile: its messages wait,"
+        " no attempt of theirs is used up."
+    )
+    paused_at: datetime | None
+    failing_since: datetime | None
+    failing_code: str | None = Field(description="The kind of fault, for programs.")
+    reason: str | None = Field(description="What is wrong, in the server's words where it spoke.")
+    next_probe_at: datetime | None = Field(description="When its server is tried again.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo) -> Self:
+        """What may be shown of a profile."""
+        limit, timeouts = profile.rate_limit, profile.timeouts
+        return cls(
+            id=profile.id,
+            name=profile.name,
+            transport=profile.transport,
+            host=profile.host,
+            port=profile.port,
+            tls=profile.tls,
+            tls_ca=profile.tls_ca,
+            client_certificate=profile.client_certificate,
+            has_client_key=profile.has_client_key,
+            ehlo_name=profile.ehlo_name,
+            effective_ehlo=EffectiveEhloRead(
+                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
+            ),
+            source_address=profile.source_address,
+            auth=AuthRead(
+                mechanism=profile.auth_mechanism,
+                username=profile.username,
+                has_password=profile.has_password,
+                allow_plaintext_auth=profile.allow_plaintext_auth,
+            ),
+            default_from=format_mailbox(profile.default_from) if profile.default_from else None,
+            allowed_from=list(profile.allowed_from),
+            max_connections=profile.max_connections,
+            max_messages_per_connection=profile.max_messages_per_connection,
+            rate_limit=RateLimitRead(messages=limit.messages, per_seconds=limit.per_seconds)
+            if limit
+            else None,
+            timeouts=TimeoutsRead(
+                connect=timeouts.connect, command=timeouts.command, data=timeouts.data
+            ),
+            is_default=profile.is_default,
+            state=profile_state(profile, health),
+            paused_at=profile.paused_at,
+            failing_since=health.failing_since,
+            failing_code=health.code,
+            reason=health.reason,
+            next_probe_at=health.next_probe_at,
+            created_at=profile.created_at,
+            updated_at=profile.updated_at,
+        )
+
+
+class ProfilePage(Page[ProfileRead]):
+    """A page of profiles, oldest first."""

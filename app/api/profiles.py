@@ -1,0 +1,265 @@
+"""`/profiles`: the SMTP identities of a tenant."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth import ProfileManager, ProfileReader
+from app.api.openapi import located, tenant_problems
+from app.api.paging import ListQuery, cut, start
+from app.api.profile_bodies import ProfileCreate, ProfileUpdate
+from app.api.profile_changes import (
+    changed_profile,
+    check_destination,
+    column_changes,
+    new_profile,
+    sealed_secrets,
+)
+from app.api.profile_examples import CREATE, UPDATE
+from app.api.profile_reads import ProfilePage, ProfileRead
+from app.api.state import Services, ServicesOf
+from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.types import LaneHealth, Profile
+from app.store import profiles, tenants
+
+router = APIRouter(tags=["Profiles"])
+
+LOCATION: Final = "/profiles/prf_0198c5a2d3f07b6e8a4c1d2e3f405162"
+InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
+
+
+@router.post(
+    "/profiles",
+    status_code=201,
+    operation_id="create_profile",
+    summary="Create a profile",
+    response_description="The profile was created; messages can be sent through it.",
+    responses={201: {"headers": located(LOCATION)}}
+    | tenant_problems("profile-exists", has_body=True),
+)
+async def create_profile(
+    body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],
+    response: Response,
+    tenant_id: ProfileManager,
+    services: ServicesOf,
+) -> ProfileRead:
+    """Make a profile. Its password is stored encrypted and can never be read back.
+
+    Needs the scope `profiles:manage`.
+    """
+    profile = new_profile(body, tenant_id=tenant_id, now=services.now())
+    _check_destination(profile, services)
+    sealed = sealed_secrets(body, services.vault, profile_id=profile.id)
+    async with services.database.transaction() as connection:
+        await profiles.insert(
+            connection,
+            profile=profile,
+            sealed_password=sealed.get("sealed_password"),
+            sealed_client_key=sealed.get("sealed_client_key"),
+        )
+        read = await _read_again(connection, services, profile)
+    services.profiles.forget(tenant_id)
+    response.headers["Location"] = f"/profiles/{profile.id}"
+    return read
+
+
+@router.get(
+    "/profiles",
+    operation_id="list_profiles",
+    summary="List profiles",
+    responses=tenant_problems("invalid-request"),
+)
+async def list_profiles(
+    paging: ListQuery, tenant_id: ProfileReader, services: ServicesOf
+) -> ProfilePage:
+    """The tenant's profiles, oldest first.
+
+    Needs the scope `profiles:read`.
+    """
+    after = start(paging, "prf")
+    async with services.database.reading() as connection:
+        rows = await profiles.page(
+            connection, tenant_id=tenant_id, limit=paging.limit + 1, after=after
+        )
+        kept, cursor = cut(rows, paging.limit)
+        items = await _reads(connection, services, tenant_id, kept)
+    return ProfilePage(items=items, next_cursor=cursor)
+
+
+@router.get(
+    "/profiles/{profile}",
+    operation_id="get_profile",
+    summary="Read a profile",
+    responses=tenant_problems("profile-not-found"),
+)
+async def get_profile(
+    profile: InPath, tenant_id: ProfileReader, services: ServicesOf
+) -> ProfileRead:
+    """One profile, with the EHLO name that it will use and what is known of its server.
+
+    Needs the scope `profiles:read`.
+    """
+    async with services.database.reading() as connection:
+        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
+        return await _read(connection, services, found)
+
+
+@router.patch(
+    "/profiles/{profile}",
+    operation_id="update_profile",
+    summary="Change a profile",
+    responses=tenant_problems("profile-not-found", "profile-exists", has_body=True),
+)
+async def update_profile(
+    profile: InPath,
+    body: Annotated[ProfileUpdate, JsonBody(openapi_examples=UPDATE)],
+    tenant_id: ProfileManager,
+    services: ServicesOf,
+) -> ProfileRead:
+    """Change what is given, null taking a value away (RFC 7396); the result is checked as a whole.
+
+    What waits in the queue is sent as the profile now says, and a failing profile is tried again
+    at once. Needs the scope `profiles:manage`.
+    """
+    now = services.now()
+    async with services.database.transaction(announce=True) as connection:
+        before = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
+        after = changed_profile(before, body, now=now)
+        _check_destination(after, services)
+        changes = column_changes(before, after)
+        changes |= sealed_secrets(body, services.vault, profile_id=before.id)
+        if changes:
+            await profiles.update(
+                connection, tenant_id=tenant_id, profile_id=before.id, changes=changes, now=now
+            )
+        read = await _read_again(connection, services, before)
+    services.profiles.forget(tenant_id)
+    return read
+
+
+@router.delete(
+    "/profiles/{profile}",
+    status_code=204,
+    operation_id="delete_profile",
+    summary="Delete a profile",
+    response_description="The profile and its credentials are gone.",
+    responses=tenant_problems(
+        "profile-not-found", "profile-has-pending-messages", "invalid-request"
+    ),
+)
+async def delete_profile(
+    profile: InPath,
+    tenant_id: ProfileManager,
+    services: ServicesOf,
+    *,
+    cancel_pending: Annotated[
+        bool, Query(description="Cancel what it has not sent yet, instead of refusing.")
+    ] = False,
+) -> None:
+    """Delete a profile and erase its credentials; what it sent stays readable.
+
+    Refused while it has unfinished messages, unless `cancel_pending` is true. Needs the scope
+    `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
+        await profiles.delete(
+            connection,
+            tenant_id=tenant_id,
+            profile_id=found.id,
+            now=services.now(),
+            cancel_pending=cancel_pending,
+        )
+    services.profiles.forget(tenant_id)
+
+
+@router.post(
+    "/profiles/{profile}/pause",
+    operation_id="pause_profile",
+    summary="Pause a profile",
+    response_description="The profile, paused.",
+    responses=tenant_problems("profile-not-found"),
+)
+async def pause_profile(
+    profile: InPath, tenant_id: ProfileManager, services: ServicesOf
+) -> ProfileRead:
+    """Send nothing through it until it is resumed; its messages are accepted and wait.
+
+    Needs the scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
+        await profiles.pause(
+            connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
+        )
+        return await _read_again(connection, services, found)
+
+
+@router.post(
+    "/profiles/{profile}/resume",
+    operation_id="resume_profile",
+    summary="Resume a profile",
+    response_description="The profile, active again.",
+    responses=tenant_problems("profile-not-found"),
+)
+async def resume_profile(
+    profile: InPath, tenant_id: ProfileManager, services: ServicesOf
+) -> ProfileRead:
+    """Send through it again; a failing profile's server is tried at once.
+
+    Needs the scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
+        await profiles.resume(
+            connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
+        )
+        return await _read_again(connection, services, found)
+
+
+def _check_destination(profile: Profile, services: Services) -> None:
+    check_destination(
+        profile,
+        allow_private_hosts=services.allow_private_hosts,
+        is_port_allowed=services.is_port_allowed,
+    )
+
+
+async def _read_again(
+    connection: AsyncConnection, services: Services, profile: Profile
+) -> ProfileRead:
+    """The profile as it stands after a change, which may have touched more than was asked."""
+    found = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
+    return await _read(connection, services, found)
+
+
+async def _read(connection: AsyncConnection, services: Services, profile: Profile) -> ProfileRead:
+    return (await _reads(connection, services, profile.tenant_id, [profile]))[0]
+
+
+async def _reads(
+    connection: AsyncConnection, services: Services, tenant_id: str, found: Sequence[Profile]
+) -> list[ProfileRead]:
+    tenant = await tenants.get(connection, tenant=tenant_id)
+    health = await profiles.health(
+        connection, tenant_id=tenant_id, profile_ids=[each.id for each in found]
+    )
+    return [
+        ProfileRead.of(
+            each, health.get(each.id, LaneHealth()), _ehlo(each, tenant.ehlo_name, services)
+        )
+        for each in found
+    ]
+
+
+def _ehlo(profile: Profile, tenant_ehlo_name: str | None, services: Services) -> EffectiveEhlo:
+    return effective_ehlo(
+        profile=profile.ehlo_name,
+        tenant=tenant_ehlo_name,
+        service=services.service_ehlo_name,
+        hostname=services.hostname,
+        local_address=services.local_address(profile),
+    )

@@ -1,0 +1,76 @@
+"""What the handlers work with: `main` makes it, `app.state.services` keeps it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Final, Protocol
+
+from fastapi import Depends, Request
+
+from app.api.key_cache import KeyCache
+from app.api.profile_cache import ProfileCache
+from app.domain.clock import Clock
+from app.domain.errors import Unavailable
+from app.domain.types import NewMessage, Profile
+from app.store.database import Database
+from app.store.vault import Vault
+
+# Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
+BODY_OVERHEAD_BYTES: Final = 1024 * 1024
+JSON_ESCAPE_FACTOR: Final = 2
+
+
+class Accepts(Protocol):
+    """Who writes messages down."""
+
+    async def accept(self, message: NewMessage) -> None:
+        """Return once the message is durable (invariant 1)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything an operation may use, made once."""
+
+    database: Database
+    vault: Vault
+    committer: Accepts
+    clock: Clock
+    admin_key: str | None = field(repr=False)
+    service_ehlo_name: str | None
+    hostname: str | None
+    allow_private_hosts: bool
+    is_port_allowed: Callable[[int], bool]
+    max_message_bytes: int
+    message_max_age_seconds: float
+    local_address: Callable[[Profile], str | None]
+    readiness: Callable[[], Awaitable[list[str]]]
+    schema_fault: Callable[[], str | None] = lambda: None
+    keys: KeyCache = field(default_factory=KeyCache)
+    profiles: ProfileCache = field(default_factory=ProfileCache)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body that is read."""
+        return JSON_ESCAPE_FACTOR * self.max_message_bytes + BODY_OVERHEAD_BYTES
+
+    def now(self) -> datetime:
+        """The wall time, aware, UTC."""
+        return self.clock.now()
+
+
+async def _whatever_services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+async def _services(request: Request) -> Services:
+    services = await _whatever_services(request)
+    if (fault := services.schema_fault()) is not None:
+        raise Unavailable("not-ready", fault)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(_services)]
+# For those who tell whether the others can be used.
+UnreadyServices = Annotated[Services, Depends(_whatever_services)]

@@ -1,0 +1,186 @@
+"""The one place where the parts are made and joined: `create_app`, and delivery on its own."""
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app import telemetry
+from app.accept.committer import Committer
+from app.api.http import OPENAPI_KWARGS, install
+from app.api.key_cache import KeyCache
+from app.api.state import Services
+from app.delivery.engine import Engine, EngineConfig
+from app.delivery.lane_config import ConfigMaker
+from app.domain.clock import Clock, SystemClock
+from app.domain.errors import Unavailable
+from app.settings import Settings, load
+from app.smtp.outgoing import outgoing_address
+from app.smtp.resolve import AddressGuard
+from app.store import api_keys
+from app.store.database import Database
+from app.store.readiness import Readiness
+from app.store.vault import Vault
+
+log = logging.getLogger(__name__)
+
+KEY_USE_SECONDS: Final = 10.0
+
+
+def from_environment() -> FastAPI:
+    """The app as the settings in the environment want it: what uvicorn's processes call."""
+    settings = load()
+    telemetry.configure(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+def machine_hostname() -> str:
+    """The machine's full name, as far as it knows one; looking it up may take seconds."""
+    return socket.getfqdn()
+
+
+def create_app(
+    settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
+) -> FastAPI:
+    """The API, which delivers too where `settings.delivery` says so.
+
+    `hostname` stands in for the machine's own name. Raises SettingsError where a setting that is
+    needed is missing. While the schema is not at head the app answers 503 and does not deliver,
+    and begins by itself once `heloise migrate` has run.
+    """
+    clock = clock or SystemClock()
+    hostname = hostname or machine_hostname()
+    database = _database(settings)
+    readiness = Readiness(database)
+    vault = Vault(settings.encryption_keys())
+    committer = Committer(database)
+    services = Services(
+        database=database,
+        vault=vault,
+        committer=committer,
+        clock=clock,
+        admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
+        service_ehlo_name=settings.ehlo_name,
+        hostname=hostname,
+        allow_private_hosts=settings.allow_private_hosts,
+        is_port_allowed=settings.is_port_allowed,
+        max_message_bytes=settings.max_message_bytes,
+        message_max_age_seconds=settings.message_max_age_seconds,
+        local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
+        readiness=readiness.look,
+        schema_fault=readiness.fault,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            await readiness.look()
+            await stack.enter_async_context(_beside(readiness.wait_ready()))
+            await stack.enter_async_context(committer.running())
+            await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
+            if settings.delivery:
+                engine = _engine(settings, database, vault, clock, hostname)
+                await stack.enter_async_context(delivering(engine, readiness))
+            yield
+
+    app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
+    install(app, services)
+    return app
+
+
+async def run_worker(
+    settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
+) -> None:
+    """Deliver until cancelled; then what is being transmitted is finished first."""
+    clock = clock or SystemClock()
+    hostname = hostname or machine_hostname()
+    async with AsyncExitStack() as stack:
+        database = _database(settings)
+        stack.push_async_callback(database.close)
+        vault = Vault(settings.encryption_keys())
+        engine = _engine(settings, database, vault, clock, hostname)
+        await stack.enter_async_context(engine.running())
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def delivering(engine: Engine, readiness: Readiness) -> AsyncIterator[None]:
+    """Deliver while the block runs, from the moment on at which the schema is at head."""
+    if readiness.fault() is None:
+        async with engine.running():
+            yield
+        return
+
+    async def once_ready() -> None:
+        await readiness.wait_ready()
+        async with engine.running():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(once_ready(), name="delivery")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _database(settings: Settings) -> Database:
+    return Database(settings.database_url, pool_size=settings.database_pool_size)
+
+
+def _engine(
+    settings: Settings, database: Database, vault: Vault, clock: Clock, hostname: str
+) -> Engine:
+    config = EngineConfig(
+        guard=AddressGuard(
+            allow_private=settings.allow_private_hosts, is_port_allowed=settings.is_port_allowed
+        ),
+        configs=ConfigMaker(
+            open_sealed=vault.open, service_ehlo_name=settings.ehlo_name, hostname=hostname
+        ),
+        machine=hostname,
+        lease_seconds=settings.lease_seconds,
+        poll_interval_seconds=settings.poll_interval_seconds,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+    )
+    return Engine(database, config, clock=clock, random=random.random)
+
+
+async def _write_key_uses(database: Database, keys: KeyCache) -> None:
+    """Write `last_used_at` every now and then: it is no reason to write at each request."""
+    while True:
+        try:
+            await asyncio.sleep(KEY_USE_SECONDS)
+        finally:
+            await _write_key_uses_once(database, keys)
+
+
+async def _write_key_uses_once(database: Database, keys: KeyCache) -> None:
+    used = keys.take_used()
+    if not used:
+        return
+    try:
+        async with database.transaction() as connection:
+            await api_keys.touch(connection, used=used)
+    except Unavailable:
+        log.warning("the last use of %d keys could not be written", len(used))
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do some work beside the block, until it ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,79 @@
+"""Types of settings that Python's own do not check.
+
+Each check raises ValueError with a reason; the reason for a secret never quotes it.
+"""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+from sqlalchemy.exc import ArgumentError
+
+from app.domain.ehlo import parse_ehlo_name
+from app.domain.errors import SettingsError
+from app.store.database import async_url
+from app.store.vault import parse_key
+
+HIGHEST_PORT: Final = 65535
+
+
+def parse_ports(text: str) -> tuple[range, ...]:
+    """The ports in `25,465,1000-2000`; raises ValueError for anything else."""
+    return tuple(_parse_port_range(part.strip()) for part in text.split(","))
+
+
+def _parse_port_range(part: str) -> range:
+    match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", part, re.ASCII)
+    if match is None:
+        raise ValueError(f"{part!r} is neither a port nor a range")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not 1 <= first <= last <= HIGHEST_PORT:
+        raise ValueError(f"{part!r} is outside 1-65535 or runs backwards")
+    return range(first, last + 1)
+
+
+def _check_ports(text: str) -> str:
+    parse_ports(text)
+    return text
+
+
+def _check_database_url(text: str) -> str:
+    try:
+        async_url(text)
+    except (ArgumentError, SettingsError, ValueError):
+        raise ValueError("it is no URL of SQLite or PostgreSQL") from None
+    return text
+
+
+def _check_admin_key(key: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[!-~]{32,}", key.get_secret_value()) is None:
+        raise ValueError("it is too short, or holds a space or a character outside ASCII")
+    return key
+
+
+def _split_keys(value: object) -> object:
+    return [key for key in re.split(r"[,\s]+", value) if key] if isinstance(value, str) else value
+
+
+def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for number, key in enumerate(keys, start=1):
+        try:
+            parse_key(key.get_secret_value())
+        except ValueError:
+            raise ValueError(f"key {number} of {len(keys)} is not 32 bytes in base64") from None
+    return keys
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+LOWER: Final = BeforeValidator(_lower)
+Ports = Annotated[str, AfterValidator(_check_ports)]
+DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
+AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
+SecretKeys = Annotated[
+    tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
+]
+EhloName = Annotated[str, AfterValidator(parse_ehlo_name)]

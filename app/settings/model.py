@@ -1,0 +1,217 @@
+"""The settings as one checked model, and what can be said of each field."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args, get_origin
+
+from pydantic import DirectoryPath, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.domain.errors import SettingsError
+from app.settings.checks import (
+    LOWER,
+    AdminKey,
+    DatabaseUrl,
+    EhloName,
+    Ports,
+    SecretKeys,
+    parse_ports,
+)
+from app.store.vault import parse_key
+
+PREFIX: Final = "HELOISE_"
+SECRETS_DIR: Final = Path("/run/secrets")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a setting's type does not say: unit, what to write, whether its value is secret."""
+
+    unit: str = ""
+    expects: str = ""
+    is_secret: bool = False
+
+
+class Settings(BaseSettings):
+    """The settings, checked.
+
+    Precedence: arguments, environment, `.env`, files in the secrets folder, default. A value that
+    is empty in the environment or in `.env` counts as not given.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        dotenv_filtering="only_existing",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: Annotated[
+        DatabaseUrl,
+        About(
+            expects="sqlite:///file.db or postgresql://user:password@host/database",
+            is_secret=True,
+        ),
+    ] = Field(
+        "sqlite:///heloise.db", description="The database that holds everything, the queue too."
+    )
+    secret_keys: Annotated[
+        SecretKeys,
+        About(
+            expects="one or more keys of 32 bytes in base64, newest first, separated by commas or"
+            " line ends (make one with `heloise secret-key`)",
+            is_secret=True,
+        ),
+    ] = Field(
+        (),
+        description="The keys that seal stored credentials: the first one seals, all of them open."
+        " `serve` and `worker` need one.",
+    )
+    admin_key: Annotated[
+        AdminKey | None,
+        About(
+            expects="at least 32 characters of ASCII without spaces"
+            " (make one with `heloise secret-key`)",
+            is_secret=True,
+        ),
+    ] = Field(None, description="The key that manages tenants over HTTP; left out, no key does.")
+    ehlo_name: Annotated[
+        EhloName | None,
+        About(expects="a qualified host name such as mail.example.com, or [192.0.2.1]"),
+    ] = Field(
+        None, description="The EHLO name where neither the profile nor its tenant sets its own."
+    )
+    allow_private_hosts: bool = Field(
+        default=False,
+        description="Whether profiles may name servers at private and loopback addresses.",
+    )
+    allowed_ports: Annotated[
+        Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")
+    ] = Field("25,465,587,2525", description="The TCP ports that profiles may name.")
+    host: Annotated[str, About(expects="an address or host name of this machine")] = Field(
+        "127.0.0.1", min_length=1, description="The address that the API listens on."
+    )
+    port: int = Field(8025, ge=1, le=65535, description="The TCP port that the API listens on.")
+    delivery: bool = Field(
+        default=True,
+        description="Whether `serve` delivers too, or only accepts and leaves it to workers.",
+    )
+    max_message_bytes: Annotated[int, About(unit="bytes")] = Field(
+        26_214_400,
+        ge=1024,
+        le=157_286_400,
+        description="The largest message that is accepted, as it goes on the wire.",
+    )
+    message_max_age_seconds: Annotated[int, About(unit="seconds")] = Field(
+        259_200, ge=60, le=2_592_000, description="How long a message is tried before it expires."
+    )
+    lease_seconds: Annotated[float, About(unit="seconds")] = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="How long a dead worker's messages wait until another takes them over.",
+    )
+    poll_interval_seconds: Annotated[float, About(unit="seconds")] = Field(
+        5, ge=0.05, le=300, description="How often a worker looks for work that nobody announced."
+    )
+    shutdown_grace_seconds: Annotated[int, About(unit="seconds")] = Field(
+        30,
+        ge=0,
+        le=3600,
+        description="How long a stopping process lets requests and transmissions finish.",
+    )
+    database_pool_size: Annotated[int, About(unit="connections")] = Field(
+        10,
+        ge=1,
+        le=200,
+        description="How many PostgreSQL connections a process keeps; twice as many at most.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
+        "info", description="The least severe log line that is written."
+    )
+    log_format: Annotated[Literal["json", "console"], LOWER] = Field(
+        "json", description="How log lines on stderr look: for programs, or for people."
+    )
+    secrets_dir: Annotated[DirectoryPath, About(expects="a folder that exists")] = Field(
+        SECRETS_DIR,
+        validate_default=False,  # it need not be there, one that is named must
+        description="The folder whose files are settings, each named as its setting"
+        " (`heloise_admin_key`).",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """As usual, with the secrets folder that the first three sources name."""
+        del file_secret_settings
+        stronger = (init_settings, env_settings, dotenv_settings)
+        named = (source().get("secrets_dir") for source in stronger)
+        folder = next(filter(None, named), SECRETS_DIR)
+        return (*stronger, secrets_source(settings_cls, Path(folder)))
+
+    def is_port_allowed(self, port: int) -> bool:
+        """Whether a profile may name this TCP port."""
+        return any(port in ports for ports in parse_ports(self.allowed_ports))
+
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """The keys for the vault, newest first; raises SettingsError where there is none."""
+        if not self.secret_keys:
+            raise SettingsError(
+                f"{variable('secret_keys')}: not set, should be {expectation('secret_keys')}"
+            )
+        return tuple(parse_key(key.get_secret_value()) for key in self.secret_keys)
+
+
+def secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSettingsSource:
+    """The files in `folder`, of which a missing one has none.
+
+    Whether it must exist is checked with the other settings.
+    """
+    return SecretsSettingsSource(settings, secrets_dir=folder if folder.is_dir() else ())
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def about(field: str) -> About:
+    """What is known of a field beyond its type."""
+    metadata = Settings.model_fields[field].metadata
+    return next((item for item in metadata if isinstance(item, About)), About())
+
+
+def description(field: str) -> str:
+    """What a setting does, in a sentence."""
+    return Settings.model_fields[field].description or ""
+
+
+def expectation(field: str) -> str:
+    """What a value of this field should be, to put after `should be`."""
+    info = Settings.model_fields[field]
+    if stated := about(field).expects:
+        return stated
+    if get_origin(info.annotation) is Literal:
+        return "one of " + ", ".join(get_args(info.annotation))
+    if info.annotation is bool:
+        return "true or false"
+    low, high = (
+        next(getattr(item, bound) for item in info.metadata if hasattr(item, bound))
+        for bound in ("ge", "le")
+    )
+    return f"{'a whole number' if info.annotation is int else 'a number'} from {low} to {high}"

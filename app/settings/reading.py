@@ -1,0 +1,178 @@
+"""Reading the settings: from where each came, and what is wrong with them."""
+
+import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+from pydantic_settings import SettingsError as UnreadableSourceError
+from sqlalchemy import make_url
+
+from app.domain.errors import SettingsError
+from app.settings.model import (
+    PREFIX,
+    SECRETS_DIR,
+    Settings,
+    about,
+    description,
+    expectation,
+    secrets_source,
+    variable,
+)
+
+MASK: Final = "***"
+SHOWN_CHARACTERS: Final = 60
+
+
+class Source(StrEnum):
+    """Where a value was found, strongest first."""
+
+    ENVIRONMENT = "environment"
+    DOTENV = ".env"
+    SECRETS = "secrets folder"
+    DEFAULT = "default"
+
+
+class Shown(NamedTuple):
+    """A setting as a person may see it: its variable, its value without secrets, its source."""
+
+    name: str
+    value: str
+    source: Source
+
+
+def load() -> Settings:
+    """The settings as they stand now.
+
+    Raises SettingsError that names every wrong one: what was found, and what it should be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        report = "\n".join(_complaints(wrong))
+    except UnreadableSourceError as error:
+        report = f"A file in the secrets folder cannot be read: {_cause(error)}"
+    except UnicodeDecodeError:
+        report = "The file .env is not UTF-8 text."
+    except OSError as error:
+        report = f"The file {error.filename} cannot be read: {error.strerror}"
+    # Raised here, and not above, so that no error with the values in it hangs on as its context.
+    raise SettingsError(report)
+
+
+def sources(settings: Settings) -> list[Shown]:
+    """Every setting with its value, secrets masked, and where it was found."""
+    given = _given()
+    return [
+        Shown(
+            variable(field),
+            _masked(field, getattr(settings, field)),
+            given[field][0] if field in given else Source.DEFAULT,
+        )
+        for field in Settings.model_fields
+    ]
+
+
+def default_text(field: str) -> str:
+    """The default of a field as one would write it; empty where there is none."""
+    return _masked(field, Settings.model_fields[field].default)
+
+
+def unknown_variables() -> list[tuple[str, str | None]]:
+    """Names that begin like a setting and are none, each with the setting that comes closest."""
+    known = {variable(field) for field in Settings.model_fields}
+    names = {name.upper() for name in _names_in_sight()}
+    return [
+        (name, _closest(name, known)) for name in sorted(names - known) if name.startswith(PREFIX)
+    ]
+
+
+def _closest(name: str, known: set[str]) -> str | None:
+    words = {other.removeprefix(PREFIX): other for other in known}
+    match = get_close_matches(name.removeprefix(PREFIX), words, n=1)
+    return words[match[0]] if match else None
+
+
+def _names_in_sight() -> set[str]:
+    folder = _secrets_folder()
+    files = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    return {*os.environ, *DotEnvSettingsSource(Settings).env_vars, *files}
+
+
+def _secrets_folder() -> Path:
+    return Path(str(_given_above_secrets().get("secrets_dir", (None, SECRETS_DIR))[1]))
+
+
+def _given_above_secrets() -> dict[str, tuple[Source, object]]:
+    dotenv, environment = DotEnvSettingsSource(Settings)(), EnvSettingsSource(Settings)()
+    return {
+        **{field: (Source.DOTENV, value) for field, value in dotenv.items()},
+        **{field: (Source.ENVIRONMENT, value) for field, value in environment.items()},
+    }
+
+
+def _given() -> dict[str, tuple[Source, object]]:
+    """What was given for each field, as text, by the strongest source that has it."""
+    secrets = secrets_source(Settings, _secrets_folder())()
+    return {
+        **{field: (Source.SECRETS, value) for field, value in secrets.items()},
+        **_given_above_secrets(),
+    }
+
+
+def _complaints(wrong: Sequence[ErrorDetails]) -> list[str]:
+    given = _given()
+    first_by_field = {str(error["loc"][0]): error for error in reversed(wrong)}
+    return [
+        _complaint(field, first_by_field[field], *given.get(field, (Source.DEFAULT, None)))
+        for field in Settings.model_fields
+        if field in first_by_field
+    ]
+
+
+def _complaint(field: str, error: ErrorDetails, source: Source, found: object) -> str:
+    text = str(found)
+    if about(field).is_secret:
+        text = f"a value of {len(text)} characters"
+    else:
+        text = repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+    reason = error["msg"].removeprefix("Value error, ") if error["type"] == "value_error" else ""
+    why = f": {reason}" if reason else ""
+    return (
+        f"{variable(field)}: found {text}, should be {expectation(field)}{why}"
+        f" (from: {source}). {description(field)}"
+    )
+
+
+def _masked(field: str, value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, tuple):
+        return ",".join(MASK for _ in value)
+    if field == "database_url":
+        return _without_password(str(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _without_password(url: str) -> str:
+    parsed = make_url(url)
+    secret = [key for key in parsed.query if "password" in key.lower()]
+    masked = parsed.update_query_dict(dict.fromkeys(secret, MASK))
+    return masked.render_as_string(hide_password=True).replace("%2A", "*")
+
+
+def _cause(error: BaseException) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return f"{cause.filename}: {cause.strerror}"
+    return f"{error}, it is not UTF-8 text" if isinstance(cause, UnicodeDecodeError) else str(error)
