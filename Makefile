@@ -1,0 +1,58 @@
+# Needs Python 3.11 or later with venv, and nothing else; `make PYTHON=python3.12` picks another.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test check bench fmt constraints secrets clean
+
+help: ## print what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is no Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@echo "installing into .venv"
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## start Heloise with an inbox on this machine, to try it out
+	@$(BIN)/heloise dev
+
+test: $(STAMP) ## run all tests, on SQLite and PostgreSQL, and measure coverage
+	@$(BIN)/pytest --numprocesses $(WORKERS) --cov --cov-report term
+
+check: $(STAMP) ## lint, format, types, imports, versions
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(PIP) check
+
+bench: $(STAMP) ## measure accept and delivery on this machine
+	@$(BIN)/python -m benchmarks
+
+fmt: $(STAMP) ## format, and mend what can be mended
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+constraints: ## write constraints.txt anew, with the newest versions that fit
+	@rm -rf build/venv
+	@$(PYTHON) -m venv build/venv
+	@build/venv/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
+	@{ sed '/^[^#]/,$$d' constraints.txt; build/venv/bin/python -m pip freeze --exclude-editable; } \
+		> build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@rm -rf build/venv
+
+secrets: ## make the secret files that docker-compose.yml reads, where they are missing
+	@$(PYTHON) -c 'import sys' && sh docker/secrets.sh
+
+clean: ## remove .venv, caches and what was built
+	@rm -rf .venv build dist htmlcov .coverage* .hypothesis .*_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +

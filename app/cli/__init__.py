@@ -1,0 +1,71 @@
+"""The `heloise` commands: parse, call, print, exit code.
+
+Exit codes: 0 done; 1 refused, as the API would refuse it; 2 a setting or an argument is wrong.
+Each command is imported when it is called, so that none pays for what another one needs.
+"""
+
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from app.domain.errors import InvalidRequest, Problem, SealError, SettingsError
+
+REFUSED: Final = 1
+WRONG_SETTINGS: Final = 2
+
+COMMANDS: Final = {
+    "dev": ("app.cli.dev", "Try Heloise out: API, delivery and an inbox on this machine."),
+    "serve": ("app.cli.serve", "Serve the HTTP API, and deliver."),
+    "worker": ("app.cli.worker", "Deliver, without the HTTP API."),
+    "migrate": ("app.cli.migrate", "Create the tables, or bring them up to date."),
+    "settings": ("app.cli.settings", "Print every setting, its value and where it came from."),
+    "secret-key": ("app.cli.secret_key", "Print a new random key."),
+    "reseal": ("app.cli.reseal", "Seal all stored credentials under the newest secret key."),
+    "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
+    "key": ("app.cli.keys", "Create, list and revoke the API keys of a tenant."),
+    "profile": ("app.cli.profiles", "Create, list, show, pause, resume and delete profiles."),
+    "version": ("app.cli.version", "Print the version."),
+}
+
+
+class DeferredCommand(TyperCommand):
+    """A command of which only name and summary are known until it is called."""
+
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self.module = module
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - typer keeps these types to itself
+        """The context of the real command, imported here."""
+        return get_command(import_module(self.module).app).make_context(*args, **extra)
+
+
+heloise: Final = TyperGroup(
+    name="heloise",
+    help="An email-sending service: a durable outbox over SMTP profiles, each with its own name.",
+    no_args_is_help=True,
+    commands=[DeferredCommand(name, *entry) for name, entry in COMMANDS.items()],
+)
+
+
+def run() -> None:
+    """Run the command line that the process was started with, and exit."""
+    try:
+        heloise(prog_name="heloise")
+    except SettingsError as error:
+        _exit(WRONG_SETTINGS, str(error))
+    except InvalidRequest as error:
+        fields = [f"  {'.'.join(map(str, field.loc))}: {field.msg}" for field in error.errors]
+        _exit(REFUSED, "\n".join([error.detail, *fields]))
+    except Problem as error:
+        _exit(REFUSED, error.detail)
+    except SealError as error:
+        _exit(REFUSED, str(error))
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise SystemExit(code)

@@ -1,0 +1,26 @@
+"""`heloise dev`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import dev as development
+
+app = typer.Typer()
+
+
+@app.command()
+def dev(
+    data: Annotated[
+        Path, typer.Option(file_okay=False, help="The folder that holds everything.")
+    ] = Path("heloise-data"),
+    host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The API's TCP port.")] = 8025,
+    smtp_port: Annotated[int, typer.Option(min=1, max=65535, help="The inbox's TCP port.")] = 2525,
+) -> None:
+    """Try Heloise out: API, delivery and an inbox on this machine.
+
+    On the first start it makes a tenant, a key and two profiles, and prints a request to paste.
+    """
+    development.main(data_folder=data, host=host, port=port, smtp_port=smtp_port)

@@ -1,0 +1,26 @@
+"""`heloise migrate`."""
+
+import asyncio
+
+import typer
+
+from app.cli.environment import checked_settings, opened
+from app.settings import Settings
+from app.store import schema
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate() -> None:
+    """Create the tables, or bring them up to date.
+
+    Any number of these may run at once, and it does nothing where nothing is to be done.
+    """
+    head = asyncio.run(_migrate(checked_settings()))
+    typer.echo(f"The schema is at {head}.")
+
+
+async def _migrate(settings: Settings) -> str:
+    async with opened(settings) as database:
+        return await schema.migrate(database)

@@ -1,0 +1,55 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated
+
+import typer
+from pydantic_core import to_jsonable_python
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+PIPED_COLUMNS = 200
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as the API would write it: snake_case, times in RFC 3339."""
+    typer.echo(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Collection[object]]) -> None:
+    """Print rows under their headings; long values go on in the next line, nothing is cut off."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_shown(cell) for cell in row))
+    _console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print one thing, a line for each of its fields."""
+    grid = Table.grid("", "", padding=(0, 2))
+    for name, value in fields:
+        grid.add_row(name, _shown(value))
+    _console().print(grid)
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else PIPED_COLUMNS
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+def _shown(value: object) -> str:
+    plain = to_jsonable_python(value)
+    if plain is None:
+        return "-"
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if isinstance(plain, list):
+        return ", ".join(map(str, plain)) or "-"
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, dict) else str(plain)

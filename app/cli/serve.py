@@ -1,0 +1,68 @@
+"""`heloise serve`."""
+
+import os
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.cli.environment import checked_settings
+from app.domain.errors import SettingsError
+from app.settings import Settings, variable
+from app.store.database import sqlite_path
+from app.telemetry import logging_config
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="In place of HELOISE_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="In place of HELOISE_PORT.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes; more than one needs PostgreSQL.")
+    ] = 1,
+    *,
+    no_delivery: Annotated[
+        bool, typer.Option("--no-delivery", help="Accept alone, and leave delivery to workers.")
+    ] = False,
+) -> None:
+    """Serve the HTTP API, and deliver.
+
+    Where the tables are missing or old it answers 503 at /readyz until `heloise migrate` has run.
+    """
+    _override(host=host, port=port, delivery="false" if no_delivery else None)
+    settings = checked_settings()
+    settings.encryption_keys()
+    if workers > 1 and sqlite_path(settings.database_url) is not None:
+        raise SettingsError(
+            f"--workers {workers} needs PostgreSQL: SQLite has one process that writes."
+            " Set HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
+        )
+    _serve(settings, workers)
+
+
+def _override(**given: object) -> None:
+    """Options are told as variables: the worker processes read the settings anew."""
+    os.environ.update(
+        {variable(field): str(value) for field, value in given.items() if value is not None}
+    )
+
+
+def _serve(settings: Settings, workers: int) -> None:
+    uvicorn.run(
+        "app.main:from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        loop="auto",  # uvloop, where there is one for the platform
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=logging_config(settings.log_level, settings.log_format),
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+    )

@@ -1,0 +1,66 @@
+"""`heloise settings`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from app.cli.environment import checked_settings
+from app.cli.printing import print_json, print_table
+from app.cli.reference import as_env_file, as_markdown
+from app.settings import Settings, about, description, sources, variable
+
+app = typer.Typer()
+
+
+class Shape(StrEnum):
+    """How the settings are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    ENV = "env"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def settings(
+    shape: Annotated[
+        Shape,
+        typer.Option(
+            "--format", help="`env` and `markdown` print the reference, with defaults alone."
+        ),
+    ] = Shape.TABLE,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print every setting, its value and where it came from.
+
+    Secrets are masked.
+    """
+    if shape is Shape.ENV:
+        typer.echo(as_env_file(), nl=False)
+    elif shape is Shape.MARKDOWN:
+        typer.echo(as_markdown(), nl=False)
+    else:
+        _print_values(checked_settings(), as_json=as_json or shape is Shape.JSON)
+
+
+def _print_values(loaded: Settings, *, as_json: bool) -> None:
+    fields = {variable(field): field for field in Settings.model_fields}
+    entries = [
+        {
+            "name": shown.name,
+            "value": shown.value or None,
+            "source": shown.source,
+            "unit": about(fields[shown.name]).unit or None,
+            "description": description(fields[shown.name]),
+        }
+        for shown in sources(loaded)
+    ]
+    if as_json:
+        print_json(entries)
+        return
+    print_table(
+        ("setting", "value", "unit", "from", "description"),
+        [(e["name"], e["value"], e["unit"] or "", e["source"], e["description"]) for e in entries],
+    )

@@ -1,0 +1,13 @@
+"""`heloise version`."""
+
+import typer
+
+from app import __version__
+
+app = typer.Typer()
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)

@@ -1,0 +1,37 @@
+"""`heloise worker`."""
+
+import asyncio
+import signal
+from contextlib import suppress
+
+import typer
+from uvicorn.loops.auto import auto_loop_factory
+
+from app import telemetry
+from app.cli.environment import checked_settings, require_schema
+from app.main import run_worker
+from app.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def worker() -> None:
+    """Deliver, without the HTTP API.
+
+    On PostgreSQL any number may run. SIGTERM stops it after what is being transmitted is done.
+    """
+    settings = checked_settings()
+    settings.encryption_keys()
+    telemetry.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    await require_schema(settings)
+    delivery = asyncio.create_task(run_worker(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, delivery.cancel)
+    with suppress(asyncio.CancelledError):
+        await delivery

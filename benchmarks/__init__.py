@@ -1,0 +1,1 @@
+"""Benchmarks: what is measured stands beside its floor, measured in the same run."""

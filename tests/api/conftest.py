@@ -1,0 +1,77 @@
+"""The whole API over a real, migrated database: SQLite and PostgreSQL."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi_offline import FastAPIOffline
+
+from app.api.http import OPENAPI_KWARGS, install
+from app.api.state import Services
+from app.domain.clock import SystemClock
+from app.domain.types import NewMessage, Profile
+from app.store import outbox
+from app.store.database import Database
+from app.store.vault import Vault
+from tests.api.client import ADMIN_KEY, Api, Caller, HandClock, new_key_cache, serving
+
+
+class OneByOne:
+    """Writes each message in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, message: NewMessage) -> None:
+        async with self._database.transaction(announce=True) as connection:
+            await outbox.accept(connection, [message])
+
+
+def _loopback(_: Profile) -> str:
+    return "127.0.0.1"
+
+
+async def _ready() -> list[str]:
+    return []
+
+
+def _is_port_allowed(port: int) -> bool:
+    return port in {25, 465, 587, 2525}
+
+
+def services_on(database: Database, monotonic: HandClock) -> Services:
+    """The services of an API with usual settings."""
+    return Services(
+        database=database,
+        vault=Vault([secrets.token_bytes(32)]),
+        committer=OneByOne(database),
+        clock=SystemClock(),
+        admin_key=ADMIN_KEY,
+        service_ehlo_name=None,
+        hostname="localhost",
+        allow_private_hosts=False,
+        is_port_allowed=_is_port_allowed,
+        max_message_bytes=100_000,
+        message_max_age_seconds=3600,
+        local_address=_loopback,
+        readiness=_ready,
+        keys=new_key_cache(monotonic),
+    )
+
+
+@pytest.fixture
+async def api(database: Database) -> AsyncIterator[Api]:
+    """The API, served."""
+    monotonic = HandClock()
+    services = services_on(database, monotonic)
+    app = FastAPIOffline(**OPENAPI_KWARGS)
+    install(app, services)
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
+        yield Api(app, services, http, monotonic)
+
+
+@pytest.fixture
+async def acme(api: Api) -> Caller:
+    """A tenant's caller, whose key may do everything."""
+    return await api.tenant("acme")

@@ -1,0 +1,154 @@
+"""The OpenAPI document: complete, true, and good to copy from."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.api import keys, message_reads, problems, profile_reads, tenants
+from app.api.problem_types import PROBLEMS
+from tests.api.client import Api
+
+PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
+OPEN = {"get_health", "get_readiness", "list_problem_types", "get_problem_type"}
+
+Operation = tuple[str, str, dict[str, Any]]
+
+
+def operations(document: dict[str, Any]) -> Iterator[Operation]:
+    """Every (path, method, operation)."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+@pytest.fixture
+async def document(api: Api) -> dict[str, Any]:
+    """The document as it is served."""
+    answer: dict[str, Any] = await api.nobody.read("/openapi.json")
+    return answer
+
+
+async def test_every_operation_is_described(document: dict[str, Any]) -> None:
+    """Summary, description, one tag, and an id that a client generator can use."""
+    ids = []
+    for _, _, operation in operations(document):
+        ids.append(operation["operationId"])
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
+        assert operation["summary"]
+        assert operation["description"]
+        assert len(operation["tags"]) == 1
+    assert len(ids) == len(set(ids))
+    named = {tag["name"] for tag in document["tags"]}
+    assert named == {operation["tags"][0] for _, _, operation in operations(document)}
+
+
+async def test_every_error_is_a_problem_with_examples(document: dict[str, Any]) -> None:
+    """`application/problem+json` alone, and an example for every type it can be."""
+    for _, _, operation in operations(document):
+        errors = {code: each for code, each in operation["responses"].items() if code >= "4"}
+        assert "500" in errors
+        for code, response in errors.items():
+            assert list(response["content"]) == ["application/problem+json"]
+            media = response["content"]["application/problem+json"]
+            assert media["schema"] == PROBLEM
+            for slug, example in media["examples"].items():
+                assert example["value"]["status"] == PROBLEMS[slug].status == int(code)
+
+
+async def test_every_operation_says_which_errors_it_has(document: dict[str, Any]) -> None:
+    """Keys, bodies, paths and lists each bring theirs."""
+    for path, _, operation in operations(document):
+        codes = set(operation["responses"])
+        if operation["operationId"] in OPEN:
+            assert "security" not in operation
+        else:
+            assert codes >= {"401", "403", "503"}
+            assert operation["security"] == [{"key": []}]
+        if "requestBody" in operation:
+            assert codes >= {"413", "415", "422"}
+        if "{" in path:
+            assert "404" in codes
+        if any(each["in"] == "query" for each in operation.get("parameters", [])):
+            assert "422" in codes
+
+
+async def test_the_frameworks_own_error_is_nowhere(api: Api) -> None:
+    """No HTTPValidationError."""
+    text = (await api.nobody("GET", "/openapi.json")).text
+    assert "HTTPValidationError" not in text
+    assert '"ValidationError"' not in text
+
+
+async def test_every_reference_leads_somewhere(api: Api, document: dict[str, Any]) -> None:
+    """And every schema is used."""
+    text = (await api.nobody("GET", "/openapi.json")).text
+    used = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert used == set(document["components"]["schemas"])
+
+
+async def test_what_is_made_says_where(document: dict[str, Any]) -> None:
+    """201 and 202 document Location."""
+    for _, _, operation in operations(document):
+        for code in {"201", "202"} & set(operation["responses"]):
+            assert "Location" in operation["responses"][code]["headers"]
+
+
+async def test_both_kinds_of_key_go_through_one_button(document: dict[str, Any]) -> None:
+    """One bearer scheme; the tenant to act for is a documented header."""
+    [scheme] = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    parameters = document["paths"]["/messages"]["post"]["parameters"]
+    assert {"Heloise-Tenant"} == {each["name"] for each in parameters if each["in"] == "header"}
+
+
+async def test_every_parameter_is_explained(document: dict[str, Any]) -> None:
+    """In words, or by its name and its values."""
+    for _, _, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description") or parameter["name"] in {"status", "tag", "slug"}
+
+
+async def test_every_request_example_works(api: Api, document: dict[str, Any]) -> None:
+    """Pasted one after the other, each is accepted."""
+    acting: dict[str, Any] = {"acting": api.admin, "tenant": "acme", "profile": "transactional"}
+    order = ["create_tenant", "update_tenant", "create_key", "create_profile", "send_message"]
+    found = {each["operationId"]: (path, method, each) for path, method, each in operations(document)}
+    with_body = {name for name, (_, _, each) in found.items() if "requestBody" in each}
+    assert with_body == {*order, "update_profile"}
+    for name in [*order, "update_profile"]:
+        path, method, operation = found[name]
+        [media] = operation["requestBody"]["content"].values()
+        for example in media["examples"].values():
+            caller = api.admin if path.startswith("/tenants") else api.admin_for("acme")
+            answer = await caller(method.upper(), path.format(**acting), example["value"])
+            assert answer.is_success, (name, answer.text)
+
+
+MODELS = [
+    keys.KeyRead,
+    keys.KeyCreated,
+    message_reads.AttemptRead,
+    message_reads.MessageRead,
+    problems.ProblemTypeRead,
+    profile_reads.ProfileRead,
+    tenants.TenantRead,
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_answers_example_is_one(model: Any) -> None:  # noqa: ANN401 - any pydantic model
+    """It has every field, and none that the answer would not have."""
+    [example] = model.model_json_schema()["examples"]
+    read = model.model_validate(example)
+    assert read.model_dump(mode="json", by_alias=True) == example
+
+
+async def test_no_example_holds_a_secret(api: Api) -> None:
+    """Passwords in examples are placeholders (invariant 9)."""
+    text = (await api.nobody("GET", "/openapi.json")).text
+    assert set(re.findall(r'"password": ?"([^"]*)"', text)) <= {
+        "<the password>",
+        "<the new password>",
+    }

@@ -1,0 +1,37 @@
+"""Terminals: one without anything, and an operator's with a database."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """A terminal without any setting."""
+    return Terminal(tmp_path)
+
+
+@pytest.fixture
+def operator(terminal: Terminal, database_url: str) -> Terminal:
+    """A terminal with a migrated database, on SQLite and on PostgreSQL, and a secret key."""
+    terminal.environment["HELOISE_DATABASE_URL"] = database_url
+    terminal.environment["HELOISE_SECRET_KEYS"] = terminal.done("secret-key").out.strip()
+    terminal.done("migrate")
+    return terminal
+
+
+@pytest.fixture
+def profile_file(tmp_path: Path) -> Callable[..., str]:
+    """Writes a profile's body to a file, and returns its path."""
+
+    def write(name: str = "transactional", **fields: object) -> str:
+        body = {"name": name, "host": "smtp.example.com", "ehlo_name": "mail.example.com"} | fields
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(body))
+        return str(path)
+
+    return write

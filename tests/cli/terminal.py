@@ -1,0 +1,59 @@
+"""The real console entry as a process, in an empty folder and an environment without settings."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON is anything
+        return json.loads(self.out)
+
+
+class Terminal:
+    """Where commands are typed: a folder, an environment, and all that was ever printed."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")}
+        self.folder = folder
+        self.environment = kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+        self.printed = ""
+
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command that goes on, with pipes to and from it."""
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "app.cli", *words],
+            cwd=self.folder,
+            env=self.environment | {f"HELOISE_{name}": value for name, value in variables.items()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+        """Type a command, with `variables` set for it alone (`PORT` is HELOISE_PORT)."""
+        process = self.start(*words, **variables)
+        out, err = process.communicate(stdin, timeout=60)
+        self.printed += out + err
+        return Ended(process.returncode, out, err)
+
+    def done(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+        """The same, for a command that has to succeed."""
+        ended = self.run(*words, stdin=stdin, **variables)
+        assert ended.code == 0, ended
+        return ended

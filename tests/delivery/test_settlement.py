@@ -1,0 +1,78 @@
+"""What is written at the end of a claim (invariant 4)."""
+
+from datetime import timedelta
+
+import pytest
+
+from app.delivery.attempt import Attempts
+from app.delivery.settle import settlement
+from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.types import MessageStatus, RecipientStatus
+from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient
+
+DELIVERED = Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=OK)
+DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "greylisted", blast=Blast.RECIPIENT)
+BOUNCED = Outcome(Stage.RCPT, Verdict.BOUNCE, "recipient_rejected", blast=Blast.RECIPIENT)
+
+ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@example.org")
+
+
+def settled(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
+    """The settlement, jitter at its greatest."""
+    return settlement(attempts, now=NOW, random=lambda: random)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ((DELIVERED, DELIVERED), MessageStatus.SENT),
+        ((DELIVERED, BOUNCED), MessageStatus.PARTIALLY_SENT),
+        ((BOUNCED, BOUNCED), MessageStatus.FAILED),
+    ],
+)
+def test_with_every_recipient_decided_the_message_is_final(
+    outcomes: tuple[Outcome, Outcome], status: MessageStatus
+) -> None:
+    """It is due no more."""
+    done = settled(Attempts(claimed_message(ANN, BOB), outcomes=dict(enumerate(outcomes))))
+    assert (done.status, done.due_at) == (status, None)
+    assert [each.attempts for each in done.recipients] == [1, 1]
+
+
+def test_a_deferred_recipient_is_tried_again_later() -> None:
+    """The first wait is a minute at the most, and the message is due then."""
+    done = settled(Attempts(claimed_message(ANN, BOB), outcomes={0: DEFERRED, 1: DELIVERED}))
+    assert done.status is None
+    assert done.due_at == done.recipients[0].next_attempt_at == NOW + timedelta(minutes=1)
+
+
+def test_jitter_spreads_the_tries() -> None:
+    """Between nothing and the ceiling."""
+    attempts = Attempts(claimed_message(ANN), outcomes={0: DEFERRED})
+    assert settled(attempts, random=0.0).due_at == NOW
+    assert settled(attempts, random=0.5).due_at == NOW + timedelta(seconds=30)
+
+
+def test_no_try_is_planned_past_the_messages_end() -> None:
+    """At its `expires_at` it is looked at for the last time."""
+    late = recipient(0, "ann@example.org", RecipientStatus.DEFERRED, attempts=40)
+    message = claimed_message(late)
+    done = settled(Attempts(message, outcomes={0: DEFERRED}))
+    assert done.due_at is not None
+    assert done.due_at <= message.expires_at
+
+
+def test_undecided_recipients_use_no_attempt() -> None:
+    """A fault of the profile leaves them as they were, due at once (invariant 6)."""
+    done = settled(Attempts(claimed_message(ANN, BOB)))
+    assert (done.status, done.due_at, done.recipients) == (None, NOW, ())
+
+
+def test_whose_turn_is_later_keeps_its_turn() -> None:
+    """A recipient that was not tried now is due when it was."""
+    later = NOW + timedelta(hours=1)
+    bob = recipient(1, "bob@example.org", RecipientStatus.DEFERRED, next_attempt_at=later)
+    attempts = Attempts(claimed_message(ANN, bob))
+    assert attempts.undecided(NOW) == [ANN]
+    attempts.outcomes[0] = DELIVERED
+    assert settled(attempts).due_at == later

@@ -1,0 +1,81 @@
+"""Fixtures of the end-to-end tests: the service on a real database, watched for secrets."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.clock import Clock
+from app.store import schema
+from app.store.database import Database
+from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
+from tests.fixtures.postfix import postfix, postfix_server
+from tests.fixtures.smtp_server import SmtpServer
+
+Start = Callable[..., Awaitable[Heloise]]
+
+__all__ = ["postfix", "postfix_server"]
+
+
+@pytest.fixture
+async def migrated_url(database_url: str) -> str:
+    """The URL of a database whose schema is at head."""
+    database = Database(database_url)
+    await schema.migrate(database)
+    await database.close()
+    return database_url
+
+
+@pytest.fixture
+async def watched(migrated_url: str, tmp_path: Path) -> AsyncIterator[Watched]:
+    """What came out of the service; nothing of it may hold the canary (invariant 9)."""
+    watched = Watched()
+    yield watched
+    await assert_no_secret(migrated_url, watched, *tmp_path.glob("*.log"))
+
+
+@pytest.fixture
+async def start(migrated_url: str, watched: Watched) -> AsyncIterator[Start]:
+    """Starts the service in this process, as often as a test wants; all are stopped at its end."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            *, clock: Clock | None = None, hostname: str | None = None, **fields: Any
+        ) -> Heloise:
+            given = settings(migrated_url, **fields)
+            return await stack.enter_async_context(
+                serving(given, watched, clock=clock, hostname=hostname)
+            )
+
+        yield start
+
+
+@pytest.fixture
+async def heloise(start: Start) -> Heloise:
+    """The service, delivering."""
+    return await start()
+
+
+@pytest.fixture
+async def launch(migrated_url: str, watched: Watched, tmp_path: Path) -> AsyncIterator[Any]:
+    """Starts commands as processes of their own; what still runs at the test's end is killed."""
+    started: list[Process] = []
+
+    def launch(*words: str, port: int | None = None, **fields: Any) -> Process:
+        process = Process(tmp_path, settings(migrated_url, **fields), *words, port=port)
+        started.append(process)
+        return process
+
+    yield launch
+    for process in started:
+        if process.process.poll() is None:
+            process.kill()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SmtpServer]:
+    """A server that takes everything."""
+    async with SmtpServer() as server:
+        yield server

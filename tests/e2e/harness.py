@@ -1,0 +1,277 @@
+"""Heloise as its users meet it: served by a real uvicorn, delivering for real, all of it watched.
+
+Whatever it answers, logs or stores is searched for the canary afterwards (invariant 9).
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import uvicorn
+from sqlalchemy import select
+
+from app import telemetry
+from app.domain.clock import Clock
+from app.main import create_app
+from app.settings import Settings
+from app.store.database import Database
+from app.store.tables import metadata
+from tests.api.client import EVERY_SCOPE, Caller, bearer
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+CANARY = "canary-7c41-in-the-coal-mine"
+ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
+FACT_SECONDS = 30.0
+
+
+async def until(fact: Callable[[], Awaitable[T | None]], *, seconds: float = FACT_SECONDS) -> T:
+    """The fact, once there is one; fails where it does not come about."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if (found := await fact()) is not None:
+                return found
+            await asyncio.sleep(0.02)
+
+
+@dataclass
+class Watched:
+    """Everything that came out of Heloise during a test."""
+
+    answers: list[str] = field(default_factory=list)
+    log: StringIO = field(default_factory=StringIO)
+
+    async def note(self, response: httpx.Response) -> None:
+        """Keep an answer, its headers too."""
+        await response.aread()
+        self.answers.append(f"{response.headers}\n{response.text}")
+
+
+class Heloise:
+    """One service on one database, through its HTTP API."""
+
+    def __init__(self, url: str, watched: Watched) -> None:
+        hooks: dict[str, list[Callable[..., Any]]] = {"response": [watched.note]}
+        self.http = httpx.AsyncClient(base_url=url, event_hooks=hooks, timeout=30)
+        self.admin = Caller(self.http, bearer(ADMIN_KEY))
+
+    async def tenant(self, slug: str = "acme", **fields: Any) -> "Tenant":
+        """A new tenant, with a key that may do everything."""
+        tenant = await self.admin.made("/tenants", {"slug": slug, **fields})
+        body = {"name": "test", "scopes": EVERY_SCOPE}
+        key = await self.admin.made(f"/tenants/{tenant['id']}/keys", body)
+        return Tenant(self.http, bearer(key["key"]), tenant["id"])
+
+
+class Tenant(Caller):
+    """What a tenant does, in the words of a test."""
+
+    async def profile(self, name: str, port: int, **fields: Any) -> Any:
+        """Make a profile for a server on loopback, in clear unless it says otherwise."""
+        body = {
+            "name": name,
+            "host": "127.0.0.1",
+            "port": port,
+            "tls": "none",
+            "ehlo_name": f"{name}.example.com",
+            "default_from": f"{name}@example.com",
+            "timeouts": {"connect": 10, "command": 10, "data": 10},
+        }
+        return await self.made("/profiles", body | fields)
+
+    async def send(self, to: str | list[str] = "ann@example.org", **fields: Any) -> str:
+        """Send a message; answers its id."""
+        recipients = [to] if isinstance(to, str) else to
+        body = {"to": recipients, "subject": "Hello", "text": "It works."} | fields
+        return str((await self.made("/messages", body))["id"])
+
+    async def message(self, message_id: str, *, status: str) -> Any:
+        """The message, once it has this status."""
+
+        async def fact() -> Any:
+            found = await self.read(f"/messages/{message_id}")
+            return found if found["status"] == status else None
+
+        return await until(fact)
+
+    async def recipient(self, message_id: str, address: str, *, status: str) -> Any:
+        """One recipient, once it has this status."""
+
+        async def fact() -> Any:
+            found = await self.read(f"/messages/{message_id}")
+            return next(
+                (r for r in found["recipients"] if (r["address"], r["status"]) == (address, status)),
+                None,
+            )
+
+        return await until(fact)
+
+    async def attempts(self, message_id: str) -> list[Any]:
+        """Every attempt at a message, oldest first."""
+        found: list[Any] = (await self.read(f"/messages/{message_id}/attempts"))["items"]
+        return found
+
+    async def state(self, profile: str, state: str) -> Any:
+        """The profile, once it is in this state."""
+
+        async def fact() -> Any:
+            found = await self.read(f"/profiles/{profile}")
+            return found if found["state"] == state else None
+
+        return await until(fact)
+
+
+def settings(database_url: str, **fields: Any) -> Settings:
+    """The settings of a service under test: private hosts and all ports, quick to look again."""
+    given = {
+        "database_url": database_url,
+        "admin_key": ADMIN_KEY,
+        "secret_keys": _key_of(database_url),
+        "allow_private_hosts": True,
+        "allowed_ports": "1-65535",
+        "poll_interval_seconds": 0.2,
+        "lease_seconds": 5,
+        "shutdown_grace_seconds": 5,
+    }
+    return Settings(**(given | fields))
+
+
+def _key_of(database_url: str) -> str:
+    """A secret key that stays the same over restarts on one database."""
+    return base64.b64encode(database_url.encode().ljust(32, b"=")[-32:]).decode()
+
+
+@asynccontextmanager
+async def serving(
+    given: Settings, watched: Watched, *, clock: Clock | None = None, hostname: str | None = None
+) -> AsyncIterator[Heloise]:
+    """The service in this process, behind a real uvicorn; ends as SIGTERM would end it."""
+    handler = logging.StreamHandler(watched.log)
+    handler.setFormatter(telemetry.formatter("json"))
+    logging.getLogger().addHandler(handler)
+    app = create_app(given, clock=clock, hostname=hostname)
+    config = uvicorn.Config(app, lifespan="on", log_config=None, ws="none", http="httptools")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        heloise = Heloise(f"http://127.0.0.1:{listening.getsockname()[1]}", watched)
+        try:
+            async with heloise.http:
+                yield heloise
+        finally:
+            server.should_exit = True
+            await task
+            logging.getLogger().removeHandler(handler)
+
+
+class Process:
+    """`heloise COMMAND` as a process of its own, to be killed; its log goes to a file."""
+
+    def __init__(self, folder: Path, given: Settings, *words: str, port: int | None = None) -> None:
+        self.log = folder / f"{secrets.token_hex(4)}.log"
+        self.port = port
+        secret_keys = ",".join(key.get_secret_value() for key in given.secret_keys)
+        variables = {
+            "DATABASE_URL": given.database_url,
+            "ADMIN_KEY": ADMIN_KEY,
+            "SECRET_KEYS": secret_keys,
+            "ALLOW_PRIVATE_HOSTS": "true",
+            "ALLOWED_PORTS": given.allowed_ports,
+            "POLL_INTERVAL_SECONDS": str(given.poll_interval_seconds),
+            "LEASE_SECONDS": str(given.lease_seconds),
+            "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
+            "LOG_LEVEL": "info",
+        } | ({"PORT": str(port)} if port else {})
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "app.cli", *words],
+                cwd=folder,
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT)}
+                | {f"HELOISE_{name}": value for name, value in variables.items()},
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """Kill it with no chance to tidy up (SIGKILL)."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def wait_ready(self) -> None:
+        """Return once it takes requests."""
+        async with httpx.AsyncClient(base_url=self.url) as http:
+
+            async def fact() -> bool | None:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    return (await http.get("/readyz")).status_code == 200 or None
+                except httpx.TransportError:
+                    return None
+
+            await until(fact)
+
+
+def unused_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def cells(database_url: str) -> AsyncIterator[tuple[str, object]]:
+    """Every cell of every table."""
+    database = Database(database_url)
+    try:
+        async with database.reading() as connection:
+            for table in metadata.sorted_tables:
+                for row in await connection.execute(select(table)):
+                    for name, value in row._mapping.items():  # noqa: SLF001 - public name
+                        yield f"{table.name}.{name}", value
+    finally:
+        await database.close()
+
+
+def spellings(secret: str) -> list[bytes]:
+    """The secret as it may turn up: plain, in base64 by itself and as SASL writes it."""
+    plain = secret.encode()
+    return [
+        plain,
+        *(base64.b64encode(b" " * shift + plain)[4:-4] for shift in range(3)),
+        json.dumps(secret).encode()[1:-1],
+    ]
+
+
+async def assert_no_secret(database_url: str, watched: Watched, *logs: Path) -> None:
+    """No answer, log line or database cell holds the canary in any spelling (invariant 9)."""
+    places: dict[str, bytes] = {"the log": watched.log.getvalue().encode()}
+    places |= {f"answer {n}": text.encode() for n, text in enumerate(watched.answers)}
+    places |= {path.name: path.read_bytes() for path in logs}
+    async for name, value in cells(database_url):
+        raw = value if isinstance(value, bytes) else str(value).encode()
+        places[name] = places.get(name, b"") + raw
+    for spelling in spellings(CANARY):
+        found = [name for name, text in places.items() if spelling in text]
+        assert not found, f"{CANARY} was found in {found}"

@@ -1,0 +1,226 @@
+"""Every setting is checked, says where it came from, and never shows a secret."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import SettingsError
+from app.settings import (
+    Settings,
+    Source,
+    description,
+    expectation,
+    load,
+    sources,
+    unknown_variables,
+    variable,
+)
+
+KEY = b64encode(bytes(range(32))).decode()
+OLD_KEY = b64encode(bytes(range(1, 33))).decode()
+CANARY = "canary-3f9c-in-the-coal-mine"
+
+
+@pytest.fixture(autouse=True)
+def empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without `.env`, and no variable of the machine's own."""
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable(field), raising=False)
+    return tmp_path
+
+
+def complaint(monkeypatch: pytest.MonkeyPatch, **given: str) -> str:
+    """What `load` says to these values in the environment."""
+    for field, value in given.items():
+        monkeypatch.setenv(variable(field), value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+def test_everything_has_a_default_but_the_secrets() -> None:
+    """A fresh machine needs no setting to look around."""
+    settings = load()
+    assert settings.database_url == "sqlite:///heloise.db"
+    assert settings.admin_key is None
+    assert settings.secret_keys == ()
+    assert {shown.source for shown in sources(settings)} == {Source.DEFAULT}
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_each_setting_is_described(field: str) -> None:
+    """Each has a sentence, and says what its value should be."""
+    assert description(field).endswith(".")
+    assert expectation(field)
+
+
+@pytest.mark.parametrize(
+    ("field", "found", "should_be"),
+    [
+        ("port", "abc", "a whole number from 1 to 65535"),
+        ("port", "65536", "a whole number from 1 to 65535"),
+        ("lease_seconds", "0", "a number from 1 to 3600"),
+        ("delivery", "perhaps", "true or false"),
+        ("log_level", "loud", "one of debug, info, warning, error"),
+        ("ehlo_name", "localhost", "a qualified host name such as mail.example.com"),
+        ("allowed_ports", "25,99999", "ports and ranges between 1 and 65535"),
+        ("allowed_ports", "587-25", "ports and ranges between 1 and 65535"),
+        ("allowed_ports", "smtp", "ports and ranges between 1 and 65535"),
+        ("secrets_dir", "/nowhere/at/all", "a folder that exists"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_it_should_be(
+    field: str, found: str, should_be: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The complaint names the variable, what was found, what it should be, and where it was."""
+    said = complaint(monkeypatch, **{field: found})
+    assert f"{variable(field)}: found {found!r}, should be {should_be}" in said
+    assert "(from: environment)" in said
+
+
+def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One does not learn of the second mistake by mending the first."""
+    said = complaint(monkeypatch, port="abc", log_level="loud")
+    assert "HELOISE_PORT" in said
+    assert "HELOISE_LOG_LEVEL" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("admin_key", CANARY),
+        ("admin_key", CANARY + " with spaces in it"),
+        ("secret_keys", CANARY),
+        ("secret_keys", f"{KEY},{CANARY}"),
+        ("database_url", CANARY),
+        ("database_url", f"mysql://heloise:{CANARY}@db/heloise"),
+        ("database_url", f"postgresql://heloise:{CANARY}@db:port/heloise"),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env", "secrets folder"])
+def test_a_wrong_secret_is_never_echoed(
+    field: str, value: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 9: only its length is told, wherever it was found."""
+    if source == ".env":
+        (tmp_path / ".env").write_text(f"{variable(field)}='{value}'\n")
+    if source == "secrets folder":
+        (tmp_path / variable(field).lower()).write_text(value + "\n")
+        monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))
+    said = complaint(monkeypatch, **({field: value} if source == "environment" else {}))
+    assert f"{variable(field)}: found a value of {len(value)} characters, should be" in said
+    assert f"(from: {source})" in said
+    assert CANARY not in said
+
+
+def test_the_model_itself_echoes_nothing() -> None:
+    """Invariant 9 holds for an error that somebody prints unread, too."""
+    with pytest.raises(ValueError, match="admin_key") as caught:
+        Settings(admin_key=CANARY)  # type: ignore[arg-type]
+    assert CANARY not in str(caught.value)
+
+
+def test_values_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 9: keys and the passwords in a database's URL are masked."""
+    monkeypatch.setenv("HELOISE_ADMIN_KEY", CANARY * 2)
+    monkeypatch.setenv("HELOISE_SECRET_KEYS", f"{KEY},{OLD_KEY}")
+    monkeypatch.setenv(
+        "HELOISE_DATABASE_URL", f"postgresql://me:{CANARY}@db/heloise?sslpassword={CANARY}"
+    )
+    settings = load()
+    shown = {name: value for name, value, _ in sources(settings)}
+    assert shown["HELOISE_ADMIN_KEY"] == "***"
+    assert shown["HELOISE_SECRET_KEYS"] == "***,***"
+    assert shown["HELOISE_DATABASE_URL"] == "postgresql://me:***@db/heloise?sslpassword=***"
+    assert KEY not in repr(settings)
+
+
+def test_the_environment_is_stronger_than_dotenv_and_that_than_the_secrets_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source gives what the stronger ones leave open."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for name in ("heloise_port", "HELOISE_HOST", "heloise_log_level"):
+        (folder / name).write_text(
+            {"heloise_port": "1", "HELOISE_HOST": "a.example"}.get(name, "error")
+        )
+    (tmp_path / ".env").write_text(
+        f"HELOISE_PORT=2\nHELOISE_HOST=b.example\nHELOISE_SECRETS_DIR={folder}\n"
+    )
+    monkeypatch.setenv("HELOISE_PORT", "3")
+    settings = load()
+    assert (settings.port, settings.host, settings.log_level) == (3, "b.example", "error")
+    found = {name: source for name, _, source in sources(settings)}
+    assert found["HELOISE_PORT"] is Source.ENVIRONMENT
+    assert found["HELOISE_HOST"] is Source.DOTENV
+    assert found["HELOISE_LOG_LEVEL"] is Source.SECRETS
+    assert found["HELOISE_DELIVERY"] is Source.DEFAULT
+
+
+def test_an_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files write `NAME=${NAME:-}`: that is no value."""
+    monkeypatch.setenv("HELOISE_EHLO_NAME", "")
+    assert load().ehlo_name is None
+
+
+@pytest.mark.parametrize("separator", [",", "\n", ", ", "\r\n"])
+def test_secret_keys_are_separated_by_commas_or_line_ends(
+    separator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file takes a key a line, a variable takes commas; the newest comes first."""
+    monkeypatch.setenv("HELOISE_SECRET_KEYS", separator.join((KEY, OLD_KEY)) + separator)
+    assert load().encryption_keys() == (bytes(range(32)), bytes(range(1, 33)))
+
+
+def test_missing_secret_keys_are_told_with_how_to_make_one() -> None:
+    """The commands that need one ask for it in these words."""
+    with pytest.raises(SettingsError, match=r"HELOISE_SECRET_KEYS: not set.*heloise secret-key"):
+        load().encryption_keys()
+
+
+@pytest.mark.parametrize(
+    ("ports", "port", "allowed"),
+    [
+        ("25,465,587,2525", 587, True),
+        ("25,465,587,2525", 26, False),
+        ("1-65535", 1, True),
+        ("25, 1000-2000", 2000, True),
+        ("25, 1000-2000", 2001, False),
+    ],
+)
+def test_ports_are_allowed_singly_and_by_range(ports: str, port: int, *, allowed: bool) -> None:
+    """Both ends of a range belong to it."""
+    assert Settings(allowed_ports=ports).is_port_allowed(port) is allowed
+
+
+def test_the_name_is_stored_as_it_goes_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The EHLO name passes the same parser as a profile's."""
+    monkeypatch.setenv("HELOISE_EHLO_NAME", "Mail.Example.COM")
+    assert load().ehlo_name == "mail.example.com"
+
+
+def test_an_unreadable_secret_is_told_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are no text are a fault of the file, not of the program."""
+    (tmp_path / "heloise_admin_key").write_bytes(b"\xff" * 40)
+    assert "admin_key" in complaint(monkeypatch, secrets_dir=str(tmp_path))
+
+
+def test_what_looks_like_a_setting_and_is_none_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the environment, in `.env` and in the secrets folder, each with what was meant."""
+    monkeypatch.setenv("HELOISE_PROT", "8025")
+    (tmp_path / ".env").write_text("HELOISE_DATABSE_URL=sqlite:///x.db\nOTHER=1\n")
+    (tmp_path / "heloise_xyzzy").write_text("1")
+    monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))
+    assert unknown_variables() == [
+        ("HELOISE_DATABSE_URL", "HELOISE_DATABASE_URL"),
+        ("HELOISE_PROT", "HELOISE_PORT"),
+        ("HELOISE_XYZZY", None),
+    ]

@@ -1,0 +1,171 @@
+"""Every log line is one event, and holds no secret, no stack trace and no SQL."""
+
+import json
+import logging
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from sqlalchemy.exc import ProgrammingError
+
+from app import telemetry
+from app.api.http import request_id
+
+CANARY = "canary-3f9c-in-the-coal-mine"
+
+
+class Written(logging.Logger):
+    """A logger of its own, and what it wrote since one last looked."""
+
+    def __init__(self, name: str = "app", log_format: str = "json") -> None:
+        super().__init__(name)
+        self.stream = StringIO()
+        handler = logging.StreamHandler(self.stream)
+        handler.setFormatter(telemetry.formatter(log_format))
+        self.addHandler(handler)
+
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def one(self) -> dict[str, object]:
+        (line,) = self.text().splitlines()
+        event: dict[str, object] = json.loads(line)
+        return event
+
+
+def test_the_standard_librarys_loggers_write_json() -> None:
+    """Level, logger, time in UTC, and what was given as `extra`."""
+    log = Written("app.store")
+    log.warning("gone: %s", "x", extra={"profile_id": "prf_1"})
+    event = log.one()
+    assert event["event"] == "gone: x"
+    assert event["level"] == "warning"
+    assert event["logger"] == "app.store"
+    assert event["profile_id"] == "prf_1"
+    assert str(event["timestamp"]).endswith("Z")
+
+
+SCRIPT = """
+import logging, structlog
+from app import telemetry
+telemetry.configure("debug", "json")
+logging.getLogger("app").debug("from logging")
+structlog.get_logger("app").info("from structlog %d", 7, message_id="msg_1", password="canary")
+for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    logging.getLogger(name).info("from %s", name)
+for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_settings"):
+    logging.getLogger(name).info("SELECT canary")
+telemetry.configure("error", "json")
+logging.getLogger("app").warning("not severe enough")
+structlog.get_logger("app").warning("not severe enough")
+"""
+
+
+def test_all_loggers_write_through_one_chain_to_stderr() -> None:
+    """Ours, structlog's and uvicorn's; but no library's details, which hold SQL and dialogues."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.stdout == ""
+    assert [event["event"] for event in events] == [
+        "from logging",
+        "from structlog 7",
+        "from uvicorn",
+        "from uvicorn.error",
+        "from uvicorn.access",
+    ]
+    assert events[1]["message_id"] == "msg_1"
+    assert events[1]["password"] == "***"
+
+
+def test_a_line_names_the_request_it_was_written_in() -> None:
+    """The id that the response carries as X-Request-ID."""
+    log = Written()
+    token = request_id.set("req_7")
+    log.info("seen")
+    request_id.reset(token)
+    assert log.one()["request_id"] == "req_7"
+
+
+def test_uvicorns_access_line_is_taken_apart() -> None:
+    """Client, method, path and status are fields, not a sentence to parse."""
+    log = Written("uvicorn.access")
+    log.info('%s - "%s %s HTTP/%s" %d', "192.0.2.1:4711", "GET", "/healthz", "1.1", 200)
+    event = log.one()
+    assert event["event"] == "request"
+    assert (event["client"], event["method"]) == ("192.0.2.1:4711", "GET")
+    assert (event["path"], event["status"]) == ("/healthz", 200)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "Authorization", "client_key", "HELOISE_ADMIN_KEY", "secret_keys", "x-api-token"],
+)
+def test_a_value_under_a_secrets_name_is_replaced(name: str) -> None:
+    """Invariant 9, at any depth."""
+    log = Written()
+    log.info("made", extra={"given": {"list": [{name: CANARY}]}, name: CANARY})
+    assert CANARY not in log.text()
+    assert log.text().count("***") == 2
+
+
+def test_names_that_only_resemble_a_secrets_are_kept() -> None:
+    """An identifier of a key and a flag are no secrets."""
+    log = Written()
+    log.info("made", extra={"key_id": "key_1", "has_password": True, "monkey": "see"})
+    event = log.one()
+    assert (event["key_id"], event["has_password"], event["monkey"]) == ("key_1", True, "see")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Authorization: Bearer {CANARY}",
+        f"the key hel_{CANARY} was refused",
+        f"cannot connect to postgresql://heloise:{CANARY}@db/heloise",
+    ],
+)
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_secret_within_a_text_is_replaced(text: str, log_format: str) -> None:
+    """Invariant 9, the last line of defence: what is known by its form goes too."""
+    log = Written(log_format=log_format)
+    log.info(text)
+    assert CANARY not in log.text()
+
+
+def insert() -> None:
+    """Fail as the database does, with statement and parameters in the text."""
+    password = CANARY
+    raise ProgrammingError("INSERT INTO t VALUES (:p)", {"p": password}, ValueError("no table t"))
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_exception_is_its_type_its_text_and_its_place(log_format: str) -> None:
+    """No stack trace, no SQL, no parameters, no local variables."""
+    log = Written(log_format=log_format)
+    try:
+        insert()
+    except ProgrammingError:
+        log.exception("it failed")
+    text = log.text()
+    assert len(text.splitlines()) == 1
+    assert "ProgrammingError: (builtins.ValueError) no table t" in text
+    assert "test_telemetry.py:" in text
+    assert not any(word in text for word in ("Traceback", "INSERT", CANARY))
+
+
+def test_a_trace_within_a_text_is_cut_to_its_last_line() -> None:
+    """What uvicorn writes of a failed start is a text that it was handed."""
+    log = Written()
+    log.error('Traceback (most recent call last):\n  File "x.py", line 1\nOSError: port taken\n')
+    assert log.one()["event"] == "OSError: port taken"
+
+
+def test_the_console_is_for_people() -> None:
+    """One readable line, without colours where it is no terminal."""
+    log = Written(log_format="console")
+    log.info("ready")
+    assert "ready" in log.text()
+    assert "\x1b" not in log.text()
