@@ -17,6 +17,7 @@ MAX_PATTERNS: Final = 100
 MAX_PEM_CHARACTERS: Final = 65_536
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -60,6 +61,8 @@ def _parse_source(text: str) -> str:
 
 
 def _check_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
     if is_id(name, "prf"):
         raise ValueError("it looks like an id; choose a name")
     return name
@@ -77,7 +80,7 @@ def _unique(patterns: list[str]) -> list[str]:
 Name = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$"},
         description="Unique in the tenant: 1 to 100 of letters, digits and `._-`.",
         examples=["transactional"],
     ),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app import dev as development
+from app.cli.environment import checked_settings
 
 app = typer.Typer()
 
@@ -23,4 +24,5 @@ def dev(
 
     On the first start it makes a tenant, a key and two profiles, and prints a request to paste.
     """
+    checked_settings()
     development.main(data_folder=data, host=host, port=port, smtp_port=smtp_port)

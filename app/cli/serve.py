@@ -1,6 +1,8 @@
 """`heloise serve`."""
 
 import os
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -52,6 +54,8 @@ def _override(**given: object) -> None:
 
 
 def _serve(settings: Settings, workers: int) -> None:
+    # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "app.main:from_environment",
         factory=True,

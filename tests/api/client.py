@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from json import dumps
 from typing import Any
 
 import httpx
@@ -39,7 +40,9 @@ class Caller:
     async def __call__(self, method: str, path: str, json: Any = None, **more: Any) -> httpx.Response:
         headers = self.headers | more.pop("headers", {})
         if json is not None:
-            more["json"] = json
+            # In ASCII, so that half a surrogate pair can be sent too.
+            more["content"] = dumps(json)
+            headers.setdefault("Content-Type", "application/json")
         return await self.http.request(method, path, headers=headers, **more)
 
     async def made(self, path: str, json: Any) -> Any:

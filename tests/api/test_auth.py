@@ -14,7 +14,6 @@ WRONG = [
     {},
     {"Authorization": "hel_x"},
     {"Authorization": "Bearer"},
-    {"Authorization": "Bearer "},
     {"Authorization": "Basic aGVsOngK"},
     bearer("hel_unknown"),
     bearer(ADMIN_KEY[:-1]),

@@ -122,7 +122,7 @@ async def test_an_array_is_no_body(acme: Caller) -> None:
         ({"recipient": "a@example.org"}, ["body", "recipient"], "known here are"),
         ({"subjet": "Hello"}, ["body", "subjet"], "did you mean 'subject'?"),
         ({"to": [{"mail": "a@example.org"}]}, ["body", "to", 0, "mail"], "did you mean 'email'?"),
-        ({"\ud800": 1}, ["body", "\ud800"], "known here are"),
+        ({"\ud800": 1}, ["body", "\ufffd\ufffd\ufffd"], "known here are"),
         ({"attachments": []}, ["body", "attachments"], "unknown field"),
     ],
 )

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from app.domain.clock import Clock
-from app.store import schema
-from app.store.database import Database
 from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
 from tests.fixtures.postfix import postfix, postfix_server
 from tests.fixtures.smtp_server import SmtpServer
@@ -17,15 +15,6 @@ from tests.fixtures.smtp_server import SmtpServer
 Start = Callable[..., Awaitable[Heloise]]
 
 __all__ = ["postfix", "postfix_server"]
-
-
-@pytest.fixture
-async def migrated_url(database_url: str) -> str:
-    """The URL of a database whose schema is at head."""
-    database = Database(database_url)
-    await schema.migrate(database)
-    await database.close()
-    return database_url
 
 
 @pytest.fixture

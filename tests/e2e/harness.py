@@ -113,7 +113,11 @@ class Tenant(Caller):
         async def fact() -> Any:
             found = await self.read(f"/messages/{message_id}")
             return next(
-                (r for r in found["recipients"] if (r["address"], r["status"]) == (address, status)),
+                (
+                    r
+                    for r in found["recipients"]
+                    if (r["address"], r["status"]) == (address, status)
+                ),
                 None,
             )
 

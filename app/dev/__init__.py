@@ -1,0 +1,151 @@
+"""`heloise dev`: API, delivery and a catch-all SMTP inbox on this machine, to try it all out."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+from filelock import FileLock, Timeout
+from uvicorn.loops.auto import auto_loop_factory
+
+from app import telemetry
+from app.dev import first_run, routes
+from app.dev.catcher import Catcher, catching
+from app.dev.first_run import LOOPBACK, Keys
+from app.dev.inbox import Inbox
+from app.dev.screen import Screen
+from app.domain.errors import SettingsError
+from app.main import create_app
+from app.settings import Settings
+from app.store import schema
+from app.store.database import Database
+from app.store.vault import Vault
+
+__all__: Final = ["main"]
+
+ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104 - what to show instead
+
+
+def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
+    """Serve until SIGINT or SIGTERM; everything is kept in `data_folder`.
+
+    Raises SettingsError where the folder or a port cannot be used.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_folder_of_ours(data_folder))
+        http = stack.enter_context(_listening(host, port, "--port"))
+        smtp = stack.enter_context(_listening(LOOPBACK, smtp_port, "--smtp-port"))
+        keys = first_run.read_or_make_keys(data_folder)
+        settings = first_run.settings_for(data_folder, keys, host=host, port=port)
+        telemetry.configure(settings.log_level, settings.log_format)
+        screen = Screen(
+            url=f"http://{_shown(host)}:{port}", smtp_port=smtp_port, data_folder=data_folder
+        )
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+            runner.run(_run(settings, keys, screen, data_folder, http, smtp))
+
+
+def _shown(host: str) -> str:
+    """A host as it stands in a URL that works on this machine."""
+    return ANY_ADDRESS.get(host) or (f"[{host}]" if ":" in host else host)
+
+
+@contextmanager
+def _folder_of_ours(folder: Path) -> Iterator[None]:
+    """Make the folder, for this user alone, and keep every other process out of it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(folder / "dev.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SettingsError(
+            f"another heloise dev is using {folder}; stop it, or give --data another folder"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {folder} cannot be used: {error.strerror}; give --data another one"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _listening(host: str, port: int, option: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)};"
+            f" give {option} another one"
+        ) from None
+
+
+async def _run(
+    settings: Settings,
+    keys: Keys,
+    screen: Screen,
+    data_folder: Path,
+    http: socket.socket,
+    smtp: socket.socket,
+) -> None:
+    await _prepare(settings, keys, smtp_port=smtp.getsockname()[1])
+    inbox = Inbox(data_folder / "inbox")
+    app = create_app(settings, hostname=socket.gethostname())
+    routes.install(app, inbox)
+    catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
+    async with catching(catcher, smtp):
+        await _serve(app, http, settings, on_started=partial(screen.show_start, keys))
+
+
+async def _prepare(settings: Settings, keys: Keys, *, smtp_port: int) -> None:
+    database = Database(settings.database_url)
+    try:
+        await schema.migrate(database)
+        vault = Vault(settings.encryption_keys())
+        async with database.transaction() as connection:
+            await first_run.prepare(connection, vault, keys, smtp_port=smtp_port)
+    finally:
+        await database.close()
+
+
+class _Server(uvicorn.Server):
+    """Says when it has started, and leaves signals to us: it raises those it was sent once more."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(
+    app: FastAPI, listening: socket.socket, settings: Settings, *, on_started: Callable[[], None]
+) -> None:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+    )
+    server = _Server(config, on_started)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    await server.serve(sockets=[listening])

@@ -1,0 +1,194 @@
+"""What `heloise dev` makes on its first start, and finds again: keys, a tenant, two profiles."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.profile_bodies import ProfileCreate
+from app.api.profile_changes import new_profile, sealed_secrets
+from app.domain.clock import SystemClock
+from app.domain.errors import SettingsError
+from app.domain.ids import new_id
+from app.domain.keys import hash_of, hint_of, new_secret
+from app.domain.types import ApiKey, Scope, Tenant
+from app.settings import Settings, Source, load, sources, variable
+from app.store import api_keys, profiles, tenants
+from app.store.vault import Vault, new_key
+
+LOOPBACK: Final = "127.0.0.1"
+TENANT: Final = "dev"
+KEYS_FILE: Final = "keys.json"
+DATABASE_FILE: Final = "heloise.db"
+
+
+@dataclass(frozen=True, slots=True)
+class DevProfile:
+    """A profile for the inbox; its user name there is its own name."""
+
+    name: str
+    ehlo_name: str
+    default_from: str
+
+    @property
+    def password(self) -> str:
+        """Fit for an inbox that this machine alone can reach, and for nothing else."""
+        return f"{self.name}-password"
+
+
+PROFILES: Final[Sequence[DevProfile]] = (
+    DevProfile("transactional", "mail.dev.example", "Billing <billing@mail.dev.example>"),
+    DevProfile("marketing", "news.dev.example", "News <news@news.dev.example>"),
+)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a data folder."""
+
+    secret_key: str
+    admin_key: str
+    api_key: str
+
+
+def read_or_make_keys(folder: Path) -> Keys:
+    """The keys in the folder, made where it is new; for this user's eyes alone.
+
+    Raises SettingsError where they cannot be read.
+    """
+    path = folder / KEYS_FILE
+    remedy = f"remove {folder} to begin anew, or give --data another folder"
+    try:
+        return Keys(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        if (folder / DATABASE_FILE).exists():
+            raise SettingsError(f"{path}, the keys of the database, is gone; {remedy}") from None
+    except (OSError, ValueError, TypeError):
+        raise SettingsError(f"{path} cannot be read; {remedy}") from None
+    keys = Keys(secret_key=new_key(), admin_key=new_key(), api_key=new_secret())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(keys), file, indent=2)
+    return keys
+
+
+def settings_for(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
+    """The settings to try things out with.
+
+    Database and secret key are always the folder's own, so that nothing is tried out on what
+    HELOISE_DATABASE_URL names. Of the rest, what is set in the environment holds.
+    """
+    defaults: dict[str, Any] = {
+        "admin_key": keys.admin_key,
+        "allowed_ports": "1-65535",
+        "log_level": "warning",
+        "log_format": "console",
+        "shutdown_grace_seconds": 5,
+    }
+    given = {shown.name for shown in sources(load()) if shown.source is not Source.DEFAULT}
+    fixed: dict[str, Any] = {
+        "database_url": f"sqlite:///{folder.absolute() / DATABASE_FILE}",
+        "secret_keys": keys.secret_key,
+        "allow_private_hosts": True,
+        "delivery": True,
+        "host": host,
+        "port": port,
+    }
+    return Settings(
+        **{field: value for field, value in defaults.items() if variable(field) not in given},
+        **fixed,
+    )
+
+
+async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp_port: int) -> None:
+    """Make tenant, key and profiles where they are not there yet; else find the inbox's port."""
+    now = SystemClock().now()
+    key = await api_keys.find_by_hash(connection, hash=hash_of(keys.api_key))
+    if key is not None:
+        await _follow_inbox(connection, key.tenant_id, smtp_port, now)
+        return
+    tenant = Tenant(
+        id=new_id("ten"),
+        slug=TENANT,
+        name="Trying Heloise out",
+        ehlo_name=None,
+        created_at=now,
+        updated_at=now,
+    )
+    await tenants.insert(connection, tenant=tenant)
+    await _make_key(connection, tenant.id, keys.api_key, now)
+    for profile in PROFILES:
+        await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
+
+
+async def _make_key(
+    connection: AsyncConnection, tenant_id: str, secret: str, now: datetime
+) -> None:
+    key = ApiKey(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name="heloise dev",
+        hint=hint_of(secret),
+        scopes=frozenset(Scope),
+        created_at=now,
+        expires_at=None,
+        revoked_at=None,
+        last_used_at=None,
+    )
+    await api_keys.insert(connection, key=key, hash=hash_of(secret))
+
+
+async def _make_profile(
+    connection: AsyncConnection,
+    vault: Vault,
+    tenant_id: str,
+    profile: DevProfile,
+    smtp_port: int,
+    now: datetime,
+) -> None:
+    body = ProfileCreate.model_validate(
+        {
+            "name": profile.name,
+            "host": LOOPBACK,
+            "port": smtp_port,
+            "tls": "none",
+            "ehlo_name": profile.ehlo_name,
+            "auth": {
+                "username": profile.name,
+                "password": profile.password,
+                "allow_plaintext_auth": True,
+            },
+            "default_from": profile.default_from,
+        }
+    )
+    made = new_profile(body, tenant_id=tenant_id, now=now)
+    sealed = sealed_secrets(body, vault, profile_id=made.id)
+    await profiles.insert(
+        connection,
+        profile=made,
+        sealed_password=sealed["sealed_password"],
+        sealed_client_key=None,
+    )
+
+
+async def _follow_inbox(
+    connection: AsyncConnection, tenant_id: str, smtp_port: int, now: datetime
+) -> None:
+    """Let the profiles that still point at the inbox point at where it listens this time."""
+    for profile in PROFILES:
+        found = await profiles.find(connection, tenant_id=tenant_id, profile=profile.name)
+        if found is None or (found.host, found.username) != (LOOPBACK, profile.name):
+            continue
+        if found.port != smtp_port:
+            await profiles.update(
+                connection,
+                tenant_id=tenant_id,
+                profile_id=found.id,
+                changes={"port": smtp_port},
+                now=now,
+            )

@@ -1,0 +1,79 @@
+"""Captured mails as files: each a message as it came, and beside it what its envelope was."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+KEEP_MAILS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A mail that arrived: who brought it, its envelope, and what it is about."""
+
+    id: str
+    received_at: datetime
+    ehlo_name: str
+    auth_user: str
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    subject: str
+    size_bytes: int
+
+
+_MAIL: Final = TypeAdapter(Mail)
+
+
+class Inbox:
+    """A folder of the newest mails: the `keep` ones that arrived last."""
+
+    def __init__(self, folder: Path, *, keep: int = KEEP_MAILS) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(exist_ok=True)
+        found = (_MAIL.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json")))
+        self._mails = {mail.id: mail for mail in found}
+
+    def add(self, mail: Mail, content: bytes) -> None:
+        """Keep a mail, and drop the oldest where there are too many."""
+        self._write(self._content_path(mail.id), content)
+        # Last, and at once: a mail that is listed is there as a whole, whenever we are killed.
+        self._write(self._mail_path(mail.id), _MAIL.dump_json(mail))
+        self._mails[mail.id] = mail
+        for oldest in list(self._mails)[: -self._keep]:
+            self._drop(oldest)
+
+    def page(self, *, limit: int, after: str | None) -> Sequence[Mail]:
+        """At most `limit` mails, newest first, from the one after the given id."""
+        newest_first = sorted(self._mails, reverse=True)
+        older = [each for each in newest_first if after is None or each < after]
+        return [self._mails[each] for each in older[:limit]]
+
+    def find(self, mail_id: str) -> Mail | None:
+        """The mail with this id, if it is still kept."""
+        return self._mails.get(mail_id)
+
+    def content(self, mail: Mail) -> bytes:
+        """The message as it came, its dots unstuffed."""
+        return self._content_path(mail.id).read_bytes()
+
+    def _drop(self, mail_id: str) -> None:
+        del self._mails[mail_id]
+        self._mail_path(mail_id).unlink(missing_ok=True)
+        self._content_path(mail_id).unlink(missing_ok=True)
+
+    def _mail_path(self, mail_id: str) -> Path:
+        return self._folder / f"{mail_id}.json"
+
+    def _content_path(self, mail_id: str) -> Path:
+        return self._folder / f"{mail_id}.eml"
+
+    def _write(self, path: Path, content: bytes) -> None:
+        unfinished = path.with_suffix(path.suffix + "~")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)  # noqa: PTH105 - as the comment at its call says

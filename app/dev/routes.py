@@ -1,0 +1,159 @@
+"""`/inbox`: the captured mails over HTTP, in dev mode alone."""
+
+from datetime import datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default as default_policy
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.openapi import open_problems
+from app.api.paging import ListQuery, Page, cut, start
+from app.dev.inbox import Inbox, Mail
+
+TAG: Final = {
+    "name": "Inbox",
+    "description": "What the inbox of `heloise dev` has caught; no key needed.",
+}
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "cap_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "received_at": "2026-01-15T09:30:00Z",
+    "ehlo_name": "mail.dev.example",
+    "auth_user": "transactional",
+    "mail_from": "billing@mail.dev.example",
+    "rcpt_to": ["ann@example.org"],
+    "subject": "Hello",
+    "size_bytes": 402,
+}
+
+router = APIRouter(tags=["Inbox"])
+
+
+class MailRead(BaseModel):
+    """A captured mail: who brought it, and its envelope."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    received_at: datetime
+    ehlo_name: str = Field(description="The name that the client greeted with.")
+    auth_user: str = Field(description="Who had logged in.")
+    mail_from: str
+    rcpt_to: list[str]
+    subject: str
+    size_bytes: int
+
+
+class HeaderRead(BaseModel):
+    """A header field, decoded."""
+
+    name: str
+    value: str
+
+
+class MailFull(MailRead):
+    """A captured mail with what it says."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                EXAMPLE
+                | {
+                    "headers": [{"name": "Subject", "value": "Hello"}],
+                    "text": "It works.\n",
+                    "html": None,
+                }
+            ]
+        }
+    )
+
+    headers: list[HeaderRead]
+    text: str | None
+    html: str | None
+
+
+class MailPage(Page[MailRead]):
+    """A page of mails, newest first."""
+
+
+async def _inbox(request: Request) -> Inbox:
+    inbox: Inbox = request.app.state.inbox
+    return inbox
+
+
+InboxOf = Annotated[Inbox, Depends(_inbox)]
+
+
+async def _mail(
+    mail: Annotated[str, Path(description="The mail's id.", examples=[EXAMPLE["id"]])],
+    inbox: InboxOf,
+) -> Mail:
+    found = inbox.find(mail)
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+MailOf = Annotated[Mail, Depends(_mail)]
+
+
+@router.get(
+    "/inbox",
+    operation_id="list_mails",
+    summary="List captured mails",
+    responses=open_problems("invalid-request"),
+)
+async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
+    """What has arrived, newest first; the newest thousand are kept."""
+    rows = inbox.page(limit=paging.limit + 1, after=start(paging, "cap"))
+    kept, cursor = cut(rows, paging.limit)
+    return MailPage(items=[MailRead.model_validate(each) for each in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/inbox/{mail}",
+    operation_id="get_mail",
+    summary="Read a captured mail",
+    responses=open_problems("not-found"),
+)
+async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
+    """One mail: envelope, header and text, decoded."""
+    message = message_from_bytes(inbox.content(mail), policy=default_policy)
+    return MailFull(
+        **MailRead.model_validate(mail).model_dump(),
+        headers=[HeaderRead(name=name, value=str(value)) for name, value in message.items()],
+        text=_body(message, "plain"),
+        html=_body(message, "html"),
+    )
+
+
+@router.get(
+    "/inbox/{mail}/raw",
+    operation_id="get_raw_mail",
+    summary="Read a captured mail as it came",
+    response_class=Response,
+    responses=open_problems("not-found")
+    | {
+        200: {
+            "description": "The message.",
+            "content": {"message/rfc822": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def get_raw_mail(mail: MailOf, inbox: InboxOf) -> Response:
+    """The bytes between DATA and the final dot (RFC 5322)."""
+    return Response(inbox.content(mail), media_type="message/rfc822")
+
+
+def _body(message: EmailMessage, kind: str) -> str | None:
+    part = message.get_body((kind,))
+    return None if part is None else str(part.get_content())
+
+
+def install(app: FastAPI, inbox: Inbox) -> None:
+    """Let the app answer for the inbox too, and describe it in its documents."""
+    app.state.inbox = inbox
+    app.include_router(router)
+    app.openapi_tags = [*(app.openapi_tags or ()), TAG]

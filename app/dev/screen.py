@@ -1,0 +1,81 @@
+"""What `heloise dev` shows in its terminal: where everything is, and each mail that arrives."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from app import __version__
+from app.dev.first_run import LOOPBACK, PROFILES, Keys
+from app.dev.inbox import Mail
+
+FIRST_MESSAGE: Final = {
+    "profile": PROFILES[0].name,
+    "to": ["ann@example.org"],
+    "subject": "Hello",
+    "text": "It works.",
+}
+
+
+class Screen:
+    """A terminal, or a file that stands for one."""
+
+    def __init__(self, *, url: str, smtp_port: int, data_folder: Path) -> None:
+        self._url = url
+        self._smtp_port = smtp_port
+        self._data_folder = data_folder
+        self._console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+
+    def show_start(self, keys: Keys) -> None:
+        """Say where everything is, and how to send a first mail."""
+        rows = (
+            ("documents", f"{self._url}/docs"),
+            ("inbox", f"{self._url}/inbox, by SMTP on {LOOPBACK}:{self._smtp_port}"),
+            *(("profile", f"{each.name}, which greets as {each.ehlo_name}") for each in PROFILES),
+            ("key", keys.api_key),
+            ("admin key", keys.admin_key),
+            ("data folder", str(self._data_folder)),
+        )
+        self._line(Text(f"Heloise {__version__}, for trying out on this machine", "bold"))
+        for name, value in rows:
+            self._line(Text.assemble((f"  {name:<13}", "dim"), value))
+        self._line(Text("\nSend a mail: paste this into another terminal.", "bold"))
+        self._line(Text(f"\n{self.first_request(keys)}\n"))
+
+    def first_request(self, keys: Keys) -> str:
+        """A command to paste, on one line."""
+        words = (
+            *("curl", "-sS", f"{self._url}/messages"),
+            *("-H", f"Authorization: Bearer {keys.api_key}"),
+            *("-H", "Content-Type: application/json"),
+            *("-d", json.dumps(FIRST_MESSAGE)),
+        )
+        return shlex.join(words)
+
+    def show_mail(self, mail: Mail) -> None:
+        """Show a mail that has just arrived."""
+        self._line(
+            Text.assemble(
+                (f"{mail.received_at.astimezone():%H:%M:%S}", "dim"),
+                ("  EHLO ", "dim"),
+                (_printable(mail.ehlo_name), "cyan"),
+                ("  AUTH ", "dim"),
+                (_printable(mail.auth_user), "cyan"),
+                f"  {_printable(mail.mail_from)} → {_printable(', '.join(mail.rcpt_to))}  ",
+                (_printable(mail.subject), "bold"),
+            )
+        )
+
+    def _line(self, text: Text) -> None:
+        # Lines are not folded, so that what is copied is whole.
+        self._console.print(text, soft_wrap=True)
+        self._console.file.flush()
+
+
+def _printable(text: str) -> str:
+    """A text from outside, without what a terminal would take as a command."""
+    return "".join(each if each.isprintable() else "�" for each in text)

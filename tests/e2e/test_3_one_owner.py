@@ -1,0 +1,82 @@
+"""Invariant 3: a message is worked on by at most one worker, by lease."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Heloise, Process, Watched, unused_port, until
+from tests.fixtures.smtp_server import SILENCE, SmtpServer
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_two_workers_share_a_queue_and_send_nothing_twice(
+    launch: Any, watched: Watched, server: SmtpServer
+) -> None:
+    """On PostgreSQL any number of workers delivers from one database."""
+    api: Process = launch("serve", "--no-delivery", port=unused_port())
+    await api.wait_ready()
+    heloise = Heloise(api.url, watched)
+    async with heloise.http:
+        acme = await heloise.tenant()
+        for name in ("one", "two", "three"):
+            await acme.profile(name, server.port, max_connections=1)
+        ids = [await acme.send(profile=name) for _ in range(20) for name in ("one", "two", "three")]
+        for _ in range(2):
+            launch("worker")
+        for message_id in ids:
+            await acme.message(message_id, status="sent")
+        workers = [await acme.attempts(message_id) for message_id in ids]
+    assert all(len(attempts) == 1 for attempts in workers)
+    assert len(server.messages) == len({received.data for received in server.messages}) == len(ids)
+
+
+async def test_the_messages_of_a_worker_that_died_are_taken_over(
+    launch: Any, watched: Watched
+) -> None:
+    """At once on SQLite, whose one worker knows that the other is dead; else when the lease ends."""
+    async with SmtpServer({"mail": [SILENCE]}) as server:
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port)
+            message = await acme.send()
+            dead: Process = launch("worker", lease_seconds=1)
+            await server.wait_until(lambda seen: any("MAIL" in c for c in _commands(seen)))
+            assert (await acme.read(f"/messages/{message}"))["status"] == "sending"
+            dead.kill()
+            launch("worker", lease_seconds=1)
+            await acme.message(message, status="sent")
+            assert len(await acme.attempts(message)) == 1
+
+
+def _commands(server: SmtpServer) -> list[str]:
+    return [command for seen in server.sessions for command in seen.commands]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_a_second_delivering_process_on_sqlite_is_refused(launch: Any) -> None:
+    """It says what to do instead, and exits 2."""
+    first: Process = launch("worker")
+
+    async def started() -> bool | None:
+        return True if "delivery started" in first.log.read_text() else None
+
+    await until(started)
+    second: Process = launch("worker")
+    assert second.process.wait(timeout=30) == 2
+    assert "another process delivers from" in second.log.read_text()
+
+
+async def test_a_message_in_hand_is_shown_as_sending(start: Start) -> None:
+    """Its open recipients too; nothing of that is stored."""
+    async with SmtpServer({"dot": [SILENCE]}) as server:
+        acme = await (await start(shutdown_grace_seconds=0)).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send()
+        await server.wait_for_messages(1)
+        shown = await acme.message(message, status="sending")
+        assert shown["recipients"][0]["status"] == "sending"

@@ -1,0 +1,135 @@
+"""Invariant 4: every recipient reaches exactly one final status, with what the server said."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+
+ANSWERS = {
+    "gone@example.org": "550 5.1.1 No such user",
+    "grey@example.org": "450 4.2.0 Greylisted",
+}
+
+
+async def test_each_recipient_has_its_own_outcome(start: Start) -> None:
+    """One is sent, one bounced, one deferred, and then sent too."""
+    clock = HandClock()
+    answers: dict[str, str] = dict(ANSWERS)
+    async with SmtpServer({"rcpt": answers.get}) as server:
+        heloise = await start(clock=clock)
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(["ann@example.org", *ANSWERS])
+        deferred = await acme.recipient(message, "grey@example.org", status="deferred")
+        assert deferred["attempts"] == 1
+        assert deferred["next_attempt_at"] is not None
+        assert deferred["last_reply"] == {
+            "code": 450,
+            "enhanced_code": "4.2.0",
+            "text": "Greylisted",
+            "classification": "greylisted",
+        }
+        del answers["grey@example.org"]
+        await clock.advance(minutes=2)
+        done = await acme.message(message, status="partially_sent")
+        assert [(each["status"], each["attempts"]) for each in done["recipients"]] == [
+            ("sent", 1),
+            ("bounced", 1),
+            ("sent", 2),
+        ]
+        assert done["recipients"][1]["last_reply"]["text"] == "No such user"
+        assert [received.recipients for received in server.messages] == [
+            ["ann@example.org"],
+            ["grey@example.org"],
+        ]
+
+
+@pytest.mark.parametrize(
+    ("script", "stage", "classification"),
+    [
+        ({"rcpt": "550 5.1.1 No such user"}, "rcpt", "recipient_rejected"),
+        ({"mail": "550 5.7.1 Sender denied"}, "mail", "sender_rejected"),
+        ({"data": "554 5.7.1 No"}, "data", "content_rejected"),
+        ({"dot": "554 5.7.1 Spam"}, "dot", "content_rejected"),
+    ],
+)
+async def test_a_refusal_for_good_ends_the_message(
+    start: Start, script: Any, stage: str, classification: str
+) -> None:
+    """One attempt, which tells at which stage, and the message has failed."""
+    async with SmtpServer(script) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send()
+        done = await acme.message(message, status="failed")
+        assert done["recipients"][0]["last_reply"]["classification"] == classification
+        [attempt] = await acme.attempts(message)
+        assert (attempt["stage"], attempt["classification"]) == (stage, classification)
+        assert attempt["ehlo_name"] == "main.example.com"
+        assert attempt["verdict"] == "bounce"
+
+
+@pytest.mark.parametrize(
+    ("script", "unknown"),
+    [
+        ({"data": [DISCONNECT]}, False),
+        ({"body": [DISCONNECT]}, True),
+        ({"dot": [DISCONNECT]}, True),
+    ],
+)
+async def test_a_lost_connection_is_tried_again_and_told(
+    start: Start, script: Any, *, unknown: bool
+) -> None:
+    """Once the body has gone out, the attempt says that the outcome is not known (invariant 5)."""
+    clock = HandClock()
+    async with SmtpServer(script) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send()
+        await acme.recipient(message, "ann@example.org", status="deferred")
+        await clock.advance(minutes=2)
+        await acme.message(message, status="sent")
+        first, second = await acme.attempts(message)
+        assert first["outcome_unknown"] is unknown
+        assert second["verdict"] == "delivered"
+
+
+async def test_what_still_fails_at_its_end_expires(start: Start) -> None:
+    """The last reply stays, and says why."""
+    clock = HandClock()
+    async with SmtpServer({"rcpt": "451 4.3.0 Not now"}) as server:
+        acme = await (await start(clock=clock, message_max_age_seconds=3600)).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send()
+        await acme.recipient(message, "ann@example.org", status="deferred")
+        await clock.advance(hours=2)
+        done = await acme.message(message, status="failed")
+        [recipient] = done["recipients"]
+        assert recipient["status"] == "expired"
+        assert recipient["last_reply"]["text"] == "Not now"
+
+
+async def test_too_many_recipients_go_in_further_transactions_at_once(start: Start) -> None:
+    """RFC 5321 section 4.5.3.1.10: no attempt is used up, nobody waits."""
+    async with SmtpServer() as server:
+        taken: list[str] = []
+
+        def at_most_three(address: str) -> str | None:
+            if len(taken) % 3 == 0 and taken and taken[-1] != "full":
+                taken.append("full")
+                return "452 4.5.3 Too many recipients"
+            if taken and taken[-1] == "full":
+                taken.pop()
+            taken.append(address)
+            return None
+
+        server.script["rcpt"] = at_most_three
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send([f"a{n}@example.org" for n in range(4)])
+        done = await acme.message(message, status="sent")
+        assert {each["attempts"] for each in done["recipients"]} == {1}
+        assert [len(received.recipients) for received in server.messages] == [3, 1]

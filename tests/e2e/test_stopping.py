@@ -1,0 +1,57 @@
+"""SIGTERM: stop claiming, finish what is in transmission within the grace time, release the rest."""
+
+import asyncio
+from typing import Any
+
+from tests.e2e.harness import Heloise, Process, Watched, unused_port
+from tests.fixtures.smtp_server import SILENCE, SmtpServer
+
+
+async def test_what_is_in_transmission_is_finished_and_the_rest_given_back(
+    launch: Any, watched: Watched
+) -> None:
+    """One message is being sent; those behind it wait for the next process, none is sent twice."""
+    async with SmtpServer() as server:
+        gate = asyncio.Event()
+        server.gates["dot"] = gate
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port, max_connections=1)
+            messages = [await acme.send() for _ in range(4)]
+            worker: Process = launch("worker", lease_seconds=60)
+            await server.wait_for_messages(1)
+            worker.process.terminate()
+            stopping = asyncio.create_task(asyncio.to_thread(worker.process.wait, 30))
+            for message in messages[1:]:
+                await acme.message(message, status="queued")
+            gate.set()
+            assert await stopping == 0
+            await acme.message(messages[0], status="sent")
+            launch("worker")
+            for message in messages:
+                done = await acme.message(message, status="sent")
+                assert done["recipients"][0]["attempts"] == 1
+        assert len(server.messages) == len(messages)
+
+
+async def test_past_the_grace_time_it_is_broken_off_and_told(launch: Any, watched: Watched) -> None:
+    """The attempt says that the server may have taken the message (invariant 5)."""
+    async with SmtpServer({"dot": [SILENCE]}) as server:
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port)
+            message = await acme.send()
+            worker: Process = launch("worker", lease_seconds=60, shutdown_grace_seconds=0)
+            await server.wait_for_messages(1)
+            assert worker.stop() == 0
+            [attempt] = await acme.attempts(message)
+            assert attempt["outcome_unknown"] is True
+            assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
+            launch("worker")
+            await acme.message(message, status="sent")
