@@ -40,19 +40,19 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     operation_id="send_message",
     summary="Send a message",
     response_description="The message is safely stored and will be sent.",
-    responses={
-        202: {
-            "headers": located(f"/messages/{MESSAGE['id']}"),
-            "content": {"application/json": {"example": QUEUED}},
-        }
-    }
-    | tenant_problems(
+    responses=tenant_problems(
         "sender-not-allowed",
         "profile-not-found",
         "message-too-large",
         "overloaded",
         has_body=True,
-    ),
+    )
+    | {
+        202: {
+            "headers": located(f"/messages/{MESSAGE['id']}"),
+            "content": {"application/json": {"example": QUEUED}},
+        }
+    },
 )
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],

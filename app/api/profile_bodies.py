@@ -53,7 +53,11 @@ class AuthUpdate(Body):
 
 
 class RateLimit(Body):
-    """At most `messages` in any `per_seconds`; more than that waits."""
+    """`messages` per `per_seconds` in the long run; more than that waits.
+
+    After a pause `messages` may go at once, and go on evenly: a single period sees up to twice as
+    many.
+    """
 
     messages: fields.RateMessages
     per_seconds: fields.RateSeconds

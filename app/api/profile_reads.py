@@ -30,7 +30,7 @@ class AuthRead(BaseModel):
 
 
 class RateLimitRead(BaseModel):
-    """At most `messages` in any `per_seconds`."""
+    """`messages` per `per_seconds` in the long run, and `messages` at once after a pause."""
 
     messages: int
     per_seconds: int

@@ -11,6 +11,7 @@ from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.domain.errors import Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
 from app.store.vault import Vault
@@ -45,6 +46,8 @@ class Services:
     message_max_age_seconds: float
     local_address: Callable[[Profile], str | None]
     readiness: Callable[[], Awaitable[list[str]]]
+    # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
+    schema_fault: Callable[[], str | None] = lambda: None
     schema_fault: Callable[[], str | None] = lambda: None
     keys: KeyCache = field(default_factory=KeyCache)
     profiles: ProfileCache = field(default_factory=ProfileCache)
@@ -65,12 +68,17 @@ async def _whatever_services(request: Request) -> Services:
 
 
 async def _services(request: Request) -> Services:
-    services = await _whatever_services(request)
-    if (fault := services.schema_fault()) is not None:
-        raise Unavailable("not-ready", fault)
+    services: Services = request.app.state.services
     return services
 
 
-ServicesOf = Annotated[Services, Depends(_services)]
-# For those who tell whether the others can be used.
-UnreadyServices = Annotated[Services, Depends(_whatever_services)]
+ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
+
+
+async def _ready_services(services: ServicesEvenIfNotReady) -> Services:
+    if reason := services.schema_fault():
+        raise Unavailable("not-ready", reason)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(_ready_services)]

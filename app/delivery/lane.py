@@ -16,9 +16,10 @@ from app.domain.outcome import Blast, Outcome, Stage, Verdict, classify
 from app.domain.replies import COMPLETED, Reply
 from app.domain.types import Transport
 from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.opening import NotOpened, open_session
 from app.smtp.pool import Pool
 from app.smtp.resolve import AddressGuard
-from app.smtp.session import NotOpened, Session, open_session
+from app.smtp.session import Session
 from app.store.outbox import ClaimedMessage
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,8 @@ from email_validator import EmailNotValidError, validate_email
 from app.domain.types import Mailbox
 
 MAX_NAME_CHARACTERS: Final = 500
+MAX_ADDRESS_CHARACTERS: Final = 320  # as written: 254 are left once the domain is an A-label
+MAX_MAILBOX_CHARACTERS: Final = MAX_ADDRESS_CHARACTERS + 2 * MAX_NAME_CHARACTERS + len('"" <>')
 FORMS: Final = "write a@b.example, or Name <a@b.example>"
 PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com"
 
@@ -23,8 +25,9 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
-# What cannot stand in a name without quotes, lest it begin something else.
-_SPECIAL: Final = re.compile(r'[<>",;:@\\\[\]()]')
+# A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
+_SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
+SEVERAL: Final = 'give each address as an item of its own; a name with an @ in quotes: "@" <a@b>'
 
 
 def make_mailbox(email: str, name: str = "") -> Mailbox:
@@ -35,8 +38,11 @@ def make_mailbox(email: str, name: str = "") -> Mailbox:
 def parse_mailbox(text: str) -> Mailbox:
     """A mailbox from `a@b` or `Name <a@b>`, the name quoted where it holds specials.
 
-    Raises ValueError that says what to write instead.
+    More lenient than RFC 5322 section 3.4 in that a name without quotes may hold any script and
+    most punctuation. Raises ValueError that says what to write instead.
     """
+    if len(text) > MAX_MAILBOX_CHARACTERS:
+        raise ValueError(f"it is too long; {FORMS}")
     if _CONTROL.search(text):
         raise ValueError(f"it holds a line break or another control character; {FORMS}")
     text = text.strip()
@@ -51,11 +57,10 @@ def parse_mailbox(text: str) -> Mailbox:
 def _unquoted(phrase: str) -> str:
     if quoted := _QUOTED.fullmatch(phrase):
         return _ESCAPE.sub(r"\1", quoted[1])
-    if special := _SPECIAL.search(phrase):
-        raise ValueError(
-            f"a name that holds {special[0]} stands in double quotes, and every address is an item"
-            ' of its own: write "Doe, Jane" <jane@example.com>, or give email and name apart'
-        )
+    if _SEVERAL.search(phrase):
+        raise ValueError(SEVERAL)
+    if phrase.startswith('"'):
+        raise ValueError('the quotes do not stand around the whole name; write "A. B." <a@b>')
     return phrase
 
 
@@ -72,8 +77,10 @@ def _name(name: str) -> str:
 def _address(address: str) -> str:
     if "@" not in address:
         raise ValueError(f"there is no @ in it; {FORMS}")
+    if len(address) > MAX_ADDRESS_CHARACTERS:
+        raise ValueError(f"it is too long; {FORMS}")
     if "," in address or ";" in address:
-        raise ValueError("give each address as an item of its own")
+        raise ValueError(SEVERAL)
     try:
         checked = validate_email(
             address,

@@ -15,11 +15,32 @@ import idna
 
 # RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
 LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# What resolvers read as part of an IPv4 address: 127.1, 0x7f000001.
+NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 MAX_NAME_OCTETS: Final = 255
 IPV6_TAG: Final = "ipv6:"
 
 LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "localhost6"})
-PRIVATE_SUFFIXES: Final = (".localhost", ".localdomain", ".local", ".internal")
+# Top-level names that the public DNS does not hold (RFC 2606, 6761, 6762, 7686, 8375, 9476, habit).
+PRIVATE_DOMAINS: Final = frozenset(
+    {
+        "alt",
+        "arpa",
+        "corp",
+        "example",
+        "home",
+        "internal",
+        "intranet",
+        "invalid",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "onion",
+        "private",
+        "test",
+    }
+)
 LOOPBACK: Final = "127.0.0.1"
 
 WRITE_INSTEAD: Final = "write a full domain name of yours, such as mail.example.com"
@@ -104,7 +125,7 @@ def address_literal(address: str) -> str:
 
 
 def _parse_domain(text: str) -> str:
-    name = _a_label(text.removesuffix(".")).lower()
+    name = _a_label(text).lower().removesuffix(".")
     if name in LOCAL_NAMES or name.endswith(".localhost"):
         raise ValueError(f"strict servers refuse {name}; {WRITE_INSTEAD}")
     if "_" in name:
@@ -116,7 +137,7 @@ def _parse_domain(text: str) -> str:
         _check_label(label)
     if len(labels) == 1:
         raise ValueError(f"strict servers refuse a name without a domain; {WRITE_INSTEAD}")
-    if labels[-1].isdigit():
+    if NUMBER.fullmatch(labels[-1]):
         raise ValueError(f"its last part is a number, as in an IP address; {WRITE_INSTEAD}")
     return name
 
@@ -179,7 +200,7 @@ def _public_name(hostname: str | None) -> str | None:
 
 def is_private(name: str) -> bool:
     """Whether a name means something inside one network alone."""
-    return name.endswith(PRIVATE_SUFFIXES)
+    return name.rpartition(".")[2] in PRIVATE_DOMAINS
 
 
 def _warnings(name: str, source: EhloSource) -> tuple[str, ...]:

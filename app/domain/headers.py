@@ -15,6 +15,9 @@ from app.domain.types import Mailbox
 MAX_LINE_CHARACTERS: Final = 76
 MAX_HEADER_NAME_CHARACTERS: Final = 76
 MAX_HEADER_VALUE_CHARACTERS: Final = 10_000
+# A word that is longer than a line is left whole: URLs and Message-IDs must not be encoded
+# (RFC 2047 section 5). Past this it could not stand on a line of 998 octets.
+MAX_WORD_CHARACTERS: Final = 900
 CRLF: Final = "\r\n"
 
 INSTEAD: Final[Mapping[str, str]] = {
@@ -48,7 +51,6 @@ OWN_PREFIXES: Final = ("content-", "resent-")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
 _PLAIN_PHRASE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
-_ENCODED_WORD: Final = "=?"
 
 _UTF8 = Charset("utf-8")
 _UTF8.header_encoding = BASE64
@@ -82,7 +84,7 @@ def check_header(name: str, value: str) -> None:
 def text_field(name: str, value: str) -> str:
     """`Name: value` with its line end: as it is where it is plain, else in encoded words."""
     if _is_plain(value):
-        return _folded(f"{name}: {value}")
+        return _folded(name, value)
     return f"{name}: {_encoded_words(value, len(name) + 2)}{CRLF}"
 
 
@@ -116,10 +118,10 @@ def _is_plain(text: str) -> bool:
     words = text.split(" ")
     return (
         text.isascii()
-        and _ENCODED_WORD not in text
+        and not ("=?" in text and "?=" in text)  # what a reader takes for an encoded word
         and _CONTROL.search(text) is None
         and all(words)
-        and max(map(len, words)) < MAX_LINE_CHARACTERS
+        and max(map(len, words)) <= MAX_WORD_CHARACTERS
     )
 
 
@@ -132,12 +134,13 @@ def _encoded_words(text: str, used_characters: int) -> str:
     return header.encode(linesep=CRLF)
 
 
-def _folded(field: str) -> str:
-    lines, line = list[str](), ""
-    for word in field.split(" "):
-        if line and len(line) + 1 + len(word) > MAX_LINE_CHARACTERS:
+def _folded(name: str, value: str) -> str:
+    first, *words = value.split(" ")
+    lines, line = list[str](), f"{name}: {first}"
+    for word in words:
+        if len(line) + 1 + len(word) > MAX_LINE_CHARACTERS:
             lines.append(line)
             line = word
         else:
-            line = f"{line} {word}" if line else word
+            line = f"{line} {word}"
     return f"{CRLF} ".join([*lines, line]) + CRLF

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from app.domain.types import RateLimit
+
+# What sums of fractions lose: a permit that is due is there, not a hair less of it.
+ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +19,21 @@ class Bucket:
 
 
 def refill(bucket: Bucket | None, limit: RateLimit, now: datetime) -> Bucket:
-    """The bucket as it stands now; one never used, or of a raised limit, is filled to the limit."""
+    """The bucket as it stands now; one never used is full, one of a lowered limit no fuller.
+
+    Time runs forward only: a replica whose clock lags neither adds nor takes permits.
+    """
     if bucket is None:
         return Bucket(float(limit.messages), now)
     elapsed = max(timedelta(), now - bucket.at) / timedelta(seconds=limit.per_seconds)
-    return Bucket(min(float(limit.messages), bucket.tokens + elapsed * limit.messages), now)
+    return Bucket(
+        min(float(limit.messages), bucket.tokens + elapsed * limit.messages), max(bucket.at, now)
+    )
 
 
 def permits(bucket: Bucket) -> int:
     """How many messages may go at once."""
-    return int(bucket.tokens)
+    return max(0, int(bucket.tokens + ROUNDING))
 
 
 def next_permit_at(bucket: Bucket, limit: RateLimit) -> datetime:

@@ -150,7 +150,20 @@ REPLY_RULES: Final = (
         P,
         DEFER,
         "relay_denied",
-        text=r"relay(ing)? (access )?(denied|not permitted|not allowed)",
+        text=r"relay(ing)? (access )?(denied|not permitted|not allowed|prohibited)"
+        r"|unable to relay",
+        anonymous=True,
+    ),
+    # Postfix to a stranger on a submission port. Exchange says 550 5.4.1 "Access denied" of a
+    # recipient that is not there.
+    Rule(
+        _at(Stage.RCPT),
+        "554",
+        P,
+        DEFER,
+        "relay_denied",
+        enhanced=r"5\.7\.1",
+        text=r"access denied",
         anonymous=True,
     ),
     Rule(_at(Stage.BANNER), "...", P, DEFER, "banner_rejected"),
@@ -162,17 +175,25 @@ REPLY_RULES: Final = (
     Rule(_at(Stage.MAIL), "421|454", P, DEFER, "service_unavailable"),
     Rule(_at(Stage.MAIL), "552", M, BOUNCE, "message_too_large"),
     Rule(_at(Stage.MAIL), "4..", M, DEFER, "sender_deferred"),
-    Rule(_at(Stage.MAIL), "...", M, BOUNCE, "sender_rejected"),
+    Rule(_at(Stage.MAIL), "5..", M, BOUNCE, "sender_rejected"),
     Rule(_at(Stage.RCPT), "421", M, DEFER, "service_unavailable"),
     Rule(_at(Stage.RCPT), "452", R, Verdict.AGAIN, "too_many_recipients", enhanced=r"4\.5\.3"),
+    Rule(
+        _at(Stage.RCPT),
+        "45[0-2]|552",  # 552 of old, now 452: RFC 5321 section 4.5.3.1.10
+        R,
+        Verdict.AGAIN,
+        "too_many_recipients",
+        text=r"too many recipients",
+    ),
     Rule(_at(Stage.RCPT), "452|552", R, DEFER, "mailbox_full"),
     Rule(_at(Stage.RCPT), "45[01]", R, DEFER, "greylisted", text=r"gr[ea]y.?list"),
     Rule(_at(Stage.RCPT), "4..", R, DEFER, "recipient_deferred"),
-    Rule(_at(Stage.RCPT), "...", R, BOUNCE, "recipient_rejected"),
+    Rule(_at(Stage.RCPT), "5..", R, BOUNCE, "recipient_rejected"),
     Rule(CONTENT, "421", M, DEFER, "service_unavailable"),
     Rule(CONTENT, "552", M, BOUNCE, "message_too_large"),
     Rule(CONTENT, "4..", M, DEFER, "content_deferred"),
-    Rule(CONTENT, "...", M, BOUNCE, "content_rejected"),
+    Rule(CONTENT, "5..", M, BOUNCE, "content_rejected"),
 )
 
 # Without a reply: before MAIL the profile is at fault, after it the message waits, and after the

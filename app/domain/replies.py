@@ -33,16 +33,26 @@ class Reply:
     @classmethod
     def parse(cls, code: int, message: str) -> "Reply":
         """From the code and the text of all lines, joined by line feeds."""
-        lines = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", message[:MAX_TEXT_CHARACTERS]).split("\n")
+        lines = printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
         found = _ENHANCED.match(lines[0])
         if found is None:
             return cls(code, "\n".join(lines))
-        return cls(code, "\n".join(_ENHANCED.sub("", line, count=1) for line in lines), found[1])
+        return cls(code, "\n".join(map(_without_enhanced_code, lines)), found[1])
 
     @property
     def is_positive(self) -> bool:
-        """2yz or 3yz."""
-        return 200 <= self.code < 400  # noqa: PLR2004 - RFC 5321 section 4.2.1
+        """2yz: the first digit decides, whatever the others say."""
+        return 200 <= self.code < 300  # noqa: PLR2004 - RFC 5321 section 4.2.1
+
+    @property
+    def is_intermediate(self) -> bool:
+        """3yz: the server waits for more, as after DATA."""
+        return 300 <= self.code < 400  # noqa: PLR2004 - RFC 5321 section 4.2.1
+
+    @property
+    def is_refusal(self) -> bool:
+        """4yz or 5yz."""
+        return 400 <= self.code < 600  # noqa: PLR2004 - RFC 5321 section 4.2.1
 
     @property
     def is_permanent(self) -> bool:
@@ -52,3 +62,13 @@ class Reply:
     def __str__(self) -> str:
         head = f"{self.code} {self.enhanced_code}" if self.enhanced_code else str(self.code)
         return f"{head} {self.text}".replace("\n", " ").strip()
+
+
+def printable(text: str) -> str:
+    """The text with its control characters, but for line feeds, made visible."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _without_enhanced_code(line: str) -> str:
+    found = _ENHANCED.match(line)
+    return line if found is None else line[found.end() :]

@@ -132,7 +132,11 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `messages` in any `per_seconds`, refilled evenly; a full period may go at once."""
+    """`messages` per `per_seconds` in the long run, as a token bucket.
+
+    The bucket holds `messages` permits and is refilled evenly. After a pause all of them may go at
+    once, so a single period sees up to twice as many.
+    """
 
     messages: int
     per_seconds: int

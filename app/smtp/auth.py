@@ -1,12 +1,13 @@
 """SASL: which mechanism, and whether the connection is fit for it (RFC 4954)."""
 
 import base64
+import re
 from typing import Final
 
 import aiosmtplib
 
 from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import Reply
+from app.domain.replies import Reply, printable
 from app.domain.types import AuthMechanism
 from app.smtp.faults import StageFailedError, fail, stage
 from app.smtp.identity import Identity
@@ -64,11 +65,14 @@ async def authenticate(smtp: aiosmtplib.SMTP, identity: Identity, *, encrypted: 
 def _redacted(failure: Failure, username: str, password: str) -> Failure:
     """The failure without the password in any form the server may have sent back (invariant 9)."""
     if failure.reply is None:
-        return failure
+        # What is no reply is not quoted: nobody knows in what form it holds what.
+        is_quoted = failure.fault is Fault.MALFORMED
+        detail = "the server did not speak SMTP" if is_quoted else failure.detail
+        return Failure(failure.stage, fault=failure.fault, detail=detail)
     text = failure.reply.text
     for form in _forms(username, password):
         if len(form) >= MIN_REDACTED_CHARACTERS:
-            text = text.replace(form, "***")
+            text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
     reply = Reply(failure.reply.code, text, failure.reply.enhanced_code)
     return Failure(failure.stage, reply=reply, detail=failure.detail)
 
@@ -76,7 +80,7 @@ def _redacted(failure: Failure, username: str, password: str) -> Failure:
 def _forms(username: str, password: str) -> tuple[str, ...]:
     plain = f"\0{username}\0{password}".encode()
     return (
-        password,
+        printable(password),
         base64.b64encode(password.encode()).decode(),
         base64.b64encode(plain).decode(),
     )

@@ -34,7 +34,14 @@ def refuse(stage: Stage, code: int, message: str) -> StageFailedError:
     """A stage that the server's reply ended. aiosmtplib gives -1 for what is no reply at all."""
     if code == MALFORMED_CODE:
         return fail(stage, Fault.MALFORMED, f"the server did not speak SMTP: {message[:200]!r}")
-    return StageFailedError(Failure(stage, reply=Reply.parse(code, message)))
+    return refused_by(stage, Reply.parse(code, message))
+
+
+def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
+    """A stage whose reply is not the one that was needed; neither 4yz nor 5yz is out of turn."""
+    if reply.is_refusal:
+        return StageFailedError(Failure(stage, reply=reply))
+    return fail(stage, Fault.MALFORMED, f"the server gave an answer out of turn: {reply}")
 
 
 @contextmanager

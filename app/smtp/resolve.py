@@ -5,10 +5,13 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from app.domain.outcome import Fault, Stage
-from app.smtp.faults import fail, stage
+from app.smtp.faults import fail
 from app.smtp.identity import Identity
+
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -34,8 +37,12 @@ class AddressGuard:
 
 def is_public(address: IPAddress) -> bool:
     """Globally reachable unicast; an IPv4 address inside an IPv6 one is judged itself."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return is_public(address.ipv4_mapped)
+    if isinstance(address, ipaddress.IPv6Address):
+        inside = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inside = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inside is not None:
+            return is_public(inside)
     return address.is_global and not address.is_multicast
 
 
@@ -48,6 +55,7 @@ async def connect(identity: Identity, guard: AddressGuard) -> socket.socket:
     for address in addresses:
         if reason := guard.refusal(address, identity.port):
             raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{identity.host}: {reason}")
+    addresses = _reachable(addresses, identity)
     seconds = identity.timeouts.connect / len(addresses)
     for address in addresses[:-1]:
         try:
@@ -57,15 +65,27 @@ async def connect(identity: Identity, guard: AddressGuard) -> socket.socket:
     return await _dial_last(addresses[-1], identity, seconds)
 
 
+def _reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
+    """Those of the source address's own family."""
+    if identity.source_address is None:
+        return addresses
+    source = ipaddress.ip_address(identity.source_address)
+    found = [address for address in addresses if address.version == source.version]
+    if not found:
+        detail = f"{identity.host} has no IPv{source.version} address to reach from {source}"
+        raise fail(Stage.TCP, Fault.UNREACHABLE, detail)
+    return found
+
+
 async def _resolve(identity: Identity) -> list[IPAddress]:
     loop = asyncio.get_running_loop()
     try:
-        with stage(Stage.DNS):
-            async with asyncio.timeout(identity.timeouts.connect):
-                found = await loop.getaddrinfo(
-                    identity.host, identity.port, type=socket.SOCK_STREAM
-                )
-    except (socket.gaierror, UnicodeError) as error:
+        async with asyncio.timeout(identity.timeouts.connect):
+            found = await loop.getaddrinfo(identity.host, identity.port, type=socket.SOCK_STREAM)
+    except TimeoutError as error:
+        detail = f"the DNS did not answer for {identity.host} in time"
+        raise fail(Stage.DNS, Fault.TIMEOUT, detail) from error
+    except (OSError, UnicodeError) as error:
         raise fail(Stage.DNS, Fault.NOT_FOUND, f"{identity.host} has no address") from error
     return [ipaddress.ip_address(info[4][0]) for info in found]
 

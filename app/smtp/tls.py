@@ -14,16 +14,14 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
     """The client's context for an identity; costs milliseconds, so make it off the event loop.
 
     Certificates and names are verified but under `opportunistic` (RFC 7435): there, encryption
-    without a name is still better than none. Raises StageFailedError where the profile's own
-    certificates do not load.
+    without a name is still better than none. A `tls_ca` is trusted instead of the public
+    authorities. Raises StageFailedError where the profile's own certificates do not load.
     """
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
-    if identity.tls is TlsMode.OPPORTUNISTIC:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     try:
-        if identity.tls_ca is not None:
-            context.load_verify_locations(cadata=identity.tls_ca)
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=identity.tls_ca)
+        if identity.tls is TlsMode.OPPORTUNISTIC:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if identity.client_certificate is not None:
             _load_client_certificate(context, identity)
     except (ssl.SSLError, ValueError) as error:
@@ -38,4 +36,5 @@ def _load_client_certificate(context: ssl.SSLContext, identity: Identity) -> Non
         path = Path(folder, "client.pem")
         path.touch(mode=0o600)
         path.write_text(f"{identity.client_certificate}\n{identity.client_key or ''}\n")
-        context.load_cert_chain(path)
+        # A key behind a passphrase would have OpenSSL ask for it at the terminal.
+        context.load_cert_chain(path, password="")

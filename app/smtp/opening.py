@@ -1,0 +1,131 @@
+"""Opening a session: connect, greet, secure, log in (RFC 5321, RFC 3207, RFC 4954)."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass, replace
+
+import aiosmtplib
+
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.replies import COMMAND_NOT_IMPLEMENTED, COMMAND_UNRECOGNIZED
+from app.domain.types import TlsMode
+from app.smtp.auth import authenticate
+from app.smtp.faults import StageFailedError, fail, stage
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.resolve import AddressGuard, connect
+from app.smtp.session import Session, abort
+from app.smtp.tls import tls_context
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpened:
+    """A session that did not come to be: at which stage, and what was known by then."""
+
+    failure: Failure
+    facts: ConnectionFacts
+
+
+async def open_session(identity: Identity, guard: AddressGuard) -> Session | NotOpened:
+    """Connect, greet, secure, log in. Raises nothing that the server or the network does."""
+    opening = _Opening(identity)
+    try:
+        return await opening.run(guard)
+    except StageFailedError as error:
+        opening.abort()
+        return NotOpened(error.failure, opening.facts)
+    except BaseException:
+        opening.abort()
+        raise
+
+
+class _Opening:
+    """A session in the making: its facts grow stage by stage, so that a failure can tell them."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.facts = ConnectionFacts(host=identity.host, port=identity.port)
+        self._smtp: aiosmtplib.SMTP | None = None
+
+    def abort(self) -> None:
+        if self._smtp is not None:
+            abort(self._smtp)
+
+    async def run(self, guard: AddressGuard) -> Session:
+        identity = self.identity
+        context = await self._context()
+        smtp = self._smtp = await self._connected(guard, context)
+        with stage(Stage.BANNER):
+            await smtp.connect()
+        self._note_tls(smtp)
+        await self._greet(smtp)
+        if identity.tls in {TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC}:
+            await self._start_tls(smtp, context)
+        if identity.wants_auth:
+            encrypted = self.facts.tls_version is not None
+            mechanism = await authenticate(smtp, identity, encrypted=encrypted)
+            self.facts = replace(self.facts, auth_mechanism=mechanism)
+        return Session(smtp, identity, self.facts)
+
+    async def _connected(
+        self, guard: AddressGuard, context: ssl.SSLContext | None
+    ) -> aiosmtplib.SMTP:
+        identity = self.identity
+        sock = await connect(identity, guard)
+        try:
+            with stage(Stage.TCP):
+                own, remote = sock.getsockname()[0], sock.getpeername()[0]
+        except StageFailedError:
+            sock.close()
+            raise
+        ehlo = identity.ehlo(own)
+        self.facts = replace(
+            self.facts,
+            remote_address=remote,
+            ehlo_name=ehlo.name,
+            ehlo_source=ehlo.source.value,
+        )
+        return aiosmtplib.SMTP(
+            hostname=identity.host,
+            local_hostname=ehlo.name,
+            sock=sock,
+            use_tls=identity.tls is TlsMode.IMPLICIT,
+            start_tls=False,
+            tls_context=context,
+            timeout=identity.timeouts.command,
+        )
+
+    async def _context(self) -> ssl.SSLContext | None:
+        if self.identity.tls is TlsMode.NONE:
+            return None
+        return await asyncio.to_thread(tls_context, self.identity)
+
+    async def _greet(self, smtp: aiosmtplib.SMTP) -> None:
+        """EHLO by the name that was decided; HELO only for a server that does not know the word.
+
+        RFC 5321 section 4.1.1.1.
+        """
+        try:
+            with stage(Stage.EHLO):
+                await smtp.ehlo()
+        except StageFailedError as error:
+            reply = error.failure.reply
+            if reply is None or reply.code not in {COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTED}:
+                raise
+            with stage(Stage.EHLO):
+                await smtp.helo()
+
+    async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext | None) -> None:
+        if not smtp.supports_extension("starttls"):
+            if self.identity.tls is TlsMode.OPPORTUNISTIC:
+                return
+            detail = "the server does not offer STARTTLS, which tls=starttls requires"
+            raise fail(Stage.TLS, Fault.NOT_OFFERED, detail)
+        with stage(Stage.TLS):
+            await smtp.starttls(tls_context=context, server_hostname=self.identity.host)
+        self._note_tls(smtp)
+        await self._greet(smtp)
+
+    def _note_tls(self, smtp: aiosmtplib.SMTP) -> None:
+        cipher = smtp.get_transport_info("cipher") if smtp.is_connected else None
+        if cipher is not None:
+            self.facts = replace(self.facts, tls_version=cipher[1], tls_cipher=cipher[0])

@@ -1,0 +1,36 @@
+"""A private certificate authority, and servers that show its certificates."""
+
+import ssl
+from collections.abc import Callable
+
+import pytest
+import trustme
+
+ServerTls = Callable[..., ssl.SSLContext]
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    """An authority that no machine knows."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_pem(ca: trustme.CA) -> str:
+    """Its certificate, as a profile's `tls_ca`."""
+    return ca.cert_pem.bytes().decode()
+
+
+@pytest.fixture(scope="session")
+def server_tls(ca: trustme.CA) -> ServerTls:
+    """A server's context with a certificate for the given name."""
+
+    def made(name: str = "127.0.0.1", *, wants_certificate: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert(name).configure_cert(context)
+        if wants_certificate:
+            context.verify_mode = ssl.CERT_REQUIRED
+            ca.configure_trust(context)
+        return context
+
+    return made

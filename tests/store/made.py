@@ -1,0 +1,127 @@
+"""Makes rows in the state that a test begins with."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.domain.ids import new_id
+from app.domain.types import (
+    ApiKey,
+    Mailbox,
+    NewMessage,
+    Profile,
+    RecipientAddress,
+    RecipientKind,
+    Scope,
+    Tenant,
+)
+from app.store import outbox, profiles, tenants
+from app.store.database import Database
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+PLENTY = 1_000_000
+
+
+def a_tenant(slug: str = "acme", **fields: Any) -> Tenant:
+    """A tenant, not yet written."""
+    given = {"name": slug.title(), "ehlo_name": None, "created_at": NOW, "updated_at": NOW}
+    return Tenant(id=new_id("ten"), slug=slug, **(given | fields))
+
+
+async def made_tenant(database: Database, slug: str = "acme", **fields: Any) -> Tenant:
+    """A tenant, written."""
+    tenant = a_tenant(slug, **fields)
+    async with database.transaction() as connection:
+        await tenants.insert(connection, tenant=tenant)
+    return tenant
+
+
+def a_profile(tenant: Tenant, name: str = "main", **fields: Any) -> Profile:
+    """A profile, not yet written."""
+    given = {"host": "smtp.example.com", "created_at": NOW, "updated_at": NOW}
+    return Profile(id=new_id("prf"), tenant_id=tenant.id, name=name, **(given | fields))
+
+
+async def made_profile(
+    database: Database,
+    tenant: Tenant,
+    name: str = "main",
+    *,
+    sealed_password: bytes | None = None,
+    sealed_client_key: bytes | None = None,
+    **fields: Any,
+) -> Profile:
+    """A profile, written, as it reads back."""
+    profile = a_profile(tenant, name, **fields)
+    async with database.transaction() as connection:
+        await profiles.insert(
+            connection,
+            profile=profile,
+            sealed_password=sealed_password,
+            sealed_client_key=sealed_client_key,
+        )
+        return await profiles.get(connection, tenant_id=tenant.id, profile=profile.id)
+
+
+def a_key(tenant: Tenant, **fields: Any) -> ApiKey:
+    """A key, not yet written."""
+    given = {
+        "name": "test",
+        "hint": "hel_0000…",
+        "scopes": frozenset(Scope),
+        "created_at": NOW,
+        "expires_at": None,
+        "revoked_at": None,
+        "last_used_at": None,
+    }
+    return ApiKey(id=new_id("key"), tenant_id=tenant.id, **(given | fields))
+
+
+def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
+    """A message through this profile, not yet written."""
+    addressed = tuple(
+        RecipientAddress(Mailbox(address), RecipientKind.TO)
+        for address in to or ("ann@example.org",)
+    )
+    given = {
+        "id": new_id("msg"),
+        "envelope_from": "billing@example.com",
+        "sender": Mailbox("billing@example.com", "Billing"),
+        "recipients": addressed,
+        "subject": "Your receipt",
+        "message_id_header": "<1@example.com>",
+        "tags": (),
+        "metadata": {},
+        "mime": b"Subject: Your receipt\r\n\r\nThanks.\r\n",
+        "created_at": NOW,
+        "expires_at": NOW + HOUR,
+    }
+    return NewMessage(tenant_id=profile.tenant_id, profile_id=profile.id, **(given | fields))
+
+
+async def queued_message(
+    database: Database, profile: Profile, *to: str, **fields: Any
+) -> NewMessage:
+    """A message, accepted and due."""
+    message = a_message(profile, *to, **fields)
+    async with database.transaction() as connection:
+        await outbox.accept(connection, [message])
+    return message
+
+
+async def leased_messages(
+    database: Database, profile: Profile, *, owner: str, now: datetime = NOW, limit: int = 10
+) -> Sequence[outbox.ClaimedMessage]:
+    """What is due, claimed by this owner for a minute."""
+    async with database.transaction() as connection:
+        return await outbox.claim(
+            connection,
+            profile_id=profile.id,
+            owner=owner,
+            limit=limit,
+            now=now,
+            lease_until=now + MINUTE,
+            max_bytes=PLENTY,
+        )

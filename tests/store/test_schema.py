@@ -1,0 +1,165 @@
+"""The migrations make what the code expects, on both databases, however many run at once."""
+
+import asyncio
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import CheckConstraint, Connection, Index, insert, inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from app.domain.errors import SettingsError
+from app.store import schema
+from app.store.database import Database
+from app.store.tables import messages, metadata
+from tests.store.made import NOW, made_profile, made_tenant
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_an_empty_database_has_no_schema(database_url: str) -> None:
+    """Nothing is there until it is migrated."""
+    database = Database(database_url)
+    before = await schema.state(database)
+    assert (before.current, before.is_current) == (None, False)
+    head = await schema.migrate(database)
+    after = await schema.state(database)
+    assert (after.current, after.head, after.is_current) == (head, head, True)
+    await database.close()
+
+
+async def test_the_migrated_schema_is_the_tables_in_code(database: Database) -> None:
+    """Alembic finds no difference in tables, columns, types, keys and indexes."""
+
+    def differences(connection: Connection) -> object:
+        with warnings.catch_warnings():
+            # SQLite's indexes over an expression are compared by their text, in the test below.
+            warnings.filterwarnings("ignore", message=".*expression-based index")
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            return compare_metadata(context, metadata)
+
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def _checks(connection: Connection) -> set[str]:
+    found = inspect(connection)
+    return {
+        f"{table}.{check['name']}"
+        for table in metadata.tables
+        for check in found.get_check_constraints(table)
+    }
+
+
+async def test_every_check_in_code_is_in_the_database(database: Database) -> None:
+    """Alembic does not compare CHECK constraints."""
+    in_code = {
+        f"{table.name}.{constraint.name}"
+        for table in metadata.sorted_tables
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    async with database.reading() as connection:
+        found = await connection.run_sync(_checks)
+    assert found == in_code
+
+
+def _partial_and_functional() -> set[str]:
+    def is_special(index: Index) -> bool:
+        has_where = index.dialect_options["sqlite"]["where"] is not None
+        return has_where or len(index.columns) != len(index.expressions)
+
+    return {
+        str(index.name)
+        for table in metadata.sorted_tables
+        for index in table.indexes
+        if is_special(index)
+    }
+
+
+async def test_partial_indexes_are_partial(database: Database) -> None:
+    """An index over what is due must not hold what is done; another is over lower(address)."""
+    query = (
+        "SELECT indexname AS name, indexdef AS sql FROM pg_indexes WHERE schemaname = 'public'"
+        if database.is_postgresql
+        else "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    )
+    async with database.reading() as connection:
+        rows = (await connection.execute(text(query))).all()
+    special = {row.name for row in rows if " WHERE " in row.sql or "lower(" in row.sql}
+    assert special == _partial_and_functional()
+    assert {"ix_messages_due", "ix_recipients_address", "uq_profiles_tenant_default"} <= special
+
+
+@pytest.mark.parametrize(
+    ("state", "constraint"),
+    [
+        ({"status": "sent", "due_at": NOW}, "finished_when_final"),
+        ({"status": "queued", "finished_at": NOW}, "finished_when_final"),
+        ({"status": "queued"}, "due_until_final"),
+        ({"status": "queued", "due_at": NOW, "lease_owner": "wrk_1"}, "leased_when_sending"),
+        ({"status": "sending", "due_at": NOW}, "leased_when_sending"),
+        ({"status": "lost", "due_at": NOW}, "ck_messages_status"),
+    ],
+)
+async def test_the_database_refuses_an_impossible_message(
+    database: Database, state: dict[str, Any], constraint: str
+) -> None:
+    """State invariants stand as CHECK constraints: no writer may break them (invariant 4)."""
+    profile = await made_profile(database, await made_tenant(database))
+    row = {
+        "id": "msg_1",
+        "tenant_id": profile.tenant_id,
+        "profile_id": profile.id,
+        "envelope_from": "",
+        "created_at": NOW,
+        "updated_at": NOW,
+        "expires_at": NOW,
+    }
+    with pytest.raises(IntegrityError, match=constraint):
+        async with database.transaction() as connection:
+            await connection.execute(insert(messages).values(row | state))
+
+
+async def test_many_may_migrate_at_once(database_url: str) -> None:
+    """Each in a process of its own: one does it, all succeed."""
+    script = (
+        "import asyncio, sys\n"
+        "from app.store import schema\n"
+        "from app.store.database import Database\n"
+        "print(asyncio.run(schema.migrate(Database(sys.argv[1]))))\n"
+    )
+    started = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            script,
+            database_url,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    ended = [await process.communicate() for process in started]
+    heads = {out for out, _ in ended}
+    assert [process.returncode for process in started] == [0] * 4, ended
+    assert len(heads) == 1
+
+
+async def test_a_newer_schema_is_left_alone(database: Database) -> None:
+    """An old version of Heloise does not know what a newer one made, and says so."""
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert not (await schema.state(database)).is_current
+    with pytest.raises(SettingsError, match=r"'9999'.*newer version"):
+        await schema.migrate(database)
+    async with database.transaction() as connection:
+        await connection.execute(
+            text("UPDATE alembic_version SET version_num = :head"),
+            {"head": (await schema.state(database)).head},
+        )
