@@ -1,4 +1,4 @@
-"""Databases for every test that wants one: the same test on SQLite and on PostgreSQL (invariant 11).
+"""Databases for every test that wants one: the same test on SQLite and PostgreSQL (invariant 11).
 
 A test marked `postgresql` or `postfix` is skipped where the machine has no such server, and fails
 instead where HELOISE_TEST_REQUIRE names the mark (`HELOISE_TEST_REQUIRE="postgresql postfix"`).

@@ -90,8 +90,8 @@ class KeyPage(Page[KeyRead]):
     operation_id="create_key",
     summary="Create an API key",
     response_description="The key was created; it is shown this once.",
-    responses={201: {"headers": located(LOCATION)}}
-    | admin_problems("tenant-not-found", has_body=True),
+    responses=admin_problems("tenant-not-found", has_body=True)
+    | {201: {"headers": located(LOCATION)}},
 )
 async def create_key(
     tenant: InPath,

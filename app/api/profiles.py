@@ -37,8 +37,8 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
     operation_id="create_profile",
     summary="Create a profile",
     response_description="The profile was created; messages can be sent through it.",
-    responses={201: {"headers": located(LOCATION)}}
-    | tenant_problems("profile-exists", has_body=True),
+    responses=tenant_problems("profile-exists", has_body=True)
+    | {201: {"headers": located(LOCATION)}},
 )
 async def create_profile(
     body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],

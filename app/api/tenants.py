@@ -84,8 +84,8 @@ class TenantPage(Page[TenantRead]):
     operation_id="create_tenant",
     summary="Create a tenant",
     response_description="The tenant was created.",
-    responses={201: {"headers": located(LOCATION)}}
-    | admin_problems("tenant-exists", has_body=True),
+    responses=admin_problems("tenant-exists", has_body=True)
+    | {201: {"headers": located(LOCATION)}},
 )
 async def create_tenant(
     body: Annotated[

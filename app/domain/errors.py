@@ -34,7 +34,7 @@ class HeloiseError(Exception):
     """Root of everything that Heloise raises on purpose."""
 
 
-class Problem(HeloiseError):
+class Problem(HeloiseError):  # noqa: N818 - RFC 9457's word for it
     """A caller's mistake or a refusal, answered as RFC 9457.
 
     `slug` names the stable type `/problems/{slug}`; `detail` says what to do instead and holds

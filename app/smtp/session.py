@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -27,6 +27,8 @@ from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.resolve import AddressGuard, connect
 from app.smtp.tls import tls_context
+
+BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
 
@@ -78,9 +80,17 @@ class Session:
         return self.facts.auth_mechanism is not None
 
     async def send(
-        self, *, envelope_from: str, recipients: Sequence[str], mime: bytes
+        self,
+        *,
+        envelope_from: str,
+        recipients: Sequence[str],
+        mime: bytes,
+        before_body: BeforeBody | None = None,
     ) -> Transaction:
         """One mail transaction. Raises nothing that the server or the network does.
+
+        `before_body` is asked once the server waits for the body, with the recipients that it
+        took; where it says no, nothing of the body goes out.
 
         Where it is cancelled the connection is closed: what was under way is not known to end.
         """
@@ -91,7 +101,8 @@ class Session:
             if len(refused) == len(recipients):
                 await self._rset()
                 return Transaction(refused)
-            reply = await self._data(mime)
+            taken = [each for each in recipients if each not in refused]
+            reply = await self._data(mime, taken, before_body)
         except StageFailedError as error:
             await self._recover(error.failure)
             return Transaction(refused, failure=error.failure)
@@ -124,10 +135,14 @@ class Session:
                 raise StageFailedError(failure)
             refused[address] = failure
 
-    async def _data(self, mime: bytes) -> Reply:
+    async def _data(
+        self, mime: bytes, taken: Sequence[str], before_body: BeforeBody | None
+    ) -> Reply:
         reply = await self._command(Stage.DATA, "DATA")
         if reply.code != START_INPUT:
             raise StageFailedError(Failure(Stage.DATA, reply=reply))
+        if before_body is not None and not await before_body(taken):
+            raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
         protocol = self._smtp.protocol
         self.stage = Stage.DOT
         with stage(Stage.DOT):
