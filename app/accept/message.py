@@ -11,14 +11,17 @@ from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
 from app.domain.types import (
     MAX_RECIPIENTS,
+    Guarantee,
     Mailbox,
     NewMessage,
+    Priority,
     Profile,
     RecipientAddress,
     RecipientKind,
 )
 
 MISSING: Final = "missing"
+MAX_AGE: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,9 @@ class Draft:
     headers: Mapping[str, str]
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str]
+    expires_at: datetime | None = None
+    priority: Priority = Priority.NORMAL
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
 
 
 def prepare(
@@ -53,7 +59,7 @@ def prepare(
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
-    wrong = list(_wrong(draft, sender, recipients))
+    wrong = [*_wrong(draft, sender, recipients), *_wrong_expiry(draft.expires_at, now)]
     if sender is None or wrong:
         raise _invalid(wrong)
     _check_sender(sender, profile)
@@ -75,8 +81,16 @@ def prepare(
         metadata=dict(draft.metadata),
         mime=mime,
         created_at=now,
-        expires_at=now + timedelta(seconds=max_age_seconds),
+        expires_at=draft.expires_at
+        or now + timedelta(seconds=profile.retry.max_age or max_age_seconds),
+        priority=draft.priority,
+        guarantee=draft.guarantee,
     )
+
+
+def _wrong_expiry(expires_at: datetime | None, now: datetime) -> Iterator[FieldError]:
+    if expires_at is not None and not now < expires_at <= now + MAX_AGE:
+        yield _error("expires_at", msg="give a time to come, at most 30 days from now")
 
 
 def _recipients(draft: Draft) -> Iterator[RecipientAddress]:

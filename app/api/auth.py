@@ -79,6 +79,7 @@ async def _admin(services: ServicesOf, bearer: Bearer) -> None:
 Admin = Depends(_admin)
 Sender = Annotated[str, Depends(TenantScope(Scope.MESSAGES_SEND))]
 MessageReader = Annotated[str, Depends(TenantScope(Scope.MESSAGES_READ))]
+MessageManager = Annotated[str, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[str, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[str, Depends(TenantScope(Scope.PROFILES_MANAGE))]
 

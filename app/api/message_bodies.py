@@ -1,5 +1,7 @@
 """What a request says of a message, and of the messages that are wanted."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -7,7 +9,8 @@ from pydantic import AfterValidator, Field
 from app.accept.message import Draft
 from app.api.bodies import Address, Body, Instant, Line, Text
 from app.api.paging import Paging
-from app.domain.types import MAX_RECIPIENTS, MessageStatus
+from app.domain.status import RecipientEvent
+from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
 
 MAX_HEADERS: Final = 50
 MAX_TAGS: Final = 20
@@ -65,6 +68,24 @@ class MessageCreate(Body):
         description="Kept with the message and answered with it; never sent.",
     )
 
+    expires_at: Instant | None = Field(
+        default=None,
+        description="When to give up, at most 30 days from now. Left out, the profile's"
+        " `retry.max_age_seconds` after it was accepted, or what the service sets.",
+    )
+    priority: Priority = Field(
+        default=Priority.NORMAL,
+        description="Which of the profile's waiting messages go first. A `high` message overtakes"
+        " `normal` ones that are up to 9 minutes older, and those overtake `low` ones that are up"
+        " to a minute older: nothing starves.",
+    )
+    guarantee: Guarantee = Field(
+        default=Guarantee.AT_LEAST_ONCE,
+        description="What is done where the server's answer to a transmission was lost."
+        " `at_least_once` sends again; `at_most_once` never does: the recipient becomes"
+        " `uncertain`, and waits for `POST /messages/{id}/resolve`.",
+    )
+
     def draft(self) -> Draft:
         """The message as `accept` takes it."""
         return Draft(
@@ -79,7 +100,41 @@ class MessageCreate(Body):
             headers=self.headers,
             tags=tuple(self.tags),
             metadata=self.metadata,
+            expires_at=self.expires_at,
+            priority=self.priority,
+            guarantee=self.guarantee,
         )
+
+
+class Resolution(StrEnum):
+    """What became of an uncertain recipient, as somebody found out."""
+
+    SENT = "sent"
+    BOUNCED = "bounced"
+    RETRY = "retry"
+
+
+RESOLUTION_EVENTS: Final[Mapping[Resolution, RecipientEvent]] = {
+    Resolution.SENT: RecipientEvent.DELIVER,
+    Resolution.BOUNCED: RecipientEvent.BOUNCE,
+    Resolution.RETRY: RecipientEvent.REQUEUE,
+}
+
+
+class MessageResolve(Body):
+    """What became of a message's uncertain recipients."""
+
+    recipients: list[Annotated[Line, Field(max_length=320)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_RECIPIENTS,
+        description="Their addresses; null: all that are uncertain.",
+    )
+    resolution: Resolution = Field(
+        alias="as",
+        description="`sent`: the server had taken it. `bounced`: it had refused it. `retry`: send"
+        " it once more, on the caller's word that this is right.",
+    )
 
 
 class MessageQuery(Paging):

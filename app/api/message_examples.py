@@ -22,7 +22,21 @@ CREATE: Final[dict[str, Any]] = {
             "headers": {"X-Campaign": "spring"},
             "tags": ["receipt"],
             "metadata": {"order": "42"},
+            "expires_at": None,
+            "priority": "normal",
+            "guarantee": "at_least_once",
         },
+    },
+}
+
+RESOLVE: Final[dict[str, Any]] = {
+    "sent": {
+        "summary": "Everybody has it, as the server's log shows",
+        "value": {"as": "sent"},
+    },
+    "retry": {
+        "summary": "One has not: send it to that one once more",
+        "value": {"recipients": ["ann@example.org"], "as": "retry"},
     },
 }
 
@@ -53,6 +67,8 @@ MESSAGE: Final[dict[str, Any]] = {
     "size_bytes": 1234,
     "tags": ["receipt"],
     "metadata": {"order": "42"},
+    "priority": "normal",
+    "guarantee": "at_least_once",
     "created_at": "2026-01-15T09:30:00Z",
     "send_at": None,
     "expires_at": "2026-01-18T09:30:00Z",

@@ -10,7 +10,15 @@ from app.api.message_examples import ATTEMPT, MESSAGE
 from app.api.paging import Page
 from app.domain.ehlo import EhloSource
 from app.domain.outcome import Blast, Stage, Verdict
-from app.domain.types import MessageStatus, NewMessage, Profile, RecipientKind, RecipientStatus
+from app.domain.types import (
+    Guarantee,
+    MessageStatus,
+    NewMessage,
+    Priority,
+    Profile,
+    RecipientKind,
+    RecipientStatus,
+)
 from app.store.message_views import AttemptView, MessageView, RecipientView
 
 
@@ -72,6 +80,8 @@ class MessageRead(BaseModel):
     size_bytes: int = Field(description="The size of the message as it is sent.")
     tags: list[str]
     metadata: dict[str, str]
+    priority: Priority
+    guarantee: Guarantee
     created_at: datetime
     send_at: datetime | None = Field(description="When it was asked to be sent; null: at once.")
     expires_at: datetime = Field(description="When it is given up.")
@@ -93,6 +103,8 @@ class MessageRead(BaseModel):
             size_bytes=view.size_bytes,
             tags=list(view.tags),
             metadata=dict(view.metadata),
+            priority=view.priority,
+            guarantee=view.guarantee,
             created_at=view.created_at,
             send_at=None,
             expires_at=view.expires_at,
@@ -115,6 +127,8 @@ class MessageRead(BaseModel):
             size_bytes=len(message.mime),
             tags=sorted(message.tags),
             metadata=dict(message.metadata),
+            priority=message.priority,
+            guarantee=message.guarantee,
             created_at=message.created_at,
             send_at=None,
             expires_at=message.expires_at,

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
 from app.accept.message import Draft, prepare
-from app.api.auth import MessageReader, Sender
-from app.api.message_bodies import MessageCreate, MessageQuery
-from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW
+from app.api.auth import MessageManager, MessageReader, Sender
+from app.api.message_bodies import RESOLUTION_EVENTS, MessageCreate, MessageQuery, MessageResolve
+from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
@@ -17,7 +17,7 @@ from app.api.state import Services, ServicesOf
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.ids import is_id
 from app.domain.types import NewMessage, Profile
-from app.store import messages, profiles
+from app.store import messages, outcomes, profiles
 
 router = APIRouter(tags=["Messages"])
 
@@ -173,6 +173,38 @@ async def get_raw_message(
     return Response(
         mime, media_type="message/rfc822", headers={"X-Content-Type-Options": "nosniff"}
     )
+
+
+@router.post(
+    "/messages/{message}/resolve",
+    operation_id="resolve_message",
+    summary="Say what became of an uncertain message",
+    response_description="The message as it stands now.",
+    responses=tenant_problems(
+        "message-not-found", "recipient-not-uncertain", "message-in-transmission", has_body=True
+    ),
+)
+async def resolve_message(
+    message: InPath,
+    body: Annotated[MessageResolve, JsonBody(openapi_examples=RESOLVE)],
+    tenant_id: MessageManager,
+    services: ServicesOf,
+) -> MessageRead:
+    """Decide for recipients whose outcome is `uncertain`; `status=held` lists their messages.
+
+    Needs the scope `messages:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        await outcomes.resolve(
+            connection,
+            tenant_id=tenant_id,
+            message_id=message,
+            addresses=body.recipients,
+            event=RESOLUTION_EVENTS[body.resolution],
+            now=services.now(),
+        )
+        view = await messages.get(connection, tenant_id=tenant_id, message_id=message)
+    return MessageRead.of(view)
 
 
 async def _profile(services: Services, tenant_id: str, name: str | None) -> Profile:

@@ -125,6 +125,18 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Wait until they are sent, or delete with ?cancel_pending=true.",
         "The profile has unfinished messages; delete it with ?cancel_pending=true to cancel them.",
     ),
+    "message-in-transmission": ProblemType(
+        409,
+        "Being sent",
+        "Read the message again when its status is no longer sending.",
+        "The message is being sent just now; read it again when its status has changed.",
+    ),
+    "recipient-not-uncertain": ProblemType(
+        409,
+        "Not uncertain",
+        "Name recipients whose status is uncertain, or leave `recipients` out for all of them.",
+        "ann@example.org is no recipient of this message whose outcome is uncertain.",
+    ),
     "message-too-large": ProblemType(
         413,
         "Message too large",

@@ -9,7 +9,7 @@ from app.api.bodies import Address, Body, EhloName
 from app.api.pem import check_pair
 from app.domain.addresses import is_allowed
 from app.domain.errors import FieldError
-from app.domain.types import AuthMechanism, TlsMode, Transport
+from app.domain.types import AuthMechanism, RetryPolicy, TlsMode, Transport
 from app.domain.types import Timeouts as TimeoutDefaults
 
 TLS: Final = (
@@ -27,6 +27,7 @@ Tls = Annotated[TlsMode, Field(description=TLS)]
 Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
 Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
 DEFAULTS: Final = TimeoutDefaults()
+RETRY: Final = RetryPolicy()
 IN_CLEAR: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
 
 
@@ -86,6 +87,34 @@ class TimeoutsUpdate(Body):
     data: fields.Seconds | None = None
 
 
+class Retry(Body):
+    """When a recipient that was refused for now is tried again."""
+
+    first_seconds: fields.RetrySeconds = Field(
+        RETRY.first, description="The longest wait after the first failure."
+    )
+    factor: fields.RetryFactor = Field(
+        RETRY.factor, description="How much longer it may get with each further failure."
+    )
+    cap_seconds: fields.RetrySeconds = Field(
+        RETRY.cap,
+        description="The longest wait of all. Each wait is drawn evenly from nothing to"
+        " the longest, so that many that failed at once come apart.",
+    )
+    max_age_seconds: fields.MaxAge | None = Field(
+        default=None, description="After how long a message expires; the service's, if left out."
+    )
+
+
+class RetryUpdate(Body):
+    """What to change of the retries."""
+
+    first_seconds: fields.RetrySeconds | None = None
+    factor: fields.RetryFactor | None = None
+    cap_seconds: fields.RetrySeconds | None = None
+    max_age_seconds: fields.MaxAge | None = None
+
+
 class ProfileCreate(Body):
     """A new profile."""
 
@@ -117,6 +146,7 @@ class ProfileCreate(Body):
     max_messages_per_connection: fields.MessagesPerConnection = 1000
     rate_limit: RateLimit | None = None
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    retry: Retry = Field(default_factory=Retry)
     is_default: bool = Field(
         default=False,
         description="Whether messages that name no profile go here. A tenant's first profile"
@@ -182,4 +212,5 @@ class ProfileUpdate(Body):
     max_messages_per_connection: fields.MessagesPerConnection | None = None
     rate_limit: RateLimitUpdate | None = None
     timeouts: TimeoutsUpdate | None = None
+    retry: RetryUpdate | None = None
     is_default: bool | None = None

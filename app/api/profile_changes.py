@@ -16,6 +16,7 @@ from app.domain import types
 from app.domain.errors import FieldError
 from app.domain.ids import new_id
 from app.domain.types import Profile
+from app.store.profile_rows import row_of
 from app.store.vault import Vault
 
 
@@ -121,7 +122,7 @@ def _profile(
     has_client_key: bool,
 ) -> Profile:
     _raise(contradictions(body, has_password=has_password, has_client_key=has_client_key))
-    rate, waits = body.rate_limit, body.timeouts
+    rate, waits, again = body.rate_limit, body.timeouts, body.retry
     return Profile(
         id=profile_id,
         tenant_id=tenant_id,
@@ -145,6 +146,12 @@ def _profile(
         max_connections=body.max_connections,
         max_messages_per_connection=body.max_messages_per_connection,
         rate_limit=types.RateLimit(rate.messages, rate.per_seconds) if rate else None,
+        retry=types.RetryPolicy(
+            first=again.first_seconds,
+            factor=again.factor,
+            cap=again.cap_seconds,
+            max_age=again.max_age_seconds,
+        ),
         timeouts=types.Timeouts(connect=waits.connect, command=waits.command, data=waits.data),
         created_at=created_at,
         updated_at=updated_at,
@@ -168,7 +175,7 @@ def _patched(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
 
 def _as_given(profile: Profile) -> dict[str, Any]:
     """What `POST /profiles` would have to be given for this profile, its secrets apart."""
-    limit, timeouts = profile.rate_limit, profile.timeouts
+    limit, timeouts, retry = profile.rate_limit, profile.timeouts, profile.retry
     nested = {
         "auth": {
             "mechanism": profile.auth_mechanism,
@@ -180,6 +187,12 @@ def _as_given(profile: Profile) -> dict[str, Any]:
             "connect": timeouts.connect,
             "command": timeouts.command,
             "data": timeouts.data,
+        },
+        "retry": {
+            "first_seconds": retry.first,
+            "factor": retry.factor,
+            "cap_seconds": retry.cap,
+            "max_age_seconds": retry.max_age,
         },
         "allowed_from": list(profile.allowed_from),
         "client_key": None,
@@ -204,34 +217,7 @@ def _has_client_key(before: Profile, update: ProfileUpdate) -> bool:
 
 def column_changes(before: Profile, after: Profile) -> dict[str, Any]:
     """The columns that differ between two states of a profile, its secrets apart."""
-    old, new = _columns(before), _columns(after)
-    return {name: value for name, value in new.items() if value != old[name]}
-
-
-def _columns(profile: Profile) -> dict[str, Any]:
-    limit, timeouts, sender = profile.rate_limit, profile.timeouts, profile.default_from
-    return {
-        "name": profile.name,
-        "is_default": profile.is_default,
-        "transport": profile.transport.value,
-        "host": profile.host,
-        "port": profile.port,
-        "tls": profile.tls.value,
-        "tls_ca": profile.tls_ca,
-        "client_certificate": profile.client_certificate,
-        "ehlo_name": profile.ehlo_name,
-        "source_address": profile.source_address,
-        "auth_mechanism": profile.auth_mechanism.value,
-        "username": profile.username,
-        "allow_plaintext_auth": profile.allow_plaintext_auth,
-        "default_from_address": sender.address if sender else None,
-        "default_from_name": sender.name if sender else None,
-        "allowed_from": list(profile.allowed_from),
-        "max_connections": profile.max_connections,
-        "max_messages_per_connection": profile.max_messages_per_connection,
-        "rate_messages": limit.messages if limit else None,
-        "rate_per_seconds": limit.per_seconds if limit else None,
-        "timeout_connect_seconds": timeouts.connect,
-        "timeout_command_seconds": timeouts.command,
-        "timeout_data_seconds": timeouts.data,
-    }
+    old, new = row_of(before), row_of(after)
+    changes = {name: value for name, value in new.items() if value != old[name]}
+    changes.pop("updated_at", None)
+    return changes

@@ -89,6 +89,12 @@ PROFILE: Final[dict[str, Any]] = {
     "max_messages_per_connection": 1000,
     "rate_limit": {"messages": 100, "per_seconds": 60},
     "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
+    "retry": {
+        "first_seconds": 60.0,
+        "factor": 2.0,
+        "cap_seconds": 14400.0,
+        "max_age_seconds": None,
+    },
     "is_default": True,
     "state": "active",
     "paused_at": None,

@@ -44,6 +44,15 @@ class TimeoutsRead(BaseModel):
     data: float
 
 
+class RetryRead(BaseModel):
+    """When a recipient that was refused for now is tried again, in seconds."""
+
+    first_seconds: float
+    factor: float
+    cap_seconds: float
+    max_age_seconds: int | None
+
+
 class EffectiveEhloRead(BaseModel):
     """The name that will be used."""
 
@@ -76,6 +85,7 @@ class ProfileRead(BaseModel):
     max_messages_per_connection: int
     rate_limit: RateLimitRead | None
     timeouts: TimeoutsRead
+    retry: RetryRead
     is_default: bool
     state: ProfileState = Field(
         description="`paused` by a person; `failing` by a fault of the profile: its messages wait,"
@@ -123,6 +133,12 @@ class ProfileRead(BaseModel):
             else None,
             timeouts=TimeoutsRead(
                 connect=timeouts.connect, command=timeouts.command, data=timeouts.data
+            ),
+            retry=RetryRead(
+                first_seconds=profile.retry.first,
+                factor=profile.retry.factor,
+                cap_seconds=profile.retry.cap,
+                max_age_seconds=profile.retry.max_age,
             ),
             is_default=profile.is_default,
             state=profile_state(profile, health),

@@ -11,7 +11,6 @@ from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
-from app.domain.errors import Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
 from app.store.vault import Vault

@@ -1,7 +1,7 @@
 """One message through one session: what was tried, and what is decided by it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from app.delivery.judgement import Judgement, interrupted, judge
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Outcome
+from app.domain.types import Guarantee
 from app.smtp.identity import ConnectionFacts
 from app.smtp.session import Session
 from app.store.outbox import ClaimedMessage, ClaimedRecipient
@@ -21,13 +22,15 @@ class Attempts:
 
     `outcomes` holds the recipients (by position) that were decided; all others stand as before,
     with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
-    `facts` are those of the last connection.
+    `facts` are those of the last connection. `marked` holds the recipients to whom the body went
+    out under `at_most_once`.
     """
 
     message: ClaimedMessage
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     fault: Outcome | None = None
+    marked: set[int] = field(default_factory=set)
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
@@ -41,14 +44,17 @@ class Attempts:
         ]
 
 
-async def transact(attempts: Attempts, session: Session, recorder: Recorder) -> None:
+Mark = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
+
+
+async def transact(attempts: Attempts, session: Session, recorder: Recorder, mark: Mark) -> None:
     """Send the message to all whose turn it is, in as many transactions as the server wants.
 
     Where it is cancelled, the attempt is recorded with how far it had come, and nothing decided.
     """
     attempts.fault = None
     while pending := attempts.undecided(recorder.now()):
-        judgement = await _transact_once(attempts, session, recorder, pending)
+        judgement = await _transact_once(attempts, session, recorder, mark, pending)
         for each in pending:
             outcome = judgement.outcomes.get(each.address)
             if outcome is not None and each.address not in judgement.again:
@@ -59,11 +65,24 @@ async def transact(attempts: Attempts, session: Session, recorder: Recorder) -> 
 
 
 async def _transact_once(
-    attempts: Attempts, session: Session, recorder: Recorder, pending: list[ClaimedRecipient]
+    attempts: Attempts,
+    session: Session,
+    recorder: Recorder,
+    mark: Mark,
+    pending: list[ClaimedRecipient],
 ) -> Judgement:
     started_at, start = recorder.now(), monotonic_seconds()
     fresh = session.messages_delivered == 0
     addresses = [each.address for each in pending]
+    is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
+
+    async def before_body(taken: Collection[str]) -> bool:
+        """Whether the body may go out to those whom the server has taken (invariant 5)."""
+        positions = [each.position for each in pending if each.address in taken]
+        if not await mark(attempts.message, positions):
+            return False
+        attempts.marked.update(positions)
+        return True
 
     def note(judgement: Judgement) -> None:
         row = recorder.row(
@@ -80,6 +99,7 @@ async def _transact_once(
             envelope_from=attempts.message.envelope_from,
             recipients=addresses,
             mime=attempts.message.mime,
+            before_body=before_body if is_at_most_once else None,
         )
     except asyncio.CancelledError:
         note(interrupted(session.stage))

@@ -19,7 +19,7 @@ from app.domain.errors import Unavailable
 from app.domain.limits import permits
 from app.domain.status import RecipientEvent
 from app.smtp.resolve import AddressGuard
-from app.store import lanes, outbox, profiles
+from app.store import lanes, outbox, outcomes, profiles
 from app.store.database import Database
 from app.store.lanes import LaneDue
 from app.store.outbox import ClaimedMessage
@@ -185,9 +185,19 @@ class Claims:
             lease_until=until,
             max_bytes=lane.room_bytes,
         )
+        # Who held a message before and stopped may have sent it: that is told (invariant 5).
+        await outcomes.note(
+            connection,
+            [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner],
+        )
         late = [each.id for each in claimed if each.expires_at <= now]
-        await outbox.finish_open(connection, message_ids=late, event=RecipientEvent.EXPIRE, now=now)
-        live = [each for each in claimed if each.expires_at > now]
+        await outcomes.finish_open(
+            connection, message_ids=late, event=RecipientEvent.EXPIRE, now=now
+        )
+        decided = [each.id for each in claimed if not any(to.is_open for to in each.recipients)]
+        await outcomes.close(connection, message_ids=decided, now=now)
+        over = {*late, *decided}
+        live = [each for each in claimed if each.id not in over]
         if bucket is not None:
             await lanes.spend(connection, profile_id=profile.id, bucket=bucket, messages=len(live))
         return live

@@ -23,8 +23,10 @@ from app.domain.ids import new_id
 from app.domain.outcome import Outcome
 from app.domain.retry import Random
 from app.smtp.resolve import AddressGuard
+from app.store import outcomes
 from app.store.database import Database
-from app.store.outbox import ClaimedMessage, Settlement
+from app.store.outbox import ClaimedMessage
+from app.store.outcomes import Settlement
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,20 @@ class Engine:
         """Whether the message's lease still holds."""
         return self._leases.holds(message.id)
 
+    async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
+        """Write down that the body is about to go out; False where that was not to be had."""
+        try:
+            async with self._database.transaction() as connection:
+                return await outcomes.mark(
+                    connection,
+                    owner=self.worker_id,
+                    message_id=message.id,
+                    positions=positions,
+                    now=self._clock.now(),
+                )
+        except Unavailable:
+            return False
+
     def settle(self, lane: Lane, attempts: Attempts) -> None:
         """The message is done with, for now; a probe that came so far has healed its lane."""
         heals = None
@@ -147,7 +163,7 @@ class Engine:
             heals = lane.profile_id if attempts.outcomes else None
         if heals is not None:
             log.info("profile works again", extra={"profile_id": heals})
-        self._settler.submit(Settled(settlement=self._settlement(attempts), heals=heals))
+        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), heals=heals))
 
     def trip(self, lane: Lane, attempts: Attempts, fault: Outcome) -> None:
         """The profile is at fault: nothing more is tried until its next probe."""
@@ -163,14 +179,19 @@ class Engine:
             released=tuple(lane.drop_queue()),
         )
         lane.probe, lane.is_halted = None, True
-        self._settler.submit(Settled(settlement=self._settlement(attempts), trip=trip))
+        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), trip=trip))
 
     def room(self) -> None:
         """A lane can take more."""
         self._claims.wake.set()
 
-    def _settlement(self, attempts: Attempts) -> Settlement:
-        return settlement(attempts, now=self._clock.now(), random=self._random)
+    def _settlement(self, lane: Lane, attempts: Attempts) -> Settlement:
+        return settlement(
+            attempts,
+            retry=lane.config.profile.retry,
+            now=self._clock.now(),
+            random=self._random,
+        )
 
     def _on_settled(self, group: Sequence[Settled]) -> None:
         self._leases.drop(each.settlement.message_id for each in group)

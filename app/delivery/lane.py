@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -45,6 +45,10 @@ class Results(Protocol):
 
     def may_begin(self, message: ClaimedMessage) -> bool:
         """Whether the message's lease still holds."""
+        ...
+
+    async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
+        """Whether it is written down that the body is about to go out to these recipients."""
         ...
 
     def settle(self, lane: "Lane", attempts: Attempts) -> None:
@@ -188,7 +192,7 @@ class Lane:
             if session is None:
                 return None
             attempts.facts = session.facts
-            await transact(attempts, session, self._recorder)
+            await transact(attempts, session, self._recorder, self._results.mark)
             # The connection alone was at fault, and an idle one at that: a new one, at once.
             if attempts.fault is None or attempts.fault.blast is not Blast.CONNECTION:
                 return session if session.is_open else None
@@ -240,7 +244,8 @@ class Lane:
 
     def _decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
         for each in attempts.undecided(self._recorder.now()):
-            attempts.outcomes[each.position] = outcome
+            if each.position not in attempts.marked:
+                attempts.outcomes[each.position] = outcome
 
     async def wait_idle(self) -> None:
         """Return once nothing is being transmitted."""

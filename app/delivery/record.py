@@ -7,7 +7,7 @@ from typing import Any
 
 from app.delivery.judgement import Judgement
 from app.domain.ids import new_id
-from app.domain.outcome import Outcome
+from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.replies import Reply
 from app.smtp.identity import ConnectionFacts
 from app.store.outbox import ClaimedMessage
@@ -59,6 +59,25 @@ class Recorder:
                 for address, outcome in judgement.outcomes.items()
             ],
         }
+
+    def taken_over(self, message: ClaimedMessage) -> Mapping[str, Any]:
+        """What is known of a message whose worker stopped while it held it: nothing."""
+        lost = Outcome(
+            Stage.DOT,
+            Verdict.DEFER,
+            OUTCOME_UNKNOWN,
+            blast=Blast.MESSAGE,
+            detail=f"the worker {message.former_owner} stopped while it had this message;"
+            " whether it had sent it is not known",
+        )
+        row = self.row(
+            message,
+            ConnectionFacts(),
+            Judgement(outcomes={}, fault=lost),
+            started_at=self.now(),
+            seconds=0.0,
+        )
+        return {**row, "worker": message.former_owner}
 
 
 def _reply_columns(reply: Reply | None) -> dict[str, Any]:

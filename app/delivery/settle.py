@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.attempt import Attempts
 from app.domain.errors import Unavailable
-from app.domain.outcome import Outcome, Verdict
-from app.domain.retry import PROBE, RECIPIENT, Random
+from app.domain.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.domain.retry import PROBE, Random, retry_delay
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
-from app.domain.types import RecipientStatus
-from app.store import lanes, outbox
+from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
+from app.store import lanes, outbox, outcomes
 from app.store.database import Database
-from app.store.outbox import ClaimedMessage, ClaimedRecipient, RecipientUpdate, Settlement
+from app.store.outbox import ClaimedMessage, ClaimedRecipient
+from app.store.outcomes import RecipientUpdate, Settlement
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +27,25 @@ EVENTS: Final = {
     Verdict.DEFER: RecipientEvent.DEFER,
     Verdict.BOUNCE: RecipientEvent.BOUNCE,
 }
+BROKEN_OFF: Final = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
 MAX_GROUP: Final = 200
 RETRY_SECONDS: Final = 1.0
 
 
-def settlement(attempts: Attempts, *, now: datetime, random: Random) -> Settlement:
-    """The rows to write: who is decided moves on, the others stand as before (invariant 4)."""
+def settlement(
+    attempts: Attempts, *, retry: RetryPolicy, now: datetime, random: Random
+) -> Settlement:
+    """The rows to write: who is decided moves on, the others stand as before (invariant 4).
+
+    A recipient whose body went out under `at_most_once` without an answer is uncertain, whatever
+    stopped the work.
+    """
     message = attempts.message
+    decided = dict.fromkeys(attempts.marked, BROKEN_OFF) | attempts.outcomes
     updates = tuple(
-        _update(each, attempts.outcomes[each.position], message, now=now, random=random)
+        _update(each, decided[each.position], message, retry=retry, now=now, random=random)
         for each in message.recipients
-        if each.position in attempts.outcomes
+        if each.position in decided
     )
     after = {each.position: (each.status, each.next_attempt_at) for each in message.recipients}
     after |= {each.position: (each.status, each.next_attempt_at) for each in updates}
@@ -61,15 +70,21 @@ def _update(
     outcome: Outcome,
     message: ClaimedMessage,
     *,
+    retry: RetryPolicy,
     now: datetime,
     random: Random,
 ) -> RecipientUpdate:
     attempts = recipient.attempts + 1
-    status = next_status(recipient.status, EVENTS[outcome.verdict])
+    event = EVENTS[outcome.verdict]
+    if outcome.outcome_unknown and message.guarantee is Guarantee.AT_MOST_ONCE:
+        event = RecipientEvent.MARK
+    status = next_status(recipient.status, event)
     next_attempt_at = None
     if status is RecipientStatus.DEFERRED:
+        is_greylisted = outcome.classification == GREYLISTED
+        delay = retry_delay(retry, attempts, random, is_greylisted=is_greylisted)
         # Never past the message's own end, at which the recipient expires.
-        next_attempt_at = min(now + RECIPIENT.delay(attempts, random), message.expires_at)
+        next_attempt_at = min(now + delay, message.expires_at)
     return RecipientUpdate(
         position=recipient.position,
         status=status,
@@ -159,7 +174,7 @@ class Settler:
     async def _write_once(self, group: Sequence[Settled]) -> None:
         heals = {each.heals for each in group if each.heals is not None}
         async with self._database.transaction(announce=bool(heals)) as connection:
-            owned = await outbox.settle(
+            owned = await outcomes.settle(
                 connection,
                 owner=self._owner,
                 settlements=[each.settlement for each in group],

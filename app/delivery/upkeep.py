@@ -8,7 +8,7 @@ from typing import Final
 
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
-from app.store import outbox, workers
+from app.store import outbox, outcomes, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class Upkeep:
         """End what is past its time, and what a deleted profile left behind."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            ended = await outbox.expire(connection, now=now, limit=ENDED_AT_ONCE)
-            ended += await outbox.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
+            ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
+            ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
         if ended < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 

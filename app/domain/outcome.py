@@ -14,6 +14,7 @@ from typing import Final
 from app.domain.replies import UNAVAILABLE, Reply
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
+GREYLISTED: Final = "greylisted"
 
 
 class Stage(StrEnum):
@@ -66,6 +67,7 @@ class Fault(StrEnum):
     UNENCRYPTED = "unencrypted"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
+    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ REPLY_RULES: Final = (
         text=r"too many recipients",
     ),
     Rule(_at(Stage.RCPT), "452|552", R, DEFER, "mailbox_full"),
-    Rule(_at(Stage.RCPT), "45[01]", R, DEFER, "greylisted", text=r"gr[ea]y.?list"),
+    Rule(_at(Stage.RCPT), "45[01]", R, DEFER, GREYLISTED, text=r"gr[ea]y.?list"),
     Rule(_at(Stage.RCPT), "4..", R, DEFER, "recipient_deferred"),
     Rule(_at(Stage.RCPT), "5..", R, BOUNCE, "recipient_rejected"),
     Rule(CONTENT, "421", M, DEFER, "service_unavailable"),

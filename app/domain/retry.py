@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from app.domain.types import RetryPolicy
+
 Random = Callable[[], float]
 """Gives a float in [0, 1)."""
 
@@ -33,5 +35,24 @@ class Backoff:
         return self.ceiling(failures) * (0.5 + random() / 2)
 
 
-RECIPIENT: Final = Backoff(first=timedelta(minutes=1), factor=2, cap=timedelta(hours=4))
+def retry_delay(
+    policy: RetryPolicy, failures: int, random: Random, *, is_greylisted: bool
+) -> timedelta:
+    """How long a recipient waits after so many failures (1 or more).
+
+    Greylisting servers take the same mail some minutes later (RFC 6647 section 5): to come sooner
+    is in vain, to come much later keeps the mail waiting for nothing.
+    """
+    if is_greylisted and failures <= GREYLIST_TRIES:
+        return GREYLIST.delay_at_least_half(failures, random)
+    backoff = Backoff(
+        first=timedelta(seconds=policy.first),
+        factor=policy.factor,
+        cap=timedelta(seconds=policy.cap),
+    )
+    return backoff.delay(failures, random)
+
+
+GREYLIST: Final = Backoff(first=timedelta(minutes=6), factor=1, cap=timedelta(minutes=6))
+GREYLIST_TRIES: Final = 4
 PROBE: Final = Backoff(first=timedelta(seconds=5), factor=2, cap=timedelta(minutes=5))

@@ -17,6 +17,10 @@ class RecipientEvent(StrEnum):
     BOUNCE = "bounce"
     EXPIRE = "expire"
     CANCEL = "cancel"
+    # The durable mark of `at_most_once`: the body is about to go out, the outcome is not known yet.
+    MARK = "mark"
+    # A person or a program has found out that it was never sent.
+    REQUEUE = "requeue"
 
 
 _OPEN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
@@ -25,14 +29,24 @@ _OPEN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
     RecipientEvent.BOUNCE: R.BOUNCED,
     RecipientEvent.EXPIRE: R.EXPIRED,
     RecipientEvent.CANCEL: R.CANCELLED,
+    RecipientEvent.MARK: R.UNCERTAIN,
+}
+# Time and cancellation say nothing about what the server took, so they leave it uncertain.
+_UNCERTAIN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
+    RecipientEvent.DELIVER: R.SENT,
+    RecipientEvent.DEFER: R.DEFERRED,
+    RecipientEvent.BOUNCE: R.BOUNCED,
+    RecipientEvent.REQUEUE: R.QUEUED,
 }
 
 TRANSITIONS: Final[Mapping[RecipientStatus, Mapping[RecipientEvent, RecipientStatus]]] = {
     R.QUEUED: _OPEN,
     R.DEFERRED: _OPEN,
+    R.UNCERTAIN: _UNCERTAIN,
 }
 
 FINAL: Final = frozenset({R.SENT, R.BOUNCED, R.EXPIRED, R.SUPPRESSED, R.CANCELLED})
+TO_SEND: Final = frozenset({R.QUEUED, R.DEFERRED})
 
 
 class IllegalTransitionError(Exception):
@@ -50,10 +64,15 @@ def next_status(status: RecipientStatus, event: RecipientEvent) -> RecipientStat
 
 
 def message_status(statuses: Iterable[RecipientStatus]) -> MessageStatus | None:
-    """A message's final status from its recipients', or None while one of them is unfinished."""
+    """A message's status from its recipients', or None while one of them is still to be sent.
+
+    It is final but for `held`, which waits for somebody to resolve what is uncertain.
+    """
     found = set(statuses)
-    if not found <= FINAL:
+    if found & TO_SEND:
         return None
+    if R.UNCERTAIN in found:
+        return MessageStatus.HELD
     if found == {R.SENT}:
         return MessageStatus.SENT
     if R.SENT in found:

@@ -68,6 +68,21 @@ class MessageStatus(StrEnum):
     HELD = "held"
 
 
+class Guarantee(StrEnum):
+    """What is promised where the outcome of a transmission is not known (invariant 5)."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+class Priority(StrEnum):
+    """Which of a profile's messages go first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class ProfileState(StrEnum):
     """`paused` by a person, `failing` by a fault of the profile, else `active`."""
 
@@ -156,6 +171,21 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a recipient that was refused for now is tried again, in seconds.
+
+    The wait after the n-th failure is drawn evenly between nothing and `first * factor ** (n-1)`,
+    at most `cap`. After `max_age` a message without `expires_at` of its own expires; None leaves
+    that to the service.
+    """
+
+    first: float = 60.0
+    factor: float = 2.0
+    cap: float = 14_400.0
+    max_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One SMTP identity: where to connect, how, and under which name. Holds no secret."""
 
@@ -182,6 +212,7 @@ class Profile:
     max_messages_per_connection: int = 1000
     rate_limit: RateLimit | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     paused_at: datetime | None = None
     revision: int = 1
     created_at: datetime
@@ -243,6 +274,8 @@ class NewMessage:
     mime: bytes = field(repr=False)
     created_at: datetime
     expires_at: datetime
+    priority: Priority = Priority.NORMAL
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
 
 
 MAX_RECIPIENTS: Final = 1000

@@ -1,7 +1,7 @@
 """One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -15,6 +15,8 @@ from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.body import blocks, dot_stuffed, drain
 from app.smtp.faults import StageFailedError, fail, refuse, refused_by, stage
 from app.smtp.identity import ConnectionFacts, Identity
+
+BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
 
@@ -58,9 +60,17 @@ class Session:
         return self.facts.auth_mechanism is not None
 
     async def send(
-        self, *, envelope_from: str, recipients: Sequence[str], mime: bytes
+        self,
+        *,
+        envelope_from: str,
+        recipients: Sequence[str],
+        mime: bytes,
+        before_body: BeforeBody | None = None,
     ) -> Transaction:
         """One mail transaction. Raises nothing that the server or the network does.
+
+        `before_body` is asked once the server waits for the body, with the recipients that it
+        took; where it says no, nothing of the body goes out.
 
         Where it is cancelled the connection is closed: what was under way is not known to end.
         """
@@ -72,7 +82,8 @@ class Session:
             if len(refused) == len(recipients):
                 await self._rset()
                 return Transaction(refused)
-            reply = await self._data(mime)
+            taken = [each for each in recipients if each not in refused]
+            reply = await self._data(mime, taken, before_body)
         except StageFailedError as error:
             await self._recover(error.failure)
             return Transaction(refused, failure=error.failure)
@@ -105,10 +116,14 @@ class Session:
                 raise error
             refused[address] = error.failure
 
-    async def _data(self, mime: bytes) -> Reply:
+    async def _data(
+        self, mime: bytes, taken: Sequence[str], before_body: BeforeBody | None
+    ) -> Reply:
         reply = await self._command(Stage.DATA, "DATA")
         if not reply.is_intermediate:
             raise refused_by(Stage.DATA, reply)
+        if before_body is not None and not await before_body(taken):
+            raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
         protocol = self._smtp.protocol
         if protocol is None:
             raise fail(Stage.DATA, Fault.DISCONNECTED, "the server closed the connection")

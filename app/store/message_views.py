@@ -7,8 +7,15 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from app.domain.status import FINAL
-from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
+from app.domain.status import TO_SEND
+from app.domain.types import (
+    Guarantee,
+    Mailbox,
+    MessageStatus,
+    Priority,
+    RecipientKind,
+    RecipientStatus,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,8 @@ class MessageView:
     size_bytes: int
     tags: tuple[str, ...]
     metadata: Mapping[str, str]
+    priority: Priority
+    guarantee: Guarantee
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
@@ -97,6 +106,8 @@ def view_of(
         size_bytes=row["size_bytes"],
         tags=tuple(sorted(each["tag"] for each in tagged)),
         metadata=row["metadata"],
+        priority=Priority(row["priority"]),
+        guarantee=Guarantee(row["guarantee"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         expires_at=row["expires_at"],
@@ -104,10 +115,17 @@ def view_of(
     )
 
 
+def _is_in_hand(row: RowMapping, status: RecipientStatus, claimed_at: datetime) -> bool:
+    """Whether a recipient of a leased message is being sent to; one marked since the claim is."""
+    if status is RecipientStatus.UNCERTAIN:
+        return bool(row["updated_at"] >= claimed_at)
+    due_at = row["next_attempt_at"]
+    return status in TO_SEND and (due_at is None or due_at <= claimed_at)
+
+
 def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
     status, due_at = RecipientStatus(row["status"]), row["next_attempt_at"]
-    is_due = claimed_at is not None and (due_at is None or due_at <= claimed_at)
-    if is_due and status not in FINAL:
+    if claimed_at is not None and _is_in_hand(row, status, claimed_at):
         status = RecipientStatus.SENDING
     return RecipientView(
         address=row["address"],

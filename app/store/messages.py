@@ -34,6 +34,8 @@ _COLUMNS: Final = (
     message_contents.c.message_id_header,
     message_contents.c.size_bytes,
     message_contents.c.metadata,
+    messages.c.priority,
+    messages.c.guarantee,
     messages.c.created_at,
     messages.c.updated_at,
     messages.c.expires_at,

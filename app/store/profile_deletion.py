@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.status import RecipientEvent
-from app.store import outbox, tenants
+from app.store import outcomes, tenants
 from app.store.profile_rows import live, write
 from app.store.tables import messages, profiles
 
@@ -81,7 +81,7 @@ async def _cancel_pending(
     )
     batch = query
     while rows := (await connection.execute(batch)).all():
-        await outbox.finish_open(
+        await outcomes.finish_open(
             connection, message_ids=[row.id for row in rows], event=RecipientEvent.CANCEL, now=now
         )
         last = rows[-1]

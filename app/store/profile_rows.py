@@ -12,6 +12,7 @@ from app.domain.types import (
     Mailbox,
     Profile,
     RateLimit,
+    RetryPolicy,
     Timeouts,
     TlsMode,
     Transport,
@@ -66,6 +67,12 @@ def profile_of(row: RowMapping) -> Profile:
             command=row["timeout_command_seconds"],
             data=row["timeout_data_seconds"],
         ),
+        retry=RetryPolicy(
+            first=row["retry_first_seconds"],
+            factor=row["retry_factor"],
+            cap=row["retry_cap_seconds"],
+            max_age=row["retry_max_age_seconds"],
+        ),
     )
 
 
@@ -84,6 +91,10 @@ def row_of(profile: Profile) -> dict[str, Any]:
         "timeout_connect_seconds": waits.connect,
         "timeout_command_seconds": waits.command,
         "timeout_data_seconds": waits.data,
+        "retry_first_seconds": profile.retry.first,
+        "retry_factor": profile.retry.factor,
+        "retry_cap_seconds": profile.retry.cap,
+        "retry_max_age_seconds": profile.retry.max_age,
     }
 
 

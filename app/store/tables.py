@@ -96,6 +96,10 @@ profiles = Table(
     Column("timeout_connect_seconds", Float, nullable=False),
     Column("timeout_command_seconds", Float, nullable=False),
     Column("timeout_data_seconds", Float, nullable=False),
+    Column("retry_first_seconds", Float, nullable=False),
+    Column("retry_factor", Float, nullable=False),
+    Column("retry_cap_seconds", Float, nullable=False),
+    Column("retry_max_age_seconds", Integer),
     Column("paused_at", Instant),
     # Counts the changes: a delivering process compares it to know that its connections are stale.
     Column("revision", Integer, nullable=False),
@@ -164,18 +168,27 @@ messages = Table(
     # When somebody should look at the message next: its turn, or, while it is leased, the moment
     # at which the lease ends. One column, so one index serves new work, retries and takeovers.
     Column("due_at", Instant),
+    # Its place in the queue: when it was accepted, less the head start of its priority.
+    Column("turn_at", Instant, nullable=False),
     Column("lease_owner", Id),
+    Column("priority", String(8), nullable=False),
+    Column("guarantee", String(16), nullable=False),
     Column("envelope_from", String(320), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("finished_at", Instant),
-    _one_of("status", "queued", "sending", "sent", "partially_sent", "failed", "cancelled"),
+    _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
+    _one_of("priority", "high", "normal", "low"),
+    _one_of("guarantee", "at_least_once", "at_most_once"),
     CheckConstraint(
         "(finished_at IS NOT NULL) = (status IN ('sent', 'partially_sent', 'failed', 'cancelled'))",
         name="finished_when_final",
     ),
-    CheckConstraint("(due_at IS NULL) = (finished_at IS NOT NULL)", name="due_until_final"),
+    CheckConstraint(
+        "(due_at IS NULL) = (finished_at IS NOT NULL OR status = 'held')",
+        name="due_until_final_or_held",
+    ),
     CheckConstraint("(lease_owner IS NOT NULL) = (status = 'sending')", name="leased_when_sending"),
     Index(
         "ix_messages_due",
@@ -254,6 +267,7 @@ recipients = Table(
         "status",
         "queued",
         "deferred",
+        "uncertain",
         "sent",
         "bounced",
         "expired",

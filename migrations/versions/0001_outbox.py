@@ -104,6 +104,10 @@ def _profiles() -> None:
         sa.Column("timeout_connect_seconds", sa.Float(), nullable=False),
         sa.Column("timeout_command_seconds", sa.Float(), nullable=False),
         sa.Column("timeout_data_seconds", sa.Float(), nullable=False),
+        sa.Column("retry_first_seconds", sa.Float(), nullable=False),
+        sa.Column("retry_factor", sa.Float(), nullable=False),
+        sa.Column("retry_cap_seconds", sa.Float(), nullable=False),
+        sa.Column("retry_max_age_seconds", sa.Integer()),
         sa.Column("paused_at", Instant()),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
@@ -184,7 +188,10 @@ def _messages() -> None:
         sa.Column("profile_id", Id, nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("due_at", Instant()),
+        sa.Column("turn_at", Instant(), nullable=False),
         sa.Column("lease_owner", Id),
+        sa.Column("priority", sa.String(length=8), nullable=False),
+        sa.Column("guarantee", sa.String(length=16), nullable=False),
         sa.Column("envelope_from", sa.String(length=320), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
@@ -199,11 +206,18 @@ def _messages() -> None:
             name=op.f("ck_messages_leased_when_sending"),
         ),
         sa.CheckConstraint(
-            "status IN ('queued', 'sending', 'sent', 'partially_sent', 'failed', 'cancelled')",
+            "status IN ('queued', 'sending', 'held', 'sent', 'partially_sent', 'failed', 'cancelled')",
             name=op.f("ck_messages_status"),
         ),
         sa.CheckConstraint(
-            "(due_at IS NULL) = (finished_at IS NOT NULL)", name=op.f("ck_messages_due_until_final")
+            "priority IN ('high', 'normal', 'low')", name=op.f("ck_messages_priority")
+        ),
+        sa.CheckConstraint(
+            "guarantee IN ('at_least_once', 'at_most_once')", name=op.f("ck_messages_guarantee")
+        ),
+        sa.CheckConstraint(
+            "(due_at IS NULL) = (finished_at IS NOT NULL OR status = 'held')",
+            name=op.f("ck_messages_due_until_final_or_held"),
         ),
         sa.ForeignKeyConstraint(
             ["profile_id"], ["profiles.id"], name=op.f("fk_messages_profile_id")
@@ -303,7 +317,7 @@ def _recipients() -> None:
         ),
         sa.CheckConstraint("kind IN ('to', 'cc', 'bcc')", name=op.f("ck_recipients_kind")),
         sa.CheckConstraint(
-            "status IN ('queued', 'deferred', 'sent', 'bounced', 'expired', 'suppressed', 'cancelled')",
+            "status IN ('queued', 'deferred', 'uncertain', 'sent', 'bounced', 'expired', 'suppressed', 'cancelled')",
             name=op.f("ck_recipients_status"),
         ),
         sa.ForeignKeyConstraint(

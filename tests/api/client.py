@@ -37,7 +37,9 @@ class Caller:
     tenant_id: str = ""
     key_id: str = ""
 
-    async def __call__(self, method: str, path: str, json: Any = None, **more: Any) -> httpx.Response:
+    async def __call__(
+        self, method: str, path: str, json: Any = None, **more: Any
+    ) -> httpx.Response:
         headers = self.headers | more.pop("headers", {})
         if json is not None:
             # In ASCII, so that half a surrogate pair can be sent too.

@@ -45,6 +45,7 @@ async def test_the_key_comes_before_the_body(api: Api) -> None:
         ("GET", "/messages/msg_x", "messages:read"),
         ("GET", "/messages/msg_x/attempts", "messages:read"),
         ("GET", "/messages/msg_x/raw", "messages:read"),
+        ("POST", "/messages/msg_x/resolve", "messages:manage"),
         ("GET", "/profiles", "profiles:read"),
         ("GET", "/profiles/x", "profiles:read"),
         ("POST", "/profiles", "profiles:manage"),
@@ -54,9 +55,7 @@ async def test_the_key_comes_before_the_body(api: Api) -> None:
         ("POST", "/profiles/x/resume", "profiles:manage"),
     ],
 )
-async def test_each_operation_needs_its_scope(
-    api: Api, method: str, path: str, scope: str
-) -> None:
+async def test_each_operation_needs_its_scope(api: Api, method: str, path: str, scope: str) -> None:
     """With every scope but the one it is 403, with that one alone it is not."""
     body = {} if method in {"POST", "PATCH"} else None
     others = {"messages:send", "messages:read", "profiles:read", "profiles:manage"} - {scope}

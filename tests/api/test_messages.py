@@ -102,7 +102,8 @@ async def test_addresses_take_three_forms(sender: Caller, field: str, form: obje
 
 
 @pytest.mark.parametrize(
-    "name", ["Ann", "Ann O'Neil", "Doe, Jane", 'Ann "The" Roe', "a\\b", "Ünal Ğ", "山田", "x.y", "@"]
+    "name",
+    ["Ann", "Ann O'Neil", "Doe, Jane", 'Ann "The" Roe', "a\\b", "Ünal Ğ", "山田", "x.y", "@"],
 )
 async def test_an_address_that_was_answered_can_be_sent_back(sender: Caller, name: str) -> None:
     """What `from` reads, `from` takes, and it means the same."""

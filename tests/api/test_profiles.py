@@ -8,7 +8,10 @@ import pytest
 import trustme
 from sqlalchemy import select
 
+from app.api.profile_reads import ProfileRead
+from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import LaneHealth
+from app.store import profiles as store
 from app.store.tables import profiles
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
@@ -63,6 +66,12 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "max_messages_per_connection": 1000,
         "rate_limit": None,
         "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
+        "retry": {
+            "first_seconds": 60.0,
+            "factor": 2.0,
+            "cap_seconds": 14400.0,
+            "max_age_seconds": None,
+        },
         "is_default": True,
         "state": "active",
         "paused_at": None,
@@ -431,10 +440,6 @@ async def test_profiles_are_listed_in_pages(acme: Caller) -> None:
 
 async def test_a_failing_profile_says_why(api: Api, acme: Caller) -> None:
     """With the server's words, and when it is tried again."""
-    from app.api.profile_reads import ProfileRead
-    from app.domain.ehlo import EffectiveEhlo, EhloSource
-    from app.store import profiles as store
-
     made = await acme.made("/profiles", PROFILE)
     async with api.services.database.reading() as connection:
         found = await store.get(connection, tenant_id=acme.tenant_id, profile=made["id"])

@@ -20,7 +20,7 @@ class Ended:
     err: str
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 - JSON is anything
+    def json(self) -> Any:
         return json.loads(self.out)
 
 

@@ -1,4 +1,4 @@
-"""`heloise serve`, `worker` and `migrate`: what they ask for before they start, and how they stop."""
+"""`heloise serve`, `worker`, `migrate`: what they ask for before they start, how they stop."""
 
 import json
 import signal

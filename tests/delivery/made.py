@@ -4,20 +4,25 @@ from datetime import UTC, datetime, timedelta
 
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import Reply
-from app.domain.types import RecipientStatus
+from app.domain.types import Guarantee, Priority, RecipientStatus
 from app.store.outbox import ClaimedMessage, ClaimedRecipient
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 OK = Reply(250, "Ok: queued as 4XyZ", "2.0.0")
 
 
-def claimed_message(*recipients: ClaimedRecipient) -> ClaimedMessage:
+def claimed_message(
+    *recipients: ClaimedRecipient, guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+) -> ClaimedMessage:
     """A message that was just claimed, and expires in a day."""
     return ClaimedMessage(
         id="msg_1",
         tenant_id="ten_1",
         profile_id="prf_1",
         envelope_from="billing@example.com",
+        priority=Priority.NORMAL,
+        guarantee=guarantee,
+        former_owner=None,
         expires_at=NOW + timedelta(days=1),
         recipients=recipients or (queued_recipient(0, "ann@example.org"),),
         mime=b"Subject: x\r\n\r\nx\r\n",

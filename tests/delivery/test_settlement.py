@@ -6,12 +6,12 @@ import pytest
 
 from app.delivery.attempt import Attempts
 from app.delivery.settle import settlement
-from app.domain.outcome import Blast, Outcome, Stage, Verdict
-from app.domain.types import MessageStatus, RecipientStatus
+from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.domain.types import Guarantee, MessageStatus, RecipientStatus, RetryPolicy
 from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient
 
 DELIVERED = Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=OK)
-DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "greylisted", blast=Blast.RECIPIENT)
+DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "recipient_deferred", blast=Blast.RECIPIENT)
 BOUNCED = Outcome(Stage.RCPT, Verdict.BOUNCE, "recipient_rejected", blast=Blast.RECIPIENT)
 
 ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@example.org")
@@ -19,7 +19,7 @@ ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@exam
 
 def settled(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
     """The settlement, jitter at its greatest."""
-    return settlement(attempts, now=NOW, random=lambda: random)
+    return settlement(attempts, retry=RetryPolicy(), now=NOW, random=lambda: random)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,26 @@ def test_whose_turn_is_later_keeps_its_turn() -> None:
     assert attempts.undecided(NOW) == [ANN]
     attempts.outcomes[0] = DELIVERED
     assert settled(attempts).due_at == later
+
+
+UNKNOWN = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "status"),
+    [(Guarantee.AT_LEAST_ONCE, None), (Guarantee.AT_MOST_ONCE, MessageStatus.HELD)],
+)
+def test_an_unknown_outcome_is_tried_again_or_held(
+    guarantee: Guarantee, status: MessageStatus | None
+) -> None:
+    """As the message's guarantee says (invariant 5)."""
+    attempts = Attempts(claimed_message(ANN, guarantee=guarantee), outcomes={0: UNKNOWN})
+    assert settled(attempts).status is status
+
+
+def test_a_marked_recipient_without_an_outcome_is_uncertain() -> None:
+    """Whatever broke the work off; the others go on."""
+    attempts = Attempts(claimed_message(ANN, BOB, guarantee=Guarantee.AT_MOST_ONCE), marked={0})
+    done = settled(attempts)
+    assert [each.status for each in done.recipients] == [RecipientStatus.UNCERTAIN]
+    assert (done.status, done.due_at) == (None, NOW)

@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests: the service on a real database, watched for secrets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,7 +23,8 @@ async def watched(migrated_url: str, tmp_path: Path) -> AsyncIterator[Watched]:
     """What came out of the service; nothing of it may hold the canary (invariant 9)."""
     watched = Watched()
     yield watched
-    await assert_no_secret(migrated_url, watched, *tmp_path.glob("*.log"))
+    logs = await asyncio.to_thread(lambda: list(tmp_path.glob("*.log")))
+    await assert_no_secret(migrated_url, watched, *logs)
 
 
 @pytest.fixture
@@ -48,7 +50,11 @@ async def heloise(start: Start) -> Heloise:
 
 
 @pytest.fixture
-async def launch(migrated_url: str, watched: Watched, tmp_path: Path) -> AsyncIterator[Any]:
+async def launch(
+    migrated_url: str,
+    watched: Watched,  # noqa: ARG001 - it reads the logs once the processes have ended
+    tmp_path: Path,
+) -> AsyncIterator[Any]:
     """Starts commands as processes of their own; what still runs at the test's end is killed."""
     started: list[Process] = []
 

@@ -1,4 +1,4 @@
-"""SIGTERM: stop claiming, finish what is in transmission within the grace time, release the rest."""
+"""SIGTERM: claim no more, finish what is in transmission in the grace time, release the rest."""
 
 import asyncio
 from typing import Any

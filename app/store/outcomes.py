@@ -1,0 +1,319 @@
+"""What became of messages: settle, mark, resolve, expire, cancel (invariants 3, 4, 5)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.replies import Reply
+from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
+from app.domain.types import MessageStatus, RecipientStatus
+from app.store.outbox import ClaimedRecipient, recipients_of
+from app.store.tables import attempts, messages, profiles, recipients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientUpdate:
+    """What became of one recipient in an attempt."""
+
+    position: int
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    reply: Reply | None
+    classification: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The end of one claim: each touched recipient, then either a final status or a due time."""
+
+    message_id: str
+    recipients: tuple[RecipientUpdate, ...]
+    status: MessageStatus | None
+    due_at: datetime | None
+    attempts: tuple[Mapping[str, Any], ...]
+
+
+async def settle(
+    connection: AsyncConnection, *, owner: str, settlements: Sequence[Settlement], now: datetime
+) -> set[str]:
+    """Write outcomes for the messages whose lease is still the owner's; answers which these were.
+
+    What a former owner reports about a message that was taken over changes nothing (invariant 3).
+    """
+    ids = [each.message_id for each in settlements]
+    owned = await _lock_owned(connection, owner, ids)
+    mine = [each for each in settlements if each.message_id in owned]
+    if rows := [row for each in mine for row in _recipient_updates(each, now)]:
+        await connection.execute(_UPDATE_RECIPIENT, rows)
+    if mine:
+        await connection.execute(_UPDATE_MESSAGE, [_message_update(each, now) for each in mine])
+    if tried := [attempt for each in mine for attempt in each.attempts]:
+        await connection.execute(insert(attempts), tried)
+    return owned
+
+
+async def mark(
+    connection: AsyncConnection,
+    *,
+    owner: str,
+    message_id: str,
+    positions: Sequence[int],
+    now: datetime,
+) -> bool:
+    """Make recipients `uncertain` before the body goes out to them (invariant 5).
+
+    Answers False, and changes nothing, where the lease is not the owner's any more.
+    """
+    if not await _lock_owned(connection, owner, [message_id]):
+        return False
+    await connection.execute(
+        update(recipients)
+        .where(
+            recipients.c.message_id == message_id,
+            recipients.c.position.in_(positions),
+            recipients.c.status.in_(TO_SEND),
+        )
+        .values(
+            status=next_status(RecipientStatus.QUEUED, RecipientEvent.MARK).value,
+            next_attempt_at=None,
+            updated_at=now,
+        )
+    )
+    return True
+
+
+async def _lock_owned(connection: AsyncConnection, owner: str, ids: Sequence[str]) -> set[str]:
+    query = (
+        select(messages.c.id)
+        .where(messages.c.id.in_(ids), messages.c.lease_owner == owner)
+        .order_by(messages.c.id)
+        .with_for_update()
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+_UPDATE_MESSAGE: Final = (
+    update(messages)
+    .where(messages.c.id == bindparam("b_id"))
+    .values(
+        status=bindparam("b_status"),
+        due_at=bindparam("b_due_at"),
+        lease_owner=None,
+        updated_at=bindparam("b_now"),
+        finished_at=bindparam("b_finished_at"),
+    )
+)
+
+_UPDATE_RECIPIENT: Final = (
+    update(recipients)
+    .where(
+        recipients.c.message_id == bindparam("b_message_id"),
+        recipients.c.position == bindparam("b_position"),
+    )
+    .values(
+        status=bindparam("b_status"),
+        attempts=bindparam("b_attempts"),
+        next_attempt_at=bindparam("b_next_attempt_at"),
+        reply_code=bindparam("b_code"),
+        reply_enhanced_code=bindparam("b_enhanced_code"),
+        reply_text=bindparam("b_text"),
+        classification=bindparam("b_classification"),
+        updated_at=bindparam("b_now"),
+        finished_at=bindparam("b_finished_at"),
+    )
+)
+
+
+def _message_update(settlement: Settlement, now: datetime) -> dict[str, Any]:
+    return {
+        "b_id": settlement.message_id,
+        "b_status": (settlement.status or MessageStatus.QUEUED).value,
+        "b_due_at": settlement.due_at,
+        "b_now": now,
+        "b_finished_at": _finished_at(settlement.status, now),
+    }
+
+
+def _finished_at(status: MessageStatus | None, now: datetime) -> datetime | None:
+    return None if status in {None, MessageStatus.HELD} else now
+
+
+def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[str, Any]]:
+    for each in settlement.recipients:
+        yield {
+            "b_message_id": settlement.message_id,
+            "b_position": each.position,
+            "b_status": each.status.value,
+            "b_attempts": each.attempts,
+            "b_next_attempt_at": each.next_attempt_at,
+            "b_code": each.reply.code if each.reply else None,
+            "b_enhanced_code": each.reply.enhanced_code if each.reply else None,
+            "b_text": each.reply.text if each.reply else None,
+            "b_classification": each.classification,
+            "b_now": now,
+            "b_finished_at": now if each.status in FINAL else None,
+        }
+
+
+async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append attempts."""
+    if rows:
+        await connection.execute(insert(attempts), list(rows))
+
+
+async def resolve(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    addresses: Sequence[str] | None,
+    event: RecipientEvent,
+    now: datetime,
+) -> None:
+    """Say what became of uncertain recipients: of these, or of all where `addresses` is None.
+
+    Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
+    """
+    query = (
+        select(messages.c.status)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
+        .with_for_update()
+    )
+    status = (await connection.execute(query)).scalar_one_or_none()
+    if status is None:
+        raise NotFound("message", message_id)
+    if status == MessageStatus.SENDING:
+        raise Conflict(
+            "message-in-transmission",
+            "The message is being sent just now; read it again when its status has changed.",
+        )
+    held = (await recipients_of(connection, [message_id]))[message_id]
+    resolved = next_status(RecipientStatus.UNCERTAIN, event)
+    await connection.execute(
+        update(recipients)
+        .where(
+            recipients.c.message_id == message_id,
+            recipients.c.position.in_(_uncertain(held, addresses)),
+        )
+        .values(
+            status=resolved.value,
+            updated_at=now,
+            finished_at=now if resolved in FINAL else None,
+        )
+    )
+    if resolved in TO_SEND:
+        await connection.execute(
+            update(messages)
+            .where(messages.c.id == message_id)
+            .values(status=MessageStatus.QUEUED.value, due_at=messages.c.turn_at, updated_at=now)
+        )
+    await close(connection, message_ids=[message_id], now=now)
+
+
+def _uncertain(
+    recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
+) -> list[int]:
+    """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
+    known = {
+        each.address.lower(): each.position
+        for each in recipients
+        if each.status is RecipientStatus.UNCERTAIN
+    }
+    wanted = list(known) if addresses is None else [each.lower() for each in addresses]
+    for address in wanted:
+        if address not in known:
+            raise Conflict(
+                "recipient-not-uncertain",
+                f"{address} is no recipient of this message whose outcome is uncertain.",
+            )
+    return [known[address] for address in wanted]
+
+
+async def expire(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
+    """End what is past its time and not being sent; answers how many messages that was."""
+    overdue = (
+        select(messages.c.id)
+        .where(messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return await _finish(connection, overdue, RecipientEvent.EXPIRE, now)
+
+
+async def cancel_orphans(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
+    """End what deleted profiles left unsent and nobody is sending; answers how many that was."""
+    orphaned = (
+        select(messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(profiles.c.deleted_at.is_not(None), messages.c.due_at.is_not(None), _is_free(now))
+        .limit(limit)
+        .with_for_update(of=messages, skip_locked=True)
+    )
+    return await _finish(connection, orphaned, RecipientEvent.CANCEL, now)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Whether nobody holds a message, or its holder's lease has ended."""
+    return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
+
+
+async def _finish(
+    connection: AsyncConnection, which: Select[str], event: RecipientEvent, now: datetime
+) -> int:
+    ids = list((await connection.execute(which)).scalars())
+    await finish_open(connection, message_ids=ids, event=event, now=now)
+    return len(ids)
+
+
+async def finish_open(
+    connection: AsyncConnection,
+    *,
+    message_ids: Sequence[str],
+    event: RecipientEvent,
+    now: datetime,
+) -> None:
+    """Bring every recipient of these messages that is still to be sent to its end by one event.
+
+    The caller holds the rows: nobody is sending these messages. What the server last said stays,
+    and what is uncertain too: neither time nor cancellation tells what the server took.
+    """
+    if not message_ids:
+        return
+    ended = next_status(RecipientStatus.QUEUED, event)
+    await connection.execute(
+        update(recipients)
+        .where(recipients.c.message_id.in_(message_ids), recipients.c.status.in_(TO_SEND))
+        .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+    )
+    await close(connection, message_ids=message_ids, now=now)
+
+
+async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime) -> None:
+    """Give messages of which nothing is to be sent any more the status that their recipients make.
+
+    The caller holds the rows. A message with a recipient that is still to be sent stays as it is.
+    """
+    addressed = await recipients_of(connection, message_ids)
+    statuses = {
+        message_id: message_status(each.status for each in group)
+        for message_id, group in addressed.items()
+    }
+    rows = [
+        {
+            "b_id": message_id,
+            "b_status": status.value,
+            "b_due_at": None,
+            "b_now": now,
+            "b_finished_at": _finished_at(status, now),
+        }
+        for message_id, status in statuses.items()
+        if status is not None
+    ]
+    if rows:
+        await connection.execute(_UPDATE_MESSAGE, rows)

@@ -1,0 +1,142 @@
+"""Invariant 5: at least once, honestly; and at most once where that is asked for."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Heloise, Process, Watched, unused_port
+from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
+
+ONCE = {"guarantee": "at_most_once"}
+
+
+@pytest.mark.parametrize("script", [{"dot": [DISCONNECT]}, {"body": [DISCONNECT]}])
+async def test_a_lost_answer_leaves_the_recipient_uncertain(start: Start, script: Any) -> None:
+    """The message is held, is not sent again, and waits for somebody to decide."""
+    clock = HandClock()
+    async with SmtpServer(script) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(**ONCE)
+        held = await acme.message(message, status="held")
+        assert [each["status"] for each in held["recipients"]] == ["uncertain"]
+        [attempt] = await acme.attempts(message)
+        assert attempt["outcome_unknown"] is True
+        await clock.advance(hours=100)
+        await acme.message(await acme.send(), status="sent")
+        assert (await acme.read(f"/messages/{message}"))["status"] == "held"
+        assert [each["id"] for each in (await acme.read("/messages?status=held"))["items"]] == [
+            message
+        ]
+
+
+async def test_what_is_known_is_no_uncertainty(start: Start) -> None:
+    """An answer to the final dot is one: taken is sent, 4yz is tried again, 5yz has bounced."""
+    clock = HandClock()
+    async with SmtpServer({"dot": ["451 4.3.0 Later", None, "554 5.7.1 No"]}) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port)
+        first = await acme.send(**ONCE)
+        await acme.recipient(first, "ann@example.org", status="deferred")
+        await clock.advance(minutes=2)
+        await acme.message(first, status="sent")
+        second = await acme.send(**ONCE)
+        await acme.message(second, status="failed")
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
+async def test_before_the_body_nothing_is_uncertain(start: Start, stage: str) -> None:
+    """A connection that is lost there is tried again."""
+    clock = HandClock()
+    async with SmtpServer({stage: [DISCONNECT]}) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(**ONCE)
+        await acme.recipient(message, "ann@example.org", status="deferred")
+        await clock.advance(minutes=2)
+        await acme.message(message, status="sent")
+
+
+@pytest.mark.parametrize(
+    ("resolution", "status", "deliveries"), [("sent", "sent", 1), ("bounced", "failed", 1)]
+)
+async def test_somebody_decides_what_became_of_it(
+    start: Start, resolution: str, status: str, deliveries: int
+) -> None:
+    """By POST /messages/{id}/resolve; nothing is sent for it."""
+    async with SmtpServer({"dot": [DISCONNECT]}) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(**ONCE)
+        await acme.message(message, status="held")
+        answer = await acme("POST", f"/messages/{message}/resolve", {"as": resolution})
+        assert answer.status_code == 200
+        assert answer.json()["status"] == status
+        assert len(server.messages) == deliveries
+        again = await acme("POST", f"/messages/{message}/resolve", {"as": resolution})
+        assert again.json()["status"] == status
+
+
+async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: Start) -> None:
+    """That one alone; the other stays held."""
+    async with SmtpServer({"dot": [DISCONNECT]}) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(["ann@example.org", "bob@example.org"], **ONCE)
+        await acme.message(message, status="held")
+        body = {"recipients": ["ANN@example.org"], "as": "retry"}
+        assert (await acme("POST", f"/messages/{message}/resolve", body)).status_code == 200
+        await acme.recipient(message, "ann@example.org", status="sent")
+        held = await acme.message(message, status="held")
+        assert [each["status"] for each in held["recipients"]] == ["sent", "uncertain"]
+        assert [each.recipients for each in server.messages][1:] == [["ann@example.org"]]
+        wrong = await acme("POST", f"/messages/{message}/resolve", body)
+        assert (wrong.status_code, wrong.json()["type"]) == (
+            409,
+            "/problems/recipient-not-uncertain",
+        )
+
+
+async def test_a_killed_worker_leaves_uncertain_what_it_was_sending(
+    launch: Any, watched: Watched
+) -> None:
+    """Kill -9 after the final dot and before its answer: the server never sees it twice."""
+    async with SmtpServer({"dot": [SILENCE]}) as server:
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port, max_connections=1)
+            message = await acme.send(**ONCE)
+            behind = await acme.send(**ONCE)
+            dead: Process = launch("worker", lease_seconds=1)
+            await server.wait_for_messages(1)
+            assert (await acme.read(f"/messages/{message}"))["status"] == "sending"
+            dead.kill()
+            launch("worker", lease_seconds=1)
+            await acme.message(behind, status="sent")
+            held = await acme.message(message, status="held")
+            assert held["recipients"][0]["status"] == "uncertain"
+            assert (await acme.attempts(message))[0]["outcome_unknown"] is True
+        assert len(server.messages) == 2
+
+
+async def test_a_worker_that_is_stopped_past_its_grace_leaves_it_uncertain(
+    launch: Any, watched: Watched
+) -> None:
+    """SIGTERM with no grace, while the answer to the final dot is awaited."""
+    async with SmtpServer({"dot": [SILENCE]}) as server:
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port)
+            message = await acme.send(**ONCE)
+            worker: Process = launch("worker", shutdown_grace_seconds=0)
+            await server.wait_for_messages(1)
+            assert worker.stop() == 0
+            await acme.message(message, status="held")
