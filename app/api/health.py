@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.api.openapi import open_problems
-from app.api.state import UnreadyServices
+from app.api.state import ServicesEvenIfNotReady
 from app.domain.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
@@ -43,7 +43,7 @@ async def get_health() -> Alive:
     response_description="The database is reachable and its schema is at head.",
     responses=open_problems("not-ready"),
 )
-async def get_readiness(services: UnreadyServices) -> Ready:
+async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
     """Send it requests while this answers 200; where it answers 503, `detail` says why."""
     if reasons := await services.readiness():
         raise Unavailable("not-ready", " ".join(reasons))

@@ -47,7 +47,6 @@ class Services:
     readiness: Callable[[], Awaitable[list[str]]]
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
     schema_fault: Callable[[], str | None] = lambda: None
-    schema_fault: Callable[[], str | None] = lambda: None
     keys: KeyCache = field(default_factory=KeyCache)
     profiles: ProfileCache = field(default_factory=ProfileCache)
 
@@ -61,16 +60,12 @@ class Services:
         return self.clock.now()
 
 
-async def _whatever_services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
-
-
 async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
+# For those who tell whether the others can be used.
 ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
 
 

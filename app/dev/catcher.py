@@ -5,6 +5,7 @@ says `EHLO localhost`.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -124,6 +125,8 @@ def _authenticate(
 @asynccontextmanager
 async def catching(catcher: Catcher, listening: socket.socket) -> AsyncIterator[None]:
     """Catch while the block runs; connections that are left then are cut."""
+    # At each login it warns that a property is deprecated which it sets itself.
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
     loop = asyncio.get_running_loop()
     connections: list[SMTP] = []
 
@@ -138,8 +141,8 @@ async def catching(catcher: Catcher, listening: socket.socket) -> AsyncIterator[
     finally:
         server.close()
         for each in connections:
-            if isinstance(each.transport, asyncio.Transport):
-                each.transport.abort()
+            if each.transport is not None:
+                each.transport.close()
 
 
 def _protocol(catcher: Catcher, loop: asyncio.AbstractEventLoop) -> SMTP:

@@ -80,11 +80,10 @@ def read_or_make_keys(folder: Path) -> Keys:
 def settings_for(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
     """The settings to try things out with.
 
-    Database and secret key are always the folder's own, so that nothing is tried out on what
+    Database and keys are always the folder's own, so that nothing is tried out on what
     HELOISE_DATABASE_URL names. Of the rest, what is set in the environment holds.
     """
     defaults: dict[str, Any] = {
-        "admin_key": keys.admin_key,
         "allowed_ports": "1-65535",
         "log_level": "warning",
         "log_format": "console",
@@ -94,6 +93,7 @@ def settings_for(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
     fixed: dict[str, Any] = {
         "database_url": f"sqlite:///{folder.absolute() / DATABASE_FILE}",
         "secret_keys": keys.secret_key,
+        "admin_key": keys.admin_key,
         "allow_private_hosts": True,
         "delivery": True,
         "host": host,

@@ -14,7 +14,7 @@ from app.smtp.faults import StageFailedError, fail, stage
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.resolve import AddressGuard, connect
 from app.smtp.session import Session, abort
-from app.smtp.tls import tls_context
+from app.smtp.tls import start_tls, tls_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Opening:
             await smtp.connect()
         self._note_tls(smtp)
         await self._greet(smtp)
-        if identity.tls in {TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC}:
+        if context is not None and identity.tls is not TlsMode.IMPLICIT:
             await self._start_tls(smtp, context)
         if identity.wants_auth:
             encrypted = self.facts.tls_version is not None
@@ -114,14 +114,13 @@ class _Opening:
             with stage(Stage.EHLO):
                 await smtp.helo()
 
-    async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext | None) -> None:
+    async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext) -> None:
         if not smtp.supports_extension("starttls"):
             if self.identity.tls is TlsMode.OPPORTUNISTIC:
                 return
             detail = "the server does not offer STARTTLS, which tls=starttls requires"
             raise fail(Stage.TLS, Fault.NOT_OFFERED, detail)
-        with stage(Stage.TLS):
-            await smtp.starttls(tls_context=context, server_hostname=self.identity.host)
+        await start_tls(smtp, context, self.identity)
         self._note_tls(smtp)
         await self._greet(smtp)
 

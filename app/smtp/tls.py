@@ -1,12 +1,17 @@
-"""TLS contexts: what a profile trusts and what it shows of itself."""
+"""TLS: what a profile trusts and shows of itself, and the step from plain text to it."""
 
+import asyncio
 import ssl
 import tempfile
 from pathlib import Path
+from typing import cast
+
+import aiosmtplib
 
 from app.domain.outcome import Fault, Stage
+from app.domain.replies import SERVICE_READY
 from app.domain.types import TlsMode
-from app.smtp.faults import fail
+from app.smtp.faults import fail, refuse, stage
 from app.smtp.identity import Identity
 
 
@@ -38,3 +43,35 @@ def _load_client_certificate(context: ssl.SSLContext, identity: Identity) -> Non
         path.write_text(f"{identity.client_certificate}\n{identity.client_key or ''}\n")
         # A key behind a passphrase would have OpenSSL ask for it at the terminal.
         context.load_cert_chain(path, password="")
+
+
+async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Identity) -> None:
+    """STARTTLS (RFC 3207), after which nothing that was said before counts.
+
+    aiosmtplib's own would throw away what came together with the server's answer. Here it ends the
+    session: nobody but a man in the middle has anything to say before the handshake. Raises
+    StageFailedError.
+    """
+    with stage(Stage.TLS):
+        code, text = await smtp.execute_command(b"STARTTLS", timeout=identity.timeouts.command)
+        if code != SERVICE_READY:
+            raise refuse(Stage.TLS, code, text)
+        protocol = smtp.protocol
+        if protocol is None:
+            raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+        if protocol._buffer:  # noqa: SLF001 - no public attribute tells
+            detail = "something was said in plain text after the answer to STARTTLS"
+            raise fail(Stage.TLS, Fault.MALFORMED, detail)
+        async with asyncio.timeout(identity.timeouts.connect):
+            transport = await asyncio.get_running_loop().start_tls(
+                cast("asyncio.WriteTransport", protocol.transport),
+                protocol,
+                context,
+                server_hostname=identity.host,
+            )
+        # Where the server hangs up in the midst of it, asyncio raises nothing.
+        if transport is None or transport.get_extra_info("cipher") is None:
+            raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+        protocol.transport = smtp.transport = transport
+    smtp.esmtp_extensions = {}
+    smtp.server_auth_methods = []

@@ -14,7 +14,15 @@ from app.domain.types import NewMessage, Profile
 from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
-from tests.api.client import ADMIN_KEY, Api, Caller, HandClock, new_key_cache, serving
+from tests.api.client import (
+    ADMIN_KEY,
+    NO_AUTHORITIES,
+    Api,
+    Caller,
+    HandClock,
+    new_key_cache,
+    serving,
+)
 
 
 class OneByOne:
@@ -67,7 +75,10 @@ async def api(database: Database) -> AsyncIterator[Api]:
     services = services_on(database, monotonic)
     app = FastAPIOffline(**OPENAPI_KWARGS)
     install(app, services)
-    async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
+    async with (
+        serving(app) as url,
+        httpx.AsyncClient(base_url=url, verify=NO_AUTHORITIES) as http,
+    ):
         yield Api(app, services, http, monotonic)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.api.client import Api
+from tests.api.client import Api, Caller
 
 
 async def test_alive(api: Api) -> None:
@@ -29,3 +29,15 @@ async def test_not_ready_says_why(api: Api) -> None:
         "The schema is not at head: run `heloise migrate`. It rains."
     )
     assert answer.headers["Retry-After"]
+
+
+async def test_without_tables_only_health_answers(api: Api, acme: Caller) -> None:
+    """An API that was started on an old schema refuses with the reason, and does no harm."""
+    fault = "The database's schema is empty and not at 0001: run `heloise migrate`."
+    api.app.state.services = replace(api.services, schema_fault=lambda: fault)
+    for caller, path in ((acme, "/messages"), (acme, "/profiles"), (api.admin, "/tenants")):
+        answer = await caller("GET", path)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
+        assert answer.json()["detail"] == fault
+    assert (await api.nobody("GET", "/healthz")).status_code == 200
+    assert (await api.nobody("GET", "/readyz")).status_code == 200

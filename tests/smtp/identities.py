@@ -16,7 +16,7 @@ SENDER: Final = "billing@example.com"
 ANN: Final = "ann@example.org"
 MIME: Final = b"Subject: Hello\r\n\r\nIt works.\r\n"
 ANYWHERE: Final = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
-IMPATIENT: Final = Timeouts(connect=5, command=0.3, data=0.3)
+IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
 
 
 def identity(server: SmtpServer, **fields: Any) -> Identity:

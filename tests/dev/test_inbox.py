@@ -1,0 +1,166 @@
+"""The inbox of `heloise dev`: strict about names and logins, and faithful to what it takes."""
+
+import asyncio
+import smtplib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiosmtplib
+import pytest
+
+from app.dev.catcher import Catcher, catching
+from app.dev.inbox import Inbox, Mail
+from app.domain.ids import new_id
+
+LOGIN = ("transactional", "transactional-password")
+
+
+@dataclass
+class Catching:
+    """A running inbox."""
+
+    inbox: Inbox
+    port: int
+
+    def client(self, name: str = "mail.example.com") -> aiosmtplib.SMTP:
+        """A client that greets with this name."""
+        return aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=self.port, local_hostname=name, start_tls=False
+        )
+
+    async def send(self, content: bytes) -> None:
+        """Bring a mail, in a session of its own."""
+        async with self.client() as client:
+            await client.login(*LOGIN)
+            await client.sendmail("bob@example.com", ["ann@example.org"], content)
+
+
+@pytest.fixture
+async def catching_inbox(tmp_path: Path) -> AsyncIterator[Catching]:
+    """An inbox on loopback."""
+    inbox = Inbox(tmp_path / "inbox")
+    catcher = Catcher(inbox, on_mail=lambda _: None, max_message_bytes=40_000_000)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=200)
+    async with catching(catcher, listening):
+        yield Catching(inbox, listening.getsockname()[1])
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "HELO"])
+@pytest.mark.parametrize("name", ["localhost", "4f2a9c1b77de", "127.0.0.1", "under_score.example"])
+async def test_a_name_that_is_none_is_refused(
+    catching_inbox: Catching, verb: str, name: str
+) -> None:
+    """In Postfix's words, and nothing goes on after it."""
+    client = catching_inbox.client()
+    await client.connect()
+    reply = await client.execute_command(verb.encode(), name.encode())
+    assert reply.code == 504
+    assert reply.message == f"5.5.2 <{name}>: Helo command rejected: need fully-qualified hostname"
+    assert (await client.execute_command(b"MAIL", b"FROM:<bob@example.com>")).code == 503
+    client.close()
+
+
+@pytest.mark.parametrize("name", ["mail.example.com", "[192.0.2.1]"])
+async def test_a_name_and_an_address_literal_are_taken(catching_inbox: Catching, name: str) -> None:
+    """As the RFC has it."""
+    async with catching_inbox.client(name) as client:
+        assert (await client.ehlo()).code == 250
+        assert client.supports_extension("auth")
+
+
+async def test_who_has_not_logged_in_sends_nothing(catching_inbox: Catching) -> None:
+    """The reply is the one of RFC 4954 section 6."""
+    async with catching_inbox.client() as client:
+        with pytest.raises(aiosmtplib.SMTPSenderRefused) as refused:
+            await client.sendmail("bob@example.com", ["ann@example.org"], b"Subject: x\r\n\r\n")
+    assert refused.value.code == 530
+
+
+@pytest.mark.parametrize(
+    "login", [("transactional", "marketing-password"), ("nobody", ""), ("nobody", "x")]
+)
+async def test_a_wrong_password_is_refused(
+    catching_inbox: Catching, login: tuple[str, str]
+) -> None:
+    """And one user's password opens nothing for another."""
+    async with catching_inbox.client() as client:
+        with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
+            await client.login(*login)
+    assert refused.value.code == 535
+
+
+async def test_eight_bits_and_many_bytes_arrive_as_they_were_sent(
+    catching_inbox: Catching,
+) -> None:
+    """Thirty megabytes, of every byte that a line can hold, with dots at the start of lines."""
+    line = b"." + bytes(each for each in range(1, 256) if each not in b"\r\n") + b"\r\n"
+    content = b"Subject: =?utf-8?q?Bin=C3=A9?=\r\n\r\n" + line * 120_000
+    await catching_inbox.send(content)
+    (mail,) = catching_inbox.inbox.page(limit=10, after=None)
+    assert mail.subject == "Biné"
+    assert mail.size_bytes == len(content) > 30_000_000
+    assert catching_inbox.inbox.content(mail) == content
+
+
+async def test_many_connections_at_a_time(catching_inbox: Catching) -> None:
+    """Every mail of each is kept once."""
+    contents = [f"Subject: {number}\r\n\r\n".encode() for number in range(100)]
+    await asyncio.gather(*map(catching_inbox.send, contents))
+    mails = catching_inbox.inbox.page(limit=200, after=None)
+    assert sorted(int(mail.subject) for mail in mails) == list(range(100))
+
+
+async def test_a_connection_that_is_left_is_cut(tmp_path: Path) -> None:
+    """Nobody waits for a client that has nothing to say."""
+    catcher = Catcher(
+        Inbox(tmp_path / "inbox"), on_mail=lambda _: None, max_message_bytes=1_000_000
+    )
+    listening = socket.create_server(("127.0.0.1", 0))
+    async with catching(catcher, listening):
+        client = smtplib.SMTP()
+        await asyncio.to_thread(client.connect, *listening.getsockname())
+    assert client.sock is not None
+    client.sock.settimeout(5)
+    assert await asyncio.to_thread(client.sock.recv, 1) == b""
+    client.close()
+
+
+def mail(subject: str) -> Mail:
+    """A mail that arrived just now."""
+    return Mail(
+        id=new_id("cap"),
+        received_at=datetime.now(UTC),
+        ehlo_name="mail.example.com",
+        auth_user="transactional",
+        mail_from="bob@example.com",
+        rcpt_to=("ann@example.org",),
+        subject=subject,
+        size_bytes=1,
+    )
+
+
+def test_the_newest_mails_are_kept_and_found_again(tmp_path: Path) -> None:
+    """The files of older ones are gone."""
+    folder = tmp_path / "inbox"
+    inbox = Inbox(folder, keep=3)
+    for subject in "abcde":
+        inbox.add(mail(subject), subject.encode())
+    again = Inbox(folder, keep=3)
+    for each in (inbox, again):
+        mails = each.page(limit=10, after=None)
+        assert [found.subject for found in mails] == ["e", "d", "c"]
+        assert [each.content(found) for found in mails] == [b"e", b"d", b"c"]
+        assert [found.subject for found in each.page(limit=1, after=mails[0].id)] == ["d"]
+    assert len(list(folder.iterdir())) == 2 * 3
+
+
+def test_a_mail_that_was_half_written_is_not_there(tmp_path: Path) -> None:
+    """What a killed process leaves behind hinders nobody."""
+    inbox = Inbox(tmp_path / "inbox")
+    (tmp_path / "inbox" / "cap_1.eml").write_bytes(b"half")
+    (tmp_path / "inbox" / "cap_1.json~").write_bytes(b"{")
+    assert Inbox(tmp_path / "inbox").page(limit=10, after=None) == []
+    assert inbox.find("cap_1") is None

@@ -1,0 +1,106 @@
+"""The EHLO name: the one that was decided, at every step, and no other."""
+
+import socket
+from typing import Any, Final
+
+import pytest
+
+from app.domain.outcome import Stage
+from app.domain.types import TlsMode
+from tests.fixtures.smtp_server import SmtpServer
+from tests.smtp.conftest import ServerTls
+from tests.smtp.identities import opened, refusal, send, session_to
+
+LADDER: Final = {
+    "profile_ehlo_name": "p.example.com",
+    "tenant_ehlo_name": "t.example.com",
+    "service_ehlo_name": "s.example.com",
+    "hostname": "h.example.com",
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "name", "source"),
+    [
+        ([], "p.example.com", "profile"),
+        (["profile"], "t.example.com", "tenant"),
+        (["profile", "tenant"], "s.example.com", "service"),
+        (["profile", "tenant", "service"], "h.example.com", "hostname"),
+        (["profile", "tenant", "service", "hostname"], "[127.0.0.1]", "address_literal"),
+    ],
+)
+async def test_the_name_on_the_wire_is_the_ladders(
+    without: list[str], name: str, source: str
+) -> None:
+    """The facts tell the same name, and where it came from."""
+    fields = {key: None if key.split("_")[0] in without else LADDER[key] for key in LADDER}
+    async with SmtpServer() as server, session_to(server, **fields) as session:
+        pass
+    assert server.sessions[0].ehlo == [name]
+    assert (session.facts.ehlo_name, session.facts.ehlo_source) == (name, source)
+
+
+async def test_the_machines_own_guess_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a library would say by itself (`socket.getfqdn`) decides nothing."""
+
+    def guess(*_: Any) -> str:
+        raise AssertionError("somebody asked for the machine's name")
+
+    monkeypatch.setattr(socket, "getfqdn", guess)
+    async with (
+        SmtpServer() as server,
+        session_to(server, profile_ehlo_name=None, hostname="localhost") as session,
+    ):
+        await send(session)
+    assert server.sessions[0].ehlo == ["[127.0.0.1]"]
+
+
+async def test_the_name_is_the_same_after_starttls(server_tls: ServerTls, ca_pem: str) -> None:
+    """Both EHLOs."""
+    async with (
+        SmtpServer(tls=server_tls()) as server,
+        session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem),
+    ):
+        pass
+    assert server.sessions[0].ehlo == ["mail.example.com", "mail.example.com"]
+
+
+@pytest.mark.parametrize("reply", ["500 5.5.1 What?", "502 5.5.1 Not implemented"])
+async def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(reply: str) -> None:
+    """By the same name (RFC 5321 section 4.1.1.1), and the message goes through."""
+    async with SmtpServer({"ehlo": reply}) as server, session_to(server) as session:
+        assert (await send(session)).reply is not None
+    seen = server.sessions[0]
+    assert (seen.ehlo, seen.helo) == (["mail.example.com"], ["mail.example.com"])
+    assert "MAIL FROM:<billing@example.com>" in seen.commands
+
+
+@pytest.mark.parametrize(
+    "reply", ["504 5.5.2 need fully-qualified hostname", "550 no", "501 5.5.2 Invalid name"]
+)
+async def test_a_refused_name_is_not_tried_again_with_helo(reply: str) -> None:
+    """The server knows EHLO: it is the name that it does not like."""
+    async with SmtpServer({"ehlo": reply}) as server:
+        failure = await refusal(server)
+    assert failure.stage is Stage.EHLO
+    assert server.sessions[0].helo == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tls": TlsMode.STARTTLS}, {"username": "ann", "password": "word"}]
+)
+async def test_helo_does_not_make_do_where_more_is_needed(fields: dict[str, str]) -> None:
+    """Neither TLS nor AUTH is there without EHLO: no mail goes."""
+    async with SmtpServer({"ehlo": "502 5.5.1 Not implemented"}) as server:
+        failure = await refusal(server, **fields)
+    assert failure.stage in {Stage.TLS, Stage.AUTH}
+    assert not any(line.startswith("MAIL") for line in server.sessions[0].commands)
+
+
+async def test_the_facts_of_a_refused_name_tell_it() -> None:
+    """Whoever reads the attempt sees which name it was."""
+    async with SmtpServer({"ehlo": "550 no"}) as server:
+        found = await opened(server)
+    assert found.facts.ehlo_name == "mail.example.com"
+    assert (found.facts.host, found.facts.port) == ("127.0.0.1", server.port)
+    assert found.facts.remote_address == "127.0.0.1"

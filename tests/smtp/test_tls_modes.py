@@ -1,0 +1,189 @@
+"""The four modes of `tls`: what goes in clear, and whose certificate is taken for whose."""
+
+from typing import Any, Final
+
+import pytest
+import trustme
+
+from app.domain.outcome import Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.opening import NotOpened
+from tests.fixtures.smtp_server import SmtpServer
+from tests.smtp.conftest import ServerTls
+from tests.smtp.identities import opened, refusal, send, session_to
+
+VERIFIED: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
+
+
+def _server(tls: Any, mode: TlsMode) -> SmtpServer:
+    return SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT)
+
+
+@pytest.mark.parametrize("mode", VERIFIED)
+async def test_a_private_authority_is_trusted_where_the_profile_says_so(
+    mode: TlsMode, server_tls: ServerTls, ca_pem: str
+) -> None:
+    """The message goes through TLS, and the facts tell its version and cipher."""
+    async with (
+        _server(server_tls(), mode) as server,
+        session_to(server, tls=mode, tls_ca=ca_pem) as session,
+    ):
+        assert (await send(session)).reply is not None
+    assert session.facts.tls_version == server.sessions[0].tls_version == "TLSv1.3"
+    assert session.facts.tls_cipher is not None
+
+
+@pytest.mark.parametrize("mode", VERIFIED)
+@pytest.mark.parametrize("trusted", ["nobody", "another"])
+async def test_an_authority_that_is_not_trusted_ends_the_session(
+    mode: TlsMode, trusted: str, server_tls: ServerTls
+) -> None:
+    """Neither the machine's authorities nor another private one speak for it."""
+    tls_ca = trustme.CA().cert_pem.bytes().decode() if trusted == "another" else None
+    async with _server(server_tls(), mode) as server:
+        failure = await refusal(server, tls=mode, tls_ca=tls_ca)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
+    assert "certificate" in failure.detail
+
+
+@pytest.mark.parametrize("mode", VERIFIED)
+async def test_a_certificate_for_another_name_ends_the_session(
+    mode: TlsMode, server_tls: ServerTls, ca_pem: str
+) -> None:
+    """And says for which address it is not valid."""
+    async with _server(server_tls("mx.example.org"), mode) as server:
+        failure = await refusal(server, tls=mode, tls_ca=ca_pem)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
+    assert "127.0.0.1" in failure.detail
+
+
+async def test_a_private_authority_is_trusted_instead_of_the_public_ones(
+    server_tls: ServerTls, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Whom the machine trusts does not count once the profile names its own."""
+    bundle = tmp_path / "machine.pem"
+    ca.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    other = trustme.CA().cert_pem.bytes().decode()
+    async with SmtpServer(tls=server_tls()) as server:
+        async with session_to(server, tls=TlsMode.STARTTLS):
+            pass
+        failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=other)
+    assert failure.fault is Fault.CERTIFICATE
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "mx.example.org"])
+async def test_opportunistic_takes_any_certificate(name: str, server_tls: ServerTls) -> None:
+    """Encryption without a name is still better than none (RFC 7435)."""
+    async with (
+        SmtpServer(tls=server_tls(name)) as server,
+        session_to(server, tls=TlsMode.OPPORTUNISTIC) as session,
+    ):
+        await send(session)
+    assert session.facts.tls_version is not None
+
+
+async def test_opportunistic_goes_in_clear_where_tls_is_not_offered() -> None:
+    """The facts say so."""
+    async with (
+        SmtpServer() as server,
+        session_to(server, tls=TlsMode.OPPORTUNISTIC) as session,
+    ):
+        assert (await send(session)).reply is not None
+    assert session.facts.tls_version is None
+
+
+async def test_starttls_is_required_where_it_is_asked_for() -> None:
+    """A server that does not offer it (or a man in the middle who hides it) gets no mail."""
+    async with SmtpServer() as server:
+        failure = await refusal(server, tls=TlsMode.STARTTLS)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.NOT_OFFERED)
+    assert not any(line.startswith("MAIL") for line in server.sessions[0].commands)
+
+
+async def test_none_never_asks_for_tls(server_tls: ServerTls) -> None:
+    """Even where it is offered."""
+    async with (
+        SmtpServer(tls=server_tls()) as server,
+        session_to(server, tls=TlsMode.NONE) as session,
+    ):
+        await send(session)
+    assert server.sessions[0].tls_version is None
+    assert "STARTTLS" not in server.sessions[0].commands
+
+
+async def test_what_was_said_before_tls_is_forgotten(server_tls: ServerTls, ca_pem: str) -> None:
+    """RFC 3207 section 4.2: the extensions that count are those of the second EHLO."""
+    script = {"ehlo": [b"250-mx\r\n250-STARTTLS\r\n250 SIZE 1\r\n", None]}
+    async with (
+        SmtpServer(script, tls=server_tls()) as server,
+        session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem) as session,
+    ):
+        assert (await send(session)).reply is not None
+
+
+@pytest.mark.parametrize("injected", [b"250-evil\r\n250 AUTH PLAIN\r\n", b"2", b"\x16\x03\x01"])
+async def test_nothing_may_be_said_between_starttls_and_the_handshake(
+    injected: bytes, server_tls: ServerTls, ca_pem: str
+) -> None:
+    """What a man in the middle appends to the answer ends the session."""
+    script = {"starttls": b"220 2.0.0 Ready\r\n" + injected}
+    async with SmtpServer(script, tls=server_tls()) as server:
+        failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.MALFORMED)
+
+
+async def test_a_client_certificate_is_shown(
+    ca: trustme.CA, server_tls: ServerTls, ca_pem: str
+) -> None:
+    """To a server that asks for one."""
+    mine = ca.issue_cert("billing@example.com")
+    certificate = b"".join(blob.bytes() for blob in mine.cert_chain_pems).decode()
+    async with (
+        SmtpServer(tls=server_tls(wants_certificate=True)) as server,
+        session_to(
+            server,
+            tls=TlsMode.STARTTLS,
+            tls_ca=ca_pem,
+            client_certificate=certificate,
+            client_key=mine.private_key_pem.bytes().decode(),
+        ) as session,
+    ):
+        assert (await send(session)).reply is not None
+    shown = server.sessions[0].client_certificate
+    assert shown is not None
+    assert ("email", "billing@example.com") in shown["subjectAltName"]
+
+
+async def test_a_missing_client_certificate_is_the_profiles_fault(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """In TLS 1.3 the server tells only after the handshake."""
+    async with SmtpServer(tls=server_tls(wants_certificate=True)) as server:
+        failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+    assert failure.stage in {Stage.TLS, Stage.EHLO}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tls_ca": "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"},
+        {"client_certificate": "nonsense", "client_key": "nonsense"},
+    ],
+)
+async def test_certificates_that_do_not_load_are_the_profiles_fault(
+    fields: dict[str, str],
+) -> None:
+    """And nobody is connected to."""
+    async with SmtpServer() as server:
+        found = await opened(server, tls=TlsMode.STARTTLS, **fields)
+    assert isinstance(found, NotOpened)
+    assert (found.failure.stage, found.failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
+    assert server.sessions == []
+
+
+async def test_plain_text_where_tls_is_expected_is_told(ca_pem: str) -> None:
+    """`implicit` against a port that speaks first: 587 for 465."""
+    async with SmtpServer() as server:
+        failure = await refusal(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.HANDSHAKE)
