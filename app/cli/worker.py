@@ -22,10 +22,10 @@ def worker() -> None:
 
     On PostgreSQL any number may run. SIGTERM stops it after what is being transmitted is done.
     """
-    # Until it works there is nothing to finish: being told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = checked_settings()
     settings.encryption_keys()
+    # Until it works there is nothing to finish: being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     telemetry.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(_work(settings))

@@ -72,7 +72,7 @@ async def _transact_once(
     pending: list[ClaimedRecipient],
 ) -> Judgement:
     started_at, start = recorder.now(), monotonic_seconds()
-    fresh = session.messages_delivered == 0
+    fresh = session.transactions == 0
     addresses = [each.address for each in pending]
     is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
 

@@ -114,6 +114,7 @@ REPLY_RULES: Final = (
     # Gmail to who greets as localhost: "421 4.7.0 Try again later, closing connection. (EHLO)".
     Rule(EHLO, "421", P, DEFER, "ehlo_rejected", text=NAME),
     Rule(EHLO, "421", P, DEFER, "service_unavailable"),
+    Rule(EHLO, "50[02]", P, DEFER, "ehlo_unknown"),
     Rule(EHLO, "...", P, DEFER, "ehlo_rejected"),
     Rule(TLS, "...", P, DEFER, "tls_rejected"),
     Rule(AUTH, "4..", P, DEFER, "auth_deferred"),
@@ -174,8 +175,8 @@ _QUOTED: Final = re.compile(r"<[^<>]*>|\S+@\S+")
 def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
     """Judge one failure.
 
-    `fresh` tells that nothing had been delivered through the connection yet: a used one that is
-    closed under MAIL was merely idle for too long, and says nothing about profile or message.
+    `fresh` tells that this was the connection's first transaction: a used one that is closed under
+    MAIL was idle for too long, or used enough, and says nothing about profile or message.
     `authenticated` tells whether AUTH had succeeded: to a stranger "relay denied" means the
     profile, to a known user the recipient.
     """

@@ -8,6 +8,7 @@ from app.domain.outcome import Outcome
 HINTS: Final[Mapping[str, str]] = {
     "ehlo_rejected": "It refuses the EHLO name {name} ({source}): set `ehlo_name` to a full domain"
     " name that this server accepts.",
+    "ehlo_unknown": "It knows no EHLO, without which there is neither TLS nor AUTH: check `host`.",
     "client_rejected": "It refuses this machine's address: have the address allowed there.",
     "banner_rejected": "It wants no connection from here: have this machine's address allowed.",
     "tls_required": "Set `tls` to starttls or implicit.",

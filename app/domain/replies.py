@@ -33,7 +33,7 @@ class Reply:
     @classmethod
     def parse(cls, code: int, message: str) -> "Reply":
         """From the code and the text of all lines, joined by line feeds."""
-        lines = printable(message[:MAX_TEXT_CHARACTERS].replace("\t", " ")).split("\n")
+        lines = printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
         found = _ENHANCED.match(lines[0])
         if found is None:
             return cls(code, "\n".join(lines))
@@ -65,8 +65,8 @@ class Reply:
 
 
 def printable(text: str) -> str:
-    """The text with its control characters, but for line feeds, made visible."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    """The text with its control characters, but for line feeds, made visible; a tab is a space."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))
 
 
 def _without_enhanced_code(line: str) -> str:

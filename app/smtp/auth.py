@@ -17,6 +17,7 @@ OVER_TLS: Final = (AuthMechanism.PLAIN, AuthMechanism.LOGIN, AuthMechanism.CRAM_
 IN_CLEAR: Final = (AuthMechanism.CRAM_MD5, AuthMechanism.PLAIN, AuthMechanism.LOGIN)
 SENDS_PASSWORD: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
 MIN_REDACTED_CHARACTERS: Final = 3
+MAX_NAMED_CHARACTERS: Final = 200
 
 
 def pick(identity: Identity, offered: frozenset[str], *, encrypted: bool) -> AuthMechanism:
@@ -29,7 +30,8 @@ def pick(identity: Identity, offered: frozenset[str], *, encrypted: bool) -> Aut
     wanted = order if identity.mechanism is AuthMechanism.AUTO else (identity.mechanism,)
     possible = [each for each in wanted if each.value in offered]
     if not possible:
-        names = ", ".join(sorted(offered)).upper() or "no mechanism at all"
+        names = printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
+        names = names or "no mechanism at all"
         hint = "" if encrypted else "; many servers offer AUTH only once TLS is on"
         raise fail(Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}")
     allowed = encrypted or identity.allow_plaintext_auth
@@ -81,6 +83,7 @@ def _forms(username: str, password: str) -> tuple[str, ...]:
     plain = f"\0{username}\0{password}".encode()
     return (
         printable(password),
+        printable(password.strip()),  # as it is at the end of a line
         base64.b64encode(password.encode()).decode(),
         base64.b64encode(plain).decode(),
     )

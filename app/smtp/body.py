@@ -54,4 +54,5 @@ async def drain(
             raise TimeoutError
         drained.result()
     finally:
-        drained.cancel()
+        if not drained.cancel() and not drained.cancelled():
+            drained.exception()  # nobody else may have asked

@@ -1,20 +1,24 @@
 """Opening a session: connect, greet, secure, log in (RFC 5321, RFC 3207, RFC 4954)."""
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass, replace
+from typing import Final
 
 import aiosmtplib
 
 from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import COMMAND_NOT_IMPLEMENTED, COMMAND_UNRECOGNIZED
+from app.domain.replies import COMMAND_NOT_IMPLEMENTED, COMMAND_UNRECOGNIZED, SERVICE_READY
 from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
-from app.smtp.faults import StageFailedError, fail, stage
+from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.resolve import AddressGuard, connect
 from app.smtp.session import Session, abort
-from app.smtp.tls import start_tls, tls_context
+from app.smtp.tls import attach, start_tls, tls_context
+
+NO_SUCH_COMMAND: Final = frozenset({COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,14 @@ class _Opening:
     async def run(self, guard: AddressGuard) -> Session:
         identity = self.identity
         context = await self._context()
-        smtp = self._smtp = await self._connected(guard, context)
-        with stage(Stage.BANNER):
-            await smtp.connect()
+        is_implicit = identity.tls is TlsMode.IMPLICIT
+        sock = await self._connected(guard)
+        smtp = self._smtp = self._client()
+        await attach(smtp, sock, identity, context if is_implicit else None)
         self._note_tls(smtp)
+        await self._read_banner(smtp)
         await self._greet(smtp)
-        if context is not None and identity.tls is not TlsMode.IMPLICIT:
+        if context is not None and not is_implicit:
             await self._start_tls(smtp, context)
         if identity.wants_auth:
             encrypted = self.facts.tls_version is not None
@@ -66,32 +72,28 @@ class _Opening:
             self.facts = replace(self.facts, auth_mechanism=mechanism)
         return Session(smtp, identity, self.facts)
 
-    async def _connected(
-        self, guard: AddressGuard, context: ssl.SSLContext | None
-    ) -> aiosmtplib.SMTP:
-        identity = self.identity
-        sock = await connect(identity, guard)
+    async def _connected(self, guard: AddressGuard) -> socket.socket:
+        sock = await connect(self.identity, guard)
         try:
             with stage(Stage.TCP):
                 own, remote = sock.getsockname()[0], sock.getpeername()[0]
         except StageFailedError:
             sock.close()
             raise
-        ehlo = identity.ehlo(own)
+        ehlo = self.identity.ehlo(own)
         self.facts = replace(
             self.facts,
             remote_address=remote,
             ehlo_name=ehlo.name,
             ehlo_source=ehlo.source.value,
         )
+        return sock
+
+    def _client(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
-            hostname=identity.host,
-            local_hostname=ehlo.name,
-            sock=sock,
-            use_tls=identity.tls is TlsMode.IMPLICIT,
-            start_tls=False,
-            tls_context=context,
-            timeout=identity.timeouts.command,
+            hostname=self.identity.host,
+            local_hostname=self.facts.ehlo_name,
+            timeout=self.identity.timeouts.command,
         )
 
     async def _context(self) -> ssl.SSLContext | None:
@@ -99,17 +101,29 @@ class _Opening:
             return None
         return await asyncio.to_thread(tls_context, self.identity)
 
+    async def _read_banner(self, smtp: aiosmtplib.SMTP) -> None:
+        with stage(Stage.BANNER):
+            if smtp.protocol is None:
+                raise fail(Stage.BANNER, Fault.DISCONNECTED, "the server closed the connection")
+            code, text = await smtp.protocol.read_response(timeout=self.identity.timeouts.command)
+        if code != SERVICE_READY:
+            raise refuse(Stage.BANNER, code, text)
+
     async def _greet(self, smtp: aiosmtplib.SMTP) -> None:
         """EHLO by the name that was decided; HELO only for a server that does not know the word.
 
-        RFC 5321 section 4.1.1.1.
+        RFC 5321 section 4.1.1.1. Neither STARTTLS nor AUTH is there after HELO, so who needs one of
+        them stops here.
         """
         try:
             with stage(Stage.EHLO):
                 await smtp.ehlo()
         except StageFailedError as error:
             reply = error.failure.reply
-            if reply is None or reply.code not in {COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTED}:
+            is_helo_enough = (
+                not self.identity.wants_auth and self.identity.tls is not TlsMode.STARTTLS
+            )
+            if not is_helo_enough or reply is None or reply.code not in NO_SUCH_COMMAND:
                 raise
             with stage(Stage.EHLO):
                 await smtp.helo()

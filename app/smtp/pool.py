@@ -29,7 +29,7 @@ class Pool:
         return (
             session.is_open
             and session.identity == identity
-            and session.messages_delivered < self.max_messages
+            and session.transactions < self.max_messages
         )
 
     def take(self, identity: Identity) -> Session | None:

@@ -1,6 +1,7 @@
 """One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from app.smtp.identity import ConnectionFacts, Identity
 BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
+SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,16 @@ class Transaction:
 class Session:
     """A connection on which the server has accepted the EHLO name and, where asked, the user.
 
-    `stage` tells how far the transaction has come: DOT from the moment on at which the end of the
-    message goes out, when the server may have taken it though nobody has heard it say so.
+    `transactions` counts those that were begun, whatever came of them. `stage` tells how far the
+    last one has come: DOT from the moment on at which the end of the message goes out, when the
+    server may have taken it though nobody has heard it say so.
     """
 
     def __init__(self, smtp: aiosmtplib.SMTP, identity: Identity, facts: ConnectionFacts) -> None:
         self._smtp = smtp
         self.identity = identity
         self.facts = facts
-        self.messages_delivered = 0
+        self.transactions = 0
         self.stage = Stage.MAIL
 
     @property
@@ -75,6 +78,7 @@ class Session:
         Where it is cancelled the connection is closed: what was under way is not known to end.
         """
         self.stage = Stage.MAIL
+        self.transactions += 1
         refused: dict[str, Failure] = {}
         try:
             await self._mail(envelope_from, len(mime))
@@ -90,7 +94,6 @@ class Session:
         except BaseException:
             self.abort()
             raise
-        self.messages_delivered += 1
         return Transaction(refused, reply=reply)
 
     async def _mail(self, envelope_from: str, size_bytes: int) -> None:
@@ -98,7 +101,7 @@ class Session:
         if self._smtp.supports_extension("size"):
             limit = self._smtp.esmtp_extensions["size"].strip()
             # RFC 1870: a limit of 0, or none, says that there is no fixed one.
-            if limit.isdigit() and 0 < int(limit) < size_bytes:
+            if SIZE_LIMIT.fullmatch(limit) and 0 < int(limit) < size_bytes:
                 detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
                 raise fail(Stage.MAIL, Fault.TOO_LARGE, detail)
             parameters.append(f"SIZE={size_bytes}")

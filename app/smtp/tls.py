@@ -1,12 +1,14 @@
-"""TLS: what a profile trusts and shows of itself, and the step from plain text to it."""
+"""TLS: what a profile trusts and shows of itself, from the first byte on or after STARTTLS."""
 
 import asyncio
+import socket
 import ssl
 import tempfile
 from pathlib import Path
 from typing import cast
 
 import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
 
 from app.domain.outcome import Fault, Stage
 from app.domain.replies import SERVICE_READY
@@ -45,6 +47,45 @@ def _load_client_certificate(context: ssl.SSLContext, identity: Identity) -> Non
         context.load_cert_chain(path, password="")
 
 
+async def attach(
+    smtp: aiosmtplib.SMTP,
+    sock: socket.socket,
+    identity: Identity,
+    context: ssl.SSLContext | None,
+) -> None:
+    """Let `smtp` speak through a connected socket, after a TLS handshake where there is a context.
+
+    aiosmtplib's own `connect` has one time for the handshake and the greeting, which differ
+    (RFC 5321 section 4.5.3.2.1), and does not tell in which of them it failed. Raises
+    StageFailedError.
+    """
+    with stage(Stage.BANNER if context is None else Stage.TLS):
+        async with asyncio.timeout(identity.timeouts.connect):
+            transport, protocol = await asyncio.get_running_loop().create_connection(
+                lambda: SMTPProtocol(connection_lost_callback=lambda _: smtp.close()),
+                sock=sock,
+                ssl=context,
+                server_hostname=None if context is None else identity.host,
+                ssl_handshake_timeout=None
+                if context is None
+                else _longer(identity.timeouts.connect),
+            )
+        if context is not None:
+            _check_encrypted(transport)
+    smtp.transport, smtp.protocol = transport, protocol
+
+
+def _longer(seconds: float) -> float:
+    """More than the time that is taken here: asyncio's own end of patience looks like a hang-up."""
+    return seconds * 2
+
+
+def _check_encrypted(transport: asyncio.BaseTransport | None) -> None:
+    # Where the server hangs up in the midst of the handshake, asyncio may raise nothing.
+    if transport is None or transport.get_extra_info("cipher") is None:
+        raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+
+
 async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Identity) -> None:
     """STARTTLS (RFC 3207), after which nothing that was said before counts.
 
@@ -68,10 +109,9 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
                 protocol,
                 context,
                 server_hostname=identity.host,
+                ssl_handshake_timeout=_longer(identity.timeouts.connect),
             )
-        # Where the server hangs up in the midst of it, asyncio raises nothing.
-        if transport is None or transport.get_extra_info("cipher") is None:
-            raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+        _check_encrypted(transport)
         protocol.transport = smtp.transport = transport
     smtp.esmtp_extensions = {}
     smtp.server_auth_methods = []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,43 +61,48 @@ async def page(
     `before` is the id that the page before ended with. `created_after` is inclusive,
     `created_before` is not; `recipient` is matched in any letter case.
     """
-    query, key = _matching(tenant_id, tag, recipient)
+    query, key = _named(tenant_id, tag, recipient)
+    of_message = []
     if before is not None:
         query = query.where(key < before)
     if status is not None:
-        query = query.where(messages.c.status == status.value)
+        of_message.append(messages.c.status == status.value)
     if profile_id is not None:
-        query = query.where(messages.c.profile_id == profile_id)
+        of_message.append(messages.c.profile_id == profile_id)
     if created_after is not None:
         earliest = _first_id(created_after - min(CLOCK_SLACK, created_after - EARLIEST))
-        query = query.where(messages.c.created_at >= created_after, key >= earliest)
+        query = query.where(key >= earliest)
+        of_message.append(messages.c.created_at >= created_after)
     if created_before is not None:
         latest = _first_id(created_before + min(CLOCK_SLACK, LATEST - created_before))
-        query = query.where(messages.c.created_at < created_before, key < latest)
-    return await _views(connection, tenant_id, query.order_by(key.desc()).limit(limit))
+        query = query.where(key < latest)
+        of_message.append(messages.c.created_at < created_before)
+    if of_message and key is not messages.c.id:
+        query = query.join(messages, messages.c.id == key)
+    query = query.where(*of_message).order_by(key.desc()).limit(limit)
+    ids = (await connection.execute(query)).scalars().all()
+    return await _views(connection, tenant_id, ids)
 
 
-def _matching(
+def _named(
     tenant_id: str, tag: str | None, recipient: str | None
-) -> tuple[Select[Any], ColumnElement[str]]:
-    """The messages with this tag and this recipient, and the column that holds their ids in order.
+) -> tuple[Select[str], ColumnElement[str]]:
+    """The ids of the messages with this tag and this recipient, and the column that holds them.
 
-    It is a column of the narrowest index there is, so that a page of a rare tag costs a page.
+    Ids are looked for apart from what is read of them, and where they stand in the order of an
+    index: so a page costs a page, on SQLite too, which would rather read all and sort it.
     """
-    query = _selected(tenant_id)
-    key: ColumnElement[str] = messages.c.id
-    if tag is not None:
-        query = query.join(message_tags, message_tags.c.message_id == messages.c.id).where(
-            message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag
-        )
-        key = message_tags.c.message_id
+    tagged = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
     if recipient is not None:
-        query = query.join(recipients, recipients.c.message_id == messages.c.id).where(
-            recipients.c.tenant_id == tenant_id,
-            func.lower(recipients.c.address) == func.lower(recipient),
-        )
         key = recipients.c.message_id
-    return query, key
+        addressed = func.lower(recipients.c.address) == func.lower(recipient)
+        query = select(key).where(recipients.c.tenant_id == tenant_id, addressed)
+        if tag is None:
+            return query, key
+        return query.join(message_tags, message_tags.c.message_id == key).where(*tagged), key
+    if tag is not None:
+        return select(message_tags.c.message_id).where(*tagged), message_tags.c.message_id
+    return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
 
 
 def _first_id(moment: datetime) -> str:
@@ -106,19 +111,9 @@ def _first_id(moment: datetime) -> str:
     return f"msg_{milliseconds:012x}"
 
 
-def _selected(tenant_id: str) -> Select[Any]:
-    return (
-        select(*_COLUMNS)
-        .join(message_contents, message_contents.c.message_id == messages.c.id)
-        .join(profiles, profiles.c.id == messages.c.profile_id)
-        .where(messages.c.tenant_id == tenant_id)
-    )
-
-
 async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
     """The tenant's message with this id; raises NotFound."""
-    query = _selected(tenant_id).where(messages.c.id == message_id)
-    found = await _views(connection, tenant_id, query)
+    found = await _views(connection, tenant_id, [message_id])
     if not found:
         raise NotFound("message", message_id)
     return found[0]
@@ -162,10 +157,17 @@ async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -
 
 
 async def _views(
-    connection: AsyncConnection, tenant_id: str, query: Select[Any]
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
 ) -> list[MessageView]:
+    """The tenant's messages with these ids, newest first."""
+    query = (
+        select(*_COLUMNS)
+        .join(message_contents, message_contents.c.message_id == messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id.in_(ids))
+        .order_by(messages.c.id.desc())
+    )
     rows = (await connection.execute(query)).mappings().all()
-    ids = [row["id"] for row in rows]
     addressed = await _recipients(connection, tenant_id, ids)
     tagged = await _tags(connection, tenant_id, ids)
     return [view_of(row, addressed.get(row["id"], ()), tagged.get(row["id"], ())) for row in rows]

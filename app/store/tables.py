@@ -212,7 +212,8 @@ messages = Table(
     ),
     Index("ix_messages_tenant", "tenant_id", "id"),
     # For a list by profile, and for the foreign key's own look when a profile row goes.
-    Index("ix_messages_profile", "profile_id", "id"),
+    # Both columns are named, lest SQLite prefer the tenant's index and read all of its history.
+    Index("ix_messages_profile", "profile_id", "tenant_id", "id"),
     Index("ix_messages_tenant_status", "tenant_id", "status", "id"),
 )
 

@@ -246,7 +246,7 @@ def _messages() -> None:
         sqlite_where=sa.text("lease_owner IS NOT NULL"),
         postgresql_where=sa.text("lease_owner IS NOT NULL"),
     )
-    op.create_index("ix_messages_profile", "messages", ["profile_id", "id"])
+    op.create_index("ix_messages_profile", "messages", ["profile_id", "tenant_id", "id"])
     op.create_index("ix_messages_tenant", "messages", ["tenant_id", "id"])
     op.create_index("ix_messages_tenant_status", "messages", ["tenant_id", "status", "id"])
 

@@ -170,6 +170,8 @@ async def serving(
     config = uvicorn.Config(app, lifespan="on", log_config=None, ws="none", http="httptools")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         heloise = Heloise(f"http://127.0.0.1:{listening.getsockname()[1]}", watched)
         try:

@@ -87,6 +87,18 @@ async def test_a_session_has_its_day() -> None:
     assert server.sessions[0].commands[-1] == "QUIT"
 
 
+async def test_a_message_that_is_refused_uses_a_session_too() -> None:
+    """A server that counts transactions counts that one."""
+    async with SmtpServer({"rcpt": lambda _: "550 5.1.1 No such user"}) as server:
+        pool = Pool(max_messages=1)
+        session = await open_to(server)
+        await send(session)
+        assert session.is_open
+        assert not pool.is_fit(session, identity(server))
+        pool.retire(session)
+        await pool.close()
+
+
 async def test_a_session_that_the_server_has_closed_is_not_handed_out() -> None:
     """It went while it was idle."""
     async with SmtpServer() as server:

@@ -6,9 +6,9 @@ from typing import Any, Final
 import pytest
 
 from app.domain.outcome import Failure, Fault, Stage
-from app.domain.types import AuthMechanism, TlsMode
+from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import Action, SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, SILENCE, Action, SmtpServer
 from tests.smtp.conftest import ServerTls
 from tests.smtp.identities import opened, refusal, send, session_to
 
@@ -103,6 +103,49 @@ async def test_a_mechanism_that_is_not_offered_is_the_profiles_fault(
     assert ("GSSAPI" if offered else "no mechanism") in failure.detail
 
 
+async def test_what_a_server_offers_is_told_so_that_it_can_be_stored() -> None:
+    """Bounded, and printable, whatever it holds."""
+    offer = b"250-mx\r\n250 AUTH \x1b[2J \xff" + b" X" * 3000 + b"\r\n"
+    async with SmtpServer({"ehlo": offer}) as server:
+        failure = await refusal(server, **WHO)
+    assert failure.fault is Fault.NOT_OFFERED
+    assert failure.detail.isprintable()
+    assert len(failure.detail.encode()) < 1000
+
+
+@pytest.mark.parametrize("mechanism", [AuthMechanism.LOGIN, AuthMechanism.CRAM_MD5])
+@pytest.mark.parametrize(
+    ("challenge", "fault"),
+    [
+        (b"334 \xff\xfe\r\n", None),
+        ("334 no base64!", None),
+        ("334", None),
+        ("235 2.7.0 Already?", Fault.MALFORMED),
+        (b"nonsense\r\n", Fault.MALFORMED),
+        (DISCONNECT, Fault.DISCONNECTED),
+        (SILENCE, Fault.TIMEOUT),
+    ],
+)
+async def test_a_challenge_that_is_none_is_the_profiles_fault(
+    mechanism: AuthMechanism, challenge: Action, fault: Fault | None
+) -> None:
+    """LOGIN's is read by nobody; nothing is raised, and it ends at AUTH."""
+    async with SmtpServer({"challenge": challenge}, users=USERS) as server:
+        found = await opened(
+            server,
+            mechanism=mechanism,
+            allow_plaintext_auth=True,
+            timeouts=Timeouts(connect=5, command=0.5),
+            **WHO,
+        )
+    if fault is None and mechanism is AuthMechanism.LOGIN:
+        assert not isinstance(found, NotOpened)
+        found.abort()
+        return
+    assert isinstance(found, NotOpened)
+    assert (found.failure.stage, found.failure.fault) == (Stage.AUTH, fault or Fault.MALFORMED)
+
+
 @pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5"])
 async def test_a_wrong_password_is_the_servers_refusal(mechanism: str) -> None:
     """Its reply is kept."""
@@ -167,3 +210,16 @@ async def test_what_the_server_says_besides_the_password_is_kept() -> None:
             server, mechanism=AuthMechanism.LOGIN, allow_plaintext_auth=True, **WHO
         )
     assert str(failure) == "535 5.7.8 <***> is no password for ann@example.com"
+
+
+async def test_a_password_with_spaces_at_its_ends_is_not_repeated_without_them() -> None:
+    """Lines are stripped on their way in."""
+    async with SmtpServer({"auth": f"535 5.7.8 wrong: {CANARY} "}, users=USERS) as server:
+        failure = await refusal(
+            server,
+            mechanism=AuthMechanism.PLAIN,
+            allow_plaintext_auth=True,
+            username="ann@example.com",
+            password=f"  {CANARY} ",
+        )
+    assert CANARY not in _everything(failure)

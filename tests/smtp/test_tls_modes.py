@@ -6,9 +6,9 @@ import pytest
 import trustme
 
 from app.domain.outcome import Fault, Stage
-from app.domain.types import TlsMode
+from app.domain.types import Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
 from tests.smtp.conftest import ServerTls
 from tests.smtp.identities import opened, refusal, send, session_to
 
@@ -187,3 +187,36 @@ async def test_plain_text_where_tls_is_expected_is_told(ca_pem: str) -> None:
     async with SmtpServer() as server:
         failure = await refusal(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem)
     assert (failure.stage, failure.fault) == (Stage.TLS, Fault.HANDSHAKE)
+
+
+@pytest.mark.parametrize(
+    ("banner", "fault"), [(SILENCE, Fault.TIMEOUT), (DISCONNECT, Fault.DISCONNECTED)]
+)
+async def test_a_handshake_that_does_not_end_is_told_from_a_greeting_that_does_not_come(
+    banner: str, fault: Fault, server_tls: ServerTls, ca_pem: str
+) -> None:
+    """With TLS from the first byte; the handshake has the time for connecting, not a command's."""
+    secure = {"tls": TlsMode.IMPLICIT, "tls_ca": ca_pem}
+    async with SmtpServer({"banner": banner}) as server:
+        timeouts = Timeouts(connect=0.3, command=60)
+        failure = await refusal(server, timeouts=timeouts, **secure)
+    assert (failure.stage, failure.fault) == (Stage.TLS, fault)
+    script = {"banner": banner}
+    async with SmtpServer(script, tls=server_tls(), is_implicit=True) as server:
+        timeouts = Timeouts(connect=60, command=0.3)
+        failure = await refusal(server, timeouts=timeouts, **secure)
+    assert (failure.stage, failure.fault) == (Stage.BANNER, fault)
+
+
+async def test_a_handshake_after_starttls_has_the_time_for_connecting(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """Not a command's, which is much longer."""
+    async with SmtpServer({"tls": SILENCE}, tls=server_tls()) as server:
+        failure = await refusal(
+            server,
+            tls=TlsMode.STARTTLS,
+            tls_ca=ca_pem,
+            timeouts=Timeouts(connect=0.3, command=60),
+        )
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.TIMEOUT)

@@ -19,7 +19,7 @@ async def test_one_session_carries_many_messages() -> None:
     async with SmtpServer() as server, session_to(server) as session:
         for number in range(50):
             await send(session, mime=b"Subject: %d\r\n\r\nx\r\n" % number)
-        assert session.messages_delivered == 50
+        assert session.transactions == 50
     (seen,) = server.sessions
     assert len(seen.messages) == 50
     assert seen.messages[49].data == b"Subject: 49\r\n\r\nx\r\n"
@@ -110,7 +110,15 @@ async def test_421_to_a_recipient_keeps_its_code_and_the_verdicts_before() -> No
 
 
 @pytest.mark.parametrize(
-    ("limit", "is_sent"), [("SIZE 29", True), ("SIZE 28", False), ("SIZE 0", True), ("SIZE", True)]
+    ("limit", "is_sent"),
+    [
+        ("SIZE 29", True),
+        ("SIZE 28", False),
+        ("SIZE 0", True),
+        ("SIZE", True),
+        ("SIZE \N{SUPERSCRIPT TWO}", True),
+        ("SIZE " + "1" * 5000, True),
+    ],
 )
 async def test_a_message_past_the_servers_limit_is_not_sent(limit: str, *, is_sent: bool) -> None:
     """RFC 1870: known before MAIL; no limit, or 0, is none."""

@@ -16,30 +16,28 @@ from app.store import messages, outbox, outcomes, tables
 from app.store.database import Database
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 
-HISTORY = 3000
-DUE = 50
+OWN, OTHERS, DUE = 200, 2000, 50
 
 Statement = tuple[str, Any]
 
 
 @pytest.fixture
 async def profile(database: Database) -> Profile:
-    """A profile with a long history, some of it tagged, and a few messages that are due."""
+    """A profile with a long history and a few messages that are due, beside a long queue."""
     profile = await made_profile(database, await made_tenant(database))
     other = await made_profile(database, await made_tenant(database, "other"))
     async with database.transaction() as connection:
-        for owner, count in ((profile, HISTORY), (other, HISTORY), (profile, DUE)):
-            await outbox.accept(
-                connection,
-                [
-                    a_message(owner, f"u{n}@example.org", tags=("rare",) if n % 1000 == 0 else ())
-                    for n in range(count)
-                ],
-            )
-            if count == HISTORY:
+        for owner, count in ((other, OTHERS), (profile, OWN), (profile, DUE)):
+            sent = [
+                a_message(owner, f"u{n}@example.org", "ann@example.org", tags=("all", f"t{n}"))
+                for n in range(count)
+            ]
+            await outbox.accept(connection, sent)
+            if count == OWN:
                 await connection.execute(_finish(owner))
-    async with database.transaction() as connection:
-        await connection.execute(text("ANALYZE"))
+    if database.is_postgresql:  # as its autovacuum does; SQLite has no such thing
+        async with database.transaction() as connection:
+            await connection.execute(text("ANALYZE"))
     return profile
 
 
@@ -69,7 +67,12 @@ def noted() -> Iterator[list[Statement]]:
 async def plan(connection: AsyncConnection, statement: Statement) -> str:
     """How the database would run it."""
     sql, parameters = statement
-    how = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    how = "EXPLAIN QUERY PLAN"
+    if connection.dialect.name == "postgresql":
+        how = "EXPLAIN"
+        # What is small is cheapest read whole, and sorted; this is about what grows large.
+        for way in ("seqscan", "sort", "hashjoin", "mergejoin"):
+            await connection.execute(text(f"SET LOCAL enable_{way} = off"))
     rows = await connection.exec_driver_sql(f"{how} {sql}", parameters)
     return "\n".join(" ".join(map(str, row)) for row in rows)
 
@@ -106,47 +109,33 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
     assert_by_index(first, "ix_messages_due")
 
 
-@pytest.mark.parametrize("sweep", [outcomes.expire, outcomes.cancel_orphans])
-async def test_a_sweep_reads_no_history(database: Database, profile: Profile, sweep: Any) -> None:
+async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
     """It looks at what is unfinished alone."""
     assert profile
-    async with database.transaction() as connection:
-        with noted() as statements:
-            assert await sweep(connection, now=NOW, limit=10) == 0
-        found = await plan(connection, statements[0])
-    assert "ix_messages_due" in found or "ix_messages_expiring" in found, found
+    for sweep in (outcomes.expire, outcomes.cancel_orphans):
+        async with database.transaction() as connection:
+            with noted() as statements:
+                assert await sweep(connection, now=NOW, limit=10) == 0
+            found = await plan(connection, statements[0])
+        assert "ix_messages_due" in found or "ix_messages_expiring" in found, found
 
 
-@pytest.mark.parametrize(
-    ("filters", "indexes"),
-    [
-        ({}, ["ix_messages_tenant"]),
-        ({"before": "msg_f"}, ["ix_messages_tenant"]),
-        ({"status": MessageStatus.FAILED}, ["ix_messages_tenant_status"]),
-        ({"tag": "rare"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
-        ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
-        ({"created_before": NOW - timedelta(days=9)}, ["ix_messages_tenant", "pk_messages"]),
-        ({"created_after": NOW + timedelta(days=9)}, ["ix_messages_tenant", "pk_messages"]),
-    ],
-)
-async def test_a_list_goes_by_an_index_for_its_filter(
-    database: Database, profile: Profile, filters: dict[str, Any], indexes: list[str]
-) -> None:
+async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profile: Profile) -> None:
     """In its order: a page costs a page, of however many messages it is."""
-    async with database.reading() as connection:
-        with noted() as statements:
-            await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
-        found = await plan(connection, statements[0])
-    assert_by_index(found, *indexes)
-
-
-async def test_a_list_by_profile_goes_by_its_index(database: Database, profile: Profile) -> None:
-    """As the others do."""
-    quiet = await made_profile(database, await made_tenant(database, "quiet"))
-    async with database.reading() as connection:
-        with noted() as statements:
-            await messages.page(
-                connection, tenant_id=profile.tenant_id, limit=51, profile_id=quiet.id
-            )
-        found = await plan(connection, statements[0])
-    assert_by_index(found, "ix_messages_profile", "ix_messages_tenant")
+    by_time = ["ix_messages_tenant", "pk_messages", "sqlite_autoindex_messages"]
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, by_time),
+        ({"before": "msg_f"}, by_time),
+        ({"status": MessageStatus.FAILED}, ["ix_messages_tenant_status"]),
+        ({"profile_id": "prf_0"}, ["ix_messages_profile"]),
+        ({"tag": "t7"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
+        ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
+        ({"created_before": NOW - timedelta(days=9)}, by_time),
+        ({"created_after": NOW + timedelta(days=9)}, by_time),
+    ]
+    for filters, indexes in cases:
+        async with database.reading() as connection:
+            with noted() as statements:
+                await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
+            found = await plan(connection, statements[0])
+        assert_by_index(found, *indexes)

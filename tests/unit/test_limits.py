@@ -1,11 +1,13 @@
 """The token bucket: limits delay and never fail a message (invariant 7)."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.api.profile_bodies import RateLimit as RateLimitBody
 from app.domain.limits import Bucket, next_permit_at, permits, refill
 from app.domain.types import RateLimit
 
@@ -56,13 +58,14 @@ def test_the_next_permit_is_foretold(tokens: float, seconds: float) -> None:
 LIMITS = st.builds(RateLimit, st.integers(1, 1_000_000), st.integers(1, 86_400))
 
 
-@given(LIMITS, st.floats(0, 0.999999))
+SLOW = LIMITS.filter(lambda limit: limit.messages <= limit.per_seconds)
+
+
+@given(SLOW, st.floats(0, 0.999999))
 def test_who_waits_until_the_next_permit_finds_it(limit: RateLimit, tokens: float) -> None:
-    """No rounding makes a lane wait once more."""
+    """Neither fractions nor the microseconds of a clock make a lane wait once more."""
     bucket = Bucket(tokens, NOW)
-    then = next_permit_at(bucket, limit)
-    # Databases and clocks know microseconds: at a million in a second that is a permit.
-    assert permits(refill(bucket, limit, then + timedelta(microseconds=1))) >= 1
+    assert permits(refill(bucket, limit, next_permit_at(bucket, limit))) >= 1
 
 
 @given(LIMITS, st.lists(st.floats(0, 100), min_size=1, max_size=50))
@@ -76,3 +79,33 @@ def test_in_the_long_run_the_limit_holds(limit: RateLimit, waits: list[float]) -
         bucket = Bucket(found.tokens - permits(found), found.at)
     earned = limit.messages * ((now - NOW).total_seconds() / limit.per_seconds)
     assert taken <= limit.messages + earned + 1
+
+
+def spent(limit: RateLimit, moments: list[datetime]) -> list[int]:
+    """How many go at each moment, where all go that may."""
+    bucket, counts = None, []
+    for moment in moments:
+        found = refill(bucket, limit, moment)
+        counts.append(permits(found))
+        bucket = Bucket(found.tokens - permits(found), found.at)
+    return counts
+
+
+@given(st.builds(RateLimit, st.integers(1, 50), st.integers(1, 120)), st.lists(st.floats(0, 200)))
+def test_no_stretch_of_time_sees_more_than_a_full_bucket_and_what_it_earned(
+    limit: RateLimit, waits: list[float]
+) -> None:
+    """Not the first one alone, but any."""
+    moments = [after(seconds) for seconds in accumulate(waits)]
+    counts = spent(limit, moments)
+    for start, end in combinations(range(len(moments)), 2):
+        periods = (moments[end] - moments[start]).total_seconds() / limit.per_seconds
+        assert sum(counts[start : end + 1]) <= limit.messages * (1 + periods) + 1e-3
+
+
+def test_a_period_sees_up_to_twice_as_many_and_the_documents_say_so() -> None:
+    """After a pause: the whole bucket, and what comes meanwhile."""
+    counts = spent(HUNDRED_A_MINUTE, [after(seconds) for seconds in (0, 30, 59.9)])
+    assert sum(counts) == 199
+    for document in (RateLimit.__doc__, RateLimitBody.__doc__):
+        assert "twice as many" in " ".join(str(document).split())
