@@ -16,6 +16,7 @@ from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.limits import permits
 from app.domain.status import RecipientEvent
 from app.smtp.resolve import AddressGuard
@@ -38,6 +39,7 @@ class LaneParts:
     configs: ConfigMaker
     recorder: Recorder
     results: Results
+    facts: Facts
 
 
 class Claims:
@@ -150,6 +152,8 @@ class Claims:
             limit = 1 if due.is_failing else lane.room
             claimed = await self._claim(connection, lane, limit=limit, now=now, until=until)
         self._leases.add((each.id for each in claimed), until)
+        if claimed:
+            self._parts.facts.group("claim", len(claimed))
         if self._is_stopping:
             await self.give_back(each.id for each in claimed)
         elif claimed:
@@ -186,10 +190,9 @@ class Claims:
             max_bytes=lane.room_bytes,
         )
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
-        await outcomes.note(
-            connection,
-            [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner],
-        )
+        lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
+        await outcomes.note(connection, lost)
+        self._parts.facts.takeovers(len(lost))
         late = [each.id for each in claimed if each.expires_at <= now]
         await outcomes.finish_open(
             connection, message_ids=late, event=RecipientEvent.EXPIRE, now=now

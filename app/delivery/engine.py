@@ -18,6 +18,7 @@ from app.delivery.settle import Settled, Settler, Trip, settlement
 from app.delivery.upkeep import Upkeep
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.hints import reason
 from app.domain.ids import new_id
 from app.domain.outcome import Outcome
@@ -51,13 +52,20 @@ class Engine:
     """Delivers what is due in one database, with a lane for each profile that has work."""
 
     def __init__(
-        self, database: Database, config: EngineConfig, *, clock: Clock, random: Random
+        self,
+        database: Database,
+        config: EngineConfig,
+        *,
+        clock: Clock,
+        random: Random,
+        facts: Facts,
     ) -> None:
         self.worker_id = new_id("wrk")
         self._database = database
         self._grace_seconds = config.shutdown_grace_seconds
         self._clock = clock
         self._random = random
+        self._facts = facts
         self._leases = Leases(
             database,
             owner=self.worker_id,
@@ -69,6 +77,7 @@ class Engine:
             owner=self.worker_id,
             now=clock.now,
             random=random,
+            facts=facts,
             on_settled=self._on_settled,
         )
         self._claims = Claims(
@@ -78,6 +87,7 @@ class Engine:
                 configs=config.configs,
                 recorder=Recorder(worker=self.worker_id, now=clock.now),
                 results=self,
+                facts=facts,
             ),
             leases=self._leases,
             clock=clock,
@@ -181,11 +191,19 @@ class Engine:
         lane.probe, lane.is_halted = None, True
         self._settler.submit(Settled(settlement=self._settlement(lane, attempts), trip=trip))
 
+    def connections(self) -> tuple[int, int]:
+        """How many SMTP connections are in use, and how many are kept warm."""
+        lanes = self._claims.lanes.values()
+        return sum(lane.busy for lane in lanes), sum(lane.warm for lane in lanes)
+
     def room(self) -> None:
         """A lane can take more."""
         self._claims.wake.set()
 
     def _settlement(self, lane: Lane, attempts: Attempts) -> Settlement:
+        self._facts.outcomes(attempts.outcomes.values())
+        for row in attempts.rows:
+            self._facts.attempt(row)
         return settlement(
             attempts,
             retry=lane.config.profile.retry,

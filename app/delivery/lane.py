@@ -98,6 +98,16 @@ class Lane:
         """Whether nothing is in hand, not even a warm connection."""
         return not self._slots and not self._queue and not self._pool.has_sessions
 
+    @property
+    def busy(self) -> int:
+        """How many slots are at work."""
+        return len(self._slots)
+
+    @property
+    def warm(self) -> int:
+        """How many connections are kept for the next message."""
+        return self._pool.idle
+
     def reconfigure(self, config: LaneConfig) -> None:
         """Work by a newer revision from the next message on (invariant 8)."""
         if config.identity != self.config.identity:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.attempt import Attempts
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.retry import PROBE, Random, retry_delay
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
@@ -129,12 +130,14 @@ class Settler:
         owner: str,
         now: Callable[[], datetime],
         random: Random,
+        facts: Facts,
         on_settled: Callable[[Sequence[Settled]], None],
     ) -> None:
         self._database = database
         self._owner = owner
         self._now = now
         self._random = random
+        self._facts = facts
         self._on_settled = on_settled
         self._queue: asyncio.Queue[Settled] = asyncio.Queue()
 
@@ -169,6 +172,7 @@ class Settler:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
+        self._facts.group("settle", len(group))
         self._on_settled(group)
 
     async def _write_once(self, group: Sequence[Settled]) -> None:

@@ -24,6 +24,11 @@ class Pool:
         """Whether a connection is kept, or on its way out."""
         return bool(self._idle or self._closing)
 
+    @property
+    def idle(self) -> int:
+        """How many connections are kept."""
+        return len(self._idle)
+
     def is_fit(self, session: Session, identity: Identity) -> bool:
         """Whether the session may carry one more message of this identity (invariant 8)."""
         return (

@@ -11,7 +11,7 @@ from app.api.problem_types import PROBLEMS
 from tests.api.client import Api
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
-OPEN = {"get_health", "get_readiness", "list_problem_types", "get_problem_type"}
+OPEN = {"get_health", "get_readiness", "get_metrics", "list_problem_types", "get_problem_type"}
 
 Operation = tuple[str, str, dict[str, Any]]
 
