@@ -66,6 +66,7 @@ class Engine:
         self._clock = clock
         self._random = random
         self._facts = facts
+        self._known: dict[str, int | None] = {}
         self._leases = Leases(
             database,
             owner=self.worker_id,
@@ -173,7 +174,13 @@ class Engine:
             heals = lane.profile_id if attempts.outcomes else None
         if heals is not None:
             log.info("profile works again", extra={"profile_id": heals})
-        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), heals=heals))
+        self._settler.submit(
+            Settled(
+                settlement=self._settlement(lane, attempts),
+                heals=heals,
+                learnt=self._learnt(lane),
+            )
+        )
 
     def trip(self, lane: Lane, attempts: Attempts, fault: Outcome) -> None:
         """The profile is at fault: nothing more is tried until its next probe."""
@@ -189,7 +196,18 @@ class Engine:
             released=tuple(lane.drop_queue()),
         )
         lane.probe, lane.is_halted = None, True
-        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), trip=trip))
+        self._settler.submit(
+            Settled(
+                settlement=self._settlement(lane, attempts), trip=trip, learnt=self._learnt(lane)
+            )
+        )
+
+    def _learnt(self, lane: Lane) -> tuple[str, int | None] | None:
+        """How many connections the server takes, where that is news."""
+        if self._known.get(lane.profile_id) == lane.concurrency:
+            return None
+        self._known[lane.profile_id] = lane.concurrency
+        return lane.profile_id, lane.concurrency
 
     def connections(self) -> tuple[int, int]:
         """How many SMTP connections are in use, and how many are kept warm."""

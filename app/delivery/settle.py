@@ -113,11 +113,13 @@ class Settled:
     """One settlement on its way to the database.
 
     `heals` names a lane whose probe succeeded; `trip` is what stopped the work, if anything did.
+    `learnt` is what was found out about how many connections a profile's server takes.
     """
 
     settlement: Settlement
     heals: str | None = None
     trip: Trip | None = None
+    learnt: tuple[str, int | None] | None = None
 
 
 class Settler:
@@ -186,6 +188,8 @@ class Settler:
             )
             for profile_id in heals:
                 await lanes.heal(connection, profile_id=profile_id)
+            for profile_id, concurrency in dict(filter(None, (e.learnt for e in group))).items():
+                await lanes.learn(connection, profile_id=profile_id, concurrency=concurrency)
             for each in group:
                 if each.trip is not None:
                     await self._trip(connection, each.trip)

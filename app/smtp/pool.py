@@ -65,6 +65,13 @@ class Pool:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
+    def shrink(self, most: int) -> None:
+        """Close idle sessions until there are so many at the most, those idle longest first."""
+        while len(self._idle) > most:
+            session, timer = self._idle.popleft()
+            timer.cancel()
+            self.retire(session)
+
     def retire_idle(self) -> None:
         """Close every idle session."""
         while self._idle:
