@@ -1,39 +1,43 @@
-"""`python -m benchmarks`: accept and delivery beside their floors, on the databases there are."""
+"""`python -m benchmarks`: accept and delivery beside their floors, on SQLite and on PostgreSQL.
+
+The databases' files go where TMPDIR says: set it to a folder on the disk to measure.
+"""
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from benchmarks.accept import CONNECTIONS as CLIENTS
 from benchmarks.accept import accept, accept_floor
-from benchmarks.databases import fsyncs_per_second, new_database
+from benchmarks.databases import fsyncs_per_second, new_postgresql
 from benchmarks.deliver import CONNECTIONS as SESSIONS
 from benchmarks.deliver import deliver, deliver_floor
 from benchmarks.service import Heloise
 from benchmarks.sink import running_sink
 
-POSTGRESQL_VARIABLE: Final = "HELOISE_BENCH_POSTGRESQL_URL"
+VARIABLE: Final = "HELOISE_BENCH_POSTGRESQL_URL"
 WARM_UP: Final = 200
 ROW: Final = "  {:<44}{:>9.0f}/s{:>22}"
 
 
 def main() -> None:
-    """Measure on SQLite, and on the PostgreSQL server that is named."""
+    """Measure on SQLite, and on PostgreSQL where there is one."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and stop all that was started
     print(f"{os.cpu_count()} CPUs, {arguments.messages} messages, {CLIENTS} HTTP connections")
-    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="heloise-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="heloise-bench-") as name:
         folder = Path(name)
-        print(ROW.format("ceiling: fsync on this disk", fsyncs_per_second(folder), ""))
+        print(ROW.format("ceiling: fsync, one after another", fsyncs_per_second(folder), ""))
         print("SQLite")
         measure(folder, f"sqlite:///{folder}/heloise.db", arguments.messages)
-        if arguments.postgresql:
-            with new_database(arguments.postgresql) as url:
-                print("PostgreSQL")
+        with new_postgresql(arguments.postgresql) as url:
+            print("PostgreSQL" if url else f"PostgreSQL: none here, and {VARIABLE} names none")
+            if url:
                 measure(folder, url, arguments.messages)
-        else:
-            print(f"PostgreSQL: not measured, no server named by {POSTGRESQL_VARIABLE}")
 
 
 def measure(folder: Path, database_url: str, messages: int) -> None:
@@ -58,12 +62,11 @@ def measure(folder: Path, database_url: str, messages: int) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--messages", type=int, default=5000, help="how many to measure with")
-    parser.add_argument("--folder", help="where the SQLite file goes: on the disk to measure")
     parser.add_argument(
         "--postgresql",
         metavar="URL",
-        default=os.environ.get(POSTGRESQL_VARIABLE),
-        help=f"a server to measure on ({POSTGRESQL_VARIABLE}); it gets a database of its own",
+        default=os.environ.get(VARIABLE),
+        help=f"a server to measure on, in a new database ({VARIABLE}; else the tests' own server)",
     )
     return parser.parse_args()
 

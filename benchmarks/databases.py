@@ -1,4 +1,4 @@
-"""The databases to measure on: a new SQLite file, and a new database of a PostgreSQL server."""
+"""The PostgreSQL to measure on, and what the disk under it and SQLite can do at best."""
 
 import asyncio
 import os
@@ -12,13 +12,30 @@ from typing import Final
 import asyncpg
 from sqlalchemy import make_url
 
+from tests.fixtures.postgresql import binaries, postgresql_server
+
 FSYNCS: Final = 200
 PAGE: Final = bytes(4096)
 
 
 @contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """A database of its own on this server, dropped at the end."""
+def new_postgresql(server_url: str | None) -> Iterator[str | None]:
+    """A new database: on the server that is named, or on the one that the tests bring.
+
+    None where there is neither.
+    """
+    if server_url is not None:
+        with _new_database(server_url) as url:
+            yield url
+    elif binaries() is not None:
+        with postgresql_server() as server:
+            yield server.empty()
+    else:
+        yield None
+
+
+@contextmanager
+def _new_database(server_url: str) -> Iterator[str]:
     name = f"heloise_bench_{secrets.token_hex(6)}"
     asyncio.run(_execute(server_url, f'CREATE DATABASE "{name}"'))
     try:

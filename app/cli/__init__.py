@@ -26,7 +26,10 @@ COMMANDS: Final = {
     "reseal": ("app.cli.reseal", "Seal all stored credentials under the newest secret key."),
     "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
     "key": ("app.cli.keys", "Create, list and revoke the API keys of a tenant."),
-    "profile": ("app.cli.profiles", "Create, list, show, pause, resume and delete profiles."),
+    "profile": (
+        "app.cli.profiles",
+        "Create, list, show, update, pause, resume and delete profiles.",
+    ),
     "version": ("app.cli.version", "Print the version."),
 }
 

@@ -2,9 +2,12 @@
 
 import json
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import FieldError, InvalidRequest
@@ -18,23 +21,58 @@ def checked(model: type[Body], given: object) -> Body:
         return model.model_validate_json(json.dumps(given))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-    wrong = [
-        FieldError(item["loc"], item["msg"].removeprefix("Value error, "), item["type"])
+    # Raised here, and not above, so that no error with the values in it hangs on as its context.
+    raise _refused(_wrong(details))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Tell what the API refuses of a body as a whole in the form in which `checked` does."""
+    wrong: Iterable[FieldError]
+    try:
+        yield
+    except RequestValidationError as error:
+        wrong = _wrong(error.errors())
+    except InvalidRequest as error:
+        wrong = error.errors
+    else:
+        return
+    raise _refused(wrong)
+
+
+def _wrong(details: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    return [
+        FieldError(tuple(item["loc"]), item["msg"].removeprefix("Value error, "), item["type"])
         for item in details
     ]
-    # Raised here, and not above, so that no error with the values in it hangs on as its context.
-    raise InvalidRequest("This is not accepted:", wrong)
+
+
+def _refused(wrong: Iterable[FieldError]) -> InvalidRequest:
+    """The refusal with the places of its fields as they stand in what was given."""
+    fields = [
+        FieldError(each.loc[1:] if each.loc[:1] == ("body",) else each.loc, each.msg, each.type)
+        for each in wrong
+    ]
+    return InvalidRequest("This is not accepted:", fields)
 
 
 def read_json(path: Path) -> object:
     """The JSON in a file, or on stdin where the path is `-`; raises InvalidRequest."""
+    text = read_text(path)
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        reason = f"{path} is not JSON: {error.msg} at {place}."
+    # Raised here: the error above holds the text, and the text may hold a password.
+    raise InvalidRequest(reason)
+
+
+def read_text(path: Path) -> str:
+    """The text in a file, or on stdin where the path is `-`; raises InvalidRequest."""
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise InvalidRequest(f"{path} is not UTF-8 text.") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequest(f"{path} is not JSON: {error.msg} at {place}.") from None

@@ -70,12 +70,21 @@ async def require_schema(settings: Settings) -> None:
         )
 
 
-def transact(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Run `work` in one transaction on a database whose schema is current."""
+def transact(
+    settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]], *, announce: bool = False
+) -> T:
+    """Run `work` in one transaction on a database whose schema is current.
+
+    With `announce`, delivering processes on PostgreSQL see what it changed at once; on SQLite the
+    one that there is looks every `HELOISE_POLL_INTERVAL_SECONDS`.
+    """
 
     async def run() -> T:
         await require_schema(settings)
-        async with opened(settings) as database, database.transaction() as connection:
+        async with (
+            opened(settings) as database,
+            database.transaction(announce=announce) as connection,
+        ):
             return await work(connection)
 
     return asyncio.run(run())

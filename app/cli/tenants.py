@@ -97,7 +97,7 @@ def update(
             now=SystemClock().now(),
         )
 
-    _print(transact(checked_settings(), change), as_json=as_json)
+    _print(transact(checked_settings(), change, announce=True), as_json=as_json)
 
 
 @app.command()

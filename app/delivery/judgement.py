@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.failure_table import classify
 from app.domain.outcome import (
     OUTCOME_UNKNOWN,
     Blast,
@@ -10,7 +11,6 @@ from app.domain.outcome import (
     Outcome,
     Stage,
     Verdict,
-    classify,
     delivered,
 )
 from app.smtp.session import Transaction

@@ -13,7 +13,8 @@ from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
 from app.domain.concurrency import Concurrency, is_throttling
-from app.domain.outcome import Blast, Outcome, Stage, Verdict, classify
+from app.domain.failure_table import classify
+from app.domain.outcome import Blast, Outcome, Stage, Verdict
 from app.domain.replies import COMPLETED, Reply
 from app.domain.types import Transport
 from app.smtp.identity import ConnectionFacts, Identity

@@ -35,6 +35,8 @@ PRIVATE_DOMAINS: Final = frozenset(
         "lan",
         "local",
         "localdomain",
+        "localdomain4",
+        "localdomain6",
         "localhost",
         "onion",
         "private",

@@ -5,14 +5,14 @@ fewer, and 78 where it can be helped.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from email.charset import BASE64, Charset
-from email.header import Header
 from typing import Final
 
 from app.domain.types import Mailbox
 
 MAX_LINE_CHARACTERS: Final = 76
+MIN_WORD_OCTETS: Final = 4  # one character
 MAX_HEADER_NAME_CHARACTERS: Final = 76
 MAX_HEADER_VALUE_CHARACTERS: Final = 10_000
 # A word that is longer than a line is left whole: URLs and Message-IDs must not be encoded
@@ -52,9 +52,6 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
 _PLAIN_PHRASE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 
-_UTF8 = Charset("utf-8")
-_UTF8.header_encoding = BASE64
-
 
 def check_subject(subject: str) -> None:
     """Raises ValueError where it could not be one header field."""
@@ -83,7 +80,7 @@ def check_header(name: str, value: str) -> None:
 
 def text_field(name: str, value: str) -> str:
     """`Name: value` with its line end: as it is where it is plain, else in encoded words."""
-    if _is_plain(value):
+    if not value or _is_plain(value):
         return _folded(name, value)
     return f"{name}: {_encoded_words(value, len(name) + 2)}{CRLF}"
 
@@ -126,12 +123,29 @@ def _is_plain(text: str) -> bool:
 
 
 def _encoded_words(text: str, used_characters: int) -> str:
-    """Encoded words (RFC 2047 section 2), the first line of them shorter by what stands before."""
-    if not text:
-        return ""
-    name = "x" * max(used_characters - len(": "), 0)
-    header = Header(text, _UTF8, maxlinelen=MAX_LINE_CHARACTERS, header_name=name)
-    return header.encode(linesep=CRLF)
+    """Encoded words (RFC 2047 section 2), the first line of them shorter by what stands before.
+
+    The standard library's `Header` folds before the first word where that does not fit, which
+    readers take for a space.
+    """
+    words, octets = list[str](), b""
+    room = max(MIN_WORD_OCTETS, _octets_in(MAX_LINE_CHARACTERS - used_characters))
+    for character in text:
+        added = character.encode()
+        if len(octets) + len(added) > room:
+            words.append(_encoded_word(octets))
+            octets, room = b"", _octets_in(MAX_LINE_CHARACTERS - 1)
+        octets += added
+    return f"{CRLF} ".join([*words, _encoded_word(octets)])
+
+
+def _octets_in(characters: int) -> int:
+    """How many octets an encoded word of so many characters holds."""
+    return (characters - len(_encoded_word(b""))) // 4 * 3
+
+
+def _encoded_word(octets: bytes) -> str:
+    return f"=?utf-8?b?{b64encode(octets).decode()}?="
 
 
 def _folded(name: str, value: str) -> str:

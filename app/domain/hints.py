@@ -10,9 +10,12 @@ HINTS: Final[Mapping[str, str]] = {
     " name that this server accepts.",
     "client_rejected": "It refuses this machine's address: have the address allowed there.",
     "banner_rejected": "It wants no connection from here: have this machine's address allowed.",
+    "tls_required": "Set `tls` to starttls or implicit.",
     "authentication_required": "Set `auth.username` and `auth.password`.",
     "relay_denied": "It relays for known users alone: set `auth.username` and `auth.password`, or"
     " have this machine's address allowed there.",
+    "sending_limit": "The account may send no more for now, so its messages wait: set `rate_limit`"
+    " below what the server allows.",
     "auth_rejected": "It refuses the user name or the password: set `auth` anew.",
     "auth_mechanism_unavailable": "Set `auth.mechanism` to one that the server offers, or `auto`.",
     "plaintext_auth_refused": "Set `tls` to starttls or implicit.",

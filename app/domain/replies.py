@@ -15,7 +15,7 @@ COMMAND_NOT_IMPLEMENTED: Final = 502
 
 MAX_TEXT_CHARACTERS: Final = 2000
 
-_ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|$)")
+_ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -33,7 +33,7 @@ class Reply:
     @classmethod
     def parse(cls, code: int, message: str) -> "Reply":
         """From the code and the text of all lines, joined by line feeds."""
-        lines = printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
+        lines = printable(message[:MAX_TEXT_CHARACTERS].replace("\t", " ")).split("\n")
         found = _ENHANCED.match(lines[0])
         if found is None:
             return cls(code, "\n".join(lines))

@@ -28,8 +28,13 @@ def dot_stuffed(mime: bytes) -> bytes:
 
 
 def blocks(wire: bytes) -> list[bytes]:
-    """The bytes in order, in blocks of at most `BLOCK_BYTES`."""
-    return [wire[start : start + BLOCK_BYTES] for start in range(0, len(wire), BLOCK_BYTES)]
+    """The bytes in order, in blocks of at most `BLOCK_BYTES`, the last a full one if it can be.
+
+    So what ends the message is whole in it, and nothing like an end goes out before.
+    """
+    before, last = wire[:-BLOCK_BYTES], wire[-BLOCK_BYTES:]
+    starts = range(0, len(before), BLOCK_BYTES)
+    return [*(before[start : start + BLOCK_BYTES] for start in starts), last]
 
 
 async def drain(

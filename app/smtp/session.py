@@ -122,6 +122,7 @@ class Session:
         reply = await self._command(Stage.DATA, "DATA")
         if not reply.is_intermediate:
             raise refused_by(Stage.DATA, reply)
+        _check_cancelled()
         if before_body is not None and not await before_body(taken):
             raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
         protocol = self._smtp.protocol
@@ -173,6 +174,7 @@ class Session:
         return refuse(Stage.DATA, code, text)
 
     async def _command(self, at: Stage, *words: str) -> Reply:
+        _check_cancelled()
         self.stage = at
         with stage(at):
             code, text = await self._smtp.execute_command(
@@ -208,6 +210,14 @@ class Session:
     def abort(self) -> None:
         """Close at once, with what the server has not read yet."""
         abort(self._smtp)
+
+
+def _check_cancelled() -> None:
+    # Before Python 3.12 `asyncio.wait_for`, by which replies are read, swallows a cancellation that
+    # meets the reply. This finds it before anything more is said.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def abort(smtp: aiosmtplib.SMTP) -> None:

@@ -50,7 +50,7 @@ async def delete(
         "sealed_password": None,
         "sealed_client_key": None,
     }
-    await write(connection, tenant_id, profile_id, gone)
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=gone)
 
 
 async def _has_pending(connection: AsyncConnection, tenant_id: str, profile_id: str) -> bool:

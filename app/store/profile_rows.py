@@ -102,7 +102,7 @@ def live(tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 
 
 async def write(
-    connection: AsyncConnection, tenant_id: str, profile_id: str, values: Mapping[str, Any]
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, values: Mapping[str, Any]
 ) -> None:
     """Write columns of a live profile; raises NotFound where it is none of the tenant's."""
     written = await connection.execute(

@@ -171,7 +171,7 @@ async def update(
     async with taken_means(connection, _exists(str(changes.get("name")))):
         if changes.get("is_default"):
             await _take_default(connection, tenant_id)
-        await write(connection, tenant_id, profile_id, values)
+        await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
     await _probe_at_once(connection, profile_id, now)
 
 
@@ -188,7 +188,9 @@ async def pause(
 ) -> None:
     """Let nothing be sent through it; a second time keeps the first moment. Raises NotFound."""
     paused_at = func.coalesce(profiles.c.paused_at, literal(now, Instant()))
-    await write(connection, tenant_id, profile_id, {"paused_at": paused_at})
+    await write(
+        connection, tenant_id=tenant_id, profile_id=profile_id, values={"paused_at": paused_at}
+    )
 
 
 async def resume(
@@ -196,7 +198,12 @@ async def resume(
 ) -> None:
     """Let it be sent through again; a failing server is to be tried at once. Raises NotFound."""
     revision = profiles.c.revision + 1
-    await write(connection, tenant_id, profile_id, {"paused_at": None, "revision": revision})
+    await write(
+        connection,
+        tenant_id=tenant_id,
+        profile_id=profile_id,
+        values={"paused_at": None, "revision": revision},
+    )
     await _probe_at_once(connection, profile_id, now)
 
 
@@ -231,7 +238,7 @@ async def replace_sealed(
 ) -> None:
     """Write the same credentials sealed anew: nothing changes but the key. Raises NotFound."""
     values = {"sealed_password": sealed_password, "sealed_client_key": sealed_client_key}
-    await write(connection, tenant_id, profile_id, values)
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
 
 
 async def for_delivery(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import NearTerminal, Terminal
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 @pytest.fixture
-def operator(terminal: Terminal, database_url: str) -> Terminal:
+def operator(tmp_path: Path, migrated_url: str) -> Terminal:
     """A terminal with a migrated database, on SQLite and on PostgreSQL, and a secret key."""
-    terminal.environment["HELOISE_DATABASE_URL"] = database_url
+    terminal = NearTerminal(tmp_path)
+    terminal.environment["HELOISE_DATABASE_URL"] = migrated_url
     terminal.environment["HELOISE_SECRET_KEYS"] = terminal.done("secret-key").out.strip()
-    terminal.done("migrate")
     return terminal
 
 

@@ -1,12 +1,18 @@
 """The real console entry as a process, in an empty folder and an environment without settings."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from app import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,3 +63,24 @@ class Terminal:
         ended = self.run(*words, stdin=stdin, **variables)
         assert ended.code == 0, ended
         return ended
+
+
+class NearTerminal(Terminal):
+    """The same entry called within this process: a command does not cost an interpreter's start."""
+
+    def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            for name in [name for name in os.environ if name.startswith("HELOISE_")]:
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            for name, value in variables.items():
+                patch.setenv(f"HELOISE_{name}", value)
+            patch.setattr(sys, "argv", ["heloise", *words])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with pytest.raises(SystemExit) as ended:
+                cli.run()
+        self.printed += out.getvalue() + err.getvalue()
+        return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -11,7 +11,7 @@ from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"banner": "554 5.7.1 No service for you"}, "banner_rejected", "No service for you"),
-    ({"banner": "421 4.3.2 Too busy"}, "banner_rejected", "Too busy"),
+    ({"banner": "421 4.3.2 Too busy"}, "service_unavailable", "Too busy"),
     ({"banner": DISCONNECT}, "connection_lost", "closed the connection"),
     ({"ehlo": "504 5.5.2 need fully-qualified hostname"}, "ehlo_rejected", "ehlo_name"),
     ({"ehlo": "550 access denied"}, "ehlo_rejected", "main.example.com"),

@@ -1,12 +1,19 @@
-"""A private certificate authority, and servers that show its certificates."""
+"""Both event loops, a private certificate authority, and servers that show its certificates."""
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import trustme
+import uvloop
 
 ServerTls = Callable[..., ssl.SSLContext]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The service runs on uvloop; they differ in what comes first, a reply or its reader."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from app.domain.outcome import Failure, Outcome, classify, delivered
+from app.domain.failure_table import classify
+from app.domain.outcome import Failure, Outcome, delivered
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session

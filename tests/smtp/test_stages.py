@@ -60,12 +60,12 @@ ROWS: Final[list[Row]] = [
         "banner",
         Stage.BANNER,
         P,
-        temporary="banner_rejected",
+        temporary="service_unavailable",
         permanent="banner_rejected",
         verdict=DEFER,
     ),
     *_lost("banner", Stage.BANNER, P),
-    ("banner", GOODBYE, Stage.BANNER, P, DEFER, "banner_rejected"),
+    ("banner", GOODBYE, Stage.BANNER, P, DEFER, "service_unavailable"),
     *_rows(
         "ehlo", Stage.EHLO, P, temporary="ehlo_rejected", permanent="ehlo_rejected", verdict=DEFER
     ),

@@ -7,6 +7,7 @@ from typing import Any
 from app.domain.ids import new_id
 from app.domain.types import (
     ApiKey,
+    LaneHealth,
     Mailbox,
     NewMessage,
     Profile,
@@ -15,7 +16,7 @@ from app.domain.types import (
     Scope,
     Tenant,
 )
-from app.store import outbox, profiles, tenants
+from app.store import lanes, outbox, profiles, tenants
 from app.store.database import Database
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -125,3 +126,48 @@ async def leased_messages(
             lease_until=now + MINUTE,
             max_bytes=PLENTY,
         )
+
+
+async def failing_profile(database: Database, tenant: Tenant, name: str = "main") -> Profile:
+    """A profile whose server refused it, to be probed in an hour."""
+    profile = await made_profile(database, tenant, name)
+    async with database.transaction() as connection:
+        await lanes.trip(
+            connection,
+            profile_id=profile.id,
+            revision=profile.revision,
+            code="ehlo_refused",
+            reason="504 5.5.2 need fully-qualified hostname",
+            now=NOW,
+            wait=lambda _: HOUR,
+            is_probe=False,
+        )
+    return profile
+
+
+async def health_of(database: Database, profile: Profile) -> LaneHealth:
+    """What is known of a profile's server."""
+    async with database.reading() as connection:
+        found = await profiles.health(
+            connection, tenant_id=profile.tenant_id, profile_ids=[profile.id]
+        )
+    return found[profile.id]
+
+
+def an_attempt(message: NewMessage, number: int) -> dict[str, Any]:
+    """A row of `attempts`."""
+    return {
+        "id": new_id("att"),
+        "tenant_id": message.tenant_id,
+        "message_id": message.id,
+        "profile_id": message.profile_id,
+        "worker": "wrk_1",
+        "started_at": NOW + MINUTE * number,
+        "duration_ms": 12.5,
+        "stage": "rcpt",
+        "verdict": "defer",
+        "classification": "greylisted",
+        "reply_code": 450,
+        "outcome_unknown": False,
+        "recipients": [{"address": "ann@example.org", "reply_code": 450}],
+    }

@@ -1,0 +1,82 @@
+"""What the command line shows of a profile: the same as the API, and nothing secret."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.profile_reads import ProfileRead
+from app.cli.printing import print_fields, print_json
+from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.types import LaneHealth, Profile, Tenant
+from app.main import machine_hostname
+from app.settings import Settings
+from app.smtp.outgoing import outgoing_address
+from app.store import profiles
+
+COLUMNS: Final = (
+    "id",
+    "name",
+    "host",
+    "port",
+    "tls",
+    "greets as",
+    "logs in as",
+    "state",
+    "reason",
+)
+
+
+async def read_of(
+    connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
+) -> ProfileRead:
+    """What may be shown of the profile with this name or id; raises NotFound."""
+    found = await profiles.get(connection, tenant_id=owner.id, profile=profile)
+    return (await reads(connection, settings, owner, [found]))[0]
+
+
+async def reads(
+    connection: AsyncConnection, settings: Settings, owner: Tenant, found: Sequence[Profile]
+) -> list[ProfileRead]:
+    """What may be shown of these profiles, in their order."""
+    health = await profiles.health(
+        connection, tenant_id=owner.id, profile_ids=[each.id for each in found]
+    )
+    return [
+        ProfileRead.of(each, health.get(each.id, LaneHealth()), _ehlo(each, owner, settings))
+        for each in found
+    ]
+
+
+def _ehlo(profile: Profile, owner: Tenant, settings: Settings) -> EffectiveEhlo:
+    """The name as a process on this machine would choose it."""
+    chosen = profile.ehlo_name or owner.ehlo_name or settings.ehlo_name
+    return effective_ehlo(
+        profile=profile.ehlo_name,
+        tenant=owner.ehlo_name,
+        service=settings.ehlo_name,
+        hostname=None if chosen else machine_hostname(),
+        local_address=profile.source_address or outgoing_address(profile.host),
+    )
+
+
+def print_profile(read: ProfileRead, *, as_json: bool) -> None:
+    """Print all that may be shown of a profile: as JSON, or a line for each field."""
+    if as_json:
+        print_json(read)
+    else:
+        print_fields(_flat(read.model_dump(mode="json")))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def row_of(read: ProfileRead) -> list[object]:
+    """A profile as a row under `COLUMNS`."""
+    connection = [read.id, read.name, read.host, read.port, read.tls]
+    return [*connection, read.effective_ehlo.name, read.auth.username, read.state, read.reason]

@@ -1,0 +1,259 @@
+"""`heloise profile`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.profile_bodies import ProfileCreate, ProfileUpdate
+from app.api.profile_changes import (
+    changed_profile,
+    check_destination,
+    column_changes,
+    new_profile,
+    sealed_secrets,
+)
+from app.api.profile_reads import ProfileRead
+from app.cli import profile_options as options
+from app.cli.bodies import checked, refusals
+from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, transact
+from app.cli.printing import AsJson, print_json, print_table
+from app.cli.profile_views import COLUMNS, print_profile, read_of, reads, row_of
+from app.domain.clock import SystemClock
+from app.domain.errors import Conflict
+from app.domain.types import Profile, Tenant
+from app.settings import Settings
+from app.store import profiles, tenants
+from app.store.vault import Vault
+
+app = typer.Typer(
+    help="Create, list, show, update, pause, resume and delete profiles.", no_args_is_help=True
+)
+
+Which = Annotated[str, typer.Argument(metavar="PROFILE", help="Its name or id.")]
+Change = Callable[[AsyncConnection, Tenant, Profile], Awaitable[None]]
+
+
+@app.command()
+def create(
+    file: options.File = None,
+    *,
+    tenant: OfTenant,
+    name: options.Name = None,
+    host: options.Host = None,
+    port: options.Port = None,
+    tls: options.Tls = None,
+    ehlo_name: options.Ehlo = None,
+    username: options.Username = None,
+    password_file: options.PasswordFile = None,
+    ask_password: options.AskPassword = False,
+    allow_plaintext_auth: options.PlaintextAuth = None,
+    default_from: options.DefaultFrom = None,
+    is_default: options.IsDefault = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create a profile. Its password is stored encrypted, and never shown."""
+    given = options.told(
+        file,
+        name=name,
+        host=host,
+        port=port,
+        tls=tls,
+        ehlo_name=ehlo_name,
+        username=username,
+        password_file=password_file,
+        ask_password=ask_password,
+        allow_plaintext_auth=allow_plaintext_auth,
+        default_from=default_from,
+        is_default=is_default,
+    )
+    body, settings = checked(ProfileCreate, given), checked_settings()
+    vault = Vault(settings.encryption_keys())
+
+    async def insert(connection: AsyncConnection) -> ProfileRead:
+        owner = await tenants.get(connection, tenant=tenant)
+        profile = _new(body, owner, settings)
+        sealed = sealed_secrets(body, vault, profile_id=profile.id)
+        await profiles.insert(
+            connection,
+            profile=profile,
+            sealed_password=sealed.get("sealed_password"),
+            sealed_client_key=sealed.get("sealed_client_key"),
+        )
+        return await read_of(connection, settings, owner, profile.id)
+
+    print_profile(transact(settings, insert), as_json=as_json)
+
+
+def _new(body: ProfileCreate, owner: Tenant, settings: Settings) -> Profile:
+    with refusals():
+        profile = new_profile(body, tenant_id=owner.id, now=SystemClock().now())
+        _check_destination(profile, settings)
+    return profile
+
+
+def _check_destination(profile: Profile, settings: Settings) -> None:
+    check_destination(
+        profile,
+        allow_private_hosts=settings.allow_private_hosts,
+        is_port_allowed=settings.is_port_allowed,
+    )
+
+
+@app.command("list")
+def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
+    """List the profiles of a tenant: as whom they greet, and what is wrong with any."""
+    settings = checked_settings()
+
+    async def rows(connection: AsyncConnection) -> list[ProfileRead]:
+        owner = await tenants.get(connection, tenant=tenant)
+        found = await every(
+            lambda after: profiles.page(
+                connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
+            )
+        )
+        return await reads(connection, settings, owner, found)
+
+    found = transact(settings, rows)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(COLUMNS, [row_of(each) for each in found])
+
+
+@app.command()
+def show(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+    """Show a profile: its state and the reason for it, and the name that it greets with."""
+    settings = checked_settings()
+
+    async def read(connection: AsyncConnection) -> ProfileRead:
+        owner = await tenants.get(connection, tenant=tenant)
+        return await read_of(connection, settings, owner, profile)
+
+    print_profile(transact(settings, read), as_json=as_json)
+
+
+@app.command()
+def update(
+    profile: Which,
+    file: options.File = None,
+    *,
+    tenant: OfTenant,
+    name: options.Name = None,
+    host: options.Host = None,
+    port: options.Port = None,
+    tls: options.Tls = None,
+    ehlo_name: options.Ehlo = None,
+    username: options.Username = None,
+    password_file: options.PasswordFile = None,
+    ask_password: options.AskPassword = False,
+    allow_plaintext_auth: options.PlaintextAuth = None,
+    default_from: options.DefaultFrom = None,
+    is_default: options.IsDefault = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a profile; what is left out stays, null in the file takes a value away.
+
+    What waits in the queue is sent as the profile now says, and a failing one is tried at once.
+    """
+    given = options.told(
+        file,
+        name=name,
+        host=host,
+        port=port,
+        tls=tls,
+        ehlo_name=ehlo_name,
+        username=username,
+        password_file=password_file,
+        ask_password=ask_password,
+        allow_plaintext_auth=allow_plaintext_auth,
+        default_from=default_from,
+        is_default=is_default,
+    )
+    body, settings = checked(ProfileUpdate, given), checked_settings()
+    vault = Vault(settings.encryption_keys())
+
+    async def change(connection: AsyncConnection, owner: Tenant, before: Profile) -> None:
+        now = SystemClock().now()
+        with refusals():
+            after = changed_profile(before, body, now=now)
+            _check_destination(after, settings)
+        changes = column_changes(before, after)
+        changes |= sealed_secrets(body, vault, profile_id=before.id)
+        if changes:
+            await profiles.update(
+                connection, tenant_id=owner.id, profile_id=before.id, changes=changes, now=now
+            )
+
+    print_profile(_changed(settings, tenant, profile, change), as_json=as_json)
+
+
+@app.command()
+def pause(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+    """Send nothing through a profile until it is resumed; its messages wait."""
+
+    async def change(connection: AsyncConnection, owner: Tenant, found: Profile) -> None:
+        await profiles.pause(
+            connection, tenant_id=owner.id, profile_id=found.id, now=SystemClock().now()
+        )
+
+    print_profile(_changed(checked_settings(), tenant, profile, change), as_json=as_json)
+
+
+@app.command()
+def resume(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+    """Send through a profile again; the server of a failing one is tried at once."""
+
+    async def change(connection: AsyncConnection, owner: Tenant, found: Profile) -> None:
+        await profiles.resume(
+            connection, tenant_id=owner.id, profile_id=found.id, now=SystemClock().now()
+        )
+
+    print_profile(_changed(checked_settings(), tenant, profile, change), as_json=as_json)
+
+
+@app.command()
+def delete(
+    profile: Which,
+    tenant: OfTenant,
+    *,
+    cancel_pending: Annotated[
+        bool,
+        typer.Option("--cancel-pending", help="Cancel what it has not sent, instead of refusing."),
+    ] = False,
+) -> None:
+    """Delete a profile and erase its credentials; what it sent stays readable."""
+
+    async def remove(connection: AsyncConnection) -> Profile:
+        owner = await tenants.get(connection, tenant=tenant)
+        found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
+        await profiles.delete(
+            connection,
+            tenant_id=owner.id,
+            profile_id=found.id,
+            now=SystemClock().now(),
+            cancel_pending=cancel_pending,
+        )
+        return found
+
+    try:
+        gone = transact(checked_settings(), remove, announce=True)
+    except Conflict as error:
+        raise Conflict(
+            error.slug,
+            f"The profile {profile!r} has unfinished messages; --cancel-pending cancels them.",
+        ) from None
+    typer.echo(f"Deleted {gone.name}.")
+
+
+def _changed(settings: Settings, tenant: str, profile: str, change: Change) -> ProfileRead:
+    """The profile after a change, of which every delivering process is told."""
+
+    async def work(connection: AsyncConnection) -> ProfileRead:
+        owner = await tenants.get(connection, tenant=tenant)
+        found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
+        await change(connection, owner, found)
+        return await read_of(connection, settings, owner, found.id)
+
+    return transact(settings, work, announce=True)

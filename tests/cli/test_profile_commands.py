@@ -1,0 +1,298 @@
+"""`heloise profile`: what the API does with profiles, from a terminal, secrets kept."""
+
+import asyncio
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.ids import new_id
+from app.domain.types import Mailbox, NewMessage, RecipientAddress, RecipientKind
+from app.store import lanes, outbox, profiles
+from app.store.database import Database
+from app.store.vault import Vault, parse_key
+from tests.cli.terminal import Terminal
+
+CANARY = "canary-3f9c-in-the-coal-mine"
+ProfileFile = Callable[..., str]
+
+
+@pytest.fixture
+def acme(operator: Terminal) -> Terminal:
+    """An operator with a tenant."""
+    operator.done("tenant", "create", "acme")
+    return operator
+
+
+def with_database(operator: Terminal, work: Callable[[Database], Any]) -> Any:
+    """Do something to the operator's database, as another process would."""
+
+    async def run() -> Any:
+        database = Database(operator.environment["HELOISE_DATABASE_URL"])
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def opened_password(operator: Terminal, profile: dict[str, Any]) -> str:
+    """The stored password, as delivery opens it."""
+    keys = operator.environment["HELOISE_SECRET_KEYS"].split(",")
+
+    async def read(database: Database) -> str:
+        async with database.reading() as connection:
+            sealed = await profiles.sealed(connection, limit=10, after=None)
+        (password,) = [row.sealed_password for row in sealed if row.id == profile["id"]]
+        assert password is not None
+        vault = Vault([parse_key(key) for key in keys])
+        return vault.open(password, row=profile["id"], field="password")
+
+    password: str = with_database(operator, read)
+    return password
+
+
+def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileFile) -> None:
+    """It is what the API takes; its password is stored, and never shown (invariant 9)."""
+    path = profile_file(auth={"username": "billing", "password": CANARY}, max_connections=3)
+    made = acme.done("profile", "create", path, "-t", "acme", "--json").json
+    assert made["id"].startswith("prf_")
+    assert made["max_connections"] == 3
+    assert made["auth"]["has_password"] is True
+    assert made["effective_ehlo"]["name"] == "mail.example.com"
+    assert opened_password(acme, made) == CANARY
+    assert acme.done("profile", "show", "transactional", "-t", "acme", "--json").json == made
+    acme.done("profile", "show", made["id"], "-t", "acme")
+    acme.done("profile", "list", "-t", "acme")
+    assert CANARY not in acme.printed
+
+
+def test_a_profile_is_created_from_stdin(acme: Terminal) -> None:
+    """For programs that make one up."""
+    body = '{"name": "a", "host": "smtp.example.com"}'
+    made = acme.done("profile", "create", "-", "-t", "acme", "--json", stdin=body).json
+    assert (made["name"], made["is_default"]) == ("a", True)
+
+
+def test_a_profile_is_created_from_options(acme: Terminal) -> None:
+    """The password comes by stdin, where no list of processes shows it."""
+    words = (
+        *("--name", "a", "--host", "smtp.example.com", "--port", "465", "--tls", "implicit"),
+        *("--ehlo-name", "mail.example.com", "--username", "billing", "--password-file", "-"),
+        *("--default-from", "Billing <billing@example.com>"),
+    )
+    made = acme.done(
+        "profile", "create", "-t", "acme", *words, "--json", stdin=f"{CANARY}\nnot this\n"
+    ).json
+    assert (made["port"], made["tls"]) == (465, "implicit")
+    assert made["auth"]["username"] == "billing"
+    assert made["default_from"] == "Billing <billing@example.com>"
+    assert opened_password(acme, made) == CANARY
+    assert CANARY not in acme.printed
+
+
+def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFile) -> None:
+    """What the file says of the login stays, but for what the option names."""
+    path = profile_file(auth={"username": "billing", "password": CANARY})
+    words = ("--host", "other.example.com", "--username", "news", "--default")
+    made = acme.done("profile", "create", path, "-t", "acme", *words, "--json").json
+    assert made["host"] == "other.example.com"
+    assert made["auth"]["username"] == "news"
+    assert opened_password(acme, made) == CANARY
+
+
+def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile) -> None:
+    """It is not echoed."""
+    ours, theirs = pty.openpty()
+    words = ["profile", "create", profile_file(), "-t", "acme", "--username", "u", "--ask-password"]
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-m", "app.cli", *words, "--json"],
+        cwd=acme.folder,
+        env=acme.environment,
+        stdin=theirs,
+        stderr=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"Password" not in seen:
+        seen += os.read(ours, 1000)
+    os.write(ours, f"{CANARY}\n".encode())
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert '"has_password": true' in out
+    assert CANARY not in out
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"ehlo_name": "localhost"}, "ehlo_name: strict servers refuse localhost"),
+        ({"prot": 587}, "prot: unknown field: did you mean 'port'?"),
+        ({"port": 26}, "port: port 26 is not among the allowed ones (HELOISE_ALLOWED_PORTS)"),
+        ({"host": "127.0.0.1"}, "host: 127.0.0.1 is not a public address"),
+        ({"auth": {"password": CANARY}}, "auth.username: give the user name"),
+        ({"auth": {"username": 1, "password": [CANARY]}}, "auth.password: "),
+    ],
+)
+def test_what_the_api_refuses_is_refused(
+    acme: Terminal, profile_file: ProfileFile, fields: dict[str, Any], complaint: str
+) -> None:
+    """By field, in the API's words, the operator's limits too; no value is echoed."""
+    ended = acme.run("profile", "create", profile_file(**fields), "-t", "acme")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"\n  {complaint}" in ended.err
+    assert CANARY not in acme.printed
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f'{{"password": "{CANARY}"', "is not JSON"),
+        ("[]", "holds no JSON object"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_profile_is_told(
+    acme: Terminal, tmp_path: Path, text: str | None, complaint: str
+) -> None:
+    """By its name, and without what stands in it."""
+    path = tmp_path / "wrong.json"
+    if text is not None:
+        path.write_text(text)
+    ended = acme.run("profile", "create", str(path), "-t", "acme")
+    assert ended.code == 1
+    assert f"{path} {complaint}" in ended.err
+    assert CANARY not in acme.printed
+
+
+def test_a_profile_is_changed_where_it_is_asked_for(
+    acme: Terminal, profile_file: ProfileFile, tmp_path: Path
+) -> None:
+    """Null in the file takes a value away (RFC 7396)."""
+    path = profile_file(auth={"username": "billing", "password": CANARY})
+    acme.done("profile", "create", path, "-t", "acme")
+    (tmp_path / "change.json").write_text('{"ehlo_name": null}')
+    words = ("transactional", str(tmp_path / "change.json"), "-t", "acme", "--port", "2525")
+    changed = acme.done("profile", "update", *words, "--json").json
+    assert (changed["ehlo_name"], changed["port"]) == (None, 2525)
+    assert changed["auth"] == {
+        "mechanism": "auto",
+        "username": "billing",
+        "has_password": True,
+        "allow_plaintext_auth": False,
+    }
+    words = ("transactional", "-t", "acme", "--password-file", "-", "--json")
+    again = acme.done("profile", "update", *words, stdin="another\n").json
+    assert opened_password(acme, again) == "another"
+
+
+def test_a_change_is_checked_as_a_whole(acme: Terminal, profile_file: ProfileFile) -> None:
+    """What was right before may be wrong together with it."""
+    acme.done("profile", "create", profile_file(), "-t", "acme")
+    ended = acme.run("profile", "update", "transactional", "-t", "acme", "--port", "26")
+    assert ended.code == 1
+    assert "\n  port: port 26 is not among the allowed ones" in ended.err
+
+
+def test_a_profile_is_paused_and_resumed(acme: Terminal, profile_file: ProfileFile) -> None:
+    """The answer says how it stands now."""
+    acme.done("profile", "create", profile_file(), "-t", "acme")
+    words = ("transactional", "-t", "acme", "--json")
+    assert acme.done("profile", "pause", *words).json["state"] == "paused"
+    assert acme.done("profile", "resume", *words).json["state"] == "active"
+
+
+def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -> None:
+    """In the server's words, in the list too."""
+    made = acme.done("profile", "create", profile_file(), "-t", "acme", "--json").json
+    reason = "EHLO: 504 5.5.2 <localhost>: Helo command rejected; set ehlo_name"
+
+    async def trip(database: Database) -> None:
+        async with database.transaction() as connection:
+            await lanes.trip(
+                connection,
+                profile_id=made["id"],
+                revision=1,
+                code="ehlo_rejected",
+                reason=reason,
+                now=datetime.now(UTC),
+                wait=lambda _: timedelta(minutes=1),
+                is_probe=False,
+            )
+
+    with_database(acme, trip)
+    shown = acme.done("profile", "show", "transactional", "-t", "acme").out
+    assert "failing" in shown
+    assert reason in shown
+    assert "failing" in acme.done("profile", "list", "-t", "acme").out
+    (row,) = acme.done("profile", "list", "-t", "acme", "--json").json
+    assert (row["state"], row["reason"]) == ("failing", reason)
+
+
+def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
+    """Write down a message for the profile."""
+    now = datetime.now(UTC)
+
+    async def accept(database: Database) -> None:
+        async with database.transaction() as connection:
+            found = await operator_tenant(connection)
+            await outbox.accept(connection, [message(found)])
+
+    async def operator_tenant(connection: Any) -> str:
+        (row,) = await profiles.sealed(connection, limit=1, after=None)
+        return row.tenant_id
+
+    def message(tenant_id: str) -> NewMessage:
+        bob = Mailbox("bob@example.org")
+        return NewMessage(
+            id=new_id("msg"),
+            tenant_id=tenant_id,
+            profile_id=profile["id"],
+            envelope_from="ann@example.com",
+            sender=Mailbox("ann@example.com"),
+            recipients=(RecipientAddress(bob, RecipientKind.TO),),
+            subject="Hello",
+            message_id_header="<1@example.com>",
+            tags=(),
+            metadata={},
+            mime=b"Subject: Hello\r\n\r\nHello\r\n",
+            created_at=now,
+            expires_at=now + timedelta(days=1),
+        )
+
+    with_database(operator, accept)
+
+
+def test_a_profile_with_unfinished_messages_is_deleted_on_request(
+    acme: Terminal, profile_file: ProfileFile
+) -> None:
+    """The refusal names the option."""
+    path = profile_file(auth={"username": "billing", "password": CANARY})
+    made = acme.done("profile", "create", path, "-t", "acme", "--json").json
+    queued_message(acme, made)
+    refused = acme.run("profile", "delete", "transactional", "-t", "acme")
+    assert refused.code == 1
+    assert "--cancel-pending" in refused.err
+    words = ("profile", "delete", "transactional", "-t", "acme", "--cancel-pending")
+    assert acme.done(*words).out == "Deleted transactional.\n"
+    assert acme.run("profile", "show", "transactional", "-t", "acme").code == 1
+
+
+def test_a_profile_belongs_to_its_tenant(acme: Terminal, profile_file: ProfileFile) -> None:
+    """Another tenant neither sees nor changes it (invariant 10)."""
+    acme.done("profile", "create", profile_file(), "-t", "acme")
+    acme.done("tenant", "create", "other")
+    assert acme.done("profile", "list", "-t", "other", "--json").json == []
+    for command in ("show", "update", "pause", "resume", "delete"):
+        assert acme.run("profile", command, "transactional", "-t", "other").code == 1

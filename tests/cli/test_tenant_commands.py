@@ -1,0 +1,69 @@
+"""`heloise tenant`: what the API does with tenants, from a terminal."""
+
+from tests.cli.terminal import Terminal
+
+
+def test_a_tenant_is_created_and_shown(operator: Terminal) -> None:
+    """By slug and by id, as text and as JSON."""
+    made = operator.done(
+        "tenant",
+        "create",
+        "acme",
+        "--name",
+        "Acme Ltd",
+        "--ehlo-name",
+        "Mail.Example.com",
+        "--json",
+    ).json
+    assert made["id"].startswith("ten_")
+    assert (made["slug"], made["name"], made["ehlo_name"]) == (
+        "acme",
+        "Acme Ltd",
+        "mail.example.com",
+    )
+    assert operator.done("tenant", "show", "acme", "--json").json == made
+    assert operator.done("tenant", "show", made["id"], "--json").json == made
+    assert "mail.example.com" in operator.done("tenant", "show", "acme").out
+
+
+def test_tenants_are_listed(operator: Terminal) -> None:
+    """Oldest first."""
+    for slug in ("beta", "acme"):
+        operator.done("tenant", "create", slug)
+    rows = operator.done("tenant", "list", "--json").json
+    assert [row["slug"] for row in rows] == ["beta", "acme"]
+    table = operator.done("tenant", "list").out
+    assert table.index("beta") < table.index("acme")
+
+
+def test_a_tenant_is_changed_where_it_is_asked_for(operator: Terminal) -> None:
+    """What is left out stays; the EHLO name can be taken away."""
+    operator.done("tenant", "create", "acme", "--ehlo-name", "mail.example.com")
+    changed = operator.done("tenant", "update", "acme", "--slug", "acme-ltd", "--json").json
+    assert (changed["slug"], changed["name"]) == ("acme-ltd", "acme")
+    assert changed["ehlo_name"] == "mail.example.com"
+    bare = operator.done("tenant", "update", "acme-ltd", "--no-ehlo-name", "--json").json
+    assert bare["ehlo_name"] is None
+
+
+def test_what_the_api_refuses_is_refused(operator: Terminal) -> None:
+    """Exit 1, with the field and what is wrong with it."""
+    operator.done("tenant", "create", "acme")
+    again = operator.run("tenant", "create", "acme")
+    assert (again.code, again.out) == (1, "")
+    assert "acme" in again.err
+    wrong = operator.run("tenant", "create", "Acme!", "--ehlo-name", "localhost")
+    assert wrong.code == 1
+    assert "slug: " in wrong.err
+    assert "ehlo_name: strict servers refuse localhost" in wrong.err
+    assert operator.run("tenant", "show", "nobody").code == 1
+
+
+def test_a_tenant_is_deleted_once_it_has_no_profiles(operator: Terminal) -> None:
+    """While it has some it is refused."""
+    operator.done("tenant", "create", "acme")
+    operator.done("profile", "create", "-t", "acme", "--name", "a", "--host", "smtp.example.com")
+    assert operator.run("tenant", "delete", "acme").code == 1
+    operator.done("profile", "delete", "a", "-t", "acme")
+    assert operator.done("tenant", "delete", "acme").out == "Deleted acme.\n"
+    assert operator.done("tenant", "list", "--json").json == []

@@ -1,0 +1,121 @@
+"""Warm connections: kept for the same identity, and for nobody else (invariant 8)."""
+
+import asyncio
+from dataclasses import fields, replace
+from typing import Any, Final
+
+import pytest
+
+from app.domain.types import AuthMechanism, Timeouts, TlsMode
+from app.smtp.identity import Identity
+from app.smtp.pool import Pool
+from app.smtp.session import Session
+from tests.fixtures.smtp_server import SmtpServer
+from tests.smtp.identities import identity, opened, send
+
+OTHERS: Final[dict[str, Any]] = {
+    "profile_id": "prf_2",
+    "host": "mx.example.org",
+    "port": 26,
+    "tls": TlsMode.IMPLICIT,
+    "tls_ca": "another",
+    "client_certificate": "another",
+    "client_key": "another",
+    "profile_ehlo_name": "other.example.com",
+    "tenant_ehlo_name": "other.example.com",
+    "service_ehlo_name": "other.example.com",
+    "hostname": "other.example.com",
+    "source_address": "127.0.0.2",
+    "mechanism": AuthMechanism.LOGIN,
+    "username": "bob",
+    "password": "another",
+    "allow_plaintext_auth": True,
+    "timeouts": Timeouts(connect=9),
+}
+
+
+async def open_to(server: SmtpServer, **given: Any) -> Session:
+    """A session that is open."""
+    session = await opened(server, **given)
+    assert isinstance(session, Session)
+    return session
+
+
+def test_every_field_of_an_identity_is_tried() -> None:
+    """A new field cannot be forgotten below."""
+    assert set(OTHERS) == {field.name for field in fields(Identity)}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+async def test_a_session_is_of_no_use_to_another_identity(field: str) -> None:
+    """One field that differs, and the connection is closed instead of being handed out."""
+    async with SmtpServer() as server:
+        pool = Pool(max_messages=10)
+        pool.keep(await open_to(server))
+        other = replace(identity(server), **{field: OTHERS[field]})
+        assert pool.take(other) is None
+        await pool.close()
+    assert server.sessions[0].commands[-1] == "QUIT"
+
+
+async def test_a_session_is_handed_out_again_to_its_identity() -> None:
+    """The newest first, and no connection twice."""
+    async with SmtpServer() as server:
+        pool = Pool(max_messages=10)
+        first, second = await open_to(server), await open_to(server)
+        pool.keep(first)
+        pool.keep(second)
+        mine = identity(server)
+        assert [pool.take(mine), pool.take(mine), pool.take(mine)] == [second, first, None]
+        for session in (first, second):
+            pool.retire(session)
+        await pool.close()
+
+
+async def test_a_session_has_its_day() -> None:
+    """After so many messages it is closed."""
+    async with SmtpServer() as server:
+        pool = Pool(max_messages=2)
+        session = await open_to(server)
+        await send(session)
+        assert pool.is_fit(session, identity(server))
+        await send(session)
+        assert not pool.is_fit(session, identity(server))
+        pool.keep(session)
+        assert pool.take(identity(server)) is None
+        await pool.close()
+    assert server.sessions[0].commands[-1] == "QUIT"
+
+
+async def test_a_session_that_the_server_has_closed_is_not_handed_out() -> None:
+    """It went while it was idle."""
+    async with SmtpServer() as server:
+        pool = Pool(max_messages=10)
+        session = await open_to(server)
+        pool.keep(session)
+        server.hang_up()
+        await server.wait_until(lambda it: it.open_connections == 0)
+        async with asyncio.timeout(5):
+            while session.is_open:  # noqa: ASYNC110 - it has no event to wait for
+                await asyncio.sleep(0)
+        assert pool.take(identity(server)) is None
+        await pool.close()
+
+
+async def test_an_idle_session_is_closed_after_a_while() -> None:
+    """With QUIT; then the pool holds nothing."""
+    async with SmtpServer() as server:
+        pool = Pool(max_messages=10, idle_seconds=0.01)
+        pool.keep(await open_to(server))
+        assert pool.has_sessions
+        await server.wait_until(lambda it: it.open_connections == 0)
+        assert server.sessions[0].commands[-1] == "QUIT"
+        await pool.close()
+        assert not pool.has_sessions
+
+
+async def test_a_secret_is_not_shown_by_repr() -> None:
+    """Invariant 9: an identity may be logged."""
+    async with SmtpServer() as server:
+        shown = repr(identity(server, password="c4nary", client_key="c4nary-key"))
+    assert "c4nary" not in shown

@@ -1,0 +1,79 @@
+"""API keys in the database: found by hash, revoked once, touched in one go."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from app.domain.errors import NotFound
+from app.domain.keys import hash_of, new_secret
+from app.domain.types import ApiKey, Scope, Tenant
+from app.store import api_keys, tables
+from app.store.database import Database
+from tests.store.made import HOUR, MINUTE, NOW, a_key, made_tenant
+
+
+async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
+    """A key, written, and its secret."""
+    key, secret = (
+        a_key(tenant, scopes=frozenset({Scope.MESSAGES_SEND}), expires_at=NOW + HOUR),
+        new_secret(),
+    )
+    async with database.transaction() as connection:
+        await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    return key, secret
+
+
+async def test_a_key_is_found_by_its_hash_alone(database: Database) -> None:
+    """As it was written, to the microsecond; no other hash finds anything."""
+    key, secret = await made_key(database, await made_tenant(database))
+    async with database.reading() as connection:
+        assert await api_keys.find_by_hash(connection, hash=hash_of(secret)) == key
+        assert await api_keys.find_by_hash(connection, hash=hash_of(secret + "x")) is None
+
+
+async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None:
+    """Invariant 9."""
+    _, secret = await made_key(database, await made_tenant(database))
+    async with database.reading() as connection:
+        rows = (await connection.execute(select(tables.api_keys))).all()
+    assert secret not in repr(rows)
+
+
+async def test_keys_are_paged_by_id_within_their_tenant(database: Database) -> None:
+    """Oldest first."""
+    tenant, other = await made_tenant(database), await made_tenant(database, "other")
+    made = [(await made_key(database, tenant))[0] for _ in range(3)]
+    await made_key(database, other)
+    async with database.reading() as connection:
+        first = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=None)
+        rest = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=first[-1].id)
+    assert [*first, *rest] == made
+
+
+async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:
+    """A second time keeps the moment; under another tenant it is not there (invariant 10)."""
+    tenant, other = await made_tenant(database), await made_tenant(database, "other")
+    key, secret = await made_key(database, tenant)
+    async with database.transaction() as connection:
+        with pytest.raises(NotFound):
+            await api_keys.revoke(connection, tenant_id=other.id, key_id=key.id, now=NOW)
+        for moment in (NOW + MINUTE, NOW + HOUR):
+            await api_keys.revoke(connection, tenant_id=tenant.id, key_id=key.id, now=moment)
+        found = await api_keys.find_by_hash(connection, hash=hash_of(secret))
+    assert found is not None
+    assert found.revoked_at == NOW + MINUTE
+    assert not found.is_valid(NOW + HOUR)
+
+
+async def test_uses_are_written_together_and_never_backwards(database: Database) -> None:
+    """Of two processes that write, the later moment stays; an unknown key is no fault."""
+    tenant = await made_tenant(database)
+    one, two = [(await made_key(database, tenant))[0] for _ in range(2)]
+    later, earlier = NOW + MINUTE + timedelta(microseconds=1), NOW + MINUTE
+    async with database.transaction() as connection:
+        await api_keys.touch(connection, used={})
+        await api_keys.touch(connection, used={two.id: later, one.id: earlier, "key_gone": NOW})
+        await api_keys.touch(connection, used={one.id: later, two.id: earlier})
+        found = await api_keys.page(connection, tenant_id=tenant.id, limit=9, after=None)
+    assert [key.last_used_at for key in found] == [later, later]

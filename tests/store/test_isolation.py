@@ -1,0 +1,49 @@
+"""Every query that touches a tenant's rows takes the tenant (invariant 10)."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from app.store import api_keys, messages, profiles
+
+# Each with the reason why it reads or writes across tenants.
+ACROSS_TENANTS = {
+    "api_keys.find_by_hash": "the key is what names the tenant",
+    "api_keys.touch": "the service notes the uses of all keys in one go",
+    "profiles.sealed": "the operator seals all credentials anew",
+}
+# What is written carries its tenant itself.
+CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
+
+
+def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The public coroutine functions of a module, by the name that callers use."""
+    noun = module.__name__.rpartition(".")[2]
+    for name, function in vars(module).items():
+        if inspect.iscoroutinefunction(function) and not name.startswith("_"):
+            yield f"{noun}.{name}", function
+
+
+@pytest.mark.parametrize("module", [api_keys, messages, profiles])
+def test_every_function_takes_the_tenant(module: ModuleType) -> None:
+    """By keyword, required; the few that do not are named above, with a reason."""
+    found = dict(functions(module))
+    assert len(found) >= 4
+    for name, function in found.items():
+        parameters = inspect.signature(function).parameters
+        if name in ACROSS_TENANTS:
+            assert "tenant_id" not in parameters
+            continue
+        required = parameters.get(CARRIES_ITS_TENANT.get(name, "tenant_id"))
+        assert required is not None, name
+        assert required.kind is inspect.Parameter.KEYWORD_ONLY, name
+        assert required.default is inspect.Parameter.empty, name
+
+
+def test_the_exceptions_exist() -> None:
+    """A reason does not outlive its function."""
+    found = {name for module in (api_keys, messages, profiles) for name, _ in functions(module)}
+    assert found >= {*ACROSS_TENANTS, *CARRIES_ITS_TENANT}

@@ -1,0 +1,152 @@
+"""What a query costs does not grow with history: its plan is read from the database."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.types import MessageStatus, Profile
+from app.store import messages, outbox, outcomes, tables
+from app.store.database import Database
+from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
+
+HISTORY = 3000
+DUE = 50
+
+Statement = tuple[str, Any]
+
+
+@pytest.fixture
+async def profile(database: Database) -> Profile:
+    """A profile with a long history, some of it tagged, and a few messages that are due."""
+    profile = await made_profile(database, await made_tenant(database))
+    other = await made_profile(database, await made_tenant(database, "other"))
+    async with database.transaction() as connection:
+        for owner, count in ((profile, HISTORY), (other, HISTORY), (profile, DUE)):
+            await outbox.accept(
+                connection,
+                [
+                    a_message(owner, f"u{n}@example.org", tags=("rare",) if n % 1000 == 0 else ())
+                    for n in range(count)
+                ],
+            )
+            if count == HISTORY:
+                await connection.execute(_finish(owner))
+    async with database.transaction() as connection:
+        await connection.execute(text("ANALYZE"))
+    return profile
+
+
+def _finish(owner: Profile) -> Any:
+    return (
+        tables.messages.update()
+        .where(tables.messages.c.profile_id == owner.id)
+        .values(status="sent", due_at=None, finished_at=NOW)
+    )
+
+
+@contextmanager
+def noted() -> Iterator[list[Statement]]:
+    """The statements that run in the block."""
+    statements: list[Statement] = []
+
+    def note(*given: Any) -> None:
+        statements.append((given[2], given[3]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def plan(connection: AsyncConnection, statement: Statement) -> str:
+    """How the database would run it."""
+    sql, parameters = statement
+    how = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    rows = await connection.exec_driver_sql(f"{how} {sql}", parameters)
+    return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+LARGE = ("messages", "message_contents", "message_tags", "recipients")
+
+
+def assert_by_index(found: str, *indexes: str) -> None:
+    """It goes by one of these indexes, reads no large table from end to end, and sorts nothing."""
+    assert any(index in found for index in indexes), found
+    scans = [f"{scan} {table}" for table in LARGE for scan in ("Seq Scan on", "SCAN")]
+    for costly in (*scans, "Sort", "TEMP B-TREE"):
+        # SQLite's SCAN of an index in its order ends with the page.
+        assert not re.search(rf"{costly}\b(?! USING)", found), found
+
+
+async def test_a_claim_goes_by_the_index_over_what_is_due(
+    database: Database, profile: Profile
+) -> None:
+    """In its order, so that as much is read as is claimed."""
+    async with database.transaction() as connection:
+        with noted() as statements:
+            claimed = await outbox.claim(
+                connection,
+                profile_id=profile.id,
+                owner="wrk_1",
+                limit=10,
+                now=NOW,
+                lease_until=NOW + MINUTE,
+                max_bytes=PLENTY,
+            )
+        assert len(claimed) == 10
+        first = await plan(connection, statements[0])
+    assert_by_index(first, "ix_messages_due")
+
+
+@pytest.mark.parametrize("sweep", [outcomes.expire, outcomes.cancel_orphans])
+async def test_a_sweep_reads_no_history(database: Database, profile: Profile, sweep: Any) -> None:
+    """It looks at what is unfinished alone."""
+    assert profile
+    async with database.transaction() as connection:
+        with noted() as statements:
+            assert await sweep(connection, now=NOW, limit=10) == 0
+        found = await plan(connection, statements[0])
+    assert "ix_messages_due" in found or "ix_messages_expiring" in found, found
+
+
+@pytest.mark.parametrize(
+    ("filters", "indexes"),
+    [
+        ({}, ["ix_messages_tenant"]),
+        ({"before": "msg_f"}, ["ix_messages_tenant"]),
+        ({"status": MessageStatus.FAILED}, ["ix_messages_tenant_status"]),
+        ({"tag": "rare"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
+        ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
+        ({"created_before": NOW - timedelta(days=9)}, ["ix_messages_tenant", "pk_messages"]),
+        ({"created_after": NOW + timedelta(days=9)}, ["ix_messages_tenant", "pk_messages"]),
+    ],
+)
+async def test_a_list_goes_by_an_index_for_its_filter(
+    database: Database, profile: Profile, filters: dict[str, Any], indexes: list[str]
+) -> None:
+    """In its order: a page costs a page, of however many messages it is."""
+    async with database.reading() as connection:
+        with noted() as statements:
+            await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
+        found = await plan(connection, statements[0])
+    assert_by_index(found, *indexes)
+
+
+async def test_a_list_by_profile_goes_by_its_index(database: Database, profile: Profile) -> None:
+    """As the others do."""
+    quiet = await made_profile(database, await made_tenant(database, "quiet"))
+    async with database.reading() as connection:
+        with noted() as statements:
+            await messages.page(
+                connection, tenant_id=profile.tenant_id, limit=51, profile_id=quiet.id
+            )
+        found = await plan(connection, statements[0])
+    assert_by_index(found, "ix_messages_profile", "ix_messages_tenant")

@@ -1,0 +1,53 @@
+"""The exception tree: what a caller did wrong, as a problem (RFC 9457)."""
+
+import re
+
+import pytest
+
+from app.domain import errors
+from app.domain.errors import HeloiseError, InvalidRequest, NotFound, Problem, Unavailable
+
+
+def _problems(kind: type[Problem] = Problem) -> list[type[Problem]]:
+    return [kind, *(each for sub in kind.__subclasses__() for each in _problems(sub))]
+
+
+def test_every_problem_stands_in_the_tree_with_its_status() -> None:
+    """The docstring is the map."""
+    tree = errors.__doc__ or ""
+    drawn = {name: int(status) for name, status in re.findall(r"── (\w+) +(\d{3})", tree)}
+    kinds = [each for each in _problems() if each.__module__ == errors.__name__]
+    assert drawn == {kind.__name__: kind.status for kind in kinds if kind is not Problem}
+
+
+def test_everything_raised_on_purpose_has_one_root() -> None:
+    """Whoever wants to can catch it."""
+    for kind in (Problem, errors.SettingsError, errors.SealError):
+        assert issubclass(kind, HeloiseError)
+
+
+def test_a_wrong_field_is_named_by_its_place() -> None:
+    """In the detail as a path, in `errors` as a location."""
+    problem = InvalidRequest.at("to", 1, "email", msg="there is no @ in it", type="value_error")
+    assert problem.detail == "to.1.email: there is no @ in it"
+    (error,) = problem.errors
+    assert error.loc == ("body", "to", 1, "email")
+    assert (problem.status, problem.slug) == (422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("problem", "slug", "status"),
+    [
+        (NotFound("profile", "marketing"), "profile-not-found", 404),
+        (Unavailable("database-unavailable", "Try again."), "database-unavailable", 503),
+    ],
+)
+def test_a_problem_has_a_stable_type(problem: Problem, slug: str, status: int) -> None:
+    """A slug for programs, and a detail that says what to do."""
+    assert (problem.slug, problem.status, str(problem)) == (slug, status, problem.detail)
+
+
+def test_what_is_away_says_when_to_come_back() -> None:
+    """Some seconds, if nothing else is said."""
+    assert Unavailable("x", "y").retry_after_seconds == 5
+    assert Unavailable("x", "y", retry_after_seconds=60).retry_after_seconds == 60
