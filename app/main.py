@@ -20,6 +20,7 @@ from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
 from app.domain.clock import Clock, SystemClock
 from app.domain.errors import Unavailable
+from app.metrics import Metrics
 from app.settings import Settings, load
 from app.smtp.outgoing import outgoing_address
 from app.smtp.resolve import AddressGuard
@@ -59,7 +60,8 @@ def create_app(
     database = _database(settings)
     readiness = Readiness(database)
     vault = Vault(settings.encryption_keys())
-    committer = Committer(database)
+    metrics = Metrics(database, clock)
+    committer = Committer(database, metrics)
     services = Services(
         database=database,
         vault=vault,
@@ -75,6 +77,7 @@ def create_app(
         local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
         readiness=readiness.look,
         schema_fault=readiness.fault,
+        metrics=metrics.exposition,
     )
 
     @asynccontextmanager
@@ -86,7 +89,8 @@ def create_app(
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
             if settings.delivery:
-                engine = _engine(settings, database, vault, clock, hostname)
+                engine = _engine(settings, database, vault, clock, hostname, metrics)
+                metrics.watch_connections(engine.connections)
                 await stack.enter_async_context(delivering(engine, readiness))
             yield
 
@@ -105,7 +109,7 @@ async def run_worker(
         database = _database(settings)
         stack.push_async_callback(database.close)
         vault = Vault(settings.encryption_keys())
-        engine = _engine(settings, database, vault, clock, hostname)
+        engine = _engine(settings, database, vault, clock, hostname, Metrics(database, clock))
         await stack.enter_async_context(engine.running())
         await asyncio.Event().wait()
 
@@ -137,7 +141,12 @@ def _database(settings: Settings) -> Database:
 
 
 def _engine(
-    settings: Settings, database: Database, vault: Vault, clock: Clock, hostname: str
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    clock: Clock,
+    hostname: str,
+    metrics: Metrics,
 ) -> Engine:
     config = EngineConfig(
         guard=AddressGuard(
@@ -151,7 +160,7 @@ def _engine(
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
-    return Engine(database, config, clock=clock, random=random.random)
+    return Engine(database, config, clock=clock, random=random.random, facts=metrics)
 
 
 async def _write_key_uses(database: Database, keys: KeyCache) -> None:

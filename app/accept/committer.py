@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.types import NewMessage
 from app.store import outbox
 from app.store.database import Database
@@ -31,8 +32,9 @@ class Committer:
     It waits for nothing to fill a group: while one commits, the next one fills by itself.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, facts: Facts) -> None:
         self._database = database
+        self._facts = facts
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._waiting_bytes = 0
         self._is_running = False
@@ -104,6 +106,7 @@ class Committer:
     async def _write(self, messages: Sequence[NewMessage]) -> None:
         async with self._database.transaction(announce=True) as connection:
             await outbox.accept(connection, messages)
+        self._facts.group("accept", len(messages))
 
 
 def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:

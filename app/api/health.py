@@ -1,12 +1,12 @@
 """`/healthz` and `/readyz`: is the process alive, should it be given requests."""
 
-from typing import Literal
+from typing import Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from app.api.openapi import open_problems
-from app.api.state import ServicesEvenIfNotReady
+from app.api.openapi import Responses, open_problems
+from app.api.state import ServicesEvenIfNotReady, ServicesOf
 from app.domain.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
@@ -48,3 +48,31 @@ async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
     if reasons := await services.readiness():
         raise Unavailable("not-ready", " ".join(reasons))
     return Ready()
+
+
+METRICS: Final[Responses] = {
+    200: {
+        "description": "The metrics of this process, and what waits in the database.",
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string"},
+                "example": 'heloise_messages{status="queued"} 0.0\n',
+            }
+        },
+    }
+}
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    operation_id="get_metrics",
+    summary="Metrics for Prometheus",
+    responses=open_problems("database-unavailable", "not-ready") | METRICS,
+)
+async def get_metrics(services: ServicesOf) -> Response:
+    """Queue depth and age, outcomes, attempt times, group sizes, connections; no label is a tenant.
+
+    With several processes each counts for itself: scrape them one by one.
+    """
+    return Response(await services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

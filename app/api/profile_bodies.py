@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from app.api import profile_fields as fields
 from app.api.bodies import Address, Body, EhloName
 from app.api.pem import check_pair
+from app.api.rate_limits import RateLimit, RateLimitUpdate
 from app.domain.addresses import is_allowed
 from app.domain.errors import FieldError
 from app.domain.types import AuthMechanism, RetryPolicy, TlsMode, Transport
@@ -51,24 +52,6 @@ class AuthUpdate(Body):
     username: fields.Username | None = None
     password: fields.Password | None = None
     allow_plaintext_auth: bool | None = None
-
-
-class RateLimit(Body):
-    """`messages` per `per_seconds` in the long run; more than that waits.
-
-    After a pause `messages` may go at once, and go on evenly: a single period sees up to twice as
-    many.
-    """
-
-    messages: fields.RateMessages
-    per_seconds: fields.RateSeconds
-
-
-class RateLimitUpdate(Body):
-    """What to change of the rate limit."""
-
-    messages: fields.RateMessages | None = None
-    per_seconds: fields.RateSeconds | None = None
 
 
 class Timeouts(Body):

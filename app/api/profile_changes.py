@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from app.api.bodies import Body
 from app.api.problem_answers import invalid
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
+from app.api.rate_limits import as_given
 from app.domain import types
 from app.domain.errors import FieldError
 from app.domain.ids import new_id
@@ -145,7 +146,7 @@ def _profile(
         allowed_from=tuple(body.allowed_from),
         max_connections=body.max_connections,
         max_messages_per_connection=body.max_messages_per_connection,
-        rate_limit=types.RateLimit(rate.messages, rate.per_seconds) if rate else None,
+        rate_limit=rate.limit() if rate else None,
         retry=types.RetryPolicy(
             first=again.first_seconds,
             factor=again.factor,
@@ -182,7 +183,7 @@ def _as_given(profile: Profile) -> dict[str, Any]:
             "username": profile.username,
             "allow_plaintext_auth": profile.allow_plaintext_auth,
         },
-        "rate_limit": limit and {"messages": limit.messages, "per_seconds": limit.per_seconds},
+        "rate_limit": limit and as_given(limit),
         "timeouts": {
             "connect": timeouts.connect,
             "command": timeouts.command,

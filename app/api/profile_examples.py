@@ -87,7 +87,8 @@ PROFILE: Final[dict[str, Any]] = {
     "allowed_from": ["*@example.com"],
     "max_connections": 10,
     "max_messages_per_connection": 1000,
-    "rate_limit": {"messages": 100, "per_seconds": 60},
+    "concurrency": 10,
+    "rate_limit": {"messages": 100, "recipients": None, "per_seconds": 60, "burst": None},
     "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
     "retry": {
         "first_seconds": 60.0,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import format_mailbox
 from app.api.paging import Page
 from app.api.profile_examples import PROFILE
+from app.api.rate_limits import RateLimitRead
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
     AuthMechanism,
@@ -27,13 +28,6 @@ class AuthRead(BaseModel):
     username: str | None
     has_password: bool
     allow_plaintext_auth: bool
-
-
-class RateLimitRead(BaseModel):
-    """`messages` per `per_seconds` in the long run, and `messages` at once after a pause."""
-
-    messages: int
-    per_seconds: int
 
 
 class TimeoutsRead(BaseModel):
@@ -83,6 +77,10 @@ class ProfileRead(BaseModel):
     allowed_from: list[str]
     max_connections: int
     max_messages_per_connection: int
+    concurrency: int = Field(
+        description="How many connections at a time its server was found to take well: it shrinks"
+        " where the server throttles, and grows back to `max_connections` with success."
+    )
     rate_limit: RateLimitRead | None
     timeouts: TimeoutsRead
     retry: RetryRead
@@ -128,9 +126,8 @@ class ProfileRead(BaseModel):
             allowed_from=list(profile.allowed_from),
             max_connections=profile.max_connections,
             max_messages_per_connection=profile.max_messages_per_connection,
-            rate_limit=RateLimitRead(messages=limit.messages, per_seconds=limit.per_seconds)
-            if limit
-            else None,
+            concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
+            rate_limit=RateLimitRead.of(limit) if limit else None,
             timeouts=TimeoutsRead(
                 connect=timeouts.connect, command=timeouts.command, data=timeouts.data
             ),

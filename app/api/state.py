@@ -28,6 +28,10 @@ class Accepts(Protocol):
         ...
 
 
+async def _no_metrics() -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything an operation may use, made once."""
@@ -47,6 +51,7 @@ class Services:
     readiness: Callable[[], Awaitable[list[str]]]
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
     schema_fault: Callable[[], str | None] = lambda: None
+    metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     keys: KeyCache = field(default_factory=KeyCache)
     profiles: ProfileCache = field(default_factory=ProfileCache)
 

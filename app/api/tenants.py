@@ -11,11 +11,13 @@ from app.api.auth import Admin
 from app.api.bodies import Body, EhloName, Line
 from app.api.openapi import admin_problems, located
 from app.api.paging import ListQuery, Page, cut, start
+from app.api.rate_limits import RateLimit, RateLimitRead
 from app.api.state import ServicesOf
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Tenant
 from app.store import tenants
+from app.store.rate_columns import rate_columns
 
 router = APIRouter(tags=["Tenants"], dependencies=[Admin])
 
@@ -24,6 +26,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "slug": "acme",
     "name": "Acme Ltd",
     "ehlo_name": "mail.example.com",
+    "rate_limit": None,
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -42,6 +45,10 @@ TenantEhlo = Annotated[
     EhloName | None,
     Field(description="The EHLO name of the tenant's profiles that set none themselves."),
 ]
+TenantRate = Annotated[
+    RateLimit | None,
+    Field(description="What all of the tenant's profiles may send together, beside their own."),
+]
 InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["acme"])]
 
 
@@ -51,6 +58,7 @@ class TenantCreate(Body):
     slug: Slug
     name: Name | None = Field(default=None, description="A name for people; the slug, if left out.")
     ehlo_name: TenantEhlo = None
+    rate_limit: TenantRate = None
 
 
 class TenantUpdate(Body):
@@ -59,6 +67,7 @@ class TenantUpdate(Body):
     slug: Slug | None = None
     name: Name | None = None
     ehlo_name: TenantEhlo = None
+    rate_limit: TenantRate = None
 
 
 class TenantRead(BaseModel):
@@ -70,6 +79,7 @@ class TenantRead(BaseModel):
     slug: str
     name: str
     ehlo_name: str | None
+    rate_limit: RateLimitRead | None
     created_at: datetime
     updated_at: datetime
 
@@ -114,6 +124,7 @@ async def create_tenant(
         slug=body.slug,
         name=body.name or body.slug,
         ehlo_name=body.ehlo_name,
+        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
         created_at=now,
         updated_at=now,
     )
@@ -176,11 +187,13 @@ async def update_tenant(
     services: ServicesOf,
 ) -> TenantRead:
     """Change what is given. A new `ehlo_name` is used from the next connection on."""
-    changes = body.model_dump(exclude_unset=True)
+    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit"})
     for required in ("slug", "name"):
         if required in changes and changes[required] is None:
             msg = "it cannot be null; leave it out to keep it"
             raise InvalidRequest.at(required, msg=msg)
+    if "rate_limit" in body.model_fields_set:
+        changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
     async with services.database.transaction(announce=True) as connection:
         found = await tenants.get(connection, tenant=tenant)
         changed = await tenants.update(

@@ -23,7 +23,7 @@ class Attempts:
     `outcomes` holds the recipients (by position) that were decided; all others stand as before,
     with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
     `facts` are those of the last connection. `marked` holds the recipients to whom the body went
-    out under `at_most_once`.
+    out under `at_most_once`. `seconds` is what the last transaction took.
     """
 
     message: ClaimedMessage
@@ -31,6 +31,7 @@ class Attempts:
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     fault: Outcome | None = None
     marked: set[int] = field(default_factory=set)
+    seconds: float = 0.0
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
@@ -104,6 +105,7 @@ async def _transact_once(
     except asyncio.CancelledError:
         note(interrupted(session.stage))
         raise
+    attempts.seconds = monotonic_seconds() - start
     judgement = judge(transaction, addresses, fresh=fresh, authenticated=session.is_authenticated)
     note(judgement)
     return judgement

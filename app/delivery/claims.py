@@ -10,16 +10,17 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.delivery.allowance import take_allowance
 from app.delivery.lane import Lane, Results
 from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
-from app.domain.limits import permits
+from app.domain.facts import Facts
 from app.domain.status import RecipientEvent
 from app.smtp.resolve import AddressGuard
-from app.store import lanes, outbox, outcomes, profiles
+from app.store import lanes, outbox, outcomes, permits, profiles
 from app.store.database import Database
 from app.store.lanes import LaneDue
 from app.store.outbox import ClaimedMessage
@@ -38,6 +39,7 @@ class LaneParts:
     configs: ConfigMaker
     recorder: Recorder
     results: Results
+    facts: Facts
 
 
 class Claims:
@@ -63,6 +65,8 @@ class Claims:
         self._leases = leases
         self._clock = clock
         self._poll_interval = poll_interval
+        # On SQLite there is no other worker to share with.
+        self._is_shared = database.is_postgresql
 
     def stop(self) -> None:
         """Claim no more; what is being claimed just now is given back."""
@@ -118,6 +122,14 @@ class Claims:
         for profile_id, lane in list(self.lanes.items()):
             if lane.is_idle and profile_id not in working:
                 del self.lanes[profile_id]
+                await self._return_connections(profile_id)
+
+    async def _return_connections(self, profile_id: str) -> None:
+        if self._is_shared:
+            async with self._database.transaction() as connection:
+                await permits.return_connections(
+                    connection, worker_id=self._leases.owner, profile_id=profile_id
+                )
 
     async def _lane(self, due: LaneDue) -> Lane | None:
         """The profile's lane at its current revision; None where the profile has just gone."""
@@ -150,6 +162,8 @@ class Claims:
             limit = 1 if due.is_failing else lane.room
             claimed = await self._claim(connection, lane, limit=limit, now=now, until=until)
         self._leases.add((each.id for each in claimed), until)
+        if claimed:
+            self._parts.facts.group("claim", len(claimed))
         if self._is_stopping:
             await self.give_back(each.id for each in claimed)
         elif claimed:
@@ -168,12 +182,17 @@ class Claims:
     ) -> list[ClaimedMessage]:
         """Lease what rate and time allow; what is past its time is ended here instead."""
         profile = lane.config.profile
-        bucket = None
-        if profile.rate_limit is not None:
-            bucket = await lanes.bucket(
-                connection, profile_id=profile.id, limit=profile.rate_limit, now=now
+        if self._is_shared:
+            lane.granted = await permits.lease_connections(
+                connection,
+                profile_id=profile.id,
+                worker_id=self._leases.owner,
+                most=profile.max_connections,
+                now=now,
+                until=until,
             )
-            limit = min(limit, permits(bucket))
+        allowance = await take_allowance(connection, lane.config, now=now)
+        limit = min(limit, lane.room, allowance.messages)
         if limit == 0:
             return []
         claimed = await outbox.claim(
@@ -184,12 +203,12 @@ class Claims:
             now=now,
             lease_until=until,
             max_bytes=lane.room_bytes,
+            max_recipients=allowance.recipients,
         )
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
-        await outcomes.note(
-            connection,
-            [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner],
-        )
+        lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
+        await outcomes.note(connection, lost)
+        self._parts.facts.takeovers(len(lost))
         late = [each.id for each in claimed if each.expires_at <= now]
         await outcomes.finish_open(
             connection, message_ids=late, event=RecipientEvent.EXPIRE, now=now
@@ -198,8 +217,7 @@ class Claims:
         await outcomes.close(connection, message_ids=decided, now=now)
         over = {*late, *decided}
         live = [each for each in claimed if each.id not in over]
-        if bucket is not None:
-            await lanes.spend(connection, profile_id=profile.id, bucket=bucket, messages=len(live))
+        await allowance.spend(connection, live)
         return live
 
 

@@ -18,6 +18,7 @@ from app.delivery.settle import Settled, Settler, Trip, settlement
 from app.delivery.upkeep import Upkeep
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.hints import reason
 from app.domain.ids import new_id
 from app.domain.outcome import Outcome
@@ -51,13 +52,21 @@ class Engine:
     """Delivers what is due in one database, with a lane for each profile that has work."""
 
     def __init__(
-        self, database: Database, config: EngineConfig, *, clock: Clock, random: Random
+        self,
+        database: Database,
+        config: EngineConfig,
+        *,
+        clock: Clock,
+        random: Random,
+        facts: Facts,
     ) -> None:
         self.worker_id = new_id("wrk")
         self._database = database
         self._grace_seconds = config.shutdown_grace_seconds
         self._clock = clock
         self._random = random
+        self._facts = facts
+        self._known: dict[str, int | None] = {}
         self._leases = Leases(
             database,
             owner=self.worker_id,
@@ -69,6 +78,7 @@ class Engine:
             owner=self.worker_id,
             now=clock.now,
             random=random,
+            facts=facts,
             on_settled=self._on_settled,
         )
         self._claims = Claims(
@@ -78,6 +88,7 @@ class Engine:
                 configs=config.configs,
                 recorder=Recorder(worker=self.worker_id, now=clock.now),
                 results=self,
+                facts=facts,
             ),
             leases=self._leases,
             clock=clock,
@@ -163,7 +174,13 @@ class Engine:
             heals = lane.profile_id if attempts.outcomes else None
         if heals is not None:
             log.info("profile works again", extra={"profile_id": heals})
-        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), heals=heals))
+        self._settler.submit(
+            Settled(
+                settlement=self._settlement(lane, attempts),
+                heals=heals,
+                learnt=self._learnt(lane),
+            )
+        )
 
     def trip(self, lane: Lane, attempts: Attempts, fault: Outcome) -> None:
         """The profile is at fault: nothing more is tried until its next probe."""
@@ -179,13 +196,32 @@ class Engine:
             released=tuple(lane.drop_queue()),
         )
         lane.probe, lane.is_halted = None, True
-        self._settler.submit(Settled(settlement=self._settlement(lane, attempts), trip=trip))
+        self._settler.submit(
+            Settled(
+                settlement=self._settlement(lane, attempts), trip=trip, learnt=self._learnt(lane)
+            )
+        )
+
+    def _learnt(self, lane: Lane) -> tuple[str, int | None] | None:
+        """How many connections the server takes, where that is news."""
+        if self._known.get(lane.profile_id) == lane.concurrency:
+            return None
+        self._known[lane.profile_id] = lane.concurrency
+        return lane.profile_id, lane.concurrency
+
+    def connections(self) -> tuple[int, int]:
+        """How many SMTP connections are in use, and how many are kept warm."""
+        lanes = self._claims.lanes.values()
+        return sum(lane.busy for lane in lanes), sum(lane.warm for lane in lanes)
 
     def room(self) -> None:
         """A lane can take more."""
         self._claims.wake.set()
 
     def _settlement(self, lane: Lane, attempts: Attempts) -> Settlement:
+        self._facts.outcomes(attempts.outcomes.values())
+        for row in attempts.rows:
+            self._facts.attempt(row)
         return settlement(
             attempts,
             retry=lane.config.profile.retry,

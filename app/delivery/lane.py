@@ -12,6 +12,7 @@ from app.delivery.judgement import Judgement
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
+from app.domain.concurrency import Concurrency, is_throttling
 from app.domain.failure_table import classify
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
 from app.domain.replies import COMPLETED, Reply
@@ -86,6 +87,8 @@ class Lane:
         self._guard = guard
         self._recorder = recorder
         self._results = results
+        self.granted = config.profile.max_connections
+        self._concurrency = _known(config)
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
         self._queue: deque[ClaimedMessage] = deque()
         self._slots: set[asyncio.Task[None]] = set()
@@ -99,17 +102,40 @@ class Lane:
         """Whether nothing is in hand, not even a warm connection."""
         return not self._slots and not self._queue and not self._pool.has_sessions
 
+    @property
+    def busy(self) -> int:
+        """How many slots are at work."""
+        return len(self._slots)
+
+    @property
+    def warm(self) -> int:
+        """How many connections are kept for the next message."""
+        return self._pool.idle
+
     def reconfigure(self, config: LaneConfig) -> None:
         """Work by a newer revision from the next message on (invariant 8)."""
         if config.identity != self.config.identity:
             self._pool.retire_idle()
         self.config = config
+        self.granted = min(self.granted, config.profile.max_connections)
+        self._concurrency = self._concurrency.within(config.profile.max_connections)
         self._pool.max_messages = config.profile.max_messages_per_connection
+
+    @property
+    def connections(self) -> int:
+        """How many connections it may have now: granted to this worker, and taken by the server."""
+        return min(self.granted, self._concurrency.limit)
+
+    @property
+    def concurrency(self) -> int | None:
+        """What the server was found to take, where that is less than the profile allows."""
+        found = self._concurrency
+        return found.limit if found.limit < found.most else None
 
     @property
     def capacity(self) -> int:
         """How many messages it has in hand at the most."""
-        return self.config.profile.max_connections * CLAIMS_PER_CONNECTION
+        return self.connections * CLAIMS_PER_CONNECTION
 
     @property
     def room(self) -> int:
@@ -126,7 +152,8 @@ class Lane:
     def take(self, messages: Iterable[ClaimedMessage]) -> None:
         """Begin on claimed messages."""
         self._queue.extend(messages)
-        wanted = min(len(self._queue), self.config.profile.max_connections - len(self._slots))
+        self._pool.shrink(max(0, self.connections - len(self._slots)))
+        wanted = min(len(self._queue), self.connections - len(self._slots))
         for _ in range(wanted):
             task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
             self._slots.add(task)
@@ -149,7 +176,7 @@ class Lane:
     async def _run_slot(self) -> None:
         session: Session | None = None
         try:
-            while self._queue:
+            while self._queue and len(self._slots) <= self.connections:
                 message = self._queue.popleft()
                 if not self._results.may_begin(message):
                     continue
@@ -174,11 +201,20 @@ class Lane:
             log.exception("delivery of %s broke", attempts.message.id)
             self._decide_all(attempts, BROKEN)
             attempts.fault = None
+        self._learn(attempts)
         if attempts.fault is None:
             self._results.settle(self, attempts)
         else:
             self._results.trip(self, attempts, attempts.fault)
         return session
+
+    def _learn(self, attempts: Attempts) -> None:
+        """Adapt to how the server took the message."""
+        outcomes = [*attempts.outcomes.values(), *filter(None, [attempts.fault])]
+        if any(is_throttling(each) for each in outcomes):
+            self._concurrency = self._concurrency.throttled()
+        elif any(each.verdict is Verdict.DELIVERED for each in outcomes):
+            self._concurrency = self._concurrency.succeeded(attempts.seconds)
 
     async def _attempt(self, attempts: Attempts, session: Session | None) -> Session | None:
         config = self.config
@@ -259,3 +295,9 @@ class Lane:
             task.cancel()
         await self.wait_idle()
         await self._pool.close()
+
+
+def _known(config: LaneConfig) -> Concurrency:
+    """What this or another worker has found out about the server before."""
+    most = config.profile.max_connections
+    return Concurrency(most=most, limit=min(most, config.concurrency or most))

@@ -1,11 +1,11 @@
 """What a lane works by: a profile at one revision, and the identity made from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.errors import SealError
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
-from app.domain.types import Profile, Transport
+from app.domain.types import Profile, RateLimit, Transport
 from app.smtp.identity import Identity
 from app.store.profiles import DeliveryProfile
 
@@ -23,6 +23,8 @@ class LaneConfig:
     profile: Profile
     identity: Identity | None
     fault: Outcome | None = None
+    tenant_rate_limit: RateLimit | None = None
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,13 @@ class ConfigMaker:
 
     def config(self, found: DeliveryProfile) -> LaneConfig:
         """The configuration of a lane, its credentials opened."""
+        return replace(
+            self._config(found),
+            tenant_rate_limit=found.tenant_rate_limit,
+            concurrency=found.concurrency,
+        )
+
+    def _config(self, found: DeliveryProfile) -> LaneConfig:
         profile = found.profile
         if profile.transport is Transport.SANDBOX:
             return LaneConfig(profile, None)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.attempt import Attempts
 from app.domain.errors import Unavailable
+from app.domain.facts import Facts
 from app.domain.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.retry import PROBE, Random, retry_delay
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
@@ -112,11 +113,13 @@ class Settled:
     """One settlement on its way to the database.
 
     `heals` names a lane whose probe succeeded; `trip` is what stopped the work, if anything did.
+    `learnt` is what was found out about how many connections a profile's server takes.
     """
 
     settlement: Settlement
     heals: str | None = None
     trip: Trip | None = None
+    learnt: tuple[str, int | None] | None = None
 
 
 class Settler:
@@ -129,12 +132,14 @@ class Settler:
         owner: str,
         now: Callable[[], datetime],
         random: Random,
+        facts: Facts,
         on_settled: Callable[[Sequence[Settled]], None],
     ) -> None:
         self._database = database
         self._owner = owner
         self._now = now
         self._random = random
+        self._facts = facts
         self._on_settled = on_settled
         self._queue: asyncio.Queue[Settled] = asyncio.Queue()
 
@@ -169,6 +174,7 @@ class Settler:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
+        self._facts.group("settle", len(group))
         self._on_settled(group)
 
     async def _write_once(self, group: Sequence[Settled]) -> None:
@@ -182,6 +188,8 @@ class Settler:
             )
             for profile_id in heals:
                 await lanes.heal(connection, profile_id=profile_id)
+            for profile_id, concurrency in dict(filter(None, (e.learnt for e in group))).items():
+                await lanes.learn(connection, profile_id=profile_id, concurrency=concurrency)
             for each in group:
                 if each.trip is not None:
                     await self._trip(connection, each.trip)

@@ -8,14 +8,14 @@ from typing import Final
 
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
-from app.store import outbox, outcomes, workers
+from app.store import outbox, outcomes, permits, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE: Final = 3
 ENDED_AT_ONCE: Final = 500
-FORGOTTEN_AFTER_LEASES: Final = 10
+FORGOTTEN_AFTER_LEASES: Final = 2
 
 
 class Upkeep:
@@ -52,6 +52,9 @@ class Upkeep:
                 started_at=self._started_at,
                 now=now,
             )
+            await permits.renew_connections(
+                connection, worker_id=self._leases.owner, until=now + self._leases.length
+            )
             await workers.forget(connection, before=now - self._forgotten_after)
         await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
 
@@ -78,6 +81,7 @@ class Upkeep:
         """Give back every lease and take the heartbeat away."""
         await self._leases.release_all()
         async with self._database.transaction() as connection:
+            await permits.return_connections(connection, worker_id=self._leases.owner)
             await workers.leave(connection, worker_id=self._leases.owner)
 
     async def _pause_until(self, moment: datetime) -> None:

@@ -24,19 +24,23 @@ def refill(bucket: Bucket | None, limit: RateLimit, now: datetime) -> Bucket:
     Time runs forward only: a replica whose clock lags neither adds nor takes permits.
     """
     if bucket is None:
-        return Bucket(float(limit.messages), now)
+        return Bucket(float(limit.capacity), now)
     elapsed = max(timedelta(), now - bucket.at) / timedelta(seconds=limit.per_seconds)
     return Bucket(
-        min(float(limit.messages), bucket.tokens + elapsed * limit.messages), max(bucket.at, now)
+        min(float(limit.capacity), bucket.tokens + elapsed * limit.amount), max(bucket.at, now)
     )
 
 
 def permits(bucket: Bucket) -> int:
-    """How many messages may go at once."""
+    """How many permits may be spent at once.
+
+    A message is begun where there is one; what it takes beyond the bucket is owed (`Bucket.tokens`
+    below zero) and delays those behind it, so that no message is too large to go.
+    """
     return max(0, int(bucket.tokens + ROUNDING))
 
 
 def next_permit_at(bucket: Bucket, limit: RateLimit) -> datetime:
     """When there will be a whole permit."""
     missing = max(0.0, 1.0 - bucket.tokens)
-    return bucket.at + timedelta(seconds=limit.per_seconds) * (missing / limit.messages)
+    return bucket.at + timedelta(seconds=limit.per_seconds) * (missing / limit.amount)

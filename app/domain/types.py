@@ -114,6 +114,35 @@ class Mailbox:
         return self.address.rpartition("@")[2].lower()
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many `messages`, or `recipients`, per `per_seconds` in the long run, as a token bucket.
+
+    The bucket holds `burst` permits, or as many as go in one period, and is refilled evenly. After
+    a pause all of them may go at once, so a single period sees up to that many more. Either
+    `messages` or `recipients` is None.
+    """
+
+    messages: int | None
+    per_seconds: int
+    recipients: int | None = None
+    burst: int | None = None
+
+    @property
+    def amount(self) -> int:
+        """How many permits come in one period."""
+        return self.messages or self.recipients or 0
+
+    @property
+    def capacity(self) -> int:
+        """How many permits the bucket holds."""
+        return self.burst or self.amount
+
+    def cost(self, recipients: int) -> int:
+        """How many permits a message to so many recipients takes."""
+        return 1 if self.recipients is None else recipients
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """Who owns profiles, keys and messages."""
@@ -122,6 +151,7 @@ class Tenant:
     slug: str
     name: str
     ehlo_name: str | None
+    rate_limit: RateLimit | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -143,18 +173,6 @@ class ApiKey:
     def is_valid(self, now: datetime) -> bool:
         """Neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """`messages` per `per_seconds` in the long run, as a token bucket.
-
-    The bucket holds `messages` permits and is refilled evenly. After a pause all of them may go at
-    once, so a single period sees up to twice as many.
-    """
-
-    messages: int
-    per_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +254,7 @@ class LaneHealth:
     reason: str | None = None
     next_probe_at: datetime | None = None
     faults: int = 0
+    concurrency: int | None = None
 
 
 def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:

@@ -24,6 +24,11 @@ class Pool:
         """Whether a connection is kept, or on its way out."""
         return bool(self._idle or self._closing)
 
+    @property
+    def idle(self) -> int:
+        """How many connections are kept."""
+        return len(self._idle)
+
     def is_fit(self, session: Session, identity: Identity) -> bool:
         """Whether the session may carry one more message of this identity (invariant 8)."""
         return (
@@ -59,6 +64,13 @@ class Pool:
         task = asyncio.create_task(session.quit())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def shrink(self, most: int) -> None:
+        """Close idle sessions until there are so many at the most, those idle longest first."""
+        while len(self._idle) > most:
+            session, timer = self._idle.popleft()
+            timer.cancel()
+            self.retire(session)
 
     def retire_idle(self) -> None:
         """Close every idle session."""

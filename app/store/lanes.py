@@ -1,15 +1,16 @@
-"""What changes as a profile delivers: which lanes have work, their health, their permits."""
+"""What changes as a profile delivers: which lanes have work, and their health."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, next_permit_at, refill
 from app.domain.types import RateLimit
-from app.store.tables import lanes, messages, profiles
+from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +38,23 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
         .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
         .scalar_subquery()
     )
-    query = select(
-        profiles.c.id,
-        profiles.c.tenant_id,
-        profiles.c.revision,
-        profiles.c.paused_at,
-        profiles.c.deleted_at,
-        profiles.c.rate_messages,
-        profiles.c.rate_per_seconds,
-        lanes.c.failing_since,
-        lanes.c.next_probe_at,
-        lanes.c.tokens,
-        lanes.c.tokens_at,
-        soonest.label("soonest"),
-    ).join(lanes, lanes.c.profile_id == profiles.c.id)
+    query = (
+        select(
+            profiles.c.id,
+            profiles.c.tenant_id,
+            profiles.c.revision,
+            profiles.c.paused_at,
+            profiles.c.deleted_at,
+            lanes.c.failing_since,
+            lanes.c.next_probe_at,
+            *_limit_columns(profiles, lanes, "profile"),
+            *_limit_columns(tenants, tenant_buckets, "tenant"),
+            soonest.label("soonest"),
+        )
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
+        .join(tenants, tenants.c.id == profiles.c.tenant_id)
+        .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
+    )
     rows = (await connection.execute(query)).all()
     found = [
         LaneDue(
@@ -72,37 +76,33 @@ def _ready_at(row: RowMapping, now: datetime) -> datetime:
     moments: list[datetime] = [row["soonest"]]
     if row["next_probe_at"] is not None:
         moments.append(row["next_probe_at"])
-    if row["rate_messages"] is not None and row["tokens"] is not None:
-        limit = RateLimit(row["rate_messages"], row["rate_per_seconds"])
-        moments.append(
-            next_permit_at(refill(Bucket(row["tokens"], row["tokens_at"]), limit, now), limit)
-        )
+    for prefix in ("profile", "tenant"):
+        if (limit := _limit(row, prefix)) is not None and row[f"{prefix}_tokens"] is not None:
+            before = Bucket(row[f"{prefix}_tokens"], row[f"{prefix}_tokens_at"])
+            moments.append(next_permit_at(refill(before, limit, now), limit))
     return max(moments)
 
 
-async def bucket(
-    connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
-) -> Bucket:
-    """The lane's permits as they stand now, locked until the transaction ends."""
-    query = (
-        select(lanes.c.tokens, lanes.c.tokens_at)
-        .where(lanes.c.profile_id == profile_id)
-        .with_for_update()
+def _limit(row: RowMapping, prefix: str) -> RateLimit | None:
+    if row[f"{prefix}_per_seconds"] is None:
+        return None
+    return RateLimit(
+        messages=row[f"{prefix}_messages"],
+        per_seconds=row[f"{prefix}_per_seconds"],
+        recipients=row[f"{prefix}_recipients"],
+        burst=row[f"{prefix}_burst"],
     )
-    row = (await connection.execute(query)).one()
-    before = None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
-    return refill(before, limit, now)
 
 
-async def spend(
-    connection: AsyncConnection, *, profile_id: str, bucket: Bucket, messages: int
-) -> None:
-    """Write the bucket back after so many messages were claimed."""
-    await connection.execute(
-        update(lanes)
-        .where(lanes.c.profile_id == profile_id)
-        .values(tokens=bucket.tokens - messages, tokens_at=bucket.at)
-    )
+def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
+    return [
+        table.c.rate_messages.label(f"{prefix}_messages"),
+        table.c.rate_recipients.label(f"{prefix}_recipients"),
+        table.c.rate_per_seconds.label(f"{prefix}_per_seconds"),
+        table.c.rate_burst.label(f"{prefix}_burst"),
+        bucket.c.tokens.label(f"{prefix}_tokens"),
+        bucket.c.tokens_at.label(f"{prefix}_tokens_at"),
+    ]
 
 
 async def take_probe(
@@ -160,6 +160,13 @@ async def trip(
         )
     )
     return True
+
+
+async def learn(connection: AsyncConnection, *, profile_id: str, concurrency: int | None) -> None:
+    """Write how many connections at a time the server was found to take; None: all it may."""
+    await connection.execute(
+        update(lanes).where(lanes.c.profile_id == profile_id).values(concurrency=concurrency)
+    )
 
 
 async def heal(connection: AsyncConnection, *, profile_id: str) -> None:

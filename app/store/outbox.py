@@ -85,6 +85,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "priority": message.priority.value,
         "guarantee": message.guarantee.value,
         "envelope_from": message.envelope_from,
+        "recipient_count": len(message.recipients),
         "created_at": message.created_at,
         "updated_at": message.created_at,
         "expires_at": message.expires_at,
@@ -133,11 +134,13 @@ async def claim(
     now: datetime,
     lease_until: datetime,
     max_bytes: int,
+    max_recipients: int | None = None,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
-    One is taken whatever its size; more only until those before it have `max_bytes` together. A
-    message whose former lease has ended is due again, and so taken over here.
+    One is taken whatever its size; more only until those before it have `max_bytes`, or
+    `max_recipients`, together. A message whose former lease has ended is due again, and so taken
+    over here.
     """
     due = (
         select(
@@ -149,6 +152,7 @@ async def claim(
             messages.c.guarantee,
             messages.c.expires_at,
             messages.c.lease_owner,
+            messages.c.recipient_count,
             message_contents.c.size_bytes,
         )
         .join(message_contents, message_contents.c.message_id == messages.c.id)
@@ -157,7 +161,7 @@ async def claim(
         .limit(limit)
         .with_for_update(of=messages, skip_locked=True)
     )
-    rows = _within(max_bytes, (await connection.execute(due)).all())
+    rows = _within(max_bytes, max_recipients, (await connection.execute(due)).all())
     ids = [row.id for row in rows]
     if not ids:
         return []
@@ -185,14 +189,18 @@ async def claim(
     ]
 
 
-def _within(max_bytes: int, rows: Iterable[Any]) -> list[Any]:
-    """The first rows, as many as begin before they have so many bytes together."""
-    kept, size_bytes = list[Any](), 0
+def _within(max_bytes: int, max_recipients: int | None, rows: Iterable[Any]) -> list[Any]:
+    """The first rows, as many as begin before they have so much together."""
+    kept, size_bytes, recipient_count = list[Any](), 0, 0
     for row in rows:
-        if kept and size_bytes >= max_bytes:
+        is_full = size_bytes >= max_bytes or (
+            max_recipients is not None and recipient_count >= max_recipients
+        )
+        if kept and is_full:
             break
         kept.append(row)
         size_bytes += row.size_bytes
+        recipient_count += row.recipient_count
     return kept
 
 

@@ -11,12 +11,12 @@ from app.domain.types import (
     AuthMechanism,
     Mailbox,
     Profile,
-    RateLimit,
     RetryPolicy,
     Timeouts,
     TlsMode,
     Transport,
 )
+from app.store.rate_columns import rate_columns, rate_limit_of
 from app.store.tables import profiles
 
 SEALED: Final = ("sealed_password", "sealed_client_key")
@@ -51,7 +51,6 @@ _SAME: Final = (
 def profile_of(row: RowMapping) -> Profile:
     """The profile of a row that was read with `PROFILE_COLUMNS`."""
     sender = row["default_from_address"]
-    rate = row["rate_messages"]
     return Profile(
         **{name: row[name] for name in _SAME},
         has_password=row["has_password"],
@@ -61,7 +60,7 @@ def profile_of(row: RowMapping) -> Profile:
         auth_mechanism=AuthMechanism(row["auth_mechanism"]),
         default_from=None if sender is None else Mailbox(sender, row["default_from_name"] or ""),
         allowed_from=tuple(row["allowed_from"]),
-        rate_limit=None if rate is None else RateLimit(rate, row["rate_per_seconds"]),
+        rate_limit=rate_limit_of(row),
         timeouts=Timeouts(
             connect=row["timeout_connect_seconds"],
             command=row["timeout_command_seconds"],
@@ -78,7 +77,7 @@ def profile_of(row: RowMapping) -> Profile:
 
 def row_of(profile: Profile) -> dict[str, Any]:
     """The columns of a new profile, its sealed ones apart."""
-    sender, rate, waits = profile.default_from, profile.rate_limit, profile.timeouts
+    sender, waits = profile.default_from, profile.timeouts
     return {name: getattr(profile, name) for name in _SAME} | {
         "transport": profile.transport.value,
         "tls": profile.tls.value,
@@ -86,8 +85,7 @@ def row_of(profile: Profile) -> dict[str, Any]:
         "default_from_address": sender.address if sender else None,
         "default_from_name": sender.name if sender else None,
         "allowed_from": list(profile.allowed_from),
-        "rate_messages": rate.messages if rate else None,
-        "rate_per_seconds": rate.per_seconds if rate else None,
+        **rate_columns(profile.rate_limit),
         "timeout_connect_seconds": waits.connect,
         "timeout_command_seconds": waits.command,
         "timeout_data_seconds": waits.data,

@@ -15,7 +15,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.types import LaneHealth, Profile
+from app.domain.types import LaneHealth, Profile, RateLimit
 from app.store import tenants
 from app.store.column_types import Instant
 from app.store.profile_deletion import delete
@@ -31,6 +31,8 @@ class DeliveryProfile:
 
     profile: Profile
     tenant_ehlo_name: str | None
+    tenant_rate_limit: RateLimit | None = None
+    concurrency: int | None = None
     sealed_password: bytes | None = field(repr=False)
     sealed_client_key: bytes | None = field(repr=False)
 
@@ -142,6 +144,7 @@ async def health(
             lanes.c.reason,
             lanes.c.next_probe_at,
             lanes.c.faults,
+            lanes.c.concurrency,
         )
         .join(profiles, profiles.c.id == lanes.c.profile_id)
         .where(profiles.c.tenant_id == tenant_id, lanes.c.profile_id.in_(profile_ids))
@@ -248,15 +251,20 @@ async def for_delivery(
             profiles.c.sealed_password,
             profiles.c.sealed_client_key,
             tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+            lanes.c.concurrency,
         )
         .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
         .where(*live(tenant_id), profiles.c.id == profile_id)
     )
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         return None
+    tenant = await tenants.get(connection, tenant=tenant_id)
     return DeliveryProfile(
         profile=profile_of(row),
+        tenant_rate_limit=tenant.rate_limit,
+        concurrency=row["concurrency"],
         tenant_ehlo_name=row["tenant_ehlo_name"],
         sealed_password=row["sealed_password"],
         sealed_client_key=row["sealed_client_key"],

@@ -39,6 +39,16 @@ def _one_of(column: str, *values: str) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
 
 
+def _rate_whole() -> CheckConstraint:
+    return CheckConstraint(
+        "(rate_per_seconds IS NOT NULL)"
+        " = (rate_messages IS NOT NULL OR rate_recipients IS NOT NULL)"
+        " AND (rate_messages IS NULL OR rate_recipients IS NULL)"
+        " AND (rate_burst IS NULL OR rate_per_seconds IS NOT NULL)",
+        name="rate_whole",
+    )
+
+
 tenants = Table(
     "tenants",
     metadata,
@@ -46,8 +56,22 @@ tenants = Table(
     Column("slug", String(63), nullable=False, unique=True),
     Column("name", String(200), nullable=False),
     Column("ehlo_name", String(255)),
+    Column("rate_messages", Integer),
+    Column("rate_recipients", Integer),
+    Column("rate_per_seconds", Integer),
+    Column("rate_burst", Integer),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    _rate_whole(),
+)
+
+# What is left of a tenant's rate limit, apart from what a person sets (invariant 7).
+tenant_buckets = Table(
+    "tenant_buckets",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("tokens", Float, nullable=False),
+    Column("tokens_at", Instant, nullable=False),
 )
 
 api_keys = Table(
@@ -92,7 +116,9 @@ profiles = Table(
     Column("max_connections", Integer, nullable=False),
     Column("max_messages_per_connection", Integer, nullable=False),
     Column("rate_messages", Integer),
+    Column("rate_recipients", Integer),
     Column("rate_per_seconds", Integer),
+    Column("rate_burst", Integer),
     Column("timeout_connect_seconds", Float, nullable=False),
     Column("timeout_command_seconds", Float, nullable=False),
     Column("timeout_data_seconds", Float, nullable=False),
@@ -112,7 +138,7 @@ profiles = Table(
     _one_of("auth_mechanism", "auto", "plain", "login", "cram-md5", "none"),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
     CheckConstraint("transport = 'sandbox' OR host IS NOT NULL", name="smtp_has_host"),
-    CheckConstraint("(rate_messages IS NULL) = (rate_per_seconds IS NULL)", name="rate_whole"),
+    _rate_whole(),
     CheckConstraint(
         "deleted_at IS NULL OR (sealed_password IS NULL AND sealed_client_key IS NULL)",
         name="deleted_holds_no_secret",
@@ -148,6 +174,8 @@ lanes = Table(
     Column("faults", Integer, nullable=False),
     Column("tokens", Float),
     Column("tokens_at", Instant),
+    # How many connections at a time the server was found to take; null: as many as may be.
+    Column("concurrency", Integer),
     CheckConstraint(
         "(failing_since IS NULL) = (next_probe_at IS NULL)"
         " AND (failing_since IS NULL) = (reason IS NULL)"
@@ -156,6 +184,19 @@ lanes = Table(
         name="failing_whole",
     ),
     CheckConstraint("(tokens IS NULL) = (tokens_at IS NULL)", name="tokens_whole"),
+)
+
+# How many connections a worker may have to a profile's server, until a moment: together never more
+# than the profile's `max_connections` (invariant 7).
+connection_permits = Table(
+    "connection_permits",
+    metadata,
+    Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), nullable=False),
+    Column("worker_id", Id, nullable=False),
+    Column("permits", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    PrimaryKeyConstraint("profile_id", "worker_id"),
+    Index("ix_connection_permits_worker", "worker_id"),
 )
 
 messages = Table(
@@ -174,6 +215,7 @@ messages = Table(
     Column("priority", String(8), nullable=False),
     Column("guarantee", String(16), nullable=False),
     Column("envelope_from", String(320), nullable=False),
+    Column("recipient_count", SmallInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
@@ -330,6 +372,7 @@ __all__ = [
     "Instant",
     "api_keys",
     "attempts",
+    "connection_permits",
     "lanes",
     "message_contents",
     "message_tags",
@@ -337,6 +380,7 @@ __all__ = [
     "metadata",
     "profiles",
     "recipients",
+    "tenant_buckets",
     "tenants",
     "workers",
 ]

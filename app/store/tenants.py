@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Row,
     exists,
     or_,
     select,
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Tenant
+from app.store.rate_columns import rate_columns, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenants
 from app.store.uniqueness import taken_means
 
@@ -34,6 +36,7 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         "slug": tenant.slug,
         "name": tenant.name,
         "ehlo_name": tenant.ehlo_name,
+        **rate_columns(tenant.rate_limit),
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
     }
@@ -51,7 +54,20 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound("tenant", tenant)
-    return Tenant(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return _tenant(row)
+
+
+def _tenant(row: Row[Any]) -> Tenant:
+    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return Tenant(
+        id=found["id"],
+        slug=found["slug"],
+        name=found["name"],
+        ehlo_name=found["ehlo_name"],
+        rate_limit=rate_limit_of(found),
+        created_at=found["created_at"],
+        updated_at=found["updated_at"],
+    )
 
 
 async def page(connection: AsyncConnection, *, limit: int, after: str | None) -> list[Tenant]:
@@ -60,7 +76,7 @@ async def page(connection: AsyncConnection, *, limit: int, after: str | None) ->
     if after is not None:
         query = query.where(tenants.c.id > after)
     rows = await connection.execute(query)
-    return [Tenant(**row._mapping) for row in rows]  # noqa: SLF001 - as above
+    return [_tenant(row) for row in rows]
 
 
 async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
@@ -73,7 +89,7 @@ async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound("tenant", tenant_id)
-    return Tenant(**row._mapping)  # noqa: SLF001 - as above
+    return _tenant(row)
 
 
 async def update(
@@ -81,8 +97,8 @@ async def update(
 ) -> Tenant:
     """Change columns; raises NotFound, or Conflict where the slug is taken.
 
-    Under another EHLO name every profile counts as changed: its connections are stale, and a
-    server that refused the former name is to be tried at once.
+    Under another EHLO name or limit every profile counts as changed: its connections are stale, and
+    a server that refused the former name is to be tried at once.
     """
     before = await lock(connection, tenant_id=tenant_id)
     if not changes:
@@ -91,9 +107,10 @@ async def update(
         await connection.execute(
             update_rows(tenants).where(tenants.c.id == tenant_id).values(**changes, updated_at=now)
         )
-    if changes.get("ehlo_name", before.ehlo_name) != before.ehlo_name:
+    after = await get(connection, tenant=tenant_id)
+    if (after.ehlo_name, after.rate_limit) != (before.ehlo_name, before.rate_limit):
         await _renew_profiles(connection, tenant_id, now)
-    return await get(connection, tenant=tenant_id)
+    return after
 
 
 async def _renew_profiles(connection: AsyncConnection, tenant_id: str, now: datetime) -> None:

@@ -12,9 +12,11 @@ down_revision: Final = None
 
 TABLES: Final = (
     "tenants",
+    "tenant_buckets",
     "api_keys",
     "profiles",
     "lanes",
+    "connection_permits",
     "messages",
     "message_contents",
     "message_tags",
@@ -27,9 +29,11 @@ TABLES: Final = (
 def upgrade() -> None:
     """Bring the schema from nothing to 0001."""
     _tenants()
+    _tenant_buckets()
     _api_keys()
     _profiles()
     _lanes()
+    _connection_permits()
     _messages()
     _message_contents()
     _message_tags()
@@ -45,11 +49,55 @@ def _tenants() -> None:
         sa.Column("slug", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("ehlo_name", sa.String(length=255)),
+        sa.Column("rate_messages", sa.Integer()),
+        sa.Column("rate_recipients", sa.Integer()),
+        sa.Column("rate_per_seconds", sa.Integer()),
+        sa.Column("rate_burst", sa.Integer()),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
+        sa.CheckConstraint(
+            "(rate_per_seconds IS NOT NULL) = (rate_messages IS NOT NULL OR rate_recipients IS NOT NULL) AND (rate_messages IS NULL OR rate_recipients IS NULL) AND (rate_burst IS NULL OR rate_per_seconds IS NOT NULL)",
+            name=op.f("ck_tenants_rate_whole"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
     )
+
+
+def _tenant_buckets() -> None:
+    op.create_table(
+        "tenant_buckets",
+        sa.Column("tenant_id", Id, nullable=False),
+        sa.Column("tokens", sa.Float(), nullable=False),
+        sa.Column("tokens_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"],
+            ["tenants.id"],
+            name=op.f("fk_tenant_buckets_tenant_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenant_buckets")),
+    )
+
+
+def _connection_permits() -> None:
+    op.create_table(
+        "connection_permits",
+        sa.Column("profile_id", Id, nullable=False),
+        sa.Column("worker_id", Id, nullable=False),
+        sa.Column("permits", sa.Integer(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["profile_id"],
+            ["profiles.id"],
+            name=op.f("fk_connection_permits_profile_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint(
+            "profile_id", "worker_id", name=op.f("pk_connection_permits")
+        ),
+    )
+    op.create_index("ix_connection_permits_worker", "connection_permits", ["worker_id"])
 
 
 def _api_keys() -> None:
@@ -100,7 +148,9 @@ def _profiles() -> None:
         sa.Column("max_connections", sa.Integer(), nullable=False),
         sa.Column("max_messages_per_connection", sa.Integer(), nullable=False),
         sa.Column("rate_messages", sa.Integer()),
+        sa.Column("rate_recipients", sa.Integer()),
         sa.Column("rate_per_seconds", sa.Integer()),
+        sa.Column("rate_burst", sa.Integer()),
         sa.Column("timeout_connect_seconds", sa.Float(), nullable=False),
         sa.Column("timeout_command_seconds", sa.Float(), nullable=False),
         sa.Column("timeout_data_seconds", sa.Float(), nullable=False),
@@ -125,7 +175,7 @@ def _profiles() -> None:
         ),
         sa.CheckConstraint("transport IN ('smtp', 'sandbox')", name=op.f("ck_profiles_transport")),
         sa.CheckConstraint(
-            "(rate_messages IS NULL) = (rate_per_seconds IS NULL)",
+            "(rate_per_seconds IS NOT NULL) = (rate_messages IS NOT NULL OR rate_recipients IS NOT NULL) AND (rate_messages IS NULL OR rate_recipients IS NULL) AND (rate_burst IS NULL OR rate_per_seconds IS NOT NULL)",
             name=op.f("ck_profiles_rate_whole"),
         ),
         sa.CheckConstraint(
@@ -166,6 +216,7 @@ def _lanes() -> None:
         sa.Column("faults", sa.Integer(), nullable=False),
         sa.Column("tokens", sa.Float()),
         sa.Column("tokens_at", Instant()),
+        sa.Column("concurrency", sa.Integer()),
         sa.CheckConstraint(
             "(failing_since IS NULL) = (next_probe_at IS NULL) AND (failing_since IS NULL) = (reason IS NULL) AND (failing_since IS NULL) = (code IS NULL) AND (failing_since IS NULL) = (faults = 0)",
             name=op.f("ck_lanes_failing_whole"),
@@ -193,6 +244,7 @@ def _messages() -> None:
         sa.Column("priority", sa.String(length=8), nullable=False),
         sa.Column("guarantee", sa.String(length=16), nullable=False),
         sa.Column("envelope_from", sa.String(length=320), nullable=False),
+        sa.Column("recipient_count", sa.SmallInteger(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),

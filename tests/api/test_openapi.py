@@ -12,7 +12,7 @@ from tests.api.client import Api
 from tests.api.held import held_message
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
-OPEN = {"get_health", "get_readiness", "list_problem_types", "get_problem_type"}
+OPEN = {"get_health", "get_readiness", "get_metrics", "list_problem_types", "get_problem_type"}
 
 Operation = tuple[str, str, dict[str, Any]]
 

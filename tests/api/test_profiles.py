@@ -64,6 +64,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "allowed_from": ["*@example.com"],
         "max_connections": 10,
         "max_messages_per_connection": 1000,
+        "concurrency": 10,
         "rate_limit": None,
         "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
         "retry": {
@@ -281,7 +282,7 @@ async def test_a_change_leaves_alone_what_it_does_not_name(api: Api, acme: Calle
         "effective_ehlo": {"name": "mx.example.com", "source": "profile", "warnings": []},
         "auth": before["auth"] | {"username": "other"},
         "timeouts": {"connect": 5.0, "command": 300.0, "data": 600.0},
-        "rate_limit": {"messages": 7, "per_seconds": 60},
+        "rate_limit": {"messages": 7, "recipients": None, "per_seconds": 60, "burst": None},
         "updated_at": after["updated_at"],
     }
     kept = (await sealed(api, before["id"]))["sealed_password"]

@@ -212,6 +212,10 @@ class Process:
                 stderr=log,
             )
 
+    async def delivers(self) -> bool | None:
+        """Whether its delivery has started."""
+        return "delivery started" in self.log.read_text() or None
+
     def kill(self) -> None:
         """Kill it with no chance to tidy up (SIGKILL)."""
         self.process.kill()

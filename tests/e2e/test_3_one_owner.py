@@ -66,11 +66,7 @@ def _commands(server: SmtpServer) -> list[str]:
 async def test_a_second_delivering_process_on_sqlite_is_refused(launch: Any) -> None:
     """It says what to do instead, and exits 2."""
     first: Process = launch("worker")
-
-    async def started() -> bool | None:
-        return True if "delivery started" in first.log.read_text() else None
-
-    await until(started)
+    await until(first.delivers)
     second: Process = launch("worker")
     assert second.process.wait(timeout=30) == 2
     assert "another process delivers from" in second.log.read_text()

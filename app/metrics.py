@@ -1,0 +1,119 @@
+"""Metrics for Prometheus: counted from the facts that the layers below emit, read at `/metrics`.
+
+Label sets are bounded: no tenant, profile or address is a label. Each process counts for itself;
+what stands in the database is read from it, and so is the same from every process.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from app.domain.clock import Clock
+from app.domain.outcome import Outcome
+from app.domain.types import MessageStatus, ProfileState
+from app.store import queue_stats
+from app.store.database import Database
+
+SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200)
+OPEN_STATES: Final = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.HELD)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._outcomes = Counter(
+            "heloise_recipient_outcomes",
+            "What became of recipients in attempts, by verdict and by whom a failure touched.",
+            ("verdict", "scope"),
+            registry=registry,
+        )
+        self._attempts = Histogram(
+            "heloise_attempt_seconds",
+            "How long an attempt took, by the stage at which it ended.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._groups = Histogram(
+            "heloise_group_size",
+            "How many were written in one transaction: messages accepted, claimed, settled.",
+            ("work",),
+            buckets=SIZES,
+            registry=registry,
+        )
+        self._takeovers = Counter(
+            "heloise_lease_takeovers",
+            "Messages whose former worker's lease had run out.",
+            registry=registry,
+        )
+        self._connections = Gauge(
+            "heloise_smtp_connections",
+            "Open SMTP connections of this process, in use and kept warm.",
+            ("state",),
+            registry=registry,
+        )
+        self._depth = Gauge(
+            "heloise_messages",
+            "Unfinished messages in the database.",
+            ("status",),
+            registry=registry,
+        )
+        self._oldest = Gauge(
+            "heloise_oldest_message_seconds",
+            "The age of the oldest unfinished message in the database.",
+            ("status",),
+            registry=registry,
+        )
+        self._profiles = Gauge(
+            "heloise_profiles", "Profiles in the database.", ("state",), registry=registry
+        )
+
+    def attempt(self, row: Mapping[str, Any]) -> None:
+        """An attempt has ended: the row that is written of it."""
+        self._attempts.labels(row["stage"]).observe(row["duration_ms"] / 1000)
+
+    def outcomes(self, decided: Iterable[Outcome]) -> None:
+        """Recipients were decided."""
+        for outcome in decided:
+            scope = outcome.blast.value if outcome.blast else "none"
+            self._outcomes.labels(outcome.verdict.value, scope).inc()
+
+    def group(self, work: str, size: int) -> None:
+        """So many were written at once; `work` is accept, claim or settle."""
+        self._groups.labels(work).observe(size)
+
+    def takeovers(self, count: int) -> None:
+        """So many messages were taken over from a worker that stopped."""
+        self._takeovers.inc(count)
+
+    def watch_connections(self, look: Callable[[], tuple[int, int]]) -> None:
+        """Show from now on what `look` answers: connections in use, and kept warm."""
+        self._connections.labels("busy").set_function(lambda: look()[0])
+        self._connections.labels("idle").set_function(lambda: look()[1])
+
+    async def exposition(self) -> bytes:
+        """Everything in Prometheus' text format; raises Unavailable where the database is away."""
+        async with self._database.reading() as connection:
+            depths = await queue_stats.depths(connection)
+            states = await queue_stats.profile_states(connection)
+        self._set_depths(depths, self._clock.now())
+        for state in ProfileState:
+            self._profiles.labels(state.value).set(states.get(state, 0))
+        return generate_latest(self._registry)
+
+    def _set_depths(self, depths: Sequence[queue_stats.Depth], now: datetime) -> None:
+        found = {depth.status: depth for depth in depths}
+        for status in OPEN_STATES:
+            depth = found.get(status)
+            age = (now - depth.oldest_at).total_seconds() if depth else 0.0
+            self._depth.labels(status.value).set(depth.count if depth else 0)
+            self._oldest.labels(status.value).set(max(0.0, age))
