@@ -5,6 +5,11 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= auto
 
+# 256 bits in base64, fit for a URL.
+random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
+# The containers' user reads the files; who else is on this machine does not get into their folder.
+secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
+
 .DEFAULT_GOAL := help
 .PHONY: help venv run test check bench fmt constraints secrets clean
 
@@ -51,7 +56,13 @@ constraints: ## write constraints.txt anew, with the newest versions that fit
 	@rm -rf build/venv
 
 secrets: ## make the secret files that docker-compose.yml reads, where they are missing
-	@$(PYTHON) -c 'import sys' && sh docker/secrets.sh
+	@mkdir -p -m 700 secrets
+	@$(call secret,postgres_password,$(random) | tr -d '=')
+	@$(call secret,heloise_database_url,\
+		printf 'postgresql://heloise:%s@postgres/heloise' "$$(cat secrets/postgres_password)")
+	@$(call secret,heloise_secret_keys,$(random))
+	@$(call secret,heloise_admin_key,$(random))
+	@echo "the admin key is in secrets/heloise_admin_key"
 
 clean: ## remove .venv, caches and what was built
 	@rm -rf .venv build dist htmlcov .coverage* .hypothesis .*_cache

@@ -18,7 +18,8 @@ from app.api.key_cache import KeyCache
 from app.api.state import Services
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
-from app.domain.clock import Clock, SystemClock
+from app.delivery.upkeep import RENEWALS_PER_LEASE, no_measure
+from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.metrics import Metrics
 from app.settings import Settings, load
@@ -26,6 +27,7 @@ from app.smtp.outgoing import outgoing_address
 from app.smtp.resolve import AddressGuard
 from app.store import api_keys
 from app.store.database import Database
+from app.store.database_clock import DatabaseClock
 from app.store.readiness import Readiness
 from app.store.vault import Vault
 
@@ -55,9 +57,9 @@ def create_app(
     needed is missing. While the schema is not at head the app answers 503 and does not deliver,
     and begins by itself once `heloise migrate` has run.
     """
-    clock = clock or SystemClock()
     hostname = hostname or machine_hostname()
     database = _database(settings)
+    clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
     vault = Vault(settings.encryption_keys())
     metrics = Metrics(database, clock)
@@ -85,7 +87,10 @@ def create_app(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await readiness.look()
+            await _set_right(clock)
             await stack.enter_async_context(_beside(readiness.wait_ready()))
+            if not settings.delivery:  # else the engine does
+                await stack.enter_async_context(_beside(_keep_right(clock, settings)))
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
             if settings.delivery:
@@ -103,10 +108,10 @@ async def run_worker(
     settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
 ) -> None:
     """Deliver until cancelled; then what is being transmitted is finished first."""
-    clock = clock or SystemClock()
     hostname = hostname or machine_hostname()
     async with AsyncExitStack() as stack:
         database = _database(settings)
+        clock = clock or DatabaseClock(database)
         stack.push_async_callback(database.close)
         vault = Vault(settings.encryption_keys())
         engine = _engine(settings, database, vault, clock, hostname, Metrics(database, clock))
@@ -160,7 +165,28 @@ def _engine(
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
-    return Engine(database, config, clock=clock, random=random.random, facts=metrics)
+    return Engine(
+        database,
+        config,
+        clock=clock,
+        random=random.random,
+        facts=metrics,
+        measure=clock.measure if isinstance(clock, DatabaseClock) else no_measure,
+    )
+
+
+async def _set_right(clock: Clock) -> None:
+    """Measure the database's clock; while that cannot be asked the time stays what it was."""
+    if isinstance(clock, DatabaseClock):
+        with suppress(Unavailable):
+            await clock.measure()
+
+
+async def _keep_right(clock: Clock, settings: Settings) -> None:
+    """What a delivering process does with each renewal of its leases."""
+    while True:
+        await asyncio.sleep(settings.lease_seconds / RENEWALS_PER_LEASE)
+        await _set_right(clock)
 
 
 async def _write_key_uses(database: Database, keys: KeyCache) -> None:

@@ -7,17 +7,23 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.domain.errors import Unavailable
 from app.domain.facts import Facts
 from app.domain.types import NewMessage
 from app.store import outbox
 from app.store.database import Database
+from app.store.database_faults import CommitUnknown, not_written
 
 log = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 200
 MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
 MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+# A restart of the database takes less; longer than this no caller waits for its answer.
+MAX_DOUBT_SECONDS: Final = 10.0
+LOOK_AGAIN_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ class Committer:
         """Write a group; where it fails for a reason of one, each is written by itself."""
         try:
             await self._write([each.message for each in group])
+        except CommitUnknown as error:
+            _answer(group, await self._find_out(group[0].message, error))
         except Unavailable as error:
             _answer(group, error)
         except Exception as error:
@@ -104,9 +112,25 @@ class Committer:
             _answer(group, None)
 
     async def _write(self, messages: Sequence[NewMessage]) -> None:
-        async with self._database.transaction(announce=True) as connection:
+        async def write(connection: AsyncConnection) -> None:
             await outbox.accept(connection, messages)
+
+        await self._database.repeated(write, announce=True)
         self._facts.group("accept", len(messages))
+
+    async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
+        """What to answer after a commit without an answer: one of its messages stands for all."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_DOUBT_SECONDS):
+                while True:
+                    try:
+                        async with self._database.reading() as connection:
+                            stands = await outbox.exists(connection, message_id=message.id)
+                    except Unavailable:
+                        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                    else:
+                        return None if stands else not_written()
+        return doubt
 
 
 def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:

@@ -66,7 +66,7 @@ REQUEST_ID: Final = "X-Request-ID"
 FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
 _ANY: Final = ("internal-error",)
-_STORED: Final = (*_ANY, "database-unavailable", "not-ready")
+_STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
 _BODY: Final = ("invalid-json", "invalid-request", "body-too-large", "unsupported-media-type")
 
 Responses = dict[int | str, dict[str, Any]]

@@ -168,6 +168,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Wait as long as Retry-After says and send the request again; nothing was written.",
         "The database cannot be used just now. Nothing was written; send the request again.",
     ),
+    "commit-unknown": ProblemType(
+        503,
+        "Commit unknown",
+        "Read what is there before you send the request again: it may have been done.",
+        "The database was lost while it wrote. Whether it had written is not known: read what"
+        " is there before you send the request again.",
+    ),
     "overloaded": ProblemType(
         503,
         "Overloaded",

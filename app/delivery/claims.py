@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,6 +46,7 @@ class Claims:
     """Hands due messages to lanes, each as many as it can take now.
 
     `wake` is to be set when there may be something new: a message, room in a lane, a permit.
+    Nothing is claimed while `is_backed_up()`: more outcomes wait than are to be remembered.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Claims:
         leases: Leases,
         clock: Clock,
         poll_interval: timedelta,
+        is_backed_up: Callable[[], bool],
     ) -> None:
         self.wake = asyncio.Event()
         self.lanes: dict[str, Lane] = {}
@@ -65,6 +67,7 @@ class Claims:
         self._leases = leases
         self._clock = clock
         self._poll_interval = poll_interval
+        self._is_backed_up = is_backed_up
         # On SQLite there is no other worker to share with.
         self._is_shared = database.is_postgresql
 
@@ -80,6 +83,9 @@ class Claims:
     async def look(self) -> None:
         """Feed every lane that has due work and room, then wait until the next look is due."""
         self.wake.clear()
+        if self._leases.has_run_out:
+            # The database was away: what is in hand is not to be claimed once more, by ourselves.
+            await self._leases.renew()
         now = self._clock.now()
         async with self._database.reading() as connection:
             waiting = await lanes.waiting(connection, now=now)
@@ -87,7 +93,7 @@ class Claims:
         is_contended = False
         for due in in_turn(each for each in waiting if each.is_open and each.due_at <= now):
             lane = await self._lane(due)
-            if lane is None or lane.room == 0 or self._is_stopping:
+            if lane is None or lane.room == 0 or self._is_stopping or self._is_backed_up():
                 continue
             if await self._feed(lane, due):
                 # Its next message, or its next permit, is due at a moment that is not known yet.

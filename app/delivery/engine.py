@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.delivery.attempt import Attempts
 from app.delivery.claims import Claims, LaneParts
 from app.delivery.lane import Lane
@@ -15,7 +17,7 @@ from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.delivery.settle import Settled, Settler, Trip, settlement
-from app.delivery.upkeep import Upkeep
+from app.delivery.upkeep import Measure, Upkeep, no_measure
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.facts import Facts
@@ -26,6 +28,7 @@ from app.domain.retry import Random
 from app.smtp.resolve import AddressGuard
 from app.store import outcomes
 from app.store.database import Database
+from app.store.database_faults import RolledBack
 from app.store.outbox import ClaimedMessage
 from app.store.outcomes import Settlement
 
@@ -49,7 +52,10 @@ class EngineConfig:
 
 
 class Engine:
-    """Delivers what is due in one database, with a lane for each profile that has work."""
+    """Delivers what is due in one database, with a lane for each profile that has work.
+
+    `measure` sets `clock` right: before the first claim, and before each renewal of the leases.
+    """
 
     def __init__(
         self,
@@ -59,11 +65,14 @@ class Engine:
         clock: Clock,
         random: Random,
         facts: Facts,
+        measure: Measure = no_measure,
     ) -> None:
         self.worker_id = new_id("wrk")
         self._database = database
         self._grace_seconds = config.shutdown_grace_seconds
         self._clock = clock
+        self._measure = measure
+        self._is_time_known = False
         self._random = random
         self._facts = facts
         self._known: dict[str, int | None] = {}
@@ -93,6 +102,7 @@ class Engine:
             leases=self._leases,
             clock=clock,
             poll_interval=timedelta(seconds=config.poll_interval_seconds),
+            is_backed_up=lambda: self._settler.is_full,
         )
         self._upkeep = Upkeep(
             database,
@@ -100,6 +110,7 @@ class Engine:
             clock=clock,
             machine=config.machine,
             sweep_interval=timedelta(seconds=config.poll_interval_seconds),
+            measure=measure,
         )
 
     @asynccontextmanager
@@ -117,7 +128,7 @@ class Engine:
                 duties = [asyncio.create_task(_repeat(step), name=step.__name__) for step in steps]
                 duties.append(asyncio.create_task(self._settler.run(), name="settler"))
                 claiming = asyncio.create_task(
-                    _repeat(self._claims.look, self._claims.is_over), name="claims"
+                    _repeat(self._look, self._claims.is_over), name="claims"
                 )
                 log.info("delivery started", extra={"worker": self.worker_id})
                 try:
@@ -128,6 +139,13 @@ class Engine:
                     finally:
                         await _cancel([claiming, *duties])
                     log.info("delivery stopped", extra={"worker": self.worker_id})
+
+    async def _look(self) -> None:
+        """Look for work; before the first time, what time it is."""
+        if not self._is_time_known:
+            await self._measure()
+            self._is_time_known = True
+        await self._claims.look()
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
         """Finish within the grace time, break off the rest, write what is known, give back."""
@@ -154,15 +172,18 @@ class Engine:
 
     async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
         """Write down that the body is about to go out; False where that was not to be had."""
+
+        async def write(connection: AsyncConnection) -> bool:
+            return await outcomes.mark(
+                connection,
+                owner=self.worker_id,
+                message_id=message.id,
+                positions=positions,
+                now=self._clock.now(),
+            )
+
         try:
-            async with self._database.transaction() as connection:
-                return await outcomes.mark(
-                    connection,
-                    owner=self.worker_id,
-                    message_id=message.id,
-                    positions=positions,
-                    now=self._clock.now(),
-                )
+            return await self._database.repeated(write)
         except Unavailable:
             return False
 
@@ -246,6 +267,8 @@ async def _repeat(
     while not is_over():
         try:
             await step()
+        except RolledBack:
+            continue
         except Unavailable:
             await asyncio.sleep(FAULT_PAUSE_SECONDS)
         except Exception:

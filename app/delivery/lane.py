@@ -179,6 +179,8 @@ class Lane:
             while self._queue and len(self._slots) <= self.connections:
                 message = self._queue.popleft()
                 if not self._results.may_begin(message):
+                    # Given back as it is, if it is still ours: else it would be renewed for ever.
+                    self._results.settle(self, Attempts(message))
                     continue
                 session = await self._deliver(Attempts(message), session)
                 if len(self._queue) * 2 < self.capacity:

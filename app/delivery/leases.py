@@ -39,6 +39,11 @@ class Leases:
         until = self._until.get(message_id)
         return until is not None and self._now() < until
 
+    @property
+    def has_run_out(self) -> bool:
+        """Whether something is in hand that the database may give to others, or to us again."""
+        return bool(self._until) and min(self._until.values()) <= self._now()
+
     async def renew(self) -> set[str]:
         """Lengthen every lease; answers which messages have gone to somebody else."""
         held = list(self._until)

@@ -18,6 +18,7 @@ from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
 from app.store import lanes, outbox, outcomes
 from app.store.database import Database
+from app.store.database_faults import RolledBack
 from app.store.outbox import ClaimedMessage, ClaimedRecipient
 from app.store.outcomes import RecipientUpdate, Settlement
 
@@ -31,6 +32,8 @@ EVENTS: Final = {
 BROKEN_OFF: Final = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
 MAX_GROUP: Final = 200
 RETRY_SECONDS: Final = 1.0
+# With what the lanes have in hand this bounds what a worker remembers while it cannot write.
+MAX_WAITING: Final = 5_000
 
 
 def settlement(
@@ -123,7 +126,10 @@ class Settled:
 
 
 class Settler:
-    """The task that writes outcomes, as many in one transaction as have come meanwhile."""
+    """The task that writes outcomes, as many in one transaction as have come meanwhile.
+
+    `waiting` is how many are known and not written yet.
+    """
 
     def __init__(
         self,
@@ -142,10 +148,17 @@ class Settler:
         self._facts = facts
         self._on_settled = on_settled
         self._queue: asyncio.Queue[Settled] = asyncio.Queue()
+        self.waiting = 0
 
     def submit(self, settled: Settled) -> None:
         """Hand over an outcome; the message stays leased until it is written."""
+        self.waiting += 1
         self._queue.put_nowait(settled)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be written that nothing new may be begun."""
+        return self.waiting >= MAX_WAITING
 
     async def run(self) -> None:
         """Write what comes, until cancelled."""
@@ -154,6 +167,7 @@ class Settler:
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             await self._write(group)
+            self.waiting -= len(group)
             for _ in group:
                 self._queue.task_done()
 
@@ -166,8 +180,10 @@ class Settler:
         while True:
             try:
                 await self._write_once(group)
+            except RolledBack:
+                continue
             except Unavailable:
-                log.warning("%d outcomes wait for the database", len(group))
+                log.warning("%d outcomes wait for the database", self.waiting)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 log.exception("%d outcomes could not be written", len(group))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +18,13 @@ RENEWALS_PER_LEASE: Final = 3
 ENDED_AT_ONCE: Final = 500
 FORGOTTEN_AFTER_LEASES: Final = 2
 
+# Sets the clock right; raises Unavailable where that cannot be done now.
+Measure = Callable[[], Awaitable[None]]
+
+
+async def no_measure() -> None:
+    """For a clock that is right as it is."""
+
 
 class Upkeep:
     """The regular duties of one worker, each a step that waits for its next turn itself."""
@@ -29,20 +37,24 @@ class Upkeep:
         clock: Clock,
         machine: str,
         sweep_interval: timedelta,
+        measure: Measure = no_measure,
     ) -> None:
         self._database = database
         self._leases = leases
         self._clock = clock
         self._machine = machine
         self._sweep_interval = sweep_interval
-        self._started_at = clock.now()
+        self._started_at: datetime | None = None
+        self._measure = measure
         self._never = asyncio.Event()
 
     async def renew(self) -> None:
-        """Lengthen the leases and write the heartbeat."""
+        """Set the clock right, lengthen the leases and write the heartbeat."""
+        await self._measure()
         if lost := await self._leases.renew():
             log.warning("%d messages were taken over by another worker", len(lost))
         now = self._clock.now()
+        self._started_at = self._started_at or now
         async with self._database.transaction() as connection:
             await workers.beat(
                 connection,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope
+from app.store import tenants
 from app.store.column_types import Instant
 from app.store.tables import api_keys
 
@@ -17,7 +18,8 @@ _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "hash"
 
 
 async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> None:  # noqa: A002 - the column's name
-    """Write a new key, and in place of its secret the hash."""
+    """Write a new key, and in place of its secret the hash; raises NotFound without its tenant."""
+    await tenants.lock(connection, tenant_id=key.tenant_id)
     await connection.execute(
         insert_into(api_keys).values(
             id=key.id,

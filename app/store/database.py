@@ -2,26 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.domain.errors import SettingsError, Unavailable
+from app.store.database_faults import CommitUnknown, RolledBack, database_faults
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 WAKE_CHANNEL: Final = "heloise_wake"
 SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
 LISTEN_RETRY_SECONDS: Final = 2.0
+CONNECT_SECONDS: Final = 10.0
+POOL_WAIT_SECONDS: Final = 10.0
+MAX_REPEATS: Final = 3
 
 
 def async_url(url: str) -> URL:
@@ -55,7 +59,11 @@ def sqlite_path(url: str) -> Path | None:
 
 
 class Database:
-    """One database: where transactions begin and end, and where new work is announced."""
+    """One database: where transactions begin and end, and where new work is announced.
+
+    How long SQLite waits for another process's lock may be written into its URL, in seconds:
+    `sqlite:///file.db?timeout=2`.
+    """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self._url = url
@@ -63,10 +71,7 @@ class Database:
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self._listeners: list[Callable[[], None]] = []
         if self.is_postgresql:
-            engine = create_async_engine(
-                self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=False
-            )
-            self._writer = self._reader = engine
+            self._writer = self._reader = _postgresql_engine(self.url, pool_size=pool_size)
         else:
             self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
             self._reader = _sqlite_engine(self.url, pool_size=4, begin="BEGIN")
@@ -77,20 +82,48 @@ class Database:
 
         With `announce`, every delivering process is woken once the commit stands: those elsewhere
         by NOTIFY (PostgreSQL), those here directly. Raises Unavailable where the database is
-        locked, full or gone; nothing is half done then.
+        locked, full or gone; nothing is half done then: RolledBack where it may be repeated at
+        once, CommitUnknown where all of it or nothing was done.
         """
-        with _database_faults():
-            async with self._writer.begin() as connection:
+        with database_faults():
+            async with self._writer.connect() as connection:
                 yield connection
                 if announce and self.is_postgresql:
                     await connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+                await self._commit(connection)
         if announce:
             self.wake()
+
+    async def _commit(self, connection: AsyncConnection) -> None:
+        try:
+            with database_faults():
+                await connection.commit()
+        except RolledBack:
+            raise
+        except Unavailable as error:
+            if self.is_postgresql:
+                raise CommitUnknown from error
+            raise
+
+    async def repeated(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, announce: bool = False
+    ) -> T:
+        """What `work` answers in a transaction, repeated where that is rolled back for another.
+
+        For work that may be done again as it was. Raises as `transaction` does, RolledBack after
+        the last of a few times.
+        """
+        for _ in range(MAX_REPEATS):
+            with suppress(RolledBack):
+                async with self.transaction(announce=announce) as connection:
+                    return await work(connection)
+        async with self.transaction(announce=announce) as connection:
+            return await work(connection)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reads alone: on SQLite it waits for no writer."""
-        with _database_faults():
+        with database_faults():
             async with self._reader.begin() as connection:
                 yield connection
 
@@ -123,7 +156,7 @@ class Database:
             await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
     async def _listen_once(self, dsn: str, wake: Callable[[], None]) -> None:
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         try:
@@ -164,13 +197,33 @@ class Database:
             await self._reader.dispose()
 
 
+def _postgresql_engine(url: URL, *, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_WAIT_SECONDS,
+        connect_args={"timeout": CONNECT_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
+        # The loop has seen a server's end already, so this costs no round trip, as a ping would.
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+
+    return engine
+
+
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
+    busy_timeout_seconds = float(str(url.query.get("timeout", SQLITE_BUSY_TIMEOUT_SECONDS)))
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
         # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
-        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+        connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -186,30 +239,3 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-@contextmanager
-def _database_faults() -> Iterator[None]:
-    """Turn the driver's errors that a later try may mend into Unavailable, at this one door."""
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise _unavailable(error) from error
-    except DBAPIError as error:
-        if error.connection_invalidated or _sqlstate(error).startswith(("40", "53", "57", "08")):
-            raise _unavailable(error) from error
-        raise
-    except (OSError, PoolTimeoutError) as error:
-        raise _unavailable(error) from error
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", None) or "")
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    log.warning("the database failed: %s", getattr(error, "orig", error))
-    return Unavailable(
-        "database-unavailable",
-        "The database cannot be used just now. Nothing was written; send the request again.",
-    )

@@ -73,6 +73,12 @@ async def accept(connection: AsyncConnection, accepted: Sequence[NewMessage]) ->
         await connection.execute(insert(message_tags), tags)
 
 
+async def exists(connection: AsyncConnection, *, message_id: str) -> bool:
+    """Whether a message that the caller has made is stored."""
+    query = select(messages.c.id).where(messages.c.id == message_id)
+    return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
 def _message_row(message: NewMessage) -> dict[str, Any]:
     turn_at = message.created_at - HEAD_START[message.priority]
     return {

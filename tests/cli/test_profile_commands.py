@@ -124,7 +124,7 @@ def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile
     )
     os.close(theirs)
     seen = b""
-    while b"Password" not in seen:
+    while b"Password: " not in seen:  # what is typed before the space is thrown away
         seen += os.read(ours, 1000)
     os.write(ours, f"{CANARY}\n".encode())
     out, _ = process.communicate(timeout=60)

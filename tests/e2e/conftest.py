@@ -58,8 +58,11 @@ async def launch(
     """Starts commands as processes of their own; what still runs at the test's end is killed."""
     started: list[Process] = []
 
-    def launch(*words: str, port: int | None = None, **fields: Any) -> Process:
-        process = Process(tmp_path, settings(migrated_url, **fields), *words, port=port)
+    def launch(
+        *words: str, port: int | None = None, module: str = "app.cli", **fields: Any
+    ) -> Process:
+        given = settings(migrated_url, **fields)
+        process = Process(tmp_path, given, *words, port=port, module=module)
         started.append(process)
         return process
 

@@ -167,7 +167,15 @@ async def serving(
     handler.setFormatter(telemetry.formatter("json"))
     logging.getLogger().addHandler(handler)
     app = create_app(given, clock=clock, hostname=hostname)
-    config = uvicorn.Config(app, lifespan="on", log_config=None, ws="none", http="httptools")
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        ws="none",
+        http="httptools",
+        # Else a test that waits for so long elsewhere meets a connection that is just being closed.
+        timeout_keep_alive=120,
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.
@@ -184,9 +192,19 @@ async def serving(
 
 
 class Process:
-    """`heloise COMMAND` as a process of its own, to be killed; its log goes to a file."""
+    """`heloise COMMAND` as a process of its own, to be killed; its log goes to a file.
 
-    def __init__(self, folder: Path, given: Settings, *words: str, port: int | None = None) -> None:
+    `module` is run in the place of the command's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        given: Settings,
+        *words: str,
+        port: int | None = None,
+        module: str = "app.cli",
+    ) -> None:
         self.log = folder / f"{secrets.token_hex(4)}.log"
         self.port = port
         secret_keys = ",".join(key.get_secret_value() for key in given.secret_keys)
@@ -203,7 +221,7 @@ class Process:
         } | ({"PORT": str(port)} if port else {})
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "app.cli", *words],
+                [sys.executable, "-m", module, *words],
                 cwd=folder,
                 env=os.environ
                 | {"PYTHONPATH": str(ROOT)}

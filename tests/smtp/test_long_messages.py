@@ -1,6 +1,7 @@
 """Messages of many blocks: no faster than the server reads, and no doubt before the end."""
 
 import asyncio
+import gc
 import logging
 from typing import Final
 
@@ -8,7 +9,7 @@ import pytest
 
 from app.domain.outcome import Fault, Stage
 from app.smtp.body import BLOCK_BYTES
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, RESET, SILENCE, SmtpServer
 from tests.smtp.identities import IMPATIENT, send, session_to
 
 LINE: Final = b".0123456789abcdef" * 4 + b"\r\n"
@@ -58,10 +59,13 @@ async def test_a_server_that_stops_reading_times_out() -> None:
         assert not session.is_open
 
 
-async def test_a_connection_lost_before_the_end_leaves_no_doubt() -> None:
-    """The server cannot have seen the final dot."""
+@pytest.mark.parametrize("end", [DISCONNECT, RESET])
+async def test_a_connection_lost_before_the_end_leaves_no_doubt(
+    end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server cannot have seen the final dot; and nothing is left to complain."""
     async with (
-        SmtpServer({"body": DISCONNECT}, extensions=[]) as server,
+        SmtpServer({"body": end}, extensions=[]) as server,
         session_to(server) as session,
     ):
         transaction = await send(session, mime=LONG)
@@ -70,6 +74,8 @@ async def test_a_connection_lost_before_the_end_leaves_no_doubt() -> None:
         Stage.DATA,
         Fault.DISCONNECTED,
     )
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize("said", ["552 5.3.4 Message too big", "421 4.3.2 Bye"])

@@ -10,7 +10,7 @@ from app.domain.keys import hash_of, new_secret
 from app.domain.types import ApiKey, Scope, Tenant
 from app.store import api_keys, tables
 from app.store.database import Database
-from tests.store.made import HOUR, MINUTE, NOW, a_key, made_tenant
+from tests.store.made import HOUR, MINUTE, NOW, a_key, a_tenant, made_tenant
 
 
 async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
@@ -77,3 +77,9 @@ async def test_uses_are_written_together_and_never_backwards(database: Database)
         await api_keys.touch(connection, used={one.id: later, two.id: earlier})
         found = await api_keys.page(connection, tenant_id=tenant.id, limit=9, after=None)
     assert [key.last_used_at for key in found] == [later, later]
+
+
+async def test_a_key_for_a_tenant_that_is_gone_is_refused(database: Database) -> None:
+    """It was deleted just before."""
+    with pytest.raises(NotFound):
+        await made_key(database, a_tenant())

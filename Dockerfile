@@ -1,0 +1,31 @@
+ARG PYTHON_VERSION=3.13
+
+FROM python:${PYTHON_VERSION}-slim AS build
+WORKDIR /src
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY app app
+COPY migrations migrations
+RUN python -m venv --without-pip /opt/heloise \
+    && pip --no-cache-dir --python /opt/heloise install --constraint constraints.txt .
+
+FROM python:${PYTHON_VERSION}-slim
+LABEL org.opencontainers.image.title="Heloise" \
+      org.opencontainers.image.description="An email-sending service" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin heloise \
+    && install --directory --owner=heloise --group=heloise --mode=0700 /data
+COPY --from=build /opt/heloise /opt/heloise
+ENV PATH=/opt/heloise/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HELOISE_HOST=0.0.0.0
+USER 10001
+# The SQLite file lies here, where no other database is named. (Naming it by a variable would win
+# over a secret file that names another.)
+WORKDIR /data
+VOLUME /data
+EXPOSE 8025
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=4s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('HELOISE_PORT', '8025') + '/healthz', timeout=3)"]
+ENTRYPOINT ["heloise"]
+CMD ["serve"]

@@ -1,0 +1,86 @@
+"""What the drivers raise, told apart at one door: faults that a later try may mend, and the rest.
+
+SQLSTATE classes: PostgreSQL's manual, appendix A.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+ROLLBACK: Final = "40"  # serialization failure, deadlock: the same again may well succeed
+PASSING: Final = (
+    ROLLBACK,
+    "08",  # the connection
+    "53",  # no disk, no memory, too many connections
+    "55P03",  # a lock was not to be had in time
+    "57",  # an operator: shutdown, crash of a neighbour, starting up, cancelled
+    "58",  # the system below: I/O
+    "25006",  # read only: it has become a standby
+)
+
+
+class RolledBack(Unavailable):
+    """The database broke the transaction off in favour of another: it may be repeated at once."""
+
+
+class CommitUnknown(Unavailable):
+    """The connection was lost while it committed: whether the transaction stands is not known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "commit-unknown",
+            "The database was lost while it wrote. Whether it had written is not known: read what"
+            " is there before you send the request again.",
+        )
+
+
+@contextmanager
+def database_faults() -> Iterator[None]:
+    """Turn the driver's errors that a later try may mend into Unavailable."""
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_passing(error):
+            raise _unavailable(error, error.orig) from error
+        raise
+    except asyncpg.PostgresError as error:  # while connecting, before SQLAlchemy translates
+        if str(error.sqlstate or "").startswith(PASSING):
+            raise _unavailable(error, error) from error
+        raise
+    except (OSError, PoolTimeoutError, asyncpg.InterfaceError) as error:
+        raise _unavailable(error, error) from error
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    # SQLite's "locked", "full", "readonly" and "I/O error" are all OperationalError.
+    return (
+        isinstance(error, OperationalError | InterfaceError)
+        or error.connection_invalidated
+        or _sqlstate(error.orig).startswith(PASSING)
+    )
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
+    log.warning("the database failed: %s", cause or error)
+    return not_written(RolledBack if _sqlstate(cause).startswith(ROLLBACK) else Unavailable)
+
+
+def not_written(kind: type[Unavailable] = Unavailable) -> Unavailable:
+    """The problem to raise where the database does not take something now."""
+    return kind(
+        "database-unavailable",
+        "The database cannot be used just now. Nothing was written; send the request again.",
+    )

@@ -1,0 +1,206 @@
+"""The container files say what the code does; one needs no container engine to see it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import make_url
+from typer.main import get_command
+
+from app.cli import COMMANDS
+from app.settings import PREFIX, Settings, variable
+from tests.cli.terminal import ROOT, NearTerminal, Terminal
+from tests.dev.running import developing
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: each for name, each in SERVICES.items() if each["image"] == "heloise"}
+VARIABLES = {variable(field) for field in Settings.model_fields}
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    """The Dockerfile's instructions, each on one line, without comments."""
+    lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        if line:
+            verb, _, rest = line.partition(" ")
+            yield verb, " ".join(rest.split())
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """The instructions of each stage, its FROM first."""
+    found: list[list[tuple[str, str]]] = []
+    for verb, rest in instructions():
+        if verb == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((verb, rest))
+    return found
+
+
+def of_final_stage(wanted: str) -> str:
+    """What the image says at an instruction."""
+    return next(rest for verb, rest in stages()[-1] if verb == wanted)
+
+
+def assert_is_a_command(words: list[str]) -> None:
+    """These words, after `heloise`, are a command of ours with options of its own."""
+    name, *options = words
+    assert name in COMMANDS
+    known = {
+        option
+        for parameter in get_command(import_module(COMMANDS[name][0]).app).params
+        for option in parameter.opts
+    }
+    assert set(options) <= known
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "docker-compose.yml"])
+def test_every_variable_is_a_setting(path: str) -> None:
+    """In comments too."""
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", (ROOT / path).read_text()))
+    assert named
+    assert named <= VARIABLES
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_value_is_one_that_the_setting_takes(service: str, terminal: NearTerminal) -> None:
+    """As the service would start with it."""
+    given = {
+        name.removeprefix(PREFIX): str(value).replace("${HELOISE_EHLO_NAME:-}", "")
+        for name, value in OURS[service]["environment"].items()
+    }
+    ended = terminal.done("settings", "--json", **given)
+    assert "warning" not in ended.err
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """A terminal without any setting."""
+    return NearTerminal(tmp_path)
+
+
+def test_every_command_exists() -> None:
+    """The image's own and those of the services, with their options."""
+    assert json.loads(of_final_stage("ENTRYPOINT")) == ["heloise"]
+    assert_is_a_command(json.loads(of_final_stage("CMD")))
+    for service in OURS.values():
+        assert_is_a_command(service["command"])
+    assert {service["command"][0] for service in OURS.values()} == {"migrate", "serve", "worker"}
+
+
+def test_the_ports_are_those_that_the_code_listens_on() -> None:
+    """The image exposes it, and the API's container publishes it on this machine alone."""
+    port = Settings.model_fields["port"].default
+    assert of_final_stage("EXPOSE") == str(port)
+    assert SERVICES["api"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    ports = SERVICES["api"]["environment"]["HELOISE_ALLOWED_PORTS"]
+    caught = int(SERVICES["mailpit"]["expose"][0])
+    assert Settings(allowed_ports=ports).is_port_allowed(caught)
+
+
+def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:
+    """It fails where nothing answers, and passes where the API runs."""
+    words = json.loads(of_final_stage("HEALTHCHECK").partition("CMD ")[2])
+    terminal = Terminal(tmp_path)
+    with developing(terminal) as dev:
+        environment = terminal.environment | {"HELOISE_PORT": dev.url.rpartition(":")[2]}
+
+        def is_healthy() -> bool:
+            done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
+                [sys.executable, *words[1:]], env=environment, capture_output=True, check=False
+            )
+            return done.returncode == 0
+
+        assert is_healthy()
+        dev.stop()
+        assert not is_healthy()
+
+
+def test_services_wait_for_what_they_need() -> None:
+    """The tables wait for the database to answer, all others for the tables."""
+    assert "pg_isready" in SERVICES["postgres"]["healthcheck"]["test"]
+    for name, service in OURS.items():
+        if name == "migrate":
+            assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+            assert service["restart"] == "no"
+        else:
+            waits = service["depends_on"]
+            assert waits == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def test_there_are_two_workers() -> None:
+    """And the API leaves the work to them."""
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+    assert "--no-delivery" in SERVICES["api"]["command"]
+
+
+def test_a_stop_waits_for_what_is_being_transmitted() -> None:
+    """Longer than Heloise itself does."""
+    assert of_final_stage("STOPSIGNAL") == "SIGTERM"
+    grace_seconds = Settings.model_fields["shutdown_grace_seconds"].default
+    for service in OURS.values():
+        assert int(service["stop_grace_period"].removesuffix("s")) > grace_seconds
+
+
+def test_the_secrets_are_settings_in_files(tmp_path: Path) -> None:
+    """`make secrets` makes them, the settings read them, and the database's fit its server's."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    make = ["make", "--silent", "secrets"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)  # noqa: S603 - our own rule
+    before = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)  # noqa: S603 - as above
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == before
+    assert {each["file"] for each in COMPOSE["secrets"].values()} == {
+        f"secrets/{name}" for name in before
+    }
+    terminal = NearTerminal(tmp_path)
+    ended = terminal.done("settings", "--json", SECRETS_DIR=str(tmp_path / "secrets"))
+    assert "warning" not in ended.err
+    found = {entry["name"] for entry in ended.json if entry["source"] == "secrets folder"}
+    for service in OURS.values():
+        assert {name.upper() for name in service["secrets"]} == found
+    url = make_url(before["heloise_database_url"].strip())
+    server = SERVICES[str(url.host)]["environment"]
+    assert (url.username, url.database) == (server["POSTGRES_USER"], server["POSTGRES_DB"])
+    assert url.password == before["postgres_password"].strip()
+
+
+def test_no_variable_hides_a_secret() -> None:
+    """What the environment says is stronger than a file."""
+    given = set(re.findall(rf"\b({PREFIX}[A-Z_]+)=", DOCKERFILE))
+    for service in OURS.values():
+        assert not {name.upper() for name in service["secrets"]} & (
+            given | {*service["environment"]}
+        )
+
+
+def test_the_image_holds_no_tools_and_runs_as_nobody() -> None:
+    """The final stage installs nothing, and its user owns nothing but the data."""
+    build, final = stages()
+    assert build[0][1].endswith("-slim AS build")
+    assert final[0][1].endswith("-slim")
+    runs = " ".join(rest for verb, rest in final if verb == "RUN")
+    assert not re.search(r"\b(apt|apt-get|pip|gcc|make)\b", runs)
+    assert of_final_stage("USER") == "10001"
+    assert f"--uid {of_final_stage('USER')}" in runs
+    assert of_final_stage("VOLUME") == of_final_stage("WORKDIR") == "/data"
+    assert any("--constraint constraints.txt" in rest for verb, rest in build if verb == "RUN")
+
+
+def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
+    """What `.dockerignore` lets through is what the image is built from."""
+    copied = {word for verb, rest in stages()[0] if verb == "COPY" for word in rest.split()[:-1]}
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert copied == {line[1:] for line in ignored if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in copied)

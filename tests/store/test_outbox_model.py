@@ -1,0 +1,274 @@
+"""The outbox against a model of it in memory, step by step at random (invariants 3, 4, 5 and 11).
+
+Three owners accept, claim, renew, mark, settle, give back and die; time passes, messages expire,
+are cancelled and resolved. After every step each row is what the model says.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete, select
+
+from app.domain.errors import Conflict
+from app.domain.status import RecipientEvent
+from app.domain.types import NewMessage, Priority, Profile
+from app.store import outbox, outcomes
+from app.store.database import Database
+from app.store.tables import messages, metadata, recipients
+from tests.store.made import HOUR, MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
+from tests.store.outbox_model import FINAL, LEASE, OWNERS, Model, settlement_of
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+owners = st.sampled_from(OWNERS)
+verdicts = st.sampled_from(["deliver", "defer", "bounce", "nothing"])
+
+
+class Outbox(RuleBasedStateMachine):
+    """The real outbox and its model, taking the same steps."""
+
+    database: Database
+    run: Run
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model(NOW)
+        self.ends: dict[tuple[str, int], str] = {}
+        self.claimed: dict[str, dict[str, outbox.ClaimedMessage]] = {each: {} for each in OWNERS}
+
+    @initialize()
+    def an_empty_outbox(self) -> None:
+        self.profile: Profile = self.run(_emptied(self.database))
+
+    def write(self, step: Callable[..., Coroutine[Any, Any, T]], *given: Any, **named: Any) -> T:
+        """One step of the store in a transaction of its own."""
+
+        async def transaction() -> T:
+            async with self.database.transaction() as connection:
+                return await step(connection, *given, **named)
+
+        written: T = self.run(transaction())
+        return written
+
+    def one_of(self, ids: list[str], number: int) -> str:
+        return sorted(ids)[number % len(ids)]
+
+    @rule(
+        count=st.integers(1, 3),
+        priority=st.sampled_from(Priority),
+        minutes=st.sampled_from([1, 5, 600]),
+    )
+    def accept(self, count: int, priority: Priority, minutes: int) -> None:
+        message: NewMessage = a_message(
+            self.profile,
+            *(f"{number}@x.test" for number in range(count)),
+            created_at=self.model.now,
+            expires_at=self.model.now + MINUTE * minutes,
+            priority=priority,
+        )
+        self.write(outbox.accept, [message])
+        self.model.accept(message)
+
+    @rule(owner=owners, limit=st.integers(1, 3))
+    def claim(self, owner: str, limit: int) -> None:
+        expected = self.model.claim(owner, limit)
+        found = self.write(
+            outbox.claim,
+            profile_id=self.profile.id,
+            owner=owner,
+            limit=limit,
+            now=self.model.now,
+            lease_until=self.model.now + LEASE,
+            max_bytes=PLENTY,
+        )
+        assert [(each.id, each.former_owner) for each in found] == expected
+        self.claimed[owner] |= {each.id: each for each in found}
+
+    @rule(owner=owners)
+    def renew(self, owner: str) -> None:
+        """Of all that the owner believes to hold, what is still its own is lengthened."""
+        held = list(self.claimed[owner])
+        until = self.model.now + LEASE
+        kept = self.write(outbox.renew, owner=owner, held=held, lease_until=until)
+        assert kept == self.model.renew(owner, held)
+        self.claimed[owner] = {each: self.claimed[owner][each] for each in kept}
+
+    @precondition(lambda self: any(self.claimed.values()))
+    @rule(owner=owners, number=st.integers(0, 9), chosen=st.sets(st.integers(0, 2), min_size=1))
+    def mark(self, owner: str, number: int, chosen: set[int]) -> None:
+        if not self.claimed[owner]:
+            return
+        message = self.one_of(list(self.claimed[owner]), number)
+        given = {"message_id": message, "positions": sorted(chosen), "now": self.model.now}
+        assert self.write(outcomes.mark, owner=owner, **given) is self.model.mark(
+            owner, message, chosen
+        )
+
+    @precondition(lambda self: any(self.claimed.values()))
+    @rule(owner=owners, number=st.integers(0, 9), said=st.lists(verdicts, min_size=3, max_size=3))
+    def settle(self, owner: str, number: int, said: list[str]) -> None:
+        """By what the owner read at its claim, whoever holds the message meanwhile."""
+        if not self.claimed[owner]:
+            return
+        message = self.one_of(list(self.claimed[owner]), number)
+        ended = settlement_of(self.claimed[owner].pop(message), said, self.model.now)
+        given: dict[str, Any] = {"owner": owner, "settlements": [ended], "now": self.model.now}
+        assert self.write(outcomes.settle, **given) == self.model.settle(owner, ended)
+        if message not in self.claimed[owner]:
+            assert self.write(outcomes.settle, **given) == set()
+
+    @rule(owner=owners, number=st.integers(0, 9))
+    def release(self, owner: str, number: int) -> None:
+        held = sorted(self.claimed[owner])[: number + 1]
+        for each in held:
+            del self.claimed[owner][each]
+        self.write(outbox.release, owner=owner, held=held, now=self.model.now)
+        self.model.release(owner, held)
+
+    @rule(owner=owners)
+    def die(self, owner: str) -> None:
+        """What it held in memory is gone, and nothing else."""
+        self.claimed[owner].clear()
+
+    @rule()
+    def a_sole_worker_starts(self) -> None:
+        """All others are dead, for certain."""
+        assert self.write(outbox.release_all, now=self.model.now) == self.model.release_all()
+        for held in self.claimed.values():
+            held.clear()
+
+    @rule()
+    def expire(self) -> None:
+        ended = self.write(outcomes.expire, now=self.model.now, limit=99)
+        assert ended == self.model.expire()
+
+    @precondition(lambda self: self.model.free())
+    @rule(number=st.integers(0, 9))
+    def cancel(self, number: int) -> None:
+        message = self.one_of(self.model.free(), number)
+        self.write(
+            outcomes.finish_open,
+            message_ids=[message],
+            event=RecipientEvent.CANCEL,
+            now=self.model.now,
+        )
+        self.model.finish_open(message, "cancelled")
+
+    @precondition(lambda self: self.model.rows)
+    @rule(
+        number=st.integers(0, 9),
+        position=st.sampled_from([None, 0, 1]),
+        event=st.sampled_from(
+            [RecipientEvent.DELIVER, RecipientEvent.BOUNCE, RecipientEvent.REQUEUE]
+        ),
+    )
+    def resolve(self, number: int, position: int | None, event: RecipientEvent) -> None:
+        message = self.one_of(list(self.model.rows), number)
+        addresses = None if position is None else [f"{position}@X.test"]
+        status = {"deliver": "sent", "bounce": "bounced", "requeue": "queued"}[event]
+        try:
+            self.write(
+                outcomes.resolve,
+                tenant_id=self.profile.tenant_id,
+                message_id=message,
+                addresses=addresses,
+                event=event,
+                now=self.model.now,
+            )
+            is_done = True
+        except Conflict:
+            is_done = False
+        assert is_done is self.model.resolve(message, position, status)
+        for key in [key for key in self.ends if key[0] == message]:
+            assert self.ends[key] == self.model.rows[message].recipients[key[1]].status
+
+    @rule(seconds=st.sampled_from([1, 30, 60, 400]))
+    def time_passes(self, seconds: int) -> None:
+        self.model.now += timedelta(seconds=seconds)
+
+    @invariant()
+    def every_row_is_as_the_model_says(self) -> None:
+        assert self.run(_rows(self.database)) == self.model.shown()
+
+    @invariant()
+    def an_end_is_for_ever(self) -> None:
+        """Exactly one final status a recipient (invariant 4)."""
+        for message, row in self.model.rows.items():
+            for position, each in enumerate(row.recipients):
+                if each.status in FINAL:
+                    assert self.ends.setdefault((message, position), each.status) == each.status
+
+
+async def _emptied(database: Database) -> Profile:
+    async with database.transaction() as connection:
+        for table in reversed(metadata.sorted_tables):
+            await connection.execute(delete(table))
+    return await made_profile(database, await made_tenant(database))
+
+
+async def _rows(database: Database) -> dict[str, Any]:
+    columns = (recipients.c.status, recipients.c.attempts, recipients.c.next_attempt_at)
+    everything = (
+        select(
+            messages.c.id,
+            messages.c.status.label("message_status"),
+            messages.c.lease_owner,
+            messages.c.due_at,
+            *columns,
+        )
+        .join(recipients, recipients.c.message_id == messages.c.id)
+        .order_by(messages.c.id, recipients.c.position)
+    )
+    found: dict[str, Any] = {}
+    async with database.reading() as connection:
+        for row in await connection.execute(everything):
+            begun = (row.message_status, row.lease_owner, row.due_at, [])
+            found.setdefault(row.id, begun)[3].append(
+                (row.status, row.attempts, row.next_attempt_at)
+            )
+    return found
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Runs what is awaited, all of it in one loop."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+def test_the_outbox_does_what_its_model_does(migrated_url: str, run: Run) -> None:
+    """Whatever the order of steps, and on both databases alike."""
+    database = Database(migrated_url)
+    machine = type("Outbox", (Outbox,), {"database": database, "run": staticmethod(run)})
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=25,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        run(database.close())
+
+
+def test_a_lease_is_shorter_than_the_model_waits() -> None:
+    """Else no lease would ever end in it."""
+    assert timedelta(seconds=60) >= LEASE
+    assert LEASE < HOUR
