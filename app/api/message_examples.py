@@ -94,6 +94,7 @@ RAW: Final = (
 
 ATTEMPT: Final[dict[str, Any]] = {
     "id": "att_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "profile_id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162",
     "started_at": "2026-01-15T09:30:00Z",
     "duration_ms": 182.4,
     "host": "smtp.example.com",

@@ -174,6 +174,7 @@ class AttemptRead(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
 
     id: str
+    profile_id: str = Field(description="Through which profile: its own, or its fallback.")
     started_at: datetime
     duration_ms: float
     host: str | None

@@ -27,6 +27,15 @@ AUTH: Final = (
 Tls = Annotated[TlsMode, Field(description=TLS)]
 Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
 Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
+Fallback = Annotated[
+    fields.ProfileRef,
+    Field(
+        description="Another profile of the tenant, by id or name. Once this one has been failing"
+        " for `fallback_after_seconds`, what is due goes out through that one, under its EHLO name"
+        " and credentials; but nothing that this one's server may have taken already. It is not"
+        " asked whom it allows to send: naming it here says so."
+    ),
+]
 DEFAULTS: Final = TimeoutDefaults()
 RETRY: Final = RetryPolicy()
 IN_CLEAR: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
@@ -130,6 +139,8 @@ class ProfileCreate(Body):
     rate_limit: RateLimit | None = None
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: Retry = Field(default_factory=Retry)
+    fallback_profile: Fallback | None = None
+    fallback_after_seconds: fields.FallbackAfter = 600
     is_default: bool = Field(
         default=False,
         description="Whether messages that name no profile go here. A tenant's first profile"
@@ -196,4 +207,6 @@ class ProfileUpdate(Body):
     rate_limit: RateLimitUpdate | None = None
     timeouts: TimeoutsUpdate | None = None
     retry: RetryUpdate | None = None
+    fallback_profile: Fallback | None = None
+    fallback_after_seconds: fields.FallbackAfter | None = None
     is_default: bool | None = None

@@ -8,15 +8,17 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import SecretStr, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.bodies import Body
 from app.api.problem_answers import invalid
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
 from app.api.rate_limits import as_given
 from app.domain import types
-from app.domain.errors import FieldError
+from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Profile
+from app.store import profiles
 from app.store.profile_rows import row_of
 from app.store.vault import Vault
 
@@ -154,9 +156,26 @@ def _profile(
             max_age=again.max_age_seconds,
         ),
         timeouts=types.Timeouts(connect=waits.connect, command=waits.command, data=waits.data),
+        fallback_profile_id=body.fallback_profile,
+        fallback_after_seconds=body.fallback_after_seconds,
         created_at=created_at,
         updated_at=updated_at,
     )
+
+
+async def with_fallback(connection: AsyncConnection, profile: Profile) -> Profile:
+    """The profile with the id of the fallback that it names; raises InvalidRequest."""
+    named = profile.fallback_profile_id
+    if named is None:
+        return profile
+    found = await profiles.find(connection, tenant_id=profile.tenant_id, profile=named)
+    if found is None:
+        raise InvalidRequest.at(
+            "fallback_profile", msg=f"there is no profile {named[:100]!r}; name one of the tenant's"
+        )
+    if found.id == profile.id:
+        raise InvalidRequest.at("fallback_profile", msg="name another profile than this one")
+    return replace(profile, fallback_profile_id=found.id)
 
 
 def _merged(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
@@ -195,6 +214,7 @@ def _as_given(profile: Profile) -> dict[str, Any]:
             "cap_seconds": retry.cap,
             "max_age_seconds": retry.max_age,
         },
+        "fallback_profile": profile.fallback_profile_id,
         "allowed_from": list(profile.allowed_from),
         "client_key": None,
     }

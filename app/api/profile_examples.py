@@ -96,6 +96,8 @@ PROFILE: Final[dict[str, Any]] = {
         "cap_seconds": 14400.0,
         "max_age_seconds": None,
     },
+    "fallback_profile": None,
+    "fallback_after_seconds": 600,
     "is_default": True,
     "state": "active",
     "paused_at": None,

@@ -134,6 +134,8 @@ MessagesPerConnection = Annotated[
     int, Field(ge=1, le=100_000, description="After so many messages a connection is closed.")
 ]
 Seconds = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+ProfileRef = Annotated[Line, Field(min_length=1, max_length=100)]
+FallbackAfter = Annotated[int, Field(ge=0, le=604_800)]
 RetrySeconds = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 RetryFactor = Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)]
 MaxAge = Annotated[int, Field(ge=60, le=2_592_000)]

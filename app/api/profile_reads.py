@@ -84,6 +84,8 @@ class ProfileRead(BaseModel):
     rate_limit: RateLimitRead | None
     timeouts: TimeoutsRead
     retry: RetryRead
+    fallback_profile: str | None = Field(description="The id of the profile that stands in.")
+    fallback_after_seconds: int
     is_default: bool
     state: ProfileState = Field(
         description="`paused` by a person; `failing` by a fault of the profile: its messages wait,"
@@ -137,6 +139,8 @@ class ProfileRead(BaseModel):
                 cap_seconds=profile.retry.cap,
                 max_age_seconds=profile.retry.max_age,
             ),
+            fallback_profile=profile.fallback_profile_id,
+            fallback_after_seconds=profile.fallback_after_seconds,
             is_default=profile.is_default,
             state=profile_state(profile, health),
             paused_at=profile.paused_at,

@@ -17,6 +17,7 @@ from app.api.profile_changes import (
     column_changes,
     new_profile,
     sealed_secrets,
+    with_fallback,
 )
 from app.api.profile_examples import CREATE, UPDATE
 from app.api.profile_reads import ProfilePage, ProfileRead
@@ -56,7 +57,7 @@ async def create_profile(
     async with services.database.transaction() as connection:
         await profiles.insert(
             connection,
-            profile=profile,
+            profile=await with_fallback(connection, profile),
             sealed_password=sealed.get("sealed_password"),
             sealed_client_key=sealed.get("sealed_client_key"),
         )
@@ -127,7 +128,7 @@ async def update_profile(
     now = services.now()
     async with services.database.transaction(announce=True) as connection:
         before = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
-        after = changed_profile(before, body, now=now)
+        after = await with_fallback(connection, changed_profile(before, body, now=now))
         _check_destination(after, services)
         changes = column_changes(before, after)
         changes |= sealed_secrets(body, services.vault, profile_id=before.id)

@@ -13,6 +13,7 @@ from app.api.profile_changes import (
     column_changes,
     new_profile,
     sealed_secrets,
+    with_fallback,
 )
 from app.api.profile_reads import ProfileRead
 from app.cli import profile_options as options
@@ -73,7 +74,8 @@ def create(
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
-        profile = _new(body, owner, settings)
+        with refusals():
+            profile = await with_fallback(connection, _new(body, owner, settings))
         sealed = sealed_secrets(body, vault, profile_id=profile.id)
         await profiles.insert(
             connection,
@@ -177,7 +179,7 @@ def update(
     async def change(connection: AsyncConnection, owner: Tenant, before: Profile) -> None:
         now = SystemClock().now()
         with refusals():
-            after = changed_profile(before, body, now=now)
+            after = await with_fallback(connection, changed_profile(before, body, now=now))
             _check_destination(after, settings)
         changes = column_changes(before, after)
         changes |= sealed_secrets(body, vault, profile_id=before.id)

@@ -24,6 +24,7 @@ class Attempts:
     with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
     `facts` are those of the last connection. `marked` holds the recipients to whom the body went
     out under `at_most_once`. `seconds` is what the last transaction took.
+    `via` is the profile that stands in for the message's own.
     """
 
     message: ClaimedMessage
@@ -32,6 +33,7 @@ class Attempts:
     fault: Outcome | None = None
     marked: set[int] = field(default_factory=set)
     seconds: float = 0.0
+    via: str | None = None
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
@@ -92,6 +94,7 @@ async def _transact_once(
             judgement,
             started_at=started_at,
             seconds=monotonic_seconds() - start,
+            via=attempts.via,
         )
         attempts.rows.append(row)
 

@@ -91,11 +91,11 @@ class Claims:
             waiting = await lanes.waiting(connection, now=now)
         await self._leave_closed(waiting)
         is_contended = False
-        for due in in_turn(each for each in waiting if each.is_open and each.due_at <= now):
-            lane = await self._lane(due)
-            if lane is None or lane.room == 0 or self._is_stopping or self._is_backed_up():
+        for due in in_turn(each for each in waiting if each.is_open and is_ready(each, now)):
+            lane, source = await self._lane_for(due, now)
+            if lane is None or not lane.may_ask or self._is_stopping or self._is_backed_up():
                 continue
-            if await self._feed(lane, due):
+            if await self._feed(lane, source):
                 # Its next message, or its next permit, is due at a moment that is not known yet.
                 self.wake.set()
             else:
@@ -107,7 +107,13 @@ class Claims:
     def _next_look(
         self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool
     ) -> datetime:
-        moments = [each.due_at for each in waiting if each.is_open and each.due_at > now]
+        moments = [
+            moment
+            for each in waiting
+            if each.is_open
+            for moment in (each.due_at, each.fallback_at)
+            if moment is not None and moment > now
+        ]
         moments.append(now + (CONTENDED if is_contended else self._poll_interval))
         return min(moments)
 
@@ -137,6 +143,16 @@ class Claims:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
+    async def _lane_for(self, due: LaneDue, now: datetime) -> tuple[Lane | None, LaneDue]:
+        """The lane that is to have what is due: the profile's own, or its fallback's."""
+        if due.due_at <= now or due.fallback_profile_id is None:
+            return await self._lane(due), due
+        async with self._database.reading() as connection:
+            fallback = await lanes.find(connection, profile_id=due.fallback_profile_id, now=now)
+        if fallback.is_open and not fallback.is_failing and fallback.due_at <= now:
+            return await self._lane(fallback), due
+        return None, due
+
     async def _lane(self, due: LaneDue) -> Lane | None:
         """The profile's lane at its current revision; None where the profile has just gone."""
         lane = self.lanes.get(due.profile_id)
@@ -156,60 +172,70 @@ class Claims:
             lane.reconfigure(config)
         return lane
 
-    async def _feed(self, lane: Lane, due: LaneDue) -> bool:
-        """Claim what the lane can take; answers whether there was something."""
+    async def _feed(self, lane: Lane, source: LaneDue) -> bool:
+        """Claim from one profile's queue what the lane can take; answers whether there was any."""
         now = self._clock.now()
         until = now + self._leases.length
+        is_probe = source.is_failing and source.profile_id == lane.profile_id
         async with self._database.transaction() as connection:
-            if due.is_failing and not await lanes.take_probe(
-                connection, profile_id=due.profile_id, now=now, until=until
+            if is_probe and not await lanes.take_probe(
+                connection, profile_id=source.profile_id, now=now, until=until
             ):
                 return False
-            limit = 1 if due.is_failing else lane.room
-            claimed = await self._claim(connection, lane, limit=limit, now=now, until=until)
+            if self._is_shared:
+                await self._ask_for_connections(connection, lane, now=now, until=until)
+            limit = min(1, lane.room) if is_probe else lane.room
+            claimed = await self._claim(
+                connection, lane, source.profile_id, limit=limit, now=now, until=until
+            )
         self._leases.add((each.id for each in claimed), until)
         if claimed:
             self._parts.facts.group("claim", len(claimed))
         if self._is_stopping:
             await self.give_back(each.id for each in claimed)
         elif claimed:
-            lane.probe = claimed[0].id if due.is_failing else None
+            lane.probe = claimed[0].id if is_probe else None
             lane.take(claimed)
         return bool(claimed)
+
+    async def _ask_for_connections(
+        self, connection: AsyncConnection, lane: Lane, *, now: datetime, until: datetime
+    ) -> None:
+        lane.granted = await permits.lease_connections(
+            connection,
+            profile_id=lane.profile_id,
+            worker_id=self._leases.owner,
+            most=lane.config.profile.max_connections,
+            now=now,
+            until=until,
+        )
 
     async def _claim(
         self,
         connection: AsyncConnection,
         lane: Lane,
+        source: str,
         *,
         limit: int,
         now: datetime,
         until: datetime,
     ) -> list[ClaimedMessage]:
         """Lease what rate and time allow; what is past its time is ended here instead."""
-        profile = lane.config.profile
-        if self._is_shared:
-            lane.granted = await permits.lease_connections(
-                connection,
-                profile_id=profile.id,
-                worker_id=self._leases.owner,
-                most=profile.max_connections,
-                now=now,
-                until=until,
-            )
         allowance = await take_allowance(connection, lane.config, now=now)
-        limit = min(limit, lane.room, allowance.messages)
+        limit = min(limit, allowance.messages)
         if limit == 0:
             return []
         claimed = await outbox.claim(
             connection,
-            profile_id=profile.id,
+            profile_id=source,
             owner=self._leases.owner,
             limit=limit,
             now=now,
             lease_until=until,
             max_bytes=lane.room_bytes,
             max_recipients=allowance.recipients,
+            # Where the profile's own server may have a message, another one must not get it too.
+            is_known=source != lane.profile_id,
         )
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
         lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
@@ -225,6 +251,11 @@ class Claims:
         live = [each for each in claimed if each.id not in over]
         await allowance.spend(connection, live)
         return live
+
+
+def is_ready(due: LaneDue, now: datetime) -> bool:
+    """Whether something of a lane can be begun now, by itself or by its fallback."""
+    return due.due_at <= now or due.wants_fallback(now)
 
 
 def in_turn(waiting: Iterable[LaneDue]) -> list[LaneDue]:

@@ -145,6 +145,11 @@ class Lane:
         return max(0, self.capacity - len(self._queue) - len(self._slots))
 
     @property
+    def may_ask(self) -> bool:
+        """Whether it has room, or would have if it were granted a connection."""
+        return self.room > 0 or (self.granted == 0 and not self.is_halted and self.probe is None)
+
+    @property
     def room_bytes(self) -> int:
         """How many bytes of messages could wait in it besides those that do."""
         return max(0, MAX_QUEUED_BYTES - sum(len(each.mime) for each in self._queue))
@@ -182,7 +187,8 @@ class Lane:
                     # Given back as it is, if it is still ours: else it would be renewed for ever.
                     self._results.settle(self, Attempts(message))
                     continue
-                session = await self._deliver(Attempts(message), session)
+                via = self.profile_id if message.profile_id != self.profile_id else None
+                session = await self._deliver(Attempts(message, via=via), session)
                 if len(self._queue) * 2 < self.capacity:
                     self._results.room()
         except BaseException:
@@ -244,7 +250,7 @@ class Lane:
             return session
         if session is not None:
             self._pool.retire(session)
-        if (warm := self._pool.take(identity)) is not None:
+        if (warm := await self._pool.take(identity)) is not None:
             return warm
         started_at, start = self._recorder.now(), monotonic_seconds()
         opened = await open_session(identity, self._guard)
@@ -264,6 +270,7 @@ class Lane:
             Judgement(outcomes={}, fault=fault),
             started_at=started_at,
             seconds=seconds,
+            via=attempts.via,
         )
         attempts.rows.append(row)
 
@@ -278,6 +285,7 @@ class Lane:
                 judgement,
                 started_at=self._recorder.now(),
                 seconds=0.0,
+                via=attempts.via,
             )
         )
 

@@ -28,14 +28,18 @@ class Recorder:
         *,
         started_at: datetime,
         seconds: float,
+        via: str | None = None,
     ) -> Mapping[str, Any]:
-        """One attempt: where it ended, what the server said, under which name it was asked."""
+        """One attempt: where it ended, what the server said, under which name it was asked.
+
+        `via` is the profile that stood in for the message's own.
+        """
         main = judgement.main
         return {
             "id": new_id("att"),
             "tenant_id": message.tenant_id,
             "message_id": message.id,
-            "profile_id": message.profile_id,
+            "profile_id": via or message.profile_id,
             "worker": self.worker,
             "started_at": started_at,
             "duration_ms": round(seconds * 1000, 3),

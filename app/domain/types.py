@@ -231,6 +231,8 @@ class Profile:
     rate_limit: RateLimit | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    fallback_profile_id: str | None = None
+    fallback_after_seconds: int = 600
     paused_at: datetime | None = None
     revision: int = 1
     created_at: datetime

@@ -2,19 +2,32 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+from app.domain.clock import monotonic_seconds
 from app.smtp.identity import Identity
 from app.smtp.session import Session
 
 IDLE_SECONDS: Final = 10.0
+# Servers, and firewalls on the way, drop what is old or silent: nothing is kept for long, and one
+# that was silent is asked whether it is still there.
+MAX_AGE_SECONDS: Final = 300.0
+CHECK_AFTER_SECONDS: Final = 3.0
 
 
 class Pool:
     """Idle sessions, newest last. Whoever takes one out owns it until it comes back."""
 
-    def __init__(self, *, max_messages: int, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        max_messages: int,
+        idle_seconds: float = IDLE_SECONDS,
+        monotonic: Callable[[], float] = monotonic_seconds,
+    ) -> None:
         self.max_messages = max_messages
+        self._monotonic = monotonic
         self._idle_seconds = idle_seconds
         self._idle: deque[tuple[Session, asyncio.TimerHandle]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
@@ -35,14 +48,16 @@ class Pool:
             session.is_open
             and session.identity == identity
             and session.transactions < self.max_messages
+            and self._monotonic() - session.opened_seconds < MAX_AGE_SECONDS
         )
 
-    def take(self, identity: Identity) -> Session | None:
-        """A warm session of exactly this identity, or None."""
+    async def take(self, identity: Identity) -> Session | None:
+        """A warm session of exactly this identity, which the server still answers, or None."""
         while self._idle:
             session, timer = self._idle.pop()
             timer.cancel()
-            if self.is_fit(session, identity):
+            is_recent = self._monotonic() - session.used_seconds < CHECK_AFTER_SECONDS
+            if self.is_fit(session, identity) and (is_recent or await session.is_alive()):
                 return session
             self.retire(session)
         return None

@@ -11,6 +11,7 @@ import aiosmtplib
 from aiosmtplib.errors import SMTPException
 from aiosmtplib.protocol import SMTPProtocol
 
+from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.body import blocks, dot_stuffed, drain
@@ -42,7 +43,8 @@ class Session:
 
     `transactions` counts those that were begun, whatever came of them. `stage` tells how far the
     last one has come: DOT from the moment on at which the end of the message goes out, when the
-    server may have taken it though nobody has heard it say so.
+    server may have taken it though nobody has heard it say so. `opened_seconds` and `used_seconds`
+    are monotonic readings.
     """
 
     def __init__(self, smtp: aiosmtplib.SMTP, identity: Identity, facts: ConnectionFacts) -> None:
@@ -51,6 +53,7 @@ class Session:
         self.facts = facts
         self.transactions = 0
         self.stage = Stage.MAIL
+        self.opened_seconds = self.used_seconds = monotonic_seconds()
 
     @property
     def is_open(self) -> bool:
@@ -61,6 +64,15 @@ class Session:
     def is_authenticated(self) -> bool:
         """Whether AUTH succeeded."""
         return self.facts.auth_mechanism is not None
+
+    async def is_alive(self) -> bool:
+        """Whether the server still answers (NOOP); the session is of no use where it does not."""
+        try:
+            reply = await self._command(Stage.MAIL, "NOOP")
+        except StageFailedError:
+            self.abort()
+            return False
+        return reply.is_positive
 
     async def send(
         self,
@@ -94,6 +106,8 @@ class Session:
         except BaseException:
             self.abort()
             raise
+        finally:
+            self.used_seconds = monotonic_seconds()
         return Transaction(refused, reply=reply)
 
     async def _mail(self, envelope_from: str, size_bytes: int) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Table, func, select, update
+from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, next_permit_at, refill
@@ -17,7 +17,9 @@ from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 class LaneDue:
     """A lane with unfinished messages: `due_at` is when it may next be given one.
 
-    One that is not `is_open` may be given none: its profile is paused or deleted.
+    One that is not `is_open` may be given none: its profile is paused or deleted. `work_at` is when
+    its next message is due, whatever stands in the way; from `fallback_at` on another profile may
+    send it. Both are None where there is nothing of the kind.
     """
 
     profile_id: str
@@ -26,6 +28,18 @@ class LaneDue:
     is_open: bool
     is_failing: bool
     due_at: datetime
+    work_at: datetime | None = None
+    fallback_profile_id: str | None = None
+    fallback_at: datetime | None = None
+
+    def wants_fallback(self, now: datetime) -> bool:
+        """Whether it has failed for so long that another profile is to send what is due."""
+        return (
+            self.fallback_at is not None
+            and self.fallback_at <= now
+            and self.work_at is not None
+            and self.work_at <= now
+        )
 
 
 async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue]:
@@ -33,47 +47,76 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
 
     One index probe a profile: the cost does not grow with the queue.
     """
-    soonest = (
-        select(func.min(messages.c.due_at))
-        .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
-        .scalar_subquery()
-    )
-    query = (
-        select(
-            profiles.c.id,
-            profiles.c.tenant_id,
-            profiles.c.revision,
-            profiles.c.paused_at,
-            profiles.c.deleted_at,
-            lanes.c.failing_since,
-            lanes.c.next_probe_at,
-            *_limit_columns(profiles, lanes, "profile"),
-            *_limit_columns(tenants, tenant_buckets, "tenant"),
-            soonest.label("soonest"),
-        )
-        .join(lanes, lanes.c.profile_id == profiles.c.id)
-        .join(tenants, tenants.c.id == profiles.c.tenant_id)
-        .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
-    )
-    rows = (await connection.execute(query)).all()
-    found = [
-        LaneDue(
-            profile_id=row.id,
-            tenant_id=row.tenant_id,
-            revision=row.revision,
-            is_open=row.paused_at is None and row.deleted_at is None,
-            is_failing=row.failing_since is not None,
-            due_at=_ready_at(row._mapping, now),  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-        )
-        for row in rows
-        if row.soonest is not None
-    ]
+    rows = (await connection.execute(_QUERY)).all()
+    found = [_lane(row, now) for row in rows if row.soonest is not None]
     return sorted(found, key=lambda lane: lane.due_at)
+
+
+async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> LaneDue:
+    """One lane, whether it has messages of its own or not; without any it is due now."""
+    row = (await connection.execute(_QUERY.where(profiles.c.id == profile_id))).one()
+    return _lane(row, now)
+
+
+_SOONEST: Final = (
+    select(func.min(messages.c.due_at))
+    .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
+    .scalar_subquery()
+)
+
+
+def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
+    return [
+        table.c.rate_messages.label(f"{prefix}_messages"),
+        table.c.rate_recipients.label(f"{prefix}_recipients"),
+        table.c.rate_per_seconds.label(f"{prefix}_per_seconds"),
+        table.c.rate_burst.label(f"{prefix}_burst"),
+        bucket.c.tokens.label(f"{prefix}_tokens"),
+        bucket.c.tokens_at.label(f"{prefix}_tokens_at"),
+    ]
+
+
+_QUERY: Final[Select[Any]] = (
+    select(
+        profiles.c.id,
+        profiles.c.tenant_id,
+        profiles.c.revision,
+        profiles.c.paused_at,
+        profiles.c.deleted_at,
+        profiles.c.fallback_profile_id,
+        profiles.c.fallback_after_seconds,
+        lanes.c.failing_since,
+        lanes.c.next_probe_at,
+        *_limit_columns(profiles, lanes, "profile"),
+        *_limit_columns(tenants, tenant_buckets, "tenant"),
+        _SOONEST.label("soonest"),
+    )
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .join(tenants, tenants.c.id == profiles.c.tenant_id)
+    .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
+)
+
+
+def _lane(row: Row[Any], now: datetime) -> LaneDue:
+    fallback_at = None
+    if row.failing_since is not None and row.fallback_profile_id is not None:
+        fallback_at = row.failing_since + timedelta(seconds=row.fallback_after_seconds)
+    return LaneDue(
+        profile_id=row.id,
+        tenant_id=row.tenant_id,
+        revision=row.revision,
+        is_open=row.paused_at is None and row.deleted_at is None,
+        is_failing=row.failing_since is not None,
+        due_at=_ready_at(row._mapping, now),  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+        work_at=row.soonest,
+        fallback_profile_id=row.fallback_profile_id,
+        fallback_at=fallback_at,
+    )
 
 
 def _ready_at(row: RowMapping, now: datetime) -> datetime:
     """When there is a message, and a permit for it, and no fault in the way."""
-    moments: list[datetime] = [row["soonest"]]
+    moments: list[datetime] = [row["soonest"] or now]
     if row["next_probe_at"] is not None:
         moments.append(row["next_probe_at"])
     for prefix in ("profile", "tenant"):
@@ -92,17 +135,6 @@ def _limit(row: RowMapping, prefix: str) -> RateLimit | None:
         recipients=row[f"{prefix}_recipients"],
         burst=row[f"{prefix}_burst"],
     )
-
-
-def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
-    return [
-        table.c.rate_messages.label(f"{prefix}_messages"),
-        table.c.rate_recipients.label(f"{prefix}_recipients"),
-        table.c.rate_per_seconds.label(f"{prefix}_per_seconds"),
-        table.c.rate_burst.label(f"{prefix}_burst"),
-        bucket.c.tokens.label(f"{prefix}_tokens"),
-        bucket.c.tokens_at.label(f"{prefix}_tokens_at"),
-    ]
 
 
 async def take_probe(

@@ -62,6 +62,7 @@ class AttemptView:
     """One try to send a message; `recipients` holds an entry for each one it spoke of."""
 
     id: str
+    profile_id: str
     started_at: datetime
     duration_ms: float
     host: str | None

@@ -7,12 +7,14 @@ from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
+    exists,
     insert,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
 from app.domain.types import Guarantee, MessageStatus, NewMessage, Priority, RecipientStatus
@@ -36,6 +38,7 @@ class ClaimedRecipient:
     status: RecipientStatus
     attempts: int
     next_attempt_at: datetime | None
+    classification: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -141,13 +144,22 @@ async def claim(
     lease_until: datetime,
     max_bytes: int,
     max_recipients: int | None = None,
+    is_known: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
     One is taken whatever its size; more only until those before it have `max_bytes`, or
     `max_recipients`, together. A message whose former lease has ended is due again, and so taken
-    over here.
+    over here. With `is_known`, none with a recipient whose last outcome is not known.
     """
+    wanted = [messages.c.profile_id == profile_id, messages.c.due_at <= now]
+    if is_known:
+        unknown = exists().where(
+            recipients.c.message_id == messages.c.id,
+            recipients.c.classification == OUTCOME_UNKNOWN,
+            recipients.c.status.in_(TO_SEND),
+        )
+        wanted.append(~unknown)
     due = (
         select(
             messages.c.id,
@@ -162,7 +174,7 @@ async def claim(
             message_contents.c.size_bytes,
         )
         .join(message_contents, message_contents.c.message_id == messages.c.id)
-        .where(messages.c.profile_id == profile_id, messages.c.due_at <= now)
+        .where(*wanted)
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
         .with_for_update(of=messages, skip_locked=True)
@@ -229,6 +241,7 @@ async def recipients_of(
             recipients.c.status,
             recipients.c.attempts,
             recipients.c.next_attempt_at,
+            recipients.c.classification,
         )
         .where(recipients.c.message_id.in_(ids))
         .order_by(recipients.c.message_id, recipients.c.position)
@@ -242,6 +255,7 @@ async def recipients_of(
                 status=RecipientStatus(row.status),
                 attempts=row.attempts,
                 next_attempt_at=row.next_attempt_at,
+                classification=row.classification,
             )
             for row in group
         )

@@ -41,6 +41,8 @@ _SAME: Final = (
     "allow_plaintext_auth",
     "max_connections",
     "max_messages_per_connection",
+    "fallback_profile_id",
+    "fallback_after_seconds",
     "paused_at",
     "revision",
     "created_at",

@@ -126,6 +126,9 @@ profiles = Table(
     Column("retry_factor", Float, nullable=False),
     Column("retry_cap_seconds", Float, nullable=False),
     Column("retry_max_age_seconds", Integer),
+    # Whose server takes over where this one's has failed for so long.
+    Column("fallback_profile_id", Id, ForeignKey("profiles.id")),
+    Column("fallback_after_seconds", Integer, nullable=False),
     Column("paused_at", Instant),
     # Counts the changes: a delivering process compares it to know that its connections are stale.
     Column("revision", Integer, nullable=False),
@@ -137,6 +140,7 @@ profiles = Table(
     _one_of("tls", "starttls", "implicit", "opportunistic", "none"),
     _one_of("auth_mechanism", "auto", "plain", "login", "cram-md5", "none"),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+    CheckConstraint("fallback_profile_id <> id", name="fallback_is_another"),
     CheckConstraint("transport = 'sandbox' OR host IS NOT NULL", name="smtp_has_host"),
     _rate_whole(),
     CheckConstraint(

@@ -158,6 +158,8 @@ def _profiles() -> None:
         sa.Column("retry_factor", sa.Float(), nullable=False),
         sa.Column("retry_cap_seconds", sa.Float(), nullable=False),
         sa.Column("retry_max_age_seconds", sa.Integer()),
+        sa.Column("fallback_profile_id", Id),
+        sa.Column("fallback_after_seconds", sa.Integer(), nullable=False),
         sa.Column("paused_at", Instant()),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
@@ -183,6 +185,14 @@ def _profiles() -> None:
             name=op.f("ck_profiles_deleted_holds_no_secret"),
         ),
         sa.CheckConstraint("port BETWEEN 1 AND 65535", name=op.f("ck_profiles_port")),
+        sa.CheckConstraint(
+            "fallback_profile_id <> id", name=op.f("ck_profiles_fallback_is_another")
+        ),
+        sa.ForeignKeyConstraint(
+            ["fallback_profile_id"],
+            ["profiles.id"],
+            name=op.f("fk_profiles_fallback_profile_id"),
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_profiles_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_profiles")),
     )

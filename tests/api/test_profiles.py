@@ -73,6 +73,8 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
             "cap_seconds": 14400.0,
             "max_age_seconds": None,
         },
+        "fallback_profile": None,
+        "fallback_after_seconds": 600,
         "is_default": True,
         "state": "active",
         "paused_at": None,

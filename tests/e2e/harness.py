@@ -128,6 +128,14 @@ class Tenant(Caller):
         found: list[Any] = (await self.read(f"/messages/{message_id}/attempts"))["items"]
         return found
 
+    async def settled(self) -> None:
+        """Return once none of its messages is being sent, and what came of them is written."""
+
+        async def fact() -> bool | None:
+            return not (await self.read("/messages?status=sending"))["items"] or None
+
+        await until(fact)
+
     async def state(self, profile: str, state: str) -> Any:
         """The profile, once it is in this state."""
 

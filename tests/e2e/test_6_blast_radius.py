@@ -86,6 +86,7 @@ async def test_an_outage_is_probed_with_one_connection_and_counted_once(start: S
         assert before <= 10
         await clock.advance(seconds=6)
         await server.wait_until(lambda seen: len(seen.sessions) == before + 1)
+        await acme.settled()
         assert (await acme.read("/profiles/main"))["failing_since"] == failing["failing_since"]
         server.script.clear()
         await clock.advance(minutes=5)

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import pytest
 
+from app.domain.clock import monotonic_seconds
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.identity import Identity
 from app.smtp.pool import Pool
 from app.smtp.session import Session
-from tests.fixtures.smtp_server import SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 from tests.smtp.identities import identity, opened, send
 
 OTHERS: Final[dict[str, Any]] = {
@@ -53,7 +54,7 @@ async def test_a_session_is_of_no_use_to_another_identity(field: str) -> None:
         pool = Pool(max_messages=10)
         pool.keep(await open_to(server))
         other = replace(identity(server), **{field: OTHERS[field]})
-        assert pool.take(other) is None
+        assert await pool.take(other) is None
         await pool.close()
     assert server.sessions[0].commands[-1] == "QUIT"
 
@@ -66,7 +67,7 @@ async def test_a_session_is_handed_out_again_to_its_identity() -> None:
         pool.keep(first)
         pool.keep(second)
         mine = identity(server)
-        assert [pool.take(mine), pool.take(mine), pool.take(mine)] == [second, first, None]
+        assert [await pool.take(mine) for _ in range(3)] == [second, first, None]
         for session in (first, second):
             pool.retire(session)
         await pool.close()
@@ -82,7 +83,7 @@ async def test_a_session_has_its_day() -> None:
         await send(session)
         assert not pool.is_fit(session, identity(server))
         pool.keep(session)
-        assert pool.take(identity(server)) is None
+        assert await pool.take(identity(server)) is None
         await pool.close()
     assert server.sessions[0].commands[-1] == "QUIT"
 
@@ -110,7 +111,7 @@ async def test_a_session_that_the_server_has_closed_is_not_handed_out() -> None:
         async with asyncio.timeout(5):
             while session.is_open:  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0)
-        assert pool.take(identity(server)) is None
+        assert await pool.take(identity(server)) is None
         await pool.close()
 
 
@@ -131,3 +132,23 @@ async def test_a_secret_is_not_shown_by_repr() -> None:
     async with SmtpServer() as server:
         shown = repr(identity(server, password="c4nary", client_key="c4nary-key"))
     assert "c4nary" not in shown
+
+
+async def test_a_connection_that_is_old_or_silent_is_not_trusted() -> None:
+    """Past its age it is closed; after a silence the server is asked whether it is there."""
+    seconds = monotonic_seconds()
+    async with SmtpServer({"noop": ["250 2.0.0 Ok", DISCONNECT]}) as server:
+        pool = Pool(max_messages=100, monotonic=lambda: seconds)
+        pool.keep(await open_to(server))
+        seconds += 5
+        session = await pool.take(identity(server))
+        assert session is not None
+        assert server.sessions[0].commands[-1] == "NOOP"
+        pool.keep(session)
+        seconds += 5
+        assert await pool.take(identity(server)) is None
+        pool.keep(await open_to(server))
+        seconds += 301
+        assert await pool.take(identity(server)) is None
+        await pool.close()
+        await server.wait_until(lambda seen: seen.sessions[1].commands[-1] == "QUIT")
