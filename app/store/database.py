@@ -86,7 +86,8 @@ class Database:
         once, CommitUnknown where all of it or nothing was done.
         """
         with database_faults():
-            async with self._writer.connect() as connection:
+            async with self._writer.connect() as connection:  # it rolls back what is not committed
+                await connection.begin()
                 yield connection
                 if announce and self.is_postgresql:
                     await connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))

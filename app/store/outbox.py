@@ -6,12 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import (
-    exists,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.outcome import OUTCOME_UNKNOWN
@@ -154,12 +149,12 @@ async def claim(
     """
     wanted = [messages.c.profile_id == profile_id, messages.c.due_at <= now]
     if is_known:
-        unknown = exists().where(
+        unknown = select(recipients.c.message_id).where(
             recipients.c.message_id == messages.c.id,
             recipients.c.classification == OUTCOME_UNKNOWN,
             recipients.c.status.in_(TO_SEND),
         )
-        wanted.append(~unknown)
+        wanted.append(~unknown.exists())
     due = (
         select(
             messages.c.id,

@@ -64,6 +64,11 @@ def noted() -> Iterator[list[Statement]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
+def search(statements: list[Statement]) -> Statement:
+    """The statement that looks for messages: the first that reads of them."""
+    return next(each for each in statements if re.search("FROM (messages|message_|recip)", each[0]))
+
+
 async def plan(connection: AsyncConnection, statement: Statement) -> str:
     """How the database would run it."""
     sql, parameters = statement
@@ -105,7 +110,7 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
                 max_bytes=PLENTY,
             )
         assert len(claimed) == 10
-        first = await plan(connection, statements[0])
+        first = await plan(connection, search(statements))
     assert_by_index(first, "ix_messages_due")
 
 
@@ -116,7 +121,7 @@ async def test_a_sweep_reads_no_history(database: Database, profile: Profile) ->
         async with database.transaction() as connection:
             with noted() as statements:
                 assert await sweep(connection, now=NOW, limit=10) == 0
-            found = await plan(connection, statements[0])
+            found = await plan(connection, search(statements))
         assert "ix_messages_due" in found or "ix_messages_expiring" in found, found
 
 
@@ -137,5 +142,5 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         async with database.reading() as connection:
             with noted() as statements:
                 await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
-            found = await plan(connection, statements[0])
+            found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)

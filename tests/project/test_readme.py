@@ -1,0 +1,170 @@
+"""Every command that the README shows is run, and answers what the README says."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.cli.terminal import ROOT, Terminal
+from tests.dev.running import developing, unused_port
+from tests.fixtures.postgresql import Server
+
+README = (ROOT / "README.md").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+API = "http://localhost:8025"
+DATABASE = "postgresql://heloise:secret@localhost/heloise"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the heading that it stands under."""
+
+    language: str
+    text: str
+    heading: str
+
+    def commands(self) -> list[str]:
+        """Its lines, those that go on joined."""
+        return self.text.replace("\\\n", " ").strip().splitlines()
+
+
+def blocks() -> Iterator[Block]:
+    """The README's fenced blocks, in order."""
+    for section in re.split(r"^## ", README, flags=re.MULTILINE):
+        heading = section.partition("\n")[0]
+        for found in re.finditer(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+            yield Block(found[1], found[2], heading)
+
+
+BLOCKS = list(blocks())
+SHELL = [block for block in BLOCKS if block.language == "sh"]
+CURL = [block for block in SHELL if block.text.startswith("curl ")]
+CONTAINERS = [block for block in SHELL if "docker compose" in block.text]
+MAKE = [block for block in SHELL if block.text.startswith("make ") and block not in CONTAINERS]
+SETTING_UP = [block for block in SHELL if block.text.startswith("export ")]
+RUNNING = [block for block in SHELL if block.text.startswith("heloise ")]
+
+
+def shell(text: str, terminal: Terminal, **variables: str) -> str:
+    """What a block prints; each of its commands has to succeed."""
+    binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(  # noqa: S603 - the README's own commands
+        ["bash", "-euo", "pipefail", "-c", text],  # noqa: S607 - as above
+        cwd=terminal.folder,
+        env=terminal.environment | {"PATH": binaries} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """An empty folder without any setting."""
+    return Terminal(tmp_path)
+
+
+def test_every_block_is_run_here() -> None:
+    """A new kind of block has to be taught to this file."""
+    known = [*CURL, *CONTAINERS, *MAKE, *SETTING_UP, *RUNNING]
+    assert sorted(map(SHELL.index, known)) == list(range(len(SHELL)))
+    assert all([CURL, CONTAINERS, MAKE, SETTING_UP, RUNNING])
+    assert {block.language for block in BLOCKS} == {"sh", "json", "text"}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+def test_every_curl_is_accepted(terminal: Terminal) -> None:
+    """By a real `heloise dev`, one after the other; each answers what is shown below it."""
+    with developing(terminal) as dev:
+        for block in CURL:
+            text = block.text.replace("curl -sS", "curl -sS --fail-with-body").replace(API, dev.url)
+            answer = shell(text, terminal, KEY=dev.printed("key"))
+            below = BLOCKS[BLOCKS.index(block) + 1]
+            if below.language == "json":
+                assert keys_of(json.loads(answer)) == keys_of(json.loads(below.text))
+
+
+def keys_of(value: Any) -> Any:
+    """The shape of an answer: its fields, and theirs."""
+    if isinstance(value, dict):
+        return {key: keys_of(item) for key, item in value.items()}
+    return [keys_of(item) for item in value] if isinstance(value, list) else None
+
+
+@pytest.mark.parametrize(
+    "line", [line for block in [*MAKE, *CONTAINERS] for line in block.commands() if "make" in line]
+)
+def test_every_make_target_exists(line: str) -> None:
+    """`make --dry-run` knows it."""
+    words = shlex.split(line)
+    subprocess.run([*words, "--dry-run"], cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - as above
+
+
+@pytest.mark.parametrize("block", CONTAINERS, ids=lambda block: block.heading)
+def test_what_is_run_in_a_container_runs(block: Block, terminal: Terminal) -> None:
+    """In a service that there is, with its variables: here without the container."""
+    lines = [line for line in block.commands() if line.startswith("docker ")]
+    assert lines[0] == "docker compose up --build --detach"
+    service = COMPOSE["services"]["api"]
+    terminal.environment |= {
+        name: str(value)
+        for name, value in service["environment"].items()
+        if name != "HELOISE_EHLO_NAME"
+    }
+    terminal.environment["HELOISE_SECRET_KEYS"] = terminal.done("secret-key").out.strip()
+    terminal.done("migrate")
+    for line in lines[1:]:
+        assert line.startswith("docker compose exec api heloise ")
+        shell(line.removeprefix("docker compose exec api "), terminal)
+    shown = terminal.done("profile", "show", "caught", "-t", "acme", "--json").json
+    assert shown["host"] in COMPOSE["services"]
+
+
+@pytest.mark.postgresql
+def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal) -> None:
+    """All is set up by one block, and then both processes serve until they are told to stop."""
+    (setting_up,), (running,) = SETTING_UP, RUNNING
+    assert DATABASE in setting_up.text
+    text = setting_up.text.replace(DATABASE, f"'{postgresql.empty()}'")
+    printed = shell(f"{text}env", terminal).splitlines()
+    variables = [line for line in printed if line.startswith("HELOISE_")]
+    terminal.environment |= dict(line.split("=", 1) for line in variables)
+    port = str(unused_port())
+    processes = [terminal.start(*shlex.split(line)[1:], PORT=port) for line in running.commands()]
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as http:
+            assert http.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert [process.returncode for process in processes] == [0, 0]
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)]+)\)", README))))
+def test_every_link_leads_somewhere(path: str) -> None:
+    """Within this repository."""
+    assert (ROOT / path).exists()
+
+
+def test_every_setting_that_is_named_is_one() -> None:
+    """In the README and in all of docs."""
+    known = (ROOT / ".env.example").read_text()
+    texts = [README, *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
+    named = set(re.findall(r"\bHELOISE_[A-Z_]+[A-Z]\b", "".join(texts)))
+    assert {name for name in named if f"#{name}=" not in known} <= {"HELOISE_TEST_REQUIRE"}
