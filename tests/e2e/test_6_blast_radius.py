@@ -44,6 +44,7 @@ async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
         assert failing["failing_code"] == code
         assert said in failing["reason"]
         assert failing["next_probe_at"] > failing["failing_since"]
+        await acme.settled()
         for message in messages:
             [recipient] = (await acme.read(f"/messages/{message}"))["recipients"]
             assert (recipient["status"], recipient["attempts"]) == ("queued", 0)
@@ -82,6 +83,7 @@ async def test_an_outage_is_probed_with_one_connection_and_counted_once(start: S
         messages = [await acme.send() for _ in range(40)]
         await acme("POST", "/profiles/main/resume")
         failing = await acme.state("main", "failing")
+        await acme.settled()
         before = len(server.sessions)
         assert before <= 10
         await clock.advance(seconds=6)
