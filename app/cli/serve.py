@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any, Final
 
 import typer
 import uvicorn
@@ -15,6 +16,10 @@ from app.store.database import sqlite_path
 from app.telemetry import logging_config
 
 app = typer.Typer()
+
+APP: Final = "app.main:from_environment"
+NOT_STARTED: Final = 3
+SIGNALLED: Final = 128  # as shells tell of a process that a signal ended
 
 
 @app.command()
@@ -53,20 +58,34 @@ def _override(**given: object) -> None:
     )
 
 
+class _Server(uvicorn.Server):
+    """Stops at once where it is told to a second time: what it holds is taken over by the next."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            os._exit(SIGNALLED + sig)
+        super().handle_exit(sig, frame)
+
+
 def _serve(settings: Settings, workers: int) -> None:
     # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "app.main:from_environment",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=workers,
-        loop="auto",  # uvloop, where there is one for the platform
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=logging_config(settings.log_level, settings.log_format),
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
-    )
+    given: dict[str, Any] = {
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "loop": "auto",  # uvloop, where there is one for the platform
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": logging_config(settings.log_level, settings.log_format),
+        "server_header": False,
+        "timeout_graceful_shutdown": settings.shutdown_grace_seconds,
+    }
+    if workers > 1:
+        uvicorn.run(APP, workers=workers, **given)
+        return
+    server = _Server(uvicorn.Config(APP, **given))
+    server.run()
+    if not server.started:
+        sys.exit(NOT_STARTED)

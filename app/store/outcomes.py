@@ -194,13 +194,13 @@ async def resolve(
             "The message is being sent just now; read it again when its status has changed.",
         )
     held = (await recipients_of(connection, [message_id]))[message_id]
+    positions = _uncertain(held, addresses)
+    if not positions:
+        return
     resolved = next_status(RecipientStatus.UNCERTAIN, event)
     await connection.execute(
         update(recipients)
-        .where(
-            recipients.c.message_id == message_id,
-            recipients.c.position.in_(_uncertain(held, addresses)),
-        )
+        .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
         .values(
             status=resolved.value,
             updated_at=now,

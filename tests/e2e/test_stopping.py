@@ -1,9 +1,13 @@
 """SIGTERM: claim no more, finish what is in transmission in the grace time, release the rest."""
 
 import asyncio
+import subprocess
+from contextlib import suppress
 from typing import Any
 
-from tests.e2e.harness import Heloise, Process, Watched, unused_port
+import pytest
+
+from tests.e2e.harness import Heloise, Process, Watched, until, unused_port
 from tests.fixtures.smtp_server import SILENCE, SmtpServer
 
 
@@ -55,3 +59,38 @@ async def test_past_the_grace_time_it_is_broken_off_and_told(launch: Any, watche
             assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
             launch("worker")
             await acme.message(message, status="sent")
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_a_second_signal_stops_at_once(launch: Any, watched: Watched, command: str) -> None:
+    """Whatever grace time is left; what was being sent is taken over and told of."""
+    async with SmtpServer({"dot": [SILENCE]}) as server:
+        api: Process = launch("serve", "--no-delivery", port=unused_port())
+        await api.wait_ready()
+        heloise = Heloise(api.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await acme.profile("main", server.port)
+            message = await acme.send()
+            words = ("serve", "--port", str(unused_port())) if command == "serve" else ("worker",)
+            patient: Process = launch(*words, lease_seconds=1, shutdown_grace_seconds=600)
+            await server.wait_for_messages(1)
+            patient.process.terminate()
+
+            async def is_stopping() -> bool | None:
+                log = await asyncio.to_thread(patient.log.read_text)
+                return "Shutting down" in log or command == "worker" or None
+
+            await until(is_stopping)
+            await asyncio.to_thread(_insist, patient)
+            launch("worker", lease_seconds=1)
+            await acme.message(message, status="sent")
+            assert (await acme.attempts(message))[0]["outcome_unknown"] is True
+
+
+def _insist(process: Process) -> None:
+    """Signal again until it has ended."""
+    while process.process.poll() is None:
+        process.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.process.wait(0.2)

@@ -199,7 +199,7 @@ class Model:
             return False
         for each in wanted:
             row.recipients[each].end(status)
-        if status == "queued":
+        if status == "queued" and wanted:
             row.status, row.due_at = "queued", row.turn_at
         self.close(message)
         return True

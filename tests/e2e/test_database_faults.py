@@ -1,0 +1,320 @@
+"""The database fails under load: what was answered with 202 is delivered, once, and by itself.
+
+The server that is stopped here is this file's own.
+"""
+
+import asyncio
+import resource
+import shutil
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from app.delivery import settle
+from tests.conftest import Backend
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, until, unused_port
+from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.postgresql import Server, postgresql_server
+from tests.fixtures.smtp_server import SmtpServer
+
+CLIENTS: Final = 4
+RECOVERY_SECONDS: Final = 10.0
+NOT_WRITTEN: Final = "/problems/database-unavailable"
+
+on_postgresql = pytest.mark.parametrize(
+    "backend", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
+)
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    """A server for this file alone, to be stopped."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture
+def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a migrated database; SQLite waits for locks less long than it does by itself."""
+    if backend == "sqlite":
+        path = tmp_path / "heloise.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}?timeout=0.2"
+        return
+    with request.getfixturevalue("postgresql").migrated() as url:
+        yield url
+
+
+class Load:
+    """Messages sent one after the other by several clients, and what was answered to each."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self.accepted: dict[str, str] = {}
+        self.refused: list[str] = []
+        self._tenant = tenant
+        self._number = 0
+
+    async def send(self, **fields: Any) -> httpx.Response:
+        """Send one message; it is accepted, or refused for now."""
+        self._number += 1
+        subject = f"n{self._number}"
+        body = {"to": ["ann@example.org"], "subject": subject, "text": "It works."} | fields
+        answer: httpx.Response = await self._tenant("POST", "/messages", json=body)
+        if answer.status_code == 202:
+            self.accepted[subject] = answer.json()["id"]
+        else:
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) > 0
+            if answer.json()["type"] == NOT_WRITTEN:
+                self.refused.append(subject)
+        return answer
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send while the block runs."""
+        is_over = asyncio.Event()
+
+        async def client() -> None:
+            while not is_over.is_set():
+                await self.send()
+
+        clients = asyncio.gather(*(client() for _ in range(CLIENTS)))
+        yield
+        is_over.set()
+        await clients
+
+    async def wait_accepted(self, more: int) -> None:
+        """Return once so many more were accepted."""
+        wanted = len(self.accepted) + more
+
+        async def fact() -> bool | None:
+            return len(self.accepted) >= wanted or None
+
+        await until(fact, seconds=RECOVERY_SECONDS)
+
+    async def assert_delivered(self, server: SmtpServer) -> None:
+        """Each once, but where an attempt says that nobody knows; what was refused: never."""
+        for message_id in self.accepted.values():
+            await self._tenant.message(message_id, status="sent")
+        seen = Counter(_subject(received.data) for received in server.messages)
+        assert not seen.keys() & set(self.refused)
+        for subject, message_id in self.accepted.items():
+            attempts = await self._tenant.attempts(message_id)
+            unknown = sum(attempt["outcome_unknown"] for attempt in attempts)
+            assert 1 <= seen[subject] <= 1 + unknown, (subject, attempts)
+
+
+def _subject(data: bytes) -> str:
+    line = next(line for line in data.splitlines() if line.lower().startswith(b"subject:"))
+    return line.split(b":", 1)[1].strip().decode()
+
+
+async def restart(server: Server) -> None:
+    """As an upgrade does it, all in order."""
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
+
+
+async def crash(server: Server) -> None:
+    """As a machine does it that loses power: what was committed is recovered from the log."""
+    await asyncio.to_thread(server.stop, signal.SIGQUIT)
+    await asyncio.to_thread(server.start)
+
+
+async def kill_connections(server: Server) -> None:
+    """Ten times all of them, in the middle of whatever they do."""
+    for _ in range(10):
+        assert await asyncio.to_thread(server.kill_connections)
+        await asyncio.sleep(0.05)
+
+
+@on_postgresql
+@pytest.mark.parametrize("fault", [restart, crash, kill_connections])
+async def test_nothing_is_lost_or_sent_twice_when_the_database_fails_under_load(
+    launch: Any,
+    watched: Watched,
+    server: SmtpServer,
+    postgresql: Server,
+    fault: Callable[[Server], Awaitable[None]],
+) -> None:
+    """While two processes accept and deliver, twice; each time both go on within seconds."""
+    api: Process = launch("serve", port=unused_port())
+    launch("worker")
+    await api.wait_ready()
+    heloise = Heloise(api.url, watched)
+    async with heloise.http:
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port, max_connections=4)
+        load = Load(acme)
+        async with load.running():
+            for _ in range(2):
+                await load.wait_accepted(20)
+                await fault(postgresql)
+            await load.wait_accepted(20)
+            delivered = len(server.messages)
+            await server.wait_until(
+                lambda seen: len(seen.messages) > delivered, seconds=RECOVERY_SECONDS
+            )
+        await load.assert_delivered(server)
+
+
+@on_postgresql
+async def test_readiness_tells_while_the_database_is_away(
+    start: Start, server: SmtpServer, postgresql: Server
+) -> None:
+    """503 at `/readyz` and `Retry-After` at `/messages`, `/healthz` as ever; then all is well."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    load = Load(acme)
+    await load.send()
+    await asyncio.to_thread(postgresql.stop)
+    try:
+        answer = await heloise.http.get("/readyz")
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
+        assert "cannot be reached" in answer.json()["detail"]
+        assert (await heloise.http.get("/healthz")).status_code == 200
+        assert (await load.send()).json()["type"] == NOT_WRITTEN
+    finally:
+        await asyncio.to_thread(postgresql.start)
+    assert (await heloise.http.get("/readyz")).status_code == 200
+    assert (await load.send()).status_code == 202
+    await load.assert_delivered(server)
+
+
+@on_postgresql
+async def test_the_announcement_of_work_is_heard_again_after_a_restart(
+    launch: Any, watched: Watched, server: SmtpServer, postgresql: Server
+) -> None:
+    """By a worker that looks of its own accord but once in ten minutes."""
+    api: Process = launch("serve", "--no-delivery", port=unused_port())
+    await api.wait_ready()
+    worker: Process = launch("worker", poll_interval_seconds=600)
+    heloise = Heloise(api.url, watched)
+    async with heloise.http:
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port)
+        load = Load(acme)
+        await until(worker.delivers)
+        await load.send()
+        await server.wait_for_messages(1)
+        await restart(postgresql)
+        for number in (2, 3):
+            await load.send()
+            await server.wait_until(
+                lambda seen, number=number: len(seen.messages) >= number,
+                seconds=RECOVERY_SECONDS,
+            )
+        await load.assert_delivered(server)
+
+
+@on_sqlite
+async def test_outcomes_are_kept_while_the_database_is_locked(
+    start: Start, watched: Watched, migrated_url: str
+) -> None:
+    """By another process, past every lease: what the server took is not sent again.
+
+    What was claimed and not begun is begun once the lease is sure again. Meanwhile nothing is
+    accepted, and that is said.
+    """
+    clock = HandClock()
+    async with SmtpServer() as server:
+        gate = server.gates["dot"] = asyncio.Event()
+        heloise = await start(clock=clock)
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port, max_connections=1)
+        load = Load(acme)
+        for _ in range(4):
+            await load.send()
+        await server.wait_for_messages(1)
+        with _locked(migrated_url):
+            gate.set()
+            await clock.advance(minutes=1)
+            assert (await load.send()).json()["type"] == NOT_WRITTEN
+
+            async def fact() -> bool | None:
+                return "outcomes wait for the database" in watched.log.getvalue() or None
+
+            await until(fact)
+        await load.assert_delivered(server)
+        assert len(server.messages) == len(load.accepted)
+        for message_id in load.accepted.values():
+            assert len(await acme.attempts(message_id)) == 1
+
+
+class _locked:  # noqa: N801 - it reads as the state it makes
+    """While the block runs, another connection may write and nobody else."""
+
+    def __init__(self, url: str) -> None:
+        path = url.removeprefix("sqlite:///").partition("?")[0]
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+@on_sqlite
+async def test_a_full_disk_refuses_messages_and_loses_none(
+    launch: Any, watched: Watched, server: SmtpServer, tmp_path: Path
+) -> None:
+    """The file may not grow: 503 until it may again; what was accepted before is delivered."""
+    api: Process = launch("serve", port=unused_port())
+    await api.wait_ready()
+    heloise = Heloise(api.url, watched)
+    async with heloise.http:
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port)
+        load = Load(acme)
+        largest = max(path.stat().st_size for path in tmp_path.iterdir()) + 500_000
+        _, unlimited = resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (largest, unlimited))
+
+        async def refused() -> bool | None:
+            answer = await load.send(text="x" * 100_000)
+            return answer.status_code == 503 or None
+
+        await until(refused)
+        assert len(load.accepted) < 20
+        assert await heloise.http.get("/readyz")
+        resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+
+        async def accepted() -> bool | None:
+            return (await load.send()).status_code == 202 or None
+
+        await until(accepted, seconds=RECOVERY_SECONDS)
+        await load.assert_delivered(server)
+
+
+@on_postgresql
+async def test_no_more_is_begun_than_can_be_remembered(
+    start: Start, server: SmtpServer, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes cannot be written while messages can be claimed: the backlog ends at its bound."""
+    monkeypatch.setattr(settle, "MAX_WAITING", 10)
+    bound, in_hand, count = 10, 20, 60
+    heloise = await start(lease_seconds=60)
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port, max_connections=1)
+    load = Load(acme)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("LOCK TABLE attempts IN SHARE MODE")
+        for _ in range(count):
+            await load.send()
+        await server.wait_for_messages(bound)
+        for _ in range(10):  # each wakes the claims
+            await load.send()
+        assert len(server.messages) <= bound + in_hand
+    await load.assert_delivered(server)
