@@ -223,5 +223,14 @@ def _judged(failure: Failure, blast: Blast, verdict: Verdict, classification: st
         classification=classification,
         blast=blast,
         reply=failure.reply,
-        detail=failure.detail,
+        detail=failure.detail or _oddity(failure.reply),
     )
+
+
+def _oddity(reply: Reply | None) -> str:
+    """What is told of a reply whose two codes disagree: the basic one decides (RFC 5321 4.2.1)."""
+    if reply is None or reply.enhanced_code is None:
+        return ""
+    if reply.enhanced_code.startswith(str(reply.code)[0]):
+        return ""
+    return f"the enhanced code {reply.enhanced_code} contradicts {reply.code}, which decides"

@@ -176,3 +176,21 @@ def test_every_fault_of_the_profile_has_a_hint() -> None:
     words = {rule.classification for rule in REPLY_RULES if rule.blast is P}
     words |= {word for _, _, blast, _, word in FAULTS if blast is P}
     assert words - set(HINTS) == NEEDS_NO_HINT
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "verdict", "told"),
+    [
+        (550, "4.2.0", Verdict.BOUNCE, "the enhanced code 4.2.0 contradicts 550, which decides"),
+        (451, "5.1.1", Verdict.DEFER, "the enhanced code 5.1.1 contradicts 451, which decides"),
+        (550, "5.1.1", Verdict.BOUNCE, ""),
+        (550, None, Verdict.BOUNCE, ""),
+    ],
+)
+def test_the_basic_code_decides_and_a_contradiction_is_told(
+    code: int, enhanced: str | None, verdict: Verdict, told: str
+) -> None:
+    """RFC 5321 section 4.2.1 has the last word, and the attempt records the oddity."""
+    failure = Failure(Stage.RCPT, reply=Reply(code, "no", enhanced))
+    outcome = classify(failure, fresh=True, authenticated=True)
+    assert (outcome.verdict, outcome.detail) == (verdict, told)
