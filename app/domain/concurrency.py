@@ -14,7 +14,7 @@ from app.domain.replies import UNAVAILABLE
 # What servers say to a client that was silent for too long: it has asked for nothing.
 IDLE_TOO_LONG: Final = "4.4.2"
 
-FAST: Final = 0.2
+FAST: Final = 0.1
 SLOW: Final = 0.01
 # So much slower than usual, and slow in itself, is a server that has too much to do.
 SLOWER: Final = 4.0
@@ -42,7 +42,9 @@ class Concurrency:
 
     def throttled(self) -> "Concurrency":
         """The server said that it was too much."""
-        return replace(self, limit=max(1, self.limit // 2), successes=0, fast_seconds=0.0)
+        return replace(
+            self, limit=max(1, self.limit // 2), successes=0, fast_seconds=self.slow_seconds
+        )
 
     def succeeded(self, seconds: float) -> "Concurrency":
         """A transaction was taken; it took so long."""
