@@ -66,7 +66,11 @@ class Dev:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Tell it to stop, and answer how it ended."""
         self.process.send_signal(number)
-        self.process.communicate(timeout=30)
+        try:
+            self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
         return self.process.returncode
 
 
@@ -83,5 +87,4 @@ def developing(terminal: Terminal, *words: str, **variables: str) -> Iterator[De
         yield dev
     finally:
         if process.poll() is None:
-            process.kill()
-            process.communicate()
+            dev.stop()

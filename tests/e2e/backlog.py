@@ -1,0 +1,90 @@
+"""A queue of many messages, written as the API would write them, and what became of it."""
+
+import os
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, select
+
+from app.domain.ids import new_id
+from app.domain.types import Guarantee, Mailbox, NewMessage, RecipientAddress, RecipientKind
+from app.store import outbox
+from app.store.database import Database
+from app.store.tables import attempts, messages
+from tests.e2e.harness import until
+
+# `make soak` asks for more.
+MESSAGES: Final = int(os.environ.get("HELOISE_TEST_MESSAGES", "2000"))
+BATCH: Final = 500
+RECIPIENTS: Final = ("ann@example.org", "bob@example.org")
+
+
+def a_message(profile: dict[str, str], tenant_id: str, guarantee: Guarantee) -> NewMessage:
+    """A message to two recipients, due now."""
+    message_id, now = new_id("msg"), datetime.now(UTC)
+    header = f"<{message_id}@example.com>"
+    return NewMessage(
+        id=message_id,
+        tenant_id=tenant_id,
+        profile_id=profile["id"],
+        envelope_from="billing@example.com",
+        sender=Mailbox("billing@example.com"),
+        recipients=tuple(RecipientAddress(Mailbox(to), RecipientKind.TO) for to in RECIPIENTS),
+        subject="Hello",
+        message_id_header=header,
+        tags=(),
+        metadata={},
+        mime=f"Message-ID: {header}\r\nSubject: Hello\r\n\r\nIt works.\r\n".encode(),
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+        guarantee=guarantee,
+    )
+
+
+class Backlog:
+    """The messages, by their Message-ID."""
+
+    def __init__(self, database: Database, tenant_id: str) -> None:
+        self._database = database
+        self._tenant_id = tenant_id
+        self.ids: dict[str, str] = {}
+
+    async def add(
+        self,
+        profile: dict[str, str],
+        count: int,
+        *,
+        guarantee: Guarantee = Guarantee.AT_LEAST_ONCE,
+    ) -> None:
+        """Queue so many messages more."""
+        for start in range(0, count, BATCH):
+            made = [
+                a_message(profile, self._tenant_id, guarantee)
+                for _ in range(min(BATCH, count - start))
+            ]
+            async with self._database.transaction(announce=True) as connection:
+                await outbox.accept(connection, made)
+            self.ids |= {each.message_id_header: each.id for each in made}
+
+    async def wait_finished(self, *, seconds: float) -> Counter[str]:
+        """How many messages came to each status, once nothing is to be sent any more."""
+
+        async def fact() -> Counter[str] | None:
+            query = select(messages.c.status, func.count()).group_by(messages.c.status)
+            async with self._database.reading() as connection:
+                found = Counter({row[0]: row[1] for row in await connection.execute(query)})
+            return None if found.keys() & {"queued", "sending"} else found
+
+        return await until(fact, seconds=seconds)
+
+    async def told(self) -> set[str]:
+        """The Message-IDs of those of which an attempt says that its outcome is not known."""
+        query = select(attempts.c.message_id).where(attempts.c.outcome_unknown).distinct()
+        async with self._database.reading() as connection:
+            found = set((await connection.execute(query)).scalars())
+        return {header for header, message_id in self.ids.items() if message_id in found}
+
+    def pairs(self) -> set[tuple[str, str]]:
+        """What the server has to see: each Message-ID with each recipient."""
+        return {(header, recipient) for header in self.ids for recipient in RECIPIENTS}
