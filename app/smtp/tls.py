@@ -4,8 +4,9 @@ import asyncio
 import socket
 import ssl
 import tempfile
+from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
@@ -16,9 +17,12 @@ from app.domain.types import TlsMode
 from app.smtp.faults import fail, refuse, stage
 from app.smtp.identity import Identity
 
+MAX_CONTEXTS: Final = 256
 
+
+@lru_cache(maxsize=MAX_CONTEXTS)
 def tls_context(identity: Identity) -> ssl.SSLContext:
-    """The client's context for an identity; costs milliseconds, so make it off the event loop.
+    """The context for an identity, made once, and off the event loop: it takes milliseconds.
 
     Certificates and names are verified but under `opportunistic` (RFC 7435): there, encryption
     without a name is still better than none. A `tls_ca` is trusted instead of the public
