@@ -158,6 +158,9 @@ class Lane:
         """Begin on claimed messages."""
         self._queue.extend(messages)
         self._pool.shrink(max(0, self.connections - len(self._slots)))
+        self._start_slots()
+
+    def _start_slots(self) -> None:
         wanted = min(len(self._queue), self.connections - len(self._slots))
         for _ in range(wanted):
             task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
@@ -170,6 +173,9 @@ class Lane:
             self.probe = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a slot of %s broke", self.profile_id, exc_info=error)
+        if not task.cancelled():
+            # Of slots that are too many now, all that end at one moment leave: also the last.
+            self._start_slots()
         self._results.room()
 
     def drop_queue(self) -> list[str]:
