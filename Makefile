@@ -11,7 +11,7 @@ random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
 secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench fmt constraints secrets clean
+.PHONY: help venv run test check bench soak fmt constraints secrets clean
 
 help: ## print what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(STAMP) ## lint, format, types, imports, versions
 
 bench: $(STAMP) ## measure accept and delivery on this machine
 	@$(BIN)/python -m benchmarks
+
+soak: $(STAMP) ## mix faults for twenty minutes, and drain 20,000 messages by four workers
+	@SOAK_SECONDS=600 SOAK_MESSAGES=20000 $(BIN)/pytest tests/e2e/test_soak.py tests/e2e/test_replicas.py
 
 fmt: $(STAMP) ## format, and mend what can be mended
 	@$(BIN)/ruff format

@@ -22,7 +22,7 @@ MASK: Final = "***"
 CODE: Final = Path(__file__).parent.parent
 
 # Libraries that write statements, dialogues or settings where they are asked for details.
-TALKATIVE: Final = ("aiosqlite", "aiosmtpd", "mail", "pydantic_settings", "sqlalchemy")
+TALKATIVE: Final = ("aiosqlite", "alembic", "aiosmtpd", "mail", "pydantic_settings", "sqlalchemy")
 
 _SECRET_WORD: Final = re.compile(
     r"(^|[^a-z])(passwords?|passwd|authorization|secrets?|tokens?|keys?)$", re.IGNORECASE

@@ -189,6 +189,8 @@ class Claims:
                 connection, lane, source.profile_id, limit=limit, now=now, until=until
             )
         self._leases.add((each.id for each in claimed), until)
+        if lane.granted == 0:
+            await self.give_back(lane.drop_queue())
         if claimed:
             self._parts.facts.group("claim", len(claimed))
         if self._is_stopping:

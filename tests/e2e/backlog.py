@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from app.domain.ids import new_id
 from app.domain.types import Guarantee, Mailbox, NewMessage, RecipientAddress, RecipientKind
@@ -15,7 +15,7 @@ from app.store.tables import attempts, messages
 from tests.e2e.harness import until
 
 # `make soak` asks for more.
-MESSAGES: Final = int(os.environ.get("HELOISE_TEST_MESSAGES", "2000"))
+MESSAGES: Final = int(os.environ.get("SOAK_MESSAGES", "2000"))
 BATCH: Final = 500
 RECIPIENTS: Final = ("ann@example.org", "bob@example.org")
 
@@ -43,12 +43,13 @@ def a_message(profile: dict[str, str], tenant_id: str, guarantee: Guarantee) -> 
 
 
 class Backlog:
-    """The messages, by their Message-ID."""
+    """The messages: `ids` by their Message-ID; `once` those that may come in once at the most."""
 
     def __init__(self, database: Database, tenant_id: str) -> None:
         self._database = database
         self._tenant_id = tenant_id
         self.ids: dict[str, str] = {}
+        self.once: set[str] = set()
 
     async def add(
         self,
@@ -66,17 +67,25 @@ class Backlog:
             async with self._database.transaction(announce=True) as connection:
                 await outbox.accept(connection, made)
             self.ids |= {each.message_id_header: each.id for each in made}
+            if guarantee is Guarantee.AT_MOST_ONCE:
+                self.once |= {each.message_id_header for each in made}
 
     async def wait_finished(self, *, seconds: float) -> Counter[str]:
         """How many messages came to each status, once nothing is to be sent any more."""
 
         async def fact() -> Counter[str] | None:
-            query = select(messages.c.status, func.count()).group_by(messages.c.status)
-            async with self._database.reading() as connection:
-                found = Counter({row[0]: row[1] for row in await connection.execute(query)})
+            found = await self._statuses()
             return None if found.keys() & {"queued", "sending"} else found
 
-        return await until(fact, seconds=seconds)
+        try:
+            return await until(fact, seconds=seconds)
+        except TimeoutError:
+            raise AssertionError(f"not finished: {await self._statuses()}") from None
+
+    async def _statuses(self) -> Counter[str]:
+        query = select(messages.c.status, func.count()).group_by(messages.c.status)
+        async with self._database.reading() as connection:
+            return Counter({row[0]: row[1] for row in await connection.execute(query)})
 
     async def told(self) -> set[str]:
         """The Message-IDs of those of which an attempt says that its outcome is not known."""
@@ -84,6 +93,20 @@ class Backlog:
         async with self._database.reading() as connection:
             found = set((await connection.execute(query)).scalars())
         return {header for header, message_id in self.ids.items() if message_id in found}
+
+    async def forget(self) -> None:
+        """Remove the messages, so that a long test does not grow."""
+        async with self._database.transaction() as connection:
+            for table in (attempts, messages):
+                await connection.execute(delete(table))
+        self.ids.clear()
+        self.once.clear()
+
+    async def leases(self) -> int:
+        """How many messages somebody has in hand."""
+        query = select(func.count()).where(messages.c.lease_owner.is_not(None))
+        async with self._database.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     def pairs(self) -> set[tuple[str, str]]:
         """What the server has to see: each Message-ID with each recipient."""

@@ -35,7 +35,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7c41-in-the-coal-mine"
 ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
-FACT_SECONDS = 30.0
+FACT_SECONDS = 60.0
 
 
 async def until(fact: Callable[[], Awaitable[T | None]], *, seconds: float = FACT_SECONDS) -> T:

@@ -18,6 +18,9 @@ import httpx
 import pytest
 
 from app.delivery import settle
+from app.domain.clock import Clock
+from app.store.database import Database
+from app.store.database_clock import DatabaseClock
 from tests.conftest import Backend
 from tests.e2e.conftest import Start
 from tests.e2e.harness import Heloise, Process, Tenant, Watched, until, unused_port
@@ -236,7 +239,7 @@ async def test_outcomes_are_kept_while_the_database_is_locked(
         for _ in range(4):
             await load.send()
         await server.wait_for_messages(1)
-        with _locked(migrated_url):
+        async with _locked(migrated_url):
             gate.set()
             await clock.advance(minutes=1)
             assert (await load.send()).json()["type"] == NOT_WRITTEN
@@ -255,19 +258,54 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-class _locked:  # noqa: N801 - it reads as the state it makes
+class _Asked(DatabaseClock):
+    """A clock whose measuring waits, and with it the renewal of leases, until it `may_answer`."""
+
+    def __init__(self, database: Database, base: Clock) -> None:
+        super().__init__(database, base)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def measure(self) -> None:
+        await self.may_answer.wait()
+
+
+@on_sqlite
+async def test_what_is_in_transmission_is_not_claimed_again_by_its_own_worker(
+    start: Start, database: Database
+) -> None:
+    """Its lease ran out, for the renewal hung; whoever claims next renews what is in hand first."""
+    hand = HandClock()
+    clock = _Asked(database, hand)
+    async with SmtpServer() as server:
+        gate = server.gates["dot"] = asyncio.Event()
+        heloise = await start(clock=clock)
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port, max_connections=4)
+        load = Load(acme)
+        await load.send()
+        await server.wait_for_messages(1)
+        clock.may_answer.clear()
+        await hand.advance(minutes=1)
+        await load.send()
+        await server.wait_for_messages(2)
+        gate.set()
+        await load.assert_delivered(server)
+        assert len(server.messages) == len(load.accepted) == 2
+
+
+@asynccontextmanager
+async def _locked(url: str) -> AsyncIterator[None]:
     """While the block runs, another connection may write and nobody else."""
-
-    def __init__(self, url: str) -> None:
-        path = url.removeprefix("sqlite:///").partition("?")[0]
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.execute("ROLLBACK")
-        self._connection.close()
+    path = url.removeprefix("sqlite:///").partition("?")[0]
+    other = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    # In a thread: who has the lock is a task of this one.
+    await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
 
 
 @on_sqlite
@@ -304,7 +342,7 @@ async def test_a_full_disk_refuses_messages_and_loses_none(
 
 @on_postgresql
 async def test_no_more_is_begun_than_can_be_remembered(
-    start: Start, server: SmtpServer, database: Any, monkeypatch: pytest.MonkeyPatch
+    start: Start, server: SmtpServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outcomes cannot be written while messages can be claimed: the backlog ends at its bound."""
     monkeypatch.setattr(settle, "MAX_WAITING", 10)

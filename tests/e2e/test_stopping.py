@@ -94,3 +94,30 @@ def _insist(process: Process) -> None:
         process.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.process.wait(0.2)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_workers_are_replaced_one_by_one_under_load(
+    launch: Any, watched: Watched, server: SmtpServer
+) -> None:
+    """A deployment sends nothing twice and loses nothing."""
+    api: Process = launch("serve", "--no-delivery", port=unused_port())
+    await api.wait_ready()
+    heloise = Heloise(api.url, watched)
+    async with heloise.http:
+        acme = await heloise.tenant()
+        await acme.profile("main", server.port, max_connections=4)
+        workers: list[Process] = [launch("worker") for _ in range(2)]
+        for worker in workers:
+            await until(worker.delivers)
+        messages: list[str] = []
+        for _ in range(3):
+            messages += await asyncio.gather(*(acme.send() for _ in range(30)))
+            workers.append(launch("worker"))
+            await until(workers[-1].delivers)
+            assert await asyncio.to_thread(workers.pop(0).stop) == 0
+        for message in messages:
+            sent = await acme.message(message, status="sent")
+            assert sent["recipients"][0]["attempts"] == 1
+    assert len(server.messages) == len({each.data for each in server.messages}) == len(messages)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.replies import Reply
+from app.domain.status import RecipientEvent
 from app.domain.types import MessageStatus, NewMessage, Profile, RecipientStatus
 from app.store import messages, outbox, outcomes, profiles
 from app.store.database import Database
@@ -193,3 +194,27 @@ async def test_a_mark_is_made_by_the_owner_alone(database: Database, profile: Pr
     [taken] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
     assert [each.status for each in taken.recipients] == [RecipientStatus.UNCERTAIN]
     assert not any(each.is_open for each in taken.recipients)
+
+
+async def test_resolving_nothing_changes_nothing(database: Database, profile: Profile) -> None:
+    """A message without an uncertain recipient stays finished, or waits until it is due."""
+    done, waiting = [await queued_message(database, profile) for _ in range(2)]
+    await leased_messages(database, profile, owner="wrk_1")
+    deferred = update(0, RecipientStatus.DEFERRED, next_attempt_at=NOW + HOUR)
+    later = Settlement(
+        message_id=waiting.id, recipients=(deferred,), status=None, due_at=NOW + HOUR, attempts=()
+    )
+    await settle(database, "wrk_1", delivered(done), later)
+    before = [await view_of(database, each) for each in (done, waiting)]
+    for each in (done, waiting):
+        async with database.transaction() as connection:
+            await outcomes.resolve(
+                connection,
+                tenant_id=profile.tenant_id,
+                message_id=each.id,
+                addresses=None,
+                event=RecipientEvent.REQUEUE,
+                now=NOW,
+            )
+    assert [await view_of(database, each) for each in (done, waiting)] == before
+    assert await leased_messages(database, profile, owner="wrk_1", now=NOW + MINUTE) == []

@@ -1,0 +1,54 @@
+"""docs/reliability.md says what the tests and the state tables say."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from app.domain.status import FINAL, TRANSITIONS
+from app.domain.types import RecipientStatus
+from tests.cli.terminal import ROOT
+
+PAGE = (ROOT / "docs" / "reliability.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("|") and not line.startswith(("|---", "| fault |"))
+]
+
+
+def diagram() -> Iterator[str]:
+    """The state table as a Mermaid diagram, the steps between two statuses on one arrow."""
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {RecipientStatus.QUEUED}"
+    for status, steps in TRANSITIONS.items():
+        for after in dict.fromkeys(steps.values()):
+            events = [event.value for event, then in steps.items() if then is after]
+            yield f"    {status} --> {after}: {', '.join(events)}"
+    for status in RecipientStatus:
+        if status in FINAL:
+            yield f"    {status} --> [*]"
+
+
+def test_the_diagram_is_the_state_table() -> None:
+    """Every status and step of it, and no other."""
+    [drawn] = re.findall(r"```mermaid\n(.*?)\n```", PAGE, re.DOTALL)
+    assert drawn.splitlines() == list(diagram())
+
+
+def test_there_are_rows() -> None:
+    """Else none of them would be checked."""
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_each_row_names_a_test_that_there_is(row: list[str]) -> None:
+    """With the fault, what happens and how long; by its file and name."""
+    assert len(row) == 4
+    assert all(row)
+    path, _, name = row[-1].strip("`").partition("::")
+    tree = ast.parse((ROOT / path).read_text())
+    assert name in {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
