@@ -302,12 +302,12 @@ def spellings(secret: str) -> list[bytes]:
 
 async def assert_no_secret(database_url: str, watched: Watched, *logs: Path) -> None:
     """No answer, log line or database cell holds the canary in any spelling (invariant 9)."""
-    places: dict[str, bytes] = {"the log": watched.log.getvalue().encode()}
-    places |= {f"answer {n}": text.encode() for n, text in enumerate(watched.answers)}
-    places |= {path.name: path.read_bytes() for path in logs}
+    places = {"the log": bytearray(watched.log.getvalue().encode())}
+    places |= {f"answer {n}": bytearray(text.encode()) for n, text in enumerate(watched.answers)}
+    places |= {path.name: bytearray(path.read_bytes()) for path in logs}
     async for name, value in cells(database_url):
         raw = value if isinstance(value, bytes) else str(value).encode()
-        places[name] = places.get(name, b"") + raw
+        places.setdefault(name, bytearray()).extend(raw)
     for spelling in spellings(CANARY):
         found = [name for name, text in places.items() if spelling in text]
         assert not found, f"{CANARY} was found in {found}"
