@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-WORKERS ?= auto
+# The tests wait more than they compute: two processes a core.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 # 256 bits in base64, fit for a URL.
 random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'

@@ -40,7 +40,6 @@ class Soak:
     def __init__(self, acme: Tenant, server: CountingServer, backlog: Backlog, url: str) -> None:
         self.acme, self.server, self.backlog, self.url = acme, server, backlog, url
         self.profile: dict[str, Any] = {}
-        self.held = 0
 
     async def begin(self) -> None:
         """Make the profile: impatient, for nobody is to wait for its second tries."""
@@ -65,7 +64,6 @@ class Soak:
     async def _judge(self, finished: dict[str, int]) -> None:
         """All were sent but those that are uncertain; only what is told came in twice."""
         assert finished.keys() <= {"sent", "held"}
-        self.held += finished.get("held", 0)
         missing = {message for message, _ in self.backlog.pairs() - self.server.seen.keys()}
         assert len(missing) <= finished.get("held", 0)
         twice = {message for (message, _), count in self.server.seen.items() if count > 1}

@@ -9,7 +9,7 @@ from app.domain.types import MessageStatus, NewMessage, Priority, RecipientStatu
 from app.store.outbox import ClaimedMessage
 from app.store.outcomes import RecipientUpdate, Settlement
 
-OWNERS: Final = ("wrk_1", "wrk_2", "wrk_3")
+OWNERS: Final = ("wrk_1", "wrk_2")
 LEASE: Final = timedelta(seconds=60)
 LATER: Final = timedelta(seconds=45)
 FINAL: Final = {"sent", "bounced", "expired", "cancelled"}
