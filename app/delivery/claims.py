@@ -182,6 +182,9 @@ class Claims:
                 connection, profile_id=source.profile_id, now=now, until=until
             ):
                 return False
+            # It may have failed since this round looked.
+            if not is_probe and await lanes.is_failing(connection, profile_id=lane.profile_id):
+                return False
             if self._is_shared:
                 await self._ask_for_connections(connection, lane, now=now, until=until)
             limit = min(1, lane.room) if is_probe else lane.room
@@ -193,8 +196,8 @@ class Claims:
             await self.give_back(lane.drop_queue())
         if claimed:
             self._parts.facts.group("claim", len(claimed))
-        if self._is_stopping:
-            await self.give_back(each.id for each in claimed)
+        if self._is_stopping or lane.is_halted:
+            await self.give_back([each.id for each in claimed])
         elif claimed:
             lane.probe = claimed[0].id if is_probe else None
             lane.take(claimed)

@@ -137,6 +137,12 @@ def _limit(row: RowMapping, prefix: str) -> RateLimit | None:
     )
 
 
+async def is_failing(connection: AsyncConnection, *, profile_id: str) -> bool:
+    """Whether the profile's server is known to refuse it."""
+    query = select(lanes.c.failing_since).where(lanes.c.profile_id == profile_id)
+    return (await connection.execute(query)).scalar_one() is not None
+
+
 async def take_probe(
     connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
 ) -> bool:
