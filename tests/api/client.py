@@ -127,7 +127,10 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        # Its own way to stop waits a fifth of a second for clients, and there are none any more.
+        # Its own way to stop waits a fifth of a second for clients, and there are none any more;
+        # but what answered the last of them may still have a file to close.
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
