@@ -12,10 +12,10 @@ random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
 secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench soak fmt constraints secrets clean
+.PHONY: help venv run test test-long check bench soak fmt constraints secrets clean
 
 help: ## print what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## make .venv and install everything into it
 
@@ -30,8 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## start Heloise with an inbox on this machine, to try it out
 	@$(BIN)/heloise dev
 
-test: $(STAMP) ## run all tests, on SQLite and PostgreSQL, and measure coverage
-	@$(BIN)/pytest --numprocesses $(WORKERS) --cov --cov-report term
+test: $(STAMP) ## run the tests, on SQLite and PostgreSQL, and measure coverage
+	@$(BIN)/pytest --numprocesses $(WORKERS) -m "not long" --cov --cov-report term
+
+test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
+	@$(BIN)/pytest --numprocesses $(WORKERS) -m long
 
 check: $(STAMP) ## lint, format, types, imports, versions
 	@$(BIN)/ruff check

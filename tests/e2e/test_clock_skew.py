@@ -11,6 +11,8 @@ from tests.e2e.conftest import Start
 from tests.fixtures.skewed_clock import SkewedClock
 from tests.fixtures.smtp_server import SmtpServer
 
+pytestmark = pytest.mark.long
+
 on_postgresql = pytest.mark.parametrize(
     "backend", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
 )

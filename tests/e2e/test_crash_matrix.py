@@ -16,6 +16,8 @@ from tests.e2e.harness import Process, Tenant
 from tests.fixtures import dying_worker
 from tests.fixtures.smtp_server import SILENCE, Received, SmtpServer
 
+pytestmark = pytest.mark.long
+
 # At these the server has seen as much as it needs to tell when: it stays silent until the kill.
 SILENT_AT: Final = {"after_mail": "mail", "after_dot": "dot"}
 POINTS: Final = (*SILENT_AT, *dying_worker.POINTS)

@@ -28,6 +28,8 @@ from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.postgresql import Server, postgresql_server
 from tests.fixtures.smtp_server import SmtpServer
 
+pytestmark = pytest.mark.long
+
 CLIENTS: Final = 4
 RECOVERY_SECONDS: Final = 10.0
 NOT_WRITTEN: Final = "/problems/database-unavailable"

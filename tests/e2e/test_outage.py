@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select
 
 from app.domain.ids import new_id
@@ -13,6 +14,8 @@ from tests.e2e.conftest import Start
 from tests.e2e.harness import Tenant, until
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.smtp_server import SmtpServer
+
+pytestmark = pytest.mark.long
 
 MESSAGES = 10_000
 ADDRESS = Mailbox("ann@example.org")

@@ -12,6 +12,7 @@ from tests.e2e.harness import Process, Tenant
 from tests.fixtures.counting_server import CountingServer
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.postgresql,
     pytest.mark.parametrize("backend", ["postgresql"], indirect=True),
     pytest.mark.timeout(600),

@@ -23,6 +23,8 @@ from tests.e2e.conftest import Start
 from tests.e2e.harness import Tenant, until
 from tests.fixtures.counting_server import CountingServer
 
+pytestmark = pytest.mark.long
+
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "20"))
 EACH: Final = 60
 ROUND_SECONDS: Final = 60.0
