@@ -18,7 +18,7 @@ from app.api.key_cache import KeyCache
 from app.api.state import Services
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
-from app.delivery.upkeep import RENEWALS_PER_LEASE, no_measure
+from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure, no_measure
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.metrics import Metrics
@@ -88,15 +88,15 @@ def create_app(
             stack.push_async_callback(database.close)
             await readiness.look()
             await _set_right(clock)
-            await stack.enter_async_context(_beside(readiness.wait_ready()))
-            if not settings.delivery:  # else the engine does
-                await stack.enter_async_context(_beside(_keep_right(clock, settings)))
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
             if settings.delivery:
                 engine = _engine(settings, database, vault, clock, hostname, metrics)
                 metrics.watch_connections(engine.connections)
                 await stack.enter_async_context(delivering(engine, readiness))
+            else:  # what delivery sees to for itself
+                await stack.enter_async_context(_beside(readiness.wait_ready()))
+                await stack.enter_async_context(_beside(_keep_right(clock, settings)))
             yield
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
@@ -132,13 +132,8 @@ async def delivering(engine: Engine, readiness: Readiness) -> AsyncIterator[None
         async with engine.running():
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(once_ready(), name="delivery")
-    try:
+    async with _beside(once_ready()):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _database(settings: Settings) -> Database:
@@ -171,15 +166,19 @@ def _engine(
         clock=clock,
         random=random.random,
         facts=metrics,
-        measure=clock.measure if isinstance(clock, DatabaseClock) else no_measure,
+        measure=_measure(clock),
     )
+
+
+def _measure(clock: Clock) -> Measure:
+    """What sets the clock right, if anything has to: one that was handed in is right."""
+    return clock.measure if isinstance(clock, DatabaseClock) else no_measure
 
 
 async def _set_right(clock: Clock) -> None:
     """Measure the database's clock; while that cannot be asked the time stays what it was."""
-    if isinstance(clock, DatabaseClock):
-        with suppress(Unavailable):
-            await clock.measure()
+    with suppress(Unavailable):
+        await _measure(clock)()
 
 
 async def _keep_right(clock: Clock, settings: Settings) -> None:

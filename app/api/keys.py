@@ -84,6 +84,21 @@ class KeyPage(Page[KeyRead]):
     """A page of keys, oldest first."""
 
 
+def new_key(body: KeyCreate, *, tenant_id: str, secret: str, now: datetime) -> ApiKey:
+    """A key with a new id, of which `secret` is the key itself."""
+    return ApiKey(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=body.name,
+        hint=hint_of(secret),
+        scopes=frozenset(body.scopes),
+        created_at=now,
+        expires_at=body.expires_at,
+        revoked_at=None,
+        last_used_at=None,
+    )
+
+
 @router.post(
     "/tenants/{tenant}/keys",
     status_code=201,
@@ -128,17 +143,7 @@ async def create_key(
         )
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
-        key = ApiKey(
-            id=new_id("key"),
-            tenant_id=owner.id,
-            name=body.name,
-            hint=hint_of(secret),
-            scopes=frozenset(body.scopes),
-            created_at=now,
-            expires_at=body.expires_at,
-            revoked_at=None,
-            last_used_at=None,
-        )
+        key = new_key(body, tenant_id=owner.id, secret=secret, now=now)
         await api_keys.insert(connection, key=key, hash=hash_of(secret))
     response.headers["Location"] = f"/tenants/{owner.id}/keys/{key.id}"
     response.headers["Cache-Control"] = "no-store"

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.bodies import Body
 from app.api.problem_answers import invalid
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
-from app.api.rate_limits import as_given
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
+from app.domain.networks import is_public
 from app.domain.types import Profile
 from app.store import profiles
 from app.store.profile_rows import row_of
@@ -104,9 +104,7 @@ def _is_private(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004 - IPv6
-    real = mapped or address
-    return not real.is_global or real.is_multicast
+    return not is_public(address)
 
 
 def _raise(wrong: list[FieldError]) -> None:
@@ -202,7 +200,7 @@ def _as_given(profile: Profile) -> dict[str, Any]:
             "username": profile.username,
             "allow_plaintext_auth": profile.allow_plaintext_auth,
         },
-        "rate_limit": limit and as_given(limit),
+        "rate_limit": limit and asdict(limit),
         "timeouts": {
             "connect": timeouts.connect,
             "command": timeouts.command,

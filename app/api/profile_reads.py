@@ -129,7 +129,7 @@ class ProfileRead(BaseModel):
             max_connections=profile.max_connections,
             max_messages_per_connection=profile.max_messages_per_connection,
             concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
-            rate_limit=RateLimitRead.of(limit) if limit else None,
+            rate_limit=RateLimitRead.model_validate(limit) if limit else None,
             timeouts=TimeoutsRead(
                 connect=timeouts.connect, command=timeouts.command, data=timeouts.data
             ),

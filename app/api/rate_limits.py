@@ -1,6 +1,6 @@
 """Rate limits as requests and answers have them, for profiles and for tenants."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,12 +33,7 @@ class RateLimit(Body):
 
     def limit(self) -> types.RateLimit:
         """The limit as the rest of the service has it."""
-        return types.RateLimit(
-            messages=self.messages,
-            per_seconds=self.per_seconds,
-            recipients=self.recipients,
-            burst=self.burst,
-        )
+        return types.RateLimit(**self.model_dump())
 
 
 class RateLimitUpdate(Body):
@@ -59,18 +54,3 @@ class RateLimitRead(BaseModel):
     recipients: int | None
     per_seconds: int
     burst: int | None
-
-    @classmethod
-    def of(cls, limit: types.RateLimit) -> Self:
-        """What is shown of a limit."""
-        return cls(**as_given(limit))
-
-
-def as_given(limit: types.RateLimit) -> dict[str, Any]:
-    """The limit as a request would have it."""
-    return {
-        "messages": limit.messages,
-        "recipients": limit.recipients,
-        "per_seconds": limit.per_seconds,
-        "burst": limit.burst,
-    }

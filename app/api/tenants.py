@@ -88,6 +88,19 @@ class TenantPage(Page[TenantRead]):
     """A page of tenants, oldest first."""
 
 
+def new_tenant(body: TenantCreate, *, now: datetime) -> Tenant:
+    """A tenant with a new id."""
+    return Tenant(
+        id=new_id("ten"),
+        slug=body.slug,
+        name=body.name or body.slug,
+        ehlo_name=body.ehlo_name,
+        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
 @router.post(
     "/tenants",
     status_code=201,
@@ -118,16 +131,7 @@ async def create_tenant(
     services: ServicesOf,
 ) -> TenantRead:
     """Make a tenant; then make a key for it with `POST /tenants/{tenant}/keys`."""
-    now = services.now()
-    tenant = Tenant(
-        id=new_id("ten"),
-        slug=body.slug,
-        name=body.name or body.slug,
-        ehlo_name=body.ehlo_name,
-        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
-        created_at=now,
-        updated_at=now,
-    )
+    tenant = new_tenant(body, now=services.now())
     async with services.database.transaction() as connection:
         await tenants.insert(connection, tenant=tenant)
     response.headers["Location"] = f"/tenants/{tenant.id}"

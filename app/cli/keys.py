@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.keys import KeyCreate
+from app.api.keys import KeyCreate, new_key
 from app.cli.bodies import checked
 from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, transact
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.clock import SystemClock
-from app.domain.ids import new_id
-from app.domain.keys import hash_of, hint_of, new_secret
+from app.domain.keys import hash_of, new_secret
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, tenants
 
@@ -63,17 +62,7 @@ async def _insert(
     connection: AsyncConnection, *, tenant: str, body: KeyCreate, secret: str, now: datetime
 ) -> ApiKey:
     owner = await tenants.get(connection, tenant=tenant)
-    key = ApiKey(
-        id=new_id("key"),
-        tenant_id=owner.id,
-        name=body.name,
-        hint=hint_of(secret),
-        scopes=frozenset(body.scopes),
-        created_at=now,
-        expires_at=body.expires_at,
-        revoked_at=None,
-        last_used_at=None,
-    )
+    key = new_key(body, tenant_id=owner.id, secret=secret, now=now)
     await api_keys.insert(connection, key=key, hash=hash_of(secret))
     return key
 

@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.tenants import TenantCreate, TenantUpdate
+from app.api.tenants import TenantCreate, TenantUpdate, new_tenant
 from app.cli.bodies import checked
 from app.cli.environment import PAGE_ROWS, checked_settings, every, transact
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.clock import SystemClock
-from app.domain.ids import new_id
 from app.domain.types import Tenant
 from app.store import tenants
 
@@ -34,15 +33,7 @@ def create(
 ) -> None:
     """Create a tenant."""
     body = checked(TenantCreate, {"slug": slug, "name": name or slug, "ehlo_name": ehlo_name})
-    now = SystemClock().now()
-    tenant = Tenant(
-        id=new_id("ten"),
-        slug=body.slug,
-        name=body.name or body.slug,
-        ehlo_name=body.ehlo_name,
-        created_at=now,
-        updated_at=now,
-    )
+    tenant = new_tenant(body, now=SystemClock().now())
     transact(checked_settings(), lambda connection: tenants.insert(connection, tenant=tenant))
     _print(tenant, as_json=as_json)
 

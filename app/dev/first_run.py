@@ -10,16 +10,18 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.keys import KeyCreate, new_key
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_changes import new_profile, sealed_secrets
+from app.api.tenants import TenantCreate, new_tenant
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
-from app.domain.ids import new_id
-from app.domain.keys import hash_of, hint_of, new_secret
-from app.domain.types import ApiKey, Scope, Tenant
+from app.domain.keys import hash_of, new_secret
+from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
 from app.store import api_keys, profiles, tenants
-from app.store.vault import Vault, new_key
+from app.store import vault as vaults
+from app.store.vault import Vault
 
 LOOPBACK: Final = "127.0.0.1"
 TENANT: Final = "dev"
@@ -70,7 +72,7 @@ def read_or_make_keys(folder: Path) -> Keys:
             raise SettingsError(f"{path}, the keys of the database, is gone; {remedy}") from None
     except (OSError, ValueError, TypeError):
         raise SettingsError(f"{path} cannot be read; {remedy}") from None
-    keys = Keys(secret_key=new_key(), admin_key=new_key(), api_key=new_secret())
+    keys = Keys(secret_key=vaults.new_key(), admin_key=vaults.new_key(), api_key=new_secret())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(keys), file, indent=2)
@@ -112,14 +114,7 @@ async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp
     if key is not None:
         await _follow_inbox(connection, key.tenant_id, smtp_port, now)
         return
-    tenant = Tenant(
-        id=new_id("ten"),
-        slug=TENANT,
-        name="Trying Heloise out",
-        ehlo_name=None,
-        created_at=now,
-        updated_at=now,
-    )
+    tenant = new_tenant(TenantCreate(slug=TENANT, name="Trying Heloise out"), now=now)
     await tenants.insert(connection, tenant=tenant)
     await _make_key(connection, tenant.id, keys.api_key, now)
     for profile in PROFILES:
@@ -129,17 +124,8 @@ async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp
 async def _make_key(
     connection: AsyncConnection, tenant_id: str, secret: str, now: datetime
 ) -> None:
-    key = ApiKey(
-        id=new_id("key"),
-        tenant_id=tenant_id,
-        name="heloise dev",
-        hint=hint_of(secret),
-        scopes=frozenset(Scope),
-        created_at=now,
-        expires_at=None,
-        revoked_at=None,
-        last_used_at=None,
-    )
+    body = KeyCreate(name="heloise dev", scopes=list(Scope))
+    key = new_key(body, tenant_id=tenant_id, secret=secret, now=now)
     await api_keys.insert(connection, key=key, hash=hash_of(secret))
 
 

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SERVICE_READY: Final = 220
-AUTH_SUCCEEDED: Final = 235
 COMPLETED: Final = 250
-CANNOT_VERIFY: Final = 252
-START_INPUT: Final = 354
 UNAVAILABLE: Final = 421
 COMMAND_UNRECOGNIZED: Final = 500
 COMMAND_NOT_IMPLEMENTED: Final = 502

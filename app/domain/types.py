@@ -239,14 +239,6 @@ class Profile:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A profile's secrets, opened. `repr` shows none of them."""
-
-    password: str | None = field(default=None, repr=False)
-    client_key: str | None = field(default=None, repr=False)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneHealth:
     """What is known of a profile's server: all `None` while nothing is wrong."""

@@ -5,15 +5,11 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
+from app.domain.networks import IPAddress, is_public
 from app.domain.outcome import Fault, Stage
 from app.smtp.faults import fail
 from app.smtp.identity import Identity
-
-NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +29,6 @@ class AddressGuard:
             f"{address} is not a public address;"
             " the operator may set HELOISE_ALLOW_PRIVATE_HOSTS=true"
         )
-
-
-def is_public(address: IPAddress) -> bool:
-    """Globally reachable unicast; an IPv4 address inside an IPv6 one is judged itself."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour
-        if address in NAT64:
-            inside = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if inside is not None:
-            return is_public(inside)
-    return address.is_global and not address.is_multicast
 
 
 async def connect(identity: Identity, guard: AddressGuard) -> socket.socket:

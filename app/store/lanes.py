@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, func, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, next_permit_at, refill
-from app.domain.types import RateLimit
+from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
 
@@ -67,12 +67,9 @@ _SOONEST: Final = (
 
 def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
     return [
-        table.c.rate_messages.label(f"{prefix}_messages"),
-        table.c.rate_recipients.label(f"{prefix}_recipients"),
-        table.c.rate_per_seconds.label(f"{prefix}_per_seconds"),
-        table.c.rate_burst.label(f"{prefix}_burst"),
-        bucket.c.tokens.label(f"{prefix}_tokens"),
-        bucket.c.tokens_at.label(f"{prefix}_tokens_at"),
+        *labelled(table, prefix),
+        bucket.c.tokens.label(f"{prefix}tokens"),
+        bucket.c.tokens_at.label(f"{prefix}tokens_at"),
     ]
 
 
@@ -87,8 +84,8 @@ _QUERY: Final[Select[Any]] = (
         profiles.c.fallback_after_seconds,
         lanes.c.failing_since,
         lanes.c.next_probe_at,
-        *_limit_columns(profiles, lanes, "profile"),
-        *_limit_columns(tenants, tenant_buckets, "tenant"),
+        *_limit_columns(profiles, lanes, "profile_"),
+        *_limit_columns(tenants, tenant_buckets, "tenant_"),
         _SOONEST.label("soonest"),
     )
     .join(lanes, lanes.c.profile_id == profiles.c.id)
@@ -119,22 +116,12 @@ def _ready_at(row: RowMapping, now: datetime) -> datetime:
     moments: list[datetime] = [row["soonest"] or now]
     if row["next_probe_at"] is not None:
         moments.append(row["next_probe_at"])
-    for prefix in ("profile", "tenant"):
-        if (limit := _limit(row, prefix)) is not None and row[f"{prefix}_tokens"] is not None:
-            before = Bucket(row[f"{prefix}_tokens"], row[f"{prefix}_tokens_at"])
+    for prefix in ("profile_", "tenant_"):
+        limit, tokens = rate_limit_of(row, prefix), row[f"{prefix}tokens"]
+        if limit is not None and tokens is not None:
+            before = Bucket(tokens, row[f"{prefix}tokens_at"])
             moments.append(next_permit_at(refill(before, limit, now), limit))
     return max(moments)
-
-
-def _limit(row: RowMapping, prefix: str) -> RateLimit | None:
-    if row[f"{prefix}_per_seconds"] is None:
-        return None
-    return RateLimit(
-        messages=row[f"{prefix}_messages"],
-        per_seconds=row[f"{prefix}_per_seconds"],
-        recipients=row[f"{prefix}_recipients"],
-        burst=row[f"{prefix}_burst"],
-    )
 
 
 async def is_failing(connection: AsyncConnection, *, profile_id: str) -> bool:

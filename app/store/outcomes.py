@@ -53,8 +53,7 @@ async def settle(
         await connection.execute(_UPDATE_RECIPIENT, rows)
     if mine:
         await connection.execute(_UPDATE_MESSAGE, [_message_update(each, now) for each in mine])
-    if tried := [attempt for each in mine for attempt in each.attempts]:
-        await connection.execute(insert(attempts), tried)
+    await note(connection, [attempt for each in mine for attempt in each.attempts])
     return owned
 
 

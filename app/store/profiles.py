@@ -20,6 +20,7 @@ from app.store import tenants
 from app.store.column_types import Instant
 from app.store.profile_deletion import delete
 from app.store.profile_rows import PROFILE_COLUMNS, live, profile_of, row_of, write
+from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, profiles
 from app.store.tables import tenants as tenants_table
 from app.store.uniqueness import taken_means
@@ -251,6 +252,7 @@ async def for_delivery(
             profiles.c.sealed_password,
             profiles.c.sealed_client_key,
             tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+            *labelled(tenants_table, "tenant_"),
             lanes.c.concurrency,
         )
         .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
@@ -260,10 +262,9 @@ async def for_delivery(
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         return None
-    tenant = await tenants.get(connection, tenant=tenant_id)
     return DeliveryProfile(
         profile=profile_of(row),
-        tenant_rate_limit=tenant.rate_limit,
+        tenant_rate_limit=rate_limit_of(row, "tenant_"),
         concurrency=row["concurrency"],
         tenant_ehlo_name=row["tenant_ehlo_name"],
         sealed_password=row["sealed_password"],

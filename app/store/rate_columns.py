@@ -2,20 +2,25 @@
 
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import ColumnElement, RowMapping, Table
 
 from app.domain.types import RateLimit
 
 
-def rate_limit_of(row: RowMapping) -> RateLimit | None:
-    """The limit of a row, if it has one."""
-    if row["rate_per_seconds"] is None:
+def labelled(table: Table, prefix: str) -> list[ColumnElement[Any]]:
+    """A table's columns of a limit, for a row that has those of another table too."""
+    return [table.c[name].label(f"{prefix}{name}") for name in rate_columns(None)]
+
+
+def rate_limit_of(row: RowMapping, prefix: str = "") -> RateLimit | None:
+    """The limit of a row, if it has one; `prefix` is what its columns were labelled with."""
+    if row[f"{prefix}rate_per_seconds"] is None:
         return None
     return RateLimit(
-        messages=row["rate_messages"],
-        per_seconds=row["rate_per_seconds"],
-        recipients=row["rate_recipients"],
-        burst=row["rate_burst"],
+        messages=row[f"{prefix}rate_messages"],
+        per_seconds=row[f"{prefix}rate_per_seconds"],
+        recipients=row[f"{prefix}rate_recipients"],
+        burst=row[f"{prefix}rate_burst"],
     )
 
 

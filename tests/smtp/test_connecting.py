@@ -8,9 +8,10 @@ from typing import Any, Final
 import pytest
 
 from app.domain.failure_table import classify
+from app.domain.networks import is_public
 from app.domain.outcome import Failure, Fault, Stage
 from app.smtp.opening import NotOpened, open_session
-from app.smtp.resolve import AddressGuard, is_public
+from app.smtp.resolve import AddressGuard
 from tests.fixtures.smtp_server import SmtpServer
 from tests.smtp.identities import IMPATIENT, identity, refusal, session_to
 
