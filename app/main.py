@@ -137,7 +137,11 @@ async def delivering(engine: Engine, readiness: Readiness) -> AsyncIterator[None
 
 
 def _database(settings: Settings) -> Database:
-    return Database(settings.database_url, pool_size=settings.database_pool_size)
+    return Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        answer_seconds=settings.database_timeout_seconds,
+    )
 
 
 def _engine(

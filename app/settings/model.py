@@ -135,6 +135,12 @@ class Settings(BaseSettings):
         le=200,
         description="How many PostgreSQL connections a process keeps; twice as many at most.",
     )
+    database_timeout_seconds: Annotated[float, About(unit="seconds")] = Field(
+        10,
+        ge=0.1,
+        le=600,
+        description="How long PostgreSQL has to answer before it counts as away.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         "info", description="The least severe log line that is written."
     )

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, event, make_url, text
+from sqlalchemy import URL, ExceptionContext, event, make_url, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -23,6 +23,7 @@ T = TypeVar("T")
 WAKE_CHANNEL: Final = "heloise_wake"
 SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
 LISTEN_RETRY_SECONDS: Final = 2.0
+LISTEN_CHECK_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_REPEATS: Final = 3
@@ -62,16 +63,21 @@ class Database:
     """One database: where transactions begin and end, and where new work is announced.
 
     How long SQLite waits for another process's lock may be written into its URL, in seconds:
-    `sqlite:///file.db?timeout=2`.
+    `sqlite:///file.db?timeout=2`. PostgreSQL has `answer_seconds` to take a connection and
+    to answer a statement, and without them as long as a statement takes.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, answer_seconds: float | None = None
+    ) -> None:
         self._url = url
         self.url = async_url(url)
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self._listeners: list[Callable[[], None]] = []
         if self.is_postgresql:
-            self._writer = self._reader = _postgresql_engine(self.url, pool_size=pool_size)
+            self._writer = self._reader = _postgresql_engine(
+                self.url, pool_size=pool_size, answer_seconds=answer_seconds
+            )
         else:
             self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
             self._reader = _sqlite_engine(self.url, pool_size=4, begin="BEGIN")
@@ -163,7 +169,12 @@ class Database:
         try:
             await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
             wake()
-            await closed.wait()
+            while not closed.is_set():
+                # A path that was cut without a word takes hours to be noticed by itself.
+                await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LISTEN_CHECK_SECONDS):
+                        await closed.wait()
         finally:
             connection.terminate()
 
@@ -198,13 +209,16 @@ class Database:
             await self._reader.dispose()
 
 
-def _postgresql_engine(url: URL, *, pool_size: int) -> AsyncEngine:
+def _postgresql_engine(url: URL, *, pool_size: int, answer_seconds: float | None) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
-        connect_args={"timeout": CONNECT_SECONDS},
+        connect_args={
+            "timeout": answer_seconds or CONNECT_SECONDS,
+            "command_timeout": answer_seconds,
+        },
     )
 
     @event.listens_for(engine.sync_engine, "checkout")
@@ -212,6 +226,13 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> AsyncEngine:
         # The loop has seen a server's end already, so this costs no round trip, as a ping would.
         if connection.driver_connection.is_closed():
             raise DisconnectionError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def give_up_mute(context: ExceptionContext) -> None:
+        # Who did not answer in time would not answer ROLLBACK either: the connection is closed.
+        if isinstance(context.original_exception, TimeoutError):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
 
     return engine
 

@@ -11,6 +11,7 @@ from app.store.database import Database
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 5.0
 
 
 class Readiness:
@@ -27,9 +28,12 @@ class Readiness:
     async def look(self) -> list[str]:
         """Look at the database now; answers every reason against it, none where it is ready."""
         try:
-            state = await schema.state(self._database)
+            async with asyncio.timeout(LOOK_SECONDS):
+                state = await schema.state(self._database)
         except Unavailable:
             return ["The database cannot be reached."]
+        except TimeoutError:
+            return ["The database does not answer."]
         if state.is_current:
             self._schema_fault = None
             return []

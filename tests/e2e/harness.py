@@ -146,7 +146,7 @@ class Tenant(Caller):
         return await until(fact)
 
 
-def settings(database_url: str, **fields: Any) -> Settings:
+def settings(database_url: str, /, **fields: Any) -> Settings:
     """The settings of a service under test: private hosts and all ports, quick to look again."""
     given = {
         "database_url": database_url,
