@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from app.accept.message import Draft
 from app.api.bodies import Address, Body, Instant, Line, Text
 from app.api.paging import Paging
+from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address
 from app.domain.status import RecipientEvent
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
 
@@ -27,6 +28,7 @@ def _short_keys(metadata: dict[str, str]) -> dict[str, str]:
 
 
 Recipients = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
+Wanted = Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(known_address)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 
 
@@ -43,7 +45,11 @@ class MessageCreate(Body):
         alias="from",
         description="Who sends; the profile's `default_from`, if left out.",
     )
-    to: Recipients = Field(default_factory=list)
+    to: Recipients = Field(
+        default_factory=list,
+        description="Addresses in any script. A local part that is not ASCII goes through servers"
+        " with SMTPUTF8 alone.",
+    )
     cc: Recipients = Field(default_factory=list)
     bcc: Recipients = Field(
         default_factory=list, description="Get the message too; stand in none of its headers."
@@ -124,7 +130,7 @@ RESOLUTION_EVENTS: Final[Mapping[Resolution, RecipientEvent]] = {
 class MessageResolve(Body):
     """What became of a message's uncertain recipients."""
 
-    recipients: list[Annotated[Line, Field(max_length=320)]] | None = Field(
+    recipients: list[Wanted] | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
@@ -143,8 +149,8 @@ class MessageQuery(Paging):
     status: MessageStatus | None = None
     profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
     tag: Text | None = Field(default=None, max_length=64)
-    recipient: Text | None = Field(
-        default=None, max_length=320, description="An address in to, cc or bcc, in any letter case."
+    recipient: Wanted | None = Field(
+        default=None, description="An address in to, cc or bcc, the letters A to Z in any case."
     )
     created_after: Instant | None = Field(
         default=None, description="At this time or later (RFC 3339, with its offset)."

@@ -1,11 +1,13 @@
 """Addresses as people write them (RFC 5322 section 3.4), and who may send as whom.
 
-What is kept is ASCII: a domain in another script becomes its A-label (RFC 5890); a local part in
-another script needs SMTPUTF8 and is refused.
+A domain in another script is kept as its A-label (RFC 5890), so that any server knows it. A local
+part in another script has no form in ASCII: it is kept in Unicode's NFC, and needs SMTPUTF8 (RFC
+6531).
 """
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import email_validator
@@ -15,12 +17,20 @@ from app.domain.types import Mailbox
 
 MAX_NAME_CHARACTERS: Final = 500
 MAX_ADDRESS_CHARACTERS: Final = 320  # as written: 254 are left once the domain is an A-label
+CACHED_ADDRESSES: Final = 4096
 MAX_MAILBOX_CHARACTERS: Final = MAX_ADDRESS_CHARACTERS + 2 * MAX_NAME_CHARACTERS + len('"" <>')
 FORMS: Final = "write a@b.example, or Name <a@b.example>"
 PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com"
 
 # A relay serves names that the internet does not know: `.test`, `.local`, `.invalid`, `localhost`.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+# What most addresses look like; the validator would answer the same (RFC 5321 section 4.1.2).
+_ATOM: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_PLAIN: Final = re.compile(
+    rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*"
+)
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -75,6 +85,11 @@ def _name(name: str) -> str:
 
 
 def _address(address: str) -> str:
+    return address if _PLAIN.fullmatch(address) else _validated(address)
+
+
+@lru_cache(maxsize=CACHED_ADDRESSES)
+def _validated(address: str) -> str:
     if "@" not in address:
         raise ValueError(f"there is no @ in it; {FORMS}")
     if len(address) > MAX_ADDRESS_CHARACTERS:
@@ -85,7 +100,7 @@ def _address(address: str) -> str:
         checked = validate_email(
             address,
             check_deliverability=False,
-            allow_smtputf8=False,
+            allow_smtputf8=True,
             allow_quoted_local=False,
             allow_domain_literal=False,
             globally_deliverable=False,
@@ -93,7 +108,27 @@ def _address(address: str) -> str:
         )
     except EmailNotValidError as error:
         raise ValueError(f"{_lower_first(str(error)).rstrip('.')}; {FORMS}") from None
-    return checked.ascii_email or checked.normalized
+    return f"{checked.local_part}@{checked.ascii_domain}"
+
+
+def known_address(text: str) -> str:
+    """The address as it is kept, which may be written otherwise; what is none stays as it is."""
+    try:
+        return _address(text.strip())
+    except ValueError:
+        return text
+
+
+def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -> bool:
+    """Whether a transaction is for servers with SMTPUTF8 alone (RFC 6531 section 3.4).
+
+    It is where an address of the envelope or something in the message's header is not ASCII. Only
+    the header is looked at: what is 8-bit in a body is another extension's, 8BITMIME.
+    """
+    header = mime[: mime.find(b"\r\n\r\n")]
+    return not (
+        header.isascii() and envelope_from.isascii() and all(each.isascii() for each in recipients)
+    )
 
 
 def _lower_first(text: str) -> str:
@@ -112,9 +147,9 @@ def check_pattern(text: str) -> str:
         address = _address(f"{'any' if local == '*' else local}@{bare}")
     except ValueError:
         raise ValueError(f"it matches no address; {PATTERN_FORMS}") from None
-    known_domain = address.rpartition("@")[2].lower()
+    known_local, _, known_domain = address.lower().rpartition("@")
     wild = "*." if domain.startswith("*.") else ""
-    return f"{local.lower()}@{wild}{known_domain}"
+    return f"{'*' if local == '*' else known_local}@{wild}{known_domain}"
 
 
 def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:

@@ -209,8 +209,10 @@ def _judge_fault(failure: Failure) -> Outcome:
     )
     if failure.stage in BEFORE_MAIL:
         return _judged(failure, Blast.PROFILE, DEFER, word)
-    if fault is Fault.TOO_LARGE:
+    if fault in {Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED}:
         return _judged(failure, Blast.MESSAGE, BOUNCE, word)
+    if fault is Fault.PIPELINING:
+        return _judged(failure, Blast.CONNECTION, DEFER, word)
     if failure.stage is Stage.DOT:
         return _judged(failure, Blast.MESSAGE, DEFER, OUTCOME_UNKNOWN)
     return _judged(failure, Blast.MESSAGE, DEFER, word)

@@ -1,24 +1,24 @@
 """The message as bytes: rendered once, when it is accepted (invariant 2).
 
-The body's parts are the standard library's `email` under its SMTP policy (RFC 2045, RFC 2046): CRLF
-line ends, 7-bit clean, lines of 998 octets at the most.
+CRLF line ends, 7-bit clean, lines of 998 octets at the most (RFC 5322, RFC 2045, RFC 2046). Only
+the header of a message whose addresses need it is in UTF-8 (RFC 6532).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email import policy
-from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Final
 from uuid import UUID
 
+from app.domain.attachment import Attachment
 from app.domain.headers import check_header, check_subject, mailbox_field, text_field
+from app.domain.parts import Part, file_part, multipart, text_part
 from app.domain.types import Mailbox
 
-__all__ = ["Content", "check_header", "check_subject", "message_id_header", "render"]
+__all__ = ["Attachment", "Content", "check_header", "check_subject", "message_id_header", "render"]
 
-POLICY: Final = policy.SMTP.clone(cte_type="7bit")
+MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Content:
     text: str | None = None
     html: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
     message_id: str
     date: datetime
 
@@ -47,10 +48,12 @@ def message_id_header(message_id: str, sender: Mailbox) -> str:
 
 def render(content: Content) -> bytes:
     """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
-    return _header(content).encode("ascii") + _body(content).as_bytes()
+    body = _body(content)
+    return b"".join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
 def _header(content: Content) -> str:
+    """The message's own fields; ASCII, but for addresses that are not (RFC 6532)."""
     fields = [
         f"Date: {format_datetime(content.date)}\r\n",
         mailbox_field("From", [content.sender]),
@@ -70,12 +73,17 @@ def _header(content: Content) -> str:
     return "".join(fields)
 
 
-def _body(content: Content) -> EmailMessage:
-    body = EmailMessage(POLICY)
+def _body(content: Content) -> Part:
+    """Text and HTML as alternatives, the HTML with what it shows, and the files after them."""
+    shown, files = list[Part](), list[Part]()
+    for each in content.attachments:
+        is_shown = content.html is not None and each.content_id is not None
+        (shown if is_shown else files).append(file_part(each))
+    alternatives = list[Part]()
     if content.text is not None:
-        body.set_content(content.text)
-    if content.html is not None and content.text is not None:
-        body.add_alternative(content.html, subtype="html")
-    elif content.html is not None:
-        body.set_content(content.html, subtype="html")
-    return body
+        alternatives.append(text_part("plain", content.text))
+    if content.html is not None:
+        page = text_part("html", content.html)
+        alternatives.append(multipart("related", [page, *shown]) if shown else page)
+    body = alternatives[0] if len(alternatives) == 1 else multipart("alternative", alternatives)
+    return multipart("mixed", [body, *files]) if files else body

@@ -63,6 +63,8 @@ class Fault(StrEnum):
     UNENCRYPTED = "unencrypted"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
+    SMTPUTF8_NOT_OFFERED = "smtputf8_not_offered"
+    PIPELINING = "pipelining_broken"
     ABANDONED = "abandoned"
 
 

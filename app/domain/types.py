@@ -103,7 +103,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address and the name shown beside it. `address` is ASCII: the domain as its A-label."""
+    """An address and the name shown beside it.
+
+    The domain is its A-label. The local part may be in any script: then it is in Unicode's NFC.
+    """
 
     address: str
     name: str = ""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from app.accept.message import Draft, prepare
+from app.domain.addresses import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (
     Guarantee,
@@ -120,6 +121,34 @@ def test_blind_copies_stand_in_no_header() -> None:
     assert b"bcc" not in message.mime.lower()
     alone = prepared(to=(), bcc=(EVE,))
     assert b"\r\nTo:" not in alone.mime
+
+
+def test_an_address_in_another_script_is_a_recipient_like_any_other() -> None:
+    """Once, whatever its letter case; the header holds it in UTF-8, the envelope as it is."""
+    message = prepared(to=(Mailbox("Änne@example.org"), Mailbox("änne@example.org")), bcc=(BOB,))
+    assert [each.mailbox.address for each in message.recipients] == [
+        "Änne@example.org",
+        "bob@example.org",
+    ]
+    assert "\r\nTo: Änne@example.org\r\n".encode() in message.mime
+    everyone = [each.mailbox.address for each in message.recipients]
+    assert needs_smtputf8(message.envelope_from, everyone, message.mime)
+
+
+def test_a_blind_copy_in_another_script_leaves_the_header_in_ascii() -> None:
+    """It is the envelope alone that needs SMTPUTF8: the others' transaction does not."""
+    message = prepared(bcc=(Mailbox("änne@example.org"),))
+    assert message.mime.isascii()
+    assert needs_smtputf8(message.envelope_from, ["änne@example.org"], message.mime)
+    assert not needs_smtputf8(message.envelope_from, [ANN.address], message.mime)
+
+
+def test_a_sender_in_another_script_has_an_ascii_message_id() -> None:
+    """It holds the domain alone."""
+    sender = Mailbox("rechnung-für@example.com")
+    message = prepared(sender=sender)
+    assert message.envelope_from == sender.address
+    assert message.message_id_header.isascii()
 
 
 def test_a_message_expires_when_it_says_else_when_the_profile_or_the_service_does() -> None:

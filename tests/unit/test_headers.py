@@ -13,7 +13,7 @@ from app.domain.types import Mailbox
 LINE: Final = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029")
 WORDS: Final = st.lists(st.text(LINE, min_size=1, max_size=50), max_size=20).map(" ".join)
 NAMES: Final = WORDS.map(str.strip)
-FIELD_NAME: Final = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,30}", fullmatch=True)
+FIELD_NAME: Final = st.from_regex(r"X-[A-Za-z0-9-]{0,30}", fullmatch=True)
 
 
 def short(field: str) -> list[str]:

@@ -1,0 +1,103 @@
+"""A file in a message: its bytes, and how it is named (RFC 2045 section 5, RFC 2183, RFC 2231)."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+MAX_FILENAME_CHARACTERS: Final = 255
+MAX_TYPE_CHARACTERS: Final = 127  # RFC 6838 section 4.2, of type and of subtype
+MAX_PARAMETERS_CHARACTERS: Final = 500
+MAX_CONTENT_ID_CHARACTERS: Final = 200
+MAX_PLAIN_CHARACTERS: Final = 50  # so that `attachment; filename="…"` fits on a line
+SECTION_CHARACTERS: Final = 56
+
+_TOKEN: Final = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]"  # noqa: S105 - RFC 2045 section 5.1 calls it so
+_TYPE: Final = re.compile(
+    rf"{_TOKEN}{{1,{MAX_TYPE_CHARACTERS}}}/{_TOKEN}{{1,{MAX_TYPE_CHARACTERS}}}"
+)
+_PARAMETER: Final = re.compile(
+    rf'[ \t]*;[ \t]*({_TOKEN}{{1,60}}=(?:{_TOKEN}{{1,200}}|"[ !#-\[\]-~]{{0,200}}"))[ \t]*'
+)
+_CONTENT_ID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.@-]+")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Read alike by every reader; all else is written as RFC 2231 has it.
+_PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_CHARACTERS}}}(?<! )")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file to send, as it is, under a name in any script, or under none.
+
+    With a `content_id` it is a part of the HTML, which shows it as `cid:…`. `content_type` may have
+    parameters. One that is wrong cannot be made: that raises ValueError.
+    """
+
+    filename: str
+    content_type: str
+    content: bytes = field(repr=False)
+    content_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if _CONTROL.search(self.filename):
+            raise ValueError(
+                "the filename holds a line break or another control character; leave it out"
+            )
+        if len(self.filename) > MAX_FILENAME_CHARACTERS:
+            raise ValueError(f"the filename has more than {MAX_FILENAME_CHARACTERS} characters")
+        if parse_content_type(self.content_type) is None:
+            raise ValueError(
+                "the content type is none; write one such as application/pdf, or"
+                " application/octet-stream where it is not known"
+            )
+        if self.content_id is not None and not _is_content_id(self.content_id):
+            raise ValueError(
+                "the content id has 1 to 200 characters of ASCII, such as logo@example.com,"
+                " without <, > and spaces"
+            )
+
+
+def _is_content_id(text: str) -> bool:
+    return len(text) <= MAX_CONTENT_ID_CHARACTERS and _CONTENT_ID.fullmatch(text) is not None
+
+
+def parse_content_type(text: str) -> tuple[str, list[str]] | None:
+    """`type/subtype` and each `name=value` of RFC 2045 section 5.1; None where it is none."""
+    kind = _TYPE.match(text)
+    if kind is None or len(text) - kind.end() > MAX_PARAMETERS_CHARACTERS:
+        return None
+    parameters, end = list[str](), kind.end()
+    while found := _PARAMETER.match(text, end):
+        parameters.append(found[1])
+        end = found.end()
+    return (kind[0], parameters) if end == len(text) else None
+
+
+def disposition_field(attachment: Attachment) -> str:
+    """`Content-Disposition` with its line end, the filename on lines of its own."""
+    kind = "attachment" if attachment.content_id is None else "inline"
+    parameters = _filename_parameters(attachment.filename)
+    return ";\r\n ".join([f"Content-Disposition: {kind}", *parameters]) + "\r\n"
+
+
+def _filename_parameters(filename: str) -> list[str]:
+    if not filename:
+        return []
+    if _PLAIN_FILENAME.fullmatch(filename):
+        return [f'filename="{filename}"']
+    sections = _sections(filename)
+    if len(sections) == 1:
+        return [f"filename*=utf-8''{sections[0]}"]
+    sections[0] = f"utf-8''{sections[0]}"
+    return [f"filename*{number}*={section}" for number, section in enumerate(sections)]
+
+
+def _sections(filename: str) -> list[str]:
+    """The name percent-encoded (RFC 2231 section 4), no character divided: readers decode each."""
+    sections = [""]
+    for character in filename:
+        encoded = quote(character, safe="")
+        if len(sections[-1]) + len(encoded) > SECTION_CHARACTERS:
+            sections.append("")
+        sections[-1] += encoded
+    return sections
