@@ -12,8 +12,17 @@ from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Outcome
 from app.domain.types import Guarantee
 from app.smtp.identity import ConnectionFacts
-from app.smtp.session import Session
+from app.smtp.protocol import Mail
+from app.smtp.session import Following, Session
 from app.store.outbox import ClaimedMessage, ClaimedRecipient
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The recipients whose turn it is, and what is sent to them in one transaction."""
+
+    recipients: Sequence[ClaimedRecipient]
+    mail: Mail
 
 
 @dataclass(slots=True)
@@ -24,7 +33,8 @@ class Attempts:
     with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
     `facts` are those of the last connection. `marked` holds the recipients to whom the body went
     out under `at_most_once`. `seconds` is what the last transaction took.
-    `via` is the profile that stands in for the message's own.
+    `via` is the profile that stands in for the message's own. `begun` is the turn whose envelope
+    a session has begun already.
     """
 
     message: ClaimedMessage
@@ -35,6 +45,7 @@ class Attempts:
     seconds: float = 0.0
     via: str | None = None
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
+    begun: Turn | None = None
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
         """The recipients whose turn it is and who have no outcome yet."""
@@ -46,19 +57,48 @@ class Attempts:
             and (each.next_attempt_at is None or each.next_attempt_at <= now)
         ]
 
+    def turn(self, now: datetime) -> Turn | None:
+        """The turn that was begun, else the next one; None where nobody's is left."""
+        begun, self.begun = self.begun, None
+        if begun is not None:
+            return begun
+        if not (pending := self.undecided(now)):
+            return None
+        # An address in another script need not be the end of the others': it goes by itself.
+        pending = [each for each in pending if each.address.isascii()] or pending
+        to = [each.address for each in pending]
+        return Turn(pending, Mail(self.message.envelope_from, to, self.message.mime))
+
+    def begin(self, now: datetime) -> Mail | None:
+        """The mail of the next turn, which is to be sent as it is now."""
+        self.begun = self.turn(now)
+        return None if self.begun is None else self.begun.mail
+
+    def may_use(self, session: Session) -> bool:
+        """Whether the session has begun no other mail than this one."""
+        mine = None if self.begun is None else self.begun.mail
+        return session.begun is None or session.begun is mine
+
 
 Mark = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
 
 
-async def transact(attempts: Attempts, session: Session, recorder: Recorder, mark: Mark) -> None:
+async def transact(
+    attempts: Attempts,
+    session: Session,
+    recorder: Recorder,
+    mark: Mark,
+    following: Following | None = None,
+) -> None:
     """Send the message to all whose turn it is, in as many transactions as the server wants.
 
-    Where it is cancelled, the attempt is recorded with how far it had come, and nothing decided.
+    `following` is whom to ask for the mail after it. Where it is cancelled, the attempt is recorded
+    with how far it had come, and nothing decided.
     """
     attempts.fault = None
-    while pending := attempts.undecided(recorder.now()):
-        judgement = await _transact_once(attempts, session, recorder, mark, pending)
-        for each in pending:
+    while (turn := attempts.turn(recorder.now())) is not None:
+        judgement = await _transact_once(attempts, session, recorder, mark, turn, following)
+        for each in turn.recipients:
             outcome = judgement.outcomes.get(each.address)
             if outcome is not None and each.address not in judgement.again:
                 attempts.outcomes[each.position] = outcome
@@ -72,16 +112,16 @@ async def _transact_once(
     session: Session,
     recorder: Recorder,
     mark: Mark,
-    pending: list[ClaimedRecipient],
+    turn: Turn,
+    following: Following | None,
 ) -> Judgement:
     started_at, start = recorder.now(), monotonic_seconds()
     fresh = session.transactions == 0
-    addresses = [each.address for each in pending]
     is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
 
     async def before_body(taken: Collection[str]) -> bool:
         """Whether the body may go out to those whom the server has taken (invariant 5)."""
-        positions = [each.position for each in pending if each.address in taken]
+        positions = [each.position for each in turn.recipients if each.address in taken]
         if not await mark(attempts.message, positions):
             return False
         attempts.marked.update(positions)
@@ -100,15 +140,16 @@ async def _transact_once(
 
     try:
         transaction = await session.send(
-            envelope_from=attempts.message.envelope_from,
-            recipients=addresses,
-            mime=attempts.message.mime,
+            turn.mail,
             before_body=before_body if is_at_most_once else None,
+            following=following,
         )
     except asyncio.CancelledError:
         note(interrupted(session.stage))
         raise
     attempts.seconds = monotonic_seconds() - start
-    judgement = judge(transaction, addresses, fresh=fresh, authenticated=session.is_authenticated)
+    judgement = judge(
+        transaction, turn.mail.recipients, fresh=fresh, authenticated=session.is_authenticated
+    )
     note(judgement)
     return judgement

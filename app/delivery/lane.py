@@ -4,24 +4,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
-from app.delivery.attempt import Attempts, transact
-from app.delivery.judgement import Judgement
+from app.delivery.attempt import Attempts
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
-from app.domain.clock import monotonic_seconds
+from app.delivery.sender import Sender
 from app.domain.concurrency import Concurrency, is_throttling
-from app.domain.failure_table import classify
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
-from app.domain.replies import COMPLETED, Reply
-from app.domain.types import Transport
-from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.opening import NotOpened, open_session
 from app.smtp.pool import Pool
+from app.smtp.protocol import Mail
 from app.smtp.resolve import AddressGuard
-from app.smtp.session import Session
+from app.smtp.session import Following, Session
 from app.store.outbox import ClaimedMessage
 
 log = logging.getLogger(__name__)
@@ -31,12 +26,6 @@ log = logging.getLogger(__name__)
 CLAIMS_PER_CONNECTION: Final = 20
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 
-CAPTURED: Final = Outcome(
-    Stage.DOT,
-    Verdict.DELIVERED,
-    "captured",
-    reply=Reply(COMPLETED, "captured by the sandbox, sent nowhere", "2.0.0"),
-)
 BROKEN: Final = Outcome(
     Stage.MAIL, Verdict.DEFER, "internal_error", blast=Blast.MESSAGE, detail="see the service's log"
 )
@@ -84,13 +73,14 @@ class Lane:
         self.config = config
         self.probe: str | None = None
         self.is_halted = False
-        self._guard = guard
         self._recorder = recorder
         self._results = results
         self.granted = config.profile.max_connections
         self._concurrency = _known(config)
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
+        self._sender = Sender(self._pool, guard, recorder, results.mark)
         self._queue: deque[ClaimedMessage] = deque()
+        self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()
 
     @property
@@ -142,7 +132,8 @@ class Lane:
         """How many messages it could take now."""
         if self.probe is not None or self.is_halted or self.room_bytes == 0:
             return 0
-        return max(0, self.capacity - len(self._queue) - len(self._slots))
+        in_hand = len(self._queue) + len(self._slots) + sum(map(len, self._ahead))
+        return max(0, self.capacity - in_hand)
 
     @property
     def may_ask(self) -> bool:
@@ -179,41 +170,70 @@ class Lane:
         self._results.room()
 
     def drop_queue(self) -> list[str]:
-        """Forget the messages not yet begun; answers their ids."""
+        """Forget the messages of which no content has gone out; answers their ids."""
         dropped = [message.id for message in self._queue]
+        dropped += [attempts.message.id for ahead in self._ahead for attempts in ahead]
         self._queue.clear()
+        for ahead in self._ahead:
+            ahead.clear()
         return dropped
 
     async def _run_slot(self) -> None:
         session: Session | None = None
+        ahead: deque[Attempts] = deque()
+        self._ahead.append(ahead)
+        following = partial(self._look_ahead, ahead)
         try:
-            while self._queue and len(self._slots) <= self.connections:
-                message = self._queue.popleft()
-                if not self._results.may_begin(message):
-                    # Given back as it is, if it is still ours: else it would be renewed for ever.
-                    self._results.settle(self, Attempts(message))
-                    continue
-                via = self.profile_id if message.profile_id != self.profile_id else None
-                session = await self._deliver(Attempts(message, via=via), session)
+            while (attempts := self._next(ahead)) is not None:
+                session = await self._deliver(attempts, session, following)
                 if len(self._queue) * 2 < self.capacity:
                     self._results.room()
         except BaseException:
+            for each in ahead:
+                self._results.settle(self, each)
             if session is not None:
                 session.abort()
             raise
+        finally:
+            self._ahead = [each for each in self._ahead if each is not ahead]
         if session is not None:
             self._pool.keep(session)
 
-    async def _deliver(self, attempts: Attempts, session: Session | None) -> Session | None:
+    def _look_ahead(self, ahead: deque[Attempts]) -> Mail | None:
+        """The mail that a slot sends next: it is nobody else's any more."""
+        if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
+            return None
+        if (attempts := self._next(ahead)) is None:
+            return None
+        ahead.append(attempts)
+        return attempts.begin(self._recorder.now())
+
+    def _next(self, ahead: deque[Attempts]) -> Attempts | None:
+        """What to work on next: what was looked ahead for, else the first of the queue."""
+        while ahead or (self._queue and len(self._slots) <= self.connections):
+            attempts = ahead.popleft() if ahead else self._attempts(self._queue.popleft())
+            if self._results.may_begin(attempts.message):
+                return attempts
+            # Given back as it is, if it is still ours: else it would be renewed for ever.
+            self._results.settle(self, attempts)
+        return None
+
+    def _attempts(self, message: ClaimedMessage) -> Attempts:
+        via = self.profile_id if message.profile_id != self.profile_id else None
+        return Attempts(message, via=via)
+
+    async def _deliver(
+        self, attempts: Attempts, session: Session | None, following: Following
+    ) -> Session | None:
         """Work on one message; answers the session, where it may carry another."""
         try:
-            session = await self._attempt(attempts, session)
+            session = await self._sender.attempt(attempts, session, self.config, following)
         except asyncio.CancelledError:
             self._results.settle(self, attempts)
             raise
         except Exception:
             log.exception("delivery of %s broke", attempts.message.id)
-            self._decide_all(attempts, BROKEN)
+            self._sender.decide_all(attempts, BROKEN)
             attempts.fault = None
         self._learn(attempts)
         if attempts.fault is None:
@@ -229,76 +249,6 @@ class Lane:
             self._concurrency = self._concurrency.throttled()
         elif any(each.verdict is Verdict.DELIVERED for each in outcomes):
             self._concurrency = self._concurrency.succeeded(attempts.seconds)
-
-    async def _attempt(self, attempts: Attempts, session: Session | None) -> Session | None:
-        config = self.config
-        if config.profile.transport is Transport.SANDBOX:
-            self._capture(attempts)
-            return None
-        if config.identity is None:
-            attempts.fault = config.fault
-            return session
-        while True:
-            session = await self._session(attempts, config.identity, session)
-            if session is None:
-                return None
-            attempts.facts = session.facts
-            await transact(attempts, session, self._recorder, self._results.mark)
-            # The connection alone was at fault, and an idle one at that: a new one, at once.
-            if attempts.fault is None or attempts.fault.blast is not Blast.CONNECTION:
-                return session if session.is_open else None
-
-    async def _session(
-        self, attempts: Attempts, identity: Identity, session: Session | None
-    ) -> Session | None:
-        """A session fit for the message: the one in hand, a warm one, or a new one."""
-        if session is not None and self._pool.is_fit(session, identity):
-            return session
-        if session is not None:
-            self._pool.retire(session)
-        if (warm := await self._pool.take(identity)) is not None:
-            return warm
-        started_at, start = self._recorder.now(), monotonic_seconds()
-        opened = await open_session(identity, self._guard)
-        if isinstance(opened, Session):
-            return opened
-        self._note_not_opened(attempts, opened, started_at, monotonic_seconds() - start)
-        return None
-
-    def _note_not_opened(
-        self, attempts: Attempts, opened: NotOpened, started_at: datetime, seconds: float
-    ) -> None:
-        fault = classify(opened.failure, fresh=True, authenticated=False)
-        attempts.fault, attempts.facts = fault, opened.facts
-        row = self._recorder.row(
-            attempts.message,
-            opened.facts,
-            Judgement(outcomes={}, fault=fault),
-            started_at=started_at,
-            seconds=seconds,
-            via=attempts.via,
-        )
-        attempts.rows.append(row)
-
-    def _capture(self, attempts: Attempts) -> None:
-        pending = attempts.undecided(self._recorder.now())
-        self._decide_all(attempts, CAPTURED)
-        judgement = Judgement(outcomes={each.address: CAPTURED for each in pending})
-        attempts.rows.append(
-            self._recorder.row(
-                attempts.message,
-                ConnectionFacts(),
-                judgement,
-                started_at=self._recorder.now(),
-                seconds=0.0,
-                via=attempts.via,
-            )
-        )
-
-    def _decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
-        for each in attempts.undecided(self._recorder.now()):
-            if each.position not in attempts.marked:
-                attempts.outcomes[each.position] = outcome
 
     async def wait_idle(self) -> None:
         """Return once nothing is being transmitted."""

@@ -151,6 +151,7 @@ def _protocol(catcher: Catcher, loop: asyncio.AbstractEventLoop) -> SMTP:
         hostname=HOSTNAME,
         ident="Heloise's inbox",
         data_size_limit=catcher.max_message_bytes,
+        enable_SMTPUTF8=True,
         # `auth_required` would warn at each connection; `handle_MAIL` asks for it.
         auth_require_tls=False,
         authenticator=_authenticate,

@@ -1,57 +1,41 @@
-"""A message on its way out: dot-stuffed, in blocks, no faster than the server reads."""
+"""A message on its way out, in the form that ends it: dot-stuffed, or counted."""
 
-import asyncio
 import re
-from typing import Any, Final
-
-from aiosmtplib.protocol import SMTPProtocol
-from aiosmtplib.response import SMTPResponse
+from collections.abc import Iterator
+from typing import Final
 
 BLOCK_BYTES: Final = 256 * 1024
+NOTHING: Final = b".\r\n"
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
-def dot_stuffed(mime: bytes) -> bytes:
-    """The message as it goes on the wire, with its end (RFC 5321 section 4.5.2).
+def _canonical(mime: bytes) -> bytes:
+    """The message with every line ended by CRLF, the last one too.
 
-    A lone CR or LF becomes CRLF: there are servers that take LF . LF for the end and what follows
-    for a message of its own (RFC 5321 section 2.3.8 forbids both).
+    There are servers that take LF . LF for the end and what follows for a message of its own
+    (RFC 5321 section 2.3.8 forbids a lone CR or LF).
     """
     if not mime.count(b"\r\n") == mime.count(b"\n") == mime.count(b"\r"):
         mime = _LINE_END.sub(b"\r\n", mime)
-    body = mime.replace(b"\r\n.", b"\r\n..")
-    if body.startswith(b"."):
-        body = b"." + body
-    end = b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n"
-    return body + end
+    return mime if mime.endswith(b"\r\n") or not mime else mime + b"\r\n"
 
 
-def blocks(wire: bytes) -> list[bytes]:
-    """The bytes in order, in blocks of at most `BLOCK_BYTES`, the last a full one if it can be.
-
-    So what ends the message is whole in it, and nothing like an end goes out before.
-    """
-    before, last = wire[:-BLOCK_BYTES], wire[-BLOCK_BYTES:]
-    starts = range(0, len(before), BLOCK_BYTES)
-    return [*(before[start : start + BLOCK_BYTES] for start in starts), last]
+def dot_stuffed(mime: bytes) -> list[bytes]:
+    """The parts of what goes on the wire after DATA, its end the last (RFC 5321 section 4.5.2)."""
+    body = _canonical(mime).replace(b"\r\n.", b"\r\n..")
+    return [b".", body, NOTHING] if body.startswith(b".") else [body, NOTHING]
 
 
-async def drain(
-    protocol: SMTPProtocol, reading: asyncio.Future[SMTPResponse], *, seconds: float
-) -> None:
-    """Return once the connection can take more, or `reading` is done.
+def counted(mime: bytes) -> list[bytes]:
+    """The parts of one BDAT that is the last (RFC 3030 section 2)."""
+    body = _canonical(mime)
+    return [b"BDAT %d LAST\r\n" % len(body), body]
 
-    Raises TimeoutError, and ConnectionError where the connection was lost.
-    """
-    drained = asyncio.ensure_future(protocol._drain_helper())  # noqa: SLF001 - as StreamWriter.drain
-    either: set[asyncio.Future[Any]] = {reading, drained}
-    try:
-        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            return
-        if not drained.done():
-            raise TimeoutError
-        drained.result()
-    finally:
-        drained.cancel()
+
+def blocks(parts: list[bytes]) -> Iterator[memoryview]:
+    """The same bytes in blocks that are worth a wait each."""
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), BLOCK_BYTES):
+            yield view[start : start + BLOCK_BYTES]

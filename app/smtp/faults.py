@@ -13,8 +13,10 @@ from aiosmtplib.errors import (
 
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import Reply
+from app.smtp.protocol import MalformedReplyError, refusal
 
 MALFORMED_CODE = -1
+NO_SMTP = "the server did not speak SMTP: {!r}"
 
 
 class StageFailedError(Exception):
@@ -25,6 +27,10 @@ class StageFailedError(Exception):
         self.failure = failure
 
 
+class ServerClosedError(ConnectionError):
+    """The server closed the connection, or said that it would."""
+
+
 def fail(stage: Stage, fault: Fault, detail: str) -> StageFailedError:
     """A stage that failed without a reply."""
     return StageFailedError(Failure(stage, fault=fault, detail=detail))
@@ -33,15 +39,13 @@ def fail(stage: Stage, fault: Fault, detail: str) -> StageFailedError:
 def refuse(stage: Stage, code: int, message: str) -> StageFailedError:
     """A stage that the server's reply ended. aiosmtplib gives -1 for what is no reply at all."""
     if code == MALFORMED_CODE:
-        return fail(stage, Fault.MALFORMED, f"the server did not speak SMTP: {message[:200]!r}")
+        return fail(stage, Fault.MALFORMED, NO_SMTP.format(message[:200]))
     return refused_by(stage, Reply.parse(code, message))
 
 
 def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
-    """A stage whose reply is not the one that was needed; neither 4yz nor 5yz is out of turn."""
-    if reply.is_refusal:
-        return StageFailedError(Failure(stage, reply=reply))
-    return fail(stage, Fault.MALFORMED, f"the server gave an answer out of turn: {reply}")
+    """A stage whose reply is not the one that was needed."""
+    return StageFailedError(refusal(stage, reply))
 
 
 @contextmanager
@@ -51,6 +55,8 @@ def stage(at: Stage) -> Iterator[None]:
         yield
     except StageFailedError:
         raise
+    except MalformedReplyError as error:
+        raise fail(at, Fault.MALFORMED, NO_SMTP.format(str(error)[:200])) from error
     except SMTPResponseException as error:
         raise refuse(at, error.code, error.message) from error
     except (SMTPTimeoutError, TimeoutError) as error:
@@ -67,6 +73,7 @@ def _lost(at: Stage, error: Exception) -> StageFailedError:
         )
     if isinstance(cause, ssl.SSLError):
         return fail(Stage.TLS, Fault.HANDSHAKE, f"TLS failed: {cause.reason or cause}")
-    if isinstance(error, SMTPServerDisconnected) or isinstance(cause, SMTPServerDisconnected):
+    gone = SMTPServerDisconnected | ServerClosedError
+    if isinstance(error, gone) or isinstance(cause, gone):
         return fail(at, Fault.DISCONNECTED, "the server closed the connection")
     return fail(at, Fault.DISCONNECTED, f"the connection was lost: {error}")

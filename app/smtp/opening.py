@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 import aiosmtplib
 
@@ -14,9 +14,11 @@ from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
 from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.protocol import Extensions
 from app.smtp.resolve import AddressGuard, connect
-from app.smtp.session import Session, abort
+from app.smtp.session import Session
 from app.smtp.tls import attach, start_tls, tls_context
+from app.smtp.wire import Wire
 
 NO_SUCH_COMMAND: Final = frozenset({COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTED})
 
@@ -29,9 +31,14 @@ class NotOpened:
     facts: ConnectionFacts
 
 
-async def open_session(identity: Identity, guard: AddressGuard) -> Session | NotOpened:
-    """Connect, greet, secure, log in. Raises nothing that the server or the network does."""
-    opening = _Opening(identity)
+async def open_session(
+    identity: Identity, guard: AddressGuard, *, may_pipeline: bool = True
+) -> Session | NotOpened:
+    """Connect, greet, secure, log in. Raises nothing that the server or the network does.
+
+    Without `may_pipeline` each command waits for its answer, whatever the server offers.
+    """
+    opening = _Opening(identity, may_pipeline=may_pipeline)
     try:
         return await opening.run(guard)
     except StageFailedError as error:
@@ -45,14 +52,16 @@ async def open_session(identity: Identity, guard: AddressGuard) -> Session | Not
 class _Opening:
     """A session in the making: its facts grow stage by stage, so that a failure can tell them."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, may_pipeline: bool) -> None:
         self.identity = identity
+        self._may_pipeline = may_pipeline
         self.facts = ConnectionFacts(host=identity.host, port=identity.port)
         self._smtp: aiosmtplib.SMTP | None = None
 
     def abort(self) -> None:
-        if self._smtp is not None:
-            abort(self._smtp)
+        if self._smtp is not None and self._smtp.transport is not None:
+            # `close` alone would wait for a peer that has stopped reading.
+            cast("asyncio.WriteTransport", self._smtp.transport).abort()
 
     async def run(self, guard: AddressGuard) -> Session:
         identity = self.identity
@@ -70,7 +79,20 @@ class _Opening:
             encrypted = self.facts.tls_version is not None
             mechanism = await authenticate(smtp, identity, encrypted=encrypted)
             self.facts = replace(self.facts, auth_mechanism=mechanism)
-        return Session(smtp, identity, self.facts)
+        return self._session(smtp)
+
+    def _session(self, smtp: aiosmtplib.SMTP) -> Session:
+        """From here on the connection is spoken through by the session alone."""
+        protocol = smtp.protocol
+        if protocol is None or protocol.transport is None:
+            raise fail(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
+        extensions = Extensions.of(smtp.esmtp_extensions)
+        if not self._may_pipeline:
+            extensions = replace(extensions, pipelining=False)
+        wire = Wire(cast("asyncio.Transport", protocol.transport))
+        if protocol._buffer:  # noqa: SLF001 - no public attribute tells
+            wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
+        return Session(wire, extensions, self.identity, self.facts)
 
     async def _connected(self, guard: AddressGuard) -> socket.socket:
         sock = await connect(self.identity, guard)

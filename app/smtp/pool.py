@@ -63,7 +63,10 @@ class Pool:
         return None
 
     def keep(self, session: Session) -> None:
-        """Hold a session for the next message, for a while."""
+        """Hold a session for the next message, for a while; one that is not free is closed."""
+        if session.begun is not None:
+            session.abort()
+            return
         timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, session)
         self._idle.append((session, timer))
 

@@ -1,27 +1,32 @@
 """One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
 
-import asyncio
-import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, cast
-
-import aiosmtplib
-from aiosmtplib.errors import SMTPException
-from aiosmtplib.protocol import SMTPProtocol
+from typing import Final
 
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
-from app.smtp.body import blocks, dot_stuffed, drain
-from app.smtp.faults import StageFailedError, fail, refuse, refused_by, stage
+from app.smtp.body import BLOCK_BYTES, NOTHING, blocks, counted, dot_stuffed
+from app.smtp.faults import StageFailedError, fail, refused_by, stage
 from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.protocol import (
+    Exchange,
+    Extensions,
+    Mail,
+    MalformedReplyError,
+    command,
+    unfit,
+)
+from app.smtp.wire import Answers, Wire
 
 BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
+Following = Callable[[], Mail | None]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
-SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
+# What is known before anything is said leaves the session as it was.
+UNSAID: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,14 @@ class Transaction:
     reply: Reply | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An envelope whose commands were said at once, and the answers to them."""
+
+    exchange: Exchange
+    answers: Answers
+
+
 class Session:
     """A connection on which the server has accepted the EHLO name and, where asked, the user.
 
@@ -45,10 +58,17 @@ class Session:
     last one has come: DOT from the moment on at which the end of the message goes out, when the
     server may have taken it though nobody has heard it say so. `opened_seconds` and `used_seconds`
     are monotonic readings.
+
+    Where the server offers PIPELINING (RFC 2920) an envelope is one write, and that of the message
+    that follows goes out together with the content before it: about one round trip a message.
     """
 
-    def __init__(self, smtp: aiosmtplib.SMTP, identity: Identity, facts: ConnectionFacts) -> None:
-        self._smtp = smtp
+    def __init__(
+        self, wire: Wire, extensions: Extensions, identity: Identity, facts: ConnectionFacts
+    ) -> None:
+        self._wire = wire
+        self._extensions = extensions
+        self._begun: _Begun | None = None
         self.identity = identity
         self.facts = facts
         self.transactions = 0
@@ -58,7 +78,12 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether the server has not closed the connection, as far as is known."""
-        return self._smtp.is_connected
+        return self._wire.is_open
+
+    @property
+    def begun(self) -> Mail | None:
+        """The mail whose envelope has gone out: no other can be sent before it."""
+        return None if self._begun is None else self._begun.exchange.mail
 
     @property
     def is_authenticated(self) -> bool:
@@ -68,7 +93,7 @@ class Session:
     async def is_alive(self) -> bool:
         """Whether the server still answers (NOOP); the session is of no use where it does not."""
         try:
-            reply = await self._command(Stage.MAIL, "NOOP")
+            reply = await self._command(Stage.MAIL, command("NOOP"))
         except StageFailedError:
             self.abort()
             return False
@@ -76,133 +101,162 @@ class Session:
 
     async def send(
         self,
+        mail: Mail,
         *,
-        envelope_from: str,
-        recipients: Sequence[str],
-        mime: bytes,
         before_body: BeforeBody | None = None,
+        following: Following | None = None,
     ) -> Transaction:
         """One mail transaction. Raises nothing that the server or the network does.
 
         `before_body` is asked once the server waits for the body, with the recipients that it
-        took; where it says no, nothing of the body goes out.
+        took; where it says no, nothing of the body goes out. `following` is asked, once all are
+        taken and if that can be of use, for the mail that is to be the next one sent here: its
+        envelope is begun then, and the session is of use for nothing else before it was sent.
 
         Where it is cancelled the connection is closed: what was under way is not known to end.
         """
         self.stage = Stage.MAIL
         self.transactions += 1
-        refused: dict[str, Failure] = {}
+        begun, self._begun = self._begun, None
+        exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
-            await self._mail(envelope_from, len(mime))
-            await self._rcpt(recipients, refused)
-            if len(refused) == len(recipients):
-                await self._rset()
-                return Transaction(refused)
-            taken = [each for each in recipients if each not in refused]
-            reply = await self._data(mime, taken, before_body)
+            await self._envelope(mail, exchange, None if begun is None else begun.answers)
+            if not exchange.taken:
+                await self._give_up(exchange)
+                return Transaction(exchange.refused)
+            if before_body is not None:
+                await _check_wanted(exchange, before_body)
+            reply = await self._content(exchange, following)
         except StageFailedError as error:
             await self._recover(error.failure)
-            return Transaction(refused, failure=error.failure)
+            return Transaction(exchange.refused, failure=error.failure)
         except BaseException:
             self.abort()
             raise
         finally:
             self.used_seconds = monotonic_seconds()
-        return Transaction(refused, reply=reply)
+        return Transaction(exchange.refused, reply=reply)
 
-    async def _mail(self, envelope_from: str, size_bytes: int) -> None:
-        parameters = []
-        if self._smtp.supports_extension("size"):
-            limit = self._smtp.esmtp_extensions["size"].strip()
-            # RFC 1870: a limit of 0, or none, says that there is no fixed one.
-            if SIZE_LIMIT.fullmatch(limit) and 0 < int(limit) < size_bytes:
-                detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
-                raise fail(Stage.MAIL, Fault.TOO_LARGE, detail)
-            parameters.append(f"SIZE={size_bytes}")
-        reply = await self._command(Stage.MAIL, "MAIL", f"FROM:<{envelope_from}>", *parameters)
-        if not reply.is_positive:
-            raise refused_by(Stage.MAIL, reply)
-
-    async def _rcpt(self, recipients: Sequence[str], refused: dict[str, Failure]) -> None:
-        for address in recipients:
-            reply = await self._command(Stage.RCPT, "RCPT", f"TO:<{address}>")
-            if reply.is_positive:
-                continue
-            error = refused_by(Stage.RCPT, reply)
-            if error.failure.reply is None or reply.code == UNAVAILABLE:
-                raise error
-            refused[address] = error.failure
-
-    async def _data(
-        self, mime: bytes, taken: Sequence[str], before_body: BeforeBody | None
-    ) -> Reply:
-        reply = await self._command(Stage.DATA, "DATA")
-        if not reply.is_intermediate:
-            raise refused_by(Stage.DATA, reply)
-        _check_cancelled()
-        if before_body is not None and not await before_body(taken):
-            raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
-        protocol = self._smtp.protocol
-        if protocol is None:
-            raise fail(Stage.DATA, Fault.DISCONNECTED, "the server closed the connection")
-        *before, last = blocks(dot_stuffed(mime))
-        if before:
-            reply = await self._send_long(protocol, before, last)
+    async def _envelope(self, mail: Mail, exchange: Exchange, begun: Answers | None) -> None:
+        """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
+        if exchange.mail is not mail:
+            raise fail(Stage.MAIL, Fault.DISCONNECTED, "the envelope of another mail was begun")
+        if begun is not None:
+            await self._hear(exchange, begun)
+        elif (failure := unfit(mail, self._extensions)) is not None:
+            raise StageFailedError(failure)
+        elif self._extensions.pipelining:
+            await self._hear(exchange, self._say(exchange.commands))
         else:
-            with stage(Stage.DATA):
-                protocol.write(last)
-            self.stage = Stage.DOT
-            with stage(Stage.DOT):
-                answer = await protocol.read_response(timeout=self.identity.timeouts.data)
-            reply = Reply.parse(*answer)
+            await self._say_one_by_one(exchange)
+        if exchange.failure is not None:
+            if exchange.is_awaited:  # it would take whatever comes now for the content
+                self.abort()
+            raise StageFailedError(exchange.failure)
+
+    def _say(self, lines: Sequence[bytes]) -> Answers:
+        return self._wire.ask(lines, len(lines), self.identity.timeouts.command)
+
+    async def _hear(self, exchange: Exchange, answers: Answers) -> None:
+        """Take in the answers to commands that were said at once."""
+        error: StageFailedError | None = None
+        try:
+            with stage(Stage.MAIL):
+                await answers.wait()
+        except StageFailedError as failed:
+            error = failed
+        finally:
+            for reply in answers.replies:
+                exchange.receive(reply)
+            self.stage = exchange.stage
+        if error is not None and exchange.failure is None:
+            raise self._confused(exchange.stage, error.failure)
+
+    def _confused(self, at: Stage, failure: Failure) -> StageFailedError:
+        """A server that fails over several commands at once is to be asked one by one.
+
+        One that has taken them before and closes the connection now just does so.
+        """
+        fault = failure.fault or Fault.MALFORMED
+        is_closed = fault is Fault.DISCONNECTED and self.transactions > 1
+        return fail(at, fault if is_closed else Fault.PIPELINING, failure.detail)
+
+    async def _say_one_by_one(self, exchange: Exchange) -> None:
+        for line in exchange.commands:
+            if exchange.is_over:
+                return
+            exchange.receive(await self._command(exchange.stage, line))
+
+    async def _content(self, exchange: Exchange, following: Following | None) -> Reply:
+        mime = exchange.mail.mime
+        parts = counted(mime) if self._extensions.chunking else dot_stuffed(mime)
+        is_long = len(mime) > BLOCK_BYTES
+        answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
+        if is_long:
+            parts = await self._write_long(parts, answers)
+            self._wire.limit(answers, self.identity.timeouts.data)
+        ahead = self._ahead(exchange, following)
+        self.stage = Stage.DOT
+        self._wire.write(parts if ahead is None else parts + ahead.commands)
+        if ahead is not None:
+            seconds = self.identity.timeouts.command
+            self._begun = _Begun(ahead, self._wire.expect(len(ahead.commands), seconds))
+        with stage(Stage.DOT):
+            [reply] = await answers.wait()
         if not reply.is_positive:
             raise refused_by(Stage.DOT, reply)
         return reply
 
-    async def _send_long(self, protocol: SMTPProtocol, before: list[bytes], last: bytes) -> Reply:
-        """Write the message no faster than the server reads, and read what it says to it.
+    def _ahead(self, exchange: Exchange, following: Following | None) -> Exchange | None:
+        """The exchange to begin together with the content, if one may be."""
+        if following is None or exchange.refused or not self._extensions.pipelining:
+            return None
+        mail = following()
+        if mail is None or unfit(mail, self._extensions) is not None:
+            return None
+        return Exchange(mail, self._extensions)
 
-        It has `command` seconds to take each block, `data` seconds to answer the final dot. One
-        that has had enough may say so before the end: so this reads while it writes.
+    async def _write_long(self, parts: list[bytes], answers: Answers) -> list[bytes]:
+        """Write no faster than the server reads; answers the last block, which is yet to go out.
+
+        The server has `command` seconds to take each block, and may say before the end that it
+        has had enough.
         """
-        reading = asyncio.ensure_future(protocol.read_response())
-        await asyncio.sleep(0)  # what comes before the reader is there would be thrown away
-        try:
-            for block in before:
-                with stage(Stage.DATA):
-                    protocol.write(block)
-                    await drain(protocol, reading, seconds=self.identity.timeouts.command)
-                    if reading.done():
-                        raise self._broken_off(*reading.result())
+        *before, last = blocks(parts)
+        for block in before:
             with stage(Stage.DATA):
-                protocol.write(last)
-            self.stage = Stage.DOT
-            with stage(Stage.DOT):
-                async with asyncio.timeout(self.identity.timeouts.data):
-                    answer = await reading
-        finally:
-            if not reading.cancel() and not reading.cancelled():
-                reading.exception()  # nobody else may have asked
-        return Reply.parse(*answer)
+                await self._wire.write_block(block, answers, self.identity.timeouts.command)
+            if answers.is_done:
+                raise await self._broken_off(answers)
+        return [bytes(last)]
 
-    def _broken_off(self, code: int, text: str) -> StageFailedError:
+    async def _broken_off(self, answers: Answers) -> StageFailedError:
         """The server spoke while the message was going out: no more can be said to it."""
         self.abort()
-        return refuse(Stage.DATA, code, text)
+        try:
+            with stage(Stage.DATA):
+                [reply] = await answers.wait()
+        except StageFailedError as error:
+            return error
+        return refused_by(Stage.DATA, reply)
 
-    async def _command(self, at: Stage, *words: str) -> Reply:
-        _check_cancelled()
+    async def _command(self, at: Stage, line: bytes) -> Reply:
         self.stage = at
         with stage(at):
-            code, text = await self._smtp.execute_command(
-                *(word.encode("ascii") for word in words), timeout=self.identity.timeouts.command
-            )
-        return Reply.parse(code, text)
+            [reply] = await self._say([line]).wait()
+        return reply
+
+    async def _give_up(self, exchange: Exchange) -> None:
+        """End a transaction that nobody is to get, and be ready for the next one."""
+        if exchange.is_awaited:  # RFC 2920 section 3.1: it has nobody to send this to
+            with suppress(StageFailedError):
+                await self._command(Stage.DATA, NOTHING)
+        await self._rset()
 
     async def _rset(self) -> None:
         """Forget the transaction; a session that cannot is closed."""
         try:
-            reply = await self._command(Stage.MAIL, "RSET")
+            reply = await self._command(Stage.MAIL, command("RSET"))
         except StageFailedError:
             self.abort()
         else:
@@ -212,33 +266,25 @@ class Session:
     async def _recover(self, failure: Failure) -> None:
         """Make the session fit for the next message, or close it where it cannot be trusted."""
         said_goodbye = failure.reply is not None and failure.reply.code == UNAVAILABLE
-        lost = failure.reply is None and failure.fault is not Fault.TOO_LARGE
+        lost = failure.reply is None and failure.fault not in UNSAID
         if said_goodbye or lost:
             self.abort()
-        elif self.is_open:
+        elif self.is_open and self._begun is None and failure.reply is not None:
             await self._rset()
 
     async def quit(self) -> None:
         """Say QUIT and close; a server that does not answer is not waited for."""
-        with suppress(SMTPException, OSError, ValueError):
-            await self._smtp.quit(timeout=QUIT_TIMEOUT_SECONDS)
-        self._smtp.close()
+        if self._begun is None:
+            answers = self._wire.ask([command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
+            with suppress(OSError, MalformedReplyError):
+                await answers.wait()
+        self._wire.close()
 
     def abort(self) -> None:
         """Close at once, with what the server has not read yet."""
-        abort(self._smtp)
+        self._wire.abort()
 
 
-def _check_cancelled() -> None:
-    # Before Python 3.12 `asyncio.wait_for`, by which replies are read, swallows a cancellation that
-    # meets the reply. This finds it before anything more is said.
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def abort(smtp: aiosmtplib.SMTP) -> None:
-    """Close at once: `close` alone would wait for a peer that has stopped reading."""
-    if smtp.transport is not None:
-        cast("asyncio.WriteTransport", smtp.transport).abort()
-    smtp.close()
+async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
+    if not await before_body(exchange.taken):
+        raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")

@@ -85,7 +85,7 @@ async def test_a_lost_connection_is_tried_again_and_told(
 ) -> None:
     """Once the body has gone out, the attempt says that the outcome is not known (invariant 5)."""
     clock = HandClock()
-    async with SmtpServer(script) as server:
+    async with SmtpServer(script, extensions=[]) as server:
         acme = await (await start(clock=clock)).tenant()
         await acme.profile("main", server.port)
         message = await acme.send()
@@ -95,6 +95,22 @@ async def test_a_lost_connection_is_tried_again_and_told(
         first, second = await acme.attempts(message)
         assert first["outcome_unknown"] is unknown
         assert second["verdict"] == "delivered"
+
+
+async def test_a_server_that_breaks_over_pipelining_is_asked_one_by_one(start: Start) -> None:
+    """At once, and it is told; the next message does not try its luck again."""
+    async with SmtpServer() as server:
+        server.script["mail"] = lambda _: DISCONNECT if server.sessions[-1].unread() else None
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port, max_connections=1, max_messages_per_connection=1)
+        first, second = await acme.send(), await acme.send()
+        for message in (first, second):
+            await acme.message(message, status="sent")
+        broken, delivered = await acme.attempts(first)
+        assert (broken["scope"], broken["classification"]) == ("connection", "pipelining_broken")
+        assert not broken["outcome_unknown"]
+        assert delivered["verdict"] == "delivered"
+        assert len(await acme.attempts(second)) == 1
 
 
 async def test_what_still_fails_at_its_end_expires(start: Start) -> None:

@@ -50,7 +50,7 @@ async def test_what_is_known_is_no_uncertainty(start: Start) -> None:
 async def test_before_the_body_nothing_is_uncertain(start: Start, stage: str) -> None:
     """A connection that is lost there is tried again."""
     clock = HandClock()
-    async with SmtpServer({stage: [DISCONNECT]}) as server:
+    async with SmtpServer({stage: [DISCONNECT]}, extensions=[]) as server:
         acme = await (await start(clock=clock)).tenant()
         await acme.profile("main", server.port)
         message = await acme.send(**ONCE)

@@ -1,0 +1,135 @@
+"""One message through whatever session its profile's identity asks for."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from app.delivery.attempt import Attempts, Mark, transact
+from app.delivery.judgement import Judgement
+from app.delivery.lane_config import LaneConfig
+from app.delivery.record import Recorder
+from app.domain.clock import monotonic_seconds
+from app.domain.failure_table import classify
+from app.domain.outcome import Blast, Fault, Outcome, Stage, Verdict
+from app.domain.replies import COMPLETED, Reply
+from app.domain.types import Transport
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.opening import NotOpened, open_session
+from app.smtp.pool import Pool
+from app.smtp.resolve import AddressGuard
+from app.smtp.session import Following, Session
+
+# So long a server that broke under several commands at once is asked one by one.
+PLAIN_SECONDS: Final = 3600.0
+
+CAPTURED: Final = Outcome(
+    Stage.DOT,
+    Verdict.DELIVERED,
+    "captured",
+    reply=Reply(COMPLETED, "captured by the sandbox, sent nowhere", "2.0.0"),
+)
+
+
+class Sender:
+    """Sends through a lane's pool, and remembers whether the server can take commands together."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        guard: AddressGuard,
+        recorder: Recorder,
+        mark: Mark,
+        monotonic: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._pool = pool
+        self._guard = guard
+        self._recorder = recorder
+        self._mark = mark
+        self._monotonic = monotonic
+        self._plain_until = 0.0
+
+    async def attempt(
+        self,
+        attempts: Attempts,
+        session: Session | None,
+        config: LaneConfig,
+        following: Following | None = None,
+    ) -> Session | None:
+        """Work on one message; answers the session, where it may carry another.
+
+        `following` is whom to ask for the mail after it.
+        """
+        if config.profile.transport is Transport.SANDBOX:
+            self._capture(attempts)
+            return None
+        if config.identity is None:
+            attempts.fault = config.fault
+            return session
+        while True:
+            session = await self._session(attempts, config.identity, session)
+            if session is None:
+                return None
+            attempts.facts = session.facts
+            goes_on = session.transactions + 2 <= self._pool.max_messages
+            then = following if goes_on else None
+            await transact(attempts, session, self._recorder, self._mark, then)
+            # The connection alone was at fault, and an idle one at that: a new one, at once.
+            if attempts.fault is None or attempts.fault.blast is not Blast.CONNECTION:
+                return session if session.is_open else None
+            if attempts.fault.classification == Fault.PIPELINING:
+                self._plain_until = self._monotonic() + PLAIN_SECONDS
+                self._pool.retire_idle()
+
+    async def _session(
+        self, attempts: Attempts, identity: Identity, session: Session | None
+    ) -> Session | None:
+        """A session fit for the message: the one in hand, a warm one, or a new one."""
+        if session is not None:
+            if self._pool.is_fit(session, identity) and attempts.may_use(session):
+                return session
+            self._pool.retire(session)
+        if (warm := await self._pool.take(identity)) is not None:
+            return warm
+        started_at, start = self._recorder.now(), monotonic_seconds()
+        may_pipeline = self._monotonic() >= self._plain_until
+        opened = await open_session(identity, self._guard, may_pipeline=may_pipeline)
+        if isinstance(opened, Session):
+            return opened
+        self._note_not_opened(attempts, opened, started_at, monotonic_seconds() - start)
+        return None
+
+    def _note_not_opened(
+        self, attempts: Attempts, opened: NotOpened, started_at: datetime, seconds: float
+    ) -> None:
+        fault = classify(opened.failure, fresh=True, authenticated=False)
+        attempts.fault, attempts.facts = fault, opened.facts
+        row = self._recorder.row(
+            attempts.message,
+            opened.facts,
+            Judgement(outcomes={}, fault=fault),
+            started_at=started_at,
+            seconds=seconds,
+            via=attempts.via,
+        )
+        attempts.rows.append(row)
+
+    def _capture(self, attempts: Attempts) -> None:
+        pending = attempts.undecided(self._recorder.now())
+        self.decide_all(attempts, CAPTURED)
+        judgement = Judgement(outcomes={each.address: CAPTURED for each in pending})
+        attempts.rows.append(
+            self._recorder.row(
+                attempts.message,
+                ConnectionFacts(),
+                judgement,
+                started_at=self._recorder.now(),
+                seconds=0.0,
+                via=attempts.via,
+            )
+        )
+
+    def decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
+        """Decide on all whose turn it is and to whom nothing has gone out."""
+        for each in attempts.undecided(self._recorder.now()):
+            if each.position not in attempts.marked:
+                attempts.outcomes[each.position] = outcome

@@ -1,0 +1,198 @@
+"""The mail transaction without I/O: what to say next, and what the answers mean.
+
+RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC 1870) and SMTPUTF8
+(RFC 6531) where they are offered.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Self
+
+from app.domain.addresses import needs_smtputf8
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.replies import UNAVAILABLE, Reply
+
+MAX_LINE_BYTES: Final = 8192
+MAX_REPLY_BYTES: Final = 4 * MAX_LINE_BYTES
+CODE_DIGITS: Final = 3
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
+
+
+class MalformedReplyError(Exception):
+    """What the server said is no reply."""
+
+
+# What servers answer to MAIL, RCPT and DATA is the same again and again.
+_parsed = lru_cache(maxsize=1024)(Reply.parse)
+
+
+class ReplyReader:
+    """Bytes in, whole replies out (RFC 5321 section 4.2.1), bounded in what is kept of them."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._kept_bytes = 0
+
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """The replies that are whole now; raises MalformedReplyError after those before it."""
+        *whole, self._buffer = (self._buffer + data).split(b"\n")
+        for line in whole:
+            if not line[:CODE_DIGITS].isdigit() or len(line) > MAX_LINE_BYTES:
+                raise MalformedReplyError(line[:MAX_LINE_BYTES].decode("utf-8", "ignore"))
+            self._lines.append(line[CODE_DIGITS + 1 :].strip(b" \t\r"))
+            self._kept_bytes += len(line)
+            if line[CODE_DIGITS : CODE_DIGITS + 1] != b"-":
+                text = b"\n".join(self._lines).decode("utf-8", "surrogateescape")
+                self._lines, self._kept_bytes = [], 0
+                yield _parsed(int(line[:CODE_DIGITS]), text)
+            self._check_bounds()
+        self._check_bounds()
+
+    def _check_bounds(self) -> None:
+        if len(self._buffer) + self._kept_bytes > MAX_REPLY_BYTES:
+            raise MalformedReplyError("an endless reply")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """What a server offers that a mail transaction makes use of; `max_bytes` by its SIZE."""
+
+    pipelining: bool = False
+    chunking: bool = False
+    size: bool = False
+    max_bytes: int | None = None
+    smtputf8: bool = False
+
+    @classmethod
+    def of(cls, offered: Mapping[str, str]) -> Self:
+        """From the keywords of the EHLO answer, in lower case, and their parameters."""
+        limit = offered.get("size", "").strip()
+        # RFC 1870: a limit of 0, or none, says that there is no fixed one.
+        known = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
+        return cls(
+            pipelining="pipelining" in offered,
+            chunking="chunking" in offered,
+            size="size" in offered,
+            max_bytes=int(limit) if known else None,
+            smtputf8="smtputf8" in offered,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mail:
+    """What is to be sent to whom: envelope addresses without brackets, and the message's bytes."""
+
+    envelope_from: str
+    recipients: Sequence[str]
+    mime: bytes = field(repr=False)
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether an address or a header field is not ASCII (RFC 6531 section 3.4)."""
+        return needs_smtputf8(self.envelope_from, self.recipients, self.mime)
+
+
+def unfit(mail: Mail, extensions: Extensions) -> Failure | None:
+    """Why the server could not take it, known before anything is said."""
+    limit, size_bytes = extensions.max_bytes, len(mail.mime)
+    if limit is not None and limit < size_bytes:
+        detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
+        return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
+    if mail.needs_smtputf8 and not extensions.smtputf8:
+        detail = (
+            "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
+            " use an address in ASCII, or another server"
+        )
+        return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
+    return None
+
+
+def command(*words: str) -> bytes:
+    """A command's line; raises ValueError where a word holds what would end it or begin another."""
+    line = " ".join(words)
+    if _CONTROL.search(line):
+        raise ValueError(f"a command holds a control character: {line!r}")
+    return line.encode() + b"\r\n"
+
+
+class Exchange:
+    """One mail transaction up to its content: `commands` in order, and what is answered to them.
+
+    `refused` holds the recipients that the server refused, `taken` those that it took. `failure` is
+    what stopped all of it. `is_awaited` tells that the server waits for the content: by 354, or
+    with CHUNKING as soon as it has taken somebody.
+    """
+
+    def __init__(self, mail: Mail, extensions: Extensions) -> None:
+        self.mail = mail
+        self.commands = list(_commands(mail, extensions))
+        self.refused: dict[str, Failure] = {}
+        self.taken: list[str] = []
+        self.failure: Failure | None = None
+        self.is_awaited = False
+        self._is_chunked = extensions.chunking
+        self._answered = 0
+
+    @property
+    def stage(self) -> Stage:
+        """To which stage the next answer belongs."""
+        return self._stage(self._answered)
+
+    def _stage(self, number: int) -> Stage:
+        if number == 0:
+            return Stage.MAIL
+        return Stage.RCPT if number <= len(self.mail.recipients) else Stage.DATA
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be said of the envelope."""
+        is_in_vain = self.stage is Stage.DATA and not self.taken
+        return self.failure is not None or is_in_vain or self._answered == len(self.commands)
+
+    def receive(self, reply: Reply) -> None:
+        """The answer to the next command."""
+        at, number = self.stage, self._answered
+        self._answered += 1
+        if at is Stage.DATA:
+            self.is_awaited = reply.is_intermediate
+        if self.failure is not None:
+            return
+        if at is Stage.RCPT:
+            self._receive_rcpt(self.mail.recipients[number - 1], reply)
+        elif not (reply.is_positive if at is Stage.MAIL else self.is_awaited or not self.taken):
+            self.failure = refusal(at, reply)
+
+    def _receive_rcpt(self, address: str, reply: Reply) -> None:
+        if reply.is_positive:
+            self.taken.append(address)
+            self.is_awaited = self._is_chunked
+        elif reply.is_refusal and reply.code != UNAVAILABLE:
+            self.refused[address] = Failure(Stage.RCPT, reply=reply)
+        else:
+            self.failure = refusal(Stage.RCPT, reply)
+
+
+def refusal(at: Stage, reply: Reply) -> Failure:
+    """A reply that is not the one that was needed; neither 4yz nor 5yz is out of turn."""
+    if reply.is_refusal:
+        return Failure(at, reply=reply)
+    detail = f"the server gave an answer out of turn: {reply}"
+    return Failure(at, fault=Fault.MALFORMED, detail=detail)
+
+
+def _commands(mail: Mail, extensions: Extensions) -> Iterator[bytes]:
+    parameters = []
+    if extensions.size:
+        parameters.append(f"SIZE={len(mail.mime)}")
+    if mail.needs_smtputf8:  # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME
+        parameters += ["BODY=8BITMIME", "SMTPUTF8"]
+    yield command(f"MAIL FROM:<{mail.envelope_from}>", *parameters)
+    for address in mail.recipients:
+        yield command(f"RCPT TO:<{address}>")
+    if not extensions.chunking:
+        yield command("DATA")

@@ -1,0 +1,196 @@
+"""The connection of an open session: bytes out, and each reply to whom it answers."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, cast
+
+from app.domain.replies import UNAVAILABLE, Reply
+from app.smtp.faults import ServerClosedError
+from app.smtp.protocol import MalformedReplyError, ReplyReader
+
+UNASKED: Final = "it spoke without being asked"
+
+
+class Answers:
+    """The replies to commands that were said together, as they come in.
+
+    Each has `seconds` from the one before it, the first from `since`, a reading of the loop's
+    clock. `waiter` is resolved once all have come in, or no more will.
+    """
+
+    __slots__ = ("count", "error", "replies", "seconds", "since", "waiter")
+
+    def __init__(self, count: int, seconds: float, since: float) -> None:
+        self.count = count
+        self.seconds = seconds
+        self.since = since
+        self.replies: list[Reply] = []
+        self.error: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all have come in, or no more will."""
+        return self.error is not None or len(self.replies) == self.count
+
+    @property
+    def deadline(self) -> float:
+        """By when the next one has to be there."""
+        return self.since + self.seconds
+
+    async def wait(self) -> list[Reply]:
+        """All of them. Where they end before, `replies` holds those that came.
+
+        Raises TimeoutError, MalformedReplyError, or ConnectionError where the connection was lost.
+        """
+        if not self.is_done:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        if self.error is not None:
+            raise self.error
+        return self.replies
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class Wire(asyncio.Protocol):
+    """Takes over a transport; whoever asks gets the replies, in the order of asking.
+
+    `is_open` until the server has closed the connection, said 421, or broken the order.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._reader = ReplyReader()
+        self._loop = asyncio.get_running_loop()
+        self._awaited: deque[Answers] = deque()
+        self._error: Exception | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._is_paused = False
+        transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may still be said, as far as is known."""
+        return self._error is None and not self._transport.is_closing()
+
+    def ask(self, parts: Sequence[bytes], count: int, seconds: float) -> Answers:
+        """Write, and expect so many replies, each within `seconds` of the one before it."""
+        self.write(parts)
+        return self.expect(count, seconds)
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write, if anything may still be said."""
+        if self.is_open:
+            self._transport.writelines(parts)
+
+    def expect(self, count: int, seconds: float | None) -> Answers:
+        """Expect replies, with as long as it takes where no `seconds` are given."""
+        answers = Answers(count, seconds or math.inf, self._loop.time())
+        if self._error is None and self._transport.is_closing():
+            self._error = ServerClosedError()
+        answers.error = self._error
+        if answers.error is None:
+            self._awaited.append(answers)
+            self._watch_first()
+        return answers
+
+    def limit(self, answers: Answers, seconds: float) -> None:
+        """Give the answers so many seconds from now on."""
+        answers.since, answers.seconds = self._loop.time(), seconds
+        if self._awaited:
+            self._watch_first()
+
+    async def write_block(self, block: memoryview, answers: Answers, seconds: float) -> None:
+        """Write, and return once the server can take more or `answers` is done.
+
+        Raises TimeoutError where it does not read on within `seconds`.
+        """
+        if self.is_open:
+            self._transport.write(block)
+        if self._is_paused and not answers.is_done:
+            self._drained = answers.waiter = self._loop.create_future()
+            async with asyncio.timeout(seconds):
+                await self._drained
+
+    def close(self) -> None:
+        """Close once all is written."""
+        self._stop_watching()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, with what the server has not read yet."""
+        self._stop_watching()
+        cast("asyncio.WriteTransport", self._transport).abort()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for reply in self._reader.feed(data):
+                self._receive(reply)
+        except MalformedReplyError as error:
+            self._fail(error)
+
+    def _receive(self, reply: Reply) -> None:
+        if not self._awaited:
+            closed = reply.code == UNAVAILABLE
+            self._fail(ServerClosedError() if closed else MalformedReplyError(UNASKED))
+            return
+        answers = self._awaited[0]
+        answers.replies.append(reply)
+        answers.since = self._loop.time()
+        if answers.is_done:
+            self._awaited.popleft()
+            answers.wake()
+            if self._awaited:
+                self._awaited[0].since = answers.since
+                self._watch_first()
+        if reply.code == UNAVAILABLE:  # whatever was asked besides gets no answer
+            self._fail(ServerClosedError())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ServerClosedError())
+        self._stop_watching()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        while self._awaited:
+            answers = self._awaited.popleft()
+            answers.error = self._error
+            answers.wake()
+
+    def _watch_first(self) -> None:
+        """One timer looks after all replies: most come long before it has to."""
+        deadline = self._awaited[0].deadline
+        if deadline == math.inf:
+            return
+        if self._watch is not None:
+            if self._watch.when() <= deadline:
+                return
+            self._watch.cancel()
+        self._watch = self._loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if self._awaited and self._awaited[0].deadline <= self._loop.time():
+            self._fail(TimeoutError())
+        elif self._awaited:
+            self._watch_first()
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None

@@ -1,0 +1,56 @@
+"""Addresses in another script (RFC 6531): through servers that take them, else a clear bounce."""
+
+from tests.e2e.conftest import Start
+from tests.fixtures.smtp_server import SmtpServer
+
+JOSE = "josé@example.org"
+ANN = "ann@example.org"
+
+
+async def test_it_goes_to_a_server_that_takes_it(start: Start) -> None:
+    """With SMTPUTF8 said at MAIL, the address and the header as they are."""
+    async with SmtpServer(extensions=["PIPELINING", "8BITMIME", "SMTPUTF8"]) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        await acme.message(await acme.send(JOSE), status="sent")
+        await acme.message(await acme.send(ANN), status="sent")
+    first, second = server.messages
+    assert first.recipients == [JOSE]
+    assert f"\r\nTo: {JOSE}\r\n".encode() in first.data
+    mails = [line for line in server.sessions[0].commands if line.startswith("MAIL")]
+    assert mails[0].endswith("BODY=8BITMIME SMTPUTF8")
+    assert "SMTPUTF8" not in mails[1]
+    assert second.data.isascii()
+
+
+async def test_a_server_that_does_not_take_it_is_not_asked(start: Start) -> None:
+    """The bounce says what to do; the connection carries the next message."""
+    async with SmtpServer() as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port, max_connections=1)
+        message = await acme.send(JOSE)
+        await acme.message(message, status="failed")
+        [attempt] = await acme.attempts(message)
+        assert (attempt["stage"], attempt["scope"], attempt["verdict"]) == (
+            "mail",
+            "message",
+            "bounce",
+        )
+        assert attempt["classification"] == "smtputf8_not_offered"
+        assert "use an address in ASCII" in attempt["detail"]
+        await acme.message(await acme.send(ANN), status="sent")
+        assert len(server.sessions) == 1
+
+
+async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start: Start) -> None:
+    """Nothing of it stands in the header: those in ASCII get the message from any server."""
+    async with SmtpServer() as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(ANN, bcc=[JOSE])
+        done = await acme.message(message, status="partially_sent")
+        assert {each["address"]: each["status"] for each in done["recipients"]} == {
+            ANN: "sent",
+            JOSE: "bounced",
+        }
+        assert [received.recipients for received in server.messages] == [[ANN]]
