@@ -17,6 +17,7 @@ from app.domain.replies import UNAVAILABLE, Reply
 MAX_LINE_BYTES: Final = 8192
 MAX_REPLY_BYTES: Final = 4 * MAX_LINE_BYTES
 CODE_DIGITS: Final = 3
+DATA: Final = b"DATA\r\n"
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
@@ -91,30 +92,9 @@ class Mail:
     recipients: Sequence[str]
     mime: bytes = field(repr=False)
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether an address or a header field is not ASCII (RFC 6531 section 3.4)."""
-        return needs_smtputf8(self.envelope_from, self.recipients, self.mime)
 
-
-def unfit(mail: Mail, extensions: Extensions) -> Failure | None:
-    """Why the server could not take it, known before anything is said."""
-    limit, size_bytes = extensions.max_bytes, len(mail.mime)
-    if limit is not None and limit < size_bytes:
-        detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
-        return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
-    if mail.needs_smtputf8 and not extensions.smtputf8:
-        detail = (
-            "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
-            " use an address in ASCII, or another server"
-        )
-        return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
-    return None
-
-
-def command(*words: str) -> bytes:
-    """A command's line; raises ValueError where a word holds what would end it or begin another."""
-    line = " ".join(words)
+def command(line: str) -> bytes:
+    """A command with its end; raises ValueError where it holds what would begin another."""
     if _CONTROL.search(line):
         raise ValueError(f"a command holds a control character: {line!r}")
     return line.encode() + b"\r\n"
@@ -123,14 +103,17 @@ def command(*words: str) -> bytes:
 class Exchange:
     """One mail transaction up to its content: `commands` in order, and what is answered to them.
 
-    `refused` holds the recipients that the server refused, `taken` those that it took. `failure` is
-    what stopped all of it. `is_awaited` tells that the server waits for the content: by 354, or
-    with CHUNKING as soon as it has taken somebody.
+    `unfit` is why the server could not take it, known before anything is said. `refused` holds the
+    recipients that the server refused, `taken` those that it took. `failure` is what stopped all of
+    it. `is_awaited` tells that the server waits for the content: by 354, or with CHUNKING as soon
+    as it has taken somebody.
     """
 
     def __init__(self, mail: Mail, extensions: Extensions) -> None:
+        is_international = needs_smtputf8(mail.envelope_from, mail.recipients, mail.mime)
         self.mail = mail
-        self.commands = list(_commands(mail, extensions))
+        self.unfit = _unfit(mail, extensions, is_international=is_international)
+        self.commands = _commands(mail, extensions, is_international=is_international)
         self.refused: dict[str, Failure] = {}
         self.taken: list[str] = []
         self.failure: Failure | None = None
@@ -141,12 +124,9 @@ class Exchange:
     @property
     def stage(self) -> Stage:
         """To which stage the next answer belongs."""
-        return self._stage(self._answered)
-
-    def _stage(self, number: int) -> Stage:
-        if number == 0:
+        if self._answered == 0:
             return Stage.MAIL
-        return Stage.RCPT if number <= len(self.mail.recipients) else Stage.DATA
+        return Stage.RCPT if self._answered <= len(self.mail.recipients) else Stage.DATA
 
     @property
     def is_over(self) -> bool:
@@ -177,22 +157,34 @@ class Exchange:
             self.failure = refusal(Stage.RCPT, reply)
 
 
+def _unfit(mail: Mail, extensions: Extensions, *, is_international: bool) -> Failure | None:
+    limit, size_bytes = extensions.max_bytes, len(mail.mime)
+    if limit is not None and limit < size_bytes:
+        detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
+        return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
+    if is_international and not extensions.smtputf8:
+        detail = (
+            "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
+            " use an address in ASCII, or another server"
+        )
+        return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
+    return None
+
+
+def _commands(mail: Mail, extensions: Extensions, *, is_international: bool) -> list[bytes]:
+    size = f" SIZE={len(mail.mime)}" if extensions.size else ""
+    # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
+    script = " BODY=8BITMIME SMTPUTF8" if is_international else ""
+    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{script}")]
+    lines += [command(f"RCPT TO:<{address}>") for address in mail.recipients]
+    if not extensions.chunking:
+        lines.append(DATA)
+    return lines
+
+
 def refusal(at: Stage, reply: Reply) -> Failure:
     """A reply that is not the one that was needed; neither 4yz nor 5yz is out of turn."""
     if reply.is_refusal:
         return Failure(at, reply=reply)
     detail = f"the server gave an answer out of turn: {reply}"
     return Failure(at, fault=Fault.MALFORMED, detail=detail)
-
-
-def _commands(mail: Mail, extensions: Extensions) -> Iterator[bytes]:
-    parameters = []
-    if extensions.size:
-        parameters.append(f"SIZE={len(mail.mime)}")
-    if mail.needs_smtputf8:  # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME
-        parameters += ["BODY=8BITMIME", "SMTPUTF8"]
-    yield command(f"MAIL FROM:<{mail.envelope_from}>", *parameters)
-    for address in mail.recipients:
-        yield command(f"RCPT TO:<{address}>")
-    if not extensions.chunking:
-        yield command("DATA")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Failure, Fault, Stage
@@ -17,7 +17,6 @@ from app.smtp.protocol import (
     Mail,
     MalformedReplyError,
     command,
-    unfit,
 )
 from app.smtp.wire import Answers, Wire
 
@@ -43,8 +42,7 @@ class Transaction:
     reply: Reply | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(NamedTuple):
     """An envelope whose commands were said at once, and the answers to them."""
 
     exchange: Exchange
@@ -143,8 +141,8 @@ class Session:
             raise fail(Stage.MAIL, Fault.DISCONNECTED, "the envelope of another mail was begun")
         if begun is not None:
             await self._hear(exchange, begun)
-        elif (failure := unfit(mail, self._extensions)) is not None:
-            raise StageFailedError(failure)
+        elif exchange.unfit is not None:
+            raise StageFailedError(exchange.unfit)
         elif self._extensions.pipelining:
             await self._hear(exchange, self._say(exchange.commands))
         else:
@@ -211,10 +209,10 @@ class Session:
         """The exchange to begin together with the content, if one may be."""
         if following is None or exchange.refused or not self._extensions.pipelining:
             return None
-        mail = following()
-        if mail is None or unfit(mail, self._extensions) is not None:
+        if (mail := following()) is None:
             return None
-        return Exchange(mail, self._extensions)
+        ahead = Exchange(mail, self._extensions)
+        return ahead if ahead.unfit is None else None
 
     async def _write_long(self, parts: list[bytes], answers: Answers) -> list[bytes]:
         """Write no faster than the server reads; answers the last block, which is yet to go out.

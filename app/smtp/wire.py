@@ -87,7 +87,7 @@ class Wire(asyncio.Protocol):
     def write(self, parts: Sequence[bytes]) -> None:
         """Write, if anything may still be said."""
         if self.is_open:
-            self._transport.writelines(parts)
+            self._transport.write(b"".join(parts))
 
     def expect(self, count: int, seconds: float | None) -> Answers:
         """Expect replies, with as long as it takes where no `seconds` are given."""
@@ -143,7 +143,7 @@ class Wire(asyncio.Protocol):
         answers = self._awaited[0]
         answers.replies.append(reply)
         answers.since = self._loop.time()
-        if answers.is_done:
+        if len(answers.replies) == answers.count:
             self._awaited.popleft()
             answers.wake()
             if self._awaited:
