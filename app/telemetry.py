@@ -83,14 +83,13 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
 def formatter(log_format: str) -> logging.Formatter:
     """What turns a log record, of whichever logger, into its line."""
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_facts(), request_line],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_facts()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             describe_error,
             redact,
             _rendered(log_format),
         ],
-        pass_foreign_args=True,
     )
 
 
@@ -108,16 +107,6 @@ def add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     current = request_id.get(None)
     if current is not None:
         event.setdefault("request_id", current)
-    return event
-
-
-def request_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Take uvicorn's access line apart: client, method, path, status."""
-    arguments = event.pop("positional_args", ())
-    event.pop("color_message", None)
-    if event.get("logger") == "uvicorn.access" and len(arguments) == len("cmpvs"):
-        client, method, path, _version, status = arguments
-        event.update(event="request", client=client, method=method, path=path, status=status)
     return event
 
 

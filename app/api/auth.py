@@ -58,8 +58,19 @@ class TenantScope:
         self._check(key)
         return key.tenant_id
 
+    def known(self, services: Services, secret: str) -> str | None:
+        """The tenant of a key that was seen lately and may do this; None says nothing of why."""
+        key, now = services.keys.get(hash_of(secret)), services.now()
+        if key is None or not key.is_valid(now) or not self._is_held_by(key):
+            return None
+        services.keys.mark_used(key.id, now)
+        return key.tenant_id
+
+    def _is_held_by(self, key: ApiKey) -> bool:
+        return self.scope in key.scopes or IMPLIED.get(self.scope) in key.scopes
+
     def _check(self, key: ApiKey) -> None:
-        if self.scope in key.scopes or IMPLIED.get(self.scope) in key.scopes:
+        if self._is_held_by(key):
             return
         held = ", ".join(sorted(key.scopes)) or "none"
         raise Forbidden("scope-missing", f"This key lacks the scope {self.scope}; it has {held}.")
@@ -77,7 +88,8 @@ async def _admin(services: ServicesOf, bearer: Bearer) -> None:
 
 
 Admin = Depends(_admin)
-Sender = Annotated[str, Depends(TenantScope(Scope.MESSAGES_SEND))]
+SENDING: Final = TenantScope(Scope.MESSAGES_SEND)
+Sender = Annotated[str, Depends(SENDING)]
 MessageReader = Annotated[str, Depends(TenantScope(Scope.MESSAGES_READ))]
 MessageManager = Annotated[str, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[str, Depends(TenantScope(Scope.PROFILES_READ))]

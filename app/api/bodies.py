@@ -6,6 +6,7 @@ No message of a check quotes a value that may be secret.
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -43,13 +44,19 @@ class Body(BaseModel):
     def _refuse_unknown(cls, given: object) -> object:
         if not isinstance(given, dict):
             return given
-        known = [info.alias or name for name, info in cls.model_fields.items()]
-        unknown = [str(key) for key in given if key not in known]
-        if unknown:
+        known = _known(cls)
+        if not given.keys() <= known.keys():
+            unknown = [str(key) for key in given if key not in known]
             raise ValidationError.from_exception_data(
-                cls.__name__, [_unknown(key, known) for key in unknown[:MAX_NAMED_FIELDS]]
+                cls.__name__, [_unknown(key, list(known)) for key in unknown[:MAX_NAMED_FIELDS]]
             )
         return given
+
+
+@cache
+def _known(body: type[Body]) -> dict[str, None]:
+    """The names of a body's fields, in order."""
+    return {info.alias or name: None for name, info in body.model_fields.items()}
 
 
 def _unknown(key: str, known: list[str]) -> InitErrorDetails:

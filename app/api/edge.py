@@ -1,5 +1,6 @@
 """The outermost ring around every request: its id, its size, and what nobody caught."""
 
+import logging
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -7,7 +8,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problem_answers import ProblemResponse, answer_unexpected
 from app.api.request_ids import id_of, request_id
+from app.domain.clock import monotonic_seconds
 
+log = logging.getLogger(__name__)
+
+BAD_REQUEST: Final = 400
 DOCUMENTS: Final = frozenset({"/docs", "/redoc"})
 
 # The pages must work without any other host, and so they are kept from asking one.
@@ -37,11 +42,13 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, identifier: bytes) -> None:
         is_started = False
+        started_seconds = monotonic_seconds()
 
         async def send_with_id(message: Message) -> None:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
+                _log(scope, message["status"], started_seconds)
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", identifier))
                 if scope["path"] in DOCUMENTS:
@@ -84,3 +91,21 @@ class Edge:
 
     def _too_large(self) -> str:
         return f"The request's body has more bytes than the limit of {self._max_body_bytes}."
+
+
+def _log(scope: Scope, status: int, started_seconds: float) -> None:
+    # A line for each request that went well would cost as much as half of what it does.
+    level = logging.INFO if status >= BAD_REQUEST else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    log.log(
+        level,
+        "request",
+        extra={
+            "client": ":".join(map(str, scope.get("client") or ())),
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "duration_ms": round((monotonic_seconds() - started_seconds) * 1000, 3),
+        },
+    )

@@ -9,6 +9,7 @@ from app.api.edge import Edge
 from app.api.openapi import OPENAPI_KWARGS, describe
 from app.api.problem_answers import add_handlers
 from app.api.request_ids import request_id
+from app.api.shortcut import Shortcut
 from app.api.state import Services
 
 __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
@@ -17,6 +18,7 @@ __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 def install(app: FastAPI, services: Services) -> None:
     """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
     app.state.services = services
+    app.add_middleware(Shortcut)
     app.add_middleware(Edge, max_body_bytes=services.max_body_bytes)
     add_handlers(app)
     for router in routers:

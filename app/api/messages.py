@@ -1,28 +1,22 @@
 """`/messages`: send, and follow what became of it."""
 
-import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
-from app.accept.message import Draft, prepare
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.message_bodies import RESOLUTION_EVENTS, MessageCreate, MessageQuery, MessageResolve
 from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
-from app.api.state import Services, ServicesOf
-from app.domain.errors import InvalidRequest, NotFound
+from app.api.sending import accepted, prepared
+from app.api.state import ServicesOf
 from app.domain.ids import is_id
-from app.domain.types import NewMessage, Profile
 from app.store import messages, outcomes, profiles
 
 router = APIRouter(tags=["Messages"])
-
-# Rendering so much text takes longer than other requests should wait for it.
-LARGE_CHARACTERS: Final = 200_000
 
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
@@ -64,15 +58,9 @@ async def send_message(
     An address that stands in `to`, `cc` and `bcc` more than once gets the message once; there are
     at most 1000 in all. Needs the scope `messages:send`.
     """
-    profile = await _profile(services, tenant_id, body.profile)
-    message = await _prepared(body.draft(), profile, services)
+    message, profile = await prepared(services, tenant_id, body)
     await services.committer.accept(message)
-    return Response(
-        MessageRead.of_new(message, profile).model_dump_json(by_alias=True),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/messages/{message.id}"},
-    )
+    return accepted(message, profile)
 
 
 @router.get(
@@ -205,38 +193,3 @@ async def resolve_message(
         )
         view = await messages.get(connection, tenant_id=tenant_id, message_id=message)
     return MessageRead.of(view)
-
-
-async def _profile(services: Services, tenant_id: str, name: str | None) -> Profile:
-    """The profile to send through; raises NotFound, or InvalidRequest where there is no default."""
-    profile = services.profiles.get(tenant_id, name)
-    if profile is not None:
-        return profile
-    async with services.database.reading() as connection:
-        if name is None:
-            profile = await profiles.default(connection, tenant_id=tenant_id)
-        else:
-            profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-    if profile is None and name is None:
-        raise InvalidRequest.at(
-            "profile", msg="name one: this tenant has no default profile", type="missing"
-        )
-    if profile is None:
-        raise NotFound("profile", str(name))
-    services.profiles.put(tenant_id, name, profile)
-    return profile
-
-
-async def _prepared(draft: Draft, profile: Profile, services: Services) -> NewMessage:
-    def ready() -> NewMessage:
-        return prepare(
-            draft,
-            profile=profile,
-            now=services.now(),
-            max_message_bytes=services.max_message_bytes,
-            max_age_seconds=services.message_max_age_seconds,
-        )
-
-    if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
-        return await asyncio.to_thread(ready)
-    return ready()

@@ -89,16 +89,6 @@ def test_a_line_names_the_request_it_was_written_in() -> None:
     assert log.one()["request_id"] == "req_7"
 
 
-def test_uvicorns_access_line_is_taken_apart() -> None:
-    """Client, method, path and status are fields, not a sentence to parse."""
-    log = Written("uvicorn.access")
-    log.info('%s - "%s %s HTTP/%s" %d', "192.0.2.1:4711", "GET", "/healthz", "1.1", 200)
-    event = log.one()
-    assert event["event"] == "request"
-    assert (event["client"], event["method"]) == ("192.0.2.1:4711", "GET")
-    assert (event["path"], event["status"]) == ("/healthz", 200)
-
-
 @pytest.mark.parametrize(
     "name",
     ["password", "Authorization", "client_key", "HELOISE_ADMIN_KEY", "secret_keys", "x-api-token"],

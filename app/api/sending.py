@@ -1,0 +1,69 @@
+"""What `POST /messages` does, however the request came to it."""
+
+import asyncio
+from typing import Final
+
+from starlette.responses import Response
+
+from app.accept.message import Draft, prepare
+from app.api.message_bodies import MessageCreate
+from app.api.message_reads import MessageRead
+from app.api.state import Services
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.types import NewMessage, Profile
+from app.store import profiles
+
+# Rendering so much text takes longer than other requests should wait for it.
+LARGE_CHARACTERS: Final = 1_000_000
+
+
+async def prepared(
+    services: Services, tenant_id: str, body: MessageCreate
+) -> tuple[NewMessage, Profile]:
+    """The message as it will be stored, and the profile that it is sent through.
+
+    Raises NotFound, InvalidRequest, Forbidden or TooLarge.
+    """
+    profile = services.profiles.get(tenant_id, body.profile)
+    if profile is None:
+        profile = await _read_profile(services, tenant_id, body.profile)
+    draft = body.draft()
+    if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
+        return await asyncio.to_thread(_prepare, services, draft, profile), profile
+    return _prepare(services, draft, profile), profile
+
+
+async def _read_profile(services: Services, tenant_id: str, name: str | None) -> Profile:
+    async with services.database.reading() as connection:
+        if name is None:
+            profile = await profiles.default(connection, tenant_id=tenant_id)
+        else:
+            profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+    if profile is None and name is None:
+        raise InvalidRequest.at(
+            "profile", msg="name one: this tenant has no default profile", type="missing"
+        )
+    if profile is None:
+        raise NotFound("profile", str(name))
+    services.profiles.put(tenant_id, name, profile)
+    return profile
+
+
+def _prepare(services: Services, draft: Draft, profile: Profile) -> NewMessage:
+    return prepare(
+        draft,
+        profile=profile,
+        now=services.now(),
+        max_message_bytes=services.max_message_bytes,
+        max_age_seconds=services.message_max_age_seconds,
+    )
+
+
+def accepted(message: NewMessage, profile: Profile) -> Response:
+    """The answer once the message is durable."""
+    return Response(
+        MessageRead.of_new(message, profile).model_dump_json(by_alias=True),
+        status_code=202,
+        media_type="application/json",
+        headers={"Location": f"/messages/{message.id}"},
+    )

@@ -1,0 +1,89 @@
+"""`POST /messages` in its usual form, without what a framework does for every form.
+
+Routing, injection and the validation of Python objects cost more than all that Heloise does for a
+message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.auth import SENDING
+from app.api.message_bodies import MessageCreate
+from app.api.problem_answers import answer
+from app.api.sending import accepted, prepared
+from app.api.state import Services
+from app.domain.errors import Problem
+
+PATH: Final = "/messages"
+JSON: Final = b"application/json"
+BEARER: Final = b"Bearer "
+
+
+class Shortcut:
+    """ASGI middleware: accepts what is plainly a message of a known key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        services: Services = scope["app"].state.services
+        tenant_id = _tenant(services, scope["headers"]) if is_meant else None
+        if tenant_id is None:
+            await self._app(scope, receive, send)
+            return
+        received = list[Message]()
+        content = await _content(receive, received)
+        try:
+            body = MessageCreate.model_validate_json(content)
+            message, profile = await prepared(services, tenant_id, body)
+        except (ValidationError, Problem):
+            await self._app(scope, _again(received, receive), send)
+            return
+        try:
+            await services.committer.accept(message)
+        except Problem as problem:
+            await answer(problem, PATH)(scope, receive, send)
+        else:
+            await accepted(message, profile)(scope, receive, send)
+
+
+def _tenant(services: Services, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Who sends, where the key was seen lately and the request is of the usual form."""
+    given = dict(headers)
+    secret = given.get(b"authorization", b"")
+    is_usual = (
+        given.get(b"content-type") == JSON
+        and b"content-length" in given  # by which its size is known and bounded already
+        and b"heloise-tenant" not in given
+        and secret.startswith(BEARER)
+    )
+    if not is_usual or not secret.isascii():
+        return None
+    return SENDING.known(services, secret[len(BEARER) :].decode())
+
+
+async def _content(receive: Receive, received: list[Message]) -> bytes:
+    """The request's body, and every message in which it came."""
+    parts = list[bytes]()
+    while True:
+        message = await receive()
+        received.append(message)
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _again(received: list[Message], receive: Receive) -> Receive:
+    """What was received already, then what comes."""
+    before = iter(received)
+
+    async def receive_again() -> Message:
+        if (message := next(before, None)) is not None:
+            return message
+        return await receive()
+
+    return receive_again
