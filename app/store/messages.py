@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -14,7 +14,15 @@ from app.domain.types import MessageStatus
 from app.store import tables
 from app.store.column_types import EPOCH
 from app.store.message_views import AttemptView, MessageView, view_of
-from app.store.tables import message_contents, message_tags, messages, profiles, recipients
+from app.store.tables import (
+    NOT_SENT,
+    UNFINISHED,
+    message_contents,
+    message_tags,
+    messages,
+    profiles,
+    recipients,
+)
 
 # An id tells when it was made, its row when it was accepted: the same moment, but for a clock
 # that was set between the two.
@@ -22,6 +30,10 @@ CLOCK_SLACK: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+ENDED_OTHERWISE: Final = frozenset(
+    {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
+)
 
 _COLUMNS: Final = (
     messages.c.id,
@@ -62,11 +74,11 @@ async def page(
     `created_before` is not; `recipient` is matched in any letter case.
     """
     query, key = _named(tenant_id, tag, recipient)
-    of_message = []
+    of_message = list[ColumnElement[bool] | TextClause]()
     if before is not None:
         query = query.where(key < before)
     if status is not None:
-        of_message.append(messages.c.status == status.value)
+        of_message += [messages.c.status == status.value, *_partial(status)]
     if profile_id is not None:
         of_message.append(messages.c.profile_id == profile_id)
     if created_after is not None:
@@ -82,6 +94,13 @@ async def page(
     query = query.where(*of_message).order_by(key.desc()).limit(limit)
     ids = (await connection.execute(query)).scalars().all()
     return await _views(connection, tenant_id, ids)
+
+
+def _partial(status: MessageStatus) -> list[TextClause]:
+    """The words of the partial index that holds the messages of this status."""
+    if status is MessageStatus.SENT:
+        return []
+    return [NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED]
 
 
 def _named(

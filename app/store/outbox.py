@@ -14,6 +14,7 @@ from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
 from app.domain.types import Guarantee, MessageStatus, NewMessage, Priority, RecipientStatus
 from app.store.tables import (
+    UNFINISHED,
     message_contents,
     message_tags,
     messages,
@@ -298,6 +299,6 @@ async def release_all(connection: AsyncConnection, *, now: datetime) -> int:
     Only for the sole delivering process of a database, before it claims anything.
     """
     released = await connection.execute(
-        update(messages).where(messages.c.lease_owner.is_not(None)).values(due_at=now)
+        update(messages).where(UNFINISHED, messages.c.lease_owner.is_not(None)).values(due_at=now)
     )
     return released.rowcount

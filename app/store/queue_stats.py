@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.types import MessageStatus, ProfileState
-from app.store.tables import lanes, messages, profiles
+from app.store.tables import UNFINISHED, lanes, messages, profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ async def depths(connection: AsyncConnection) -> list[Depth]:
     """The unfinished messages of all tenants, by status; finished ones are not looked at."""
     query = (
         select(messages.c.status, func.count(), func.min(messages.c.created_at))
-        .where(or_(messages.c.due_at.is_not(None), messages.c.status == MessageStatus.HELD.value))
+        .where(UNFINISHED)
         .group_by(messages.c.status)
     )
     rows = await connection.execute(query)
