@@ -63,7 +63,11 @@ def create_app(
     readiness = Readiness(database)
     vault = Vault(settings.encryption_keys())
     metrics = Metrics(database, clock)
-    committer = Committer(database, metrics)
+    engine = None
+    if settings.delivery:
+        engine = _engine(settings, database, vault, clock, hostname, metrics)
+        metrics.watch_connections(engine.connections)
+    committer = Committer(database, metrics, engine.handover if engine is not None else None)
     services = Services(
         database=database,
         vault=vault,
@@ -88,15 +92,14 @@ def create_app(
             stack.push_async_callback(database.close)
             await readiness.look()
             await _set_right(clock)
-            await stack.enter_async_context(committer.running())
-            await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
-            if settings.delivery:
-                engine = _engine(settings, database, vault, clock, hostname, metrics)
-                metrics.watch_connections(engine.connections)
+            if engine is not None:
                 await stack.enter_async_context(delivering(engine, readiness))
             else:  # what delivery sees to for itself
                 await stack.enter_async_context(_beside(readiness.wait_ready()))
                 await stack.enter_async_context(_beside(_keep_right(clock, settings)))
+            # It ends before delivery does, to which it hands messages over.
+            await stack.enter_async_context(committer.running())
+            await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
             yield
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)

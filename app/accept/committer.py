@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,7 @@ from app.domain.types import NewMessage
 from app.store import outbox
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
+from app.store.outbox import Lease
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,32 @@ class _Waiting:
     written: asyncio.Future[None]
 
 
+class Handover(Protocol):
+    """Who may take messages over as they are written, so that nobody has to read them first."""
+
+    def reserve(self, messages: Sequence[NewMessage]) -> Lease:
+        """The lease to write them with; it may hold some of them, or none."""
+        ...
+
+    def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
+        """They were written."""
+        ...
+
+    def withdraw(self, lease: Lease) -> None:
+        """They were not written."""
+        ...
+
+
 class Committer:
     """Writes messages down: at once where it is idle, else together with all that came meanwhile.
 
     It waits for nothing to fill a group: while one commits, the next one fills by itself.
     """
 
-    def __init__(self, database: Database, facts: Facts) -> None:
+    def __init__(self, database: Database, facts: Facts, handover: Handover | None = None) -> None:
         self._database = database
         self._facts = facts
+        self._handover = handover
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._waiting_bytes = 0
         self._is_running = False
@@ -95,27 +113,35 @@ class Committer:
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         """Write a group; where it fails for a reason of one, each is written by itself."""
+        messages = [each.message for each in group]
+        lease = None if self._handover is None else self._handover.reserve(messages)
+        error: Exception | None = None
         try:
-            await self._write([each.message for each in group])
-        except CommitUnknown as error:
-            _answer(group, await self._find_out(group[0].message, error))
-        except Unavailable as error:
+            await self._write(messages, lease)
+        except CommitUnknown as unknown:
+            error = await self._find_out(messages[0], unknown)
+        except Exception as failed:  # noqa: BLE001 - whoever waits is told
+            error = failed
+        if self._handover is not None and lease is not None:
+            if error is None:
+                self._handover.hand_over(messages, lease)
+            else:
+                self._handover.withdraw(lease)
+        if error is None or isinstance(error, Unavailable):
             _answer(group, error)
-        except Exception as error:
-            if len(group) == 1:
-                log.exception("a message could not be written")
-                _answer(group, error)
-                return
+        elif len(group) == 1:
+            log.error("a message could not be written", exc_info=error)
+            _answer(group, error)
+        else:
             for each in group:
                 await self._commit([each])
-        else:
-            _answer(group, None)
 
-    async def _write(self, messages: Sequence[NewMessage]) -> None:
+    async def _write(self, messages: Sequence[NewMessage], lease: Lease | None) -> None:
         async def write(connection: AsyncConnection) -> None:
-            await outbox.accept(connection, messages)
+            await outbox.accept(connection, messages, lease)
 
-        await self._database.repeated(write, announce=True)
+        handed_over = 0 if lease is None else len(lease.message_ids)
+        await self._database.repeated(write, announce=handed_over < len(messages))
         self._facts.group("accept", len(messages))
 
     async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:

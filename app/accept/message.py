@@ -72,6 +72,7 @@ def prepare(
         id=message_id,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
+        profile_revision=profile.revision,
         envelope_from=sender.address,
         sender=sender,
         recipients=recipients,

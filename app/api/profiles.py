@@ -196,7 +196,9 @@ async def pause_profile(
         await profiles.pause(
             connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
         )
-        return await _read_again(connection, services, found)
+        read = await _read_again(connection, services, found)
+    services.profiles.forget(tenant_id)
+    return read
 
 
 @router.post(
@@ -218,7 +220,9 @@ async def resume_profile(
         await profiles.resume(
             connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
         )
-        return await _read_again(connection, services, found)
+        read = await _read_again(connection, services, found)
+    services.profiles.forget(tenant_id)
+    return read
 
 
 def _check_destination(profile: Profile, services: Services) -> None:

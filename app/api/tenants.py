@@ -203,6 +203,7 @@ async def update_tenant(
         changed = await tenants.update(
             connection, tenant_id=found.id, changes=changes, now=services.now()
         )
+    services.profiles.forget(found.id)
     return TenantRead.model_validate(changed)
 
 

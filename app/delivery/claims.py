@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -62,6 +62,7 @@ class Claims:
         self.wake = asyncio.Event()
         self.lanes: dict[str, Lane] = {}
         self._is_stopping = False
+        self._returning: set[asyncio.Task[None]] = set()
         self._database = database
         self._parts = parts
         self._leases = leases
@@ -90,6 +91,7 @@ class Claims:
         async with self._database.reading() as connection:
             waiting = await lanes.waiting(connection, now=now)
         await self._leave_closed(waiting)
+        self._note_backlogs(waiting, now)
         is_contended = False
         for due in in_turn(each for each in waiting if each.is_open and is_ready(each, now)):
             lane, source = await self._lane_for(due, now)
@@ -103,6 +105,32 @@ class Claims:
         if not self._is_stopping:
             until = self._next_look(waiting, now, is_contended=is_contended)
             await self._clock.wait(self.wake, until)
+
+    def _note_backlogs(self, waiting: Iterable[LaneDue], now: datetime) -> None:
+        """Note which lanes have nothing due, and nothing in the way of what comes."""
+        known = {due.profile_id: due for due in waiting}
+        for profile_id, lane in self.lanes.items():
+            due = known.get(profile_id)
+            lane.is_direct = due is None or (
+                due.is_open and not due.is_failing and due.due_at > now
+            )
+
+    def direct_lane(self, profile_id: str) -> Lane | None:
+        """The lane that may take a message before it is in any queue, if there is one."""
+        lane = self.lanes.get(profile_id)
+        if lane is None or not lane.is_direct or self._is_stopping or self._is_backed_up():
+            return None
+        limits = (lane.config.profile.rate_limit, lane.config.tenant_rate_limit)
+        return lane if limits == (None, None) else None
+
+    def take(self, lane: Lane, messages: Sequence[ClaimedMessage]) -> None:
+        """Give a lane what is leased, or give it back where the lane can no longer begin on it."""
+        if self._is_stopping or lane.is_halted or self.lanes.get(lane.profile_id) is not lane:
+            returning = asyncio.create_task(self.give_back([each.id for each in messages]))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+        else:
+            lane.take(messages)
 
     def _next_look(
         self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.attempt import Attempts
 from app.delivery.claims import Claims, LaneParts
+from app.delivery.handover import Handover
 from app.delivery.lane import Lane
 from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
@@ -75,7 +77,7 @@ class Engine:
         self._is_time_known = False
         self._random = random
         self._facts = facts
-        self._known: dict[str, int | None] = {}
+        self._known: WeakKeyDictionary[Lane, int | None] = WeakKeyDictionary()
         self._leases = Leases(
             database,
             owner=self.worker_id,
@@ -104,6 +106,7 @@ class Engine:
             poll_interval=timedelta(seconds=config.poll_interval_seconds),
             is_backed_up=lambda: self._settler.is_full,
         )
+        self.handover = Handover(self._claims, leases=self._leases, clock=clock, facts=facts)
         self._upkeep = Upkeep(
             database,
             leases=self._leases,
@@ -225,9 +228,9 @@ class Engine:
 
     def _learnt(self, lane: Lane) -> tuple[str, int | None] | None:
         """How many connections the server takes, where that is news."""
-        if self._known.get(lane.profile_id) == lane.concurrency:
+        if self._known.get(lane, lane.config.concurrency) == lane.concurrency:
             return None
-        self._known[lane.profile_id] = lane.concurrency
+        self._known[lane] = lane.concurrency
         return lane.profile_id, lane.concurrency
 
     def connections(self) -> tuple[int, int]:
@@ -235,9 +238,10 @@ class Engine:
         lanes = self._claims.lanes.values()
         return sum(lane.busy for lane in lanes), sum(lane.warm for lane in lanes)
 
-    def room(self) -> None:
-        """A lane can take more."""
-        self._claims.wake.set()
+    def room(self, lane: Lane) -> None:
+        """A lane can take more, which is of interest where more is waiting."""
+        if not lane.is_direct:
+            self._claims.wake.set()
 
     def _settlement(self, lane: Lane, attempts: Attempts) -> Settlement:
         self._facts.outcomes(attempts.outcomes.values())

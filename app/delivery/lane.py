@@ -50,7 +50,7 @@ class Results(Protocol):
         """The profile is at fault: nothing more is to be tried now."""
         ...
 
-    def room(self) -> None:
+    def room(self, lane: "Lane") -> None:
         """The lane can take more."""
         ...
 
@@ -60,6 +60,8 @@ class Lane:
 
     `probe`: the one message in hand by which it finds out whether the profile's fault is over.
     `is_halted`: a fault was found that is not written down yet, so nothing may be begun.
+    `is_direct`: nothing was due when somebody last looked, and nothing was in the way. `reserved`:
+    how many messages are being written that it is to have.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Lane:
         self.config = config
         self.probe: str | None = None
         self.is_halted = False
+        self.is_direct = False
+        self.reserved = 0
         self._recorder = recorder
         self._results = results
         self.granted = config.profile.max_connections
@@ -90,7 +94,8 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is in hand, not even a warm connection."""
-        return not self._slots and not self._queue and not self._pool.has_sessions
+        is_at_work = self._slots or self._queue or self.reserved
+        return not is_at_work and not self._pool.has_sessions
 
     @property
     def busy(self) -> int:
@@ -133,7 +138,7 @@ class Lane:
         if self.probe is not None or self.is_halted or self.room_bytes == 0:
             return 0
         in_hand = len(self._queue) + len(self._slots) + sum(map(len, self._ahead))
-        return max(0, self.capacity - in_hand)
+        return max(0, self.capacity - in_hand - self.reserved)
 
     @property
     def may_ask(self) -> bool:
@@ -167,7 +172,7 @@ class Lane:
         if not task.cancelled():
             # Of slots that are too many now, all that end at one moment leave: also the last.
             self._start_slots()
-        self._results.room()
+        self._results.room(self)
 
     def drop_queue(self) -> list[str]:
         """Forget the messages of which no content has gone out; answers their ids."""
@@ -187,7 +192,7 @@ class Lane:
             while (attempts := self._next(ahead)) is not None:
                 session = await self._deliver(attempts, session, following)
                 if len(self._queue) * 2 < self.capacity:
-                    self._results.room()
+                    self._results.room(self)
         except BaseException:
             for each in ahead:
                 self._results.settle(self, each)

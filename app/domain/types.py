@@ -274,12 +274,14 @@ class NewMessage:
     """A message ready to be written: validated, resolved, rendered once (invariant 2).
 
     `mime` is the RFC 5322 message with CRLF line ends, as it goes on the wire before
-    dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM.
+    dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
+    that the message was made by.
     """
 
     id: str
     tenant_id: str
     profile_id: str
+    profile_revision: int
     envelope_from: str
     sender: Mailbox
     recipients: tuple[RecipientAddress, ...]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -60,10 +60,52 @@ class ClaimedMessage:
     recipients: tuple[ClaimedRecipient, ...]
     mime: bytes = field(repr=False)
 
+    @classmethod
+    def of_new(cls, message: NewMessage) -> Self:
+        """A message that its owner wrote itself, as a claim would read it."""
+        return cls(
+            id=message.id,
+            tenant_id=message.tenant_id,
+            profile_id=message.profile_id,
+            envelope_from=message.envelope_from,
+            priority=message.priority,
+            guarantee=message.guarantee,
+            expires_at=message.expires_at,
+            former_owner=None,
+            recipients=tuple(
+                ClaimedRecipient(
+                    position=position,
+                    address=recipient.mailbox.address,
+                    status=RecipientStatus.QUEUED,
+                    attempts=0,
+                    next_attempt_at=None,
+                )
+                for position, recipient in enumerate(message.recipients)
+            ),
+            mime=message.mime,
+        )
 
-async def accept(connection: AsyncConnection, accepted: Sequence[NewMessage]) -> None:
-    """Write new messages, due at once."""
-    await connection.execute(insert(messages), [_message_row(each) for each in accepted])
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who works on these messages, and until when nobody else may."""
+
+    owner: str
+    until: datetime
+    message_ids: frozenset[str]
+
+
+async def accept(
+    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease | None = None
+) -> None:
+    """Write new messages, due at once, but for those that a lease is for: they have their owner."""
+    rows = [_message_row(each) for each in accepted]
+    if lease is not None:
+        taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
+        for row in rows:
+            if row["id"] in lease.message_ids:
+                row.update(taken)
+    await connection.execute(insert(messages), rows)
     await connection.execute(insert(message_contents), [_content_row(each) for each in accepted])
     await connection.execute(
         insert(recipients), [row for each in accepted for row in _recipient_rows(each)]
@@ -87,6 +129,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "status": QUEUED,
         "due_at": turn_at,
         "turn_at": turn_at,
+        "lease_owner": None,
         "priority": message.priority.value,
         "guarantee": message.guarantee.value,
         "envelope_from": message.envelope_from,

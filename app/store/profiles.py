@@ -190,7 +190,10 @@ async def pause(
     """Let nothing be sent through it; a second time keeps the first moment. Raises NotFound."""
     paused_at = func.coalesce(profiles.c.paused_at, literal(now, Instant()))
     await write(
-        connection, tenant_id=tenant_id, profile_id=profile_id, values={"paused_at": paused_at}
+        connection,
+        tenant_id=tenant_id,
+        profile_id=profile_id,
+        values={"paused_at": paused_at, "revision": profiles.c.revision + 1},
     )
 
 
@@ -198,12 +201,11 @@ async def resume(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
 ) -> None:
     """Let it be sent through again; a failing server is to be tried at once. Raises NotFound."""
-    revision = profiles.c.revision + 1
     await write(
         connection,
         tenant_id=tenant_id,
         profile_id=profile_id,
-        values={"paused_at": None, "revision": revision},
+        values={"paused_at": None, "revision": profiles.c.revision + 1},
     )
     await _probe_at_once(connection, profile_id, now)
 

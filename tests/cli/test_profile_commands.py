@@ -259,6 +259,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
             id=new_id("msg"),
             tenant_id=tenant_id,
             profile_id=profile["id"],
+            profile_revision=1,
             envelope_from="ann@example.com",
             sender=Mailbox("ann@example.com"),
             recipients=(RecipientAddress(bob, RecipientKind.TO),),

@@ -99,7 +99,12 @@ def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
         "created_at": NOW,
         "expires_at": NOW + HOUR,
     }
-    return NewMessage(tenant_id=profile.tenant_id, profile_id=profile.id, **(given | fields))
+    return NewMessage(
+        tenant_id=profile.tenant_id,
+        profile_id=profile.id,
+        profile_revision=profile.revision,
+        **(given | fields),
+    )
 
 
 async def queued_message(

@@ -112,6 +112,11 @@ class Model:
             recipients=[Recipient() for _ in message.recipients],
         )
 
+    def accept_leased(self, message: NewMessage, owner: str) -> None:
+        self.accept(message)
+        row = self.rows[message.id]
+        row.status, row.owner, row.due_at = "sending", owner, self.now + LEASE
+
     def claim(self, owner: str, limit: int) -> list[tuple[str, str | None]]:
         due = sorted(
             (row.due_at, message)

@@ -79,15 +79,32 @@ class Outbox(RuleBasedStateMachine):
         minutes=st.sampled_from([1, 5, 600]),
     )
     def accept(self, count: int, priority: Priority, minutes: int) -> None:
-        message: NewMessage = a_message(
+        message = self.a_message(count, minutes, priority)
+        self.write(outbox.accept, [message])
+        self.model.accept(message)
+
+    @rule(owner=owners, count=st.integers(1, 3))
+    def accept_leased(self, owner: str, count: int) -> None:
+        """Written with its owner; it is in hand from then on, as if it were claimed."""
+        message = self.a_message(count)
+        ids = frozenset([message.id])
+        lease = outbox.Lease(owner=owner, until=self.model.now + LEASE, message_ids=ids)
+        self.write(outbox.accept, [message], lease)
+        self.model.accept_leased(message, owner)
+        self.claimed[owner][message.id] = outbox.ClaimedMessage.of_new(message)
+
+    def a_message(
+        self, count: int, minutes: int = 600, priority: Priority = Priority.NORMAL
+    ) -> NewMessage:
+        return a_message(
             self.profile,
             *(f"{number}@x.test" for number in range(count)),
+            # By which messages of one moment are ordered: a step done again finds the same.
+            id=f"msg_{len(self.model.rows):032x}",
             created_at=self.model.now,
             expires_at=self.model.now + MINUTE * minutes,
             priority=priority,
         )
-        self.write(outbox.accept, [message])
-        self.model.accept(message)
 
     @rule(owner=owners, limit=st.sampled_from([1, 9]))
     def claim(self, owner: str, limit: int) -> None:

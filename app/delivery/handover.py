@@ -1,0 +1,57 @@
+"""From acceptance to a lane in memory: a message is written already leased, and not read again.
+
+Where the lane has room and no backlog, whoever accepts the message may deliver it at once. A crash
+in between leaves a lease that runs out, as any other (invariant 3).
+"""
+
+from collections.abc import Sequence
+
+from app.delivery.claims import Claims
+from app.delivery.lane import Lane
+from app.delivery.leases import Leases
+from app.domain.clock import Clock
+from app.domain.facts import Facts
+from app.domain.types import NewMessage
+from app.store.outbox import ClaimedMessage, Lease
+
+
+class Handover:
+    """Reserves room in the lanes of one engine for messages that are about to be written."""
+
+    def __init__(self, claims: Claims, *, leases: Leases, clock: Clock, facts: Facts) -> None:
+        self._claims = claims
+        self._leases = leases
+        self._clock = clock
+        self._facts = facts
+        self._reserved: dict[str, Lane] = {}
+
+    def reserve(self, messages: Sequence[NewMessage]) -> Lease:
+        """The lease to write messages with; it holds those alone whose lane has room for them."""
+        for message in messages:
+            lane = self._claims.direct_lane(message.profile_id)
+            # Another revision has another identity, or is paused: that is looked up first.
+            is_known = lane is not None and lane.config.profile.revision == message.profile_revision
+            if lane is not None and is_known and lane.room > 0:
+                lane.reserved += 1
+                self._reserved[message.id] = lane
+        return Lease(
+            owner=self._leases.owner,
+            until=self._clock.now() + self._leases.length,
+            message_ids=frozenset(m.id for m in messages if m.id in self._reserved),
+        )
+
+    def withdraw(self, lease: Lease) -> None:
+        """They were not written."""
+        for message_id in lease.message_ids:
+            self._reserved.pop(message_id).reserved -= 1
+
+    def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
+        """They were written, and those of the lease are the lanes' from now on."""
+        self._leases.add(lease.message_ids, lease.until)
+        for message in messages:
+            if message.id in lease.message_ids:
+                lane = self._reserved.pop(message.id)
+                lane.reserved -= 1
+                self._claims.take(lane, [ClaimedMessage.of_new(message)])
+        if lease.message_ids:
+            self._facts.group("handover", len(lease.message_ids))

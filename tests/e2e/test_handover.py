@@ -1,0 +1,136 @@
+"""Messages that are handed over in memory: as fast as can be, and as safe as any other."""
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, unused_port
+from tests.fixtures.smtp_server import SmtpServer
+
+
+async def _handed_over(heloise: Heloise) -> int:
+    """How many groups of messages went from acceptance to their lane, without being read."""
+    text = (await heloise.http.get("/metrics")).text
+    found = re.search(r'_count\{.*"handover".*\} ([0-9.]+)', text)
+    return 0 if found is None else int(float(found[1]))
+
+
+async def _warm(acme: Tenant, port: int, **fields: Any) -> None:
+    """A profile whose lane is there, and has nothing to do."""
+    await acme.profile("main", port, **fields)
+    await acme.message(await acme.send(), status="sent")
+    await acme.settled()
+
+
+async def _send_directly(heloise: Heloise, acme: Tenant, **fields: Any) -> str:
+    """A message that was handed over; answers its id."""
+    async with asyncio.timeout(60):
+        while True:
+            before = await _handed_over(heloise)
+            message = await acme.send(**fields)
+            if await _handed_over(heloise) > before:
+                return message
+            await acme.message(message, status="sent")
+
+
+async def test_a_lane_without_a_backlog_gets_it_at_once(start: Start, server: SmtpServer) -> None:
+    """It is recorded as any other: one attempt, one delivery."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    message = await _send_directly(heloise, acme, subject="direct")
+    done = await acme.message(message, status="sent")
+    assert done["recipients"][0]["attempts"] == 1
+    assert len(await acme.attempts(message)) == 1
+    assert sum(b"Subject: direct" in each.data for each in server.messages) == 1
+
+
+async def test_a_change_of_the_profile_holds_from_the_next_message_on(
+    start: Start, server: SmtpServer
+) -> None:
+    """However warm its lane is (invariant 8)."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    for number in range(5):
+        name = f"n{number}.example.com"
+        answer = await acme("PATCH", "/profiles/main", {"ehlo_name": name})
+        assert answer.status_code == 200
+        message = await acme.send()
+        await acme.message(message, status="sent")
+        [attempt] = await acme.attempts(message)
+        assert attempt["ehlo_name"] == name
+        assert server.sessions[-1].name == name
+
+
+async def test_a_change_of_the_tenant_holds_from_the_next_message_on(
+    start: Start, server: SmtpServer
+) -> None:
+    """Its name is a step of the ladder: as above."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await _warm(acme, server.port, ehlo_name=None)
+    for number in range(5):
+        name = f"t{number}.example.com"
+        path = f"/tenants/{acme.tenant_id}"
+        assert (await heloise.admin("PATCH", path, {"ehlo_name": name})).status_code == 200
+        await acme.message(await acme.send(), status="sent")
+        assert server.sessions[-1].name == name
+
+
+async def test_a_paused_profile_is_handed_nothing(start: Start, server: SmtpServer) -> None:
+    """From the answer to the pause on."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    for _ in range(5):
+        assert (await acme("POST", "/profiles/main/pause")).status_code == 200
+        seen = len(server.messages)
+        message = await acme.send()
+        assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
+        assert (await acme("POST", "/profiles/main/resume")).status_code == 200
+        await acme.message(message, status="sent")
+        assert len(server.messages) == seen + 1
+
+
+async def test_a_profile_with_a_rate_is_asked_for_its_permits(
+    start: Start, server: SmtpServer
+) -> None:
+    """Which stand in the database, for all workers together (invariant 7)."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await _warm(acme, server.port, rate_limit={"messages": 100, "per_seconds": 1})
+    for _ in range(5):
+        await acme.message(await acme.send(), status="sent")
+    assert await _handed_over(heloise) == 0
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+async def test_what_was_handed_over_survives_the_end_of_the_process(
+    launch: Any, watched: Watched, end: str
+) -> None:
+    """By its lease, or given back at once: nobody needs to know how it came to its lane."""
+    async with SmtpServer() as server:
+        port = unused_port()
+        first: Process = launch("serve", port=port, lease_seconds=1, shutdown_grace_seconds=0)
+        await first.wait_ready()
+        heloise = Heloise(first.url, watched)
+        async with heloise.http:
+            acme = await heloise.tenant()
+            await _warm(acme, server.port, max_connections=1)
+            gate = server.gates["mail"] = asyncio.Event()
+            messages = [await acme.send(subject=f"n{number}") for number in range(5)]
+            assert await _handed_over(heloise) > 0
+            await asyncio.to_thread(first.kill if end == "kill" else first.stop)
+            server.gates.clear()
+            gate.set()
+            second: Process = launch("serve", port=port, lease_seconds=1)
+            await second.wait_ready()
+            for message in messages:
+                await acme.message(message, status="sent")
+    for number in range(5):
+        subject = f"Subject: n{number}\r\n".encode()
+        assert sum(subject in each.data for each in server.messages) == 1
