@@ -113,9 +113,9 @@ class MessageRead(BaseModel):
         )
 
     @classmethod
-    def of_new(cls, message: NewMessage, profile: Profile) -> Self:
+    def of_new(cls, message: NewMessage, profile: Profile) -> "MessageRead":
         """What is shown of a message that was just stored, without reading it back."""
-        return cls(
+        return cls.model_construct(  # of values of ours, which need no check
             id=message.id,
             status=MessageStatus.QUEUED,
             profile=profile.name,
@@ -139,7 +139,7 @@ class MessageRead(BaseModel):
 
 def _queued(message: NewMessage) -> list[RecipientRead]:
     return [
-        RecipientRead(
+        RecipientRead.model_construct(
             address=each.mailbox.address,
             name=each.mailbox.name,
             kind=each.kind,

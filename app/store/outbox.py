@@ -6,13 +6,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, Self
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
 from app.domain.types import Guarantee, MessageStatus, NewMessage, Priority, RecipientStatus
+from app.store.bulk import Bulk
 from app.store.tables import (
     UNFINISHED,
     message_contents,
@@ -105,13 +106,17 @@ async def accept(
         for row in rows:
             if row["id"] in lease.message_ids:
                 row.update(taken)
-    await connection.execute(insert(messages), rows)
-    await connection.execute(insert(message_contents), [_content_row(each) for each in accepted])
-    await connection.execute(
-        insert(recipients), [row for each in accepted for row in _recipient_rows(each)]
-    )
-    if tags := [row for each in accepted for row in _tag_rows(each)]:
-        await connection.execute(insert(message_tags), tags)
+    await _INSERT_MESSAGE.execute(connection, rows)
+    await _INSERT_CONTENT.execute(connection, [_content_row(each) for each in accepted])
+    to = [row for each in accepted for row in _recipient_rows(each)]
+    await _INSERT_RECIPIENT.execute(connection, to)
+    await _INSERT_TAG.execute(connection, [row for each in accepted for row in _tag_rows(each)])
+
+
+_INSERT_MESSAGE: Final = Bulk.insert(messages)
+_INSERT_CONTENT: Final = Bulk.insert(message_contents)
+_INSERT_RECIPIENT: Final = Bulk.insert(recipients)
+_INSERT_TAG: Final = Bulk.insert(message_tags)
 
 
 async def exists(connection: AsyncConnection, *, message_id: str) -> bool:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
+from app.store.bulk import Bulk
 from app.store.outbox import ClaimedRecipient, recipients_of
 from app.store.tables import attempts, messages, profiles, recipients
 
@@ -49,10 +50,9 @@ async def settle(
     ids = [each.message_id for each in settlements]
     owned = await _lock_owned(connection, owner, ids)
     mine = [each for each in settlements if each.message_id in owned]
-    if rows := [row for each in mine for row in _recipient_updates(each, now)]:
-        await connection.execute(_UPDATE_RECIPIENT, rows)
-    if mine:
-        await connection.execute(_UPDATE_MESSAGE, [_message_update(each, now) for each in mine])
+    rows = [row for each in mine for row in _recipient_updates(each, now)]
+    await _UPDATE_RECIPIENT.execute(connection, rows)
+    await _UPDATE_MESSAGE.execute(connection, [_message_update(each, now) for each in mine])
     await note(connection, [attempt for each in mine for attempt in each.attempts])
     return owned
 
@@ -97,19 +97,19 @@ async def _lock_owned(connection: AsyncConnection, owner: str, ids: Sequence[str
     return set((await connection.execute(query)).scalars())
 
 
-_UPDATE_MESSAGE: Final = (
+_UPDATE_MESSAGE: Final = Bulk(
     update(messages)
     .where(messages.c.id == bindparam("b_id"))
     .values(
         status=bindparam("b_status"),
         due_at=bindparam("b_due_at"),
-        lease_owner=None,
+        lease_owner=null(),
         updated_at=bindparam("b_now"),
         finished_at=bindparam("b_finished_at"),
     )
 )
 
-_UPDATE_RECIPIENT: Final = (
+_UPDATE_RECIPIENT: Final = Bulk(
     update(recipients)
     .where(
         recipients.c.message_id == bindparam("b_message_id"),
@@ -162,8 +162,10 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
 
 async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append attempts."""
-    if rows:
-        await connection.execute(insert(attempts), list(rows))
+    await _INSERT_ATTEMPT.execute(connection, rows)
+
+
+_INSERT_ATTEMPT: Final = Bulk.insert(attempts)
 
 
 async def resolve(
@@ -314,5 +316,4 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         for message_id, status in statuses.items()
         if status is not None
     ]
-    if rows:
-        await connection.execute(_UPDATE_MESSAGE, rows)
+    await _UPDATE_MESSAGE.execute(connection, rows)
