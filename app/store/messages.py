@@ -197,7 +197,7 @@ async def _recipients(
 ) -> dict[str, list[RowMapping]]:
     query = (
         select(recipients)
-        .where(recipients.c.tenant_id == tenant_id, recipients.c.message_id.in_(ids))
+        .where(_is(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
         .order_by(recipients.c.message_id, recipients.c.position)
     )
     return _by_message((await connection.execute(query)).mappings())
@@ -208,10 +208,15 @@ async def _tags(
 ) -> dict[str, list[RowMapping]]:
     query = (
         select(message_tags.c.message_id, message_tags.c.tag)
-        .where(message_tags.c.tenant_id == tenant_id, message_tags.c.message_id.in_(ids))
+        .where(_is(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids))
         .order_by(message_tags.c.message_id)
     )
     return _by_message((await connection.execute(query)).mappings())
+
+
+def _is(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
+    """The tenant's, as a check alone: SQLite would rather read all that is its, by an index."""
+    return column.concat("") == tenant_id
 
 
 def _by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:

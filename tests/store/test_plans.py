@@ -148,3 +148,20 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
                 await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)
+
+
+async def test_what_is_read_of_a_page_goes_by_its_messages(
+    database: Database, profile: Profile
+) -> None:
+    """Recipients and tags are found by the ids of the page, not among all of the tenant's."""
+    async with database.reading() as connection:
+        with noted() as statements:
+            await messages.page(connection, tenant_id=profile.tenant_id, limit=51)
+        for table in ("recipients", "message_tags"):
+            reads = next(each for each in statements if f"FROM {table}" in each[0])
+            found = await plan(connection, reads)
+            assert_by_index(
+                found, f"pk_{table}", f"sqlite_autoindex_{table}", f"ix_{table}_message"
+            )
+            assert "ix_recipients_address" not in found
+            assert "(tenant_id=?)" not in found
