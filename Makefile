@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests wait more than they compute: two processes a core.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
+# What `make bench-quick` writes, for `python -m benchmarks.compare A.json B.json`.
+JSON ?= build/bench-quick.json
+
 # 256 bits in base64, fit for a URL.
 random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
 # The containers' user reads the files; who else is on this machine does not get into their folder.
 secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-long check bench soak fmt constraints secrets clean
+.PHONY: help venv run test test-long check bench bench-quick soak fmt constraints secrets clean
 
 help: ## print what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,11 +46,15 @@ check: $(STAMP) ## lint, format, types, imports, versions
 	@$(BIN)/lint-imports
 	@$(PIP) check
 
-bench: $(STAMP) ## measure accept and delivery on this machine
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure everything beside its rivals, and write it to docs/performance.md
+	@$(BIN)/python -m benchmarks --docs --json build/bench.json
+	@$(BIN)/python -m benchmarks.profile_accept --docs
 
-soak: $(STAMP) ## mix faults for twenty minutes, and drain 20,000 messages by four workers
-	@SOAK_SECONDS=600 SOAK_MESSAGES=20000 $(BIN)/pytest tests/e2e/test_soak.py tests/e2e/test_replicas.py
+bench-quick: $(STAMP) ## the same in short, within a minute: JSON=FILE keeps it to compare two commits
+	@$(BIN)/python -m benchmarks --quick --json $(JSON)
+
+soak: $(STAMP) ## mix faults for ten minutes on each database
+	@SOAK_SECONDS=600 $(BIN)/pytest tests/e2e/test_soak.py
 
 fmt: $(STAMP) ## format, and mend what can be mended
 	@$(BIN)/ruff format

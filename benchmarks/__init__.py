@@ -1,1 +1,1 @@
-"""Benchmarks: what is measured stands beside its floor, measured in the same run."""
+"""Benchmarks: what is measured stands beside its floor and its peers, measured in the same run."""

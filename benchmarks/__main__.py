@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: accept and delivery beside their floors, on SQLite and on PostgreSQL.
+"""`python -m benchmarks`: Heloise beside its floors, its ceilings and its peers, in one run.
 
 The databases' files go where TMPDIR says: set it to a folder on the disk to measure.
 """
@@ -8,65 +8,104 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.accept import CONNECTIONS as CLIENTS
-from benchmarks.accept import accept, accept_floor
-from benchmarks.databases import fsyncs_per_second, new_postgresql
-from benchmarks.deliver import CONNECTIONS as SESSIONS
-from benchmarks.deliver import deliver, deliver_floor
-from benchmarks.service import Heloise
-from benchmarks.sink import running_sink
+from benchmarks import machine, markdown, measures
+from benchmarks.chart import chart
+from benchmarks.databases import new_databases
+from benchmarks.results import Results, Row
+from benchmarks.rounds import FAILED, Absent, Measure, measured
+from benchmarks.setting import FULL, QUICK, Setting, Size
 
 VARIABLE: Final = "HELOISE_BENCH_POSTGRESQL_URL"
-WARM_UP: Final = 200
-ROW: Final = "  {:<44}{:>9.0f}/s{:>22}"
+COMMAND: Final = "make bench"
+CHARTS: Final = markdown.PAGE.with_suffix("")
+DRAWN: Final = ("accept", "smtp", "round_trip_20_ms", "end_to_end")
 
 
 def main() -> None:
-    """Measure on SQLite, and on PostgreSQL where there is one."""
-    arguments = _arguments()
+    """Measure, print a page of Markdown, and write what else was asked for."""
+    given = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and stop all that was started
-    print(f"{os.cpu_count()} CPUs, {arguments.messages} messages, {CLIENTS} HTTP connections")
-    with tempfile.TemporaryDirectory(prefix="heloise-bench-") as name:
-        folder = Path(name)
-        print(ROW.format("ceiling: fsync, one after another", fsyncs_per_second(folder), ""))
-        print("SQLite")
-        measure(folder, f"sqlite:///{folder}/heloise.db", arguments.messages)
-        with new_postgresql(arguments.postgresql) as url:
-            print("PostgreSQL" if url else f"PostgreSQL: none here, and {VARIABLE} names none")
-            if url:
-                measure(folder, url, arguments.messages)
+    results = _run(_chosen(given.only, is_quick=given.quick), _size(given), given.postgresql)
+    page = markdown.page(results)
+    print(page)
+    if given.json is not None:
+        results.write(given.json)
+    if given.docs:
+        markdown.write_between_marks(markdown.PAGE, page, by=COMMAND)
+        _draw(results)
+    if any(reason.startswith(FAILED) for reason in results.absent.values()):
+        sys.exit("some contestants failed")
 
 
-def measure(folder: Path, database_url: str, messages: int) -> None:
-    """Accept and deliver this many messages on a new database, and print how fast."""
-    heloise = Heloise(folder, database_url)
-    heloise.migrate()
-    with running_sink() as (port, counts), heloise.serving() as url:
-        tenant = heloise.tenant(url, smtp_port=port)
-        accept(tenant, WARM_UP)
-        accepted, plain = accept(tenant, messages), accept_floor(folder, messages)
-        print(ROW.format("floor: FastAPI and pydantic, no database", plain.per_second, ""))
-        latency = f"p50 {accepted.latency_ms(50):.0f} p99 {accepted.latency_ms(99):.0f} ms"
-        ratio = accepted.per_second / plain.per_second
-        print(ROW.format(f"POST /messages, {ratio:.2f} of it", accepted.per_second, latency))
-        delivered = deliver(heloise, tenant, counts, WARM_UP + messages)
-        bare = deliver_floor(port, tenant.raw_message(), WARM_UP + messages)
-        print(ROW.format(f"floor: aiosmtplib, {SESSIONS} connections", bare.per_second, ""))
-        ratio = delivered.per_second / bare.per_second
-        print(ROW.format(f"delivered and settled, {ratio:.2f} of it", delivered.per_second, ""))
+def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Results:
+    rows: list[Row] = []
+    absent: dict[str, str] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="heloise-bench-") as name,
+        new_databases(postgresql) as new,
+    ):
+        facts = machine.facts(Path(name))
+        for each in chosen:
+            folder = Path(name) / each.name  # what one leaves behind is of no use to the next
+            folder.mkdir()
+            for found in measured(each, Setting(folder=folder, size=size, new_postgresql=new)):
+                if isinstance(found, Absent):
+                    absent[f"{each.name}, {found.name}"] = found.reason
+                else:
+                    rows.append(found)
+    return Results(facts, absent, rows)
+
+
+def _chosen(only: Sequence[str], *, is_quick: bool) -> list[Measure]:
+    return [
+        each
+        for each in measures.ALL
+        if (each.name in only if only else each.is_short or not is_quick)
+    ]
+
+
+def _size(given: argparse.Namespace) -> Size:
+    size = QUICK if given.quick else FULL
+    changes = {
+        "rounds": given.rounds,
+        "backlog": given.backlog,
+        "histories": tuple(given.history) if given.history else None,
+    }
+    return replace(size, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _draw(results: Results) -> None:
+    CHARTS.mkdir(exist_ok=True)
+    titles = {each.name: each.title for each in measures.ALL}
+    for name in DRAWN:
+        if rows := results.of(name):
+            (CHARTS / f"{name}.svg").write_text(chart(titles[name], rows), encoding="utf-8")
+
+
+def _names() -> Iterator[str]:
+    return (each.name for each in measures.ALL)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--messages", type=int, default=5000, help="how many to measure with")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--quick", action="store_true", help="the short form, within a minute")
+    add("--only", action="append", default=[], choices=tuple(_names()), help="this measure alone")
+    add("--rounds", type=int, help="how often each contestant is measured")
+    add("--backlog", type=int, help="how many messages the large backlog has")
+    add("--history", type=int, action="append", help="how many messages were sent before")
+    add("--json", type=Path, metavar="FILE", help="where to write the results, too")
+    add("--docs", action="store_true", help="write the page and the charts of docs/, too")
+    add(
         "--postgresql",
         metavar="URL",
         default=os.environ.get(VARIABLE),
-        help=f"a server to measure on, in a new database ({VARIABLE}; else the tests' own server)",
+        help=f"a server to measure on, in new databases ({VARIABLE}; else the tests' own server)",
     )
     return parser.parse_args()
 

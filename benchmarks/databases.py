@@ -1,67 +1,58 @@
-"""The PostgreSQL to measure on, and what the disk under it and SQLite can do at best."""
+"""The PostgreSQL to measure on."""
 
 import asyncio
-import os
 import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Final
+from typing import Any
 
 import asyncpg
 from sqlalchemy import make_url
 
 from tests.fixtures.postgresql import binaries, postgresql_server
 
-FSYNCS: Final = 200
-PAGE: Final = bytes(4096)
-
 
 @contextmanager
-def new_postgresql(server_url: str | None) -> Iterator[str | None]:
-    """A new database: on the server that is named, or on the one that the tests bring.
+def new_databases(server_url: str | None) -> Iterator[Callable[[], str] | None]:
+    """Makes a new database, and answers its URL; gone when the block ends.
 
-    None where there is neither.
+    It is on the server that is named, else on the one that the tests bring; None without either.
     """
     if server_url is not None:
-        with _new_database(server_url) as url:
-            yield url
+        with _databases_on(server_url) as new:
+            yield new
     elif binaries() is not None:
         with postgresql_server() as server:
-            yield server.empty()
+            yield server.empty
     else:
         yield None
 
 
 @contextmanager
-def _new_database(server_url: str) -> Iterator[str]:
-    name = f"heloise_bench_{secrets.token_hex(6)}"
-    asyncio.run(_execute(server_url, f'CREATE DATABASE "{name}"'))
+def _databases_on(server_url: str) -> Iterator[Callable[[], str]]:
+    names: list[str] = []
+
+    def new() -> str:
+        name = f"heloise_bench_{secrets.token_hex(6)}"
+        execute(server_url, f'CREATE DATABASE "{name}"')
+        names.append(name)
+        return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
     try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        yield new
     finally:
-        asyncio.run(_execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+        for name in names:
+            execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-async def _execute(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
+def execute(url: str, sql: str) -> Any:  # noqa: ANN401 - a value is of any type
+    """Run a statement on PostgreSQL; answers the first value that it has."""
 
+    async def run() -> Any:  # noqa: ANN401 - as above
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(sql)
+        finally:
+            await connection.close()
 
-def fsyncs_per_second(folder: Path) -> float:
-    """How many writes of a page the disk makes durable in a second, one after another.
-
-    Every acceptance waits for one of these, alone or with others: it is what a commit costs here.
-    """
-    file = os.open(folder / "fsync", os.O_CREAT | os.O_WRONLY)
-    started_at = time.perf_counter()
-    for _ in range(FSYNCS):
-        os.write(file, PAGE)
-        os.fsync(file)
-    took_seconds = time.perf_counter() - started_at
-    os.close(file)
-    return FSYNCS / took_seconds
+    return asyncio.run(run())

@@ -30,6 +30,7 @@ COMMANDS: Final = {
         "app.cli.profiles",
         "Create, list, show, update, pause, resume and delete profiles.",
     ),
+    "bench": ("app.cli.bench", "Measure how fast Heloise is on this machine and its database."),
     "version": ("app.cli.version", "Print the version."),
 }
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.cli.terminal import ROOT
 
-TARGETS = ("run", "test", "check", "bench", "soak", "fmt", "constraints")
+TARGETS = ("run", "test", "check", "bench", "bench-quick", "soak", "fmt", "constraints")
 
 
 def made(*words: str) -> str:

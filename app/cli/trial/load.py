@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -14,8 +14,9 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How a load was answered."""
+    """How a load was answered; `started_at_seconds` is by `time.monotonic`."""
 
+    started_at_seconds: float
     duration_seconds: float
     statuses: Counter[int]
     latencies_seconds: list[float]
@@ -49,7 +50,8 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        self._load.latencies_seconds.append(time.perf_counter() - self._asked_at)
+        """Note the answer, and ask again: httptools' name for a whole response."""
+        self._load.latencies_seconds.append(time.monotonic() - self._asked_at)
         self._load.statuses[self._parser.get_status_code()] += 1
         self._ask()
 
@@ -59,24 +61,22 @@ class _Connection(asyncio.Protocol):
 
     def _ask(self) -> None:
         if next(self._turns, None) is not None:
-            self._asked_at = time.perf_counter()
+            self._asked_at = time.monotonic()
             self._transport.write(self._request)
         elif not self.ended.done():
             self.ended.set_result(None)
             self._transport.close()
 
 
-def post(url: str, body: bytes, **headers: str) -> bytes:
-    """The bytes of a POST with a JSON body."""
+def request(method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    """The bytes of a request; a body is JSON."""
     parts = urlsplit(url)
-    fields = {
-        "Host": parts.netloc,
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        **headers,
-    }
+    fields = {"Host": parts.netloc, **headers}
+    if body:
+        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + body
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 async def put_load(url: str, request: bytes, *, requests: int, connections: int) -> Load:
@@ -84,8 +84,7 @@ async def put_load(url: str, request: bytes, *, requests: int, connections: int)
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     loop, turns = asyncio.get_running_loop(), iter(range(requests))
-    answered = Load(0.0, Counter(), [])
-    started_at = time.perf_counter()
+    answered = Load(time.monotonic(), 0.0, Counter(), [])
     made = await asyncio.gather(
         *(
             loop.create_connection(lambda: _Connection(request, turns, answered), host, port)
@@ -93,5 +92,10 @@ async def put_load(url: str, request: bytes, *, requests: int, connections: int)
         )
     )
     await asyncio.gather(*(connection.ended for _, connection in made))
-    duration_seconds = time.perf_counter() - started_at
-    return Load(duration_seconds, answered.statuses, answered.latencies_seconds)
+    duration_seconds = time.monotonic() - answered.started_at_seconds
+    return Load(
+        answered.started_at_seconds,
+        duration_seconds,
+        answered.statuses,
+        answered.latencies_seconds,
+    )

@@ -1,0 +1,114 @@
+"""`heloise bench`."""
+
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from app import __version__
+from app.cli.environment import checked_settings
+from app.cli.printing import AsJson, print_fields, print_json
+from app.cli.trial.database import commits_per_second, fsyncs_per_second, new_database
+from app.cli.trial.service import TrialService
+from app.cli.trial.sink import running_sink
+from app.settings import Settings
+from app.store.database import sqlite_path
+
+app = typer.Typer()
+
+COMMITS: Final = 200
+WARM_UP: Final = 200
+CONNECTIONS: Final = 32
+# Of the operator's settings, those that make it faster or slower.
+KEPT: Final = ("database_pool_size", "log_level", "log_format")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What came of it; `fsyncs_per_second` is None where the disk is another machine's."""
+
+    version: str
+    database: str
+    cpus: int
+    messages: int
+    fsyncs_per_second: float | None
+    commits_per_second: float
+    accepted_per_second: float
+    accept_p50_ms: float
+    accept_p99_ms: float
+    delivered_per_second: float
+
+
+@app.command()
+def bench(
+    messages: Annotated[
+        int, typer.Option(min=200, max=1_000_000, help="How many to accept and deliver.")
+    ] = 5000,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast Heloise is on this machine and its database.
+
+    It works in a new database of its own: a file beside the one that HELOISE_DATABASE_URL names,
+    or a new database on the PostgreSQL server. Both are removed at the end; yours is not touched.
+    All mail goes to a server on loopback that Heloise starts for it and that keeps none.
+    """
+    settings = checked_settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and remove what was made
+    measured = _measure(settings, messages)
+    if as_json:
+        print_json(asdict(measured))
+    else:
+        print_fields(_lines(measured))
+
+
+def _measure(settings: Settings, messages: int) -> Measured:
+    with (
+        new_database(settings.database_url) as url,
+        tempfile.TemporaryDirectory(prefix="heloise-bench-") as logs,
+        running_sink() as (port, counts),
+    ):
+        path = sqlite_path(url)
+        fsyncs = None if path is None else fsyncs_per_second(path.parent, count=COMMITS)
+        commits = commits_per_second(url, count=COMMITS)
+        kept = {name.upper(): str(getattr(settings, name)) for name in KEPT}
+        service = TrialService(Path(logs), url, **kept)
+        service.prepare(smtp_port=port)
+        with service.serving("--no-delivery") as served:
+            served.accept(WARM_UP, connections=CONNECTIONS)
+            load = served.accept(messages, connections=CONNECTIONS)
+            drain_seconds = service.drain(served, counts, WARM_UP + messages)
+        return Measured(
+            version=__version__,
+            database="PostgreSQL" if path is None else "SQLite",
+            cpus=os.cpu_count() or 1,
+            messages=messages,
+            fsyncs_per_second=fsyncs,
+            commits_per_second=commits,
+            accepted_per_second=load.per_second,
+            accept_p50_ms=load.latency_ms(50),
+            accept_p99_ms=load.latency_ms(99),
+            delivered_per_second=(WARM_UP + messages) / drain_seconds,
+        )
+
+
+def _lines(measured: Measured) -> list[tuple[str, object]]:
+    latency = f"p50 {measured.accept_p50_ms:.1f} ms, p99 {measured.accept_p99_ms:.1f} ms"
+    lines: list[tuple[str, object]] = [
+        ("measured", f"Heloise {measured.version} on {measured.database}, {measured.cpus} CPUs"),
+        ("messages", f"{measured.messages} of 2 KB, text and HTML, to one recipient"),
+        ("commits", f"{measured.commits_per_second:.0f}/s, one after another"),
+        (
+            "accepted",
+            f"{measured.accepted_per_second:.0f}/s over {CONNECTIONS} connections, {latency}",
+        ),
+        ("delivered", f"{measured.delivered_per_second:.0f}/s, settled in the database"),
+    ]
+    if measured.fsyncs_per_second is not None:
+        lines.insert(2, ("fsyncs", f"{measured.fsyncs_per_second:.0f}/s, one after another"))
+    return lines

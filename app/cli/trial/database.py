@@ -1,0 +1,119 @@
+"""A database for a trial: where the operator's own is, new, and gone afterwards."""
+
+import asyncio
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from sqlalchemy import make_url, text
+
+from app.domain.errors import SettingsError
+from app.store.database import Database, async_url, sqlite_path
+
+NAME: Final = "heloise_bench"
+PAGE: Final = bytes(4096)
+
+
+@contextmanager
+def new_database(url: str) -> Iterator[str]:
+    """The URL of a new database beside the one that is named, of which nothing is touched.
+
+    On SQLite it is a file in a new folder beside the file; on PostgreSQL a new database on the
+    server. Raises SettingsError where there may be none.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        with _new_folder(path.absolute().parent) as folder:
+            yield str(make_url(url).set(database=str(folder / path.name)))
+    elif async_url(url).get_backend_name() == "postgresql":
+        with _new_postgresql(url) as made:
+            yield made
+    else:
+        raise SettingsError("HELOISE_DATABASE_URL names no file, so there is no disk to measure")
+
+
+@contextmanager
+def _new_folder(parent: Path) -> Iterator[Path]:
+    try:
+        made = tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=parent)
+    except OSError as error:
+        raise SettingsError(
+            f"HELOISE_DATABASE_URL: no folder can be made in {parent}: {error.strerror}"
+        ) from None
+    with made as name:
+        yield Path(name)
+
+
+@contextmanager
+def _new_postgresql(url: str) -> Iterator[str]:
+    name = f"{NAME}_{secrets.token_hex(6)}"
+    try:
+        asyncio.run(_execute(url, f'CREATE DATABASE "{name}"'))
+    except asyncpg.InsufficientPrivilegeError:
+        raise SettingsError(
+            "HELOISE_DATABASE_URL names a user who may not create databases, and nothing is"
+            " measured in the database that you use: let the user (ALTER ROLE … CREATEDB), or name"
+            " one who may for this command"
+        ) from None
+    except (OSError, asyncpg.PostgresError) as error:
+        raise SettingsError(f"HELOISE_DATABASE_URL: PostgreSQL refuses: {error}") from None
+    try:
+        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        asyncio.run(_execute(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _execute(url: str, sql: str) -> None:
+    dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def fsyncs_per_second(folder: Path, *, count: int) -> float:
+    """How many writes of a page the disk makes durable in a second, one after another."""
+    path = folder / "fsync"
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    started_at = time.monotonic()
+    for _ in range(count):
+        os.write(file, PAGE)
+        os.fsync(file)
+    took_seconds = time.monotonic() - started_at
+    os.close(file)
+    path.unlink()
+    return count / took_seconds
+
+
+def commits_per_second(url: str, *, count: int) -> float:
+    """How many transactions of one small row are committed in a second, one after another.
+
+    The database has to be a new one. Every acceptance waits for a commit, alone or with others.
+    """
+    return asyncio.run(_commits_per_second(url, count))
+
+
+async def _commits_per_second(url: str, count: int) -> float:
+    database = Database(url, pool_size=1)
+    try:
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE trial (number INTEGER)"))
+        started_at = time.monotonic()
+        for number in range(count):
+            async with database.transaction() as connection:
+                await connection.execute(
+                    text("INSERT INTO trial VALUES (:number)"), {"number": number}
+                )
+        took_seconds = time.monotonic() - started_at
+        async with database.transaction() as connection:
+            await connection.execute(text("DROP TABLE trial"))
+    finally:
+        await database.close()
+    return count / took_seconds

@@ -1,0 +1,95 @@
+"""Processes of a trial: Python modules that are started, waited for, and stopped."""
+
+import http.client
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from app.settings import PREFIX
+
+Process = subprocess.Popen[bytes]
+
+ROOT: Final = Path(__file__).parents[3]
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.02
+TOLD_CHARACTERS: Final = 4000
+
+
+class EndedError(RuntimeError):
+    """A process ended that should run, or ended badly."""
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without any setting of Heloise, and with `more`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+@contextmanager
+def process(*words: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Process]:
+    """A Python module as a process, its log in `folder`; ends by SIGTERM, and has to end well."""
+    log = folder / f"{secrets.token_hex(4)}.log"
+    with log.open("wb") as file:
+        started = Process(
+            [sys.executable, "-m", *words], cwd=folder, env=environment, stdout=file, stderr=file
+        )
+    try:
+        yield started
+    finally:
+        code = started.poll()
+        if code is None:
+            started.terminate()
+            code = started.wait(STOP_SECONDS)
+        if code not in (0, -signal.SIGTERM):
+            said = log.read_text(errors="replace")[-TOLD_CHARACTERS:]
+            raise EndedError(f"{' '.join(words)} ended with {code}:\n{said}")
+
+
+def unused_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def read(url: str) -> bytes:
+    """What a GET answers; raises OSError where nobody does, or not with 200."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=START_SECONDS)
+    try:
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        content = answer.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{url}: {error!r}") from None
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        raise ConnectionError(f"{url} answered {answer.status}")
+    return content
+
+
+def wait_until_answers(url: str, started: Process) -> None:
+    """Wait for 200 at a URL; raises TimeoutError, and EndedError where its process has ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if started.poll() is not None:
+            raise EndedError(f"{url} does not answer: its process has ended")
+        try:
+            read(url)
+        except OSError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+    raise TimeoutError(f"{url} did not come up within {START_SECONDS:g} s")

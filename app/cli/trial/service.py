@@ -1,0 +1,180 @@
+"""Heloise itself over one database: prepared, served, delivering, as an operator would run it."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.keys import KeyCreate, new_key
+from app.api.profile_bodies import ProfileCreate
+from app.api.profile_changes import new_profile
+from app.api.tenants import TenantCreate, new_tenant
+from app.cli.trial.load import Load, put_load, request
+from app.cli.trial.message import CONTENT, SENDER
+from app.cli.trial.processes import (
+    POLL_SECONDS,
+    EndedError,
+    Process,
+    clean_environment,
+    process,
+    read,
+    unused_port,
+    wait_until_answers,
+)
+from app.cli.trial.sink import Counts
+from app.domain.clock import SystemClock
+from app.domain.keys import hash_of, new_secret
+from app.domain.types import Scope
+from app.store import api_keys, profiles, schema, tenants
+from app.store.database import Database
+from app.store.vault import new_key as new_secret_key
+
+NAME: Final = "bench"
+EHLO_NAME: Final = "mail.example.com"
+UNFINISHED: Final = re.compile(rb'^heloise_messages\{status="\w+"\} ([0-9.]+)$', re.MULTILINE)
+ACCEPTED: Final = 202
+WITHIN_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An API that is served, and the key of its one tenant."""
+
+    url: str
+    key: str
+    process: Process
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the tenant's requests are sent with."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def accept(self, messages: int, *, connections: int, content: bytes = CONTENT) -> Load:
+        """Put this many messages into the queue; raises RuntimeError if one is not accepted."""
+        return post_messages(self.url, self.key, messages, connections, content)
+
+    def unfinished(self) -> int:
+        """How many messages have not come to their end, by `/metrics`."""
+        found = UNFINISHED.findall(read(f"{self.url}/metrics"))
+        return sum(int(float(count)) for count in found)
+
+    def wait_settled(
+        self, counts: Counts, messages: int, *, worker: Process | None = None
+    ) -> float:
+        """Wait until all have arrived and are settled; returns when, by `time.monotonic`.
+
+        The queue is looked at only once the server has everything, so that looking costs nothing.
+        Raises TimeoutError, EndedError where the worker ends, and RuntimeError if a message arrives
+        that was not sent.
+        """
+        deadline = time.monotonic() + WITHIN_SECONDS
+        while counts.messages < messages or self.unfinished():
+            if worker is not None and worker.poll() is not None:
+                raise EndedError("the worker has ended")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{counts.messages} of {messages} messages arrived")
+            time.sleep(POLL_SECONDS)
+        settled_at = time.monotonic()
+        if counts.messages != messages:
+            raise RuntimeError(f"{counts.messages} messages arrived, and {messages} were accepted")
+        return settled_at
+
+
+def post_messages(
+    url: str, key: str, messages: int, connections: int, content: bytes = CONTENT
+) -> Load:
+    """Ask an API to send this message as often; raises RuntimeError if one is not accepted."""
+    path = f"{url}/messages"
+    asked = request("POST", path, {"Authorization": f"Bearer {key}"}, content)
+    load = asyncio.run(put_load(path, asked, requests=messages, connections=connections))
+    if set(load.statuses) != {ACCEPTED}:
+        raise RuntimeError(f"POST /messages answered {dict(load.statuses)}")
+    return load
+
+
+class TrialService:
+    """Heloise's processes over a database that is new.
+
+    `environment` is what they are started in, `key` its one tenant's API key.
+    """
+
+    def __init__(self, folder: Path, database_url: str, **variables: str) -> None:
+        """With `variables` as settings of its processes: `DATABASE_POOL_SIZE="4"`."""
+        self.database_url = database_url
+        self._folder = folder
+        self.key = new_secret()
+        given = {f"HELOISE_{name}": value for name, value in variables.items()}
+        self.environment = clean_environment(
+            **given,
+            HELOISE_DATABASE_URL=database_url,
+            HELOISE_SECRET_KEYS=new_secret_key(),
+            HELOISE_ADMIN_KEY=new_secret_key(),
+            HELOISE_ALLOW_PRIVATE_HOSTS="true",
+            HELOISE_ALLOWED_PORTS="1-65535",
+        )
+
+    def prepare(self, *, smtp_port: int) -> None:
+        """Make the tables, a tenant, its key, and a profile for that port of loopback."""
+        asyncio.run(self._prepare(smtp_port))
+
+    async def _prepare(self, smtp_port: int) -> None:
+        database = Database(self.database_url, pool_size=1)
+        try:
+            await schema.migrate(database)
+            async with database.transaction() as connection:
+                await _insert_tenant(connection, secret=self.key, smtp_port=smtp_port)
+        finally:
+            await database.close()
+
+    @contextmanager
+    def serving(self, *words: str) -> Iterator[Served]:
+        """`heloise serve` with these words after it."""
+        port = unused_port()
+        command = ("app.cli", "serve", "--port", str(port), *words)
+        with process(*command, folder=self._folder, environment=self.environment) as api:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_answers(f"{url}/readyz", api)
+            yield Served(url, self.key, api)
+
+    @contextmanager
+    def working(self) -> Iterator[Process]:
+        """`heloise worker`."""
+        with process(
+            "app.cli", "worker", folder=self._folder, environment=self.environment
+        ) as worker:
+            yield worker
+
+    def drain(self, served: Served, counts: Counts, messages: int) -> float:
+        """Let a worker deliver what is queued; returns the seconds from first connection to end."""
+        counts.reset()
+        with self.working() as worker:
+            settled_at = served.wait_settled(counts, messages, worker=worker)
+        return settled_at - counts.first_at_seconds
+
+
+async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port: int) -> None:
+    now = SystemClock().now()
+    tenant = new_tenant(TenantCreate(slug=NAME), now=now)
+    await tenants.insert(connection, tenant=tenant)
+    key = new_key(
+        KeyCreate(name=NAME, scopes=list(Scope)), tenant_id=tenant.id, secret=secret, now=now
+    )
+    await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    body = ProfileCreate.model_validate(
+        {
+            "name": NAME,
+            "host": "127.0.0.1",
+            "port": smtp_port,
+            "tls": "none",
+            "ehlo_name": EHLO_NAME,
+            "default_from": SENDER,
+        }
+    )
+    profile = new_profile(body, tenant_id=tenant.id, now=now)
+    await profiles.insert(connection, profile=profile, sealed_password=None, sealed_client_key=None)

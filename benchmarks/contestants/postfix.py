@@ -1,0 +1,97 @@
+"""Postfix as an outbox: it takes mail by SMTP, queues it on disk, and relays it to a sink."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from app.cli.trial.processes import POLL_SECONDS, unused_port
+from app.cli.trial.sink import Counts
+from benchmarks.rounds import Reading
+from benchmarks.smtp import by_hand
+from tests.fixtures.postfix import DAEMONS, POSTFIX, STOP
+
+NAME: Final = "Postfix"
+SUBMITTING: Final = 20  # connections
+WITHIN_SECONDS: Final = 120.0
+
+# As it is by default, but for folders and a relay of its own, and no look-ups in the DNS.
+MAIN_CF: Final = """\
+compatibility_level = 3.6
+queue_directory = {folder}/spool
+data_directory = {folder}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+shlib_directory = /usr/lib/postfix
+meta_directory = /etc/postfix
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+myhostname = mx.test.invalid
+mydestination =
+local_recipient_maps =
+alias_maps =
+mynetworks = 127.0.0.0/8
+maillog_file = {folder}/maillog
+maillog_file_prefixes = {folder}
+transport_maps = static:smtp:[127.0.0.1]:{sink_port}
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_relay_restrictions = permit_mynetworks, reject
+"""
+MASTER_CF: Final = f"""\
+127.0.0.1:{{port}} inet n - n - - smtpd
+smtp unix - - n - - smtp
+scache unix - - n - 1 scache
+{DAEMONS}"""
+
+
+def missing() -> str | None:
+    """Why it cannot be run here, or None."""
+    if os.geteuid() != 0:
+        return "Postfix is started by root alone"
+    return None if Path(POSTFIX).exists() else f"not installed: {POSTFIX}"
+
+
+@contextmanager
+def relaying(sink_port: int) -> Iterator[int]:
+    """The port of a Postfix of one's own that relays to a sink."""
+    folder, port = Path(tempfile.mkdtemp(prefix="heloise-bench-postfix-")), unused_port()
+    folder.chmod(0o755)  # its daemons run as other users
+    etc = folder / "etc"
+    for path in (etc, folder / "spool", folder / "data"):
+        path.mkdir()
+    shutil.chown(folder / "data", "postfix")
+    (folder / "maillog").touch()
+    (etc / "main.cf").write_text(MAIN_CF.format(folder=folder, sink_port=sink_port))
+    (etc / "master.cf").write_text(MASTER_CF.format(port=port))
+    # It stops Postfix at the end of its input, which comes however this process ends.
+    guard = subprocess.Popen(  # noqa: S603 - our own words
+        ["/bin/sh", "-c", STOP, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        words = [POSTFIX, "-c", str(etc), "start"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
+        yield port
+    finally:
+        guard.communicate()
+
+
+def end_to_end(port: int, counts: Counts, content: bytes, messages: int) -> Reading:
+    """Submit this message as often; from the first submission to the last one at the sink."""
+    counts.reset()
+    started_at = time.monotonic()
+    by_hand(port, content, messages, SUBMITTING)
+    while counts.messages < messages:
+        if time.monotonic() > started_at + WITHIN_SECONDS:
+            raise TimeoutError(f"Postfix relayed {counts.messages} of {messages}")
+        time.sleep(POLL_SECONDS)
+    return Reading(messages / (counts.last_at_seconds - started_at))

@@ -1,0 +1,82 @@
+"""Whether accept, drain and list cost the same however many messages were sent before."""
+
+import asyncio
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from app.cli.trial.load import put_load, request
+from app.cli.trial.sink import Counts, running_sink
+from benchmarks.cloning import clone_messages, tidy
+from benchmarks.heloise import (
+    CONNECTIONS,
+    NO_POSTGRESQL,
+    POSTGRESQL,
+    SQLITE,
+    WARM_UP,
+    Entry,
+    enter,
+    warmed,
+)
+from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
+from benchmarks.setting import Setting
+
+NAME: Final = "history"
+LISTS: Final = 200
+
+
+def name_of(kind: str, old: int) -> str:
+    """The contestant: Heloise on a kind of database, after so many messages."""
+    return f"{kind}, after {old:,}"
+
+
+def _enter(setting: Setting, stack: ExitStack) -> Entrants:
+    port, counts = stack.enter_context(running_sink())
+    for old in setting.size.histories:
+        yield _on(setting, stack, port, counts, name_of(SQLITE, old), setting.new_sqlite(), old)
+        name = name_of(POSTGRESQL, old)
+        if setting.new_postgresql is None:
+            yield Absent(name, NO_POSTGRESQL)
+        else:
+            yield _on(setting, stack, port, counts, name, setting.new_postgresql(), old)
+
+
+def _on(
+    setting: Setting,
+    stack: ExitStack,
+    port: int,
+    counts: Counts,
+    name: str,
+    url: str,
+    old: int,
+) -> Contestant:
+    """A service whose history are copies of a message that it has delivered."""
+    entry = enter(setting, stack, port, url, "--no-delivery", name=name)
+    entry.served.accept(1, connections=1)
+    entry.service.drain(entry.served, counts, 1)
+    clone_messages(url, copies=old - 1)
+    tidy(url)
+    warmed(entry)
+    entry.service.drain(entry.served, counts, WARM_UP)
+    return Contestant(name, partial(_run, entry, counts, setting.size.accepted))
+
+
+def _run(entry: Entry, counts: Counts, messages: int) -> Reading:
+    load = entry.served.accept(messages, connections=CONNECTIONS)
+    took_seconds = entry.service.drain(entry.served, counts, messages)
+    details = {"drained_per_second": messages / took_seconds, "list_p50_ms": _list_ms(entry)}
+    return Reading(load.per_second, details)
+
+
+def _list_ms(entry: Entry) -> float:
+    url = f"{entry.served.url}/messages?status=sent&limit=50"
+    asked = request("GET", url, entry.served.headers)
+    load = asyncio.run(put_load(url, asked, requests=LISTS, connections=1))
+    if set(load.statuses) != {200}:
+        raise RuntimeError(f"GET /messages answered {dict(load.statuses)}")
+    return load.latency_ms(50)
+
+
+MEASURE: Final = Measure(
+    name=NAME, title="With history: accept, drain, list of what was sent", enter=_enter
+)

@@ -1,0 +1,111 @@
+"""What messages of 25 MB cost: memory a request, and how long the others wait meanwhile."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from app.cli.trial.load import put_load, request
+from app.cli.trial.message import BODY, LINE
+from app.cli.trial.processes import read, unused_port
+from app.cli.trial.service import ACCEPTED
+from benchmarks.heloise import Entry, entered, warmed
+from benchmarks.machine import clear_peak, memory_mb
+from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
+from benchmarks.setting import Setting
+
+NAME: Final = "large"
+BODY_BYTES: Final = 25_000_000
+BYTES_PER_MB: Final = 1024 * 1024
+LOOK_SECONDS: Final = 0.005
+OVERLOADED: Final = 503  # the memory for what waits to be stored is bounded
+
+
+def large_content() -> bytes:
+    """A request with 25 MB of text."""
+    text = LINE * (BODY_BYTES // len(LINE))
+    return json.dumps({**BODY, "text": text, "html": None}).encode()
+
+
+def _enter(setting: Setting, stack: ExitStack) -> Entrants:
+    content = large_content()
+    for entry in entered(setting, stack, unused_port(), "--no-delivery"):
+        if isinstance(entry, Absent):
+            yield entry
+        else:
+            run = partial(_run, warmed(entry), content, setting.size.large)
+            yield Contestant(entry.name, run)
+
+
+def _run(entry: Entry, content: bytes, at_once: int) -> Reading:
+    one = _cost(entry, content, 1)
+    many = _cost(entry, content, at_once)
+    return Reading(
+        one.memory_mb / (len(content) / BYTES_PER_MB),
+        {
+            "stall_ms": one.stall_ms,
+            f"{at_once}_at_once_mb": many.memory_mb,
+            f"{at_once}_at_once_stall_ms": many.stall_ms,
+            f"{at_once}_at_once_refused": many.refused,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """The most memory that some requests at once take, the longest stall, and who got a 503."""
+
+    memory_mb: float
+    stall_ms: float
+    refused: int
+
+
+def _cost(entry: Entry, content: bytes, count: int) -> _Cost:
+    pid, url = entry.served.process.pid, f"{entry.served.url}/messages"
+    asked = request("POST", url, entry.served.headers, content)
+    before_mb = memory_mb(pid)
+    clear_peak(pid)
+    with _watched(f"{entry.served.url}/healthz") as took_seconds:
+        load = asyncio.run(put_load(url, asked, requests=count, connections=count))
+    if not set(load.statuses) <= {ACCEPTED, OVERLOADED}:
+        raise RuntimeError(f"POST /messages answered {dict(load.statuses)}")
+    return _Cost(
+        memory_mb(pid, peak=True) - before_mb,
+        max(took_seconds) * 1000,
+        load.statuses[OVERLOADED],
+    )
+
+
+@contextmanager
+def _watched(url: str) -> Iterator[list[float]]:
+    """Ask for a URL again and again beside the block: how long each answer took."""
+    took_seconds: list[float] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.wait(LOOK_SECONDS):
+            started_at = time.monotonic()
+            read(url)
+            took_seconds.append(time.monotonic() - started_at)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield took_seconds
+    finally:
+        is_over.set()
+        thread.join()
+
+
+MEASURE: Final = Measure(
+    name=NAME,
+    title="Messages of 25 MB: memory a request",
+    unit="times its size",
+    enter=_enter,
+    is_once=True,
+)

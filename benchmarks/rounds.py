@@ -1,0 +1,102 @@
+"""Contestants, measured in turn round by round: what disturbs the machine disturbs them all."""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+from benchmarks.results import Row
+from benchmarks.setting import Setting
+
+FAILED: Final = "failed:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one contestant did in one round: the value that counts, and others by their names."""
+
+    value: float
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """Somebody who is measured. `run` is called once a round."""
+
+    name: str
+    run: Callable[[], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Somebody who cannot be measured here, and why."""
+
+    name: str
+    reason: str
+
+
+Entrants = Iterator[Contestant | Absent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One thing that is measured.
+
+    `enter` starts what the contestants need, to be stopped with the stack, and yields them.
+    `is_short` says whether it is part of the short form.
+    """
+
+    name: str
+    title: str
+    unit: str = "/s"
+    enter: Callable[[Setting, ExitStack], Entrants]
+    is_short: bool = False
+    is_once: bool = False
+
+
+def measured(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
+    """A row for every contestant; one that fails is absent, and the others go on."""
+    with ExitStack() as stack:
+        entered = list(_entered(measure, setting, stack))
+        yield from (each for each in entered if isinstance(each, Absent))
+        contestants = [each for each in entered if isinstance(each, Contestant)]
+        readings: dict[str, list[Reading]] = {each.name: [] for each in contestants}
+        for number in range(1 if measure.is_once else setting.rounds):
+            for contestant in _rotated(contestants, number):
+                _say(f"{measure.title}, round {number + 1}: {contestant.name}")
+                try:
+                    readings[contestant.name].append(contestant.run())
+                except Exception as error:  # noqa: BLE001 - it is told, and the run goes on
+                    contestants.remove(contestant)
+                    yield Absent(contestant.name, f"{FAILED} {error!r}")
+        for contestant in contestants:
+            yield _row(measure, contestant.name, readings[contestant.name])
+
+
+def _entered(measure: Measure, setting: Setting, stack: ExitStack) -> Entrants:
+    """Those that the measure enters, up to the first that cannot be started."""
+    try:
+        yield from measure.enter(setting, stack)
+    except Exception as error:  # noqa: BLE001 - as above
+        yield Absent("those that could not be started", f"{FAILED} {error!r}")
+
+
+def _rotated(contestants: Sequence[Contestant], by: int) -> list[Contestant]:
+    """Nobody is always the first, or always after the same one."""
+    start = by % len(contestants) if contestants else 0
+    return [*contestants[start:], *contestants[:start]]
+
+
+def _row(measure: Measure, name: str, readings: Sequence[Reading]) -> Row:
+    details = {
+        key: statistics.median(reading.details[key] for reading in readings)
+        for key in readings[0].details
+    }
+    values = [reading.value for reading in readings]
+    return Row(measure.name, name, measure.unit, values, details)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

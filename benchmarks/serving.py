@@ -1,0 +1,19 @@
+"""An app of the benchmark's own behind uvicorn, run as Heloise runs it."""
+
+from contextlib import ExitStack
+
+from app.cli.trial.processes import clean_environment, process, unused_port, wait_until_answers
+from benchmarks.setting import Setting
+
+
+def serve_app(setting: Setting, stack: ExitStack, factory: str, **environment: str) -> str:
+    """Serve the app that `module:function` makes, until the stack is closed; answers its URL."""
+    port = unused_port()
+    words = ("uvicorn", factory, "--factory", "--port", str(port), "--no-access-log")
+    options = ("--loop", "uvloop", "--http", "httptools")
+    started = process(
+        *words, *options, folder=setting.folder, environment=clean_environment(**environment)
+    )
+    url = f"http://127.0.0.1:{port}"
+    wait_until_answers(f"{url}/healthz", stack.enter_context(started))
+    return url

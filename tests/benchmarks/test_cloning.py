@@ -1,0 +1,28 @@
+"""Rows by the million are copies that the service delivers as it delivers its own."""
+
+from pathlib import Path
+
+import pytest
+
+from app.cli.trial.service import TrialService
+from app.cli.trial.sink import running_sink
+from benchmarks.cloning import clone_messages, clone_profiles, tidy
+
+
+@pytest.mark.parametrize("kind", ["messages", "profiles"])
+def test_copies_are_delivered(kind: str, database_url: str, tmp_path: Path) -> None:
+    """A backlog of one profile, and one message for each of many profiles, on both databases."""
+    with running_sink() as (port, counts):
+        service = TrialService(tmp_path, database_url)
+        service.prepare(smtp_port=port)
+        with service.serving("--no-delivery") as served:
+            served.accept(1, connections=1)
+            if kind == "messages":
+                clone_messages(database_url, copies=4)
+                clone_messages(database_url, copies=5)
+            else:
+                clone_profiles(database_url, count=9, tenants_count=3)
+            tidy(database_url)
+            assert served.unfinished() == 10
+            service.drain(served, counts, 10)
+            assert served.unfinished() == 0

@@ -1,0 +1,106 @@
+"""The benchmarks' own servers and clients: a wrong one would measure something else."""
+
+import asyncio
+import smtplib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.cli.trial.sink import Counts, running_sink
+from benchmarks.delay import measured_round_trip_ms, round_trip_to
+from benchmarks.heloise import SQLITE
+from benchmarks.results import Row
+from benchmarks.rounds import FAILED, Absent, Contestant, Entrants, Measure, Reading, measured
+from benchmarks.setting import QUICK, Setting
+from benchmarks.smtp import CLIENTS, SMTPLIB
+
+MESSAGES = 25
+CONTENT = b"Subject: dots\r\n\r\n.one\r\n..two\r\n\r\n.\r\nand the end\r\n"
+
+
+@pytest.fixture(params=[(True, False), (False, False), (True, True)], ids=str)
+def sink(request: pytest.FixtureRequest) -> Iterator[tuple[int, Counts]]:
+    """A sink with and without PIPELINING, and with CHUNKING."""
+    pipelining, chunking = request.param
+    with running_sink(pipelining=pipelining, chunking=chunking) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_every_client_sends_each_message_once(name: str, sink: tuple[int, Counts]) -> None:
+    """Dots at the beginning of a line end no message early."""
+    port, counts = sink
+    CLIENTS[name](port, CONTENT, MESSAGES, 4)
+    assert counts.messages == MESSAGES
+    assert counts.first_at_seconds <= counts.last_at_seconds <= time.monotonic()
+
+
+def test_the_sink_offers_what_it_was_asked_to() -> None:
+    """And nothing else that a client would use."""
+    with (
+        running_sink(pipelining=False, chunking=True) as (port, _),
+        smtplib.SMTP("127.0.0.1", port) as session,
+    ):
+        session.ehlo()
+        assert session.has_extn("chunking")
+        assert not session.has_extn("pipelining")
+
+
+def test_the_sink_takes_bdat_and_an_empty_message() -> None:
+    """RFC 3030: a message in two chunks; RFC 2920: a dot alone for nobody."""
+    with running_sink(chunking=True) as (port, counts):
+        assert asyncio.run(_dialogue(port)) == [220, 250, 250, 250, 250, 250, 354, 250, 221]
+        assert counts.messages == 2
+
+
+async def _dialogue(port: int) -> list[int]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n"
+        b"BDAT 3\r\na\r\nBDAT 5 LAST\r\n\n.\r\n.DATA\r\n.\r\nQUIT\r\n"
+    )
+    said = (await reader.read()).splitlines()
+    writer.close()
+    await writer.wait_closed()
+    return [int(line[:3]) for line in said]
+
+
+def test_the_proxy_makes_a_round_trip_longer() -> None:
+    """By what was asked for at the least, and whole messages come through it."""
+    with running_sink() as (port, counts), round_trip_to(port, milliseconds=30) as far_port:
+        assert measured_round_trip_ms(far_port) >= 30
+        CLIENTS[SMTPLIB](far_port, CONTENT, 2, 1)
+        assert counts.messages == 2
+
+
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    """A setting of three rounds without PostgreSQL."""
+    return Setting(folder=tmp_path_factory.mktemp("bench"), size=QUICK, new_postgresql=None)
+
+
+def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each is the first once, who fails is named, and the others go on."""
+    order: list[str] = []
+
+    def contestant(name: str, *, fails: bool = False) -> Contestant:
+        def run() -> Reading:
+            order.append(name)
+            if fails:
+                raise ConnectionError("gone")
+            return Reading(float(len(order)), {"detail": 1.0})
+
+        return Contestant(name, run)
+
+    def enter(*_: object) -> Entrants:
+        yield contestant("a")
+        yield contestant("b")
+        yield contestant("c", fails=True)
+        yield Absent(SQLITE, "not here")
+
+    found = list(measured(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory)))
+    absent = {each.name: each.reason for each in found if isinstance(each, Absent)}
+    assert absent == {SQLITE: "not here", "c": f"{FAILED} ConnectionError('gone')"}
+    assert order == ["a", "b", "c", "b", "a", "a", "b"]
+    rows = [each for each in found if isinstance(each, Row)]
+    assert [(row.contestant, row.values) for row in rows] == [("a", [1, 5, 6]), ("b", [2, 4, 7])]

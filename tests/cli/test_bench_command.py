@@ -1,0 +1,103 @@
+"""`heloise bench`: it measures where the operator's database is, and leaves it as it was."""
+
+import asyncio
+import signal
+import sqlite3
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from app.store.database import sqlite_path
+from tests.cli.terminal import Terminal
+from tests.fixtures.postgresql import Server
+
+RATES = ("commits_per_second", "accepted_per_second", "delivered_per_second")
+
+
+def databases(url: str) -> list[str]:
+    """What there is on the server, or in the folder."""
+    path = sqlite_path(url)
+    if path is not None:
+        return sorted(each.name for each in path.parent.iterdir())
+    return [row["datname"] for row in asyncio.run(rows(url, "SELECT datname FROM pg_database"))]
+
+
+async def rows(url: str, sql: str) -> list[asyncpg.Record]:
+    """What a statement answers."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(sql)
+    finally:
+        await connection.close()
+
+
+def test_it_measures_and_leaves_nothing(terminal: Terminal, database_url: str) -> None:
+    """On both databases; no secret key or table has to be there."""
+    before = databases(database_url)
+    words = ("bench", "--messages", "200", "--json")
+    measured = terminal.done(*words, DATABASE_URL=database_url).json
+    assert all(measured[name] > 0 for name in RATES)
+    assert measured["messages"] == 200
+    assert 0 < measured["accept_p50_ms"] <= measured["accept_p99_ms"]
+    is_sqlite = sqlite_path(database_url) is not None
+    assert measured["database"] == ("SQLite" if is_sqlite else "PostgreSQL")
+    assert (measured["fsyncs_per_second"] is not None) is is_sqlite
+    assert databases(database_url) == before
+
+
+def test_what_the_operator_has_is_not_touched(terminal: Terminal) -> None:
+    """Not a byte of the file, and the table that people read says what was measured."""
+    path = terminal.folder / "heloise.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE messages (id TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    printed = terminal.done("bench", "--messages", "200").out
+    assert path.read_bytes() == before
+    assert [each.name for each in terminal.folder.iterdir()] == ["heloise.db"]
+    for name in ("fsyncs", "commits", "accepted", "delivered"):
+        assert f"\n{name}" in printed
+
+
+def test_what_was_made_is_removed_when_it_is_stopped(terminal: Terminal) -> None:
+    """By SIGTERM in the middle of the work."""
+    process = terminal.start("bench", "--messages", "1000000")
+    assert process.stderr is not None
+    while not list(terminal.folder.glob(".heloise_bench-*/heloise.db")):
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert list(terminal.folder.iterdir()) == []
+
+
+def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
+    """As by every command that opens the database."""
+    ended = terminal.run("bench", DATABASE_URL="sqlite:///no/such/folder/heloise.db")
+    assert ended.code == 2
+    assert "no/such/folder" in ended.err
+
+
+@pytest.mark.postgresql
+def test_a_user_who_may_not_create_databases_is_told_what_to_do(
+    terminal: Terminal, postgresql: Server
+) -> None:
+    """And nothing is measured in the database that is in use."""
+    url = postgresql.empty()
+    asyncio.run(rows(url, "CREATE ROLE humble LOGIN PASSWORD 'canary'"))
+    humble = make_url(url).set(username="humble", password="canary")
+    ended = terminal.run("bench", DATABASE_URL=humble.render_as_string(hide_password=False))
+    assert ended.code == 2
+    assert "CREATEDB" in ended.err
+    assert "canary" not in terminal.printed
+
+
+def test_a_server_that_is_away_is_told(terminal: Terminal, tmp_path: Path) -> None:
+    """Without a trace."""
+    del tmp_path
+    ended = terminal.run("bench", DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
+    assert ended.code == 2
+    assert "PostgreSQL refuses" in ended.err
+    assert "canary" not in terminal.printed
