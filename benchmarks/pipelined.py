@@ -1,9 +1,9 @@
 """The limit: SMTP written by hand for speed alone, over asyncio's protocols.
 
 A message is one write, MAIL to the final dot of the one before it: the next MAIL, RCPT and DATA go
-out with it (RFC 2920), so each message takes one round trip. No reply is looked at but for its
-first digit, nothing is remembered, nothing times out: it does what no client may do, so that none
-is faster.
+out with it (RFC 2920), so each message takes one round trip. For each it does what cannot be left
+out: it writes the envelope, doubles the dots, and looks at the first digit of every reply. Nothing
+is matched, remembered or timed out: it does what no client may do, so that none is faster.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ REPLIES_TO_ENVELOPE: Final = 3
 class _Client(asyncio.Protocol):
     """One connection. It counts replies: each of them is one line."""
 
-    def __init__(self, envelope: bytes, body: bytes, *, pipelining: bool) -> None:
-        self._envelope = envelope
-        self._body = body
+    def __init__(self, sender: str, recipient: str, content: bytes, *, pipelining: bool) -> None:
+        self._addresses = (sender, recipient)
+        self._content = content
         self._pipelining = pipelining
         self._steps = self._dialogue()
         self._awaited = 1
@@ -42,10 +42,11 @@ class _Client(asyncio.Protocol):
         if not self.ready.done():
             self._greet(data)
             return
-        if data[:1] not in b"23":
+        replies = data.splitlines()
+        if any(reply[:1] not in (b"2", b"3") for reply in replies):
             self._transport.abort()
             return
-        self._awaited -= data.count(b"\n")
+        self._awaited -= len(replies)
         if self._awaited <= 0:
             next(self._steps, None)
 
@@ -65,18 +66,24 @@ class _Client(asyncio.Protocol):
         if not self._pipelining:
             yield from self._one_by_one()
         elif next(self._turns, None) is not None:
-            yield from self._say(self._envelope, REPLIES_TO_ENVELOPE)
+            yield from self._say(self._envelope(), REPLIES_TO_ENVELOPE)
             for _ in self._turns:
-                yield from self._say(self._body + self._envelope, 1 + REPLIES_TO_ENVELOPE)
-            yield from self._say(self._body, 1)
+                yield from self._say(self._body() + self._envelope(), 1 + REPLIES_TO_ENVELOPE)
+            yield from self._say(self._body(), 1)
         self._transport.close()
         self.ended.set_result(None)
 
     def _one_by_one(self) -> Iterator[None]:
-        commands = self._envelope.splitlines(keepends=True)
         for _ in self._turns:
-            for each in (*commands, self._body):
+            for each in (*self._envelope().splitlines(keepends=True), self._body()):
                 yield from self._say(each, 1)
+
+    def _envelope(self) -> bytes:
+        sender, recipient = self._addresses
+        return ENVELOPE % (sender.encode(), recipient.encode())
+
+    def _body(self) -> bytes:
+        return self._content.replace(b"\r\n.", b"\r\n..").removesuffix(b"\r\n") + b"\r\n.\r\n"
 
     def _say(self, data: bytes, replies: int) -> Iterator[None]:
         self._awaited = replies
@@ -96,11 +103,9 @@ async def send_by_hand(
 ) -> float:
     """Send this message as often; returns the seconds it took once all were connected."""
     loop = asyncio.get_running_loop()
-    envelope = ENVELOPE % (sender.encode(), recipient.encode())
-    body = content.replace(b"\r\n.", b"\r\n..").removesuffix(b"\r\n") + b"\r\n.\r\n"
     made = [
         await loop.create_connection(
-            lambda: _Client(envelope, body, pipelining=pipelining), "127.0.0.1", port
+            lambda: _Client(sender, recipient, content, pipelining=pipelining), "127.0.0.1", port
         )
         for _ in range(connections)
     ]
