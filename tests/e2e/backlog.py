@@ -74,9 +74,14 @@ class Backlog:
             ]
             async with self._database.transaction(announce=True) as connection:
                 await outbox.accept(connection, made)
-            self.ids |= {each.message_id_header: each.id for each in made}
-            if guarantee is Guarantee.AT_MOST_ONCE:
-                self.once |= {each.message_id_header for each in made}
+            for each in made:
+                self.expect(each.message_id_header, each.id, guarantee)
+
+    def expect(self, header: str, message_id: str, guarantee: Guarantee) -> None:
+        """Know of a message that was queued."""
+        self.ids[header] = message_id
+        if guarantee is Guarantee.AT_MOST_ONCE:
+            self.once.add(header)
 
     async def wait_finished(self, *, seconds: float) -> Counter[str]:
         """How many messages came to each status, once nothing is to be sent any more."""

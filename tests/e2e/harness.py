@@ -65,7 +65,9 @@ class Heloise:
 
     def __init__(self, url: str, watched: Watched) -> None:
         hooks: dict[str, list[Callable[..., Any]]] = {"response": [watched.note]}
-        self.http = httpx.AsyncClient(base_url=url, event_hooks=hooks, timeout=30)
+        # A process that serves closes a connection that was idle for 5 s: none is used then.
+        limits = httpx.Limits(keepalive_expiry=2)
+        self.http = httpx.AsyncClient(base_url=url, event_hooks=hooks, timeout=30, limits=limits)
         self.admin = Caller(self.http, bearer(ADMIN_KEY))
 
     async def tenant(self, slug: str = "acme", **fields: Any) -> "Tenant":
