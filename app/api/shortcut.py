@@ -4,7 +4,7 @@ Routing, injection and the validation of Python objects cost more than all that 
 message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from app.domain.errors import Problem
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
+DISCONNECT: Final = "http.disconnect"
 BEARER: Final = b"Bearer "
 
 
@@ -51,12 +52,13 @@ class Shortcut:
             await accepted(message, profile)(scope, receive, send)
 
 
-def _tenant(services: Services, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def _tenant(services: Services, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
     """Who sends, where the key was seen lately and the request is of the usual form."""
-    given = dict(headers)
+    given, count = dict(headers), len(headers)
     secret = given.get(b"authorization", b"")
     is_usual = (
-        given.get(b"content-type") == JSON
+        len(given) == count  # each once
+        and given.get(b"content-type") == JSON
         and b"content-length" in given  # by which its size is known and bounded already
         and b"heloise-tenant" not in given
         and secret.startswith(BEARER)
@@ -67,12 +69,14 @@ def _tenant(services: Services, headers: Iterable[tuple[bytes, bytes]]) -> str |
 
 
 async def _content(receive: Receive, received: list[Message]) -> bytes:
-    """The request's body, and every message in which it came."""
+    """The request's body, nothing of it where the caller went away; `received` is all that came."""
     parts = list[bytes]()
     while True:
         message = await receive()
         received.append(message)
         parts.append(message.get("body", b""))
+        if message["type"] == DISCONNECT:
+            return b""
         if not message.get("more_body", False):
             return b"".join(parts)
 

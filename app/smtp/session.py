@@ -190,6 +190,9 @@ class Session:
         parts = counted(mime) if self._extensions.chunking else dot_stuffed(mime)
         is_long = len(mime) > BLOCK_BYTES
         answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
+        if answers.error is not None:  # the connection ended meanwhile: nothing has gone out
+            with stage(Stage.DATA):
+                raise answers.error
         if is_long:
             parts = await self._write_long(parts, answers)
             self._wire.limit(answers, self.identity.timeouts.data)

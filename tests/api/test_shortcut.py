@@ -75,6 +75,16 @@ async def test_what_is_no_json_is_answered_the_same(sender: Caller, content: byt
     assert answers[0].status_code == 422
 
 
+async def test_a_header_that_is_given_twice_is_no_shortcut(sender: Caller) -> None:
+    """The first one counts, as everywhere."""
+    right = sender.headers["Authorization"]
+    sent = {"Content-Type": "application/json"}
+    for pair, status in (([right, "Bearer hel_x"], 202), (["Bearer hel_x", right], 401)):
+        headers = [*sent.items(), *(("Authorization", each) for each in pair)]
+        answer = await sender.http.post("/messages", json=MESSAGE, headers=headers)
+        assert answer.status_code == status
+
+
 async def test_a_key_that_may_not_send_is_refused(api: Api, sender: Caller) -> None:
     """Whether it was seen lately or not."""
     reader = await api.key(sender.tenant_id, ["messages:read"])

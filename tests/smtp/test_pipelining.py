@@ -131,6 +131,27 @@ async def test_a_connection_that_ends_at_the_content_leaves_the_next_one_unsent(
     assert len(server.messages) == 1
 
 
+@BOTH
+async def test_a_connection_that_ends_before_the_content_leaves_no_doubt(
+    extensions: tuple[str, ...],
+) -> None:
+    """While somebody thinks about whether the content may go out: it did not (invariant 5)."""
+    async with SmtpServer(extensions=extensions) as server, session_to(server) as session:
+
+        async def think(_: object) -> bool:
+            server.hang_up()
+            await come_true(lambda: not session.is_open)
+            return True
+
+        transaction = await session.send(mail(), before_body=think)
+        assert transaction.failure is not None
+        assert (transaction.failure.stage, transaction.failure.fault) == (
+            Stage.DATA,
+            Fault.DISCONNECTED,
+        )
+    assert not server.messages
+
+
 async def test_354_for_nobody_gets_nothing() -> None:
     """A server that wants the content though it refused everybody: the content is empty."""
     script = {"rcpt": ["550 5.1.1 No such user"], "data": ["354 Go ahead"], "dot": ["554 5.5.1 No"]}
