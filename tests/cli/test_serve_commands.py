@@ -85,14 +85,15 @@ def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
 
 
 def test_serve_answers_and_stops_on_sigterm(operator: Terminal) -> None:
-    """Each log line is JSON, the access line too, with the id that the response carries."""
+    """Each log line is JSON, that of a refused request too, with the id that the answer carries."""
     with serving(operator) as (address, lines):
-        response = httpx.get(f"{address}/readyz")
-    assert response.status_code == 200
+        assert httpx.get(f"{address}/readyz").status_code == 200
+        response = httpx.get(f"{address}/nothing")
+    assert response.status_code == 404
     assert "server" not in response.headers
     events = [json.loads(line) for line in lines]
-    access = next(event for event in events if event["event"] == "request")
-    assert access["path"] == "/readyz"
+    [access] = [event for event in events if event["event"] == "request"]
+    assert access["path"] == "/nothing"
     assert access["request_id"] == response.headers["X-Request-ID"]
 
 

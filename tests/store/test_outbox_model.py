@@ -70,8 +70,8 @@ class Outbox(RuleBasedStateMachine):
         return choices[number % len(choices)]
 
     def held(self) -> list[tuple[str, str]]:
-        """Each owner with each message that it believes to hold."""
-        return [(owner, message) for owner, held in self.claimed.items() for message in held]
+        """Each owner with each message that it believes to hold, in the same order each time."""
+        return [(owner, each) for owner in OWNERS for each in sorted(self.claimed[owner])]
 
     @rule(
         count=st.integers(1, 3),
