@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Unavailable
 from app.domain.facts import Facts
 from app.domain.types import NewMessage
-from app.store import outbox
+from app.store import outbox, profiles
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
-from app.store.outbox import Lease
+from app.store.outbox import NO_LEASE, Lease
 
 log = logging.getLogger(__name__)
 
@@ -114,19 +114,16 @@ class Committer:
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         """Write a group; where it fails for a reason of one, each is written by itself."""
         messages = [each.message for each in group]
-        lease = None if self._handover is None else self._handover.reserve(messages)
-        error: Exception | None = None
-        try:
-            await self._write(messages, lease)
-        except CommitUnknown as unknown:
-            error = await self._find_out(messages[0], unknown)
-        except Exception as failed:  # noqa: BLE001 - whoever waits is told
-            error = failed
-        if self._handover is not None and lease is not None:
-            if error is None:
-                self._handover.hand_over(messages, lease)
-            else:
-                self._handover.withdraw(lease)
+        reserved = self._reserve(messages)
+        written = reserved
+
+        async def write(connection: AsyncConnection) -> None:
+            nonlocal written
+            written = await _still_meant(connection, messages, reserved)
+            await outbox.accept(connection, messages, written)
+
+        error = await self._error_of(write, messages, is_all_reserved=len(reserved) == len(group))
+        self._hand_over(messages, written if error is None else NO_LEASE, reserved)
         if error is None or isinstance(error, Unavailable):
             _answer(group, error)
         elif len(group) == 1:
@@ -136,13 +133,42 @@ class Committer:
             for each in group:
                 await self._commit([each])
 
-    async def _write(self, messages: Sequence[NewMessage], lease: Lease | None) -> None:
-        async def write(connection: AsyncConnection) -> None:
-            await outbox.accept(connection, messages, lease)
+    async def _error_of(
+        self,
+        write: Callable[[AsyncConnection], Awaitable[None]],
+        messages: Sequence[NewMessage],
+        *,
+        is_all_reserved: bool,
+    ) -> Exception | None:
+        """Write, and answer why it could not be done, or None."""
+        try:
+            await self._database.repeated(write, announce=not is_all_reserved)
+            self._facts.group("accept", len(messages))
+        except CommitUnknown as unknown:
+            return await self._find_out(messages[0], unknown)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            return error
+        return None
 
-        handed_over = 0 if lease is None else len(lease.message_ids)
-        await self._database.repeated(write, announce=handed_over < len(messages))
-        self._facts.group("accept", len(messages))
+    def _reserve(self, messages: Sequence[NewMessage]) -> Lease:
+        if self._handover is None:
+            return NO_LEASE
+        try:
+            return self._handover.reserve(messages)
+        except Exception:  # it is faster, and no more than that
+            log.exception("messages go by the queue")
+            return NO_LEASE
+
+    def _hand_over(self, messages: Sequence[NewMessage], written: Lease, reserved: Lease) -> None:
+        if self._handover is None:
+            return
+        try:
+            self._handover.hand_over(messages, written)
+            self._handover.withdraw(reserved)
+        except Exception:  # they are stored: their leases run out by themselves
+            log.exception("messages that were accepted could not be handed over")
+        if len(written) < len(reserved):
+            self._database.wake()
 
     async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
         """What to answer after a commit without an answer: one of its messages stands for all."""
@@ -157,6 +183,19 @@ class Committer:
                     else:
                         return None if stands else not_written()
         return doubt
+
+
+async def _still_meant(
+    connection: AsyncConnection, messages: Sequence[NewMessage], lease: Lease
+) -> Lease:
+    """The lease without those whose profile was changed, paused or found failing meanwhile."""
+    leased = [each for each in messages if each.id in lease.message_ids]
+    if not leased:
+        return lease
+    revisions = {each.profile_id: each.profile_revision for each in leased}
+    kept = await profiles.ready(connection, revisions=revisions)
+    ids = frozenset(each.id for each in leased if each.profile_id in kept)
+    return replace(lease, message_ids=ids)
 
 
 def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:

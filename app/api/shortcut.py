@@ -15,7 +15,7 @@ from app.api.message_bodies import MessageCreate
 from app.api.problem_answers import answer
 from app.api.sending import accepted, prepared
 from app.api.state import Services
-from app.domain.errors import Problem
+from app.domain.errors import Problem, Unavailable
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
@@ -41,6 +41,9 @@ class Shortcut:
         try:
             body = MessageCreate.model_validate_json(content)
             message, profile = await prepared(services, tenant_id, body)
+        except Unavailable as problem:  # asked again it would be waited for again
+            await answer(problem, PATH)(scope, receive, send)
+            return
         except (ValidationError, Problem):
             await self._app(scope, _again(received, receive), send)
             return

@@ -97,7 +97,9 @@ async def transact(
     """
     attempts.fault = None
     while (turn := attempts.turn(recorder.now())) is not None:
-        judgement = await _transact_once(attempts, session, recorder, mark, turn, following)
+        is_last = len(turn.recipients) == len(attempts.undecided(recorder.now()))
+        then = following if is_last else None
+        judgement = await _transact_once(attempts, session, recorder, mark, turn, then)
         for each in turn.recipients:
             outcome = judgement.outcomes.get(each.address)
             if outcome is not None and each.address not in judgement.again:

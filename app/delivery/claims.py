@@ -90,8 +90,8 @@ class Claims:
         now = self._clock.now()
         async with self._database.reading() as connection:
             waiting = await lanes.waiting(connection, now=now)
-        await self._leave_closed(waiting)
         self._note_backlogs(waiting, now)
+        await self._leave_closed(waiting)
         is_contended = False
         for due in in_turn(each for each in waiting if each.is_open and is_ready(each, now)):
             lane, source = await self._lane_for(due, now)
@@ -111,9 +111,9 @@ class Claims:
         known = {due.profile_id: due for due in waiting}
         for profile_id, lane in self.lanes.items():
             due = known.get(profile_id)
-            lane.is_direct = due is None or (
-                due.is_open and not due.is_failing and due.due_at > now
-            )
+            is_sound = due is None or (due.is_open and not due.is_failing)
+            lane.is_direct = is_sound and (due is None or due.due_at > now)
+            lane.has_failed = lane.has_failed and not is_sound
 
     def direct_lane(self, profile_id: str) -> Lane | None:
         """The lane that may take a message before it is in any queue, if there is one."""
@@ -125,12 +125,17 @@ class Claims:
 
     def take(self, lane: Lane, messages: Sequence[ClaimedMessage]) -> None:
         """Give a lane what is leased, or give it back where the lane can no longer begin on it."""
-        if self._is_stopping or lane.is_halted or self.lanes.get(lane.profile_id) is not lane:
+        is_gone = self.lanes.get(lane.profile_id) is not lane
+        if self._is_stopping or lane.is_halted or lane.has_failed or is_gone:
             returning = asyncio.create_task(self.give_back([each.id for each in messages]))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)
         else:
             lane.take(messages)
+
+    async def wait_returned(self) -> None:
+        """Return once all that was not to be begun is given back."""
+        await asyncio.gather(*self._returning)
 
     def _next_look(
         self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool
@@ -195,6 +200,8 @@ class Claims:
         parts, config = self._parts, self._parts.configs.config(found)
         if lane is None:
             lane = Lane(config, guard=parts.guard, recorder=parts.recorder, results=parts.results)
+            if self._is_shared:
+                lane.granted = 0  # until it has asked
             self.lanes[due.profile_id] = lane
         else:
             lane.reconfigure(config)
@@ -205,20 +212,25 @@ class Claims:
         now = self._clock.now()
         until = now + self._leases.length
         is_probe = source.is_failing and source.profile_id == lane.profile_id
-        async with self._database.transaction() as connection:
-            if is_probe and not await lanes.take_probe(
-                connection, profile_id=source.profile_id, now=now, until=until
-            ):
-                return False
-            # It may have failed since this round looked.
-            if not is_probe and await lanes.is_failing(connection, profile_id=lane.profile_id):
-                return False
-            if self._is_shared:
-                await self._ask_for_connections(connection, lane, now=now, until=until)
-            limit = min(1, lane.room) if is_probe else lane.room
-            claimed = await self._claim(
-                connection, lane, source.profile_id, limit=limit, now=now, until=until
-            )
+        granted = lane.granted
+        try:
+            async with self._database.transaction() as connection:
+                if is_probe and not await lanes.take_probe(
+                    connection, profile_id=source.profile_id, now=now, until=until
+                ):
+                    return False
+                # It may have failed since this round looked.
+                if not is_probe and await lanes.is_failing(connection, profile_id=lane.profile_id):
+                    return False
+                if self._is_shared:
+                    await self._ask_for_connections(connection, lane, now=now, until=until)
+                limit = min(1, lane.room) if is_probe else lane.room
+                claimed = await self._claim(
+                    connection, lane, source.profile_id, limit=limit, now=now, until=until
+                )
+        except BaseException:
+            lane.granted = granted  # nothing of it was written
+            raise
         self._leases.add((each.id for each in claimed), until)
         if lane.granted == 0:
             await self.give_back(lane.drop_queue())

@@ -164,6 +164,7 @@ class Engine:
         await asyncio.gather(*(lane.close() for lane in lanes))
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await self._claims.wait_returned()
                 await self._settler.wait_empty()
                 await self._upkeep.leave()
         except (Unavailable, TimeoutError):
@@ -220,6 +221,7 @@ class Engine:
             released=tuple(lane.drop_queue()),
         )
         lane.probe, lane.is_halted = None, True
+        lane.is_direct, lane.has_failed = False, True
         self._settler.submit(
             Settled(
                 settlement=self._settlement(lane, attempts), trip=trip, learnt=self._learnt(lane)
@@ -259,7 +261,7 @@ class Engine:
         for trip in (each.trip for each in group if each.trip is not None):
             self._leases.drop(trip.released)
             if (lane := self._claims.lanes.get(trip.profile_id)) is not None:
-                lane.is_halted = False
+                lane.is_halted = lane.is_direct = False
         if any(each.settlement.due_at is not None or each.heals for each in group):
             self._claims.wake.set()
 

@@ -41,17 +41,21 @@ class Handover:
         )
 
     def withdraw(self, lease: Lease) -> None:
-        """They were not written."""
+        """They were not written, or without the lease; what was handed over stays so."""
         for message_id in lease.message_ids:
-            self._reserved.pop(message_id).reserved -= 1
+            if (lane := self._reserved.pop(message_id, None)) is not None:
+                lane.reserved -= 1
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
         """They were written, and those of the lease are the lanes' from now on."""
         self._leases.add(lease.message_ids, lease.until)
+        taken: dict[Lane, list[ClaimedMessage]] = {}
         for message in messages:
             if message.id in lease.message_ids:
                 lane = self._reserved.pop(message.id)
                 lane.reserved -= 1
-                self._claims.take(lane, [ClaimedMessage.of_new(message)])
+                taken.setdefault(lane, []).append(ClaimedMessage.of_new(message))
+        for lane, claimed in taken.items():
+            self._claims.take(lane, claimed)
         if lease.message_ids:
             self._facts.group("handover", len(lease.message_ids))

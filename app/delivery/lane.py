@@ -61,7 +61,8 @@ class Lane:
     `probe`: the one message in hand by which it finds out whether the profile's fault is over.
     `is_halted`: a fault was found that is not written down yet, so nothing may be begun.
     `is_direct`: nothing was due when somebody last looked, and nothing was in the way. `reserved`:
-    how many messages are being written that it is to have.
+    how many messages are being written that it is to have. `has_failed`: it has met a fault since
+    somebody last looked.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Lane:
         self.probe: str | None = None
         self.is_halted = False
         self.is_direct = False
+        self.has_failed = False
         self.reserved = 0
         self._recorder = recorder
         self._results = results

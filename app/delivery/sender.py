@@ -72,7 +72,11 @@ class Sender:
             attempts.facts = session.facts
             goes_on = session.transactions + 2 <= self._pool.max_messages
             then = following if goes_on else None
-            await transact(attempts, session, self._recorder, self._mark, then)
+            try:
+                await transact(attempts, session, self._recorder, self._mark, then)
+            except BaseException:
+                session.abort()
+                raise
             # The connection alone was at fault, and an idle one at that: a new one, at once.
             if attempts.fault is None or attempts.fault.blast is not Blast.CONNECTION:
                 return session if session.is_open else None

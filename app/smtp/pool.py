@@ -56,11 +56,18 @@ class Pool:
         while self._idle:
             session, timer = self._idle.pop()
             timer.cancel()
-            is_recent = self._monotonic() - session.used_seconds < CHECK_AFTER_SECONDS
-            if self.is_fit(session, identity) and (is_recent or await session.is_alive()):
-                return session
+            try:
+                if self.is_fit(session, identity) and await self._is_alive(session):
+                    return session
+            except BaseException:
+                session.abort()
+                raise
             self.retire(session)
         return None
+
+    async def _is_alive(self, session: Session) -> bool:
+        is_recent = self._monotonic() - session.used_seconds < CHECK_AFTER_SECONDS
+        return is_recent or await session.is_alive()
 
     def keep(self, session: Session) -> None:
         """Hold a session for the next message, for a while; one that is not free is closed."""

@@ -113,7 +113,7 @@ class Wire(asyncio.Protocol):
         """
         if self.is_open:
             self._transport.write(block)
-        if self._is_paused and not answers.is_done:
+        if self._is_paused and self.is_open and not answers.is_done:
             self._drained = answers.waiter = self._loop.create_future()
             async with asyncio.timeout(seconds):
                 await self._drained
@@ -151,6 +151,10 @@ class Wire(asyncio.Protocol):
                 self._watch_first()
         if reply.code == UNAVAILABLE:  # whatever was asked besides gets no answer
             self._fail(ServerClosedError())
+
+    def eof_received(self) -> None:
+        # What is written and not read yet would keep the end of the connection back.
+        self._fail(ServerClosedError())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ServerClosedError())

@@ -14,6 +14,7 @@ from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
 from app.domain.types import Guarantee, MessageStatus, NewMessage, Priority, RecipientStatus
 from app.store.bulk import Bulk
+from app.store.column_types import EPOCH
 from app.store.tables import (
     UNFINISHED,
     message_contents,
@@ -95,17 +96,22 @@ class Lease:
     until: datetime
     message_ids: frozenset[str]
 
+    def __len__(self) -> int:
+        return len(self.message_ids)
+
+
+NO_LEASE: Final = Lease(owner="", until=EPOCH, message_ids=frozenset())
+
 
 async def accept(
-    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease | None = None
+    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease = NO_LEASE
 ) -> None:
     """Write new messages, due at once, but for those that a lease is for: they have their owner."""
     rows = [_message_row(each) for each in accepted]
-    if lease is not None:
-        taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
-        for row in rows:
-            if row["id"] in lease.message_ids:
-                row.update(taken)
+    taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
+    for row in rows:
+        if row["id"] in lease.message_ids:
+            row.update(taken)
     await _INSERT_MESSAGE.execute(connection, rows)
     await _INSERT_CONTENT.execute(connection, [_content_row(each) for each in accepted])
     to = [row for each in accepted for row in _recipient_rows(each)]

@@ -176,6 +176,22 @@ async def update(
     await _probe_at_once(connection, profile_id, now)
 
 
+async def ready(connection: AsyncConnection, *, revisions: Mapping[str, int]) -> set[str]:
+    """Which of these profiles are still at these revisions, open, and not known to fail."""
+    query = (
+        select(profiles.c.id, profiles.c.revision)
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
+        .where(
+            profiles.c.id.in_(list(revisions)),
+            profiles.c.paused_at.is_(None),
+            profiles.c.deleted_at.is_(None),
+            lanes.c.failing_since.is_(None),
+        )
+    )
+    rows = await connection.execute(query)
+    return {row.id for row in rows if row.revision == revisions[row.id]}
+
+
 async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: datetime) -> None:
     await connection.execute(
         update_rows(lanes)

@@ -96,6 +96,41 @@ async def test_a_paused_profile_is_handed_nothing(start: Start, server: SmtpServ
         assert len(server.messages) == seen + 1
 
 
+async def test_what_another_process_changed_holds_as_soon_as_it_has_answered(
+    start: Start, server: SmtpServer
+) -> None:
+    """Whatever this one still has in mind of the profile: it is looked at as one is written."""
+    heloise, other = await start(), await start(delivery=False)
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    elsewhere = Tenant(other.http, acme.headers, acme.tenant_id)
+    for _ in range(5):
+        await acme.message(await _send_directly(heloise, acme), status="sent")
+        seen = len(server.messages)
+        assert (await elsewhere("POST", "/profiles/main/pause")).status_code == 200
+        message = await acme.send()
+        assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
+        assert len(server.messages) == seen
+        assert (await elsewhere("POST", "/profiles/main/resume")).status_code == 200
+        await acme.message(message, status="sent")
+
+
+async def test_a_failing_profile_is_handed_nothing(start: Start) -> None:
+    """Its probe is one message, however many come meanwhile."""
+    async with SmtpServer() as server:
+        heloise = await start()
+        acme = await heloise.tenant()
+        await _warm(acme, server.port, max_connections=1, max_messages_per_connection=1)
+        server.script["ehlo"] = "550 5.7.1 Helo command rejected"
+        seen = len(server.sessions)
+        messages = [await acme.send() for _ in range(10)]
+        await acme.state("main", "failing")
+        for message in messages:
+            assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
+        assert len(server.sessions) == seen + 1
+        assert sum([len(await acme.attempts(each)) for each in messages]) == 1
+
+
 async def test_a_profile_with_a_rate_is_asked_for_its_permits(
     start: Start, server: SmtpServer
 ) -> None:

@@ -54,3 +54,19 @@ async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start:
             JOSE: "bounced",
         }
         assert [received.recipients for received in server.messages] == [[ANN]]
+
+
+async def test_nothing_goes_ahead_of_the_second_half_of_a_message(start: Start) -> None:
+    """Those in ASCII and the others are a transaction each; the next message comes after both."""
+    extensions = ["PIPELINING", "8BITMIME", "SMTPUTF8"]
+    async with SmtpServer(extensions=extensions) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port, max_connections=1)
+        await acme("POST", "/profiles/main/pause")
+        messages = [await acme.send(ANN, bcc=[JOSE]) for _ in range(6)]
+        await acme("POST", "/profiles/main/resume")
+        for message in messages:
+            await acme.message(message, status="sent")
+            attempts = await acme.attempts(message)
+            assert [each["verdict"] for each in attempts] == ["delivered", "delivered"]
+        assert len(server.sessions) == 1

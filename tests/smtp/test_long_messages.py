@@ -9,6 +9,7 @@ import pytest
 
 from app.domain.outcome import Fault, Stage
 from app.smtp.body import BLOCK_BYTES
+from tests.fixtures.smtp_dialogue import HALF_CLOSE
 from tests.fixtures.smtp_server import DISCONNECT, RESET, SILENCE, SmtpServer
 from tests.smtp.identities import IMPATIENT, send, session_to
 
@@ -118,3 +119,17 @@ async def test_a_cancelled_long_message_leaves_nothing_behind(
         assert session.stage is Stage.DATA
         assert not session.is_open
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_server_that_ends_the_connection_without_reading_is_not_waited_for() -> None:
+    """What it has not read would keep the end of the connection back."""
+    async with (
+        SmtpServer({"body": HALF_CLOSE}, extensions=[]) as server,
+        session_to(server) as session,
+    ):
+        transaction = await send(session, mime=LONG)
+        assert transaction.failure is not None
+        assert (transaction.failure.stage, transaction.failure.fault) == (
+            Stage.DATA,
+            Fault.DISCONNECTED,
+        )

@@ -13,6 +13,7 @@ from app.store import api_keys, messages, profiles
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
     "api_keys.touch": "the service notes the uses of all keys in one go",
+    "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.
