@@ -233,7 +233,8 @@ class Process:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, *words],
                 cwd=folder,
-                env=os.environ
+                # Settings of whoever runs the tests are none of its.
+                env={key: value for key, value in os.environ.items() if not _is_setting(key)}
                 | {"PYTHONPATH": str(ROOT)}
                 | {f"HELOISE_{name}": value for name, value in variables.items()},
                 stdout=log,
@@ -270,6 +271,10 @@ class Process:
                     return None
 
             await until(fact)
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.startswith("HELOISE_")
 
 
 def unused_port() -> int:
