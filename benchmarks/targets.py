@@ -76,10 +76,13 @@ def judged(results: Results) -> Iterator[Verdict]:
 
 def _on_both(sentence: str, measure: str, rival: str, at_least: float) -> tuple[Target, ...]:
     """The same ratio for Heloise on SQLite and on PostgreSQL."""
-    over = Figure(measure, rival)
-    return tuple(
-        Target(f"{name}: {sentence}", Figure(measure, name), over, at_least=at_least)
-        for name in (SQLITE, POSTGRESQL)
+    return tuple(_over(name, sentence, measure, rival, at_least) for name in (SQLITE, POSTGRESQL))
+
+
+def _over(name: str, sentence: str, measure: str, rival: str, at_least: float) -> Target:
+    """The ratio of one contestant to another in the same measure."""
+    return Target(
+        f"{name}: {sentence}", Figure(measure, name), Figure(measure, rival), at_least=at_least
     )
 
 
@@ -101,18 +104,8 @@ def _flat(kind: str, detail: str | None, what: str, *, is_time: bool = False) ->
 
 TARGETS: Final = (
     *_on_both("accept, over the floor without a database", accept.NAME, accept.FLOOR, 0.45),
-    Target(
-        f"{SQLITE}: accept, over the naive service",
-        Figure(accept.NAME, SQLITE),
-        Figure(accept.NAME, accept.NAIVE_SQLITE),
-        at_least=6,
-    ),
-    Target(
-        f"{POSTGRESQL}: accept, over the naive service",
-        Figure(accept.NAME, POSTGRESQL),
-        Figure(accept.NAME, accept.NAIVE_POSTGRESQL),
-        at_least=4,
-    ),
+    _over(SQLITE, "accept, over the naive service", accept.NAME, accept.NAIVE_SQLITE, 6),
+    _over(POSTGRESQL, "accept, over the naive service", accept.NAME, accept.NAIVE_POSTGRESQL, 4),
     _tail(SQLITE),
     _tail(POSTGRESQL),
     Target(
@@ -134,17 +127,19 @@ TARGETS: Final = (
         at_least=1,
     ),
     *_on_both("end to end, over Postfix", end_to_end.NAME, postfix.NAME, 3),
-    Target(
-        f"{SQLITE}: end to end, over django-post-office",
-        Figure(end_to_end.NAME, SQLITE),
-        Figure(end_to_end.NAME, end_to_end.POST_OFFICE_SQLITE),
-        at_least=5,
+    _over(
+        SQLITE,
+        "end to end, over django-post-office",
+        end_to_end.NAME,
+        end_to_end.POST_OFFICE_SQLITE,
+        5,
     ),
-    Target(
-        f"{POSTGRESQL}: end to end, over django-post-office",
-        Figure(end_to_end.NAME, POSTGRESQL),
-        Figure(end_to_end.NAME, end_to_end.POST_OFFICE_POSTGRESQL),
-        at_least=5,
+    _over(
+        POSTGRESQL,
+        "end to end, over django-post-office",
+        end_to_end.NAME,
+        end_to_end.POST_OFFICE_POSTGRESQL,
+        5,
     ),
     Target(
         f"{SQLITE}: a large backlog drained",

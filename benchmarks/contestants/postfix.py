@@ -14,35 +14,20 @@ from app.cli.trial.processes import POLL_SECONDS, unused_port
 from app.cli.trial.sink import Counts
 from benchmarks.rounds import Reading
 from benchmarks.smtp import by_hand
-from tests.fixtures.postfix import DAEMONS, POSTFIX, STOP
+from tests.fixtures.postfix import APART_CF, DAEMONS, POSTFIX, STOP
 
 NAME: Final = "Postfix"
 SUBMITTING: Final = 20  # connections
 WITHIN_SECONDS: Final = 120.0
 
 # As it is by default, but for folders and a relay of its own, and no look-ups in the DNS.
-MAIN_CF: Final = """\
-compatibility_level = 3.6
-queue_directory = {folder}/spool
-data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-shlib_directory = /usr/lib/postfix
-meta_directory = /etc/postfix
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-myhostname = mx.test.invalid
-mydestination =
-local_recipient_maps =
-alias_maps =
-mynetworks = 127.0.0.0/8
-maillog_file = {folder}/maillog
-maillog_file_prefixes = {folder}
+MAIN_CF: Final = (
+    APART_CF
+    + """\
 transport_maps = static:smtp:[127.0.0.1]:{sink_port}
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
 smtpd_relay_restrictions = permit_mynetworks, reject
 """
+)
 MASTER_CF: Final = f"""\
 127.0.0.1:{{port}} inet n - n - - smtpd
 smtp unix - - n - - smtp
