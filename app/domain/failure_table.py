@@ -82,6 +82,14 @@ RELAY: Final = (
 )
 # "Too many recipients from [192.0.2.1]" is a rate limit of Postfix's: at once it would be in vain.
 TOO_MANY: Final = r"too many recipients(?! from)"
+# Gmail, to an account's own password: 535 5.7.8 or, behind a second factor, 534 5.7.9.
+NEEDS_APP_LOGIN: Final = (
+    r"application-specific password|support\.google\.com/mail/\?p=(bad|webmail|invalid)"
+)
+# Microsoft 365, 535 5.7.139: of the mailbox or its organisation.
+BASIC_AUTH_DISABLED: Final = (
+    r"basic authentication is disabled|smtpclientauthentication is disabled"
+)
 GREYLISTING: Final = r"gr[ea]y.?list"
 
 REPLY_RULES: Final = (
@@ -119,6 +127,8 @@ REPLY_RULES: Final = (
     Rule(TLS, "...", P, DEFER, "tls_rejected"),
     Rule(AUTH, "4..", P, DEFER, "auth_deferred"),
     Rule(AUTH, "50[0234]", P, DEFER, "auth_mechanism_unavailable"),
+    Rule(AUTH, "53[45]", P, DEFER, "app_password_required", text=NEEDS_APP_LOGIN),
+    Rule(AUTH, "535", P, DEFER, "basic_auth_disabled", text=BASIC_AUTH_DISABLED),
     Rule(AUTH, "...", P, DEFER, "auth_rejected"),
     # The envelope.
     Rule(MAIL, "421|454", P, DEFER, "service_unavailable"),
@@ -157,7 +167,11 @@ FAULT_CLASSIFICATIONS: Final = {
     (Stage.TCP, Fault.UNREACHABLE): "connect_refused",
     (Stage.TCP, Fault.TIMEOUT): "connect_timeout",
     (Stage.TLS, Fault.CERTIFICATE): "tls_certificate_invalid",
+    (Stage.TLS, Fault.NAME_MISMATCH): "tls_name_mismatch",
+    (Stage.TLS, Fault.EXPIRED): "tls_certificate_expired",
     (Stage.TLS, Fault.HANDSHAKE): "tls_failed",
+    (Stage.TLS, Fault.PLAIN_TEXT): "port_mismatch_starttls",
+    (Stage.TLS, Fault.STRIPPED): "starttls_stripped",
     (Stage.TLS, Fault.NOT_OFFERED): "tls_required_not_offered",
     (Stage.AUTH, Fault.NOT_OFFERED): "auth_mechanism_unavailable",
     (Stage.AUTH, Fault.UNENCRYPTED): "plaintext_auth_refused",

@@ -18,12 +18,23 @@ HINTS: Final[Mapping[str, str]] = {
     "sending_limit": "The account may send no more for now, so its messages wait: set `rate_limit`"
     " below what the server allows.",
     "auth_rejected": "It refuses the user name or the password: set `auth` anew.",
+    "app_password_required": "Gmail takes no account's own password: set `auth.password` to an app"
+    " password of the account; if it is one, it is wrong or was revoked.",
+    "basic_auth_disabled": "Microsoft 365 takes no password here: have authenticated SMTP turned on"
+    " for the mailbox and its organisation, or set `host` to a relay that takes one.",
     "auth_mechanism_unavailable": "Set `auth.mechanism` to one that the server offers, or `auto`.",
     "plaintext_auth_refused": "Set `tls` to starttls or implicit.",
     "credentials_unreadable": "Put the key that sealed them back into HELOISE_SECRET_KEYS, or set"
     " `auth` anew.",
-    "tls_certificate_invalid": "Set `host` to a name in the server's certificate, and `tls_ca` to"
-    " the certificate of its authority where that is a private one.",
+    "tls_certificate_invalid": "Set `tls_ca` to the certificate of the server's authority where"
+    " that is a private one.",
+    "tls_name_mismatch": "Set `host` to a name that stands in the server's certificate.",
+    "tls_certificate_expired": "Have the server's certificate renewed, and check this machine's"
+    " clock.",
+    "port_mismatch_starttls": "The port speaks plain text first: set `tls` to starttls, or `port`"
+    " to one with TLS from the first byte, usually 465.",
+    "starttls_stripped": "Somebody on the way to the server may be taking TLS away, and nothing"
+    " was sent: check the network, and that `host` and `port` are a mail server's.",
     "tls_required_not_offered": "Set `port` to one that offers STARTTLS, or `tls` to what the"
     " server speaks.",
     "tls_failed": "Check `port` and `tls`: 587 goes with starttls, 465 with implicit.",

@@ -1,6 +1,7 @@
 """One door for aiosmtplib's and the socket's exceptions: out comes a `Failure`."""
 
 import ssl
+from typing import Final
 
 from aiosmtplib.errors import (
     SMTPException,
@@ -14,6 +15,14 @@ from app.domain.replies import Reply
 from app.smtp.protocol import MalformedReplyError, refusal
 
 MALFORMED_CODE = -1
+# OpenSSL's word for a first byte that begins no TLS record.
+NOT_TLS: Final = "WRONG_VERSION_NUMBER"
+# OpenSSL's x509_vfy.h: a host name or an address that is not the certificate's, and one too old.
+CERTIFICATE_FAULTS: Final = {
+    62: Fault.NAME_MISMATCH,
+    64: Fault.NAME_MISMATCH,
+    10: Fault.EXPIRED,
+}
 NO_SMTP = "the server did not speak SMTP: {!r}"
 
 
@@ -79,10 +88,11 @@ def _failed(at: Stage, error: BaseException) -> StageFailedError | None:
 def _lost(at: Stage, error: Exception) -> StageFailedError:
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return fail(
-            Stage.TLS, Fault.CERTIFICATE, f"the certificate was refused: {cause.verify_message}"
-        )
+        fault = CERTIFICATE_FAULTS.get(cause.verify_code, Fault.CERTIFICATE)
+        return fail(Stage.TLS, fault, f"the certificate was refused: {cause.verify_message}")
     if isinstance(cause, ssl.SSLError):
+        if cause.reason == NOT_TLS:
+            return fail(Stage.TLS, Fault.PLAIN_TEXT, "plain text came where TLS should have begun")
         return fail(Stage.TLS, Fault.HANDSHAKE, f"TLS failed: {cause.reason or cause}")
     gone = SMTPServerDisconnected | ServerClosedError
     if isinstance(error, gone) or isinstance(cause, gone):

@@ -83,7 +83,7 @@ ROWS: Final[list[Row]] = [
         "starttls", Stage.TLS, P, temporary="tls_rejected", permanent="tls_rejected", verdict=DEFER
     ),
     *_lost("starttls", Stage.TLS, P),
-    ("tls", BROKEN_TLS, Stage.TLS, P, DEFER, "tls_failed"),
+    ("tls", BROKEN_TLS, Stage.TLS, P, DEFER, "starttls_stripped"),
     ("tls", SILENCE, Stage.TLS, P, DEFER, "timeout"),
     ("tls", DISCONNECT, Stage.TLS, P, DEFER, "connection_lost"),
     *_rows(

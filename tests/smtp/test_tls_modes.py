@@ -1,5 +1,7 @@
 """The four modes of `tls`: what goes in clear, and whose certificate is taken for whose."""
 
+import ssl
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
@@ -8,7 +10,7 @@ import trustme
 from app.domain.outcome import Fault, Stage
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.fixtures.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
 from tests.smtp.conftest import ServerTls
 from tests.smtp.identities import opened, refusal, send, session_to
 
@@ -53,7 +55,7 @@ async def test_a_certificate_for_another_name_ends_the_session(
     """And says for which address it is not valid."""
     async with _server(server_tls("mx.example.org"), mode) as server:
         failure = await refusal(server, tls=mode, tls_ca=ca_pem)
-    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.NAME_MISMATCH)
     assert "127.0.0.1" in failure.detail
 
 
@@ -130,7 +132,29 @@ async def test_nothing_may_be_said_between_starttls_and_the_handshake(
     script = {"starttls": b"220 2.0.0 Ready\r\n" + injected}
     async with SmtpServer(script, tls=server_tls()) as server:
         failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
-    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.MALFORMED)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.STRIPPED)
+
+
+async def test_a_handshake_that_is_answered_in_plain_text_ends_the_session(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """The server said that it was ready for TLS."""
+    async with SmtpServer({"tls": BROKEN_TLS}, tls=server_tls()) as server:
+        failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.STRIPPED)
+
+
+@pytest.mark.parametrize("mode", VERIFIED)
+async def test_a_certificate_that_is_too_old_ends_the_session(
+    mode: TlsMode, ca: trustme.CA, ca_pem: str
+) -> None:
+    """Whoever it is for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    long_ago = datetime(2024, 1, 1, tzinfo=UTC)
+    ca.issue_cert("127.0.0.1", not_after=long_ago).configure_cert(context)
+    async with _server(context, mode) as server:
+        failure = await refusal(server, tls=mode, tls_ca=ca_pem)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.EXPIRED)
 
 
 async def test_a_client_certificate_is_shown(
@@ -186,7 +210,7 @@ async def test_plain_text_where_tls_is_expected_is_told(ca_pem: str) -> None:
     """`implicit` against a port that speaks first: 587 for 465."""
     async with SmtpServer() as server:
         failure = await refusal(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem)
-    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.HANDSHAKE)
+    assert (failure.stage, failure.fault) == (Stage.TLS, Fault.PLAIN_TEXT)
 
 
 @pytest.mark.parametrize(
