@@ -14,7 +14,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.domain.outcome import Fault, Stage
 from app.domain.replies import SERVICE_READY
 from app.domain.types import TlsMode
-from app.smtp.faults import NOT_TLS, StageFailedError, fail, refuse, stage
+from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.identity import Identity
 
 MAX_CONTEXTS: Final = 256
@@ -106,13 +106,7 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
             raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             raise _stripped()
-        try:
-            transport = await _encrypted(protocol, context, identity)
-        except ssl.SSLError as error:
-            if error.reason == NOT_TLS:
-                raise _stripped() from error
-            raise
-        protocol.transport = smtp.transport = transport
+        protocol.transport = smtp.transport = await _encrypted(protocol, context, identity)
     smtp.esmtp_extensions = {}
     smtp.server_auth_methods = []
 
@@ -120,14 +114,20 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
 async def _encrypted(
     protocol: SMTPProtocol, context: ssl.SSLContext, identity: Identity
 ) -> asyncio.Transport | None:
-    async with asyncio.timeout(identity.timeouts.connect):
-        transport = await asyncio.get_running_loop().start_tls(
-            cast("asyncio.WriteTransport", protocol.transport),
-            protocol,
-            context,
-            server_hostname=identity.host,
-            ssl_handshake_timeout=_longer(identity.timeouts.connect),
-        )
+    try:
+        with stage(Stage.TLS):
+            async with asyncio.timeout(identity.timeouts.connect):
+                transport = await asyncio.get_running_loop().start_tls(
+                    cast("asyncio.WriteTransport", protocol.transport),
+                    protocol,
+                    context,
+                    server_hostname=identity.host,
+                    ssl_handshake_timeout=_longer(identity.timeouts.connect),
+                )
+    except StageFailedError as error:
+        if error.failure.fault is Fault.PLAIN_TEXT:
+            raise _stripped() from error
+        raise
     _check_encrypted(transport)
     return transport
 
