@@ -17,13 +17,27 @@ class TlsMode(StrEnum):
 
 
 class AuthMechanism(StrEnum):
-    """SASL mechanisms (RFC 4954): PLAIN RFC 4616, CRAM-MD5 RFC 2195, LOGIN a draft."""
+    """SASL mechanisms (RFC 4954): PLAIN RFC 4616, CRAM-MD5 RFC 2195, LOGIN a draft.
+
+    SCRAM-SHA-256 (RFC 7677) is bound to the TLS channel where the server can. OAuth 2.0 is
+    OAUTHBEARER (RFC 7628) or XOAUTH2, as offered.
+    """
 
     AUTO = "auto"
+    OAUTH2 = "oauth2"
+    SCRAM_SHA_256 = "scram-sha-256"
     PLAIN = "plain"
     LOGIN = "login"
     CRAM_MD5 = "cram-md5"
     NONE = "none"
+
+
+class OAuthGrant(StrEnum):
+    """How a token is asked for: RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1."""
+
+    CLIENT_CREDENTIALS = "client_credentials"
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the grant's name
+    JWT_BEARER = "jwt_bearer"
 
 
 class Transport(StrEnum):
@@ -207,6 +221,20 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth:
+    """Where a profile's access tokens come from, its secrets apart.
+
+    `subject` is for whom a `jwt_bearer` asks.
+    """
+
+    grant: OAuthGrant
+    token_url: str
+    client_id: str
+    scope: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One SMTP identity: where to connect, how, and under which name. Holds no secret."""
 
@@ -221,12 +249,19 @@ class Profile:
     tls_ca: str | None = None
     client_certificate: str | None = None
     has_client_key: bool = False
+    tls_min_version: str = "1.2"
+    tls_server_name: str | None = None
+    tls_pins: tuple[str, ...] = ()
     ehlo_name: str | None = None
     source_address: str | None = None
     auth_mechanism: AuthMechanism = AuthMechanism.AUTO
     username: str | None = None
     has_password: bool = False
     allow_plaintext_auth: bool = False
+    oauth: OAuth | None = None
+    has_oauth_client_secret: bool = False
+    has_oauth_private_key: bool = False
+    has_oauth_refresh_token: bool = False
     default_from: Mailbox | None = None
     allowed_from: tuple[str, ...] = ()
     max_connections: int = 10
@@ -243,6 +278,15 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EhloRecommendation:
+    """The name that the doctor found a profile's server to take, and why that one."""
+
+    name: str
+    why: str
+    found_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneHealth:
     """What is known of a profile's server: all `None` while nothing is wrong."""
 
@@ -252,6 +296,7 @@ class LaneHealth:
     next_probe_at: datetime | None = None
     faults: int = 0
     concurrency: int | None = None
+    recommended: EhloRecommendation | None = None
 
 
 def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:

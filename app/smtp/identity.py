@@ -21,6 +21,9 @@ class Identity:
     tls_ca: str | None = None
     client_certificate: str | None = None
     client_key: str | None = field(default=None, repr=False)
+    tls_min_version: str = "1.2"
+    tls_server_name: str | None = None
+    tls_pins: tuple[str, ...] = ()
     profile_ehlo_name: str | None = None
     tenant_ehlo_name: str | None = None
     service_ehlo_name: str | None = None

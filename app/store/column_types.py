@@ -40,4 +40,4 @@ class Instant(TypeDecorator[datetime]):
 
 # Identifiers compare by bytes: collation "C" keeps PostgreSQL's index order the order of time.
 Id: Final = String(40).with_variant(String(40, collation="C"), "postgresql")
-Json: Final = JSON().with_variant(JSONB(), "postgresql")
+Json: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.status import RecipientEvent
 from app.store import outcomes, tenants
-from app.store.profile_rows import live, write
+from app.store.profile_rows import SEALED, live, write
 from app.store.tables import messages, profiles
 
 # So many messages are cancelled by one statement, well below SQLite's 32,766 bound parameters.
@@ -47,8 +47,7 @@ async def delete(
         "updated_at": now,
         "revision": profiles.c.revision + 1,
         "is_default": False,
-        "sealed_password": None,
-        "sealed_client_key": None,
+        **dict.fromkeys(SEALED),
     }
     await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=gone)
 

@@ -1,6 +1,7 @@
 """Between a profile and its row: the sealed columns are never read where nobody opens them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, update
@@ -10,6 +11,8 @@ from app.domain.errors import NotFound
 from app.domain.types import (
     AuthMechanism,
     Mailbox,
+    OAuth,
+    OAuthGrant,
     Profile,
     RetryPolicy,
     Timeouts,
@@ -19,11 +22,23 @@ from app.domain.types import (
 from app.store.rate_columns import rate_columns, rate_limit_of
 from app.store.tables import profiles
 
-SEALED: Final = ("sealed_password", "sealed_client_key")
+SEALED: Final = (
+    "sealed_password",
+    "sealed_client_key",
+    "sealed_oauth_client_secret",
+    "sealed_oauth_private_key",
+    "sealed_oauth_refresh_token",
+)
+
+
+def _flag(sealed: str) -> str:
+    """`has_password` for `sealed_password`."""
+    return sealed.replace("sealed_", "has_", 1)
+
+
 PROFILE_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
     *(column for column in profiles.c if column.name not in SEALED),
-    profiles.c.sealed_password.is_not(None).label("has_password"),
-    profiles.c.sealed_client_key.is_not(None).label("has_client_key"),
+    *(profiles.c[name].is_not(None).label(_flag(name)) for name in SEALED),
 )
 
 _SAME: Final = (
@@ -35,6 +50,8 @@ _SAME: Final = (
     "port",
     "tls_ca",
     "client_certificate",
+    "tls_min_version",
+    "tls_server_name",
     "ehlo_name",
     "source_address",
     "username",
@@ -55,8 +72,9 @@ def profile_of(row: RowMapping) -> Profile:
     sender = row["default_from_address"]
     return Profile(
         **{name: row[name] for name in _SAME},
-        has_password=row["has_password"],
-        has_client_key=row["has_client_key"],
+        **{_flag(name): row[_flag(name)] for name in SEALED},
+        tls_pins=tuple(row["tls_pins"]),
+        oauth=_oauth_of(row["oauth"]),
         transport=Transport(row["transport"]),
         tls=TlsMode(row["tls"]),
         auth_mechanism=AuthMechanism(row["auth_mechanism"]),
@@ -77,6 +95,12 @@ def profile_of(row: RowMapping) -> Profile:
     )
 
 
+def _oauth_of(stored: dict[str, str | None] | None) -> OAuth | None:
+    if stored is None:
+        return None
+    return OAuth(**{**stored, "grant": OAuthGrant(stored["grant"])})  # type: ignore[arg-type] # as `row_of` wrote it
+
+
 def row_of(profile: Profile) -> dict[str, Any]:
     """The columns of a new profile, its sealed ones apart."""
     sender, waits = profile.default_from, profile.timeouts
@@ -86,6 +110,8 @@ def row_of(profile: Profile) -> dict[str, Any]:
         "auth_mechanism": profile.auth_mechanism.value,
         "default_from_address": sender.address if sender else None,
         "default_from_name": sender.name if sender else None,
+        "tls_pins": list(profile.tls_pins),
+        "oauth": None if profile.oauth is None else asdict(profile.oauth),
         "allowed_from": list(profile.allowed_from),
         **rate_columns(profile.rate_limit),
         "timeout_connect_seconds": waits.connect,

@@ -74,6 +74,15 @@ tenant_buckets = Table(
     Column("tokens_at", Instant, nullable=False),
 )
 
+# How many more times a tenant may have servers tried, as distinct from sending through them.
+verify_buckets = Table(
+    "verify_buckets",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("tokens", Float, nullable=False),
+    Column("tokens_at", Instant, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -104,12 +113,21 @@ profiles = Table(
     Column("tls_ca", Text),
     Column("client_certificate", Text),
     Column("sealed_client_key", LargeBinary),
+    Column("tls_min_version", String(3), nullable=False, server_default="1.2"),
+    # The name to ask for and to find in the certificate, where that is not the host's.
+    Column("tls_server_name", String(255)),
+    Column("tls_pins", Json, nullable=False, server_default="[]"),
     Column("ehlo_name", String(255)),
     Column("source_address", String(64)),
     Column("auth_mechanism", String(16), nullable=False),
     Column("username", String(320)),
     Column("sealed_password", LargeBinary),
     Column("allow_plaintext_auth", Boolean, nullable=False),
+    # Where access tokens come from: grant, token_url, client_id, scope, subject.
+    Column("oauth", Json),
+    Column("sealed_oauth_client_secret", LargeBinary),
+    Column("sealed_oauth_private_key", LargeBinary),
+    Column("sealed_oauth_refresh_token", LargeBinary),
     Column("default_from_address", String(320)),
     Column("default_from_name", String(998)),
     Column("allowed_from", Json, nullable=False),
@@ -138,13 +156,18 @@ profiles = Table(
     Column("deleted_at", Instant),
     _one_of("transport", "smtp", "sandbox"),
     _one_of("tls", "starttls", "implicit", "opportunistic", "none"),
-    _one_of("auth_mechanism", "auto", "plain", "login", "cram-md5", "none"),
+    _one_of(
+        "auth_mechanism", "auto", "oauth2", "scram-sha-256", "plain", "login", "cram-md5", "none"
+    ),
+    _one_of("tls_min_version", "1.0", "1.1", "1.2", "1.3"),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
     CheckConstraint("fallback_profile_id <> id", name="fallback_is_another"),
     CheckConstraint("transport = 'sandbox' OR host IS NOT NULL", name="smtp_has_host"),
     _rate_whole(),
     CheckConstraint(
-        "deleted_at IS NULL OR (sealed_password IS NULL AND sealed_client_key IS NULL)",
+        "deleted_at IS NULL OR (sealed_password IS NULL AND sealed_client_key IS NULL"
+        " AND sealed_oauth_client_secret IS NULL AND sealed_oauth_private_key IS NULL"
+        " AND sealed_oauth_refresh_token IS NULL)",
         name="deleted_holds_no_secret",
     ),
     Index("ix_profiles_tenant", "tenant_id", "id"),
@@ -180,6 +203,10 @@ lanes = Table(
     Column("tokens_at", Instant),
     # How many connections at a time the server was found to take; null: as many as may be.
     Column("concurrency", Integer),
+    # Which EHLO name the doctor found the server to take.
+    Column("recommended_ehlo_name", String(255)),
+    Column("recommended_why", Text),
+    Column("recommended_at", Instant),
     CheckConstraint(
         "(failing_since IS NULL) = (next_probe_at IS NULL)"
         " AND (failing_since IS NULL) = (reason IS NULL)"
@@ -188,6 +215,28 @@ lanes = Table(
         name="failing_whole",
     ),
     CheckConstraint("(tokens IS NULL) = (tokens_at IS NULL)", name="tokens_whole"),
+    CheckConstraint(
+        "(recommended_ehlo_name IS NULL) = (recommended_why IS NULL)"
+        " AND (recommended_ehlo_name IS NULL) = (recommended_at IS NULL)",
+        name="recommended_whole",
+    ),
+)
+
+# The access token of a profile, shared by all replicas; one of them renews it at a time.
+oauth_tokens = Table(
+    "oauth_tokens",
+    metadata,
+    Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    # It was asked for with the settings of this revision, and is of no use to another.
+    Column("profile_revision", Integer, nullable=False),
+    Column("sealed_access_token", LargeBinary),
+    Column("expires_at", Instant),
+    Column("renewing_by", Id),
+    Column("renewing_until", Instant),
+    CheckConstraint(
+        "(sealed_access_token IS NULL) = (expires_at IS NULL)", name="token_has_expiry"
+    ),
+    CheckConstraint("(renewing_by IS NULL) = (renewing_until IS NULL)", name="renewing_whole"),
 )
 
 # How many connections a worker may have to a profile's server, until a moment: together never more
@@ -376,6 +425,14 @@ attempts = Table(
     Index("ix_attempts_message", "message_id", "id"),
 )
 
+# The dialogue of an attempt, apart from it: attempts stay, these go after some days.
+attempt_transcripts = Table(
+    "attempt_transcripts",
+    metadata,
+    Column("attempt_id", Id, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("transcript", Text, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,
@@ -389,6 +446,7 @@ workers = Table(
 __all__ = [
     "Instant",
     "api_keys",
+    "attempt_transcripts",
     "attempts",
     "connection_permits",
     "lanes",
@@ -396,9 +454,11 @@ __all__ = [
     "message_tags",
     "messages",
     "metadata",
+    "oauth_tokens",
     "profiles",
     "recipients",
     "tenant_buckets",
     "tenants",
+    "verify_buckets",
     "workers",
 ]

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Connection, Index, inspect, text, update
+from sqlalchemy import CheckConstraint, Connection, Index, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import SettingsError
-from app.store import schema
+from app.store import profiles as profile_rows
+from app.store import schema, tenants
 from app.store.database import Database
-from app.store.tables import messages, metadata
-from tests.store.made import NOW, made_profile, made_tenant, queued_message
+from app.store.profile_rows import row_of
+from app.store.tables import lanes, messages, metadata, profiles
+from tests.store.made import NOW, a_profile, a_tenant, made_profile, made_tenant, queued_message
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +118,40 @@ async def test_the_database_refuses_an_impossible_message(
     with pytest.raises(IntegrityError, match=constraint):
         async with database.transaction() as connection:
             await connection.execute(update(messages).values(state))
+
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+async def test_what_was_there_before_a_migration_is_there_after_it(database_url: str) -> None:
+    """SQLite's way to change a CHECK loses no row, nor one that refers to it, nor a constraint."""
+    database = Database(database_url)
+    tenant = a_tenant()
+    profile = a_profile(tenant)
+    new = {"tls_min_version", "tls_pins", "tls_server_name", "oauth"}
+    async with database.transaction() as connection:
+        await connection.run_sync(_upgrade_to, "0002")
+        await tenants.insert(connection, tenant=tenant)
+        old = {name: value for name, value in row_of(profile).items() if name not in new}
+        await connection.execute(insert(profiles).values(old))
+        await connection.execute(insert(lanes).values(profile_id=profile.id, faults=0))
+    await schema.migrate(database)
+    async with database.transaction() as connection:
+        assert (
+            await profile_rows.get(connection, tenant_id=tenant.id, profile=profile.id) == profile
+        )
+        assert (await connection.execute(select(lanes.c.profile_id))).scalars().all() == [
+            profile.id
+        ]
+        await connection.execute(update(profiles).values(auth_mechanism="oauth2"))
+    with pytest.raises(IntegrityError, match="ck_profiles_auth_mechanism"):
+        async with database.transaction() as connection:
+            await connection.execute(update(profiles).values(auth_mechanism="gssapi"))
+    await database.close()
 
 
 async def test_many_may_migrate_at_once(database_url: str) -> None:
