@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from app.domain.errors import SealError
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
 from app.domain.types import Profile, RateLimit, Transport
-from app.smtp.identity import Identity
+from app.smtp.identity import Identity, identity_of
 from app.store.profiles import DeliveryProfile
 
 OpenSealed = Callable[..., str]
@@ -55,34 +55,18 @@ class ConfigMaker:
             client_key = self._opened(found.sealed_client_key, profile.id, "client_key")
         except SealError as error:
             return LaneConfig(profile, None, _unopened(error))
-        return LaneConfig(profile, self._identity(found, password, client_key))
-
-    def _opened(self, sealed: bytes | None, profile_id: str, field: str) -> str | None:
-        return None if sealed is None else self.open_sealed(sealed, row=profile_id, field=field)
-
-    def _identity(
-        self, found: DeliveryProfile, password: str | None, client_key: str | None
-    ) -> Identity:
-        profile = found.profile
-        return Identity(
-            profile_id=profile.id,
-            host=profile.host or "",
-            port=profile.port,
-            tls=profile.tls,
-            tls_ca=profile.tls_ca,
-            client_certificate=profile.client_certificate,
+        identity = identity_of(
+            profile,
+            password=password,
             client_key=client_key,
-            profile_ehlo_name=profile.ehlo_name,
             tenant_ehlo_name=found.tenant_ehlo_name,
             service_ehlo_name=self.service_ehlo_name,
             hostname=self.hostname,
-            source_address=profile.source_address,
-            mechanism=profile.auth_mechanism,
-            username=profile.username,
-            password=password,
-            allow_plaintext_auth=profile.allow_plaintext_auth,
-            timeouts=profile.timeouts,
         )
+        return LaneConfig(profile, identity)
+
+    def _opened(self, sealed: bytes | None, profile_id: str, field: str) -> str | None:
+        return None if sealed is None else self.open_sealed(sealed, row=profile_id, field=field)
 
 
 def _unopened(error: SealError) -> Outcome:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
-from app.domain.types import AuthMechanism, Timeouts, TlsMode
+from app.domain.types import AuthMechanism, Profile, Timeouts, TlsMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,40 @@ class Identity:
     def wants_auth(self) -> bool:
         """Whether the server must know who is speaking before any mail."""
         return self.username is not None and self.mechanism is not AuthMechanism.NONE
+
+
+def identity_of(
+    profile: Profile,
+    *,
+    password: str | None,
+    client_key: str | None,
+    tenant_ehlo_name: str | None,
+    service_ehlo_name: str | None,
+    hostname: str | None,
+) -> Identity:
+    """Who a profile speaks as, with its opened secrets and what is added to every profile."""
+    return Identity(
+        profile_id=profile.id,
+        host=profile.host or "",
+        port=profile.port,
+        tls=profile.tls,
+        tls_ca=profile.tls_ca,
+        client_certificate=profile.client_certificate,
+        client_key=client_key,
+        tls_min_version=profile.tls_min_version,
+        tls_server_name=profile.tls_server_name,
+        tls_pins=profile.tls_pins,
+        profile_ehlo_name=profile.ehlo_name,
+        tenant_ehlo_name=tenant_ehlo_name,
+        service_ehlo_name=service_ehlo_name,
+        hostname=hostname,
+        source_address=profile.source_address,
+        mechanism=profile.auth_mechanism,
+        username=profile.username,
+        password=password,
+        allow_plaintext_auth=profile.allow_plaintext_auth,
+        timeouts=profile.timeouts,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
