@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -20,12 +21,15 @@ from app.api.state import Services
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
 from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure, no_measure
+from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.metrics import Metrics
+from app.oauth.access_tokens import AccessTokens
 from app.settings import Settings, load
+from app.smtp.dns import Resolver
 from app.smtp.outgoing import outgoing_address
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import AddressGuard, Network
 from app.store import api_keys
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
@@ -76,16 +80,18 @@ def create_app(
     database = _database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
-    vault = Vault(settings.encryption_keys())
     metrics = Metrics(database, clock)
+    parts = _parts(settings, database, clock, hostname)
     engine = None
     if settings.delivery:
-        engine = _engine(settings, database, vault, clock, hostname, metrics)
+        engine = _engine(settings, database, clock, metrics, parts)
         metrics.watch_connections(engine.connections)
     committer = Committer(database, metrics, engine.handover if engine is not None else None)
     services = Services(
         database=database,
-        vault=vault,
+        vault=parts.vault,
+        verifier=parts.verifier(settings, clock),
+        verify_per_minute=settings.verify_per_minute,
         committer=committer,
         clock=clock,
         admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
@@ -131,8 +137,8 @@ async def run_worker(
         database = _database(settings)
         clock = clock or DatabaseClock(database)
         stack.push_async_callback(database.close)
-        vault = Vault(settings.encryption_keys())
-        engine = _engine(settings, database, vault, clock, hostname, Metrics(database, clock))
+        parts = _parts(settings, database, clock, hostname)
+        engine = _engine(settings, database, clock, Metrics(database, clock), parts)
         await stack.enter_async_context(engine.running())
         await asyncio.Event().wait()
 
@@ -162,22 +168,53 @@ def _database(settings: Settings) -> Database:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What delivery and verify work with alike."""
+
+    vault: Vault
+    network: Network
+    tokens: AccessTokens
+    hostname: str
+
+    def verifier(self, settings: Settings, clock: Clock) -> Verifier:
+        return Verifier(
+            network=self.network,
+            tokens=self.tokens,
+            open_sealed=self.vault.open,
+            service_ehlo_name=settings.ehlo_name,
+            hostname=self.hostname,
+            now=clock.now,
+        )
+
+
+def _parts(settings: Settings, database: Database, clock: Clock, hostname: str) -> _Parts:
+    guard = AddressGuard(
+        allow_private=settings.allow_private_hosts, is_port_allowed=settings.is_port_allowed
+    )
+    network = Network(guard, Resolver(settings.dns_server_addresses()))
+    vault = Vault(settings.encryption_keys())
+    tokens = AccessTokens(database, vault, network, now=clock.now)
+    return _Parts(vault, network, tokens, hostname)
+
+
+def verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
+    """What verifies profiles as this machine would deliver through them."""
+    return _parts(settings, database, clock, machine_hostname()).verifier(settings, clock)
+
+
 def _engine(
-    settings: Settings,
-    database: Database,
-    vault: Vault,
-    clock: Clock,
-    hostname: str,
-    metrics: Metrics,
+    settings: Settings, database: Database, clock: Clock, metrics: Metrics, parts: _Parts
 ) -> Engine:
     config = EngineConfig(
-        guard=AddressGuard(
-            allow_private=settings.allow_private_hosts, is_port_allowed=settings.is_port_allowed
-        ),
+        network=parts.network,
         configs=ConfigMaker(
-            open_sealed=vault.open, service_ehlo_name=settings.ehlo_name, hostname=hostname
+            open_sealed=parts.vault.open,
+            service_ehlo_name=settings.ehlo_name,
+            hostname=parts.hostname,
+            tokens=parts.tokens,
         ),
-        machine=hostname,
+        machine=parts.hostname,
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

@@ -17,10 +17,11 @@ import uvloop
 from app.cli.trial.message import RECIPIENT, SENDER
 from app.cli.trial.service import EHLO_NAME
 from app.domain.types import TlsMode
+from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import AddressGuard, Network
 from app.smtp.session import Session
 from benchmarks.pipelined import send_by_hand
 
@@ -32,7 +33,9 @@ AIOSMTPLIB: Final = "aiosmtplib, pooled"
 SMTPLIB: Final = "smtplib, one connection"
 LIMIT: Final = "written by hand (limit)"
 PLAIN_LIMIT: Final = "written by hand, reply by reply"
-GUARD: Final = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
+NETWORK: Final = Network(
+    AddressGuard(allow_private=True, is_port_allowed=lambda _: True), Resolver()
+)
 
 
 def by_smtplib(port: int, content: bytes, messages: int, connections: int) -> float:
@@ -103,7 +106,7 @@ async def _opened(port: int) -> Session:
         tls=TlsMode.NONE,
         profile_ehlo_name=EHLO_NAME,
     )
-    session = await open_session(identity, GUARD)
+    session = await open_session(identity, NETWORK)
     if isinstance(session, NotOpened):
         raise ConnectionError(session.failure)
     return session

@@ -4,10 +4,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.api import health, keys, messages, problems, profiles, tenants
+from app.api import health, keys, messages, problems, profile_verify, profiles, tenants
 
 routers: Final[list[APIRouter]] = [
     messages.router,
+    profile_verify.router,
     profiles.router,
     tenants.router,
     keys.router,

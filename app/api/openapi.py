@@ -1,5 +1,6 @@
 """The OpenAPI document: what it says of Heloise, and what every operation has in common."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -114,11 +115,16 @@ def _problem_response(status: int) -> dict[str, Any]:
     match status:
         case 401:
             response["headers"] = {"WWW-Authenticate": {"schema": _string("Bearer")}}
-        case 503:
+        case 429 | 503:
             seconds = {"type": "integer", "examples": [5]}
             response["headers"] = {
                 "Retry-After": {"description": "Seconds to wait.", "schema": seconds}
             }
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        response["headers"] |= {
+            "RateLimit": {"schema": _string('"too-many-verifies";r=0;t=6')},
+            "RateLimit-Policy": {"schema": _string('"too-many-verifies";q=10;w=60')},
+        }
     return response
 
 

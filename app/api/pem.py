@@ -3,6 +3,7 @@
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
 _PUBLIC: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -22,6 +24,15 @@ def check_certificates(text: str) -> str:
 def check_private_key(text: str) -> None:
     """Raises ValueError where it is no private key, or one behind a passphrase."""
     _private_key(text)
+
+
+def check_rsa_key(text: str) -> None:
+    """As `check_private_key`, and it must be an RSA key."""
+    key = _private_key(text)
+    if not (isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS):
+        raise ValueError(
+            f"tokens are asked for with RS256: give an RSA key of {MIN_RSA_BITS} bits or more"
+        )
 
 
 def check_pair(certificate: str, private_key: str) -> None:

@@ -17,6 +17,7 @@ from app.domain.errors import (
     FieldError,
     InvalidRequest,
     Problem,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -100,8 +101,12 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(problem, Unavailable):
+    if isinstance(problem, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(problem.retry_after_seconds)
+    if isinstance(problem, TooManyRequests):
+        # draft-ietf-httpapi-ratelimit-headers, section 3
+        headers["RateLimit"] = f'"{problem.slug}";r=0;t={problem.retry_after_seconds}'
+        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit};w={problem.per_seconds}'
     return ProblemResponse(
         problem.slug,
         problem.detail,

@@ -137,6 +137,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Name recipients whose status is uncertain, or leave `recipients` out for all of them.",
         "ann@example.org is no recipient of this message whose outcome is uncertain.",
     ),
+    "nothing-to-verify": ProblemType(
+        409,
+        "Nothing to verify",
+        "Verify a profile whose transport is smtp.",
+        "A sandbox has no server that could be verified.",
+    ),
     "message-too-large": ProblemType(
         413,
         "Message too large",
@@ -155,6 +161,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Unsupported media type",
         "Send JSON with the header `Content-Type: application/json`.",
         "The body is text/plain; send JSON with the header `Content-Type: application/json`.",
+    ),
+    "too-many-verifies": ProblemType(
+        429,
+        "Too many verifies",
+        "Wait as long as Retry-After says, or have HELOISE_VERIFY_PER_MINUTE raised.",
+        "A tenant may have 10 profiles verified in a minute (HELOISE_VERIFY_PER_MINUTE); wait as"
+        " long as Retry-After says.",
     ),
     "internal-error": ProblemType(
         500,

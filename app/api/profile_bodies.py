@@ -1,5 +1,6 @@
 """What a request says of a profile: field by field, and as a whole."""
 
+from collections.abc import Collection
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from app.api import profile_fields as fields
 from app.api.bodies import Address, Body, EhloName
 from app.api.pem import check_pair
+from app.api.profile_auth import IN_CLEAR, Auth, AuthUpdate, check_auth
 from app.api.rate_limits import RateLimit, RateLimitUpdate
 from app.domain.addresses import is_allowed
 from app.domain.errors import FieldError
@@ -21,12 +23,8 @@ EHLO: Final = (
     "The name to greet the server with: a full domain name, or an address literal such as"
     " `[192.0.2.1]`. Left out, the tenant's or the service's is used; see `effective_ehlo`."
 )
-AUTH: Final = (
-    "`auto` takes the best that the server offers; nobody logs in where there is no username."
-)
 Tls = Annotated[TlsMode, Field(description=TLS)]
 Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
-Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
 Fallback = Annotated[
     fields.ProfileRef,
     Field(
@@ -38,29 +36,6 @@ Fallback = Annotated[
 ]
 DEFAULTS: Final = TimeoutDefaults()
 RETRY: Final = RetryPolicy()
-IN_CLEAR: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
-
-
-class Auth(Body):
-    """How to log in."""
-
-    mechanism: Mechanism = AuthMechanism.AUTO
-    username: fields.Username | None = None
-    password: fields.Password | None = Field(
-        default=None, description="Write-only: stored encrypted, never read back."
-    )
-    allow_plaintext_auth: bool = Field(
-        default=False, description="Whether the password may go over an unencrypted connection."
-    )
-
-
-class AuthUpdate(Body):
-    """What to change about logging in; what is left out stays, null takes away."""
-
-    mechanism: Mechanism | None = None
-    username: fields.Username | None = None
-    password: fields.Password | None = None
-    allow_plaintext_auth: bool | None = None
 
 
 class Timeouts(Body):
@@ -127,6 +102,9 @@ class ProfileCreate(Body):
     client_key: fields.ClientKey | None = Field(
         default=None, description="Its private key (PEM). Write-only, stored encrypted."
     )
+    tls_min_version: fields.TlsVersion = "1.2"
+    tls_server_name: fields.ServerName | None = None
+    tls_pins: fields.Pins = Field(default_factory=list)
     ehlo_name: Ehlo = None
     source_address: fields.SourceAddress | None = None
     auth: Auth = Field(default_factory=Auth)
@@ -154,12 +132,10 @@ class ProfileCreate(Body):
         return self
 
 
-def contradictions(
-    body: ProfileCreate, *, has_password: bool, has_client_key: bool
-) -> list[FieldError]:
+def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldError]:
     """What is wrong with the profile as a whole, each field by itself being right.
 
-    The secrets may be stored already, and so not be in the body.
+    `held` names its secrets, which may be stored already, and so not be in the body.
     """
     auth, found = body.auth, list[FieldError]()
 
@@ -168,18 +144,18 @@ def contradictions(
 
     if body.transport is Transport.SMTP and body.host is None:
         wrong("host", msg="name the SMTP server (only transport=sandbox does without)")
-    if auth.username is None and has_password:
-        msg = "give the user name that the password belongs to, or set the password to null"
-        wrong("auth", "username", msg=msg)
-    if auth.username is None and auth.mechanism not in (AuthMechanism.AUTO, AuthMechanism.NONE):
-        wrong("auth", "username", msg=f"mechanism={auth.mechanism} needs a user name")
+    check_auth(auth, held, lambda name, msg: wrong("auth", name, msg=msg))
     in_clear = body.tls is TlsMode.NONE and auth.mechanism in IN_CLEAR
     if in_clear and not auth.allow_plaintext_auth:
-        msg = "with tls=none the password would go in clear; use tls=starttls or tls=implicit"
+        secret = "access token" if auth.mechanism is AuthMechanism.OAUTH2 else "password"
+        msg = f"with tls=none the {secret} would go in clear; use tls=starttls or tls=implicit"
         wrong("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
-    if has_client_key and body.client_certificate is None:
+    if body.tls is TlsMode.NONE and body.tls_pins:
+        msg = "with tls=none there is no key to pin; use tls=starttls or tls=implicit, or no pins"
+        wrong("tls_pins", msg=msg)
+    if "client_key" in held and body.client_certificate is None:
         wrong("client_certificate", msg="give the certificate that client_key belongs to")
-    if body.client_certificate is not None and not has_client_key:
+    if body.client_certificate is not None and "client_key" not in held:
         wrong("client_key", msg="give the private key of client_certificate")
     if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
         wrong("default_from", msg="allowed_from does not allow it; add it there")
@@ -197,6 +173,9 @@ class ProfileUpdate(Body):
     tls_ca: fields.Certificates | None = None
     client_certificate: fields.Certificates | None = None
     client_key: fields.ClientKey | None = None
+    tls_min_version: fields.TlsVersion | None = None
+    tls_server_name: fields.ServerName | None = None
+    tls_pins: fields.Pins | None = None
     ehlo_name: Ehlo = None
     source_address: fields.SourceAddress | None = None
     auth: AuthUpdate | None = None

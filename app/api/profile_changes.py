@@ -4,15 +4,17 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.bodies import Body
 from app.api.problem_answers import invalid
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
+from app.api.profile_secrets import held_after, held_by
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
@@ -20,7 +22,8 @@ from app.domain.networks import is_public
 from app.domain.types import Profile
 from app.store import profiles
 from app.store.profile_rows import row_of
-from app.store.vault import Vault
+
+FILLED_IN: Final = frozenset({"token_url", "scope"})
 
 
 def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
@@ -31,8 +34,7 @@ def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profil
         tenant_id=tenant_id,
         created_at=now,
         updated_at=now,
-        has_password=body.auth.password is not None,
-        has_client_key=body.client_key is not None,
+        held=held_by(body),
     )
 
 
@@ -50,33 +52,11 @@ def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) ->
             tenant_id=before.tenant_id,
             created_at=before.created_at,
             updated_at=now,
-            has_password=_has_password(before, update),
-            has_client_key=_has_client_key(before, update),
+            held=held_after(before, update),
         )
         return replace(after, paused_at=before.paused_at, revision=before.revision)
     # Raised here, where no error that holds the values hangs on as its context.
     raise RequestValidationError(wrong)
-
-
-def sealed_secrets(
-    body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile_id: str
-) -> dict[str, bytes | None]:
-    """The sealed columns that a body sets, each bound to its row; those it leaves out are not."""
-    sealed: dict[str, bytes | None] = {}
-    if "client_key" in body.model_fields_set:
-        sealed["sealed_client_key"] = _seal(vault, body.client_key, profile_id, "client_key")
-    if "auth" in body.model_fields_set:
-        if body.auth is None:
-            sealed["sealed_password"] = None
-        elif "password" in body.auth.model_fields_set:
-            sealed["sealed_password"] = _seal(vault, body.auth.password, profile_id, "password")
-    return sealed
-
-
-def _seal(vault: Vault, secret: SecretStr | None, profile_id: str, field: str) -> bytes | None:
-    if secret is None:
-        return None
-    return vault.seal(secret.get_secret_value(), row=profile_id, field=field)
 
 
 def check_destination(
@@ -96,7 +76,20 @@ def check_destination(
             " (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
         )
         wrong.append(FieldError(("body", "host"), msg))
+    if profile.oauth is not None and not allow_private_hosts:
+        wrong += _token_server_wrong(profile.oauth.token_url)
     _raise(wrong)
+
+
+def _token_server_wrong(token_url: str) -> list[FieldError]:
+    url = urlsplit(token_url)
+    if url.scheme == "https" and url.port in (None, 443) and not _is_private(url.hostname or ""):
+        return []
+    msg = (
+        "write an https:// URL of a public server, without a port of its own; the operator may"
+        " allow others (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
+    )
+    return [FieldError(("body", "auth", "token_url"), msg)]
 
 
 def _is_private(host: str) -> bool:
@@ -119,10 +112,9 @@ def _profile(
     tenant_id: str,
     created_at: datetime,
     updated_at: datetime,
-    has_password: bool,
-    has_client_key: bool,
+    held: frozenset[str],
 ) -> Profile:
-    _raise(contradictions(body, has_password=has_password, has_client_key=has_client_key))
+    _raise(contradictions(body, held=held))
     rate, waits, again = body.rate_limit, body.timeouts, body.retry
     return Profile(
         id=profile_id,
@@ -135,13 +127,20 @@ def _profile(
         tls=body.tls,
         tls_ca=body.tls_ca,
         client_certificate=body.client_certificate,
-        has_client_key=has_client_key,
+        has_client_key="client_key" in held,
+        tls_min_version=body.tls_min_version,
+        tls_server_name=body.tls_server_name,
+        tls_pins=tuple(body.tls_pins),
         ehlo_name=body.ehlo_name,
         source_address=body.source_address,
         auth_mechanism=body.auth.mechanism,
         username=body.auth.username,
-        has_password=has_password,
+        has_password="password" in held,
         allow_plaintext_auth=body.auth.allow_plaintext_auth,
+        oauth=body.auth.token_source(),
+        has_oauth_client_secret="client_secret" in held,
+        has_oauth_private_key="private_key" in held,
+        has_oauth_refresh_token="refresh_token" in held,
         default_from=body.default_from,
         allowed_from=tuple(body.allowed_from),
         max_connections=body.max_connections,
@@ -188,6 +187,8 @@ def _merged(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
 
 def _patched(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
     changes = {name: getattr(update, name) for name in update.model_fields_set}
+    if changes.get("preset") is not None:  # it says anew what it fills in
+        before = {name: value for name, value in before.items() if name not in FILLED_IN}
     return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
@@ -199,6 +200,7 @@ def _as_given(profile: Profile) -> dict[str, Any]:
             "mechanism": profile.auth_mechanism,
             "username": profile.username,
             "allow_plaintext_auth": profile.allow_plaintext_auth,
+            **({} if profile.oauth is None else asdict(profile.oauth)),
         },
         "rate_limit": limit and asdict(limit),
         "timeouts": {
@@ -214,24 +216,11 @@ def _as_given(profile: Profile) -> dict[str, Any]:
         },
         "fallback_profile": profile.fallback_profile_id,
         "allowed_from": list(profile.allowed_from),
+        "tls_pins": list(profile.tls_pins),
         "client_key": None,
     }
     plain = set(ProfileCreate.model_fields) - set(nested)
     return {name: getattr(profile, name) for name in plain} | nested
-
-
-def _has_password(before: Profile, update: ProfileUpdate) -> bool:
-    if "auth" not in update.model_fields_set:
-        return before.has_password
-    if update.auth is None or "password" in update.auth.model_fields_set:
-        return update.auth is not None and update.auth.password is not None
-    return before.has_password
-
-
-def _has_client_key(before: Profile, update: ProfileUpdate) -> bool:
-    if "client_key" in update.model_fields_set:
-        return update.client_key is not None
-    return before.has_client_key
 
 
 def column_changes(before: Profile, after: Profile) -> dict[str, Any]:

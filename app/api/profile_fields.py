@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import idna
 from pydantic import AfterValidator, Field, SecretStr
@@ -15,9 +15,12 @@ from app.domain.ids import is_id
 MAX_HOST_CHARACTERS: Final = 253
 MAX_PATTERNS: Final = 100
 MAX_PEM_CHARACTERS: Final = 65_536
+MAX_PINS: Final = 20
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# A digest of 32 bytes. Curl writes two strokes; one alone may be the digest's own first character.
+_PIN: Final = re.compile(r"sha256//?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -73,8 +76,18 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
-def _unique(patterns: list[str]) -> list[str]:
-    return list(dict.fromkeys(patterns))
+def _parse_pin(text: str) -> str:
+    found = _PIN.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            "write sha256/ and the 44 characters of base64 of the SHA-256 of the key"
+            " (SubjectPublicKeyInfo), as RFC 7469 has it"
+        )
+    return f"sha256/{found[1]}"
+
+
+def _unique(texts: list[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
 Name = Annotated[
@@ -112,6 +125,37 @@ SourceAddress = Annotated[
 ]
 Certificates = Annotated[
     Text, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(check_certificates)
+]
+TlsVersion = Annotated[
+    Literal["1.0", "1.1", "1.2", "1.3"],
+    Field(
+        description="The oldest version of TLS to speak. With 1.0 or 1.1, which were given up for"
+        " good reasons (RFC 8996), weak keys and signatures are taken as well."
+    ),
+]
+ServerName = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=MAX_HOST_CHARACTERS + 2,
+        description="The name to ask for in TLS (SNI) and to find in the server's certificate,"
+        " where it is not `host`: for one that is an address, or a name of the inner network.",
+        examples=["smtp.example.com"],
+    ),
+    AfterValidator(parse_host),
+]
+Pin = Annotated[Line, Field(max_length=100), AfterValidator(_parse_pin)]
+Pins = Annotated[
+    list[Pin],
+    Field(
+        max_length=MAX_PINS,
+        description="Keys to insist on, one of which must be the server's or that of an authority"
+        " by which it was verified (with `opportunistic`: the server's): `sha256/` and the base64"
+        " of the SHA-256 of the key (RFC 7469). All else is verified besides. Name a second one"
+        " for the day when the key is changed. Empty: any key.",
+        examples=[["sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]],
+    ),
+    AfterValidator(_unique),
 ]
 ClientKey = Annotated[Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(_check_key)]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]

@@ -13,6 +13,7 @@ from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
     AuthMechanism,
     LaneHealth,
+    OAuthGrant,
     Profile,
     ProfileState,
     TlsMode,
@@ -22,12 +23,39 @@ from app.domain.types import (
 
 
 class AuthRead(BaseModel):
-    """How it logs in; the password is never shown."""
+    """How it logs in; no secret is ever shown."""
 
     mechanism: AuthMechanism
     username: str | None
     has_password: bool
     allow_plaintext_auth: bool
+    grant: OAuthGrant | None = Field(description="How access tokens are asked for.")
+    token_url: str | None
+    client_id: str | None
+    scope: str | None
+    subject: str | None
+    has_client_secret: bool
+    has_private_key: bool
+    has_refresh_token: bool
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        """What may be shown of how a profile logs in."""
+        oauth = profile.oauth
+        return cls(
+            mechanism=profile.auth_mechanism,
+            username=profile.username,
+            has_password=profile.has_password,
+            allow_plaintext_auth=profile.allow_plaintext_auth,
+            grant=oauth.grant if oauth else None,
+            token_url=oauth.token_url if oauth else None,
+            client_id=oauth.client_id if oauth else None,
+            scope=oauth.scope if oauth else None,
+            subject=oauth.subject if oauth else None,
+            has_client_secret=profile.has_oauth_client_secret,
+            has_private_key=profile.has_oauth_private_key,
+            has_refresh_token=profile.has_oauth_refresh_token,
+        )
 
 
 class TimeoutsRead(BaseModel):
@@ -69,6 +97,9 @@ class ProfileRead(BaseModel):
     tls_ca: str | None
     client_certificate: str | None
     has_client_key: bool
+    tls_min_version: str
+    tls_server_name: str | None
+    tls_pins: list[str]
     ehlo_name: str | None
     effective_ehlo: EffectiveEhloRead
     source_address: str | None
@@ -96,6 +127,9 @@ class ProfileRead(BaseModel):
     failing_code: str | None = Field(description="The kind of fault, for programs.")
     reason: str | None = Field(description="What is wrong, in the server's words where it spoke.")
     next_probe_at: datetime | None = Field(description="When its server is tried again.")
+    recommended_ehlo_name: str | None = Field(
+        description="The EHLO name that its server was found to take, where verify found one."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -113,17 +147,15 @@ class ProfileRead(BaseModel):
             tls_ca=profile.tls_ca,
             client_certificate=profile.client_certificate,
             has_client_key=profile.has_client_key,
+            tls_min_version=profile.tls_min_version,
+            tls_server_name=profile.tls_server_name,
+            tls_pins=list(profile.tls_pins),
             ehlo_name=profile.ehlo_name,
             effective_ehlo=EffectiveEhloRead(
                 name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
             ),
             source_address=profile.source_address,
-            auth=AuthRead(
-                mechanism=profile.auth_mechanism,
-                username=profile.username,
-                has_password=profile.has_password,
-                allow_plaintext_auth=profile.allow_plaintext_auth,
-            ),
+            auth=AuthRead.of(profile),
             default_from=format_mailbox(profile.default_from) if profile.default_from else None,
             allowed_from=list(profile.allowed_from),
             max_connections=profile.max_connections,
@@ -146,11 +178,20 @@ class ProfileRead(BaseModel):
             paused_at=profile.paused_at,
             failing_since=health.failing_since,
             failing_code=health.code,
-            reason=health.reason,
+            reason=_reason(health),
             next_probe_at=health.next_probe_at,
+            recommended_ehlo_name=health.recommended.name if health.recommended else None,
             created_at=profile.created_at,
             updated_at=profile.updated_at,
         )
+
+
+def _reason(health: LaneHealth) -> str | None:
+    """What is wrong, with what the doctor found to do about it."""
+    best = health.recommended
+    if best is None or health.code != "ehlo_rejected":
+        return health.reason
+    return f"{health.reason} Verify found a name: set `ehlo_name` to {best.name} ({best.why})."
 
 
 class ProfilePage(Page[ProfileRead]):

@@ -16,11 +16,11 @@ from app.api.profile_changes import (
     check_destination,
     column_changes,
     new_profile,
-    sealed_secrets,
     with_fallback,
 )
 from app.api.profile_examples import CREATE, UPDATE
 from app.api.profile_reads import ProfilePage, ProfileRead
+from app.api.profile_secrets import sealed_secrets
 from app.api.state import Services, ServicesOf
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
@@ -58,8 +58,7 @@ async def create_profile(
         await profiles.insert(
             connection,
             profile=await with_fallback(connection, profile),
-            sealed_password=sealed.get("sealed_password"),
-            sealed_client_key=sealed.get("sealed_client_key"),
+            sealed=sealed,
         )
         read = await _read_again(connection, services, profile)
     services.profiles.forget(tenant_id)

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
+from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.types import NewMessage, Profile
@@ -47,6 +48,8 @@ class Services:
     is_port_allowed: Callable[[int], bool]
     max_message_bytes: int
     message_max_age_seconds: float
+    verifier: Verifier
+    verify_per_minute: int
     local_address: Callable[[Profile], str | None]
     readiness: Callable[[], Awaitable[list[str]]]
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.

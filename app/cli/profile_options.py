@@ -1,16 +1,30 @@
 """How a profile is told on the command line: by a file as the API takes it, and by options."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypedDict, get_type_hints
 
 import typer
 
+from app.api.profile_auth import Auth
 from app.cli.bodies import read_json, read_text
 from app.domain.errors import InvalidRequest
-from app.domain.types import TlsMode
+from app.domain.types import AuthMechanism, OAuthGrant, TlsMode
 
-IN_AUTH: Final = frozenset({"username", "password", "allow_plaintext_auth"})
+# Options that are no field themselves: they say where one is, or under which name.
+NO_FIELDS: Final = frozenset(
+    {
+        "password_file",
+        "ask_password",
+        "client_secret_file",
+        "private_key_file",
+        "refresh_token_file",
+        "entra_tenant",
+    }
+)
 
 File = Annotated[
     Path | None,
@@ -23,6 +37,16 @@ Name = Annotated[str | None, typer.Option(help="Unique in the tenant.")]
 Host = Annotated[str | None, typer.Option(help="The SMTP server.")]
 Port = Annotated[int | None, typer.Option(help="Its TCP port.")]
 Tls = Annotated[TlsMode | None, typer.Option(help="How the connection is protected.")]
+TlsMinVersion = Annotated[
+    str | None, typer.Option(help="The oldest version of TLS to speak, such as 1.3.")
+]
+TlsServerName = Annotated[
+    str | None, typer.Option(help="The name in the server's certificate, where it is not the host.")
+]
+TlsPins = Annotated[
+    list[str] | None,
+    typer.Option("--tls-pin", help="A key to insist on: sha256/ and its digest; may be repeated."),
+]
 Ehlo = Annotated[str | None, typer.Option(help="The name to greet the server with.")]
 Username = Annotated[str | None, typer.Option(help="Who logs in.")]
 PasswordFile = Annotated[
@@ -39,30 +63,113 @@ PlaintextAuth = Annotated[
         help="Whether the password may go over an unencrypted connection.",
     ),
 ]
+Mechanism = Annotated[AuthMechanism | None, typer.Option(help="How to log in.")]
+Grant = Annotated[
+    OAuthGrant | None, typer.Option(help="How access tokens of OAuth 2.0 are asked for.")
+]
+Preset = Annotated[
+    str | None, typer.Option(help="google or microsoft: fills in the token URL and the scope.")
+]
+EntraTenant = Annotated[
+    str | None, typer.Option(help="The directory (tenant) of Microsoft Entra, with its preset.")
+]
+TokenUrl = Annotated[str | None, typer.Option(help="Where access tokens are asked for.")]
+ClientId = Annotated[str | None, typer.Option(help="Who asks for access tokens.")]
+ClientSecretFile = Annotated[
+    Path | None,
+    typer.Option(help="A file whose first line is the client's secret; - is stdin."),
+]
+PrivateKeyFile = Annotated[
+    Path | None,
+    typer.Option(help="A file with the RSA key (PEM) that jwt_bearer signs with; - is stdin."),
+]
+RefreshTokenFile = Annotated[
+    Path | None,
+    typer.Option(help="A file whose first line is the refresh token; - is stdin."),
+]
+Scope = Annotated[str | None, typer.Option(help="What an access token is to allow.")]
+Subject = Annotated[
+    str | None, typer.Option(help="For whom jwt_bearer asks, where that is not the user.")
+]
 DefaultFrom = Annotated[str | None, typer.Option(help="Who sends where a message has no `from`.")]
 IsDefault = Annotated[
     bool, typer.Option("--default", help="Send what names no profile through this one.")
 ]
 
 
-def told(
-    file: Path | None,
-    *,
-    password_file: Path | None,
-    ask_password: bool,
-    is_default: bool,
-    **options: object,
-) -> dict[str, Any]:
+class Given(TypedDict):
+    """What is told of a profile by options: each is one, in the order of the help."""
+
+    name: Name
+    host: Host
+    port: Port
+    tls: Tls
+    tls_min_version: TlsMinVersion
+    tls_server_name: TlsServerName
+    tls_pins: TlsPins
+    ehlo_name: Ehlo
+    mechanism: Mechanism
+    username: Username
+    password_file: PasswordFile
+    ask_password: AskPassword
+    allow_plaintext_auth: PlaintextAuth
+    grant: Grant
+    preset: Preset
+    entra_tenant: EntraTenant
+    token_url: TokenUrl
+    client_id: ClientId
+    client_secret_file: ClientSecretFile
+    private_key_file: PrivateKeyFile
+    refresh_token_file: RefreshTokenFile
+    scope: Scope
+    subject: Subject
+    default_from: DefaultFrom
+    is_default: IsDefault
+
+
+FLAGS: Final = frozenset({"ask_password", "is_default"})
+
+
+def taken(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each of `Given`, where its signature says `**given`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    told = [
+        Parameter(
+            name, Parameter.KEYWORD_ONLY, default=False if name in FLAGS else None, annotation=kind
+        )
+        for name, kind in get_type_hints(Given, include_extras=True).items()
+    ]
+    kept = [each for each in own if each.kind is not Parameter.VAR_KEYWORD]
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        command(*arguments, **options)
+
+    run.__signature__ = inspect.Signature([*kept, *told])  # type: ignore[attr-defined] # read by typer
+    run.__annotations__ = {each.name: each.annotation for each in (*kept, *told)}
+    return run
+
+
+def told(file: Path | None, given: Given) -> dict[str, Any]:
     """The body that file and options say together; raises InvalidRequest.
 
-    A password never stands among the arguments: every user of a machine can list those.
+    A secret never stands among the arguments: every user of a machine can list those.
     """
     body = _object(file)
-    options["password"] = _password(password_file, ask=ask_password)
-    options["is_default"] = is_default or None
-    given = {name: value for name, value in options.items() if value is not None}
-    auth = {name: value for name, value in given.items() if name in IN_AUTH}
-    body |= {name: value for name, value in given.items() if name not in IN_AUTH}
+    options: dict[str, Any] = {
+        name: value for name, value in given.items() if name not in NO_FIELDS
+    }
+    options["password"] = _password(given["password_file"], ask=given["ask_password"])
+    options["client_secret"] = _first_line(given["client_secret_file"])
+    options["refresh_token"] = _first_line(given["refresh_token_file"])
+    key = given["private_key_file"]
+    options["private_key"] = None if key is None else read_text(key)
+    options["tenant"] = given["entra_tenant"]
+    options["is_default"] = given["is_default"] or None
+    options["tls_pins"] = given["tls_pins"] or None
+    told = {name: value for name, value in options.items() if value is not None}
+    auth = {name: value for name, value in told.items() if name in Auth.model_fields}
+    body |= {name: value for name, value in told.items() if name not in auth}
     if auth:
         before = body.get("auth")
         body["auth"] = {**before, **auth} if isinstance(before, Mapping) else auth
@@ -82,9 +189,13 @@ def _password(file: Path | None, *, ask: bool) -> str | None:
     if ask:
         asked: str = typer.prompt("Password", hide_input=True, err=True)
         return asked
+    return _first_line(file)
+
+
+def _first_line(file: Path | None) -> str | None:
     if file is None:
         return None
     lines = read_text(file).splitlines()
     if not lines:
-        raise InvalidRequest(f"{file} is empty: there is no password in it.")
+        raise InvalidRequest(f"{file} is empty: there is nothing secret in it.")
     return lines[0]

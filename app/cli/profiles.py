@@ -1,7 +1,7 @@
 """`heloise profile`."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +12,10 @@ from app.api.profile_changes import (
     check_destination,
     column_changes,
     new_profile,
-    sealed_secrets,
     with_fallback,
 )
 from app.api.profile_reads import ProfileRead
+from app.api.profile_secrets import sealed_secrets
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
 from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, transact
@@ -37,39 +37,16 @@ Change = Callable[[AsyncConnection, Tenant, Profile], Awaitable[None]]
 
 
 @app.command()
+@options.taken
 def create(
     file: options.File = None,
     *,
     tenant: OfTenant,
-    name: options.Name = None,
-    host: options.Host = None,
-    port: options.Port = None,
-    tls: options.Tls = None,
-    ehlo_name: options.Ehlo = None,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ask_password: options.AskPassword = False,
-    allow_plaintext_auth: options.PlaintextAuth = None,
-    default_from: options.DefaultFrom = None,
-    is_default: options.IsDefault = False,
     as_json: AsJson = False,
+    **given: Unpack[options.Given],
 ) -> None:
     """Create a profile. Its password is stored encrypted, and never shown."""
-    given = options.told(
-        file,
-        name=name,
-        host=host,
-        port=port,
-        tls=tls,
-        ehlo_name=ehlo_name,
-        username=username,
-        password_file=password_file,
-        ask_password=ask_password,
-        allow_plaintext_auth=allow_plaintext_auth,
-        default_from=default_from,
-        is_default=is_default,
-    )
-    body, settings = checked(ProfileCreate, given), checked_settings()
+    body, settings = checked(ProfileCreate, options.told(file, given)), checked_settings()
     vault = Vault(settings.encryption_keys())
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
@@ -77,12 +54,7 @@ def create(
         with refusals():
             profile = await with_fallback(connection, _new(body, owner, settings))
         sealed = sealed_secrets(body, vault, profile_id=profile.id)
-        await profiles.insert(
-            connection,
-            profile=profile,
-            sealed_password=sealed.get("sealed_password"),
-            sealed_client_key=sealed.get("sealed_client_key"),
-        )
+        await profiles.insert(connection, profile=profile, sealed=sealed)
         return await read_of(connection, settings, owner, profile.id)
 
     print_profile(transact(settings, insert), as_json=as_json)
@@ -137,43 +109,20 @@ def show(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@options.taken
 def update(
     profile: Which,
     file: options.File = None,
     *,
     tenant: OfTenant,
-    name: options.Name = None,
-    host: options.Host = None,
-    port: options.Port = None,
-    tls: options.Tls = None,
-    ehlo_name: options.Ehlo = None,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ask_password: options.AskPassword = False,
-    allow_plaintext_auth: options.PlaintextAuth = None,
-    default_from: options.DefaultFrom = None,
-    is_default: options.IsDefault = False,
     as_json: AsJson = False,
+    **given: Unpack[options.Given],
 ) -> None:
     """Change a profile; what is left out stays, null in the file takes a value away.
 
     What waits in the queue is sent as the profile now says, and a failing one is tried at once.
     """
-    given = options.told(
-        file,
-        name=name,
-        host=host,
-        port=port,
-        tls=tls,
-        ehlo_name=ehlo_name,
-        username=username,
-        password_file=password_file,
-        ask_password=ask_password,
-        allow_plaintext_auth=allow_plaintext_auth,
-        default_from=default_from,
-        is_default=is_default,
-    )
-    body, settings = checked(ProfileUpdate, given), checked_settings()
+    body, settings = checked(ProfileUpdate, options.told(file, given)), checked_settings()
     vault = Vault(settings.encryption_keys())
 
     async def change(connection: AsyncConnection, owner: Tenant, before: Profile) -> None:

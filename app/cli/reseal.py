@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.cli.environment import PAGE_ROWS, checked_settings, transact
 from app.domain.errors import SealError
 from app.store import profiles
+from app.store.profile_rows import field_of
 from app.store.vault import Vault
 
 app = typer.Typer()
@@ -27,16 +28,16 @@ def reseal() -> None:
 async def _reseal_all(connection: AsyncConnection, vault: Vault) -> int:
     count, after = 0, None
     while rows := await profiles.sealed(connection, limit=PAGE_ROWS, after=after):
-        for profile_id, tenant_id, password, client_key in rows:
+        for profile_id, tenant_id, sealed in rows:
             after = profile_id
             fresh = {
-                "sealed_password": _resealed(vault, password, profile_id, "password"),
-                "sealed_client_key": _resealed(vault, client_key, profile_id, "client_key"),
+                name: _resealed(vault, old, profile_id, field_of(name))
+                for name, old in sealed.items()
             }
-            if fresh == {"sealed_password": password, "sealed_client_key": client_key}:
+            if fresh == sealed:
                 continue
             await profiles.replace_sealed(
-                connection, tenant_id=tenant_id, profile_id=profile_id, **fresh
+                connection, tenant_id=tenant_id, profile_id=profile_id, sealed=fresh
             )
             count += 1
     return count

@@ -19,7 +19,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.facts import Facts
 from app.domain.status import RecipientEvent
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import Network
 from app.store import lanes, outbox, outcomes, permits, profiles
 from app.store.database import Database
 from app.store.lanes import LaneDue
@@ -35,7 +35,7 @@ CONTENDED: Final = timedelta(seconds=0.5)
 class LaneParts:
     """What every lane is made with."""
 
-    guard: AddressGuard
+    network: Network
     configs: ConfigMaker
     recorder: Recorder
     results: Results
@@ -199,7 +199,9 @@ class Claims:
             return None
         parts, config = self._parts, self._parts.configs.config(found)
         if lane is None:
-            lane = Lane(config, guard=parts.guard, recorder=parts.recorder, results=parts.results)
+            lane = Lane(
+                config, network=parts.network, recorder=parts.recorder, results=parts.results
+            )
             if self._is_shared:
                 lane.granted = 0  # until it has asked
             self.lanes[due.profile_id] = lane

@@ -27,7 +27,7 @@ from app.domain.hints import reason
 from app.domain.ids import new_id
 from app.domain.outcome import Outcome
 from app.domain.retry import Random
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import Network
 from app.store import outcomes
 from app.store.database import Database
 from app.store.database_faults import RolledBack
@@ -45,7 +45,7 @@ LAST_WRITES_SECONDS: Final = 10.0
 class EngineConfig:
     """How an engine works: whom it may speak to and as whom, its machine's name, its times."""
 
-    guard: AddressGuard
+    network: Network
     configs: ConfigMaker
     machine: str
     lease_seconds: float
@@ -95,7 +95,7 @@ class Engine:
         self._claims = Claims(
             database,
             LaneParts(
-                guard=config.guard,
+                network=config.network,
                 configs=config.configs,
                 recorder=Recorder(worker=self.worker_id, now=clock.now),
                 results=self,

@@ -15,7 +15,7 @@ from app.domain.concurrency import Concurrency, is_throttling
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
 from app.store.outbox import ClaimedMessage
 
@@ -69,7 +69,7 @@ class Lane:
         self,
         config: LaneConfig,
         *,
-        guard: AddressGuard,
+        network: Network,
         recorder: Recorder,
         results: Results,
     ) -> None:
@@ -84,7 +84,7 @@ class Lane:
         self.granted = config.profile.max_connections
         self._concurrency = _known(config)
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
-        self._sender = Sender(self._pool, guard, recorder, results.mark)
+        self._sender = Sender(self._pool, network, recorder, results.mark)
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from app.domain.errors import SealError
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
 from app.domain.types import Profile, RateLimit, Transport
+from app.oauth.access_tokens import AccessTokens
 from app.smtp.identity import Identity, identity_of
 from app.store.profiles import DeliveryProfile
 
@@ -16,8 +17,8 @@ OpenSealed = Callable[..., str]
 class LaneConfig:
     """The profile, and who speaks to its server.
 
-    `identity` is None where there is none: for a sandbox, and where the credentials do not open,
-    which `fault` then says.
+    `tokens` gives a profile that logs in by OAuth 2.0 what it logs in with. `identity` is None
+    where there is none: for a sandbox, and where the credentials do not open, which `fault` says.
     """
 
     profile: Profile
@@ -25,6 +26,7 @@ class LaneConfig:
     fault: Outcome | None = None
     tenant_rate_limit: RateLimit | None = None
     concurrency: int | None = None
+    tokens: AccessTokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class ConfigMaker:
     open_sealed: OpenSealed
     service_ehlo_name: str | None
     hostname: str | None
+    tokens: AccessTokens | None = None
 
     def config(self, found: DeliveryProfile) -> LaneConfig:
         """The configuration of a lane, its credentials opened."""
@@ -44,6 +47,7 @@ class ConfigMaker:
             self._config(found),
             tenant_rate_limit=found.tenant_rate_limit,
             concurrency=found.concurrency,
+            tokens=self.tokens,
         )
 
     def _config(self, found: DeliveryProfile) -> LaneConfig:

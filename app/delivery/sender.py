@@ -10,13 +10,13 @@ from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
 from app.domain.failure_table import classify
-from app.domain.outcome import Blast, Fault, Outcome, Stage, Verdict
+from app.domain.outcome import Blast, Failure, Fault, Outcome, Stage, Verdict
 from app.domain.replies import COMPLETED, Reply
 from app.domain.types import Transport
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.opening import NotOpened, open_session
+from app.smtp.opening import NotOpened, not_opened, open_session
 from app.smtp.pool import Pool
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
 
 # So long a server that broke under several commands at once is asked one by one.
@@ -36,13 +36,13 @@ class Sender:
     def __init__(
         self,
         pool: Pool,
-        guard: AddressGuard,
+        network: Network,
         recorder: Recorder,
         mark: Mark,
         monotonic: Callable[[], float] = monotonic_seconds,
     ) -> None:
         self._pool = pool
-        self._guard = guard
+        self._network = network
         self._recorder = recorder
         self._mark = mark
         self._monotonic = monotonic
@@ -66,7 +66,7 @@ class Sender:
             attempts.fault = config.fault
             return session
         while True:
-            session = await self._session(attempts, config.identity, session)
+            session = await self._session(attempts, config, config.identity, session)
             if session is None:
                 return None
             attempts.facts = session.facts
@@ -85,7 +85,7 @@ class Sender:
                 self._pool.retire_idle()
 
     async def _session(
-        self, attempts: Attempts, identity: Identity, session: Session | None
+        self, attempts: Attempts, config: LaneConfig, identity: Identity, session: Session | None
     ) -> Session | None:
         """A session fit for the message: the one in hand, a warm one, or a new one."""
         if session is not None:
@@ -95,12 +95,27 @@ class Sender:
         if (warm := await self._pool.take(identity)) is not None:
             return warm
         started_at, start = self._recorder.now(), monotonic_seconds()
-        may_pipeline = self._monotonic() >= self._plain_until
-        opened = await open_session(identity, self._guard, may_pipeline=may_pipeline)
+        opened = await self._opened(config, identity)
         if isinstance(opened, Session):
             return opened
         self._note_not_opened(attempts, opened, started_at, monotonic_seconds() - start)
         return None
+
+    async def _opened(self, config: LaneConfig, identity: Identity) -> Session | NotOpened:
+        """A new session, logged in by an access token where the profile is one of OAuth 2.0."""
+        profile, tokens = config.profile, config.tokens
+        token = None
+        if tokens is not None and profile.oauth is not None and identity.wants_auth:
+            found = await tokens.get(profile)
+            if isinstance(found, Failure):
+                return not_opened(identity, found)
+            token = found
+        may_pipeline = self._monotonic() >= self._plain_until
+        opened = await open_session(identity, self._network, may_pipeline=may_pipeline, token=token)
+        is_rejected = isinstance(opened, NotOpened) and opened.failure.fault is Fault.TOKEN_REJECTED
+        if is_rejected and tokens is not None and token is not None:
+            await tokens.forget(profile, token)
+        return opened
 
     def _note_not_opened(
         self, attempts: Attempts, opened: NotOpened, started_at: datetime, seconds: float

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.keys import KeyCreate, new_key
 from app.api.profile_bodies import ProfileCreate
-from app.api.profile_changes import new_profile, sealed_secrets
+from app.api.profile_changes import new_profile
+from app.api.profile_secrets import sealed_secrets
 from app.api.tenants import TenantCreate, new_tenant
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
@@ -154,12 +155,7 @@ async def _make_profile(
     )
     made = new_profile(body, tenant_id=tenant_id, now=now)
     sealed = sealed_secrets(body, vault, profile_id=made.id)
-    await profiles.insert(
-        connection,
-        profile=made,
-        sealed_password=sealed["sealed_password"],
-        sealed_client_key=None,
-    )
+    await profiles.insert(connection, profile=made, sealed=sealed)
 
 
 async def _follow_inbox(

@@ -10,6 +10,7 @@ The exception tree::
     │   ├── NotFound                404
     │   ├── Conflict                409
     │   ├── TooLarge                413
+    │   ├── TooManyRequests         429, with `retry_after_seconds`
     │   └── Unavailable             503, with `retry_after_seconds`
     ├── SettingsError               a setting is missing or wrong: exit 2
     └── SealError                   a sealed credential does not open under any key
@@ -108,6 +109,21 @@ class TooLarge(Problem):
 
     status = 413
     title = "Too large"
+
+
+class TooManyRequests(Problem):
+    """The caller has used up its share for now (429): so many per so many seconds."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(
+        self, slug: str, detail: str, *, retry_after_seconds: int, limit: int, per_seconds: int
+    ) -> None:
+        super().__init__(slug, detail)
+        self.retry_after_seconds = retry_after_seconds
+        self.limit = limit
+        self.per_seconds = per_seconds
 
 
 class Unavailable(Problem):

@@ -13,6 +13,7 @@ from typing import Final
 from app.domain.outcome import (
     GREYLISTED,
     OUTCOME_UNKNOWN,
+    TOKEN_REJECTED,
     Blast,
     Failure,
     Fault,
@@ -84,7 +85,7 @@ RELAY: Final = (
 TOO_MANY: Final = r"too many recipients(?! from)"
 # Gmail, to an account's own password: 535 5.7.8 or, behind a second factor, 534 5.7.9.
 NEEDS_APP_LOGIN: Final = (
-    r"application-specific password|support\.google\.com/mail/\?p=(bad|webmail|invalid)"
+    r"application-specific password|support\.google\.com/mail/\?p=(bad|weblogin|invalid)"
 )
 # Microsoft 365, 535 5.7.139: of the mailbox or its organisation.
 BASIC_AUTH_DISABLED: Final = (
@@ -161,21 +162,33 @@ REPLY_RULES: Final = (
 # Without a reply: before MAIL the profile is at fault, after it the message waits, and after the
 # final dot nobody knows.
 FAULT_CLASSIFICATIONS: Final = {
-    (Stage.DNS, Fault.NOT_FOUND): "dns_failed",
-    (Stage.DNS, Fault.TIMEOUT): "dns_failed",
+    (Stage.DNS, Fault.NOT_FOUND): "dns_not_found",
+    (Stage.DNS, Fault.LOOKUP_FAILED): "dns_failed",
+    (Stage.DNS, Fault.TIMEOUT): "dns_timeout",
     (Stage.DNS, Fault.NOT_ALLOWED): "address_not_allowed",
+    (Stage.DNS, Fault.PORT_NOT_ALLOWED): "port_not_allowed",
     (Stage.TCP, Fault.UNREACHABLE): "connect_refused",
     (Stage.TCP, Fault.TIMEOUT): "connect_timeout",
     (Stage.TLS, Fault.CERTIFICATE): "tls_certificate_invalid",
     (Stage.TLS, Fault.NAME_MISMATCH): "tls_name_mismatch",
     (Stage.TLS, Fault.EXPIRED): "tls_certificate_expired",
+    (Stage.TLS, Fault.NOT_YET_VALID): "tls_certificate_not_yet_valid",
+    (Stage.TLS, Fault.PIN_MISMATCH): "tls_pin_mismatch",
+    (Stage.TLS, Fault.CLIENT_CERTIFICATE): "tls_client_certificate_refused",
+    (Stage.TLS, Fault.TOO_OLD): "tls_version_too_old",
     (Stage.TLS, Fault.HANDSHAKE): "tls_failed",
+    (Stage.BANNER, Fault.TLS_FIRST): "port_mismatch_implicit_tls",
     (Stage.TLS, Fault.PLAIN_TEXT): "port_mismatch_starttls",
     (Stage.TLS, Fault.STRIPPED): "starttls_stripped",
     (Stage.TLS, Fault.NOT_OFFERED): "tls_required_not_offered",
     (Stage.AUTH, Fault.NOT_OFFERED): "auth_mechanism_unavailable",
     (Stage.AUTH, Fault.UNENCRYPTED): "plaintext_auth_refused",
+    (Stage.AUTH, Fault.UNPROVEN): "auth_server_unproven",
+    (Stage.AUTH, Fault.TOKEN_UNAVAILABLE): "oauth_token_unavailable",
+    (Stage.AUTH, Fault.TOKEN_REFUSED): "oauth_token_refused",
 }
+# What a refused login means where no password was sent: Gmail speaks of one all the same.
+OF_TOKENS: Final = dict.fromkeys(("auth_rejected", "app_password_required"), TOKEN_REJECTED)
 GENERIC_FAULTS: Final = {
     Fault.TIMEOUT: "timeout",
     Fault.DISCONNECTED: "connection_lost",
@@ -212,7 +225,10 @@ def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outc
     said = " ".join(_QUOTED.sub("", reply.text).split())
     for rule in REPLY_RULES:
         if rule.matches(failure.stage, reply, said, authenticated=authenticated):
-            return _judged(failure, rule.blast, rule.verdict, rule.classification)
+            word = rule.classification
+            if failure.fault is Fault.TOKEN_REJECTED:
+                word = OF_TOKENS.get(word, word)
+            return _judged(failure, rule.blast, rule.verdict, word)
     return _judged(failure, Blast.PROFILE, DEFER, "protocol_error")
 
 

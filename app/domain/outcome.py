@@ -11,6 +11,7 @@ from app.domain.replies import Reply
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 GREYLISTED: Final = "greylisted"
+TOKEN_REJECTED: Final = "oauth_token_rejected"  # noqa: S105 - a word of classification
 
 
 class Stage(StrEnum):
@@ -50,21 +51,37 @@ class Verdict(StrEnum):
 
 
 class Fault(StrEnum):
-    """What went wrong where the server gave no reply."""
+    """What went wrong where the server gave no reply.
+
+    A token server gave no token (`TOKEN_UNAVAILABLE`, `TOKEN_REFUSED`), or, beside its reply, the
+    mail server does not take the one that it gave (`TOKEN_REJECTED`).
+    """
 
     NOT_FOUND = "not_found"
+    LOOKUP_FAILED = "lookup_failed"
     NOT_ALLOWED = "not_allowed"
+    PORT_NOT_ALLOWED = "port_not_allowed"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
     CERTIFICATE = "certificate"
     NAME_MISMATCH = "name_mismatch"
     EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    PIN_MISMATCH = "pin_mismatch"
+    CLIENT_CERTIFICATE = "client_certificate"
+    TOO_OLD = "too_old"
     HANDSHAKE = "handshake"
     PLAIN_TEXT = "plain_text"
+    TLS_FIRST = "tls_first"
     STRIPPED = "stripped"
     NOT_OFFERED = "not_offered"
     UNENCRYPTED = "unencrypted"
+    UNPROVEN = "unproven"
+    TOKEN_UNAVAILABLE = "token_unavailable"  # noqa: S105 - a word
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a word
+    UNREADABLE = "credentials_unreadable"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     SMTPUTF8_NOT_OFFERED = "smtputf8_not_offered"

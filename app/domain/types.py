@@ -19,8 +19,7 @@ class TlsMode(StrEnum):
 class AuthMechanism(StrEnum):
     """SASL mechanisms (RFC 4954): PLAIN RFC 4616, CRAM-MD5 RFC 2195, LOGIN a draft.
 
-    SCRAM-SHA-256 (RFC 7677) is bound to the TLS channel where the server can. OAuth 2.0 is
-    OAUTHBEARER (RFC 7628) or XOAUTH2, as offered.
+    SCRAM-SHA-256 RFC 7677. OAuth 2.0 is OAUTHBEARER (RFC 7628) or XOAUTH2, as offered.
     """
 
     AUTO = "auto"

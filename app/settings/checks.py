@@ -3,6 +3,7 @@
 Each check raises ValueError with a reason; the reason for a secret never quotes it.
 """
 
+import ipaddress
 import re
 from typing import Annotated, Final
 
@@ -15,6 +16,7 @@ from app.domain.errors import SettingsError
 from app.store.database import async_url
 from app.store.vault import parse_key
 
+DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
 
 
@@ -31,6 +33,27 @@ def _parse_port_range(part: str) -> range:
     if not 1 <= first <= last <= HIGHEST_PORT:
         raise ValueError(f"{part!r} is outside 1-65535 or runs backwards")
     return range(first, last + 1)
+
+
+def parse_servers(text: str) -> tuple[tuple[str, int], ...]:
+    """Addresses with their ports, 53 where none is given, in `192.0.2.1,[2001:db8::1]:5353`.
+
+    Raises ValueError for anything else.
+    """
+    return tuple(_parse_server(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _parse_server(part: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?", part, re.ASCII)
+    address, port = (match[1] or match[2], int(match[3] or DNS_PORT)) if match else (part, DNS_PORT)
+    if not 1 <= port <= HIGHEST_PORT:
+        raise ValueError(f"{part!r} has no port from 1 to 65535")
+    return str(ipaddress.ip_address(address)), port
+
+
+def _check_servers(text: str) -> str:
+    parse_servers(text)
+    return text
 
 
 def _check_ports(text: str) -> str:
@@ -70,6 +93,7 @@ def _lower(value: object) -> object:
 
 
 LOWER: Final = BeforeValidator(_lower)
+DnsServers = Annotated[str, AfterValidator(_check_servers)]
 Ports = Annotated[str, AfterValidator(_check_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]

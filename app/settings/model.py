@@ -17,10 +17,12 @@ from app.settings.checks import (
     LOWER,
     AdminKey,
     DatabaseUrl,
+    DnsServers,
     EhloName,
     Ports,
     SecretKeys,
     parse_ports,
+    parse_servers,
 )
 from app.store.vault import parse_key
 
@@ -97,6 +99,14 @@ class Settings(BaseSettings):
     allowed_ports: Annotated[
         Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")
     ] = Field("25,465,587,2525", description="The TCP ports that profiles may name.")
+    dns_servers: Annotated[
+        DnsServers,
+        About(
+            expects="IP addresses, each with its port where that is not 53: 192.0.2.1,[::1]:5353"
+        ),
+    ] = Field(
+        "", description="The DNS servers that look mail servers up; left out, this machine's own."
+    )
     host: Annotated[str, About(expects="an address or host name of this machine")] = Field(
         "127.0.0.1", min_length=1, description="The address that the API listens on."
     )
@@ -141,6 +151,15 @@ class Settings(BaseSettings):
         le=600,
         description="How long PostgreSQL has to answer before it counts as away.",
     )
+    transcript_retention_days: Annotated[int, About(unit="days")] = Field(
+        7,
+        ge=0,
+        le=3650,
+        description="How long the dialogue of each attempt is kept; 0 keeps none.",
+    )
+    verify_per_minute: Annotated[int, About(unit="times")] = Field(
+        10, ge=1, le=1000, description="How often a tenant may have profiles verified in a minute."
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         "info", description="The least severe log line that is written."
     )
@@ -173,6 +192,10 @@ class Settings(BaseSettings):
     def is_port_allowed(self, port: int) -> bool:
         """Whether a profile may name this TCP port."""
         return any(port in ports for ports in parse_ports(self.allowed_ports))
+
+    def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
+        """The DNS servers to ask, each an address and a port; none for the machine's own."""
+        return parse_servers(self.dns_servers)
 
     def encryption_keys(self) -> tuple[bytes, ...]:
         """The keys for the vault, newest first; raises SettingsError where there is none."""

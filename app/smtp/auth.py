@@ -1,7 +1,10 @@
-"""SASL: which mechanism, and whether the connection is fit for it (RFC 4954)."""
+"""AUTH: which mechanism, and whether the connection is fit for it (RFC 4954)."""
 
+import asyncio
 import base64
-import re
+import json
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import aiosmtplib
@@ -9,81 +12,188 @@ import aiosmtplib
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import Reply, printable
 from app.domain.types import AuthMechanism
-from app.smtp.faults import StageFailedError, fail, stage
+from app.smtp import sasl
+from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.identity import Identity
+from app.smtp.redaction import credentials, redacted, secret_forms
+from app.smtp.sasl import Credentials, Dialogue, Response
 
-# Best first. CRAM-MD5 is last over TLS: it makes the server keep the password itself.
-OVER_TLS: Final = (AuthMechanism.PLAIN, AuthMechanism.LOGIN, AuthMechanism.CRAM_MD5)
-IN_CLEAR: Final = (AuthMechanism.CRAM_MD5, AuthMechanism.PLAIN, AuthMechanism.LOGIN)
-SENDS_PASSWORD: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN})
-MIN_REDACTED_CHARACTERS: Final = 3
+# Best first. What proves the password goes before what says it.
+BY_PASSWORD: Final = (sasl.SCRAM_SHA_256, sasl.CRAM_MD5, sasl.PLAIN, sasl.LOGIN)
+HIDES_SECRET: Final = frozenset({sasl.SCRAM_SHA_256, sasl.CRAM_MD5})
+CONTINUE: Final = 334
+SUCCESSFUL: Final = 235
+UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: nothing was checked
 MAX_NAMED_CHARACTERS: Final = 200
+MAX_ERROR_CHARACTERS: Final = 500
+HASHED: Final = (
+    "{} was used, for which the server must keep the password in a form of its own; where the"
+    " password is right, set auth.mechanism=plain"
+)
 
 
-def pick(identity: Identity, offered: frozenset[str], *, encrypted: bool) -> AuthMechanism:
-    """The mechanism to use of those the server offers.
+def pick(
+    identity: Identity, offered: frozenset[str], *, encrypted: bool, has_token: bool = False
+) -> tuple[str, ...]:
+    """The mechanisms to use of those the server offers, the best first.
 
-    Raises StageFailedError where none is left, or where it would send the password in clear
-    without `allow_plaintext_auth`.
+    Raises StageFailedError where there is none, or where it would send the password or the token in
+    clear without `allow_plaintext_auth`.
     """
-    order = OVER_TLS if encrypted else IN_CLEAR
-    wanted = order if identity.mechanism is AuthMechanism.AUTO else (identity.mechanism,)
-    possible = [each for each in wanted if each.value in offered]
+    possible = [each for each in _wanted(identity, has_token=has_token) if each in offered]
     if not possible:
         names = printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
         names = names or "no mechanism at all"
         hint = "" if encrypted else "; many servers offer AUTH only once TLS is on"
         raise fail(Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}")
     allowed = encrypted or identity.allow_plaintext_auth
-    safe = [each for each in possible if allowed or each not in SENDS_PASSWORD]
+    safe = tuple(each for each in possible if allowed or each in HIDES_SECRET)
     if not safe:
+        secret = "access token" if possible[0] in sasl.OAUTH else "password"
         raise fail(
             Stage.AUTH,
             Fault.UNENCRYPTED,
-            "the connection is not encrypted, so the password was not sent; use tls=starttls or"
+            f"the connection is not encrypted, so the {secret} was not sent; use tls=starttls or"
             " tls=implicit, or set auth.allow_plaintext_auth=true",
         )
-    return safe[0]
+    return safe
 
 
-async def authenticate(smtp: aiosmtplib.SMTP, identity: Identity, *, encrypted: bool) -> str:
-    """Log in; answers the mechanism used. Raises StageFailedError."""
+def _wanted(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
+    if identity.mechanism is AuthMechanism.OAUTH2:
+        return sasl.OAUTH
+    if identity.mechanism is not AuthMechanism.AUTO:
+        return (identity.mechanism.value,)
+    if not has_token:
+        return BY_PASSWORD
+    return sasl.OAUTH if identity.password is None else (*sasl.OAUTH, *BY_PASSWORD)
+
+
+async def authenticate(
+    smtp: aiosmtplib.SMTP, identity: Identity, *, encrypted: bool, token: str | None = None
+) -> str:
+    """Log in; answers the mechanism used. Raises StageFailedError.
+
+    One mechanism is tried, lest a wrong password count twice against the account; under `auto` the
+    next one only where the server offers one that it does not know.
+    """
+    if identity.mechanism is AuthMechanism.OAUTH2 and token is None:
+        raise fail(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token to log in with")
     offered = frozenset(name.lower() for name in smtp.server_auth_methods)
-    mechanism = pick(identity, offered, encrypted=encrypted)
-    login = {
-        AuthMechanism.PLAIN: smtp.auth_plain,
-        AuthMechanism.LOGIN: smtp.auth_login,
-        AuthMechanism.CRAM_MD5: smtp.auth_crammd5,
-    }[mechanism]
-    username, password = identity.username or "", identity.password or ""
-    try:
+    mechanisms = pick(identity, offered, encrypted=encrypted, has_token=token is not None)
+    who = credentials(identity, token)
+    for mechanism in mechanisms:
+        try:
+            await _Login(smtp, mechanism, who, identity.timeouts.command).run()
+        except StageFailedError as error:
+            reply = error.failure.reply
+            is_unknown = reply is not None and reply.code == UNKNOWN_MECHANISM
+            if is_unknown and mechanism != mechanisms[-1]:
+                continue
+            raise StageFailedError(_redacted(error.failure, who)) from None
+        break
+    return mechanism
+
+
+class _Login:
+    """One mechanism, spoken with the server to its end."""
+
+    def __init__(
+        self, smtp: aiosmtplib.SMTP, mechanism: str, who: Credentials, seconds: float
+    ) -> None:
+        self._smtp = smtp
+        self._mechanism = mechanism
+        self._who = who
+        self._seconds = seconds
+        self._challenge = b""
+
+    async def run(self) -> None:
+        dialogue = sasl.dialogue(self._mechanism, self._who)
+        response = await self._next(dialogue, None)
+        initial = () if response.said is None else (base64.b64encode(response.said),)
+        code, text = await self._say(b"AUTH", self._mechanism.upper().encode(), *initial)
+        while code == CONTINUE:
+            self._challenge = text.encode("utf-8", "replace").strip()
+            response = await self._next(dialogue, self._challenge)
+            code, text = await self._say(base64.b64encode(response.said or b""))
+        if code != SUCCESSFUL:
+            raise StageFailedError(self._told(refuse(Stage.AUTH, code, text).failure))
+        if not response.may_end:
+            raise self._unfinished()
+
+    async def _say(self, *words: bytes) -> tuple[int, str]:
         with stage(Stage.AUTH):
-            await login(username, password, timeout=identity.timeouts.command)
-    except StageFailedError as error:
-        raise StageFailedError(_redacted(error.failure, username, password)) from None
-    return mechanism.value
+            code, text = await self._smtp.execute_command(*words, timeout=self._seconds)
+        return code, text
+
+    async def _next(self, dialogue: Dialogue, challenge: bytes | None) -> Response:
+        """What to say next. A server chooses how long SCRAM computes, so that is done beside."""
+        is_slow = challenge is not None and self._mechanism == sasl.SCRAM_SHA_256
+        try:
+            if is_slow:
+                found = await asyncio.to_thread(_step, dialogue, challenge)
+            else:
+                found = _step(dialogue, challenge)
+        except sasl.UnprovenError:
+            raise self._unfinished() from None
+        except ValueError:
+            raise self._malformed() from None
+        if found is None:
+            raise self._malformed()
+        return found
+
+    def _malformed(self) -> StageFailedError:
+        detail = f"the server's challenge is none of {self._mechanism.upper()}'s"
+        return fail(Stage.AUTH, Fault.MALFORMED, detail)
+
+    def _unfinished(self) -> StageFailedError:
+        """It says that all is well before it has shown that it may say so."""
+        if self._mechanism != sasl.SCRAM_SHA_256:
+            return self._malformed()
+        detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"
+        return fail(Stage.AUTH, Fault.UNPROVEN, detail)
+
+    def _told(self, failure: Failure) -> Failure:
+        """The refusal, with what else is known of its reason."""
+        if failure.reply is None or not failure.reply.is_permanent:
+            return failure
+        if self._mechanism in sasl.OAUTH:
+            return replace(failure, fault=Fault.TOKEN_REJECTED, detail=_error(self._challenge))
+        if self._mechanism in HIDES_SECRET and failure.reply.code != UNKNOWN_MECHANISM:
+            return replace(failure, detail=HASHED.format(self._mechanism.upper()))
+        return failure
 
 
-def _redacted(failure: Failure, username: str, password: str) -> Failure:
-    """The failure without the password in any form the server may have sent back (invariant 9)."""
+def _step(dialogue: Dialogue, challenge: bytes | None) -> Response | None:
+    """One step; None where the dialogue is over. A StopIteration must not leave a thread."""
+    with suppress(StopIteration):
+        return next(dialogue) if challenge is None else dialogue.send(challenge)
+    return None
+
+
+def _error(challenge: bytes) -> str:
+    """What a server says of a token it refuses: JSON in base64 (RFC 7628 section 3.2.2)."""
+    try:
+        told = json.loads(base64.b64decode(challenge))
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(told, dict):
+        return ""
+    said = ", ".join(f"{name}={value}" for name, value in told.items())
+    return printable(said)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
+
+
+def _redacted(failure: Failure, who: Credentials) -> Failure:
+    """The failure without the secrets in any form the server may have sent back (invariant 9)."""
     if failure.reply is None:
         # What is no reply is not quoted: nobody knows in what form it holds what.
         is_quoted = failure.fault is Fault.MALFORMED
         detail = "the server did not speak SMTP" if is_quoted else failure.detail
         return Failure(failure.stage, fault=failure.fault, detail=detail)
-    text = failure.reply.text
-    for form in _forms(username, password):
-        if len(form) >= MIN_REDACTED_CHARACTERS:
-            text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
-    reply = Reply(failure.reply.code, text, failure.reply.enhanced_code)
-    return Failure(failure.stage, reply=reply, detail=failure.detail)
-
-
-def _forms(username: str, password: str) -> tuple[str, ...]:
-    plain = f"\0{username}\0{password}".encode()
-    return (
-        printable(password),
-        printable(password.strip()),  # as it is at the end of a line
-        base64.b64encode(password.encode()).decode(),
-        base64.b64encode(plain).decode(),
+    forms = secret_forms(who)
+    reply = failure.reply
+    return replace(
+        failure,
+        reply=Reply(reply.code, redacted(reply.text, forms), reply.enhanced_code),
+        detail=redacted(failure.detail, forms),
     )

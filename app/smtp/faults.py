@@ -12,35 +12,37 @@ from aiosmtplib.errors import (
 
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import Reply
+from app.smtp.handshake import HandshakeError, fault_of, is_client_refusal
 from app.smtp.protocol import MalformedReplyError, refusal
 
 MALFORMED_CODE = -1
-# OpenSSL's word for a first byte that begins no TLS record.
-NOT_TLS: Final = "WRONG_VERSION_NUMBER"
-# OpenSSL's x509_vfy.h: a host name or an address that is not the certificate's, and one too old.
-CERTIFICATE_FAULTS: Final = {
-    62: Fault.NAME_MISMATCH,
-    64: Fault.NAME_MISMATCH,
-    10: Fault.EXPIRED,
-}
+# Where a server that has ended the handshake speaks first: with TLS from the first byte, or after
+# STARTTLS.
+FIRST_WORDS: Final = frozenset({Stage.BANNER, Stage.EHLO})
 NO_SMTP = "the server did not speak SMTP: {!r}"
 
 
 class StageFailedError(Exception):
-    """A stage failed. Never leaves this package: the session answers with the `failure`."""
+    """A stage failed. Never leaves this package: the session answers with the `failure`.
 
-    def __init__(self, failure: Failure) -> None:
+    `shown` is the chain of certificates that the server showed in a handshake that failed.
+    """
+
+    def __init__(self, failure: Failure, shown: tuple[bytes, ...] = ()) -> None:
         super().__init__(str(failure))
         self.failure = failure
+        self.shown = shown
 
 
 class ServerClosedError(ConnectionError):
     """The server closed the connection, or said that it would."""
 
 
-def fail(stage: Stage, fault: Fault, detail: str) -> StageFailedError:
+def fail(
+    stage: Stage, fault: Fault, detail: str, shown: tuple[bytes, ...] = ()
+) -> StageFailedError:
     """A stage that failed without a reply."""
-    return StageFailedError(Failure(stage, fault=fault, detail=detail))
+    return StageFailedError(Failure(stage, fault=fault, detail=detail), shown)
 
 
 def refuse(stage: Stage, code: int, message: str) -> StageFailedError:
@@ -87,14 +89,18 @@ def _failed(at: Stage, error: BaseException) -> StageFailedError | None:
 
 def _lost(at: Stage, error: Exception) -> StageFailedError:
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        fault = CERTIFICATE_FAULTS.get(cause.verify_code, Fault.CERTIFICATE)
-        return fail(Stage.TLS, fault, f"the certificate was refused: {cause.verify_message}")
     if isinstance(cause, ssl.SSLError):
-        if cause.reason == NOT_TLS:
-            return fail(Stage.TLS, Fault.PLAIN_TEXT, "plain text came where TLS should have begun")
-        return fail(Stage.TLS, Fault.HANDSHAKE, f"TLS failed: {cause.reason or cause}")
+        return _insecure(at, cause)
     gone = SMTPServerDisconnected | ServerClosedError
     if isinstance(error, gone) or isinstance(cause, gone):
         return fail(at, Fault.DISCONNECTED, "the server closed the connection")
     return fail(at, Fault.DISCONNECTED, f"the connection was lost: {error}")
+
+
+def _insecure(at: Stage, error: ssl.SSLError) -> StageFailedError:
+    """A handshake that failed; or TLS that broke later, which is a connection that was lost."""
+    if at is Stage.TLS or (at in FIRST_WORDS and is_client_refusal(error)):
+        fault, detail = fault_of(error)
+        shown = error.shown if isinstance(error, HandshakeError) else ()
+        return fail(Stage.TLS, fault, detail, shown)
+    return fail(at, Fault.DISCONNECTED, f"the TLS connection broke: {error.reason or error}")

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.outcome import Failure
 from app.domain.types import AuthMechanism, Profile, Timeouts, TlsMode
+from app.smtp.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +13,8 @@ class Identity:
     """Everything that makes a connection this profile's and no other's (invariant 8).
 
     It is the pool's key: change one field and the old connections are no longer used. `repr`
-    shows no secret.
+    shows no secret. `token_revision` is the profile's, where its access tokens are asked for by
+    what was set then.
     """
 
     profile_id: str
@@ -33,6 +36,7 @@ class Identity:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     allow_plaintext_auth: bool = False
+    token_revision: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def ehlo(self, local_address: str) -> EffectiveEhlo:
@@ -44,6 +48,17 @@ class Identity:
             hostname=self.hostname,
             local_address=local_address,
         )
+
+    @property
+    def server_name(self) -> str:
+        """Which name is asked for in the handshake (SNI), and is to stand in the certificate."""
+        return self.tls_server_name or self.host
+
+    @property
+    def requires_starttls(self) -> bool:
+        """Whether a server that does not offer it gets nothing: in clear no key can be pinned."""
+        is_pinned = self.tls is TlsMode.OPPORTUNISTIC and bool(self.tls_pins)
+        return self.tls is TlsMode.STARTTLS or is_pinned
 
     @property
     def wants_auth(self) -> bool:
@@ -81,19 +96,36 @@ def identity_of(
         username=profile.username,
         password=password,
         allow_plaintext_auth=profile.allow_plaintext_auth,
+        token_revision=None if profile.oauth is None else profile.revision,
         timeouts=profile.timeouts,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFacts:
-    """What is known of a connection so far; `None` for what it did not come to."""
+    """What is known of a connection so far; `None` for what it did not come to.
+
+    `greetings` are the texts of the EHLO answers, before TLS and after it. `refused_names` are the
+    EHLO names that were tried in vain. `shown` is the chain of certificates that the server
+    showed, in DER.
+    """
 
     host: str | None = None
     port: int | None = None
+    local_address: str | None = None
     remote_address: str | None = None
+    banner: str | None = None
+    greetings: tuple[str, ...] = ()
+    refused_names: tuple[tuple[str, Failure], ...] = ()
     ehlo_name: str | None = None
     ehlo_source: str | None = None
     tls_version: str | None = None
     tls_cipher: str | None = None
+    auth_offered: tuple[str, ...] = ()
     auth_mechanism: str | None = None
+    shown: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate that the server showed, read anew each time."""
+        return Certificate.of(self.shown)

@@ -3,83 +3,185 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import aiosmtplib
 
 from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import COMMAND_NOT_IMPLEMENTED, COMMAND_UNRECOGNIZED, SERVICE_READY
+from app.domain.replies import (
+    COMMAND_NOT_IMPLEMENTED,
+    COMMAND_UNRECOGNIZED,
+    COMPLETED,
+    SERVICE_READY,
+    UNAVAILABLE,
+    Reply,
+)
 from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
 from app.smtp.faults import StageFailedError, fail, refuse, stage
+from app.smtp.handshake import shown_chain
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.protocol import Extensions
-from app.smtp.resolve import AddressGuard, connect
+from app.smtp.redaction import credentials, secret_forms
+from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.tls import attach, start_tls, tls_context
+from app.smtp.tls_first import mute_no_more
+from app.smtp.transcript import Transcript
 from app.smtp.wire import Wire
 
+MAX_BANNER_CHARACTERS: Final = 500
 NO_SUCH_COMMAND: Final = frozenset({COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTED})
 
 
 @dataclass(frozen=True, slots=True)
 class NotOpened:
-    """A session that did not come to be: at which stage, and what was known by then."""
+    """A session that did not come to be: at which stage, what was known by then, and what said."""
 
     failure: Failure
     facts: ConnectionFacts
+    transcript: Transcript
+
+
+def not_opened(identity: Identity, failure: Failure) -> NotOpened:
+    """A session that failed before its connection was tried."""
+    transcript = Transcript()
+    transcript.stage = failure.stage
+    transcript.note(failure.detail)
+    return NotOpened(failure, ConnectionFacts(host=identity.host, port=identity.port), transcript)
 
 
 async def open_session(
-    identity: Identity, guard: AddressGuard, *, may_pipeline: bool = True
+    identity: Identity,
+    network: Network,
+    *,
+    names: Sequence[str] = (),
+    token: str | None = None,
+    may_pipeline: bool = True,
 ) -> Session | NotOpened:
     """Connect, greet, secure, log in. Raises nothing that the server or the network does.
 
-    Without `may_pipeline` each command waits for its answer, whatever the server offers.
+    `names` and `token` are `open_on`'s. Without `may_pipeline` each command waits for its answer,
+    whatever the server offers.
     """
-    opening = _Opening(identity, may_pipeline=may_pipeline)
+    transcript = Transcript()
     try:
-        return await opening.run(guard)
+        await _context(identity)  # nobody is connected to where it cannot be made
+        sock = await connect(identity, network)
+    except StageFailedError as error:
+        transcript.stage = error.failure.stage
+        transcript.note(error.failure.detail)
+        facts = ConnectionFacts(host=identity.host, port=identity.port)
+        return NotOpened(error.failure, facts, transcript)
+    found = await open_on(
+        sock,
+        identity,
+        transcript=transcript,
+        names=names,
+        token=token,
+        may_pipeline=may_pipeline,
+    )
+    if isinstance(found, NotOpened):
+        return replace(found, failure=await mute_no_more(found.failure, identity, network))
+    return found
+
+
+async def open_on(
+    sock: socket.socket,
+    identity: Identity,
+    *,
+    transcript: Transcript,
+    names: Sequence[str] = (),
+    token: str | None = None,
+    may_pipeline: bool = True,
+) -> Session | NotOpened:
+    """What follows once the host is connected to, as in `open_session`.
+
+    `names` are said instead of the identity's own EHLO name, one after another as long as the
+    server refuses and stays: the first that it takes is the connection's. `token` is the OAuth
+    access token to log in with. `transcript` grows meanwhile, so that whoever breaks this off
+    knows how far it has come.
+    """
+    opening = _Opening(identity, transcript, names=names, token=token, may_pipeline=may_pipeline)
+    try:
+        return await opening.run(sock)
     except StageFailedError as error:
         opening.abort()
-        return NotOpened(error.failure, opening.facts)
+        transcript.stage = error.failure.stage
+        if error.failure.reply is None:
+            transcript.note(error.failure.detail)
+        return NotOpened(error.failure, opening.facts_with(error.shown), transcript)
     except BaseException:
         opening.abort()
         raise
 
 
+async def _context(identity: Identity) -> ssl.SSLContext | None:
+    if identity.tls is TlsMode.NONE:
+        return None
+    return await asyncio.to_thread(tls_context, identity)
+
+
 class _Opening:
     """A session in the making: its facts grow stage by stage, so that a failure can tell them."""
 
-    def __init__(self, identity: Identity, *, may_pipeline: bool) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        transcript: Transcript,
+        *,
+        names: Sequence[str],
+        token: str | None,
+        may_pipeline: bool,
+    ) -> None:
         self.identity = identity
+        self._transcript = transcript
+        self._names = names
+        self._token = token
         self._may_pipeline = may_pipeline
         self.facts = ConnectionFacts(host=identity.host, port=identity.port)
         self._smtp: aiosmtplib.SMTP | None = None
+        transcript.keep_secret(secret_forms(credentials(identity, token)))
+
+    def facts_with(self, shown: tuple[bytes, ...]) -> ConnectionFacts:
+        """What is known, with the certificates that a handshake which failed has shown."""
+        return replace(self.facts, shown=shown) if shown else self.facts
 
     def abort(self) -> None:
         if self._smtp is not None and self._smtp.transport is not None:
             # `close` alone would wait for a peer that has stopped reading.
             cast("asyncio.WriteTransport", self._smtp.transport).abort()
 
-    async def run(self, guard: AddressGuard) -> Session:
+    async def run(self, sock: socket.socket) -> Session:
         identity = self.identity
-        context = await self._context()
+        try:
+            self._note_connected(sock)
+            context = await _context(identity)
+        except BaseException:
+            sock.close()
+            raise
         is_implicit = identity.tls is TlsMode.IMPLICIT
-        sock = await self._connected(guard)
         smtp = self._smtp = self._client()
-        await attach(smtp, sock, identity, context if is_implicit else None)
+        self._transcript.stage = Stage.TLS if is_implicit else Stage.BANNER
+        await attach(smtp, sock, identity, self._transcript, context if is_implicit else None)
         self._note_tls(smtp)
         await self._read_banner(smtp)
-        await self._greet(smtp)
+        await self._greet_by_any(smtp)
         if context is not None and not is_implicit:
             await self._start_tls(smtp, context)
         if identity.wants_auth:
-            encrypted = self.facts.tls_version is not None
-            mechanism = await authenticate(smtp, identity, encrypted=encrypted)
-            self.facts = replace(self.facts, auth_mechanism=mechanism)
+            await self._log_in(smtp)
         return self._session(smtp)
+
+    async def _log_in(self, smtp: aiosmtplib.SMTP) -> None:
+        self._transcript.stage = Stage.AUTH
+        offered = tuple(name.upper() for name in smtp.server_auth_methods)
+        self.facts = replace(self.facts, auth_offered=offered)
+        encrypted = self.facts.tls_version is not None
+        mechanism = await authenticate(smtp, self.identity, encrypted=encrypted, token=self._token)
+        self.facts = replace(self.facts, auth_mechanism=mechanism)
 
     def _session(self, smtp: aiosmtplib.SMTP) -> Session:
         """From here on the connection is spoken through by the session alone."""
@@ -92,24 +194,21 @@ class _Opening:
         wire = Wire(cast("asyncio.Transport", protocol.transport))
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
-        return Session(wire, extensions, self.identity, self.facts)
+        return Session(wire, extensions, self.identity, self.facts, self._transcript)
 
-    async def _connected(self, guard: AddressGuard) -> socket.socket:
-        sock = await connect(self.identity, guard)
-        try:
-            with stage(Stage.TCP):
-                own, remote = sock.getsockname()[0], sock.getpeername()[0]
-        except StageFailedError:
-            sock.close()
-            raise
+    def _note_connected(self, sock: socket.socket) -> None:
+        with stage(Stage.TCP):
+            own, remote = sock.getsockname()[0], sock.getpeername()[0]
         ehlo = self.identity.ehlo(own)
         self.facts = replace(
             self.facts,
+            local_address=own,
             remote_address=remote,
             ehlo_name=ehlo.name,
             ehlo_source=ehlo.source.value,
         )
-        return sock
+        self._transcript.stage = Stage.TCP
+        self._transcript.note(f"connected to {remote} port {self.identity.port}")
 
     def _client(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
@@ -118,18 +217,34 @@ class _Opening:
             timeout=self.identity.timeouts.command,
         )
 
-    async def _context(self) -> ssl.SSLContext | None:
-        if self.identity.tls is TlsMode.NONE:
-            return None
-        return await asyncio.to_thread(tls_context, self.identity)
-
     async def _read_banner(self, smtp: aiosmtplib.SMTP) -> None:
+        self._transcript.stage = Stage.BANNER
         with stage(Stage.BANNER):
             if smtp.protocol is None:
                 raise fail(Stage.BANNER, Fault.DISCONNECTED, "the server closed the connection")
             code, text = await smtp.protocol.read_response(timeout=self.identity.timeouts.command)
         if code != SERVICE_READY:
             raise refuse(Stage.BANNER, code, text)
+        self.facts = replace(
+            self.facts, banner=self._transcript.shown(text[:MAX_BANNER_CHARACTERS])
+        )
+
+    async def _greet_by_any(self, smtp: aiosmtplib.SMTP) -> None:
+        """Greet, by each of the names in turn where there are several to try."""
+        for name in self._names:
+            smtp.local_hostname = name
+            self.facts = replace(self.facts, ehlo_name=name, ehlo_source=None)
+            try:
+                return await self._greet(smtp)
+            except StageFailedError as error:
+                reply = error.failure.reply
+                if reply is None or reply.code == UNAVAILABLE or not smtp.is_connected:
+                    raise
+                refused = (*self.facts.refused_names, (name, error.failure))
+                self.facts = replace(self.facts, refused_names=refused)
+                if name == self._names[-1]:
+                    raise
+        return await self._greet(smtp)
 
     async def _greet(self, smtp: aiosmtplib.SMTP) -> None:
         """EHLO by the name that was decided; HELO only for a server that does not know the word.
@@ -137,30 +252,38 @@ class _Opening:
         RFC 5321 section 4.1.1.1. Neither STARTTLS nor AUTH is there after HELO, so who needs one of
         them stops here.
         """
+        self._transcript.stage = Stage.EHLO
         try:
             with stage(Stage.EHLO):
-                await smtp.ehlo()
+                _, answer = await smtp.ehlo()
         except StageFailedError as error:
             reply = error.failure.reply
-            is_helo_enough = (
-                not self.identity.wants_auth and self.identity.tls is not TlsMode.STARTTLS
-            )
+            is_helo_enough = not self.identity.wants_auth and not self.identity.requires_starttls
             if not is_helo_enough or reply is None or reply.code not in NO_SUCH_COMMAND:
                 raise
             with stage(Stage.EHLO):
-                await smtp.helo()
+                _, answer = await smtp.helo()
+        said = self._transcript.shown(Reply.parse(COMPLETED, answer).text)
+        greetings = (*self.facts.greetings, said)
+        self.facts = replace(self.facts, greetings=greetings)
 
     async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext) -> None:
+        self._transcript.stage = Stage.TLS
         if not smtp.supports_extension("starttls"):
-            if self.identity.tls is TlsMode.OPPORTUNISTIC:
+            if not self.identity.requires_starttls:
                 return
-            detail = "the server does not offer STARTTLS, which tls=starttls requires"
+            detail = "the server does not offer STARTTLS, without which nothing is sent to it"
             raise fail(Stage.TLS, Fault.NOT_OFFERED, detail)
         await start_tls(smtp, context, self.identity)
         self._note_tls(smtp)
         await self._greet(smtp)
 
     def _note_tls(self, smtp: aiosmtplib.SMTP) -> None:
-        cipher = smtp.get_transport_info("cipher") if smtp.is_connected else None
-        if cipher is not None:
-            self.facts = replace(self.facts, tls_version=cipher[1], tls_cipher=cipher[0])
+        tls = smtp.get_transport_info("ssl_object") if smtp.is_connected else None
+        if tls is not None:
+            # The version that `cipher` tells is the one that the cipher was defined in.
+            version, cipher = tls.version(), tls.cipher()[0]
+            self.facts = replace(
+                self.facts, tls_version=version, tls_cipher=cipher, shown=shown_chain(tls)
+            )
+            self._transcript.note(f"{version} {cipher}")

@@ -1,15 +1,25 @@
-"""DNS and the address guard: a host becomes a connected socket to an address that was checked."""
+"""The address guard and dialling: a host becomes a socket to an address that was checked."""
 
 import asyncio
 import ipaddress
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from app.domain.clock import monotonic_seconds
 from app.domain.networks import IPAddress, is_public
 from app.domain.outcome import Fault, Stage
-from app.smtp.faults import fail
+from app.smtp.dns import Resolver
+from app.smtp.faults import StageFailedError, fail
 from app.smtp.identity import Identity
+
+# RFC 8305 section 5: so long an address has before the next one is tried beside it.
+ATTEMPT_DELAY_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +29,8 @@ class AddressGuard:
     allow_private: bool
     is_port_allowed: Callable[[int], bool]
 
-    def refusal(self, address: IPAddress, port: int) -> str | None:
-        """Why there may be no connection, or None where there may."""
-        if not self.is_port_allowed(port):
-            return f"port {port} is not among HELOISE_ALLOWED_PORTS"
+    def address_refusal(self, address: IPAddress) -> str | None:
+        """Why there may be no connection to this address, whatever the port."""
         if self.allow_private or is_public(address):
             return None
         return (
@@ -30,24 +38,121 @@ class AddressGuard:
             " the operator may set HELOISE_ALLOW_PRIVATE_HOSTS=true"
         )
 
+    def port_refusal(self, port: int) -> str | None:
+        """Why there may be no connection to this port, whatever the address."""
+        if self.is_port_allowed(port):
+            return None
+        return f"port {port} is not among HELOISE_ALLOWED_PORTS"
 
-async def connect(identity: Identity, guard: AddressGuard) -> socket.socket:
-    """A socket connected to the first address of the host that answers.
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How hosts are looked up, and where connections may go."""
+
+    guard: AddressGuard
+    resolver: Resolver
+
+    async def addresses(self, identity: Identity) -> list[IPAddress]:
+        """The host's addresses, each of which may be connected to from the source address.
+
+        Raises StageFailedError.
+        """
+        if reason := self.guard.port_refusal(identity.port):
+            raise fail(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
+        found = await self.resolver.addresses(identity.host, identity.timeouts.connect)
+        for address in found:
+            if reason := self.guard.address_refusal(address):
+                raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{identity.host}: {reason}")
+        return _reachable(found, identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """What came of connecting to one address, and in how many seconds."""
+
+    address: IPAddress
+    seconds: float
+    error: StageFailedError | None = None
+
+
+async def connect(identity: Identity, network: Network) -> socket.socket:
+    """A socket connected to the address of the host that answers first (RFC 8305).
 
     The address connected to is the very one checked. Raises StageFailedError.
     """
-    addresses = await _resolve(identity)
-    for address in addresses:
-        if reason := guard.refusal(address, identity.port):
-            raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{identity.host}: {reason}")
-    addresses = _reachable(addresses, identity)
-    seconds = identity.timeouts.connect / len(addresses)
-    for address in addresses[:-1]:
+    addresses = await network.addresses(identity)
+    where = f"{identity.host} [{', '.join(map(str, addresses))}] port {identity.port}"
+    with _dialling(where):
+        async with asyncio.timeout(identity.timeouts.connect):
+            sock = await start_connection(
+                [_info(address, identity.port) for address in addresses],
+                local_addr_infos=_source(identity),
+                happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS,
+            )
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def dial_all(
+    identity: Identity, addresses: Sequence[IPAddress]
+) -> tuple[socket.socket | None, list[Dialled]]:
+    """Connect to every address at once: the socket that is kept, if any, and what came of each.
+
+    The first that connected is kept; the others are closed.
+    """
+    kept: list[socket.socket] = []
+
+    async def dial(address: IPAddress) -> Dialled:
+        started = monotonic_seconds()
         try:
-            return await _dial(address, identity, seconds)
-        except OSError:
-            continue
-    return await _dial_last(addresses[-1], identity, seconds)
+            sock = await _dial(identity, address)
+        except StageFailedError as error:
+            return Dialled(address, monotonic_seconds() - started, error)
+        if kept:
+            sock.close()
+        else:
+            kept.append(sock)
+        return Dialled(address, monotonic_seconds() - started)
+
+    try:
+        dialled = await asyncio.gather(*map(dial, addresses))
+    except BaseException:
+        for sock in kept:
+            sock.close()
+        raise
+    return (kept[0] if kept else None), dialled
+
+
+async def _dial(identity: Identity, address: IPAddress) -> socket.socket:
+    with _dialling(f"{identity.host} [{address}] port {identity.port}"):
+        async with asyncio.timeout(identity.timeouts.connect):
+            sock = await start_connection(
+                [_info(address, identity.port)], local_addr_infos=_source(identity)
+            )
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+@contextmanager
+def _dialling(where: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise fail(Stage.TCP, Fault.TIMEOUT, f"{where} did not answer in time") from error
+    except (OSError, RuntimeError) as error:  # uvloop's word for a family that is not there
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise fail(Stage.TCP, Fault.UNREACHABLE, f"{where}: {reason}") from error
+
+
+def _info(address: IPAddress, port: int) -> AddrInfoType:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
+
+
+def _source(identity: Identity) -> list[AddrInfoType] | None:
+    if identity.source_address is None:
+        return None
+    return [_info(ipaddress.ip_address(identity.source_address), 0)]
 
 
 def _reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
@@ -60,42 +165,3 @@ def _reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress
         detail = f"{identity.host} has no IPv{source.version} address to reach from {source}"
         raise fail(Stage.TCP, Fault.UNREACHABLE, detail)
     return found
-
-
-async def _resolve(identity: Identity) -> list[IPAddress]:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(identity.timeouts.connect):
-            found = await loop.getaddrinfo(identity.host, identity.port, type=socket.SOCK_STREAM)
-    except TimeoutError as error:
-        detail = f"the DNS did not answer for {identity.host} in time"
-        raise fail(Stage.DNS, Fault.TIMEOUT, detail) from error
-    except (OSError, UnicodeError) as error:
-        raise fail(Stage.DNS, Fault.NOT_FOUND, f"{identity.host} has no address") from error
-    return [ipaddress.ip_address(info[4][0]) for info in found]
-
-
-async def _dial(address: IPAddress, identity: Identity, seconds: float) -> socket.socket:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if identity.source_address is not None:
-            sock.bind((identity.source_address, 0))
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_connect(sock, (str(address), identity.port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _dial_last(address: IPAddress, identity: Identity, seconds: float) -> socket.socket:
-    where = f"{identity.host} [{address}] port {identity.port}"
-    try:
-        return await _dial(address, identity, seconds)
-    except TimeoutError as error:
-        raise fail(Stage.TCP, Fault.TIMEOUT, f"{where} did not answer in time") from error
-    except OSError as error:
-        raise fail(Stage.TCP, Fault.UNREACHABLE, f"{where}: {error.strerror or error}") from error

@@ -12,12 +12,14 @@ from app.smtp.body import BLOCK_BYTES, NOTHING, blocks, counted, dot_stuffed
 from app.smtp.faults import StageFailedError, fail, refused_by, stage
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.protocol import (
+    DATA,
     Exchange,
     Extensions,
     Mail,
     MalformedReplyError,
     command,
 )
+from app.smtp.transcript import Transcript
 from app.smtp.wire import Answers, Wire
 
 BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
@@ -47,6 +49,7 @@ class _Begun(NamedTuple):
 
     exchange: Exchange
     answers: Answers
+    said_at: float
 
 
 class Session:
@@ -59,16 +62,24 @@ class Session:
 
     Where the server offers PIPELINING (RFC 2920) an envelope is one write, and that of the message
     that follows goes out together with the content before it: about one round trip a message.
+
+    `transcript` is that of the last transaction, after how the session was opened for the first.
     """
 
     def __init__(
-        self, wire: Wire, extensions: Extensions, identity: Identity, facts: ConnectionFacts
+        self,
+        wire: Wire,
+        extensions: Extensions,
+        identity: Identity,
+        facts: ConnectionFacts,
+        transcript: Transcript,
     ) -> None:
         self._wire = wire
         self._extensions = extensions
         self._begun: _Begun | None = None
         self.identity = identity
         self.facts = facts
+        self.transcript = transcript
         self.transactions = 0
         self.stage = Stage.MAIL
         self.opened_seconds = self.used_seconds = monotonic_seconds()
@@ -115,10 +126,12 @@ class Session:
         """
         self.stage = Stage.MAIL
         self.transactions += 1
+        if self.transactions > 1:
+            self.transcript.restart(self._told())
         begun, self._begun = self._begun, None
         exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
-            await self._envelope(mail, exchange, None if begun is None else begun.answers)
+            await self._envelope(mail, exchange, begun)
             if not exchange.taken:
                 await self._give_up(exchange)
                 return Transaction(exchange.refused)
@@ -126,6 +139,8 @@ class Session:
                 await _check_wanted(exchange, before_body)
             reply = await self._content(exchange, following)
         except StageFailedError as error:
+            if error.failure.reply is None:
+                self.transcript.note(error.failure.detail)
             await self._recover(error.failure)
             return Transaction(exchange.refused, failure=error.failure)
         except BaseException:
@@ -135,7 +150,16 @@ class Session:
             self.used_seconds = monotonic_seconds()
         return Transaction(exchange.refused, reply=reply)
 
-    async def _envelope(self, mail: Mail, exchange: Exchange, begun: Answers | None) -> None:
+    def _told(self) -> str:
+        """Which connection a transaction goes on with, for its transcript."""
+        facts = self.facts
+        how = facts.tls_version or "no TLS"
+        return (
+            f"message {self.transactions} on the connection to {facts.remote_address} that was"
+            f" opened {self.transcript.seconds:.1f} s ago, as {facts.ehlo_name}, {how}"
+        )
+
+    async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
         if exchange.mail is not mail:
             raise fail(Stage.MAIL, Fault.DISCONNECTED, "the envelope of another mail was begun")
@@ -144,7 +168,7 @@ class Session:
         elif exchange.unfit is not None:
             raise StageFailedError(exchange.unfit)
         elif self._extensions.pipelining:
-            await self._hear(exchange, self._say(exchange.commands))
+            await self._hear(exchange, self._begin(exchange))
         else:
             await self._say_one_by_one(exchange)
         if exchange.failure is not None:
@@ -155,8 +179,13 @@ class Session:
     def _say(self, lines: Sequence[bytes]) -> Answers:
         return self._wire.ask(lines, len(lines), self.identity.timeouts.command)
 
-    async def _hear(self, exchange: Exchange, answers: Answers) -> None:
+    def _begin(self, exchange: Exchange) -> _Begun:
+        """Say a whole envelope at once."""
+        return _Begun(exchange, self._say(exchange.commands), monotonic_seconds())
+
+    async def _hear(self, exchange: Exchange, begun: _Begun) -> None:
         """Take in the answers to commands that were said at once."""
+        answers = begun.answers
         error: StageFailedError | None = None
         try:
             with stage(Stage.MAIL):
@@ -164,11 +193,21 @@ class Session:
         except StageFailedError as failed:
             error = failed
         finally:
-            for reply in answers.replies:
-                exchange.receive(reply)
+            self._note_begun(exchange, begun)
             self.stage = exchange.stage
         if error is not None and exchange.failure is None:
             raise self._confused(exchange.stage, error.failure)
+
+    def _note_begun(self, exchange: Exchange, begun: _Begun) -> None:
+        """Take the replies in, and write down what was said, each at its stage."""
+        heard = zip(begun.answers.times, begun.answers.replies, strict=True)
+        for line in exchange.commands:
+            self.transcript.stage = exchange.stage
+            self.transcript.client(line, begun.said_at)
+            if (answer := next(heard, None)) is not None:
+                at, reply = answer
+                self.transcript.server(reply, at)
+                exchange.receive(reply)
 
     def _confused(self, at: Stage, failure: Failure) -> StageFailedError:
         """A server that fails over several commands at once is to be asked one by one.
@@ -197,13 +236,16 @@ class Session:
             parts = await self._write_long(parts, answers)
             self._wire.limit(answers, self.identity.timeouts.data)
         ahead = self._ahead(exchange, following)
-        self.stage = Stage.DOT
+        self.stage = self.transcript.stage = Stage.DOT
+        self.transcript.note(f"the message goes out: {len(mime)} bytes")
         self._wire.write(parts if ahead is None else parts + ahead.commands)
         if ahead is not None:
             seconds = self.identity.timeouts.command
-            self._begun = _Begun(ahead, self._wire.expect(len(ahead.commands), seconds))
+            expected = self._wire.expect(len(ahead.commands), seconds)
+            self._begun = _Begun(ahead, expected, monotonic_seconds())
         with stage(Stage.DOT):
             [reply] = await answers.wait()
+        self.transcript.server(reply)
         if not reply.is_positive:
             raise refused_by(Stage.DOT, reply)
         return reply
@@ -239,12 +281,15 @@ class Session:
                 [reply] = await answers.wait()
         except StageFailedError as error:
             return error
+        self.transcript.server(reply)
         return refused_by(Stage.DATA, reply)
 
     async def _command(self, at: Stage, line: bytes) -> Reply:
-        self.stage = at
+        self.stage = self.transcript.stage = at
+        self.transcript.client(b"." if line is NOTHING else line)
         with stage(at):
             [reply] = await self._say([line]).wait()
+        self.transcript.server(reply)
         return reply
 
     async def _give_up(self, exchange: Exchange) -> None:
@@ -272,6 +317,25 @@ class Session:
             self.abort()
         elif self.is_open and self._begun is None and failure.reply is not None:
             await self._rset()
+
+    async def check(self, envelope_from: str, recipient: str) -> Failure | None:
+        """Ask at MAIL and RCPT what the server thinks, and take it back (RSET); never DATA.
+
+        Answers what it refused, if anything.
+        """
+        exchange = Exchange(Mail(envelope_from, [recipient], b""), self._extensions)
+        self.transactions += 1
+        try:
+            if exchange.unfit is not None:
+                return exchange.unfit
+            for line in exchange.commands:
+                if not exchange.is_over and line is not DATA:
+                    exchange.receive(await self._command(exchange.stage, line))
+        except StageFailedError as error:
+            self.transcript.note(error.failure.detail)
+            return error.failure
+        await self._rset()
+        return exchange.failure or next(iter(exchange.refused.values()), None)
 
     async def quit(self) -> None:
         """Say QUIT and close; a server that does not answer is not waited for."""

@@ -4,9 +4,10 @@ import asyncio
 import socket
 import ssl
 import tempfile
+from collections.abc import Awaitable
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
@@ -15,9 +16,23 @@ from app.domain.outcome import Fault, Stage
 from app.domain.replies import SERVICE_READY
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError, fail, refuse, stage
+from app.smtp.handshake import Handshake
 from app.smtp.identity import Identity
+from app.smtp.pins import check_pins
+from app.smtp.recording import RecordedProtocol
+from app.smtp.transcript import Transcript
+
+Made = TypeVar("Made")
 
 MAX_CONTEXTS: Final = 256
+MIN_VERSIONS: Final = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+# Both old versions sign with MD5 and SHA-1, which OpenSSL 3 does at no other level.
+OLD_CIPHERS: Final = "DEFAULT:@SECLEVEL=0"
 
 
 @lru_cache(maxsize=MAX_CONTEXTS)
@@ -30,14 +45,21 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
     """
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=identity.tls_ca)
-        if identity.tls is TlsMode.OPPORTUNISTIC:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         if identity.client_certificate is not None:
             _load_client_certificate(context, identity)
     except (ssl.SSLError, ValueError) as error:
         detail = "the profile's tls_ca or client certificate cannot be loaded"
         raise fail(Stage.TLS, Fault.CERTIFICATE, detail) from error
+    context.sslobject_class = Handshake
+    context.minimum_version = MIN_VERSIONS[identity.tls_min_version]
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        context.set_ciphers(OLD_CIPHERS)
+    if identity.tls_ca is not None:
+        # An intermediate authority's certificate does, as it does by default from Python 3.13 on.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if identity.tls is TlsMode.OPPORTUNISTIC:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -55,6 +77,7 @@ async def attach(
     smtp: aiosmtplib.SMTP,
     sock: socket.socket,
     identity: Identity,
+    transcript: Transcript,
     context: ssl.SSLContext | None,
 ) -> None:
     """Let `smtp` speak through a connected socket, after a TLS handshake where there is a context.
@@ -63,20 +86,32 @@ async def attach(
     (RFC 5321 section 4.5.3.2.1), and does not tell in which of them it failed. Raises
     StageFailedError.
     """
-    with stage(Stage.BANNER if context is None else Stage.TLS):
+
+    def protocol() -> SMTPProtocol:
+        return RecordedProtocol(smtp, transcript)
+
+    loop = asyncio.get_running_loop()
+    if context is None:
+        with stage(Stage.BANNER):
+            smtp.transport, smtp.protocol = await loop.create_connection(protocol, sock=sock)
+        return
+    smtp.transport, smtp.protocol = await _handshake(
+        loop.create_connection(
+            protocol,
+            sock=sock,
+            ssl=context,
+            server_hostname=identity.server_name,
+            ssl_handshake_timeout=_longer(identity.timeouts.connect),
+        ),
+        identity,
+    )
+    _check_secured(smtp.transport, identity)
+
+
+async def _handshake(made: Awaitable[Made], identity: Identity) -> Made:
+    with stage(Stage.TLS):
         async with asyncio.timeout(identity.timeouts.connect):
-            transport, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: SMTPProtocol(connection_lost_callback=lambda _: smtp.close()),
-                sock=sock,
-                ssl=context,
-                server_hostname=None if context is None else identity.host,
-                ssl_handshake_timeout=None
-                if context is None
-                else _longer(identity.timeouts.connect),
-            )
-        if context is not None:
-            _check_encrypted(transport)
-    smtp.transport, smtp.protocol = transport, protocol
+            return await made
 
 
 def _longer(seconds: float) -> float:
@@ -84,10 +119,12 @@ def _longer(seconds: float) -> float:
     return seconds * 2
 
 
-def _check_encrypted(transport: asyncio.BaseTransport | None) -> None:
+def _check_secured(transport: asyncio.BaseTransport | None, identity: Identity) -> None:
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
     # Where the server hangs up in the midst of the handshake, asyncio may raise nothing.
-    if transport is None or transport.get_extra_info("cipher") is None:
+    if tls is None:
         raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+    check_pins(tls, identity)
 
 
 async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Identity) -> None:
@@ -107,6 +144,7 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             raise _stripped()
         protocol.transport = smtp.transport = await _encrypted(protocol, context, identity)
+        _check_secured(smtp.transport, identity)
     smtp.esmtp_extensions = {}
     smtp.server_auth_methods = []
 
@@ -115,21 +153,20 @@ async def _encrypted(
     protocol: SMTPProtocol, context: ssl.SSLContext, identity: Identity
 ) -> asyncio.Transport | None:
     try:
-        with stage(Stage.TLS):
-            async with asyncio.timeout(identity.timeouts.connect):
-                transport = await asyncio.get_running_loop().start_tls(
-                    cast("asyncio.WriteTransport", protocol.transport),
-                    protocol,
-                    context,
-                    server_hostname=identity.host,
-                    ssl_handshake_timeout=_longer(identity.timeouts.connect),
-                )
+        return await _handshake(
+            asyncio.get_running_loop().start_tls(
+                cast("asyncio.WriteTransport", protocol.transport),
+                protocol,
+                context,
+                server_hostname=identity.server_name,
+                ssl_handshake_timeout=_longer(identity.timeouts.connect),
+            ),
+            identity,
+        )
     except StageFailedError as error:
         if error.failure.fault is Fault.PLAIN_TEXT:
             raise _stripped() from error
         raise
-    _check_encrypted(transport)
-    return transport
 
 
 def _stripped() -> StageFailedError:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
 
+from app.domain.clock import monotonic_seconds
 from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.faults import ServerClosedError
 from app.smtp.protocol import MalformedReplyError, ReplyReader
@@ -17,16 +18,18 @@ class Answers:
     """The replies to commands that were said together, as they come in.
 
     Each has `seconds` from the one before it, the first from `since`, a reading of the loop's
-    clock. `waiter` is resolved once all have come in, or no more will.
+    clock. `times` are the moments at which they came, as `monotonic_seconds`. `waiter` is resolved
+    once all have come in, or no more will.
     """
 
-    __slots__ = ("count", "error", "replies", "seconds", "since", "waiter")
+    __slots__ = ("count", "error", "replies", "seconds", "since", "times", "waiter")
 
     def __init__(self, count: int, seconds: float, since: float) -> None:
         self.count = count
         self.seconds = seconds
         self.since = since
         self.replies: list[Reply] = []
+        self.times: list[float] = []
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
 
@@ -143,6 +146,7 @@ class Wire(asyncio.Protocol):
         answers = self._awaited[0]
         answers.replies.append(reply)
         answers.since = self._loop.time()
+        answers.times.append(monotonic_seconds())
         if len(answers.replies) == answers.count:
             self._awaited.popleft()
             answers.wake()

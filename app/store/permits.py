@@ -8,9 +8,16 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Table, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.limits import Bucket, refill
+from app.domain.limits import Bucket, permits, refill
 from app.domain.types import RateLimit
-from app.store.tables import connection_permits, lanes, tenant_buckets, tenants, workers
+from app.store.tables import (
+    connection_permits,
+    lanes,
+    tenant_buckets,
+    tenants,
+    verify_buckets,
+    workers,
+)
 
 
 async def profile_bucket(
@@ -24,14 +31,37 @@ async def tenant_bucket(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """The tenant's permits as they stand now, locked until the transaction ends."""
+    return await _tenants_bucket(connection, tenant_buckets, tenant_id, limit, now)
+
+
+async def take_verify(
+    connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    """Take one of the tenant's permits to have a server tried; answers what there was before.
+
+    None is taken where there is no whole one.
+    """
+    bucket = await _tenants_bucket(connection, verify_buckets, tenant_id, limit, now)
+    if permits(bucket):
+        await connection.execute(
+            update(verify_buckets)
+            .where(verify_buckets.c.tenant_id == tenant_id)
+            .values(tokens=bucket.tokens - 1, tokens_at=bucket.at)
+        )
+    return bucket
+
+
+async def _tenants_bucket(
+    connection: AsyncConnection, table: Table, tenant_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
     await connection.execute(
         select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
     )
-    mine = tenant_buckets.c.tenant_id == tenant_id
-    if (await connection.execute(select(tenant_buckets).where(mine))).one_or_none() is None:
+    mine = table.c.tenant_id == tenant_id
+    if (await connection.execute(select(table).where(mine))).one_or_none() is None:
         full = {"tenant_id": tenant_id, "tokens": float(limit.capacity), "tokens_at": now}
-        await connection.execute(insert(tenant_buckets).values(full))
-    return await _bucket(connection, tenant_buckets, mine, limit, now)
+        await connection.execute(insert(table).values(full))
+    return await _bucket(connection, table, mine, limit, now)
 
 
 async def _bucket(

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,7 +11,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.status import RecipientEvent
 from app.store import outcomes, tenants
 from app.store.profile_rows import SEALED, live, write
-from app.store.tables import messages, profiles
+from app.store.tables import messages, oauth_tokens, profiles
 
 # So many messages are cancelled by one statement, well below SQLite's 32,766 bound parameters.
 CANCEL_BATCH: Final = 500
@@ -50,6 +51,9 @@ async def delete(
         **dict.fromkeys(SEALED),
     }
     await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=gone)
+    await connection.execute(
+        delete_rows(oauth_tokens).where(oauth_tokens.c.profile_id == profile_id)
+    )
 
 
 async def _has_pending(connection: AsyncConnection, tenant_id: str, profile_id: str) -> bool:

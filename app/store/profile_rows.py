@@ -31,6 +31,11 @@ SEALED: Final = (
 )
 
 
+def field_of(sealed: str) -> str:
+    """The name of the field that a sealed column is bound to: `password` for `sealed_password`."""
+    return sealed.removeprefix("sealed_")
+
+
 def _flag(sealed: str) -> str:
     """`has_password` for `sealed_password`."""
     return sealed.replace("sealed_", "has_", 1)

@@ -15,11 +15,11 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.types import LaneHealth, Profile, RateLimit
+from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store import tenants
 from app.store.column_types import Instant
 from app.store.profile_deletion import delete
-from app.store.profile_rows import PROFILE_COLUMNS, live, profile_of, row_of, write
+from app.store.profile_rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, profiles
 from app.store.tables import tenants as tenants_table
@@ -39,32 +39,30 @@ class DeliveryProfile:
 
 
 class SealedProfile(NamedTuple):
-    """The sealed columns of a profile, to seal them anew."""
+    """The sealed columns of a profile by name, to seal them anew."""
 
     id: str
     tenant_id: str
-    sealed_password: bytes | None
-    sealed_client_key: bytes | None
+    sealed: Mapping[str, bytes | None]
 
 
 async def insert(
     connection: AsyncConnection,
     *,
     profile: Profile,
-    sealed_password: bytes | None,
-    sealed_client_key: bytes | None,
+    sealed: Mapping[str, bytes | None],
 ) -> None:
     """Write a new profile and its lane; a tenant's first becomes its default by itself.
 
-    Raises Conflict where the name is taken, NotFound where the tenant is gone.
+    `sealed` are its sealed columns, as far as it has any. Raises Conflict where the name is taken,
+    NotFound where the tenant is gone.
     """
     await tenants.lock(connection, tenant_id=profile.tenant_id)
     has_any = select(exists().where(*live(profile.tenant_id)))
     is_default = profile.is_default or not (await connection.execute(has_any)).scalar_one()
     row = row_of(profile) | {
         "is_default": is_default,
-        "sealed_password": sealed_password,
-        "sealed_client_key": sealed_client_key,
+        **sealed,
     }
     async with taken_means(connection, _exists(profile.name)):
         if is_default:
@@ -146,12 +144,46 @@ async def health(
             lanes.c.next_probe_at,
             lanes.c.faults,
             lanes.c.concurrency,
+            lanes.c.recommended_ehlo_name,
+            lanes.c.recommended_why,
+            lanes.c.recommended_at,
         )
         .join(profiles, profiles.c.id == lanes.c.profile_id)
         .where(profiles.c.tenant_id == tenant_id, lanes.c.profile_id.in_(profile_ids))
     )
     rows = [dict(row) for row in (await connection.execute(query)).mappings()]
-    return {row.pop("profile_id"): LaneHealth(**row) for row in rows}
+    return {row.pop("profile_id"): _health(row) for row in rows}
+
+
+def _health(row: dict[str, Any]) -> LaneHealth:
+    name, why, found_at = (row.pop(f"recommended_{each}") for each in ("ehlo_name", "why", "at"))
+    found = None if name is None else EhloRecommendation(name=name, why=why, found_at=found_at)
+    return LaneHealth(**row, recommended=found)
+
+
+async def recommend(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    revision: int,
+    found: EhloRecommendation | None,
+) -> None:
+    """Write down which EHLO name the profile's server takes; nothing where it has changed since."""
+    unchanged = select(profiles.c.id).where(
+        *live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
+    )
+    await connection.execute(
+        update_rows(lanes).where(lanes.c.profile_id.in_(unchanged)).values(_recommended(found))
+    )
+
+
+def _recommended(found: EhloRecommendation | None) -> dict[str, Any]:
+    return {
+        "recommended_ehlo_name": found and found.name,
+        "recommended_why": found and found.why,
+        "recommended_at": found and found.found_at,
+    }
 
 
 async def update(
@@ -174,6 +206,11 @@ async def update(
             await _take_default(connection, tenant_id)
         await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
     await _probe_at_once(connection, profile_id, now)
+    await connection.execute(
+        update_rows(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.recommended_at.is_not(None))
+        .values(_recommended(None))
+    )
 
 
 async def ready(connection: AsyncConnection, *, revisions: Mapping[str, int]) -> set[str]:
@@ -234,17 +271,18 @@ async def sealed(
     Each is locked until the transaction ends, lest a new password be overwritten by an old one.
     """
     query = (
-        select(*(profiles.c[name] for name in SealedProfile._fields))
-        .where(
-            or_(profiles.c.sealed_password.is_not(None), profiles.c.sealed_client_key.is_not(None))
-        )
+        select(profiles.c.id, profiles.c.tenant_id, *(profiles.c[name] for name in SEALED))
+        .where(or_(*(profiles.c[name].is_not(None) for name in SEALED)))
         .order_by(profiles.c.id)
         .limit(limit)
         .with_for_update(key_share=True)
     )
     if after is not None:
         query = query.where(profiles.c.id > after)
-    return [SealedProfile(*row) for row in await connection.execute(query)]
+    return [
+        SealedProfile(row["id"], row["tenant_id"], {name: row[name] for name in SEALED})
+        for row in (await connection.execute(query)).mappings()
+    ]
 
 
 async def replace_sealed(
@@ -252,12 +290,10 @@ async def replace_sealed(
     *,
     tenant_id: str,
     profile_id: str,
-    sealed_password: bytes | None,
-    sealed_client_key: bytes | None,
+    sealed: Mapping[str, bytes | None],
 ) -> None:
     """Write the same credentials sealed anew: nothing changes but the key. Raises NotFound."""
-    values = {"sealed_password": sealed_password, "sealed_client_key": sealed_client_key}
-    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=sealed)
 
 
 async def for_delivery(
@@ -303,6 +339,7 @@ __all__ = [
     "insert",
     "page",
     "pause",
+    "recommend",
     "replace_sealed",
     "resume",
     "sealed",

@@ -9,8 +9,12 @@ from fastapi_offline import FastAPIOffline
 
 from app.api.http import OPENAPI_KWARGS, install
 from app.api.state import Services
+from app.doctor.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.types import NewMessage, Profile
+from app.oauth.access_tokens import AccessTokens
+from app.smtp.dns import Resolver
+from app.smtp.resolve import AddressGuard, Network
 from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
@@ -50,11 +54,23 @@ def _is_port_allowed(port: int) -> bool:
 
 def services_on(database: Database, monotonic: HandClock) -> Services:
     """The services of an API with usual settings."""
+    vault, clock = Vault([secrets.token_bytes(32)]), SystemClock()
+    guard = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
+    network = Network(guard, Resolver())
     return Services(
         database=database,
-        vault=Vault([secrets.token_bytes(32)]),
+        vault=vault,
+        verifier=Verifier(
+            network=network,
+            tokens=AccessTokens(database, vault, network, now=clock.now),
+            open_sealed=vault.open,
+            service_ehlo_name=None,
+            hostname="localhost",
+            now=clock.now,
+        ),
+        verify_per_minute=5,
         committer=OneByOne(database),
-        clock=SystemClock(),
+        clock=clock,
         admin_key=ADMIN_KEY,
         service_ehlo_name=None,
         hostname="localhost",

@@ -17,6 +17,7 @@ from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 CANARY = "canary-8d1f"
 SANDBOX = {"name": "sandbox", "transport": "sandbox"}
+DIGEST = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 
 def pair(name: str = "client.example.com") -> tuple[str, str]:
@@ -51,6 +52,9 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "tls_ca": None,
         "client_certificate": None,
         "has_client_key": False,
+        "tls_min_version": "1.2",
+        "tls_server_name": None,
+        "tls_pins": [],
         "ehlo_name": "mail.example.com",
         "effective_ehlo": {"name": "mail.example.com", "source": "profile", "warnings": []},
         "source_address": None,
@@ -159,6 +163,16 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"timeouts": {"connect": 0.5}}, ["timeouts", "connect"], ""),
         ({"timeouts": {"data": 3601}}, ["timeouts", "data"], ""),
         ({"tls_ca": "x"}, ["tls_ca"], "BEGIN CERTIFICATE"),
+        ({"tls_min_version": "1.4"}, ["tls_min_version"], "'1.3'"),
+        ({"tls_min_version": 1.2}, ["tls_min_version"], "'1.2'"),
+        ({"tls_server_name": "smtp.example.com:465"}, ["tls_server_name"], "host name alone"),
+        ({"tls_server_name": ""}, ["tls_server_name"], ""),
+        ({"tls_pins": f"sha256/{DIGEST}"}, ["tls_pins"], "list"),
+        ({"tls_pins": [DIGEST]}, ["tls_pins", 0], "sha256/"),
+        ({"tls_pins": [f"sha1/{DIGEST}"]}, ["tls_pins", 0], "sha256/"),
+        ({"tls_pins": [f"sha256/{DIGEST[4:]}"]}, ["tls_pins", 0], "44 characters"),
+        ({"tls_pins": [f"sha256/{DIGEST[:-2]}V="]}, ["tls_pins", 0], "44 characters"),
+        ({"tls_pins": [f"sha256/{DIGEST}"], "tls": "none"}, ["tls_pins"], "tls=none"),
         ({"client_certificate": pair()[0]}, ["client_key"], "private key"),
         ({"client_key": pair()[1]}, ["client_certificate"], "certificate"),
         ({"client_key": "x"}, ["client_key"], "private key in PEM"),
@@ -311,6 +325,38 @@ async def test_null_takes_a_value_away(acme: Caller) -> None:
     assert after["auth"]["has_password"] is False
 
 
+async def test_what_is_asked_of_tls_is_kept_and_taken_away(acme: Caller) -> None:
+    """Null goes back to TLS 1.2, the host's own name and any key; so does an empty list."""
+    asked = {
+        "tls_min_version": "1.3",
+        "tls_server_name": "MX.Example.Org.",
+        "tls_pins": [f"sha256/{DIGEST}"],
+    }
+    made = await acme.made("/profiles", PROFILE | asked)
+    kept = asked | {"tls_server_name": "mx.example.org"}
+    assert {name: made[name] for name in asked} == kept
+    nulls = dict.fromkeys(asked)
+    after = (await acme("PATCH", "/profiles/transactional", nulls)).json()
+    gone = {"tls_min_version": "1.2", "tls_server_name": None, "tls_pins": []}
+    assert {name: after[name] for name in asked} == gone
+    await acme("PATCH", "/profiles/transactional", asked)
+    empty = (await acme("PATCH", "/profiles/transactional", {"tls_pins": []})).json()
+    assert {name: empty[name] for name in asked} == kept | {"tls_pins": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([f"sha256//{DIGEST}"], [f"sha256/{DIGEST}"]),
+        ([f"sha256/{DIGEST}", f"sha256//{DIGEST}"], [f"sha256/{DIGEST}"]),
+        ([f"sha256//{DIGEST[1:]}"], [f"sha256//{DIGEST[1:]}"]),
+    ],
+)
+async def test_a_pin_has_one_form(acme: Caller, given: list[str], kept: list[str]) -> None:
+    """Curl writes two strokes; but the second may be the digest's own first character."""
+    assert (await acme.made("/profiles", PROFILE | {"tls_pins": given}))["tls_pins"] == kept
+
+
 async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None:
     """A new one is sealed anew, null leaves nothing behind."""
     made = await acme.made("/profiles", PROFILE)
@@ -344,6 +390,7 @@ async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Calle
         ({"host": "10.0.0.1"}, ["host"]),
         ({"auth": {"username": None}}, ["auth", "username"]),
         ({"tls": "none", "auth": {"mechanism": "login"}}, ["auth", "allow_plaintext_auth"]),
+        ({"tls": "none", "tls_pins": [f"sha256/{DIGEST}"]}, ["tls_pins"]),
         ({"allowed_from": ["*@example.net"]}, ["default_from"]),
         ({"rate_limit": {"messages": 5}}, ["rate_limit", "per_seconds"]),
         ({"auth": {"passwrd": "x"}}, ["auth", "passwrd"]),

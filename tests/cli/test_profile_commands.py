@@ -50,7 +50,7 @@ def opened_password(operator: Terminal, profile: dict[str, Any]) -> str:
     async def read(database: Database) -> str:
         async with database.reading() as connection:
             sealed = await profiles.sealed(connection, limit=10, after=None)
-        (password,) = [row.sealed_password for row in sealed if row.id == profile["id"]]
+        (password,) = [row.sealed["sealed_password"] for row in sealed if row.id == profile["id"]]
         assert password is not None
         vault = Vault([parse_key(key) for key in keys])
         return vault.open(password, row=profile["id"], field="password")
@@ -96,6 +96,25 @@ def test_a_profile_is_created_from_options(acme: Terminal) -> None:
     assert made["default_from"] == "Billing <billing@example.com>"
     assert opened_password(acme, made) == CANARY
     assert CANARY not in acme.printed
+
+
+def test_what_is_asked_of_tls_is_told_by_options(acme: Terminal) -> None:
+    """A pin may be followed by another; the list is replaced as a whole."""
+    pins = [f"sha256/{'A' * 43}=", f"sha256/{'B' * 42}A="]
+    words = (
+        "--name",
+        "a",
+        "--host",
+        "smtp.internal.example",
+        "--tls-server-name",
+        "mx.example.org",
+    )
+    more = ("--tls-min-version", "1.3", "--tls-pin", pins[0], "--tls-pin", pins[1])
+    made = acme.done("profile", "create", "-t", "acme", *words, *more, "--json").json
+    assert (made["tls_server_name"], made["tls_min_version"]) == ("mx.example.org", "1.3")
+    assert made["tls_pins"] == pins
+    changed = acme.done("profile", "update", "a", "-t", "acme", "--tls-pin", pins[1], "--json").json
+    assert changed == made | {"tls_pins": pins[1:], "updated_at": changed["updated_at"]}
 
 
 def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFile) -> None:

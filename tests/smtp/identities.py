@@ -3,22 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from app.domain.failure_table import classify
 from app.domain.outcome import Blast, Failure, Fault, Outcome, Verdict, delivered
 from app.domain.types import Timeouts, TlsMode
+from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
-from app.smtp.resolve import AddressGuard
+from app.smtp.resolve import AddressGuard, Network
 from app.smtp.session import Session, Transaction
+from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.smtp_server import SmtpServer
 
 SENDER: Final = "billing@example.com"
 ANN: Final = "ann@example.org"
 MIME: Final = b"Subject: Hello\r\n\r\nIt works.\r\n"
-ANYWHERE: Final = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
+ANYWHERE: Final = Network(
+    AddressGuard(allow_private=True, is_port_allowed=lambda _: True), Resolver()
+)
 IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
 
 
@@ -35,11 +40,24 @@ def identity(server: SmtpServer, **fields: Any) -> Identity:
     return Identity(**(given | fields))
 
 
+def looked_up(dns: DnsServer) -> Network:
+    """May connect anywhere, to what this server says."""
+    return replace(ANYWHERE, resolver=Resolver([dns.address]))
+
+
 async def opened(
-    server: SmtpServer, *, may_pipeline: bool = True, **fields: Any
+    server: SmtpServer,
+    *,
+    may_pipeline: bool = True,
+    network: Network = ANYWHERE,
+    names: Sequence[str] = (),
+    token: str | None = None,
+    **fields: Any,
 ) -> Session | NotOpened:
     """A session of such an identity, or why there is none."""
-    return await open_session(identity(server, **fields), ANYWHERE, may_pipeline=may_pipeline)
+    return await open_session(
+        identity(server, **fields), network, names=names, token=token, may_pipeline=may_pipeline
+    )
 
 
 async def refusal(server: SmtpServer, **fields: Any) -> Failure:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from app.domain.failure_table import classify
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.opening import NotOpened
@@ -16,7 +17,10 @@ CANARY: Final = "c4nary-in-the-Mine-£"
 USERS: Final = {"ann@example.com": CANARY}
 WHO: Final = {"username": "ann@example.com", "password": CANARY}
 
-ALL: Final = ("PLAIN", "LOGIN", "CRAM-MD5")
+ALL: Final = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256")
+TOKEN: Final = "ya29.c4nary-T0ken"
+TOKENS: Final = {"ann@example.com": TOKEN}
+MAILBOX: Final = {"username": "ann@example.com", "allow_plaintext_auth": True, "token": TOKEN}
 
 
 @pytest.mark.parametrize(
@@ -25,8 +29,11 @@ ALL: Final = ("PLAIN", "LOGIN", "CRAM-MD5")
         ("plain", ALL, "PLAIN"),
         ("login", ALL, "LOGIN"),
         ("cram-md5", ALL, "CRAM-MD5"),
-        ("auto", ALL, "PLAIN"),
-        ("auto", ("XOAUTH2", "CRAM-MD5", "LOGIN"), "LOGIN"),
+        ("scram-sha-256", ALL, "SCRAM-SHA-256"),
+        ("auto", ALL, "SCRAM-SHA-256"),
+        ("auto", ("LOGIN", "PLAIN", "CRAM-MD5"), "CRAM-MD5"),
+        ("auto", ("XOAUTH2", "LOGIN", "PLAIN"), "PLAIN"),
+        ("auto", ("XOAUTH2", "LOGIN"), "LOGIN"),
         ("auto", ("CRAM-MD5", "GSSAPI"), "CRAM-MD5"),
     ],
 )
@@ -74,6 +81,7 @@ async def test_opportunistic_tls_that_is_not_offered_is_in_clear_too() -> None:
     ("fields", "used"),
     [
         ({}, "CRAM-MD5"),
+        ({"mechanism": AuthMechanism.SCRAM_SHA_256}, "SCRAM-SHA-256"),
         ({"mechanism": AuthMechanism.CRAM_MD5}, "CRAM-MD5"),
         ({"mechanism": AuthMechanism.PLAIN, "allow_plaintext_auth": True}, "PLAIN"),
         ({"mechanism": AuthMechanism.LOGIN, "allow_plaintext_auth": True}, "LOGIN"),
@@ -82,9 +90,9 @@ async def test_opportunistic_tls_that_is_not_offered_is_in_clear_too() -> None:
 async def test_in_clear_goes_what_hides_the_password_or_is_allowed(
     fields: dict[str, Any], used: str
 ) -> None:
-    """CRAM-MD5 proves the password without saying it."""
+    """CRAM-MD5 and SCRAM prove the password without saying it."""
     async with (
-        SmtpServer(users=USERS) as server,
+        SmtpServer(users=USERS, mechanisms=ALL if fields else ALL[:3]) as server,
         session_to(server, **WHO, **fields),
     ):
         pass
@@ -144,15 +152,151 @@ async def test_a_challenge_that_is_none_is_the_profiles_fault(
     assert (found.failure.stage, found.failure.fault) == (Stage.AUTH, fault or Fault.MALFORMED)
 
 
-@pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5"])
+@pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5", "scram-sha-256"])
 async def test_a_wrong_password_is_the_servers_refusal(mechanism: str) -> None:
     """Its reply is kept."""
-    async with SmtpServer(users={"ann@example.com": "another"}) as server:
+    async with SmtpServer(users={"ann@example.com": "another"}, mechanisms=ALL) as server:
         failure = await refusal(
             server, mechanism=AuthMechanism(mechanism), allow_plaintext_auth=True, **WHO
         )
     assert failure.reply is not None
     assert (failure.stage, failure.reply.code) == (Stage.AUTH, 535)
+
+
+async def test_a_password_that_proves_nothing_says_what_else_may_be_wrong() -> None:
+    """Servers that keep a hash of another kind offer CRAM-MD5 and refuse the right password."""
+    async with SmtpServer(users={"ann@example.com": "another"}) as server:
+        failure = await refusal(server, **WHO)
+    assert failure.detail.startswith("CRAM-MD5 was used")
+    assert "auth.mechanism=plain" in failure.detail
+
+
+async def test_a_refused_password_is_not_tried_by_another_mechanism() -> None:
+    """Each try counts against the account: `auto` makes one."""
+    async with SmtpServer(users={"ann@example.com": "another"}, mechanisms=ALL) as server:
+        await refusal(server, allow_plaintext_auth=True, **WHO)
+    [mechanism] = [line.split()[1] for line in server.sessions[0].commands if "AUTH" in line]
+    assert mechanism == "SCRAM-SHA-256"
+
+
+async def test_a_mechanism_that_is_offered_and_not_known_gives_way_to_the_next() -> None:
+    """504 says that nothing was checked (RFC 4954 section 4)."""
+    script = {"challenge": ["504 5.5.4 Unrecognized authentication type"]}
+    async with (
+        SmtpServer(script, users=USERS) as server,
+        session_to(server, allow_plaintext_auth=True, **WHO) as session,
+    ):
+        assert session.facts.auth_mechanism == "plain"
+
+
+@pytest.mark.parametrize(
+    ("final", "fault"),
+    [
+        ("v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", Fault.UNPROVEN),
+        ("e=other-error", None),
+        ("nonsense", Fault.UNPROVEN),
+    ],
+)
+async def test_a_server_that_does_not_prove_itself_by_scram_is_not_believed(
+    final: str, fault: Fault | None
+) -> None:
+    """RFC 5802 section 5.1: whoever cannot sign does not know the password; an error is one."""
+
+    def said(first: str) -> str | None:
+        usual = None if first.startswith("r=") else final
+        return usual and f"334 {base64.b64encode(usual.encode()).decode()}"
+
+    script = {"challenge": said, "auth": "535 5.7.8 No"}
+    async with SmtpServer(script, users=USERS, mechanisms=["SCRAM-SHA-256"]) as server:
+        failure = await refusal(server, **WHO)
+    assert (failure.stage, failure.fault) == (Stage.AUTH, fault)
+
+
+async def test_a_server_that_ends_scram_before_its_proof_is_not_believed() -> None:
+    """235 alone is anybody's word."""
+    script = {"challenge": "235 2.7.0 Welcome"}
+    async with SmtpServer(script, users=USERS, mechanisms=["SCRAM-SHA-256"]) as server:
+        failure = await refusal(server, **WHO)
+    assert failure.fault is Fault.UNPROVEN
+
+
+@pytest.mark.parametrize(
+    ("offered", "used"),
+    [
+        (("LOGIN", "XOAUTH2"), "XOAUTH2"),
+        (("XOAUTH2", "OAUTHBEARER"), "OAUTHBEARER"),
+    ],
+)
+@pytest.mark.parametrize("mechanism", [AuthMechanism.OAUTH2, AuthMechanism.AUTO])
+@pytest.mark.parametrize("username", ["ann@example.com", "ann=o,connor@example.com"])
+async def test_an_access_token_logs_in(
+    offered: tuple[str, ...], used: str, mechanism: AuthMechanism, username: str
+) -> None:
+    """By the standard where it is offered; the server checks every byte of the string."""
+    async with (
+        SmtpServer(tokens={username: TOKEN}, mechanisms=offered) as server,
+        session_to(server, mechanism=mechanism, **MAILBOX | {"username": username}) as session,
+    ):
+        assert (await send(session)).reply is not None
+    assert (server.sessions[0].user, server.sessions[0].mechanism) == (username, used)
+    assert session.facts.auth_mechanism == used.lower()
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+async def test_what_the_server_says_of_a_token_it_refuses_is_told(mechanism: str) -> None:
+    """JSON in a challenge, then 535; neither holds the token (RFC 7628 section 3.2.2)."""
+    async with SmtpServer(tokens={"ann@example.com": "x"}, mechanisms=[mechanism]) as server:
+        failure = await refusal(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
+    assert failure.reply is not None
+    assert (failure.reply.code, failure.fault) == (535, Fault.TOKEN_REJECTED)
+    assert failure.detail == "status=401, schemes=bearer, scope=https://mail.test/"
+    judged = classify(failure, fresh=True, authenticated=False)
+    assert judged.classification == "oauth_token_rejected"
+
+
+@pytest.mark.parametrize(
+    "told", ["nonsense", "W" * 400, base64.b64encode(b"[" * 900).decode(), "bnVsbA=="]
+)
+async def test_what_is_no_json_about_a_token_is_not_told(told: str) -> None:
+    """Whatever it is, the refusal stands."""
+    script = {"challenge": f"334 {told}"}
+    async with SmtpServer(
+        script, tokens={"ann@example.com": "x"}, mechanisms=["XOAUTH2"]
+    ) as server:
+        failure = await refusal(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
+    assert (failure.fault, failure.detail) == (Fault.TOKEN_REJECTED, "")
+
+
+async def test_an_access_token_is_not_sent_in_clear() -> None:
+    """It is as good as a password while it lasts."""
+    async with SmtpServer(tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
+        failure = await refusal(
+            server,
+            mechanism=AuthMechanism.OAUTH2,
+            **MAILBOX | {"allow_plaintext_auth": False},
+        )
+    assert failure.fault is Fault.UNENCRYPTED
+    assert "access token" in failure.detail
+    assert not any(line.startswith("AUTH") for line in server.sessions[0].commands)
+
+
+async def test_without_a_token_nothing_is_sent() -> None:
+    """Not even an empty one."""
+    async with SmtpServer(tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
+        failure = await refusal(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX | {"token": None})
+    assert failure.fault is Fault.TOKEN_UNAVAILABLE
+
+
+async def test_a_token_that_the_server_says_back_is_not_repeated() -> None:
+    """Invariant 9: as it is, and as both mechanisms encode it."""
+    string = f"user=ann@example.com\1auth=Bearer {TOKEN}\1\1"
+    for echo in (TOKEN, _b64(TOKEN), _b64(string)):
+        script = {"auth": f"535 5.7.8 No such token: {echo}"}
+        async with SmtpServer(script, tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
+            found = await opened(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
+        assert isinstance(found, NotOpened)
+        assert str(found.failure) == "535 5.7.8 No such token: ***"
+        assert echo not in f"{found!r} {found.transcript.lines}"
 
 
 async def test_nobody_logs_in_without_a_user_name_or_with_mechanism_none() -> None:

@@ -1,6 +1,6 @@
 """Makes rows in the state that a test begins with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,19 +50,13 @@ async def made_profile(
     tenant: Tenant,
     name: str = "main",
     *,
-    sealed_password: bytes | None = None,
-    sealed_client_key: bytes | None = None,
+    sealed: Mapping[str, bytes] | None = None,
     **fields: Any,
 ) -> Profile:
     """A profile, written, as it reads back."""
     profile = a_profile(tenant, name, **fields)
     async with database.transaction() as connection:
-        await profiles.insert(
-            connection,
-            profile=profile,
-            sealed_password=sealed_password,
-            sealed_client_key=sealed_client_key,
-        )
+        await profiles.insert(connection, profile=profile, sealed=sealed or {})
         return await profiles.get(connection, tenant_id=tenant.id, profile=profile.id)
 
 

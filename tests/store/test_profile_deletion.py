@@ -1,12 +1,13 @@
 """Deleting a profile: never under unfinished messages, and never a lie about what was sent."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile
 from app.store import messages, profile_deletion, profiles, tables
 from app.store.database import Database
+from app.store.profile_rows import SEALED
 from tests.store.made import (
     HOUR,
     MINUTE,
@@ -41,8 +42,12 @@ async def test_a_deleted_profile_is_nowhere_but_on_what_it_sent(database: Databa
     """Its secrets are erased, its name is free, and it is nobody's default."""
     tenant = await made_tenant(database)
     profile = await made_profile(
-        database, tenant, sealed_password=b"p", sealed_client_key=b"k", username="billing"
+        database, tenant, sealed=dict.fromkeys(SEALED, b"s"), username="billing"
     )
+    async with database.transaction() as connection:
+        token = {"profile_revision": 1, "sealed_access_token": b"t", "expires_at": NOW}
+        row = {"profile_id": profile.id, **token}
+        await connection.execute(insert(tables.oauth_tokens).values(row))
     other = await made_profile(database, tenant, "other")
     await delete(database, profile)
     async with database.transaction() as connection:
@@ -57,8 +62,9 @@ async def test_a_deleted_profile_is_nowhere_but_on_what_it_sent(database: Databa
         for change in (profiles.pause, profiles.resume):
             with pytest.raises(NotFound):
                 await change(connection, **key, now=NOW)
+        assert (await connection.execute(select(tables.oauth_tokens))).all() == []
     assert (row["deleted_at"], row["is_default"], row["revision"]) == (NOW, False, 2)
-    assert row["sealed_password"] is row["sealed_client_key"] is None
+    assert {row[name] for name in SEALED} == {None}
     await made_profile(database, tenant)
 
 

@@ -20,6 +20,7 @@ from app.domain.types import (
 )
 from app.store import profiles
 from app.store.database import Database
+from app.store.profile_rows import SEALED
 from tests.store.made import (
     HOUR,
     MINUTE,
@@ -67,7 +68,9 @@ async def test_every_field_is_written_and_read_back(database: Database) -> None:
     )
     async with database.transaction() as connection:
         await profiles.insert(
-            connection, profile=given, sealed_password=b"p", sealed_client_key=b"k"
+            connection,
+            profile=given,
+            sealed={"sealed_password": b"p", "sealed_client_key": b"k"},
         )
         for name in (given.id, given.name):
             found = await profiles.get(connection, tenant_id=tenant.id, profile=name)
@@ -79,9 +82,7 @@ async def test_the_least_profile_is_read_back(database: Database) -> None:
     tenant = await made_tenant(database)
     given = a_profile(tenant, is_default=True)
     async with database.transaction() as connection:
-        await profiles.insert(
-            connection, profile=given, sealed_password=None, sealed_client_key=None
-        )
+        await profiles.insert(connection, profile=given, sealed={})
         assert await profiles.find(connection, tenant_id=tenant.id, profile="main") == given
         assert await profiles.find(connection, tenant_id=tenant.id, profile="none") is None
         with pytest.raises(NotFound, match="'none'"):
@@ -140,8 +141,7 @@ async def test_a_refused_default_leaves_the_former(database: Database) -> None:
             await profiles.insert(
                 connection,
                 profile=a_profile(tenant, is_default=True),
-                sealed_password=None,
-                sealed_client_key=None,
+                sealed={},
             )
     assert (await read(database, first)).is_default
 
@@ -254,7 +254,9 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
     """The profile, its tenant's name, its credentials sealed; and shows no secret of them."""
     tenant = await made_tenant(database, ehlo_name="mail.example.com")
     profile = await made_profile(
-        database, tenant, sealed_password=b"canary-p", sealed_client_key=b"canary-k"
+        database,
+        tenant,
+        sealed={"sealed_password": b"canary-p", "sealed_client_key": b"canary-k"},
     )
     async with database.reading() as connection:
         found = await profiles.for_delivery(connection, tenant_id=tenant.id, profile_id=profile.id)
@@ -270,21 +272,21 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
 async def test_sealed_columns_are_read_by_pages_and_replaced(database: Database) -> None:
     """Of all tenants, where there are any; a new sealing is no change of the profile."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    one = await made_profile(database, tenant, sealed_password=b"old")
+    nothing = dict.fromkeys(SEALED)
+    one = await made_profile(database, tenant, sealed={"sealed_password": b"old"})
     await made_profile(database, tenant, "no-secret")
-    two = await made_profile(database, other, sealed_client_key=b"old")
+    two = await made_profile(database, other, sealed={"sealed_client_key": b"old"})
     async with database.transaction() as connection:
         [first] = await profiles.sealed(connection, limit=1, after=None)
-        assert first == (one.id, tenant.id, b"old", None)
+        assert first == (one.id, tenant.id, nothing | {"sealed_password": b"old"})
         [second] = await profiles.sealed(connection, limit=9, after=one.id)
-        assert second == (two.id, other.id, None, b"old")
+        assert second == (two.id, other.id, nothing | {"sealed_client_key": b"old"})
         await profiles.replace_sealed(
             connection,
             tenant_id=tenant.id,
             profile_id=one.id,
-            sealed_password=b"new",
-            sealed_client_key=None,
+            sealed={"sealed_password": b"new"},
         )
         [first] = await profiles.sealed(connection, limit=1, after=None)
-    assert first.sealed_password == b"new"
+    assert first.sealed["sealed_password"] == b"new"
     assert await read(database, one) == one

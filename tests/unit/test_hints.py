@@ -41,9 +41,13 @@ CASES: Final = [
     ),
     (
         fault(Stage.BANNER, "timeout", detail="the server did not answer in time"),
-        "At greeting: the server did not answer in time",
+        (
+            "At greeting: the server did not answer in time. It is silent where it should speak:"
+            " check `host`, `port` and `tls`; some servers keep those waiting whom they do not"
+            " know."
+        ),
     ),
-    (fault(Stage.BANNER, "connection_lost"), "At greeting: connection_lost"),
+    (fault(Stage.BANNER, "internal_error"), "At greeting: internal_error"),
 ]
 
 

@@ -177,4 +177,4 @@ async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port:
         }
     )
     profile = new_profile(body, tenant_id=tenant.id, now=now)
-    await profiles.insert(connection, profile=profile, sealed_password=None, sealed_client_key=None)
+    await profiles.insert(connection, profile=profile, sealed={})

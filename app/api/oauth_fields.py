@@ -1,0 +1,115 @@
+"""The types of the fields by which access tokens are asked for (RFC 6749, RFC 7523)."""
+
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from app.api.bodies import Line, Secret
+from app.api.pem import check_rsa_key
+
+MAX_PEM_CHARACTERS: Final = 65_536
+
+_TENANT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
+
+
+def _check_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_whole = url.scheme in ("https", "http") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or not text.isascii() or " " in text:
+        raise ValueError("write the whole URL, such as https://login.example.com/oauth2/token")
+    if url.username is not None or url.fragment:
+        raise ValueError("leave the user name, the password and the fragment out of the URL")
+    return text
+
+
+def _check_tenant(text: str) -> str:
+    if _TENANT.fullmatch(text) is None:
+        raise ValueError("write the directory's id or one of its domain names")
+    return text
+
+
+def _check_scope(text: str) -> str:
+    if _SCOPE.fullmatch(text) is None:
+        raise ValueError("write scopes of printable ASCII, one space between two")
+    return text
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    check_rsa_key(key.get_secret_value())
+    return key
+
+
+TokenUrl = Annotated[
+    Line,
+    Field(
+        max_length=2000,
+        description="Where access tokens are asked for: an https:// URL.",
+        examples=["https://login.example.com/oauth2/token"],
+    ),
+    AfterValidator(_check_url),
+]
+ClientId = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=1000,
+        description="Who asks; of a Google service account its `client_email`.",
+    ),
+]
+ClientSecret = Annotated[
+    Secret,
+    Field(min_length=1, max_length=4096, description="Write-only: stored encrypted."),
+]
+TokenKey = Annotated[
+    Secret,
+    Field(
+        max_length=MAX_PEM_CHARACTERS,
+        description="The RSA key (PEM) that `jwt_bearer` signs with (RS256): of a Google service"
+        " account its `private_key`. Write-only: stored encrypted.",
+    ),
+    AfterValidator(_check_key),
+]
+RefreshToken = Annotated[
+    Secret,
+    Field(
+        min_length=1,
+        max_length=16_384,
+        description="Write-only: stored encrypted, and replaced where the token server gives"
+        " another.",
+    ),
+]
+OAuthScope = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description="What the token is to allow.",
+        examples=["https://mail.google.com/"],
+    ),
+    AfterValidator(_check_scope),
+]
+Subject = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=320,
+        description="For whom `jwt_bearer` asks; `username`, if left out.",
+    ),
+]
+EntraTenant = Annotated[
+    Line,
+    Field(
+        min_length=1,
+        max_length=254,
+        description="The directory (tenant) of Microsoft Entra, with `preset` microsoft: it"
+        " becomes a part of `token_url`.",
+        examples=["contoso.example"],
+    ),
+    AfterValidator(_check_tenant),
+]

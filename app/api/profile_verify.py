@@ -1,0 +1,143 @@
+"""`/profiles/…/verify`: finding out beforehand what a profile's server will say."""
+
+import math
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path
+from fastapi import Body as JsonBody
+
+from app.api.auth import ProfileManager
+from app.api.openapi import tenant_problems
+from app.api.profile_changes import new_profile
+from app.api.profile_secrets import given_secrets
+from app.api.state import Services, ServicesOf
+from app.api.verify_bodies import EXAMPLE, UNSAVED, ProfileVerify, UnsavedVerify, VerifyRead
+from app.doctor.names import Check
+from app.doctor.report import Report
+from app.doctor.verifier import check_of
+from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
+from app.domain.limits import next_permit_at, permits
+from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
+from app.store import profiles, tenants
+from app.store.permits import take_verify
+from app.store.profiles import DeliveryProfile
+
+router = APIRouter(tags=["Profiles"])
+
+InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
+MINUTE_SECONDS: Final = 60
+
+
+@router.post(
+    "/profiles/verify",
+    operation_id="verify_unsaved_profile",
+    summary="Verify a profile before it is stored",
+    response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
+    responses=tenant_problems("too-many-verifies", has_body=True),
+)
+async def verify_unsaved_profile(
+    body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
+    tenant_id: ProfileManager,
+    services: ServicesOf,
+) -> VerifyRead:
+    """Try a profile's settings on its server, and store nothing.
+
+    As for a stored profile otherwise. Needs the scope `profiles:manage`.
+    """
+    profile = new_profile(body, tenant_id=tenant_id, now=services.now())
+    if profile.transport is Transport.SANDBOX:
+        raise InvalidRequest.at("transport", msg="a sandbox has no server that could be verified")
+    check = _check(profile, body)
+    await _take_permit(services, tenant_id)
+    async with services.database.reading() as connection:
+        tenant = await tenants.get(connection, tenant=tenant_id)
+    found = DeliveryProfile(
+        profile=profile,
+        tenant_ehlo_name=tenant.ehlo_name,
+        sealed_password=None,
+        sealed_client_key=None,
+    )
+    report = await services.verifier.unsaved(found, given_secrets(body), check)
+    return VerifyRead.of(report, services.now())
+
+
+@router.post(
+    "/profiles/{profile}/verify",
+    operation_id="verify_profile",
+    summary="Verify a profile",
+    response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
+    responses=tenant_problems(
+        "profile-not-found", "nothing-to-verify", "too-many-verifies", has_body=True
+    ),
+)
+async def verify_profile(
+    profile: InPath,
+    tenant_id: ProfileManager,
+    services: ServicesOf,
+    body: Annotated[ProfileVerify | None, JsonBody(openapi_examples=EXAMPLE)] = None,
+) -> VerifyRead:
+    """Try everything but sending, on the real server, and tell what it says and what to change.
+
+    Stages: `address_guard`, `dns`, `tcp`, `banner`, `ehlo`, `tls`, `ehlo_after_tls`, `auth`, and
+    with a `recipient` also `mail` and `rcpt`, which RSET takes back: DATA is never said. It ends
+    within half a minute, changes nothing of what is being delivered, and may be called at any
+    time, as often as HELOISE_VERIFY_PER_MINUTE allows.
+
+    Where the server refuses the EHLO name, other names are tried, politely, and `doctor` says
+    which of them to set. Needs the scope `profiles:manage`.
+    """
+    asked = body or ProfileVerify()
+    async with services.database.reading() as connection:
+        known = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
+        found = await profiles.for_delivery(connection, tenant_id=tenant_id, profile_id=known.id)
+    if found is None or found.profile.transport is Transport.SANDBOX:
+        raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
+    check = _check(found.profile, asked)
+    await _take_permit(services, tenant_id)
+    report = await services.verifier.saved(found, check)
+    await _remember(services, found.profile, report)
+    return VerifyRead.of(report, services.now())
+
+
+def _check(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
+    recipient = asked.recipient.address if asked.recipient else None
+    try:
+        return check_of(profile, recipient, asked.sender.address if asked.sender else None)
+    except ValueError as error:
+        raise InvalidRequest.at("sender", msg=str(error)) from None
+
+
+async def _take_permit(services: Services, tenant_id: str) -> None:
+    """Raise TooManyRequests where the tenant has had its share of this minute."""
+    limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
+    now = services.now()
+    async with services.database.transaction() as connection:
+        bucket = await take_verify(connection, tenant_id=tenant_id, limit=limit, now=now)
+    if not permits(bucket):
+        wait = (next_permit_at(bucket, limit) - now).total_seconds()
+        raise TooManyRequests(
+            "too-many-verifies",
+            f"A tenant may have {limit.amount} profiles verified in a minute"
+            " (HELOISE_VERIFY_PER_MINUTE); wait as long as Retry-After says.",
+            retry_after_seconds=max(1, math.ceil(wait)),
+            limit=limit.amount,
+            per_seconds=limit.per_seconds,
+        )
+
+
+async def _remember(services: Services, profile: Profile, report: Report) -> None:
+    """Keep what the doctor found beside what is known of the profile's server."""
+    best = report.diagnosis.recommendation if report.diagnosis else None
+    if best is None and not report.is_ok:
+        return
+    found = None
+    if best is not None:
+        found = EhloRecommendation(name=best.name, why=best.why, found_at=services.now())
+    async with services.database.transaction() as connection:
+        await profiles.recommend(
+            connection,
+            tenant_id=profile.tenant_id,
+            profile_id=profile.id,
+            revision=profile.revision,
+            found=found,
+        )

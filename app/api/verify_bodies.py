@@ -1,0 +1,239 @@
+"""What is asked of verify, and what it answers."""
+
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api import profile_fields as fields
+from app.api.bodies import Address, Body
+from app.api.profile_bodies import ProfileCreate
+from app.api.profile_reads import EffectiveEhloRead
+from app.doctor.advice import Verdict
+from app.doctor.candidates import NameSource
+from app.doctor.report import (
+    Certificate,
+    Diagnosis,
+    NameTried,
+    Report,
+    StageReport,
+    Status,
+    Step,
+)
+
+RECIPIENT: Final = Field(
+    default=None,
+    description="Whom to name at RCPT TO, to be taken back by RSET: nothing is sent. Servers that"
+    " delay their verdict on the EHLO name give it there, so without one they are not asked.",
+    examples=["postmaster@example.org"],
+)
+SENDER: Final = Field(
+    default=None,
+    description="Whom to name at MAIL FROM; left out, the profile's `default_from`.",
+    examples=["billing@example.com"],
+)
+EXAMPLE: Final[dict[str, Any]] = {
+    "transactional": {
+        "summary": "With a recipient, so that MAIL and RCPT are tried too",
+        "value": {"recipient": "postmaster@example.org"},
+    },
+    "no_recipient": {"summary": "Up to AUTH", "value": {}},
+}
+UNSAVED: Final[dict[str, Any]] = {
+    "transactional": {
+        "summary": "A profile that is not stored",
+        "value": {
+            "host": "smtp.example.com",
+            "port": 587,
+            "tls": "starttls",
+            "ehlo_name": "mail.example.com",
+            "auth": {"username": "billing", "password": "<the password>"},
+            "sender": "billing@example.com",
+            "recipient": "postmaster@example.org",
+        },
+    }
+}
+
+
+class ProfileVerify(Body):
+    """How far to try a profile."""
+
+    recipient: Address | None = RECIPIENT
+    sender: Address | None = SENDER
+
+
+class UnsavedVerify(ProfileCreate):
+    """A profile that is tried and not stored: all of `POST /profiles`, and whom to name."""
+
+    name: fields.Name = "unsaved"
+    recipient: Address | None = RECIPIENT
+    sender: Address | None = SENDER
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class LineRead(_Read):
+    """A line of the dialogue."""
+
+    ms: float = Field(description="Milliseconds since the connection was begun.")
+    by: str = Field(description="`client`, `server`, or `note` for what nobody said.")
+    text: str = Field(description="What was said, without secrets.")
+
+
+class AddressRead(_Read):
+    """One of the server's addresses."""
+
+    address: str
+    duration_ms: float | None = Field(description="How long connecting took.")
+    error: str | None = Field(description="Why it cannot be connected to.")
+
+
+class ChainLinkRead(_Read):
+    """One certificate of the chain that the server showed, its own first."""
+
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    pin: str = Field(description="Its key's pin, as `tls_pins` takes it.")
+    self_signed: bool
+
+
+class CertificateRead(BaseModel):
+    """The server's certificate."""
+
+    names: list[str] = Field(description="The host names and addresses that it is for.")
+    expires_in_days: int
+    chain: list[ChainLinkRead]
+
+    @classmethod
+    def of(cls, certificate: Certificate, now: datetime) -> Self:
+        """What it says, as of now."""
+        return cls(
+            names=list(certificate.names),
+            expires_in_days=certificate.expires_in_days(now),
+            chain=[ChainLinkRead.model_validate(each) for each in certificate.chain],
+        )
+
+
+class StageRead(BaseModel):
+    """One stage; what has no meaning for it is null or empty."""
+
+    stage: Step
+    status: Status = Field(description="`skipped` was not reached, or not asked for.")
+    duration_ms: float
+    detail: str = Field(description="What was found, in the server's words where it spoke.")
+    code: str | None = Field(description="The kind of fault, for programs: stable.")
+    hint: str | None = Field(description="What to change.")
+    transcript: list[LineRead]
+    addresses: list[AddressRead] = Field(description="At `dns` and `tcp`.")
+    ehlo_name: str | None = Field(description="The name that was greeted with.")
+    ehlo_source: str | None = Field(description="Where that name comes from.")
+    greeting: str | None = Field(description="The server's first line.")
+    extensions: list[str] = Field(description="What the server offers (RFC 5321 section 4.1.1.1).")
+    tls_version: str | None
+    tls_cipher: str | None
+    certificate: CertificateRead | None
+    mechanisms_offered: list[str] = Field(description="At `auth`.")
+    mechanism: str | None = Field(description="The mechanism that was picked.")
+
+    @classmethod
+    def of(cls, found: StageReport, now: datetime) -> Self:
+        """What was found at a stage."""
+        known = {name: getattr(found, name) for name in cls.model_fields if name not in _NESTED}
+        return cls(
+            **known,
+            transcript=[LineRead.model_validate(each) for each in found.transcript],
+            addresses=[AddressRead.model_validate(each) for each in found.addresses],
+            certificate=CertificateRead.of(found.certificate, now) if found.certificate else None,
+        )
+
+
+_NESTED: Final = frozenset({"transcript", "addresses", "certificate"})
+
+
+class AdviceRead(_Read):
+    """What the DNS and the RFCs say of the name, whether a server refuses it or not."""
+
+    check: str = Field(description="What was looked at: a stable word.")
+    verdict: Verdict
+    detail: str
+    reason: str = Field(description="The rule behind it.")
+
+
+class NameRead(BaseModel):
+    """A name that was tried."""
+
+    name: str
+    source: NameSource
+    accepted: bool | None = Field(description="Null where it was not tried.")
+    at: str | None = Field(description="The stage that refused it, or that took it last.")
+    reply: str | None = Field(description="What the server said to it.")
+
+    @classmethod
+    def of(cls, found: NameTried) -> Self:
+        """What became of a name."""
+        return cls(
+            name=found.candidate.name,
+            source=found.candidate.source,
+            accepted=found.is_accepted,
+            at=found.at,
+            reply=str(found.reply) if found.reply is not None else found.detail or None,
+        )
+
+
+class RecommendationRead(_Read):
+    """The name to set as `ehlo_name`."""
+
+    name: str
+    why: str
+
+
+class DiagnosisRead(BaseModel):
+    """What the EHLO doctor found."""
+
+    names: list[NameRead]
+    recommendation: RecommendationRead | None
+    detail: str = Field(description="Why not all were tried, where that is so.")
+
+    @classmethod
+    def of(cls, found: Diagnosis) -> Self:
+        """The table of names, and the one to set."""
+        best = found.recommendation
+        return cls(
+            names=[NameRead.of(each) for each in found.names],
+            recommendation=RecommendationRead.model_validate(best) if best else None,
+            detail=found.detail,
+        )
+
+
+class VerifyRead(BaseModel):
+    """One verify, from the first stage to the last."""
+
+    ok: bool = Field(description="Whether mail can be sent, as far as was tried.")
+    code: str | None = Field(description="The code of the stage that failed.")
+    hint: str | None = Field(description="What to change.")
+    duration_ms: float
+    ehlo: EffectiveEhloRead
+    stages: list[StageRead]
+    advice: list[AdviceRead]
+    doctor: DiagnosisRead | None = Field(description="Where the server refused the EHLO name.")
+
+    @classmethod
+    def of(cls, report: Report, now: datetime) -> Self:
+        """A report as it is answered."""
+        failed, ehlo = report.failed, report.ehlo
+        return cls(
+            ok=report.is_ok,
+            code=failed.code if failed else None,
+            hint=failed.hint if failed else None,
+            duration_ms=round(report.seconds * 1000, 3),
+            ehlo=EffectiveEhloRead(
+                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
+            ),
+            stages=[StageRead.of(each, now) for each in report.stages],
+            advice=[AdviceRead.model_validate(each) for each in report.advice],
+            doctor=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
+        )

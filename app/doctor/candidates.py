@@ -1,0 +1,79 @@
+"""Which names a server could be greeted with, best first: what was set, what is known of us."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.ehlo import LOOPBACK, address_literal, parse_ehlo_name
+from app.smtp.identity import Identity
+
+MAX_CANDIDATES: Final = 6
+# What an EHLO answer may hold of addresses: `Hello mail.example.com [192.0.2.1]`.
+_ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
+
+
+class NameSource(StrEnum):
+    """Where a candidate comes from: the ladder's steps, and what the DNS says of our address."""
+
+    PROFILE = "profile"
+    TENANT = "tenant"
+    SERVICE = "service"
+    HOSTNAME = "hostname"
+    POINTER = "pointer"
+    ADDRESS_LITERAL = "address_literal"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A name to try, and where it comes from."""
+
+    name: str
+    source: NameSource
+
+
+def candidates(
+    identity: Identity, *, pointers: Sequence[str], outgoing_address: str | None
+) -> tuple[Candidate, ...]:
+    """At most six names, each once; what cannot be said to a server is left out.
+
+    `pointers` are the PTR names of `outgoing_address`, by which the server sees us.
+    """
+    found: dict[str, Candidate] = {}
+    for candidate in _names(identity, pointers):
+        found.setdefault(candidate.name, candidate)
+    literal = address_literal(outgoing_address or LOOPBACK)
+    names = [each for each in found.values() if each.name != literal][: MAX_CANDIDATES - 1]
+    return *names, Candidate(literal, NameSource.ADDRESS_LITERAL)
+
+
+def _names(identity: Identity, pointers: Iterable[str]) -> Iterator[Candidate]:
+    named = (
+        (NameSource.PROFILE, identity.profile_ehlo_name),
+        (NameSource.TENANT, identity.tenant_ehlo_name),
+        (NameSource.SERVICE, identity.service_ehlo_name),
+        (NameSource.HOSTNAME, identity.hostname),
+        *((NameSource.POINTER, pointer) for pointer in pointers),
+    )
+    for source, text in named:
+        try:
+            yield Candidate(parse_ehlo_name(text or ""), source)
+        except ValueError:
+            continue
+
+
+def seen_address(greeting: str) -> str | None:
+    """The address that a server says it sees us from, in the first line of its EHLO answer.
+
+    `mx.google.com at your service, [192.0.2.1]`; the last one that stands there, since the name we
+    gave may be an address too. None where it tells none: RFC 5321 section 4.1.1.1 asks for none.
+    """
+    first = greeting.partition("\n")[0]
+    for text in reversed(_ADDRESS.findall(re.sub("ipv6:", "", first, flags=re.IGNORECASE))):
+        try:
+            return str(ipaddress.ip_address(text.strip(".")))
+        except ValueError:
+            continue
+    return None

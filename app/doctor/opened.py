@@ -1,0 +1,169 @@
+"""A connection that was opened, or not, as the reports of its stages."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from app.doctor.report import StageReport, Status, Step
+from app.doctor.told import failed
+from app.domain.ehlo import LOOPBACK
+from app.domain.outcome import Stage
+from app.domain.types import TlsMode
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.opening import NotOpened
+from app.smtp.session import Session
+from app.smtp.transcript import Line
+
+STEPS: Final = {
+    Stage.BANNER: Step.BANNER,
+    Stage.EHLO: Step.EHLO,
+    Stage.TLS: Step.TLS,
+    Stage.AUTH: Step.AUTH,
+}
+EXPIRES_SOON_DAYS: Final = 21
+
+
+class _Run(NamedTuple):
+    """What was said at one stage, and how long it took."""
+
+    step: Step
+    lines: Sequence[Line]
+    duration_ms: float
+
+
+def opened_stages(
+    opened: Session | NotOpened, identity: Identity, now: datetime
+) -> list[StageReport]:
+    """A report for each stage that was begun; the last one is the one that failed, if any did."""
+    facts = opened.facts
+    runs = list(_runs(opened.transcript.lines))
+    reports = [_passed(run, facts, identity, now) for run in runs]
+    if isinstance(opened, Session):
+        return reports
+    at = _failed_step(opened, runs)
+    run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
+    known = _passed(run, facts, identity, now)
+    told = failed(
+        at, opened.failure, facts=facts, duration_ms=run.duration_ms, transcript=run.lines
+    )
+    found = replace(known, status=told.status, detail=told.detail, code=told.code, hint=told.hint)
+    return [*reports[: len(runs)], found]
+
+
+def _runs(lines: Sequence[Line]) -> Iterator[_Run]:
+    ended_ms, is_after_tls = 0.0, False
+    for stage, group in groupby(lines, key=lambda line: line.stage):
+        said = tuple(group)
+        step = STEPS.get(stage)
+        if step is not None:
+            if step is Step.EHLO and is_after_tls:
+                step = Step.EHLO_AFTER_TLS
+            yield _Run(step, said, round(said[-1].ms - ended_ms, 3))
+        # With `implicit` the banner comes after TLS, and the only EHLO after that.
+        is_after_tls = (is_after_tls or step is Step.TLS) and step is not Step.BANNER
+        ended_ms = said[-1].ms
+
+
+def _failed_step(opened: NotOpened, runs: Sequence[_Run]) -> Step:
+    at = STEPS.get(opened.failure.stage, Step.TCP)
+    return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second(runs) else at
+
+
+def _is_second(runs: Sequence[_Run]) -> bool:
+    return any(run.step is Step.EHLO for run in runs) and runs[-1].step in {
+        Step.TLS,
+        Step.EHLO_AFTER_TLS,
+    }
+
+
+def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime) -> StageReport:
+    report = StageReport(
+        stage=run.step, status=Status.OK, duration_ms=run.duration_ms, transcript=tuple(run.lines)
+    )
+    match run.step:
+        case Step.BANNER:
+            return replace(report, greeting=facts.banner, detail=facts.banner or "")
+        case Step.EHLO | Step.EHLO_AFTER_TLS:
+            return _greeted(report, facts, identity)
+        case Step.TLS:
+            return _encrypted(report, facts, identity, now)
+        case Step.AUTH:
+            return replace(
+                report,
+                mechanisms_offered=facts.auth_offered,
+                mechanism=facts.auth_mechanism,
+                detail=f"logged in by {facts.auth_mechanism}",
+            )
+        case _:
+            return report
+
+
+def _greeted(report: StageReport, facts: ConnectionFacts, identity: Identity) -> StageReport:
+    warnings = identity.ehlo(facts.local_address or LOOPBACK).warnings
+    number = 1 if report.stage is Step.EHLO_AFTER_TLS else 0
+    answer = facts.greetings[number] if len(facts.greetings) > number else ""
+    first, *extensions = answer.split("\n")
+    return replace(
+        report,
+        ehlo_name=facts.ehlo_name,
+        ehlo_source=facts.ehlo_source,
+        greeting=first or None,
+        extensions=tuple(extensions),
+        status=Status.WARNING if warnings else Status.OK,
+        detail=" ".join([f"greeted as {facts.ehlo_name}.", *warnings]),
+    )
+
+
+def _encrypted(
+    report: StageReport, facts: ConnectionFacts, identity: Identity, now: datetime
+) -> StageReport:
+    found = replace(
+        report,
+        tls_version=facts.tls_version,
+        tls_cipher=facts.tls_cipher,
+        certificate=facts.certificate,
+        detail=f"{facts.tls_version} with {facts.tls_cipher}",
+    )
+    if identity.tls is TlsMode.OPPORTUNISTIC:
+        detail = f"{found.detail}; under `opportunistic` the certificate is not verified"
+        return replace(found, status=Status.WARNING, detail=detail)
+    days = None if found.certificate is None else found.certificate.expires_in_days(now)
+    if days is not None and days < EXPIRES_SOON_DAYS:
+        detail = f"{found.detail}; the certificate expires in {days} days"
+        return replace(found, status=Status.WARNING, detail=detail)
+    return found
+
+
+def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
+    """A report for every stage; one that was not tried says why."""
+    tried = {report.stage: report for report in done}
+    ended = next((each.stage.value for each in done if each.status is Status.FAILED), None)
+    steps = list(Step)
+    if identity.tls is TlsMode.IMPLICIT:
+        steps.remove(Step.TLS)
+        steps.insert(steps.index(Step.BANNER), Step.TLS)
+    for step in steps:
+        why = _never(step, identity) or (f"not reached: it ended at {ended}" if ended else None)
+        yield tried.get(step) or StageReport(
+            stage=step, status=Status.SKIPPED, detail=why or _UNASKED[step]
+        )
+
+
+_UNASKED: Final = dict.fromkeys(Step, "not needed here") | {
+    Step.MAIL: "no recipient was given: servers that delay their verdict on the name give it at"
+    " MAIL or RCPT, so give one to be sure",
+    Step.RCPT: "no recipient was given",
+    Step.TLS: "the server does not offer STARTTLS, so mail would go in clear",
+}
+
+
+def _never(step: Step, identity: Identity) -> str | None:
+    if step is Step.TLS and identity.tls is TlsMode.NONE:
+        return "`tls` is none: everything goes in clear"
+    if step is Step.EHLO_AFTER_TLS and identity.tls in {TlsMode.NONE, TlsMode.IMPLICIT}:
+        return "EHLO is said again only after STARTTLS"
+    if step is Step.AUTH and not identity.wants_auth:
+        return "the profile has no username: nobody logs in"
+    return None

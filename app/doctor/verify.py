@@ -1,0 +1,283 @@
+"""Staged verify: the very steps of delivery up to RCPT, each with what it found. Never DATA."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from app.doctor.advice import LOOKUP_SECONDS, advise, look_up
+from app.doctor.candidates import candidates, seen_address
+from app.doctor.names import EHLO_REJECTED, Check, Doctor
+from app.doctor.opened import in_order, opened_stages
+from app.doctor.report import AddressTried, Report, StageReport, Status, Step
+from app.doctor.told import failed
+from app.domain.clock import monotonic_seconds
+from app.domain.ehlo import LOOPBACK
+from app.domain.networks import IPAddress
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.faults import StageFailedError
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.opening import NotOpened, not_opened, open_on
+from app.smtp.resolve import AddressGuard, Dialled, Network, connect, dial_all
+from app.smtp.session import Session
+from app.smtp.tls_first import TLS_FIRST, speaks_tls_first
+from app.smtp.transcript import Transcript
+
+WHOLE_SECONDS: Final = 30.0
+DNS_SECONDS: Final = 5.0
+TCP_SECONDS: Final = 10.0
+# Kept for finding out why: the certificate that was refused, the names that would be taken.
+CLOSER_LOOK_SECONDS: Final = 11.0
+DOCTOR_SECONDS: Final = 10.0
+ADVICE_SECONDS: Final = 6.0
+# A server that speaks first does so by then, or is slow to greet on purpose.
+MUTE_SECONDS: Final = 3.0
+
+TOO_SLOW: Final = Failure(
+    Stage.TCP,
+    fault=Fault.TIMEOUT,
+    detail="the server was too slow for verify, which ends after half a minute; delivery is more"
+    " patient",
+)
+
+Token = Callable[[], Awaitable[str | Failure | None]]
+
+
+async def no_token() -> None:
+    """Who needs no access token."""
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom to verify, and how: `token` gives the OAuth access token, or why there is none.
+
+    `check` is asked at MAIL and RCPT once all else went well.
+    """
+
+    identity: Identity
+    token: Token = no_token
+    check: Check | None = None
+
+
+async def verify(
+    subject: Subject, network: Network, *, now: datetime, seconds: float = WHOLE_SECONDS
+) -> Report:
+    """Try everything but sending, in at most so many seconds. Raises nothing that a server does."""
+    run = _Run(subject, network, now, monotonic_seconds() + seconds)
+    started = monotonic_seconds()
+    report = await run.report()
+    return replace(report, seconds=monotonic_seconds() - started)
+
+
+class _Run:
+    """One verify under way; its stages grow one by one."""
+
+    def __init__(self, subject: Subject, network: Network, now: datetime, deadline: float) -> None:
+        waits = subject.identity.timeouts
+        # Whoever is slow in delivery may be slow here, until the whole time is over.
+        waits = replace(waits, connect=min(waits.connect, TCP_SECONDS))
+        self._identity = replace(subject.identity, timeouts=waits)
+        self._subject = subject
+        self._network = network
+        self._now = now
+        self._deadline = deadline
+        self._stages: list[StageReport] = []
+        self._facts = ConnectionFacts()
+
+    def _left(self, reserve: float = 0.0) -> float:
+        return max(0.1, self._deadline - monotonic_seconds() - reserve)
+
+    async def report(self) -> Report:
+        identity = self._identity
+        try:
+            async with asyncio.timeout(self._left(ADVICE_SECONDS)):
+                await self._run()
+        except TimeoutError:
+            self._stages.append(failed(_next(self._stages), TOO_SLOW))
+        own = self._facts.local_address or identity.source_address
+        told = seen_address((*self._facts.greetings, "")[0])
+        ehlo = identity.ehlo(own or LOOPBACK)
+        names, diagnosis = self._network.resolver, None
+        facts = await look_up(names, ehlo.name, told or own, is_told=told is not None)
+        if self._is_refused_name():
+            tried = candidates(
+                identity, pointers=facts.pointers.found, outgoing_address=told or own
+            )
+            doctor = Doctor(identity, self._network, check=self._subject.check)
+            diagnosis = await doctor.examine(
+                tried, seconds=min(DOCTOR_SECONDS, self._left(LOOKUP_SECONDS))
+            )
+        return Report(
+            ehlo=ehlo,
+            stages=tuple(in_order(self._stages, identity)),
+            advice=advise(facts),
+            diagnosis=diagnosis,
+        )
+
+    def _is_refused_name(self) -> bool:
+        return bool(self._stages) and self._stages[-1].code == EHLO_REJECTED
+
+    async def _run(self) -> None:
+        if self._guard() and (addresses := await self._dns()):
+            sock = await self._tcp(addresses)
+            if sock is not None:
+                await self._smtp(sock)
+
+    def _fail(self, step: Step, failure: Failure, started: float, **found: Any) -> None:  # noqa: ANN401 - StageReport's own fields
+        report = failed(step, failure, duration_ms=_ms_since(started))
+        self._stages.append(replace(report, **found))
+
+    def _pass(self, step: Step, started: float, detail: str, **found: Any) -> None:  # noqa: ANN401 - StageReport's own fields
+        report = StageReport(
+            stage=step, status=Status.OK, duration_ms=_ms_since(started), detail=detail
+        )
+        self._stages.append(replace(report, **found))
+
+    def _guard(self) -> bool:
+        """Whether it may be connected to, as far as is known without asking the DNS."""
+        started = monotonic_seconds()
+        if (failure := _guarded(self._identity, self._network.guard)) is not None:
+            self._fail(Step.ADDRESS_GUARD, failure, started)
+            return False
+        self._pass(Step.ADDRESS_GUARD, started, f"port {self._identity.port} may be connected to")
+        return True
+
+    async def _dns(self) -> list[IPAddress]:
+        identity, started = self._identity, monotonic_seconds()
+        waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, DNS_SECONDS))
+        try:
+            found = await self._network.addresses(replace(identity, timeouts=waits))
+        except StageFailedError as error:
+            self._fail(Step.DNS, error.failure, started)
+            return []
+        listed = ", ".join(map(str, found))
+        tried = tuple(AddressTried(address=str(each)) for each in found)
+        self._pass(Step.DNS, started, f"{identity.host} is {listed}", addresses=tried)
+        return found
+
+    async def _tcp(self, addresses: Sequence[IPAddress]) -> socket.socket | None:
+        """Dial every address: one that is dead makes some deliveries slow, and is told."""
+        started = monotonic_seconds()
+        sock, dialled = await dial_all(self._identity, addresses)
+        tried = tuple(_tried(each) for each in dialled)
+        dead = [each for each in dialled if each.error is not None]
+        if sock is None and dead[0].error is not None:
+            self._fail(Step.TCP, dead[0].error.failure, started, addresses=tried)
+            return None
+        if not dead:
+            self._pass(Step.TCP, started, "each address was connected to", addresses=tried)
+            return sock
+        detail = "not every address can be connected to: " + "; ".join(
+            str(each.error) for each in dead
+        )
+        self._pass(Step.TCP, started, detail, status=Status.WARNING, addresses=tried)
+        return sock
+
+    async def _smtp(self, sock: socket.socket) -> None:
+        opened = await self._opened(sock)
+        self._facts = opened.facts
+        self._stages += opened_stages(opened, self._identity, self._now)
+        if isinstance(opened, Session):
+            try:
+                if self._subject.check is not None:
+                    await self._ask(opened, self._subject.check)
+            finally:
+                await opened.quit()
+
+    async def _opened(self, sock: socket.socket) -> Session | NotOpened:
+        """A session, or why there is none within the time that is left."""
+        transcript = Transcript()
+        token = await self._subject.token()
+        if isinstance(token, Failure):
+            sock.close()
+            return not_opened(self._identity, token)
+        opening = asyncio.create_task(
+            open_on(sock, self._identity, transcript=transcript, token=token)
+        )
+        try:
+            if await self._is_mute(opening, transcript):
+                return NotOpened(TLS_FIRST, self._known(), transcript)
+            async with asyncio.timeout(self._left(CLOSER_LOOK_SECONDS)):
+                return await opening
+        except TimeoutError:
+            failure = Failure(transcript.stage, fault=Fault.TIMEOUT, detail=TOO_SLOW.detail)
+            return NotOpened(failure, self._known(), transcript)
+        finally:
+            opening.cancel()
+            with suppress(asyncio.CancelledError):
+                await opening
+
+    def _known(self) -> ConnectionFacts:
+        return ConnectionFacts(host=self._identity.host, port=self._identity.port)
+
+    async def _is_mute(
+        self, opening: asyncio.Task[Session | NotOpened], transcript: Transcript
+    ) -> bool:
+        """Whether the server says nothing because it waits for TLS to begin."""
+        await asyncio.wait({opening}, timeout=MUTE_SECONDS)
+        if opening.done() or transcript.stage is not Stage.BANNER:
+            return False
+        if self._identity.tls is TlsMode.IMPLICIT:
+            return False
+        try:
+            sock = await connect(self._identity, self._network)
+        except StageFailedError:
+            return False
+        return await speaks_tls_first(sock, self._identity, MUTE_SECONDS)
+
+    async def _ask(self, session: Session, check: Check) -> None:
+        """MAIL and RCPT, and what the server says to them."""
+        started = monotonic_seconds()
+        failure = await session.check(check.sender, check.recipient)
+        lines = [
+            line for line in session.transcript.lines if line.stage in {Stage.MAIL, Stage.RCPT}
+        ]
+        for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
+            said = tuple(line for line in lines if line.stage is at)
+            if failure is not None and failure.stage is at:
+                self._stages.append(
+                    failed(
+                        step,
+                        failure,
+                        facts=session.facts,
+                        duration_ms=_ms_since(started),
+                        transcript=said,
+                    )
+                )
+                return
+            self._pass(step, started, "taken", transcript=said)
+
+
+def _guarded(identity: Identity, guard: AddressGuard) -> Failure | None:
+    """Why there may be no connection, where that is plain without a lookup."""
+    if reason := guard.port_refusal(identity.port):
+        return Failure(Stage.DNS, fault=Fault.PORT_NOT_ALLOWED, detail=f"{identity.host}: {reason}")
+    with suppress(ValueError):
+        if reason := guard.address_refusal(ipaddress.ip_address(identity.host)):
+            return Failure(Stage.DNS, fault=Fault.NOT_ALLOWED, detail=f"{identity.host}: {reason}")
+    return None
+
+
+def _tried(dialled: Dialled) -> AddressTried:
+    error = dialled.error
+    return AddressTried(
+        address=str(dialled.address),
+        duration_ms=round(dialled.seconds * 1000, 3),
+        error=None if error is None else error.failure.detail,
+    )
+
+
+def _ms_since(started: float) -> float:
+    return round((monotonic_seconds() - started) * 1000, 3)
+
+
+def _next(done: Sequence[StageReport]) -> Step:
+    """The stage that was under way when the time was over."""
+    tried = {report.stage for report in done}
+    return next(step for step in Step if step not in tried)

@@ -1,0 +1,269 @@
+"""The access tokens of profiles: kept while they are good, renewed before they are not."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.domain.errors import NotFound, SealError, Unavailable
+from app.domain.ids import new_id
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.types import OAuth, Profile
+from app.oauth.grants import Granted, TokenRequest, ask
+from app.smtp.resolve import Network
+from app.store import oauth_tokens
+from app.store.database import Database
+from app.store.oauth_tokens import SealedSecrets, StoredToken
+from app.store.vault import Vault
+
+# A token is renewed when a fifth of its life is left, but no earlier than so long before its end.
+RENEWED_BEFORE: Final = timedelta(minutes=5)
+RENEWED_AT_SHARE: Final = 0.2
+# One that ends sooner could do so on its way to the server.
+MIN_LEFT: Final = timedelta(seconds=10)
+# Longer than asking can take.
+RENEWAL: Final = timedelta(seconds=60)
+LOOK_SECONDS: Final = 0.2
+RETRY_SECONDS: Final = 1.0
+FIELD: Final = "access_token"
+
+NO_DATABASE: Final = Failure(
+    Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the database that keeps it did not answer"
+)
+CHANGED: Final = Failure(
+    Stage.AUTH,
+    fault=Fault.TOKEN_UNAVAILABLE,
+    detail="the profile was changed while a token was asked for",
+)
+LATE: Final = Failure(
+    Stage.AUTH,
+    fault=Fault.TOKEN_UNAVAILABLE,
+    detail="another worker asks for the token, and has none yet",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A token in memory, and the bytes under which all replicas share it."""
+
+    text: str = field(repr=False)
+    sealed: bytes = field(repr=False)
+    renew_at: datetime
+    expires_at: datetime
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A profile at one revision: who asks for its token now, and what came of it the last time."""
+
+    revision: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asked: int = 0
+    found: "_Token | Failure | None" = None
+
+
+class AccessTokens:
+    """Gives profiles their tokens; one replica renews a token, the others use what they have.
+
+    Nothing of a token is in any log, error or `repr` (invariant 9).
+    """
+
+    def __init__(
+        self, database: Database, vault: Vault, network: Network, *, now: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._network = network
+        self._now = now
+        self._owner = new_id("wrk")
+        self._turns: dict[str, _Turn] = {}
+
+    async def get(self, profile: Profile) -> str | Failure:
+        """A token that is good now, or why there is none.
+
+        Those who ask at one moment share one answer: a token server that is down is asked once.
+        """
+        if profile.oauth is None:
+            return Failure(
+                Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the profile names no grant"
+            )
+        turn = self._turns.get(profile.id)
+        if turn is None or turn.revision != profile.revision:
+            turn = self._turns[profile.id] = _Turn(profile.revision)
+        asked = turn.asked
+        async with turn.lock:
+            if turn.asked == asked or turn.found is None:
+                turn.found = await self._found(profile, profile.oauth, turn.found)
+                turn.asked += 1
+            return turn.found.text if isinstance(turn.found, _Token) else turn.found
+
+    async def forget(self, profile: Profile, token: str) -> None:
+        """Drop a token that the mail server refused, so that the next one is a new one."""
+        turn = self._turns.get(profile.id)
+        known = None if turn is None else turn.found
+        if turn is None or not isinstance(known, _Token) or known.text != token:
+            return
+        turn.found = None
+        try:
+            async with self._database.transaction() as connection:
+                await oauth_tokens.forget(
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    profile_id=profile.id,
+                    revision=profile.revision,
+                    sealed=known.sealed,
+                )
+        except Unavailable:  # then it is refused once more, and dropped then
+            return
+
+    async def _found(
+        self, profile: Profile, oauth: OAuth, known: _Token | Failure | None
+    ) -> _Token | Failure:
+        token = known if isinstance(known, _Token) else None
+        if token is not None and self._now() < token.renew_at:
+            return token
+        try:
+            return await self._shared(profile, oauth, token)
+        except Unavailable:
+            return token if token is not None and self._is_good(token) else NO_DATABASE
+        except NotFound:
+            return CHANGED
+        except SealError as error:
+            return Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
+
+    async def _shared(
+        self, profile: Profile, oauth: OAuth, known: _Token | None
+    ) -> _Token | Failure:
+        """The token that all replicas share, renewed where it is time and nobody else does."""
+        until = self._now() + RENEWAL
+        while True:
+            stored = await self._stored(profile)
+            token = (None if stored is None else self._opened(profile, stored)) or known
+            if token is not None and self._now() < token.renew_at:
+                return token
+            secrets = await self._begin(profile)
+            if secrets is not None:
+                found = await self._renewed(profile, oauth, secrets)
+                is_lost = isinstance(found, Failure) and token is not None and self._is_good(token)
+                return token if is_lost and token is not None else found
+            if token is not None and self._is_good(token):
+                return token
+            if self._now() >= until:
+                return LATE
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_good(self, token: _Token) -> bool:
+        return self._now() + MIN_LEFT < token.expires_at
+
+    async def _stored(self, profile: Profile) -> StoredToken | None:
+        async with self._database.reading() as connection:
+            return await oauth_tokens.find(
+                connection,
+                tenant_id=profile.tenant_id,
+                profile_id=profile.id,
+                revision=profile.revision,
+            )
+
+    def _opened(self, profile: Profile, stored: StoredToken) -> _Token | None:
+        """What is stored; None where there is none, or none that opens: a new one costs little."""
+        if stored.sealed is None or stored.expires_at is None:
+            return None
+        try:
+            told = json.loads(self._vault.open(stored.sealed, row=profile.id, field=FIELD))
+        except SealError:
+            return None
+        renew_at = datetime.fromisoformat(told["renew_at"])
+        return _Token(told["token"], stored.sealed, renew_at, stored.expires_at)
+
+    async def _begin(self, profile: Profile) -> SealedSecrets | None:
+        now = self._now()
+        async with self._database.transaction() as connection:
+            return await oauth_tokens.begin_renewal(
+                connection,
+                tenant_id=profile.tenant_id,
+                profile_id=profile.id,
+                revision=profile.revision,
+                by=self._owner,
+                now=now,
+                until=now + RENEWAL,
+            )
+
+    async def _renewed(
+        self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
+    ) -> _Token | Failure:
+        try:
+            now = self._now()
+            granted = await ask(self._request(profile, oauth, secrets), self._network, now=now)
+            if isinstance(granted, Granted):
+                return await self._save(profile, granted, now)
+        except BaseException:
+            await self._give_up(profile)
+            raise
+        await self._give_up(profile)
+        return granted
+
+    def _request(self, profile: Profile, oauth: OAuth, secrets: SealedSecrets) -> TokenRequest:
+        def opened(sealed: bytes | None, name: str) -> str | None:
+            if sealed is None:
+                return None
+            return self._vault.open(sealed, row=profile.id, field=f"oauth_{name}")
+
+        return TokenRequest(
+            oauth=oauth,
+            username=profile.username or "",
+            client_secret=opened(secrets.client_secret, "client_secret"),
+            private_key=opened(secrets.private_key, "private_key"),
+            refresh_token=opened(secrets.refresh_token, "refresh_token"),
+        )
+
+    async def _save(self, profile: Profile, granted: Granted, now: datetime) -> _Token:
+        life = granted.expires_at - now
+        renew_at = granted.expires_at - min(RENEWED_BEFORE, life * RENEWED_AT_SHARE)
+        told = json.dumps({"token": granted.access_token, "renew_at": renew_at.isoformat()})
+        sealed = self._vault.seal(told, row=profile.id, field=FIELD)
+        token = _Token(granted.access_token, sealed, renew_at, granted.expires_at)
+        rotated = granted.refresh_token
+        refresh_token = (
+            None
+            if rotated is None
+            else self._vault.seal(rotated, row=profile.id, field="oauth_refresh_token")
+        )
+        while True:
+            try:
+                await self._write(profile, token, refresh_token)
+            except Unavailable:
+                # A token alone may be lost: another is had for the asking. The only way to those
+                # may not.
+                if refresh_token is None:
+                    return token
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return token
+
+    async def _write(self, profile: Profile, token: _Token, refresh_token: bytes | None) -> None:
+        async with self._database.transaction() as connection:
+            await oauth_tokens.save(
+                connection,
+                tenant_id=profile.tenant_id,
+                profile_id=profile.id,
+                revision=profile.revision,
+                by=self._owner,
+                sealed=token.sealed,
+                expires_at=token.expires_at,
+                refresh_token=refresh_token,
+            )
+
+    async def _give_up(self, profile: Profile) -> None:
+        try:
+            async with self._database.transaction() as connection:
+                await oauth_tokens.give_up(
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    profile_id=profile.id,
+                    revision=profile.revision,
+                    by=self._owner,
+                )
+        except Unavailable:  # it ends by itself
+            return

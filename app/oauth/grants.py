@@ -1,0 +1,144 @@
+"""Asking a token server for an access token, by each grant."""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import httpx2
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.httpx_client import AsyncAssertionClient, AsyncOAuth2Client
+from joserfc.jwk import RSAKey
+
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.replies import printable
+from app.domain.types import OAuth, OAuthGrant
+from app.oauth.transport import GuardedTransport
+from app.smtp.redaction import redacted
+from app.smtp.resolve import Network
+
+ANSWER_SECONDS: Final = 20.0
+# RFC 6749 section 5.1 asks servers to say for how long; so long holds what is not told.
+UNTOLD_SECONDS: Final = 300.0
+MAX_SECONDS: Final = 86_400.0
+MAX_ERROR_CHARACTERS: Final = 500
+MIN_REDACTED_CHARACTERS: Final = 3
+# Not about who asks: the next time it may do (RFC 6749 section 4.1.2.1).
+FOR_NOW: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+
+_TOKEN: Final = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What is asked for, and with what; `repr` shows no secret."""
+
+    oauth: OAuth
+    username: str
+    client_secret: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Whatever must not be quoted."""
+        given = (self.client_secret, self.private_key, self.refresh_token)
+        return tuple(each for each in given if each and len(each) >= MIN_REDACTED_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A token, until when it is good, and the refresh token that replaces the one it took."""
+
+    access_token: str = field(repr=False)
+    expires_at: datetime
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+async def ask(request: TokenRequest, network: Network, *, now: datetime) -> Granted | Failure:
+    """A new access token. Raises nothing that the token server or the network does."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await _answer(request, await GuardedTransport.made(network), now)
+    except OAuthError as error:
+        return _refused(error, request)
+    except TimeoutError:
+        return _unavailable("did not answer in time", request)
+    except httpx2.HTTPStatusError as error:
+        return _unavailable(f"answered HTTP {error.response.status_code}", request)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return _unavailable(f"could not be asked: {str(error) or type(error).__name__}", request)
+    except (ValueError, RecursionError):
+        return _unavailable("gave no answer that is one of OAuth 2.0", request)
+    return _granted(answer, request, now)
+
+
+async def _answer(
+    request: TokenRequest, transport: GuardedTransport, now: datetime
+) -> dict[str, Any]:
+    """The answer of RFC 6749 section 5.1; raises what Authlib and httpx do."""
+    oauth = request.oauth
+    settings = {"transport": transport, "follow_redirects": False, "trust_env": False}
+    if oauth.grant is OAuthGrant.JWT_BEARER:
+        claims = {} if oauth.scope is None else {"scope": oauth.scope}
+        async with AsyncAssertionClient(
+            oauth.token_url,
+            issuer=oauth.client_id,
+            subject=oauth.subject or request.username,
+            claims=claims,  # where Google looks for it; RFC 7521 has it beside the assertion
+            scope=oauth.scope,
+            key=RSAKey.import_key(request.private_key or ""),
+            header={"alg": "RS256"},
+            issued_at=int(now.timestamp()),
+            **settings,
+        ) as client:
+            return dict(await client.refresh_token())
+    given = {} if request.refresh_token is None else {"refresh_token": request.refresh_token}
+    async with AsyncOAuth2Client(
+        oauth.client_id,
+        request.client_secret,
+        # Google and Microsoft document it so, and a public client has but its id.
+        token_endpoint_auth_method="client_secret_post" if request.client_secret else "none",
+        scope=oauth.scope,
+        **settings,
+    ) as client:
+        return dict(
+            await client.fetch_token(oauth.token_url, grant_type=oauth.grant.value, **given)
+        )
+
+
+def _granted(answer: dict[str, Any], request: TokenRequest, now: datetime) -> Granted | Failure:
+    token, rotated = answer.get("access_token"), answer.get("refresh_token")
+    kind = str(answer.get("token_type", "bearer")).lower()
+    if not isinstance(token, str) or _TOKEN.fullmatch(token) is None or kind != "bearer":
+        return _unavailable("gave no bearer token", request)
+    is_new = isinstance(rotated, str) and rotated != request.refresh_token
+    return Granted(
+        access_token=token,
+        expires_at=now + timedelta(seconds=_seconds(answer.get("expires_in"))),
+        refresh_token=rotated if is_new else None,
+    )
+
+
+def _seconds(told: object) -> float:
+    """How long it is good for: a number, as Authlib has seen, though it may be a string."""
+    return UNTOLD_SECONDS if told is None else min(max(int(str(told)), 0), MAX_SECONDS)
+
+
+def _refused(error: OAuthError, request: TokenRequest) -> Failure:
+    said = f"{error.error}: {error.description}" if error.description else str(error.error)
+    fault = Fault.TOKEN_UNAVAILABLE if error.error in FOR_NOW else Fault.TOKEN_REFUSED
+    return _failed(fault, f"said: {said}", request)
+
+
+def _unavailable(what: str, request: TokenRequest) -> Failure:
+    return _failed(Fault.TOKEN_UNAVAILABLE, what, request)
+
+
+def _failed(fault: Fault, what: str, request: TokenRequest) -> Failure:
+    """Bounded, on one line, and without the secrets that the server may have said back."""
+    told = printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
+    return Failure(
+        Stage.AUTH, fault=fault, detail=f"the token server {request.oauth.token_url} {told}"
+    )

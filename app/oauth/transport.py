@@ -1,0 +1,81 @@
+"""HTTP to token servers: to addresses that were checked, bounded in size, never redirected."""
+
+import asyncio
+import ssl
+from typing import Final, Self
+
+import httpx2
+
+from app.domain.outcome import Fault, Stage
+from app.smtp.faults import StageFailedError, fail
+from app.smtp.resolve import Network
+
+MAX_ANSWER_BYTES: Final = 65_536
+LOOKUP_SECONDS: Final = 10.0
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Connects to an address that the guard has seen; a proxy of the environment's is not used.
+
+    Raises httpx2.ConnectError, with the guard's or the resolver's words, where there is none.
+    """
+
+    def __init__(self, network: Network, context: ssl.SSLContext) -> None:
+        self._network = network
+        self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False)
+
+    @classmethod
+    async def made(cls, network: Network) -> Self:
+        """One that trusts whom the machine trusts. Reading those takes a while."""
+        return cls(network, await asyncio.to_thread(ssl.create_default_context))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.host
+        addresses = await self._addresses(request.url)
+        for address in addresses:
+            # The certificate is still to be of the name, which stands in the Host field as well.
+            there = httpx2.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,
+                content=request.content,
+                extensions=request.extensions | {"sni_hostname": host},
+            )
+            try:
+                return await _bounded(await self._inner.handle_async_request(there))
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise httpx2.ConnectError(f"{host} has no address")
+
+    async def _addresses(self, url: httpx2.URL) -> list[str]:
+        guard = self._network.guard
+        if not guard.allow_private and (url.scheme, url.port) != ("https", None):
+            raise httpx2.ConnectError("it is to be an https:// URL without a port of its own")
+        try:
+            found = await self._network.resolver.addresses(url.host, LOOKUP_SECONDS)
+            for address in found:
+                if reason := guard.address_refusal(address):
+                    raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{url.host}: {reason}")
+        except StageFailedError as error:
+            raise httpx2.ConnectError(error.failure.detail) from None
+        return [str(address) for address in found]
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _bounded(response: httpx2.Response) -> httpx2.Response:
+    """The response with as much of its content as may be; its stream is used up.
+
+    What is compressed stays so, and is then no answer: nobody asked for that.
+    """
+    content = bytearray()
+    try:
+        async for piece in response.aiter_raw():
+            content += piece
+            if len(content) > MAX_ANSWER_BYTES:
+                raise httpx2.ReadError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+    finally:
+        await response.aclose()
+    return httpx2.Response(response.status_code, content=bytes(content))

@@ -1,0 +1,135 @@
+"""What a server's certificate says: whose it is, from when to when, and who vouches for it."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+MAX_TOLD_CHARACTERS: Final = 200
+MAX_TOLD_NAMES: Final = 8
+
+_Names = x509.SubjectAlternativeName
+_UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainLink:
+    """One certificate of a chain; `pin` is its key's, as a profile's `tls_pins` has it."""
+
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    pin: str
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it names nobody but itself as its authority."""
+        return self.subject == self.issuer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A server's certificate with the chain that it showed, itself the first.
+
+    `names` are the host names and the addresses that it is for.
+    """
+
+    names: tuple[str, ...]
+    chain: tuple[ChainLink, ...]
+
+    @classmethod
+    def of(cls, shown: Sequence[bytes]) -> Self | None:
+        """From a chain in DER; None where there is none, or none that can be read."""
+        try:
+            chain = [x509.load_der_x509_certificate(each) for each in shown]
+            links = tuple(_link(each) for each in chain)
+            return cls(names=_names(chain[0]), chain=links) if chain else None
+        except _UNREADABLE:
+            return None
+
+    @property
+    def subject(self) -> str:
+        """Whose it is (RFC 4514)."""
+        return self.chain[0].subject
+
+    @property
+    def issuer(self) -> str:
+        """Who vouches for it (RFC 4514)."""
+        return self.chain[0].issuer
+
+    @property
+    def not_before(self) -> datetime:
+        """Since when it is valid."""
+        return self.chain[0].not_before
+
+    @property
+    def not_after(self) -> datetime:
+        """Until when it is valid."""
+        return self.chain[0].not_after
+
+    @property
+    def pin(self) -> str:
+        """Its key's pin, as a profile's `tls_pins` has it."""
+        return self.chain[0].pin
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it names nobody but itself as its authority."""
+        return self.chain[0].self_signed
+
+    @property
+    def told_names(self) -> str:
+        """The names that it is for, in words: the first few of them."""
+        told = ", ".join(self.names[:MAX_TOLD_NAMES]) or "no name at all"
+        more = len(self.names) - MAX_TOLD_NAMES
+        return f"{told} and {more} more" if more > 0 else told
+
+    def expires_in_days(self, now: datetime) -> int:
+        """For how many whole days it is still valid; negative once it is not."""
+        return (self.not_after - now).days
+
+
+def pin_of(certificate: bytes) -> str | None:
+    """The pin of the key of a certificate in DER; None where it cannot be read."""
+    try:
+        return _pin(x509.load_der_x509_certificate(certificate))
+    except _UNREADABLE:
+        return None
+
+
+def _link(certificate: x509.Certificate) -> ChainLink:
+    return ChainLink(
+        subject=_told(certificate.subject.rfc4514_string()),
+        issuer=_told(certificate.issuer.rfc4514_string()),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        pin=_pin(certificate),
+    )
+
+
+def _pin(certificate: x509.Certificate) -> str:
+    """RFC 7469 section 2.4: of the key alone, so that it outlives a renewed certificate."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(_Names).value
+    except x509.ExtensionNotFound:
+        return ()
+    addresses = found.get_values_for_type(x509.IPAddress)
+    names = [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
+    return tuple(map(_told, names))
+
+
+def _told(text: str) -> str:
+    """What a stranger wrote, fit to be shown."""
+    return "".join(each if each.isprintable() else "?" for each in text[:MAX_TOLD_CHARACTERS])

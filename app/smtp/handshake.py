@@ -1,0 +1,152 @@
+"""A TLS handshake that tells why it failed, and whose certificate it was shown."""
+
+import ssl
+from _ssl import ENCODING_DER
+from contextlib import suppress
+from typing import Final
+
+from app.domain.outcome import Fault
+from app.smtp.certificate import Certificate
+
+# OpenSSL's word for a first byte that begins no TLS record.
+NOT_TLS: Final = "WRONG_VERSION_NUMBER"
+TOO_OLD: Final = frozenset(
+    {
+        "UNSUPPORTED_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "VERSION_TOO_LOW",
+        "WRONG_SSL_VERSION",
+    }
+)
+# OpenSSL's x509_vfy.h: a host name or an address that is not the certificate's, one that is not
+# valid yet, and one that no longer is.
+CERTIFICATE_FAULTS: Final = {
+    62: Fault.NAME_MISMATCH,
+    64: Fault.NAME_MISMATCH,
+    9: Fault.NOT_YET_VALID,
+    10: Fault.EXPIRED,
+}
+# What a server says of its client's certificate (RFC 8446 section 6.2), or of there being none. A
+# client's is the only one that it ever judges.
+CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    }
+)
+# TLS 1.2 has no alert for a missing certificate. Once a cipher is agreed on, nothing else is left
+# to refuse.
+REFUSED: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
+DAY: Final = "%Y-%m-%d %H:%M UTC"
+CLIENT_REFUSED: Final = "the server wants a client certificate that it trusts: {}"
+
+
+class HandshakeError(ssl.SSLError):
+    """A handshake that failed: OpenSSL's error, and the chain that was shown by then, in DER.
+
+    `is_agreed` tells whether client and server had found a version and a cipher by then.
+    """
+
+    def __init__(self, cause: ssl.SSLError, *, shown: tuple[bytes, ...], is_agreed: bool) -> None:
+        super().__init__(*cause.args)
+        self.cause = cause
+        self.shown = shown
+        self.is_agreed = is_agreed
+
+
+class Handshake(ssl.SSLObject):
+    """As a context's `sslobject_class`: its own exceptions do not tell what a server showed."""
+
+    def do_handshake(self) -> None:
+        """As `ssl.SSLObject` does; raises HandshakeError where it failed."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            is_agreed = self.cipher() is not None
+            raise HandshakeError(error, shown=shown_chain(self), is_agreed=is_agreed) from error
+
+
+def shown_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The certificates that the server showed, in DER, its own first."""
+    return _chain(tls, "get_unverified_chain")
+
+
+def verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The certificates by which the server's was verified, in DER, its own first."""
+    return _chain(tls, "get_verified_chain")
+
+
+def _chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
+    # Public from Python 3.13 on; before, CPython's inner object has it.
+    found = getattr(tls, getter, None) or getattr(getattr(tls, "_sslobj", None), getter, None)
+    if found is None:
+        with suppress(ValueError):  # there is no handshake yet
+            return tuple(filter(None, [tls.getpeercert(binary_form=True)]))
+        return ()
+    return tuple(
+        each if isinstance(each, bytes) else each.public_bytes(ENCODING_DER)
+        for each in found() or ()
+    )
+
+
+def fault_of(error: ssl.SSLError) -> tuple[Fault, str]:
+    """What a handshake failed of, and the words for it."""
+    found = error.cause if isinstance(error, HandshakeError) else error
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return _distrust(found, error.shown if isinstance(error, HandshakeError) else ())
+    if found.reason == NOT_TLS:
+        return Fault.PLAIN_TEXT, "plain text came where TLS should have begun"
+    if found.reason in TOO_OLD:
+        return Fault.TOO_OLD, f"the server speaks only versions of TLS too old: {found.reason}"
+    is_agreed = isinstance(error, HandshakeError) and error.is_agreed
+    if is_client_refusal(found) or (found.reason == REFUSED and is_agreed):
+        return Fault.CLIENT_CERTIFICATE, CLIENT_REFUSED.format(found.reason)
+    return Fault.HANDSHAKE, f"TLS failed: {found.reason or found}"
+
+
+def is_client_refusal(error: ssl.SSLError) -> bool:
+    """Whether the server wants another client certificate, or one at all.
+
+    In TLS 1.3 it says so only after the handshake, instead of its next words.
+    """
+    return error.reason in CLIENT_CERTIFICATE_ALERTS
+
+
+def _distrust(error: ssl.SSLCertVerificationError, shown: tuple[bytes, ...]) -> tuple[Fault, str]:
+    fault = CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE)
+    said = f"the certificate was refused: {error.verify_message}".rstrip(".")
+    certificate = Certificate.of(shown)
+    return fault, said if certificate is None else f"{said}; {_more(fault, certificate)}"
+
+
+def _more(fault: Fault, certificate: Certificate) -> str:
+    """What the certificate says for itself, which OpenSSL's message leaves out."""
+    chain = certificate.chain
+    match fault:
+        case Fault.NAME_MISMATCH:
+            return f"it is for {certificate.told_names}"
+        case Fault.EXPIRED:
+            first = min(chain, key=lambda link: link.not_after)
+            return f"{first.subject} was valid until {first.not_after:{DAY}}"
+        case Fault.NOT_YET_VALID:
+            last = max(chain, key=lambda link: link.not_before)
+            return f"{last.subject} is valid from {last.not_before:{DAY}} on"
+        case _:
+            return _origin(certificate)
+
+
+def _origin(certificate: Certificate) -> str:
+    top = certificate.chain[-1]
+    if certificate.self_signed:
+        return f"{certificate.subject} has signed it itself"
+    if top.self_signed:
+        return f"{top.subject} vouches for it, which is not trusted here"
+    return f"the server shows no certificate of {top.issuer}, and none is known here"

@@ -1,0 +1,26 @@
+"""Pinned keys: who is talked to is known by a key, whatever an authority says of a name."""
+
+import ssl
+
+from app.domain.outcome import Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.certificate import pin_of
+from app.smtp.faults import fail
+from app.smtp.handshake import shown_chain, verified_chain
+from app.smtp.identity import Identity
+
+
+def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
+    """Raises StageFailedError where the identity has pins, and none of the keys is among them.
+
+    An authority's key counts only where it was found to vouch for the server's (RFC 7469 section
+    2.6): a chain that nobody verified may hold anybody's certificate.
+    """
+    if not identity.tls_pins:
+        return
+    is_verified = identity.tls is not TlsMode.OPPORTUNISTIC
+    chain = verified_chain(tls) if is_verified else shown_chain(tls)[:1]
+    found = [pin for each in chain if (pin := pin_of(each)) is not None]
+    if not set(found) & set(identity.tls_pins):
+        detail = f"no key of the server's is pinned; its own first: {', '.join(found)}"
+        raise fail(Stage.TLS, Fault.PIN_MISMATCH, detail, shown_chain(tls))

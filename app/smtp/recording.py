@@ -1,0 +1,25 @@
+"""aiosmtplib's protocol, which writes down what is said while a session is opened."""
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib.response import SMTPResponse
+
+from app.domain.replies import Reply
+from app.smtp.transcript import Transcript
+
+
+class RecordedProtocol(SMTPProtocol):
+    """Speaks for `smtp`, and tells the transcript what it says and hears."""
+
+    def __init__(self, smtp: aiosmtplib.SMTP, transcript: Transcript) -> None:
+        super().__init__(connection_lost_callback=lambda _: smtp.close())
+        self._transcript = transcript
+
+    def write(self, data: bytes) -> None:
+        self._transcript.client(data)
+        super().write(data)
+
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's signature
+        response = await super().read_response(timeout=timeout)
+        self._transcript.server(Reply.parse(response.code, response.message))
+        return response

@@ -1,0 +1,51 @@
+"""Secrets out of what is quoted, in every form in which they went out or may come back."""
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.domain.replies import printable
+from app.smtp import sasl
+from app.smtp.identity import Identity
+from app.smtp.sasl import Credentials
+
+REDACTED: Final = "***"
+MIN_REDACTED_CHARACTERS: Final = 3
+
+
+def credentials(identity: Identity, token: str | None = None) -> Credentials:
+    """Who an identity logs in as."""
+    return Credentials(
+        username=identity.username or "",
+        password=identity.password or "",
+        token=token or "",
+        host=identity.host,
+        port=identity.port,
+    )
+
+
+def secret_forms(who: Credentials) -> tuple[str, ...]:
+    """The password and the access token as they are, and as SASL encodes them; longest first."""
+    forms = set[str]()
+    if who.password:
+        password = who.password.encode()
+        # A password is stripped where it stands at the end of a line.
+        forms |= {printable(who.password), printable(who.password.strip())}
+        forms |= {_base64(password), _base64(sasl.plain(who))}
+    if who.token:
+        messages = (sasl.xoauth2(who), sasl.oauthbearer(who))
+        forms |= {printable(who.token), *map(_base64, (who.token.encode(), *messages))}
+    long_enough = (form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)
+    return tuple(sorted(long_enough, key=len, reverse=True))
+
+
+def redacted(text: str, forms: Iterable[str]) -> str:
+    """The text without these forms (invariant 9)."""
+    for form in forms:
+        text = re.sub(re.escape(form), REDACTED, text, flags=re.IGNORECASE)
+    return text
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,130 @@
+"""SASL mechanisms as dialogues without I/O: what the client says next, given what it was told.
+
+PLAIN RFC 4616, LOGIN a draft, CRAM-MD5 RFC 2195, SCRAM-SHA-256 RFC 7677, OAUTHBEARER RFC 7628,
+XOAUTH2 as Google and Microsoft publish it.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from scramp import ScramClient, ScramException
+
+OAUTHBEARER: Final = "oauthbearer"
+XOAUTH2: Final = "xoauth2"
+SCRAM_SHA_256: Final = "scram-sha-256"
+CRAM_MD5: Final = "cram-md5"
+PLAIN: Final = "plain"
+LOGIN: Final = "login"
+OAUTH: Final = (OAUTHBEARER, XOAUTH2)
+
+
+class Response(NamedTuple):
+    """What the client says; None: nothing before it is asked. `may_end`: 235 may follow it."""
+
+    said: bytes | None
+    may_end: bool = False
+
+
+Dialogue = Generator[Response, bytes, None]
+
+
+class UnprovenError(Exception):
+    """The server did not prove that it knows the password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Who logs in where, and by what; `repr` shows no secret."""
+
+    username: str
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    host: str = ""
+    port: int = 0
+
+
+def dialogue(mechanism: str, who: Credentials) -> Dialogue:
+    """The client's part of a mechanism.
+
+    Sent a challenge it raises ValueError where that is none of the mechanism's, UnprovenError where
+    the server is not the one that knows the password.
+    """
+    return {
+        PLAIN: _plain,
+        LOGIN: _login,
+        CRAM_MD5: _cram_md5,
+        SCRAM_SHA_256: _scram,
+        OAUTHBEARER: _oauthbearer,
+        XOAUTH2: _xoauth2,
+    }[mechanism](who)
+
+
+def plain(who: Credentials) -> bytes:
+    """RFC 4616: nobody to act for, who, and the password."""
+    return f"\0{who.username}\0{who.password}".encode()
+
+
+def oauthbearer(who: Credentials) -> bytes:
+    """RFC 7628 section 3.1, after the GS2 header of RFC 5801; where the token is for is told."""
+    # RFC 5801 section 4: these two stand for themselves nowhere in the header.
+    name = who.username.replace("=", "=3D").replace(",", "=2C")
+    where = f"host={who.host}\1port={who.port}"
+    return f"n,a={name},\1{where}\1auth=Bearer {who.token}\1\1".encode()
+
+
+def xoauth2(who: Credentials) -> bytes:
+    """https://developers.google.com/workspace/gmail/imap/xoauth2-protocol."""
+    return f"user={who.username}\1auth=Bearer {who.token}\1\1".encode()
+
+
+def _plain(who: Credentials) -> Dialogue:
+    yield Response(plain(who), may_end=True)
+
+
+def _login(who: Credentials) -> Dialogue:
+    # The user name goes along at once; what the server asks for is read by nobody.
+    yield Response(who.username.encode())
+    yield Response(who.password.encode(), may_end=True)
+
+
+def _cram_md5(who: Credentials) -> Dialogue:
+    challenge = yield Response(None)
+    digest = hmac.new(who.password.encode(), _decoded(challenge), hashlib.md5).hexdigest()
+    yield Response(f"{who.username} {digest}".encode(), may_end=True)
+
+
+def _scram(who: Credentials) -> Dialogue:
+    try:
+        client = ScramClient(["SCRAM-SHA-256"], who.username, who.password)
+        challenge = yield Response(client.get_client_first().encode())
+        client.set_server_first(_decoded(challenge).decode())
+        proof: str = client.get_client_final()
+    except ScramException as error:
+        raise ValueError(str(error)) from None
+    told = _decoded((yield Response(proof.encode()))).decode()
+    if told.startswith("e="):  # RFC 5802 section 7: refused, which the reply will say as well
+        yield Response(b"")
+        return
+    try:
+        client.set_server_final(told)
+    except ScramException:
+        raise UnprovenError from None
+    yield Response(b"", may_end=True)
+
+
+def _oauthbearer(who: Credentials) -> Dialogue:
+    yield Response(oauthbearer(who), may_end=True)
+    yield Response(b"\1")  # RFC 7628 section 3.2.3: the error was heard
+
+
+def _xoauth2(who: Credentials) -> Dialogue:
+    yield Response(xoauth2(who), may_end=True)
+    yield Response(b"")
+
+
+def _decoded(challenge: bytes) -> bytes:
+    return base64.b64decode(challenge, validate=True)

@@ -1,0 +1,213 @@
+"""Asking for access tokens: each grant, and whatever a token server may do instead."""
+
+import ssl
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import trustme
+
+from app.domain.outcome import Failure, Fault, Stage
+from app.domain.types import OAuth, OAuthGrant
+from app.oauth.grants import Granted, TokenRequest, ask
+from app.smtp.dns import Resolver
+from app.smtp.resolve import AddressGuard, Network
+from tests.fixtures.token_server import (
+    CLIENT,
+    CLIENT_SECRET,
+    REFRESH_TOKEN,
+    SCOPE,
+    TokenServer,
+    private_key,
+)
+
+NOW: Final = datetime.now(UTC).replace(microsecond=0)
+ANYWHERE: Final = Network(
+    AddressGuard(allow_private=True, is_port_allowed=lambda _: False), Resolver()
+)
+SECRETS: Final[dict[OAuthGrant, dict[str, str]]] = {
+    OAuthGrant.CLIENT_CREDENTIALS: {"client_secret": CLIENT_SECRET},
+    OAuthGrant.REFRESH_TOKEN: {"client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN},
+    OAuthGrant.JWT_BEARER: {"private_key": private_key()},
+}
+
+
+def request(
+    server: TokenServer, grant: OAuthGrant = OAuthGrant.CLIENT_CREDENTIALS, **fields: Any
+) -> TokenRequest:
+    """One that the server grants."""
+    oauth = OAuth(grant=grant, token_url=server.url, client_id=CLIENT, scope=SCOPE)
+    return TokenRequest(oauth=oauth, username="billing@example.com", **(SECRETS[grant] | fields))
+
+
+async def refusal(server: TokenServer, **fields: Any) -> Failure:
+    """Why there is no token."""
+    found = await ask(request(server, **fields), ANYWHERE, now=NOW)
+    assert isinstance(found, Failure), found
+    assert found.stage is Stage.AUTH
+    return found
+
+
+@pytest.mark.parametrize("grant", OAuthGrant)
+async def test_each_grant_gets_a_token(grant: OAuthGrant) -> None:
+    """The server checks who asks, and tells for how long it is good."""
+    with TokenServer(seconds=1800) as server:
+        found = await ask(request(server, grant), ANYWHERE, now=NOW)
+    assert isinstance(found, Granted), found
+    assert server.valid == {"billing@example.com": found.access_token}
+    assert found.expires_at == NOW + timedelta(seconds=1800)
+    assert found.refresh_token is None
+    assert found.access_token not in repr(found)
+
+
+async def test_a_subject_is_asked_for_instead_of_the_user() -> None:
+    """A service account may act for others than the mailbox."""
+    with TokenServer() as server:
+        asked = request(server, OAuthGrant.JWT_BEARER)
+        asked = replace(asked, oauth=replace(asked.oauth, subject="boss@example.com"))
+        assert isinstance(await ask(asked, ANYWHERE, now=NOW), Granted)
+    assert list(server.valid) == ["boss@example.com"]
+
+
+async def test_a_refresh_token_that_is_replaced_is_told() -> None:
+    """Such servers take each once."""
+    with TokenServer(rotates=True) as server:
+        asked = request(server, OAuthGrant.REFRESH_TOKEN)
+        found = await ask(asked, ANYWHERE, now=NOW)
+        assert isinstance(found, Granted)
+        assert found.refresh_token == server.refresh_token
+        again = await ask(asked, ANYWHERE, now=NOW)
+    assert isinstance(again, Failure)
+    assert again.fault is Fault.TOKEN_REFUSED
+    assert again.detail.endswith("said: invalid_grant: Revoked, or used.")
+
+
+async def test_a_refusal_is_told_without_what_is_secret() -> None:
+    """In the server's words, on one line, whatever it quotes (invariant 9)."""
+    with TokenServer() as server:
+        said = f"no\n{CLIENT_SECRET.upper()}"
+        server.answers = [(400, {"error": "invalid_client", "error_description": said})]
+        failure = await refusal(server)
+    assert failure.fault is Fault.TOKEN_REFUSED
+    assert failure.detail == f"the token server {server.url} said: invalid_client: no ***"
+    assert CLIENT_SECRET not in repr(request(server))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (503, "<html>Busy</html>", "answered HTTP 503"),
+        (500, {"error": "server_error"}, "answered HTTP 500"),
+        (400, {"error": "temporarily_unavailable"}, "said: temporarily_unavailable"),
+        (200, {"access_token": "x", "expires_in": "soon"}, "gave no answer"),
+        (200, "nonsense", "gave no answer"),
+        (200, "[]", "gave no answer"),
+        (200, {}, "gave no bearer token"),
+        (200, {"access_token": "two words"}, "gave no bearer token"),
+        (200, {"access_token": "x\1y"}, "gave no bearer token"),
+        (200, {"access_token": "x", "token_type": "mac"}, "gave no bearer token"),
+        (200, "x" * 70_000, "longer than 65536 bytes"),
+        (302, "", "answered HTTP 302"),
+        (404, "", "answered HTTP 404"),
+    ],
+)
+async def test_an_answer_that_is_none_leaves_no_token(
+    status: int, body: dict[str, str] | str, told: str
+) -> None:
+    """Nothing is raised, no redirection followed, no more read than there should be."""
+    with TokenServer() as server:
+        server.answers = [(status, body)]
+        failure = await refusal(server)
+        assert len(server.requests) == 1
+    assert failure.fault is Fault.TOKEN_UNAVAILABLE
+    assert told in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("600", 600), (None, 300), (-5, 0), (10**9, 86_400)],
+)
+async def test_how_long_a_token_is_good_is_read_whatever_it_is(told: object, seconds: int) -> None:
+    """Some write numbers as strings, some nothing."""
+    with TokenServer() as server:
+        server.answers = [(200, {"access_token": "x", "expires_in": told})]
+        found = await ask(request(server), ANYWHERE, now=NOW)
+    assert isinstance(found, Granted)
+    assert found.expires_at == NOW + timedelta(seconds=seconds)
+
+
+async def test_a_token_server_that_is_down_is_told() -> None:
+    """With what the network says."""
+    with TokenServer() as server:
+        pass
+    failure = await refusal(server)
+    assert failure.fault is Fault.TOKEN_UNAVAILABLE
+    assert "could not be asked" in failure.detail
+
+
+async def test_a_token_server_that_is_mute_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor does it keep anything else waiting."""
+    monkeypatch.setattr("app.oauth.grants.ANSWER_SECONDS", 0.3)
+    with TokenServer() as server:
+        server.gate.clear()
+        failure = await refusal(server)
+    assert failure.fault is Fault.TOKEN_UNAVAILABLE
+    assert "did not answer in time" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/token",
+        "https://localhost/token",
+        "https://[::ffff:10.0.0.1]/token",
+        "https://169.254.169.254/token",
+    ],
+)
+async def test_a_private_address_is_not_connected_to(url: str) -> None:
+    """The guard sees each address that a name stands for."""
+    with TokenServer() as server:
+        asked = request(server)
+        asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
+        guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
+        found = await ask(asked, Network(guarded, Resolver()), now=NOW)
+    assert isinstance(found, Failure)
+    assert "is not a public address" in found.detail
+
+
+@pytest.mark.parametrize("url", ["http://example.com/token", "https://example.com:8443/token"])
+async def test_a_public_server_is_asked_by_https_alone(url: str) -> None:
+    """At its own port, so that nothing else is spoken to."""
+    with TokenServer() as server:
+        asked = request(server)
+        asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
+        guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
+        found = await ask(asked, Network(guarded, Resolver()), now=NOW)
+    assert isinstance(found, Failure)
+    assert "https://" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("127.0.0.1", Granted), ("tokens.example", Failure)]
+)
+async def test_the_token_servers_certificate_is_verified(
+    name: str,
+    expected: type[Granted | Failure],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the authorities of the machine, and for the name in the URL."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(name).configure_cert(context)
+    with TokenServer(tls=context) as server:
+        found = await ask(request(server), ANYWHERE, now=NOW)
+    assert isinstance(found, expected), found
+    if isinstance(found, Failure):
+        assert "certificate" in found.detail.lower()
