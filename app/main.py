@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -215,6 +216,7 @@ def _engine(
             tokens=parts.tokens,
         ),
         machine=parts.hostname,
+        transcript_retention=timedelta(days=settings.transcript_retention_days),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

@@ -125,4 +125,8 @@ ATTEMPT: Final[dict[str, Any]] = {
             "reply_text": "Ok: queued as 4XyZ",
         }
     ],
+    "transcript": [
+        {"ms": 31.2, "stage": "mail", "by": "client", "text": "MAIL FROM:<billing@example.com>"},
+        {"ms": 45.9, "stage": "mail", "by": "server", "text": "250 2.1.0 Ok"},
+    ],
 }

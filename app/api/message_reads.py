@@ -1,5 +1,6 @@
 """What an answer says of a message, its recipients and its attempts."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Self
 
@@ -168,6 +169,24 @@ class AttemptRecipient(BaseModel):
     reply_text: str | None
 
 
+class TranscriptLine(BaseModel):
+    """A line of a dialogue."""
+
+    ms: float = Field(description="Milliseconds since the connection was begun.")
+    stage: Stage
+    by: str = Field(description="`client`, `server`, or `note` for what nobody said.")
+    text: str
+
+
+def transcript_lines(text: str) -> list[TranscriptLine]:
+    """The lines of a transcript that was kept."""
+    lines = [line.split(" ", 3) for line in text.split("\n")]
+    return [
+        TranscriptLine(ms=float(ms), stage=Stage(stage), by=by, text="".join(rest))
+        for ms, stage, by, *rest in lines
+    ]
+
+
 class AttemptRead(BaseModel):
     """One try to send a message: how far it came, and what the server said."""
 
@@ -195,11 +214,16 @@ class AttemptRead(BaseModel):
     detail: str | None
     outcome_unknown: bool = Field(description="Whether the server may have taken the message.")
     recipients: list[AttemptRecipient] = Field(description="What became of each one it spoke of.")
+    transcript: list[TranscriptLine] | None = Field(
+        description="The dialogue, credentials and content left out. Null unless it is asked for by"
+        " `?transcript=true`, and once it is older than HELOISE_TRANSCRIPT_RETENTION_DAYS."
+    )
 
     @classmethod
     def of(cls, view: AttemptView) -> Self:
         """What is shown of a stored attempt: all of it."""
-        return cls.model_validate(view, from_attributes=True)
+        said = None if view.transcript is None else transcript_lines(view.transcript)
+        return cls.model_validate({**asdict(view), "transcript": said})
 
 
 class AttemptPage(Page[AttemptRead]):

@@ -123,7 +123,14 @@ async def get_message(
     responses=tenant_problems("message-not-found", "invalid-request"),
 )
 async def list_attempts(
-    message: InPath, paging: ListQuery, tenant_id: MessageReader, services: ServicesOf
+    message: InPath,
+    paging: ListQuery,
+    tenant_id: MessageReader,
+    services: ServicesOf,
+    *,
+    transcript: Annotated[
+        bool, Query(description="Whether to show each attempt's dialogue, without secrets.")
+    ] = False,
 ) -> AttemptPage:
     """Every try to send it, oldest first: under which name, how far it came, what the server said.
 
@@ -137,6 +144,7 @@ async def list_attempts(
             message_id=message,
             limit=paging.limit + 1,
             after=after,
+            with_transcripts=transcript,
         )
     kept, cursor = cut(rows, paging.limit)
     return AttemptPage(items=[AttemptRead.of(row) for row in kept], next_cursor=cursor)

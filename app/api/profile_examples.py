@@ -29,10 +29,10 @@ CREATE: Final[dict[str, Any]] = {
             "default_from": "Example <hello@example.com>",
         },
     },
-    "google_workspace": {
-        "summary": "Google Workspace: a service account that may send as its users (OAuth 2.0)",
+    "gmail_mailbox": {
+        "summary": "Gmail: a mailbox by its refresh token (OAuth 2.0)",
         "value": {
-            "name": "google-workspace",
+            "name": "gmail",
             "host": "smtp.gmail.com",
             "port": 587,
             "tls": "starttls",
@@ -40,10 +40,11 @@ CREATE: Final[dict[str, Any]] = {
             "auth": {
                 "mechanism": "oauth2",
                 "preset": "google",
-                "grant": "jwt_bearer",
+                "grant": "refresh_token",
                 "username": "hello@example.com",
-                "client_id": "mailer@project.iam.gserviceaccount.com",
-                "private_key": "<private_key of the account's JSON file>",
+                "client_id": "1234567890-abc.apps.googleusercontent.com",
+                "client_secret": "<the client secret>",
+                "refresh_token": "<the refresh token>",
             },
             "default_from": "hello@example.com",
             "allowed_from": ["hello@example.com"],

@@ -1,6 +1,7 @@
 """`/profiles/…/verify`: finding out beforehand what a profile's server will say."""
 
 import math
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
@@ -19,6 +20,7 @@ from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
 from app.domain.limits import next_permit_at, permits
 from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
 from app.store import profiles, tenants
+from app.store.database import Database
 from app.store.permits import take_verify
 from app.store.profiles import DeliveryProfile
 
@@ -47,7 +49,7 @@ async def verify_unsaved_profile(
     profile = new_profile(body, tenant_id=tenant_id, now=services.now())
     if profile.transport is Transport.SANDBOX:
         raise InvalidRequest.at("transport", msg="a sandbox has no server that could be verified")
-    check = _check(profile, body)
+    check = check_asked(profile, body)
     await _take_permit(services, tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=tenant_id)
@@ -92,14 +94,15 @@ async def verify_profile(
         found = await profiles.for_delivery(connection, tenant_id=tenant_id, profile_id=known.id)
     if found is None or found.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
-    check = _check(found.profile, asked)
+    check = check_asked(found.profile, asked)
     await _take_permit(services, tenant_id)
     report = await services.verifier.saved(found, check)
-    await _remember(services, found.profile, report)
+    await remember(services.database, found.profile, report, services.now())
     return VerifyRead.of(report, services.now())
 
 
-def _check(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
+def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
+    """Whom to name at MAIL and RCPT, if anybody; raises InvalidRequest without a sender."""
     recipient = asked.recipient.address if asked.recipient else None
     try:
         return check_of(profile, recipient, asked.sender.address if asked.sender else None)
@@ -125,15 +128,15 @@ async def _take_permit(services: Services, tenant_id: str) -> None:
         )
 
 
-async def _remember(services: Services, profile: Profile, report: Report) -> None:
+async def remember(database: Database, profile: Profile, report: Report, now: datetime) -> None:
     """Keep what the doctor found beside what is known of the profile's server."""
     best = report.diagnosis.recommendation if report.diagnosis else None
     if best is None and not report.is_ok:
         return
     found = None
     if best is not None:
-        found = EhloRecommendation(name=best.name, why=best.why, found_at=services.now())
-    async with services.database.transaction() as connection:
+        found = EhloRecommendation(name=best.name, why=best.why, found_at=now)
+    async with database.transaction() as connection:
         await profiles.recommend(
             connection,
             tenant_id=profile.tenant_id,

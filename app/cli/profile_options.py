@@ -134,20 +134,22 @@ def taken(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each of `Given`, where its signature says `**given`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
     told = [
-        Parameter(
-            name, Parameter.KEYWORD_ONLY, default=False if name in FLAGS else None, annotation=kind
-        )
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_unsaid(name), annotation=kind)
         for name, kind in get_type_hints(Given, include_extras=True).items()
     ]
     kept = [each for each in own if each.kind is not Parameter.VAR_KEYWORD]
 
     @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
+    def run(*arguments: object, **options: object) -> None:
         command(*arguments, **options)
 
     run.__signature__ = inspect.Signature([*kept, *told])  # type: ignore[attr-defined] # read by typer
     run.__annotations__ = {each.name: each.annotation for each in (*kept, *told)}
     return run
+
+
+def _unsaid(name: str) -> bool | None:
+    return False if name in FLAGS else None
 
 
 def told(file: Path | None, given: Given) -> dict[str, Any]:

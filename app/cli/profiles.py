@@ -1,5 +1,6 @@
 """`heloise profile`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Unpack
 
@@ -16,20 +17,34 @@ from app.api.profile_changes import (
 )
 from app.api.profile_reads import ProfileRead
 from app.api.profile_secrets import sealed_secrets
+from app.api.profile_verify import check_asked
+from app.api.verify_bodies import ProfileVerify, VerifyRead
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
-from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, transact
+from app.cli.environment import (
+    PAGE_ROWS,
+    OfTenant,
+    checked_settings,
+    every,
+    opened,
+    require_schema,
+    transact,
+)
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import COLUMNS, print_profile, read_of, reads, row_of
+from app.cli.verify_views import print_verify
+from app.cli.verifying import verified
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile, Tenant
+from app.main import verifier
 from app.settings import Settings
 from app.store import profiles, tenants
 from app.store.vault import Vault
 
 app = typer.Typer(
-    help="Create, list, show, update, pause, resume and delete profiles.", no_args_is_help=True
+    help="Create, list, show, verify, update, pause, resume and delete profiles.",
+    no_args_is_help=True,
 )
 
 Which = Annotated[str, typer.Argument(metavar="PROFILE", help="Its name or id.")]
@@ -138,6 +153,52 @@ def update(
             )
 
     print_profile(_changed(settings, tenant, profile, change), as_json=as_json)
+
+
+@app.command()
+def verify(
+    profile: Which,
+    tenant: OfTenant,
+    *,
+    recipient: Annotated[
+        str | None,
+        typer.Option(help="Whom to name at RCPT, which RSET takes back: nothing is sent."),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option(help="Whom to name at MAIL; else the profile's default_from.")
+    ] = None,
+    transcript: Annotated[
+        bool, typer.Option("--transcript", help="Print the dialogue too, without secrets.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try everything but sending on the profile's server, and say what to change.
+
+    It ends with 1 where mail cannot be sent.
+    """
+    given = {"recipient": recipient, "sender": sender}
+    body = checked(ProfileVerify, {name: each for name, each in given.items() if each is not None})
+    found = asyncio.run(_verified(checked_settings(), tenant, profile, body))
+    if as_json:
+        print_json(found)
+    else:
+        print_verify(found, with_transcript=transcript)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+async def _verified(
+    settings: Settings, tenant: str, profile: str, body: ProfileVerify
+) -> VerifyRead:
+    await require_schema(settings)
+    async with opened(settings) as database:
+        async with database.reading() as connection:
+            owner = await tenants.get(connection, tenant=tenant)
+            found = await profiles.get(connection, tenant_id=owner.id, profile=profile)
+        with refusals():
+            check = check_asked(found, body)
+        tries = verifier(settings, database, SystemClock())
+        return await verified(database, tries, found, check)
 
 
 @app.command()

@@ -137,6 +137,7 @@ async def _transact_once(
             started_at=started_at,
             seconds=monotonic_seconds() - start,
             via=attempts.via,
+            transcript=session.transcript,
         )
         attempts.rows.append(row)
 

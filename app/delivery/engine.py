@@ -48,6 +48,7 @@ class EngineConfig:
     network: Network
     configs: ConfigMaker
     machine: str
+    transcript_retention: timedelta
     lease_seconds: float
     poll_interval_seconds: float
     shutdown_grace_seconds: float
@@ -97,7 +98,11 @@ class Engine:
             LaneParts(
                 network=config.network,
                 configs=config.configs,
-                recorder=Recorder(worker=self.worker_id, now=clock.now),
+                recorder=Recorder(
+                    worker=self.worker_id,
+                    now=clock.now,
+                    keeps_transcripts=bool(config.transcript_retention),
+                ),
                 results=self,
                 facts=facts,
             ),
@@ -113,6 +118,7 @@ class Engine:
             clock=clock,
             machine=config.machine,
             sweep_interval=timedelta(seconds=config.poll_interval_seconds),
+            transcript_retention=config.transcript_retention,
             measure=measure,
         )
 

@@ -10,15 +10,17 @@ from app.domain.ids import new_id
 from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.replies import Reply
 from app.smtp.identity import ConnectionFacts
+from app.smtp.transcript import Transcript, written
 from app.store.outbox import ClaimedMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Makes the rows of `attempts` that one worker writes."""
+    """Makes the rows of `attempts` that one worker writes, with transcripts where they are kept."""
 
     worker: str
     now: Callable[[], datetime]
+    keeps_transcripts: bool = True
 
     def row(
         self,
@@ -29,6 +31,7 @@ class Recorder:
         started_at: datetime,
         seconds: float,
         via: str | None = None,
+        transcript: Transcript | None = None,
     ) -> Mapping[str, Any]:
         """One attempt: where it ended, what the server said, under which name it was asked.
 
@@ -62,6 +65,9 @@ class Recorder:
                 _recipient_entry(address, outcome)
                 for address, outcome in judgement.outcomes.items()
             ],
+            "transcript": written(transcript.lines)
+            if transcript is not None and self.keeps_transcripts
+            else None,
         }
 
     def taken_over(self, message: ClaimedMessage) -> Mapping[str, Any]:

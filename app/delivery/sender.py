@@ -129,6 +129,7 @@ class Sender:
             started_at=started_at,
             seconds=seconds,
             via=attempts.via,
+            transcript=opened.transcript,
         )
         attempts.rows.append(row)
 

@@ -37,6 +37,7 @@ class Upkeep:
         clock: Clock,
         machine: str,
         sweep_interval: timedelta,
+        transcript_retention: timedelta,
         measure: Measure = no_measure,
     ) -> None:
         self._database = database
@@ -44,6 +45,7 @@ class Upkeep:
         self._clock = clock
         self._machine = machine
         self._sweep_interval = sweep_interval
+        self._transcript_retention = transcript_retention
         self._started_at: datetime | None = None
         self._measure = measure
         self._never = asyncio.Event()
@@ -75,12 +77,15 @@ class Upkeep:
         return FORGOTTEN_AFTER_LEASES * self._leases.length
 
     async def sweep(self) -> None:
-        """End what is past its time, and what a deleted profile left behind."""
+        """End what is past its time, and what a deleted profile left; forget old dialogues."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
             ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
-        if ended < ENDED_AT_ONCE:
+            forgotten = await outcomes.forget_transcripts(
+                connection, before=now - self._transcript_retention, limit=ENDED_AT_ONCE
+            )
+        if max(ended, forgotten) < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 
     async def take_over(self) -> None:

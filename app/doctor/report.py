@@ -122,6 +122,7 @@ class Report:
         """The stage at which it ended."""
         return next((each for each in self.stages if each.status is Status.FAILED), None)
 
+
 __all__ = [
     "AddressTried",
     "Certificate",

@@ -23,6 +23,7 @@ from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened, not_opened, open_on
+from app.smtp.outgoing import outgoing_address
 from app.smtp.resolve import AddressGuard, Dialled, Network, connect, dial_all
 from app.smtp.session import Session
 from app.smtp.tls_first import TLS_FIRST, speaks_tls_first
@@ -101,6 +102,7 @@ class _Run:
         except TimeoutError:
             self._stages.append(failed(_next(self._stages), TOO_SLOW))
         own = self._facts.local_address or identity.source_address
+        own = own or outgoing_address(identity.host)
         told = seen_address((*self._facts.greetings, "")[0])
         ehlo = identity.ehlo(own or LOOPBACK)
         names, diagnosis = self._network.resolver, None

@@ -76,6 +76,7 @@ CLIENT: Final = (
     r"|\bmessages from \[\S+\] weren't sent"
 )
 NEEDS_TLS: Final = r"issue a starttls|starttls (is )?required|encryption (is )?(required|needed)"
+NEEDS_CERTIFICATE: Final = r"\bclient certificate (presented|not trusted)"
 NEEDS_AUTH: Final = r"authentication (is )?required|not logged in|not authenticated"
 RELAY: Final = (
     r"relay(ing)? (access )?(denied|not permitted|not allowed|prohibited)|unable to relay"
@@ -116,6 +117,10 @@ REPLY_RULES: Final = (
         enhanced=r"5\.7\.1",
         text="access denied",
         anonymous=True,
+    ),
+    # Postfix takes the handshake and hangs up after it (`smtpd_tls_req_ccert`).
+    Rule(
+        BANNER | EHLO, "4..|5..", P, DEFER, "tls_client_certificate_refused", text=NEEDS_CERTIFICATE
     ),
     # Before MAIL nothing has been said of any message.
     Rule(BANNER, "4..", P, DEFER, "service_unavailable"),

@@ -1,9 +1,13 @@
 """Prefixed UUIDv7 identifiers (RFC 9562 section 5.7): they sort by the time they were made."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from uuid_utils import uuid7
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 Prefix = Literal["msg", "prf", "ten", "key", "att", "wrk", "req", "cap"]
 
@@ -13,6 +17,11 @@ _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
 def new_id(prefix: Prefix) -> str:
     """A new identifier such as `msg_0193…`: the prefix, an underscore and 32 hex digits."""
     return f"{prefix}_{uuid7().hex}"
+
+
+def first_id(prefix: Prefix, moment: datetime) -> str:
+    """Below every identifier that is made at this moment or later."""
+    return f"{prefix}_{max(0, (moment - EPOCH) // MILLISECOND):012x}"
 
 
 def is_id(text: str, prefix: Prefix) -> bool:

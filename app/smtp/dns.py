@@ -6,7 +6,7 @@ that is not there from a server that is broken.
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,26 +22,36 @@ from app.domain.outcome import Fault, Stage
 from app.smtp.faults import StageFailedError, fail
 
 HOSTS: Final = Path("/etc/hosts")
+CONF: Final = Path("/etc/resolv.conf")
 # RFC 6761 section 6.3: known without asking, whatever the hosts file says.
 LOCALHOST: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 DNS_PORT: Final = 53
+# So long one family's answer waits for the other's: some servers never answer for AAAA. RFC 8305
+# section 3 says 0.05 s, for people; here a name's addresses had better be all there.
+OTHER_FAMILY_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
 MAX_NAMES: Final = 8
 MAX_ADDRESSES: Final = 16
 MAX_DETAIL_CHARACTERS: Final = 300
 # What resolv.conf(5) says where there is no such file.
-DEFAULT_SERVERS: Final = (("127.0.0.1", DNS_PORT),)
+DEFAULT_SERVERS: Final = (Do53Nameserver("127.0.0.1", DNS_PORT),)
 
 
 class Resolver:
     """Answers from the hosts file, then from the DNS; what it was told it keeps for its TTL.
 
-    `servers` are asked instead of those of /etc/resolv.conf, each an address and a port.
+    `servers` are asked instead of those of /etc/resolv.conf, each an address and a port; what else
+    that file says (search domains, ndots) holds all the same.
     """
 
-    def __init__(self, servers: Sequence[tuple[str, int]] = (), *, hosts: Path = HOSTS) -> None:
+    def __init__(
+        self, servers: Sequence[tuple[str, int]] = (), *, hosts: Path = HOSTS, conf: Path = CONF
+    ) -> None:
+        self._servers = [Do53Nameserver(address, port) for address, port in servers]
         self._hosts = hosts
-        self._resolver = _resolver(servers)
+        self._conf = conf
+        self._read_at = _changed_at(conf)
+        self._resolver = _resolver(conf, self._servers)
 
     async def addresses(self, host: str, seconds: float) -> list[IPAddress]:
         """Where a host is, both families in turn, IPv6 first (RFC 8305 section 4).
@@ -57,9 +67,7 @@ class Resolver:
             return list(LOCALHOST)
         if host.endswith(".invalid"):  # section 6.4
             raise fail(Stage.DNS, Fault.NOT_FOUND, f"{host} is not in the DNS, and never will be")
-        found = await asyncio.gather(
-            self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds), return_exceptions=True
-        )
+        found = await _both(self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds))
         families = [each for each in found if isinstance(each, list)]
         if not any(families):
             raise _worst(host, [each for each in found if isinstance(each, BaseException)])
@@ -77,19 +85,52 @@ class Resolver:
     async def _ask(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
         # dnspython's own limit does not hold where a server answers with one CNAME after another.
         async with asyncio.timeout(seconds):
-            answer = await self._resolver.resolve(name, kind, lifetime=seconds, search=True)
+            answer = await self._current().resolve(name, kind, lifetime=seconds, search=True)
         return [record.to_text() for record in answer]
 
+    def _current(self) -> dns.asyncresolver.Resolver:
+        """By resolv.conf as it stands now: a network may come up, or change, while we run."""
+        if (changed_at := _changed_at(self._conf)) != self._read_at:
+            self._read_at = changed_at
+            self._resolver = _resolver(self._conf, self._servers)
+        return self._resolver
 
-def _resolver(servers: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
+
+def _resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=False)
     try:
-        resolver = dns.asyncresolver.Resolver(configure=not servers)
-    except dns.resolver.NoResolverConfiguration:
-        resolver, servers = dns.asyncresolver.Resolver(configure=False), DEFAULT_SERVERS
+        resolver.read_resolv_conf(conf)
+    except (dns.exception.DNSException, ValueError):  # not there, or not to be read
+        resolver.nameservers = list(DEFAULT_SERVERS)
     if servers:
-        resolver.nameservers = [Do53Nameserver(address, port) for address, port in servers]
+        resolver.nameservers = list(servers)
     resolver.cache = dns.resolver.LRUCache(MAX_CACHED)
     return resolver
+
+
+def _changed_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+async def _both(
+    *lookups: Coroutine[None, None, list[str]],
+) -> list[list[str] | BaseException]:
+    """What came of each; where one has an answer, the other has a moment left."""
+    tasks = [asyncio.create_task(each) for each in lookups]
+    try:
+        done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if late:
+            answered = any(each.exception() is None for each in done)
+            await asyncio.wait(late, timeout=OTHER_FAMILY_SECONDS if answered else None)
+    finally:
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+    return found
 
 
 def _literal(host: str) -> IPAddress | None:

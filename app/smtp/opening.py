@@ -112,7 +112,8 @@ async def open_on(
         transcript.stage = error.failure.stage
         if error.failure.reply is None:
             transcript.note(error.failure.detail)
-        return NotOpened(error.failure, opening.facts_with(error.shown), transcript)
+        failure = transcript.cleaned(error.failure)
+        return NotOpened(failure, opening.facts_with(error.shown), transcript)
     except BaseException:
         opening.abort()
         raise
@@ -191,7 +192,7 @@ class _Opening:
         extensions = Extensions.of(smtp.esmtp_extensions)
         if not self._may_pipeline:
             extensions = replace(extensions, pipelining=False)
-        wire = Wire(cast("asyncio.Transport", protocol.transport))
+        wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.shown)
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
         return Session(wire, extensions, self.identity, self.facts, self._transcript)
@@ -240,7 +241,8 @@ class _Opening:
                 reply = error.failure.reply
                 if reply is None or reply.code == UNAVAILABLE or not smtp.is_connected:
                     raise
-                refused = (*self.facts.refused_names, (name, error.failure))
+                failure = self._transcript.cleaned(error.failure)
+                refused = (*self.facts.refused_names, (name, failure))
                 self.facts = replace(self.facts, refused_names=refused)
                 if name == self._names[-1]:
                     raise

@@ -42,8 +42,12 @@ def secret_forms(who: Credentials) -> tuple[str, ...]:
 
 def redacted(text: str, forms: Iterable[str]) -> str:
     """The text without these forms (invariant 9)."""
+    found = text.lower()
     for form in forms:
-        text = re.sub(re.escape(form), REDACTED, text, flags=re.IGNORECASE)
+        if (
+            form.lower() in found
+        ):  # each line of each message passes here: `re` costs ten times that
+            text = re.sub(re.escape(form), REDACTED, text, flags=re.IGNORECASE)
     return text
 
 

@@ -126,9 +126,9 @@ class Session:
         """
         self.stage = Stage.MAIL
         self.transactions += 1
-        if self.transactions > 1:
-            self.transcript.restart(self._told())
         begun, self._begun = self._begun, None
+        if self.transactions > 1:
+            self.transcript.restart(self._told(), None if begun is None else begun.said_at)
         exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
             await self._envelope(mail, exchange, begun)

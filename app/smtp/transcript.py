@@ -4,10 +4,11 @@ It is redacted as it is written down, so that no secret waits in it to be forgot
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
 from app.domain.clock import monotonic_seconds
-from app.domain.outcome import Stage
+from app.domain.outcome import Failure, Stage
 from app.domain.replies import Reply, printable
 from app.smtp.redaction import REDACTED, redacted
 
@@ -29,6 +30,11 @@ class Line(NamedTuple):
     stage: Stage
     by: Speaker
     text: str
+
+
+def written(lines: Sequence[Line]) -> str:
+    """Lines as one text, to be kept."""
+    return "\n".join(f"{ms:.3f} {stage} {by} {text}" for ms, stage, by, text in lines)
 
 
 class Transcript:
@@ -60,15 +66,15 @@ class Transcript:
         """Leave these out of all that is said from now on, whoever says it."""
         self._secret_forms = forms
 
-    def restart(self, note: str) -> None:
+    def restart(self, note: str, at: float | None = None) -> None:
         """Forget what was said before the next transaction, but for a note."""
         self._lines, self._left_out = [], 0
         self.stage = Stage.MAIL
-        self.note(note)
+        self.note(note, at)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, at: float | None = None) -> None:
         """What happened without a word."""
-        self._add("note", text, monotonic_seconds())
+        self._add("note", text, at or monotonic_seconds())
 
     def client(self, said: bytes, at: float | None = None) -> None:
         """A command; of AUTH and what follows it no more than the mechanism."""
@@ -93,12 +99,19 @@ class Transcript:
             self._add("server", f"{reply.code}-{enhanced}{text}", when)
         self._add("server", f"{reply.code} {enhanced}{last}", when)
 
+    def cleaned(self, failure: Failure) -> Failure:
+        """The failure as it may be shown: a server can say back whatever it was told."""
+        reply = failure.reply
+        if reply is not None:
+            reply = replace(reply, text=self.shown(reply.text))
+        return replace(failure, reply=reply, detail=self.shown(failure.detail))
+
     def shown(self, text: str) -> str:
         """The text as it may be shown: printable, and without what is secret."""
         return printable(redacted(text, self._secret_forms) if self._secret_forms else text)
 
     def _add(self, by: Speaker, text: str, at: float) -> None:
-        shown = self.shown(text)[:MAX_LINE_CHARACTERS]
+        shown = self.shown(text)[:MAX_LINE_CHARACTERS].replace("\n", " ")
         ms = round((at - self._began) * 1000, 3)
         self._lines.append(Line(ms, self.stage, by, shown))
         if len(self._lines) > MAX_LINES:

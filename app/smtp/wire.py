@@ -3,7 +3,8 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 from app.domain.clock import monotonic_seconds
@@ -63,11 +64,13 @@ class Answers:
 class Wire(asyncio.Protocol):
     """Takes over a transport; whoever asks gets the replies, in the order of asking.
 
-    `is_open` until the server has closed the connection, said 421, or broken the order.
+    `is_open` until the server has closed the connection, said 421, or broken the order. What the
+    server says is passed on as it may be `shown`.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, shown: Callable[[str], str]) -> None:
         self._transport = transport
+        self._shown = shown
         self._reader = ReplyReader()
         self._loop = asyncio.get_running_loop()
         self._awaited: deque[Answers] = deque()
@@ -134,9 +137,13 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for reply in self._reader.feed(data):
-                self._receive(reply)
+                self._receive(self._cleaned(reply))
         except MalformedReplyError as error:
-            self._fail(error)
+            self._fail(MalformedReplyError(self._shown(str(error))))
+
+    def _cleaned(self, reply: Reply) -> Reply:
+        text = self._shown(reply.text)
+        return reply if text == reply.text else replace(reply, text=text)
 
     def _receive(self, reply: Reply) -> None:
         if not self._awaited:

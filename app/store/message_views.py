@@ -59,7 +59,10 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One try to send a message; `recipients` holds an entry for each one it spoke of."""
+    """One try to send a message; `recipients` holds an entry for each one it spoke of.
+
+    `transcript` is as `smtp.transcript` writes it; None where it is not kept, or not asked for.
+    """
 
     id: str
     profile_id: str
@@ -83,6 +86,7 @@ class AttemptView:
     detail: str | None
     outcome_unknown: bool
     recipients: Sequence[Mapping[str, Any]]
+    transcript: str | None
 
 
 def view_of(

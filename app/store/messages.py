@@ -6,17 +6,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.domain.ids import first_id
 from app.domain.types import MessageStatus
 from app.store import tables
-from app.store.column_types import EPOCH
 from app.store.message_views import AttemptView, MessageView, view_of
 from app.store.tables import (
     NOT_SENT,
     UNFINISHED,
+    attempt_transcripts,
     message_contents,
     message_tags,
     messages,
@@ -82,11 +83,11 @@ async def page(
     if profile_id is not None:
         of_message.append(messages.c.profile_id == profile_id)
     if created_after is not None:
-        earliest = _first_id(created_after - min(CLOCK_SLACK, created_after - EARLIEST))
+        earliest = first_id("msg", created_after - min(CLOCK_SLACK, created_after - EARLIEST))
         query = query.where(key >= earliest)
         of_message.append(messages.c.created_at >= created_after)
     if created_before is not None:
-        latest = _first_id(created_before + min(CLOCK_SLACK, LATEST - created_before))
+        latest = first_id("msg", created_before + min(CLOCK_SLACK, LATEST - created_before))
         query = query.where(key < latest)
         of_message.append(messages.c.created_at < created_before)
     if of_message and key is not messages.c.id:
@@ -124,12 +125,6 @@ def _named(
     return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
 
 
-def _first_id(moment: datetime) -> str:
-    """Below every id of a message that was made at this moment or later (RFC 9562, section 5.7)."""
-    milliseconds = max(0, (moment - EPOCH) // MILLISECOND)
-    return f"msg_{milliseconds:012x}"
-
-
 async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
     """The tenant's message with this id; raises NotFound."""
     found = await _views(connection, tenant_id, [message_id])
@@ -139,19 +134,38 @@ async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -
 
 
 async def attempts(
-    connection: AsyncConnection, *, tenant_id: str, message_id: str, limit: int, after: str | None
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    limit: int,
+    after: str | None,
+    with_transcripts: bool = False,
 ) -> list[AttemptView]:
     """At most `limit` attempts at a message of the tenant, oldest first; raises NotFound."""
     await _check_owner(connection, tenant_id, message_id)
+    kept = attempt_transcripts.c.transcript
     query = (
-        select(*(tables.attempts.c[each.name] for each in fields(AttemptView)))
+        select(
+            *(tables.attempts.c[name] for name in _ATTEMPT_COLUMNS),
+            kept if with_transcripts else null().label("transcript"),
+        )
         .where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
         .order_by(tables.attempts.c.id)
         .limit(limit)
     )
+    if with_transcripts:
+        query = query.outerjoin(
+            attempt_transcripts, attempt_transcripts.c.attempt_id == tables.attempts.c.id
+        )
     if after is not None:
         query = query.where(tables.attempts.c.id > after)
     return [AttemptView(**row) for row in (await connection.execute(query)).mappings()]
+
+
+_ATTEMPT_COLUMNS: Final = tuple(
+    each.name for each in fields(AttemptView) if each.name != "transcript"
+)
 
 
 async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:

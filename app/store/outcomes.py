@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store.bulk import Bulk
 from app.store.outbox import ClaimedRecipient, recipients_of
-from app.store.tables import attempts, messages, profiles, recipients
+from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +162,37 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
 
 
 async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append attempts."""
+    """Append attempts, each with its transcript where that is to be kept."""
     await _INSERT_ATTEMPT.execute(connection, rows)
+    transcripts = [
+        {"attempt_id": row["id"], "transcript": said}
+        for row in rows
+        if (said := row.get("transcript")) is not None
+    ]
+    await _INSERT_TRANSCRIPT.execute(connection, transcripts)
 
 
 _INSERT_ATTEMPT: Final = Bulk.insert(attempts)
+_INSERT_TRANSCRIPT: Final = Bulk.insert(attempt_transcripts)
+
+
+async def forget_transcripts(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Delete transcripts of attempts made before a moment, the oldest first; answers how many.
+
+    Attempts' ids sort by time, so no index but theirs is needed. Those that another worker deletes
+    just now are left to it.
+    """
+    oldest = (
+        select(attempt_transcripts.c.attempt_id)
+        .where(attempt_transcripts.c.attempt_id < first_id("att", before))
+        .order_by(attempt_transcripts.c.attempt_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    gone = await connection.execute(
+        delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(oldest))
+    )
+    return gone.rowcount
 
 
 async def resolve(

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.tables import workers
@@ -27,6 +27,12 @@ async def beat(
                 id=worker_id, hostname=hostname, pid=pid, started_at=started_at, seen_at=now
             )
         )
+
+
+async def seen(connection: AsyncConnection, *, since: datetime) -> list[str]:
+    """The machines of those that were heard of since a moment, one for each worker."""
+    query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
+    return list((await connection.execute(query)).scalars())
 
 
 async def leave(connection: AsyncConnection, *, worker_id: str) -> None:

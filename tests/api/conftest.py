@@ -1,7 +1,7 @@
 """The whole API over a real, migrated database: SQLite and PostgreSQL."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from app.smtp.resolve import AddressGuard, Network
 from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
+from tests.fixtures.dns_server import DnsServer
 from tests.api.client import (
     ADMIN_KEY,
     NO_AUTHORITIES,
@@ -52,11 +53,18 @@ def _is_port_allowed(port: int) -> bool:
     return port in {25, 465, 587, 2525}
 
 
-def services_on(database: Database, monotonic: HandClock) -> Services:
+@pytest.fixture(scope="session")
+def dns() -> Iterator[DnsServer]:
+    """A DNS that knows no name, so that none is asked for elsewhere."""
+    with DnsServer() as server:
+        yield server
+
+
+def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Services:
     """The services of an API with usual settings."""
     vault, clock = Vault([secrets.token_bytes(32)]), SystemClock()
     guard = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
-    network = Network(guard, Resolver())
+    network = Network(guard, Resolver([dns.address]))
     return Services(
         database=database,
         vault=vault,
@@ -85,10 +93,10 @@ def services_on(database: Database, monotonic: HandClock) -> Services:
 
 
 @pytest.fixture
-async def api(database: Database) -> AsyncIterator[Api]:
+async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
     """The API, served."""
     monotonic = HandClock()
-    services = services_on(database, monotonic)
+    services = services_on(database, monotonic, dns)
     app = FastAPIOffline(**OPENAPI_KWARGS)
     install(app, services)
     async with (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.api import keys, message_reads, problems, profile_reads, tenants
+from app.api import keys, message_reads, problems, profile_reads, tenants, verify_bodies
 from app.api.problem_types import PROBLEMS
 from tests.api.client import Api
 from tests.api.held import held_message
@@ -121,6 +121,8 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "create_profile",
         "send_message",
         "update_profile",
+        "verify_profile",
+        "verify_unsaved_profile",
         "resolve_message",
     ]
     found = {
@@ -145,6 +147,7 @@ MODELS = [
     message_reads.MessageRead,
     problems.ProblemTypeRead,
     profile_reads.ProfileRead,
+    verify_bodies.VerifyRead,
     tenants.TenantRead,
 ]
 

@@ -44,7 +44,7 @@ async def wrong(acme: Caller, auth: dict[str, Any]) -> dict[str, str]:
     """What is said of each field."""
     answer = await acme("POST", "/profiles", profile(auth))
     assert answer.status_code == 422, answer.text
-    return {each["field"]: each["message"] for each in answer.json()["errors"]}
+    return {".".join(each["loc"]): each["msg"] for each in answer.json()["errors"]}
 
 
 async def test_an_app_is_stored_its_secret_sealed_and_never_read_back(
@@ -138,8 +138,8 @@ async def test_a_token_in_clear_is_refused_as_a_password_is(acme: Caller) -> Non
     """It is one while it lasts."""
     answer = await acme("POST", "/profiles", profile(APP) | {"tls": "none"})
     [error] = answer.json()["errors"]
-    assert error["field"] == "body.auth.allow_plaintext_auth"
-    assert "access token" in error["message"]
+    assert error["loc"] == ["body", "auth", "allow_plaintext_auth"]
+    assert "access token" in error["msg"]
 
 
 async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
@@ -162,8 +162,8 @@ async def test_a_secret_that_is_left_over_is_named(acme: Caller) -> None:
     change = {"auth": {"grant": "jwt_bearer", "private_key": private_key()}}
     answer = await acme("PATCH", "/profiles/transactional", change)
     [error] = answer.json()["errors"]
-    assert error["field"] == "body.auth.client_secret"
-    assert "set it to null" in error["message"]
+    assert error["loc"] == ["body", "auth", "client_secret"]
+    assert "set it to null" in error["msg"]
 
 
 async def test_all_is_gone_with_auth_null(acme: Caller) -> None:

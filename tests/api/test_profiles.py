@@ -63,6 +63,8 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
             "username": "billing",
             "has_password": True,
             "allow_plaintext_auth": False,
+            **dict.fromkeys(("grant", "token_url", "client_id", "scope", "subject")),
+            **dict.fromkeys(("has_client_secret", "has_private_key", "has_refresh_token"), False),
         },
         "default_from": "Billing <billing@example.com>",
         "allowed_from": ["*@example.com"],
@@ -86,6 +88,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "failing_code": None,
         "reason": None,
         "next_probe_at": None,
+        "recommended_ehlo_name": None,
     }
     assert {name: made[name] for name in shown} == shown
     assert set(made) - set(shown) == {"id", "created_at", "updated_at"}

@@ -18,6 +18,7 @@ from app.store import lanes, outbox, profiles
 from app.store.database import Database
 from app.store.vault import Vault, parse_key
 from tests.cli.terminal import Terminal
+from tests.fixtures.token_server import private_key
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 ProfileFile = Callable[..., str]
@@ -45,18 +46,23 @@ def with_database(operator: Terminal, work: Callable[[Database], Any]) -> Any:
 
 def opened_password(operator: Terminal, profile: dict[str, Any]) -> str:
     """The stored password, as delivery opens it."""
+    return opened_secret(operator, profile, "password")
+
+
+def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> str:
+    """A stored secret, as delivery opens it."""
     keys = operator.environment["HELOISE_SECRET_KEYS"].split(",")
 
     async def read(database: Database) -> str:
         async with database.reading() as connection:
             sealed = await profiles.sealed(connection, limit=10, after=None)
-        (password,) = [row.sealed["sealed_password"] for row in sealed if row.id == profile["id"]]
-        assert password is not None
+        (secret,) = [row.sealed[f"sealed_{field}"] for row in sealed if row.id == profile["id"]]
+        assert secret is not None
         vault = Vault([parse_key(key) for key in keys])
-        return vault.open(password, row=profile["id"], field="password")
+        return vault.open(secret, row=profile["id"], field=field)
 
-    password: str = with_database(operator, read)
-    return password
+    opened: str = with_database(operator, read)
+    return opened
 
 
 def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileFile) -> None:
@@ -115,6 +121,32 @@ def test_what_is_asked_of_tls_is_told_by_options(acme: Terminal) -> None:
     assert made["tls_pins"] == pins
     changed = acme.done("profile", "update", "a", "-t", "acme", "--tls-pin", pins[1], "--json").json
     assert changed == made | {"tls_pins": pins[1:], "updated_at": changed["updated_at"]}
+
+
+def test_a_login_by_oauth_is_told_by_options(acme: Terminal, tmp_path: Path) -> None:
+    """A preset fills in what is published; each secret comes by a file and is never shown."""
+    secret = tmp_path / "secret"
+    secret.write_text(f"{CANARY}\n")
+    words = (
+        *("--name", "a", "--host", "smtp.office365.com", "--mechanism", "oauth2"),
+        *("--preset", "microsoft", "--entra-tenant", "example.com"),
+        *("--grant", "client_credentials", "--username", "a@example.com"),
+        *("--client-id", "1-2-3", "--client-secret-file", str(secret)),
+    )
+    made = acme.done("profile", "create", "-t", "acme", *words, "--json").json
+    url = "https://login.microsoftonline.com/example.com/oauth2/v2.0/token"
+    assert (made["auth"]["token_url"], made["auth"]["has_client_secret"]) == (url, True)
+    key = tmp_path / "key.pem"
+    key.write_text(private_key())
+    changes = ("--preset", "google", "--grant", "jwt_bearer", "--private-key-file", str(key))
+    ended = acme.run("profile", "update", "a", "-t", "acme", *changes)
+    assert ended.code == 1
+    assert "client_secret" in ended.err
+    gone = '{"auth": {"client_secret": null}}'
+    changed = acme.done("profile", "update", "a", "-", "-t", "acme", *changes, "--json", stdin=gone)
+    assert changed.json["auth"]["token_url"] == "https://oauth2.googleapis.com/token"
+    assert changed.json["auth"]["has_private_key"] is True
+    assert CANARY not in acme.printed
 
 
 def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFile) -> None:
@@ -205,12 +237,8 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     words = ("transactional", str(tmp_path / "change.json"), "-t", "acme", "--port", "2525")
     changed = acme.done("profile", "update", *words, "--json").json
     assert (changed["ehlo_name"], changed["port"]) == (None, 2525)
-    assert changed["auth"] == {
-        "mechanism": "auto",
-        "username": "billing",
-        "has_password": True,
-        "allow_plaintext_auth": False,
-    }
+    kept = {"mechanism": "auto", "username": "billing", "has_password": True}
+    assert {name: changed["auth"][name] for name in kept} == kept
     words = ("transactional", "-t", "acme", "--password-file", "-", "--json")
     again = acme.done("profile", "update", *words, stdin="another\n").json
     assert opened_password(acme, again) == "another"

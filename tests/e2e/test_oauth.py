@@ -124,8 +124,8 @@ async def test_a_token_that_the_mail_server_refuses_is_not_used_again(start: Sta
         assert len(tokens.requests) == 2
 
 
-async def test_a_refresh_token_that_is_replaced_outlives_the_service(start: Start) -> None:
-    """It is the only way to the next token: a service that starts anew has it."""
+async def test_a_refresh_token_that_is_replaced_is_the_next_to_be_used(start: Start) -> None:
+    """It is stored in place of the old one, which is dead; the profile is the same as before."""
     clock = HandClock()
     with TokenServer(rotates=True, seconds=600) as tokens:
         async with SmtpServer(tokens=tokens.valid, mechanisms=["XOAUTH2"]) as server:

@@ -152,6 +152,39 @@ async def test_a_private_authority_is_trusted_by_the_profile_that_names_it(
     assert (await the_only_attempt(acme, message))["tls_version"].startswith("TLSv1.")
 
 
+@pytest.mark.parametrize(
+    ("service", "code", "field"),
+    [
+        ("certified", "tls_client_certificate_refused", "client_certificate"),
+        ("old", "tls_version_too_old", "tls_min_version"),
+        ("implicit", "port_mismatch_implicit_tls", "tls"),
+    ],
+)
+async def test_what_a_server_wants_of_tls_is_told_by_the_field_to_set(
+    service: str, code: str, field: str, acme: Tenant, postfix: Postfix
+) -> None:
+    """Postfix's own refusals: an alert after the handshake, one within, and silence."""
+    timeouts = {"connect": 5, "command": 2}
+    secured = {"tls": "starttls", "tls_ca": postfix.ca_pem, "timeouts": timeouts}
+    await acme.profile("billing", postfix.port(service), **secured)
+    message = await acme.send()
+    failing = await acme.state("billing", "failing")
+    assert failing["failing_code"] == code
+    assert f"`{field}`" in failing["reason"]
+    await assert_untouched(acme, message)
+
+
+async def test_a_server_of_old_gets_mail_where_the_profile_says_so(
+    acme: Tenant, postfix: Postfix
+) -> None:
+    """With what `tls_min_version` allows, and no less protected than that."""
+    secured = {"tls": "starttls", "tls_ca": postfix.ca_pem, "tls_min_version": "1.0"}
+    await acme.profile("billing", postfix.port("old"), **secured)
+    message = await acme.send()
+    await postfix.wait_accepted(1)
+    assert (await the_only_attempt(acme, message))["tls_version"] == "TLSv1.1"
+
+
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_a_certificate_of_an_unknown_authority_holds_the_profile(
     tls: str, acme: Tenant, postfix: Postfix

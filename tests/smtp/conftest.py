@@ -1,12 +1,14 @@
-"""Both event loops, a private certificate authority, and servers that show its certificates."""
+"""Both event loops, a DNS server, a private certificate authority, and what it certifies."""
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import trustme
 import uvloop
+
+from tests.fixtures.dns_server import DnsServer
 
 ServerTls = Callable[..., ssl.SSLContext]
 
@@ -14,6 +16,13 @@ ServerTls = Callable[..., ssl.SSLContext]
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The service runs on uvloop; they differ in what comes first, a reply or its reader."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    """A DNS server of this test's own."""
+    with DnsServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

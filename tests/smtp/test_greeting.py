@@ -7,7 +7,9 @@ import pytest
 
 from app.domain.outcome import Stage
 from app.domain.types import TlsMode
-from tests.fixtures.smtp_server import SmtpServer
+from app.smtp.opening import NotOpened
+from app.smtp.session import Session
+from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 from tests.smtp.conftest import ServerTls
 from tests.smtp.identities import opened, refusal, send, session_to
 
@@ -17,6 +19,8 @@ LADDER: Final = {
     "service_ehlo_name": "s.example.com",
     "hostname": "h.example.com",
 }
+REFUSED: Final = "504 5.5.2 need fully-qualified hostname"
+TRIED: Final = ("localhost", "pod-1", "mail.example.com", "never.example.com")
 
 
 @pytest.mark.parametrize(
@@ -104,3 +108,49 @@ async def test_the_facts_of_a_refused_name_tell_it() -> None:
     assert found.facts.ehlo_name == "mail.example.com"
     assert (found.facts.host, found.facts.port) == ("127.0.0.1", server.port)
     assert found.facts.remote_address == "127.0.0.1"
+
+
+async def test_names_are_tried_in_turn_on_one_connection_until_one_is_taken() -> None:
+    """It is the connection's; who was refused, and how, is known in order."""
+    async with SmtpServer({"ehlo": [REFUSED, REFUSED]}) as server:
+        found = await opened(server, names=TRIED)
+        assert isinstance(found, Session)
+        assert (await send(found)).reply is not None
+        await found.quit()
+    (seen,) = server.sessions
+    assert (seen.ehlo, seen.helo) == (list(TRIED[:3]), [])
+    assert (found.facts.ehlo_name, found.facts.ehlo_source) == ("mail.example.com", None)
+    refused = [(name, str(failure)) for name, failure in found.facts.refused_names]
+    assert refused == [("localhost", REFUSED), ("pod-1", REFUSED)]
+
+
+async def test_with_every_name_refused_the_last_ones_refusal_is_told() -> None:
+    """And all of them are known."""
+    async with SmtpServer({"ehlo": REFUSED}) as server:
+        found = await opened(server, names=TRIED)
+    assert isinstance(found, NotOpened)
+    assert (found.failure.stage, str(found.failure)) == (Stage.EHLO, REFUSED)
+    assert tuple(name for name, _ in found.facts.refused_names) == TRIED
+
+
+@pytest.mark.parametrize("end", ["421 4.7.0 Enough", DISCONNECT, b"nonsense\r\n"])
+async def test_no_name_is_tried_once_the_server_has_had_enough(end: str | bytes) -> None:
+    """A goodbye is no refusal of the name that it comes for."""
+    async with SmtpServer({"ehlo": [REFUSED, end]}) as server:
+        found = await opened(server, names=TRIED)
+    assert isinstance(found, NotOpened)
+    assert server.sessions[0].ehlo == ["localhost", "pod-1"]
+    assert [name for name, _ in found.facts.refused_names] == ["localhost"]
+    assert found.facts.ehlo_name == "pod-1"
+
+
+async def test_the_name_that_was_taken_is_said_again_after_starttls(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """Not the first of those that were to be tried."""
+    async with SmtpServer({"ehlo": [REFUSED]}, tls=server_tls()) as server:
+        found = await opened(server, names=TRIED, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+        assert isinstance(found, Session)
+        await found.quit()
+    assert server.sessions[0].ehlo == ["localhost", "pod-1", "pod-1"]
+    assert len(found.facts.greetings) == 2

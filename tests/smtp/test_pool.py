@@ -35,6 +35,7 @@ OTHERS: Final[dict[str, Any]] = {
     "password": "another",
     "allow_plaintext_auth": True,
     "timeouts": Timeouts(connect=9),
+    "token_revision": 2,
 }
 
 

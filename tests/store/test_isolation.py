@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.store import api_keys, messages, profiles
+from app.store import api_keys, messages, oauth_tokens, profiles
 
+MODULES = [api_keys, messages, oauth_tokens, profiles]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
@@ -28,7 +29,7 @@ def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield f"{noun}.{name}", function
 
 
-@pytest.mark.parametrize("module", [api_keys, messages, profiles])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_function_takes_the_tenant(module: ModuleType) -> None:
     """By keyword, required; the few that do not are named above, with a reason."""
     found = dict(functions(module))
@@ -46,5 +47,5 @@ def test_every_function_takes_the_tenant(module: ModuleType) -> None:
 
 def test_the_exceptions_exist() -> None:
     """A reason does not outlive its function."""
-    found = {name for module in (api_keys, messages, profiles) for name, _ in functions(module)}
+    found = {name for module in MODULES for name, _ in functions(module)}
     assert found >= {*ACROSS_TENANTS, *CARRIES_ITS_TENANT}

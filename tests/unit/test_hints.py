@@ -36,8 +36,11 @@ CASES: Final = [
         ),
     ),
     (
-        fault(Stage.DNS, "dns_failed", detail="smtp.example.com has no address"),
-        "At DNS: smtp.example.com has no address. Check `host`.",
+        fault(Stage.DNS, "dns_not_found", detail="smtp.example.com is not in the DNS"),
+        (
+            "At DNS: smtp.example.com is not in the DNS. Set `host` to a name that the DNS knows:"
+            " check how it is spelt."
+        ),
     ),
     (
         fault(Stage.BANNER, "timeout", detail="the server did not answer in time"),

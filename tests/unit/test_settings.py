@@ -70,6 +70,9 @@ def test_each_setting_is_described(field: str) -> None:
         ("allowed_ports", "25,99999", "ports and ranges between 1 and 65535"),
         ("allowed_ports", "587-25", "ports and ranges between 1 and 65535"),
         ("allowed_ports", "smtp", "ports and ranges between 1 and 65535"),
+        ("dns_servers", "dns.example.com", "IP addresses, each with its port where that is not 53"),
+        ("dns_servers", "192.0.2.1:0", "IP addresses, each with its port where that is not 53"),
+        ("dns_servers", "192.0.2.1 192.0.2.2", "IP addresses, each with its port"),
         ("secrets_dir", "/nowhere/at/all", "a folder that exists"),
     ],
 )
@@ -80,6 +83,23 @@ def test_a_wrong_value_is_told_with_what_it_should_be(
     said = complaint(monkeypatch, **{field: found})
     assert f"{variable(field)}: found {found!r}, should be {should_be}" in said
     assert "(from: environment)" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("", ()),
+        ("192.0.2.1", (("192.0.2.1", 53),)),
+        ("192.0.2.1:5353, 2001:db8::1", (("192.0.2.1", 5353), ("2001:db8::1", 53))),
+        ("[2001:db8::1]:5353,[fe80::1%eth0]", (("2001:db8::1", 5353), ("fe80::1%eth0", 53))),
+    ],
+)
+def test_dns_servers_have_port_53_where_none_is_given(
+    text: str, servers: tuple[tuple[str, int], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An IPv6 address stands in brackets where a port follows."""
+    monkeypatch.setenv("HELOISE_DNS_SERVERS", text)
+    assert load().dns_server_addresses() == servers
 
 
 def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

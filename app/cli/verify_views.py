@@ -1,0 +1,53 @@
+"""What the command line shows of verify, the EHLO doctor and the machine."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from app.api.verify_bodies import DiagnosisRead, StageRead, VerifyRead
+from app.cli.printing import print_table
+from app.doctor.machine import Finding
+
+STAGES: Final = ("stage", "status", "ms", "what was found")
+NAMES: Final = ("name", "source", "accepted", "at", "what the server said")
+ADVICE: Final = ("check", "verdict", "what was found", "rule")
+FINDINGS: Final = ("check", "verdict", "what was found")
+
+
+def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
+    """Print one verify: its stages, the doctor's table, the advice, and at the end what to do."""
+    print_table(STAGES, [_row(each) for each in found.stages])
+    if with_transcript:
+        _print_transcript(found.stages)
+    if found.doctor is not None:
+        _print_doctor(found.doctor)
+    print_table(ADVICE, [(a.check, a.verdict, a.detail, a.reason) for a in found.advice])
+    typer.echo("Mail can be sent, as far as was tried." if found.ok else f"Failed: {found.code}.")
+    if found.hint:
+        typer.echo(found.hint)
+    if found.doctor is not None and found.doctor.recommendation is not None:
+        best = found.doctor.recommendation
+        typer.echo(f"Set ehlo_name to {best.name}: {best.why}.")
+
+
+def _row(stage: StageRead) -> tuple[object, ...]:
+    return stage.stage, stage.status, round(stage.duration_ms, 1), stage.detail
+
+
+def _print_transcript(stages: Sequence[StageRead]) -> None:
+    marks = {"client": "C:", "server": "S:", "note": "--"}
+    for stage in stages:
+        for line in stage.transcript:
+            typer.echo(f"{line.ms:10.1f} {marks[line.by]} {line.text}")
+
+
+def _print_doctor(found: DiagnosisRead) -> None:
+    print_table(NAMES, [(n.name, n.source, n.accepted, n.at, n.reply) for n in found.names])
+    if found.detail:
+        typer.echo(found.detail)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print what was found of the machine."""
+    print_table(FINDINGS, [(each.check, each.verdict, each.detail) for each in findings])

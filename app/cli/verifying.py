@@ -1,0 +1,27 @@
+"""Verifying a stored profile from the command line: as the API does, but for its limit."""
+
+from app.api.profile_verify import remember
+from app.api.verify_bodies import VerifyRead
+from app.doctor.names import Check
+from app.doctor.verifier import Verifier
+from app.domain.errors import Conflict, NotFound
+from app.domain.types import Profile, Transport
+from app.store import profiles
+from app.store.database import Database
+
+
+async def verified(
+    database: Database, verifier: Verifier, profile: Profile, check: Check | None = None
+) -> VerifyRead:
+    """What was found; what the doctor recommends is kept. Raises NotFound, Conflict."""
+    async with database.reading() as connection:
+        found = await profiles.for_delivery(
+            connection, tenant_id=profile.tenant_id, profile_id=profile.id
+        )
+    if found is None:
+        raise NotFound("profile", profile.name)
+    if found.profile.transport is Transport.SANDBOX:
+        raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
+    report = await verifier.saved(found, check)
+    await remember(database, found.profile, report, verifier.now())
+    return VerifyRead.of(report, verifier.now())

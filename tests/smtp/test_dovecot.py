@@ -1,0 +1,91 @@
+"""AUTH by a real Dovecot: each mechanism, right and wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+
+from app.domain.failure_table import classify
+from app.domain.types import AuthMechanism
+from app.smtp.opening import NotOpened, open_session
+from app.smtp.session import Session
+from tests.fixtures.dovecot import HASHED_PASSWORD, HASHED_USER, PASSWORD, USER, dovecot_at
+from tests.fixtures.smtp_server import SmtpServer
+from tests.fixtures.token_server import TokenServer
+from tests.smtp.identities import ANYWHERE, identity, send
+
+pytestmark = pytest.mark.dovecot
+
+TOKEN: Final = "a-t0ken"
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[SmtpServer]:
+    """Where Dovecot hands mail on to; `port` is Dovecot's own from here on."""
+    with TokenServer() as tokens:
+        tokens.valid[USER] = TOKEN
+        async with SmtpServer() as server:
+            ports = dovecot_at(relay_port=server.port, introspection_url=tokens.introspection_url)
+            port = await asyncio.to_thread(ports.__enter__)
+            try:
+                server.port = port
+                yield server
+            finally:
+                await asyncio.to_thread(ports.__exit__, None, None, None)
+
+
+async def opened(
+    relay: SmtpServer, *, token: str | None = None, **fields: Any
+) -> Session | NotOpened:
+    """A session with Dovecot, in clear."""
+    who = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True} | fields
+    return await open_session(identity(relay, **who), ANYWHERE, token=token)
+
+
+async def test_each_mechanism_logs_in(relay: SmtpServer) -> None:
+    """`auto` takes SCRAM; what is sent arrives."""
+    for mechanism, used in (
+        ("auto", "scram-sha-256"),
+        ("cram-md5", "cram-md5"),
+        ("plain", "plain"),
+        ("login", "login"),
+    ):
+        session = await opened(relay, mechanism=AuthMechanism(mechanism))
+        assert isinstance(session, Session), session
+        assert session.facts.auth_mechanism == used
+        assert (await send(session)).reply is not None
+        await session.quit()
+    assert len(relay.messages) == 4
+
+
+async def test_a_wrong_password_is_refused_by_each(relay: SmtpServer) -> None:
+    """With 535, whatever way it was proven."""
+    for mechanism in ("scram-sha-256", "cram-md5", "plain", "login"):
+        found = await opened(relay, mechanism=AuthMechanism(mechanism), password="wrong")
+        assert isinstance(found, NotOpened)
+        assert str(found.failure).startswith("535 5.7.8")
+
+
+async def test_a_password_kept_as_a_hash_is_told_of(relay: SmtpServer) -> None:
+    """The right one is refused by SCRAM, and what to write instead works."""
+    who = {"username": HASHED_USER, "password": HASHED_PASSWORD}
+    found = await opened(relay, **who)
+    assert isinstance(found, NotOpened)
+    assert "auth.mechanism=plain" in found.failure.detail
+    session = await opened(relay, mechanism=AuthMechanism.PLAIN, **who)
+    assert isinstance(session, Session)
+    session.abort()
+
+
+async def test_an_access_token_logs_in_and_a_wrong_one_is_told(relay: SmtpServer) -> None:
+    """By OAUTHBEARER, with what Dovecot says of the one that it refuses."""
+    session = await opened(relay, mechanism=AuthMechanism.OAUTH2, token=TOKEN)
+    assert isinstance(session, Session), session
+    assert session.facts.auth_mechanism == "oauthbearer"
+    session.abort()
+    found = await opened(relay, mechanism=AuthMechanism.OAUTH2, token="another")
+    assert isinstance(found, NotOpened)
+    assert "status=" in found.failure.detail
+    judged = classify(found.failure, fresh=True, authenticated=False)
+    assert judged.classification == "oauth_token_rejected"
