@@ -156,3 +156,11 @@ class MessageQuery(Paging):
         default=None, description="At this time or later (RFC 3339, with its offset)."
     )
     created_before: Instant | None = Field(default=None, description="Before this time.")
+
+
+class AttemptQuery(Paging):
+    """Which attempts are wanted, and with how much of them."""
+
+    transcript: bool = Field(
+        default=False, description="Whether to show each attempt's dialogue, without secrets."
+    )

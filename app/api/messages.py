@@ -6,11 +6,17 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
 from app.api.auth import MessageManager, MessageReader, Sender
-from app.api.message_bodies import RESOLUTION_EVENTS, MessageCreate, MessageQuery, MessageResolve
+from app.api.message_bodies import (
+    RESOLUTION_EVENTS,
+    AttemptQuery,
+    MessageCreate,
+    MessageQuery,
+    MessageResolve,
+)
 from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.sending import accepted, prepared
 from app.api.state import ServicesOf
 from app.domain.ids import is_id
@@ -124,29 +130,25 @@ async def get_message(
 )
 async def list_attempts(
     message: InPath,
-    paging: ListQuery,
+    query: Annotated[AttemptQuery, Query()],
     tenant_id: MessageReader,
     services: ServicesOf,
-    *,
-    transcript: Annotated[
-        bool, Query(description="Whether to show each attempt's dialogue, without secrets.")
-    ] = False,
 ) -> AttemptPage:
     """Every try to send it, oldest first: under which name, how far it came, what the server said.
 
     Needs the scope `messages:read`.
     """
-    after = start(paging, "att")
+    after = start(query, "att")
     async with services.database.reading() as connection:
         rows = await messages.attempts(
             connection,
             tenant_id=tenant_id,
             message_id=message,
-            limit=paging.limit + 1,
+            limit=query.limit + 1,
             after=after,
-            with_transcripts=transcript,
+            with_transcripts=query.transcript,
         )
-    kept, cursor = cut(rows, paging.limit)
+    kept, cursor = cut(rows, query.limit)
     return AttemptPage(items=[AttemptRead.of(row) for row in kept], next_cursor=cursor)
 
 

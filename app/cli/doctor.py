@@ -25,7 +25,7 @@ from app.domain.types import Profile, Tenant, Transport
 from app.main import machine_hostname, verifier
 from app.settings import Settings
 from app.store import profiles, tenants
-from app.store.database import Database
+from app.store.database import Database, sqlite_path
 from app.store.database_clock import DatabaseClock
 from app.store.vault import Vault
 
@@ -98,6 +98,10 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
         machine.append(Finding("secret_keys", Verdict.FAIL, str(error)))
     machine.append(await port_finding(settings.host, settings.port))
     machine.append(name_finding(settings.ehlo_name, machine_hostname()))
+    path = sqlite_path(settings.database_url)
+    if path is not None and not path.exists():  # which opening it would make
+        detail = f"there is no database {path} yet: run heloise migrate"
+        return _Examined([*machine, Finding("database", Verdict.FAIL, detail)], [])
     async with opened(settings) as database:
         machine += await database_findings(
             database,

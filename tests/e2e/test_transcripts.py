@@ -139,11 +139,10 @@ async def test_old_dialogues_are_forgotten_and_young_ones_kept(
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     await acme.profile("paused", server.port)
-    await acme.read("/profiles/paused")
+    await acme("POST", "/profiles/paused/pause")
     message = await acme.send(profile="main")
     await acme.message(message, status="sent")
     for hours, is_kept in ((47, True), (2, False)):
-        await acme.made("/profiles/paused/pause", {}, status=200)
         due = clock.now() + timedelta(hours=hours, minutes=-30)
         swept = await acme.send(profile="paused", expires_at=due.isoformat())
         await clock.advance(hours=hours)

@@ -1,0 +1,200 @@
+"""`heloise profile verify` and `heloise doctor`: what will fail, told before it does."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.fixtures.dns_server import DnsServer
+from tests.fixtures.smtp_server import SmtpServer
+
+CANARY = "canary-9d1e-in-the-coal-mine"
+GOOD = "relay.example.com"
+
+
+@contextmanager
+def served(*given: Any, **fields: Any) -> Iterator[SmtpServer]:
+    """A scripted server on a loop of its own, since a command keeps its caller waiting."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = SmtpServer(*given, **fields)
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def acme(operator: Terminal) -> Iterator[Terminal]:
+    """An operator with a tenant, on a network of its own."""
+    with DnsServer() as dns:
+        dns.add(GOOD, "A", "127.0.0.1")
+        dns.point("127.0.0.1", GOOD)
+        operator.environment |= {
+            "HELOISE_ALLOW_PRIVATE_HOSTS": "true",
+            "HELOISE_ALLOWED_PORTS": "1-65535",
+            "HELOISE_DNS_SERVERS": dns.setting,
+            "HELOISE_EHLO_NAME": "service.example.com",
+            "HELOISE_PORT": str(_unused_port()),
+        }
+        operator.done("tenant", "create", "acme")
+        yield operator
+
+
+def _unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _profile(acme: Terminal, server: SmtpServer, name: str = "main", *more: str) -> None:
+    where = ("--host", "127.0.0.1", "--port", str(server.port), "--tls", "none")
+    acme.done("profile", "create", "-t", "acme", "--name", name, *where, *more)
+
+
+def _only_good(name: str) -> str | None:
+    return None if name == GOOD else f"550 5.7.1 HELO {name} is not welcome"
+
+
+def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
+    """Nothing is sent, and it ends with 0."""
+    with served() as server:
+        _profile(acme, server, "main", "--default-from", "a@example.com")
+        words = ("profile", "verify", "main", "-t", "acme", "--recipient", "b@example.org")
+        shown = acme.done(*words, "--transcript")
+        assert "Mail can be sent, as far as was tried." in shown.out
+        assert "C: RCPT TO:<b@example.org>" in shown.out
+        found = acme.done(*words, "--json").json
+    assert found["ok"]
+    assert [each["status"] for each in found["stages"] if each["stage"] in {"mail", "rcpt"}] == [
+        "ok",
+        "ok",
+    ]
+    assert server.messages == []
+
+
+def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> None:
+    """It ends with 1, and `profile show` says the same from then on."""
+    with served({"ehlo": _only_good}) as server:
+        _profile(acme, server)
+        ended = acme.run("profile", "verify", "main", "-t", "acme")
+        assert ended.code == 1
+        assert "Failed: ehlo_rejected." in ended.out
+        assert f"Set ehlo_name to {GOOD}:" in ended.out
+        shown = acme.done("profile", "show", "main", "-t", "acme", "--json").json
+        assert shown["recommended_ehlo_name"] == GOOD
+        acme.done("profile", "update", "main", "-t", "acme", "--ehlo-name", GOOD)
+        acme.done("profile", "verify", "main", "-t", "acme")
+
+
+def test_no_password_is_printed(acme: Terminal) -> None:
+    """Not even where the server says it back."""
+    with served({"auth": f"535 5.7.8 {CANARY} is wrong"}, users={"ann": CANARY}) as server:
+        acme.run(
+            *("profile", "create", "-t", "acme", "--name", "main", "--host", "127.0.0.1"),
+            *("--port", str(server.port), "--tls", "none", "--username", "ann"),
+            *("--allow-plaintext-auth", "--password-file", "-"),
+            stdin=f"{CANARY}\n",
+        )
+        ended = acme.run("profile", "verify", "main", "-t", "acme", "--transcript", "--json")
+    assert (ended.code, ended.json["code"]) == (1, "auth_rejected")
+    assert CANARY not in acme.printed
+
+
+def test_what_cannot_be_verified_is_told(acme: Terminal) -> None:
+    """In a sentence, with 1."""
+    acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"s","transport":"sandbox"}')
+    ended = acme.run("profile", "verify", "s", "-t", "acme")
+    assert (ended.code, ended.err) == (
+        1,
+        "error: A sandbox has no server that could be verified.\n",
+    )
+    ended = acme.run("profile", "verify", "nobody", "-t", "acme")
+    assert (ended.code, ended.err) == (1, "error: There is no profile 'nobody' here.\n")
+
+
+def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) -> None:
+    """It ends with 0 where nothing will fail."""
+    with served() as server:
+        _profile(acme, server, "one")
+        _profile(acme, server, "two")
+        found = acme.done("doctor", "--json").json
+        assert "service.example.com" in acme.done("doctor").out
+    assert found["ok"]
+    assert {each["check"]: each["verdict"] for each in found["machine"]} == {
+        "secret_keys": "ok",
+        "port": "ok",
+        "ehlo_name": "ok",
+        "database": "ok",
+        "clock": "ok",
+        "delivery": "warn",
+        "credentials": "ok",
+    }
+    assert [(each["profile"], each["verify"]["ok"]) for each in found["profiles"]] == [
+        ("one", True),
+        ("two", True),
+    ]
+
+
+def test_the_doctor_ends_with_1_where_a_profile_will_fail(acme: Terminal) -> None:
+    """And says which, why, and what to do; another tenant's is left out where one is named."""
+    acme.done("tenant", "create", "other")
+    with served({"ehlo": _only_good}) as server:
+        _profile(acme, server)
+        ended = acme.run("doctor")
+        assert ended.code == 1
+        assert "ehlo_rejected" in ended.out
+        assert f"Set ehlo_name to {GOOD}:" in ended.out
+        assert acme.done("doctor", "--tenant", "other", "--json").json["profiles"] == []
+
+
+def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
+    """And a key that is missing, both at once; nothing is made by looking."""
+    ended = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
+    assert ended.code == 1
+    found = {each["check"]: each for each in ended.json["machine"]}
+    assert found["secret_keys"]["verdict"] == "fail"
+    assert "heloise secret-key" in found["secret_keys"]["detail"]
+    assert found["database"]["verdict"] == "fail"
+    assert "heloise migrate" in found["database"]["detail"]
+    assert ended.json["profiles"] == []
+    assert not (terminal.folder / "none.db").exists()
+
+
+def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
+    """With the profile's id, and under which code delivery would fail."""
+    with served(users={"ann": CANARY}) as server:
+        acme.run(
+            *("profile", "create", "-t", "acme", "--name", "main", "--host", "127.0.0.1"),
+            *("--port", str(server.port), "--tls", "none", "--username", "ann"),
+            *("--allow-plaintext-auth", "--password-file", "-"),
+            stdin=f"{CANARY}\n",
+        )
+        other = acme.done("secret-key").out.strip()
+        ended = acme.run("doctor", "--json", SECRET_KEYS=other)
+    found = {each["check"]: each["verdict"] for each in ended.json["machine"]}
+    assert (ended.code, found["credentials"]) == (1, "fail")
+    [profile] = ended.json["profiles"]
+    assert profile["verify"]["code"] == "credentials_unreadable"
+
+
+def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
+    """By something that is not Heloise."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.listen(1)
+        threading.Thread(target=lambda: other.accept()[0].close(), daemon=True).start()
+        port = str(other.getsockname()[1])
+        acme.environment["HELOISE_PORT"] = port
+        ended = acme.run("doctor", "--json")
+    found = {each["check"]: each for each in ended.json["machine"]}
+    assert (ended.code, found["port"]["verdict"]) == (1, "fail")
+    assert f"127.0.0.1:{port}" in found["port"]["detail"]
