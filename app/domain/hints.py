@@ -21,7 +21,8 @@ HINTS: Final[Mapping[str, str]] = {
     "app_password_required": "Gmail takes no account's own password: set `auth.password` to an app"
     " password of the account; if it is one, it is wrong or was revoked.",
     "basic_auth_disabled": "Microsoft 365 takes no password here: have authenticated SMTP turned on"
-    " for the mailbox and its organisation, or set `host` to a relay that takes one.",
+    " for the mailbox and its organisation, and log in by `auth.mechanism` oauth2 where passwords"
+    " are off for good; or set `host` to a relay that takes one.",
     "auth_mechanism_unavailable": "Set `auth.mechanism` to one that the server offers, or `auto`.",
     "plaintext_auth_refused": "Set `tls` to starttls or implicit.",
     "auth_server_unproven": "Whoever answers there does not know the password: check `host` and"

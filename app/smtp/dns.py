@@ -38,7 +38,7 @@ DEFAULT_SERVERS: Final = (Do53Nameserver("127.0.0.1", DNS_PORT),)
 
 
 class Resolver:
-    """Answers from the hosts file, then from the DNS; what it was told it keeps for its TTL.
+    """Answers from the hosts file, then from the DNS; what is found it keeps for its TTL.
 
     `servers` are asked instead of those of /etc/resolv.conf, each an address and a port; what else
     that file says (search domains, ndots) holds all the same.
@@ -104,8 +104,19 @@ def _resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolve
         resolver.nameservers = list(DEFAULT_SERVERS)
     if servers:
         resolver.nameservers = list(servers)
-    resolver.cache = dns.resolver.LRUCache(MAX_CACHED)
+    resolver.cache = _Found(MAX_CACHED)
     return resolver
+
+
+class _Found(dns.resolver.LRUCache):
+    """What is there. What is not is asked for anew: somebody may just have added it.
+
+    dnspython keeps an absence for 5 minutes where the server does not say how long, as Docker's.
+    """
+
+    def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
+        if value.rrset is not None:
+            super().put(key, value)
 
 
 def _changed_at(path: Path) -> tuple[int, int] | None:

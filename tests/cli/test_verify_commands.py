@@ -187,11 +187,15 @@ def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
     assert profile["verify"]["code"] == "credentials_unreadable"
 
 
+def _hang_up(listening: socket.socket) -> None:
+    listening.accept()[0].close()
+
+
 def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
     """By something that is not Heloise."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.listen(1)
-        threading.Thread(target=lambda: other.accept()[0].close(), daemon=True).start()
+        threading.Thread(target=_hang_up, args=(other,), daemon=True).start()
         port = str(other.getsockname()[1])
         acme.environment["HELOISE_PORT"] = port
         ended = acme.run("doctor", "--json")

@@ -19,6 +19,7 @@ import yaml
 
 from tests.cli.terminal import ROOT, Terminal
 from tests.dev.running import developing, unused_port
+from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.postgresql import Server
 
 README = (ROOT / "README.md").read_text()
@@ -90,6 +91,12 @@ def test_every_block_is_run_here() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 def test_every_curl_is_accepted(terminal: Terminal) -> None:
     """By a real `heloise dev`, one after the other; each answers what is shown below it."""
+    with DnsServer() as dns:
+        terminal.environment["HELOISE_DNS_SERVERS"] = dns.setting
+        _paste_all(terminal)
+
+
+def _paste_all(terminal: Terminal) -> None:
     with developing(terminal) as dev:
         for block in CURL:
             text = block.text.replace("curl -sS", "curl -sS --fail-with-body").replace(API, dev.url)

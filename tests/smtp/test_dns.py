@@ -171,6 +171,18 @@ async def test_an_answer_is_kept_for_its_time_to_live() -> None:
             assert len(server.asked) == asked
 
 
+async def test_a_name_is_found_as_soon_as_it_is_there(dns: DnsServer) -> None:
+    """That it was not there before is not kept: whoever mends it need not wait to see it work."""
+    resolver = Resolver([dns.address])
+    with pytest.raises(StageFailedError, match="not in the DNS"):
+        await resolver.addresses("mx.example.com", 5)
+    dns.add("mx.example.com", "TXT", '"v=spf1 -all"')
+    with pytest.raises(StageFailedError, match="has no address"):
+        await resolver.addresses("mx.example.com", 5)
+    dns.add("mx.example.com", "A", "127.0.0.1")
+    assert await resolver.addresses("mx.example.com", 5) == [ipaddress.ip_address("127.0.0.1")]
+
+
 async def test_the_names_of_an_address_are_found(dns: DnsServer) -> None:
     """In lower case, without the last dot; one that has none says so."""
     dns.point("192.0.2.1", "Mail.example.com")
