@@ -12,7 +12,8 @@ from app.api.openapi import tenant_problems
 from app.api.profile_changes import new_profile
 from app.api.profile_secrets import given_secrets
 from app.api.state import Services, ServicesOf
-from app.api.verify_bodies import EXAMPLE, UNSAVED, ProfileVerify, UnsavedVerify, VerifyRead
+from app.api.verify_bodies import ProfileVerify, UnsavedVerify, VerifyRead
+from app.api.verify_examples import EXAMPLE, UNSAVED
 from app.doctor.names import Check
 from app.doctor.report import Report
 from app.doctor.verifier import check_of

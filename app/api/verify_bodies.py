@@ -1,7 +1,7 @@
 """What is asked of verify, and what it answers."""
 
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,7 @@ from app.api import profile_fields as fields
 from app.api.bodies import Address, Body
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_reads import EffectiveEhloRead
+from app.api.verify_examples import VERIFIED
 from app.doctor.advice import Verdict
 from app.doctor.candidates import NameSource
 from app.doctor.report import (
@@ -32,27 +33,6 @@ SENDER: Final = Field(
     description="Whom to name at MAIL FROM; left out, the profile's `default_from`.",
     examples=["billing@example.com"],
 )
-EXAMPLE: Final[dict[str, Any]] = {
-    "transactional": {
-        "summary": "With a recipient, so that MAIL and RCPT are tried too",
-        "value": {"recipient": "postmaster@example.org"},
-    },
-    "no_recipient": {"summary": "Up to AUTH", "value": {}},
-}
-UNSAVED: Final[dict[str, Any]] = {
-    "transactional": {
-        "summary": "A profile that is not stored",
-        "value": {
-            "host": "smtp.example.com",
-            "port": 587,
-            "tls": "starttls",
-            "ehlo_name": "mail.example.com",
-            "auth": {"username": "billing", "password": "<the password>"},
-            "sender": "billing@example.com",
-            "recipient": "postmaster@example.org",
-        },
-    }
-}
 
 
 class ProfileVerify(Body):
@@ -211,6 +191,8 @@ class DiagnosisRead(BaseModel):
 
 class VerifyRead(BaseModel):
     """One verify, from the first stage to the last."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})
 
     ok: bool = Field(description="Whether mail can be sent, as far as was tried.")
     code: str | None = Field(description="The code of the stage that failed.")

@@ -28,11 +28,11 @@ COMMANDS: Final = {
     "key": ("app.cli.keys", "Create, list and revoke the API keys of a tenant."),
     "profile": (
         "app.cli.profiles",
-        "Create, list, show, verify, update, pause, resume and delete profiles.",
+        "Create, list, verify, update, pause, resume and delete profiles.",
     ),
     "doctor": (
         "app.cli.doctor",
-        "Look at this machine and every profile's server: what will fail, and why.",
+        "Say what will fail here and at every profile's server, and why.",
     ),
     "bench": ("app.cli.bench", "Measure how fast Heloise is on this machine and its database."),
     "version": ("app.cli.version", "Print the version."),

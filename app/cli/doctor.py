@@ -61,7 +61,7 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at this machine and at every profile's server, and say what will fail and why.
+    """Say what will fail here and at every profile's server, and why.
 
     Nothing is sent. It ends with 1 where something will fail.
     """

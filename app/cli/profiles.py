@@ -43,7 +43,7 @@ from app.store import profiles, tenants
 from app.store.vault import Vault
 
 app = typer.Typer(
-    help="Create, list, show, verify, update, pause, resume and delete profiles.",
+    help="Create, list, verify, update, pause, resume and delete profiles.",
     no_args_is_help=True,
 )
 

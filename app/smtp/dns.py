@@ -6,6 +6,7 @@ that is not there from a server that is broken.
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import dns.asyncresolver
 import dns.exception
 import dns.name
+import dns.rcode
 import dns.resolver
 import dns.reversename
 from dns.nameserver import Do53Nameserver
@@ -30,6 +32,8 @@ DNS_PORT: Final = 53
 # section 3 says 0.05 s, for people; here a name's addresses had better be all there.
 OTHER_FAMILY_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
+# A name that has addresses of one family alone is not asked for the other with each connection.
+MAX_ABSENT_SECONDS: Final = 5.0
 MAX_NAMES: Final = 8
 MAX_ADDRESSES: Final = 16
 MAX_DETAIL_CHARACTERS: Final = 300
@@ -109,14 +113,17 @@ def _resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolve
 
 
 class _Found(dns.resolver.LRUCache):
-    """What is there. What is not is asked for anew: somebody may just have added it.
+    """What is there. A name that is not is asked for anew: somebody may just have added it.
 
     dnspython keeps an absence for 5 minutes where the server does not say how long, as Docker's.
     """
 
     def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
-        if value.rrset is not None:
-            super().put(key, value)
+        if value.response.rcode() == dns.rcode.NXDOMAIN:
+            return
+        if value.rrset is None:
+            value.expiration = min(value.expiration, time.time() + MAX_ABSENT_SECONDS)
+        super().put(key, value)
 
 
 def _changed_at(path: Path) -> tuple[int, int] | None:

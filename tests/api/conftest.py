@@ -18,7 +18,6 @@ from app.smtp.resolve import AddressGuard, Network
 from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
-from tests.fixtures.dns_server import DnsServer
 from tests.api.client import (
     ADMIN_KEY,
     NO_AUTHORITIES,
@@ -28,6 +27,7 @@ from tests.api.client import (
     new_key_cache,
     serving,
 )
+from tests.fixtures.dns_server import DnsServer
 
 
 class OneByOne:

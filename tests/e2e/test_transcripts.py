@@ -108,7 +108,7 @@ async def test_what_a_server_says_back_of_a_password_is_kept_nowhere(
         acme = await (await start()).tenant()
         await acme.profile("main", server.port, auth=AUTH)
         message = await acme.send([ANN, "bob@example.org"])
-        await acme.message(message, status="partly_sent")
+        await acme.message(message, status="partially_sent")
         [transcript] = await transcripts(acme, message)
     assert said(transcript, "server")[-1] == "250 2.0.0 queued as ***"
     assert echo not in str(transcript)

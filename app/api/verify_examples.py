@@ -1,0 +1,121 @@
+"""Verifies to copy from: what `/docs` offers, and what an answer looks like."""
+
+from typing import Any, Final
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "transactional": {
+        "summary": "With a recipient, so that MAIL and RCPT are tried too",
+        "value": {"recipient": "postmaster@example.org"},
+    },
+    "no_recipient": {"summary": "Up to AUTH", "value": {}},
+}
+UNSAVED: Final[dict[str, Any]] = {
+    "transactional": {
+        "summary": "A profile that is not stored",
+        "value": {
+            "host": "smtp.example.com",
+            "port": 587,
+            "tls": "starttls",
+            "ehlo_name": "mail.example.com",
+            "auth": {"username": "billing", "password": "<the password>"},
+            "sender": "billing@example.com",
+            "recipient": "postmaster@example.org",
+        },
+    }
+}
+
+_NOTHING: Final[dict[str, Any]] = {
+    "code": None,
+    "hint": None,
+    "transcript": [],
+    "addresses": [],
+    "ehlo_name": None,
+    "ehlo_source": None,
+    "greeting": None,
+    "extensions": [],
+    "tls_version": None,
+    "tls_cipher": None,
+    "certificate": None,
+    "mechanisms_offered": [],
+    "mechanism": None,
+}
+
+# A server that refuses the name, cut short: the stages between are left out.
+VERIFIED: Final[dict[str, Any]] = {
+    "ok": False,
+    "code": "ehlo_rejected",
+    "hint": "It refuses the EHLO name mail.example.com (from: profile): set `ehlo_name` to a full"
+    " domain name that this server accepts.",
+    "duration_ms": 712.4,
+    "ehlo": {"name": "mail.example.com", "source": "profile", "warnings": []},
+    "stages": [
+        _NOTHING
+        | {
+            "stage": "tcp",
+            "status": "ok",
+            "duration_ms": 12.3,
+            "detail": "each address was connected to",
+            "addresses": [{"address": "192.0.2.25", "duration_ms": 12.1, "error": None}],
+        },
+        _NOTHING
+        | {
+            "stage": "ehlo",
+            "status": "failed",
+            "duration_ms": 13.0,
+            "detail": "At EHLO the server said: 504 5.5.2 <mail.example.com>: Helo command"
+            " rejected",
+            "code": "ehlo_rejected",
+            "hint": "It refuses the EHLO name mail.example.com (from: profile): set `ehlo_name` to"
+            " a full domain name that this server accepts.",
+            "transcript": [
+                {"ms": 25.2, "by": "client", "text": "EHLO mail.example.com"},
+                {
+                    "ms": 38.2,
+                    "by": "server",
+                    "text": "504 5.5.2 <mail.example.com>: Helo command rejected",
+                },
+            ],
+            "ehlo_name": "mail.example.com",
+            "ehlo_source": "profile",
+        },
+        _NOTHING
+        | {
+            "stage": "auth",
+            "status": "skipped",
+            "duration_ms": 0.0,
+            "detail": "not reached: it ended at ehlo",
+        },
+    ],
+    "advice": [
+        {
+            "check": "name_resolves",
+            "verdict": "fail",
+            "detail": "mail.example.com has neither an A nor an AAAA record: give it one",
+            "reason": "RFC 5321 section 2.3.5",
+        }
+    ],
+    "doctor": {
+        "names": [
+            {
+                "name": "mail.example.com",
+                "source": "profile",
+                "accepted": False,
+                "at": "ehlo",
+                "reply": "504 5.5.2 <mail.example.com>: Helo command rejected",
+            },
+            {
+                "name": "relay.example.com",
+                "source": "pointer",
+                "accepted": True,
+                "at": "ehlo",
+                "reply": None,
+            },
+        ],
+        "recommendation": {
+            "name": "relay.example.com",
+            "why": "the server takes it; it is the PTR name of our address and it has an address in"
+            " the DNS",
+        },
+        "detail": "",
+    },
+}
