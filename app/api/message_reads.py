@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import format_mailbox
 from app.api.message_examples import ATTEMPT, MESSAGE
 from app.api.paging import Page
+from app.domain.dialogue import parse_dialogue
 from app.domain.ehlo import EhloSource
 from app.domain.outcome import Blast, Stage, Verdict
 from app.domain.types import (
@@ -178,15 +179,6 @@ class TranscriptLine(BaseModel):
     text: str
 
 
-def transcript_lines(text: str) -> list[TranscriptLine]:
-    """The lines of a transcript that was kept."""
-    lines = [line.split(" ", 3) for line in text.split("\n")]
-    return [
-        TranscriptLine(ms=float(ms), stage=Stage(stage), by=by, text="".join(rest))
-        for ms, stage, by, *rest in lines
-    ]
-
-
 class AttemptRead(BaseModel):
     """One try to send a message: how far it came, and what the server said."""
 
@@ -222,7 +214,11 @@ class AttemptRead(BaseModel):
     @classmethod
     def of(cls, view: AttemptView) -> Self:
         """What is shown of a stored attempt: all of it."""
-        said = None if view.transcript is None else transcript_lines(view.transcript)
+        said = (
+            None
+            if view.transcript is None
+            else [line._asdict() for line in parse_dialogue(view.transcript)]
+        )
         return cls.model_validate({**asdict(view), "transcript": said})
 
 

@@ -10,7 +10,7 @@ from app.domain.ids import new_id
 from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.replies import Reply
 from app.smtp.identity import ConnectionFacts
-from app.smtp.transcript import Transcript, written
+from app.smtp.transcript import Transcript
 from app.store.outbox import ClaimedMessage
 
 
@@ -65,7 +65,7 @@ class Recorder:
                 _recipient_entry(address, outcome)
                 for address, outcome in judgement.outcomes.items()
             ],
-            "transcript": written(transcript.lines)
+            "transcript": transcript.text
             if transcript is not None and self.keeps_transcripts
             else None,
         }

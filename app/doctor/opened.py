@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 
 from app.doctor.report import StageReport, Status, Step
 from app.doctor.told import failed
+from app.domain.dialogue import Line
 from app.domain.ehlo import LOOPBACK
 from app.domain.outcome import Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened
 from app.smtp.session import Session
-from app.smtp.transcript import Line
 
 STEPS: Final = {
     Stage.BANNER: Step.BANNER,

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from app.doctor.advice import Advice
 from app.doctor.candidates import Candidate
+from app.domain.dialogue import Line
 from app.domain.ehlo import EffectiveEhlo
 from app.domain.replies import Reply
 from app.smtp.certificate import Certificate
-from app.smtp.transcript import Line
 
 
 class Step(StrEnum):

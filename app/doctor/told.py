@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from app.doctor.report import StageReport, Status, Step
+from app.domain.dialogue import Line
 from app.domain.failure_table import classify
 from app.domain.hints import hint, said
 from app.domain.outcome import Failure
 from app.smtp.identity import ConnectionFacts
-from app.smtp.transcript import Line
 
 NOTHING_KNOWN = ConnectionFacts()
 

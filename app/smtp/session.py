@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
@@ -128,7 +129,8 @@ class Session:
         self.transactions += 1
         begun, self._begun = self._begun, None
         if self.transactions > 1:
-            self.transcript.restart(self._told(), None if begun is None else begun.said_at)
+            told = partial(_told, self.facts, self.transactions, self.transcript.seconds)
+            self.transcript.restart(told, None if begun is None else begun.said_at)
         exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
             await self._envelope(mail, exchange, begun)
@@ -149,15 +151,6 @@ class Session:
         finally:
             self.used_seconds = monotonic_seconds()
         return Transaction(exchange.refused, reply=reply)
-
-    def _told(self) -> str:
-        """Which connection a transaction goes on with, for its transcript."""
-        facts = self.facts
-        how = facts.tls_version or "no TLS"
-        return (
-            f"message {self.transactions} on the connection to {facts.remote_address} that was"
-            f" opened {self.transcript.seconds:.1f} s ago, as {facts.ehlo_name}, {how}"
-        )
 
     async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
@@ -353,3 +346,12 @@ class Session:
 async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
     if not await before_body(exchange.taken):
         raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
+
+
+def _told(facts: ConnectionFacts, number: int, seconds: float) -> str:
+    """Which connection a transaction goes on with."""
+    how = facts.tls_version or "no TLS"
+    return (
+        f"message {number} on the connection to {facts.remote_address} that was opened"
+        f" {seconds:.1f} s ago, as {facts.ehlo_name}, {how}"
+    )

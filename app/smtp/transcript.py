@@ -1,13 +1,17 @@
 """The dialogue of a connection as it may be shown: bounded, and without what is secret.
 
-It is redacted as it is written down, so that no secret waits in it to be forgotten (invariant 9).
+What is written down as it happens is what costs nothing: a reference and a moment. The text is made
+once somebody wants it, which is where secrets are taken out that a server said back; the client's
+own are never taken in (invariant 9).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, Literal, NamedTuple
+from operator import itemgetter
+from typing import Final
 
 from app.domain.clock import monotonic_seconds
+from app.domain.dialogue import Line, Speaker, parse_dialogue
 from app.domain.outcome import Failure, Stage
 from app.domain.replies import Reply, printable
 from app.smtp.redaction import REDACTED, redacted
@@ -17,45 +21,37 @@ MAX_LINE_CHARACTERS: Final = 300
 CHALLENGE: Final = 334  # RFC 4954 section 4
 AUTH_WORDS: Final = 2
 
-Speaker = Literal["client", "server", "note"]
-
-
-class Line(NamedTuple):
-    """What was said, by whom, at which stage, so many milliseconds after the connection began.
-
-    `note` is what nobody said: that TLS began, that the connection ended.
-    """
-
-    ms: float
-    stage: Stage
-    by: Speaker
-    text: str
-
-
-def written(lines: Sequence[Line]) -> str:
-    """Lines as one text, to be kept."""
-    return "\n".join(f"{ms:.3f} {stage} {by} {text}" for ms, stage, by, text in lines)
+Said = str | bytes | Reply | Callable[[], str]
 
 
 class Transcript:
-    """Grows line by line; of a long one the middle is left out. `stage` is the one under way."""
+    """Grows by what is said; of a long one the middle is left out. `stage` is the one under way."""
 
     def __init__(self, secret_forms: Sequence[str] = ()) -> None:
         self.stage = Stage.DNS
         self._secret_forms = secret_forms
         self._began = monotonic_seconds()
-        self._lines: list[Line] = []
+        self._entries: list[tuple[float, Stage, Speaker, Said]] = []
         self._left_out = 0
 
     @property
+    def text(self) -> str:
+        """All that is kept, in order of time, a line each: `12.3 ehlo client EHLO example.com`."""
+        written: list[str] = []
+        for at, stage, by, said in sorted(self._entries, key=itemgetter(0)):
+            head = f"{(at - self._began) * 1000:.3f} {stage.value} {by} "
+            written += [head + line[:MAX_LINE_CHARACTERS] for line in _lines(stage, said)]
+        left_out = self._left_out + len(written) - MAX_LINES
+        if left_out > 0:
+            half = MAX_LINES // 2
+            ms, stage_word, _ = written[half - 1].split(" ", 2)
+            written[half:-half] = [f"{ms} {stage_word} note {left_out} lines are left out"]
+        return redacted("\n".join(written), self._secret_forms)
+
+    @property
     def lines(self) -> list[Line]:
-        """All that is kept, in order of time, with a note where something is left out."""
-        found = sorted(self._lines, key=lambda line: line.ms)
-        if self._left_out:
-            before = found[MAX_LINES // 2 - 1]
-            note = Line(before.ms, before.stage, "note", f"{self._left_out} lines are left out")
-            found.insert(MAX_LINES // 2, note)
-        return found
+        """The same, taken apart."""
+        return parse_dialogue(self.text)
 
     @property
     def seconds(self) -> float:
@@ -63,41 +59,32 @@ class Transcript:
         return monotonic_seconds() - self._began
 
     def keep_secret(self, forms: Sequence[str]) -> None:
-        """Leave these out of all that is said from now on, whoever says it."""
+        """Leave these out of all that is shown, whoever says it."""
         self._secret_forms = forms
 
-    def restart(self, note: str, at: float | None = None) -> None:
+    def restart(self, note: Callable[[], str], at: float | None = None) -> None:
         """Forget what was said before the next transaction, but for a note."""
-        self._lines, self._left_out = [], 0
+        self._entries, self._left_out = [], 0
         self.stage = Stage.MAIL
-        self.note(note, at)
+        self._add("note", note, at)
 
     def note(self, text: str, at: float | None = None) -> None:
         """What happened without a word."""
-        self._add("note", text, at or monotonic_seconds())
+        self._add("note", text, at)
 
     def client(self, said: bytes, at: float | None = None) -> None:
         """A command; of AUTH and what follows it no more than the mechanism."""
-        text = said.decode("utf-8", "replace").rstrip("\r\n")
-        if self.stage is Stage.AUTH:
-            words = text.split(" ")
-            is_command = words[0] == "AUTH"
-            known = words[:AUTH_WORDS] if is_command else []
-            secret = [REDACTED] if len(words) > len(known) else []
-            text = " ".join([*known, *secret])
-        self._add("client", text, at or monotonic_seconds())
+        self._add("client", _without_secret(said) if self.stage is Stage.AUTH else said, at)
 
     def server(self, reply: Reply, at: float | None = None) -> None:
-        """A reply, a line for each of its own; a challenge of SASL is not told."""
-        when = at or monotonic_seconds()
-        if self.stage is Stage.AUTH and reply.code == CHALLENGE:
-            self._add("server", f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE), when)
-            return
-        enhanced = f"{reply.enhanced_code} " if reply.enhanced_code else ""
-        *before, last = reply.text.split("\n")
-        for text in before:
-            self._add("server", f"{reply.code}-{enhanced}{text}", when)
-        self._add("server", f"{reply.code} {enhanced}{last}", when)
+        """A reply; a challenge of SASL is not told."""
+        self._add("server", reply, at)
+
+    def _add(self, by: Speaker, said: Said, at: float | None) -> None:
+        self._entries.append((at or monotonic_seconds(), self.stage, by, said))
+        if len(self._entries) > MAX_LINES:
+            del self._entries[MAX_LINES // 2]
+            self._left_out += 1
 
     def cleaned(self, failure: Failure) -> Failure:
         """The failure as it may be shown: a server can say back whatever it was told."""
@@ -108,12 +95,30 @@ class Transcript:
 
     def shown(self, text: str) -> str:
         """The text as it may be shown: printable, and without what is secret."""
-        return printable(redacted(text, self._secret_forms) if self._secret_forms else text)
+        return printable(redacted(text, self._secret_forms))
 
-    def _add(self, by: Speaker, text: str, at: float) -> None:
-        shown = self.shown(text)[:MAX_LINE_CHARACTERS].replace("\n", " ")
-        ms = round((at - self._began) * 1000, 3)
-        self._lines.append(Line(ms, self.stage, by, shown))
-        if len(self._lines) > MAX_LINES:
-            del self._lines[MAX_LINES // 2]
-            self._left_out += 1
+
+def _without_secret(said: bytes) -> str:
+    words = said.decode("utf-8", "replace").rstrip("\r\n").split(" ")
+    known = words[:AUTH_WORDS] if words[0] == "AUTH" else []
+    return " ".join([*known, REDACTED] if len(words) > len(known) else known)
+
+
+def _lines(stage: Stage, said: Said) -> Iterator[str]:
+    if isinstance(said, Reply):
+        yield from _reply_lines(stage, said)
+    elif isinstance(said, bytes):
+        yield said.decode("utf-8", "replace").rstrip("\r\n")
+    else:
+        yield printable(said() if callable(said) else said).replace("\n", " ")
+
+
+def _reply_lines(stage: Stage, reply: Reply) -> Iterator[str]:
+    if stage is Stage.AUTH and reply.code == CHALLENGE:
+        yield f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE)
+        return
+    enhanced = f"{reply.enhanced_code} " if reply.enhanced_code else ""
+    *before, last = reply.text.split("\n")
+    for text in before:
+        yield f"{reply.code}-{enhanced}{text}"
+    yield f"{reply.code} {enhanced}{last}"

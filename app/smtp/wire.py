@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Final, cast
 
 from app.domain.clock import monotonic_seconds
@@ -12,6 +13,7 @@ from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.faults import ServerClosedError
 from app.smtp.protocol import MalformedReplyError, ReplyReader
 
+CLEANED: Final = 32
 UNASKED: Final = "it spoke without being asked"
 
 
@@ -71,6 +73,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, shown: Callable[[str], str]) -> None:
         self._transport = transport
         self._shown = shown
+        # What is answered to MAIL, RCPT and DATA is the same again and again.
+        self._cleaned = lru_cache(maxsize=CLEANED)(partial(_cleaned, shown))
         self._reader = ReplyReader()
         self._loop = asyncio.get_running_loop()
         self._awaited: deque[Answers] = deque()
@@ -141,10 +145,6 @@ class Wire(asyncio.Protocol):
         except MalformedReplyError as error:
             self._fail(MalformedReplyError(self._shown(str(error))))
 
-    def _cleaned(self, reply: Reply) -> Reply:
-        text = self._shown(reply.text)
-        return reply if text == reply.text else replace(reply, text=text)
-
     def _receive(self, reply: Reply) -> None:
         if not self._awaited:
             closed = reply.code == UNAVAILABLE
@@ -209,3 +209,8 @@ class Wire(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+
+def _cleaned(shown: Callable[[str], str], reply: Reply) -> Reply:
+    text = shown(reply.text)
+    return reply if text == reply.text else replace(reply, text=text)

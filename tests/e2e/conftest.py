@@ -10,12 +10,13 @@ import pytest
 
 from app.domain.clock import Clock
 from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
+from tests.fixtures.exim import exim, exim_server
 from tests.fixtures.postfix import postfix, postfix_server
 from tests.fixtures.smtp_server import SmtpServer
 
 Start = Callable[..., Awaitable[Heloise]]
 
-__all__ = ["postfix", "postfix_server"]
+__all__ = ["exim", "exim_server", "postfix", "postfix_server"]
 
 
 @pytest.fixture

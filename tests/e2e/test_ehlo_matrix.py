@@ -1,0 +1,202 @@
+"""Real servers and the names they refuse: what verify, the doctor and delivery make of each.
+
+`ehlo_replies.txt` holds what each server says to each name. The refused ones are the starts.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+
+from app.doctor.names import EHLO_REJECTED, Check
+from app.doctor.report import NameTried, Report, Step
+from app.doctor.verify import Subject, verify
+from app.domain.types import TlsMode
+from app.smtp.dns import Resolver
+from app.smtp.identity import Identity
+from app.smtp.resolve import Network
+from tests.e2e.conftest import Start
+from tests.e2e.ehlo_replies import (
+    LITERAL,
+    NAMES,
+    RECIPIENT,
+    SENDER,
+    SERVICES,
+    Said,
+    Server,
+    ask,
+    recorded,
+)
+from tests.fixtures.dns_server import DnsServer
+from tests.fixtures.exim import Exim
+from tests.fixtures.postfix import Postfix
+from tests.fixtures.postfix_services import ALLOWED, RESOLVED
+from tests.smtp.identities import ANYWHERE
+
+CHECK: Final = Check(SENDER, RECIPIENT)
+POD: Final = "pod-1.ns.svc.cluster.local"
+SERVICE_NAME: Final = "host.example.net"
+SAID: Final[Mapping[tuple[str, str, str], Said]] = {
+    (each.server, each.service, each.name): each for each in recorded()
+}
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    """What the servers find in theirs; our address is named as the allow-list wants."""
+    with DnsServer() as dns:
+        for name in RESOLVED:
+            dns.add(name, "A", "127.0.0.1")
+        dns.point("127.0.0.1", ALLOWED)
+        yield dns
+
+
+@pytest.fixture
+def network(dns: DnsServer) -> Network:
+    """Which asks that DNS."""
+    return replace(ANYWHERE, resolver=Resolver([dns.address]))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(each, marks=getattr(pytest.mark, each[0]), id="-".join(each))
+        for each in SERVICES
+    ]
+)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A server and one of its services, each in turn."""
+    server, service = request.param
+    return server, service
+
+
+@pytest.fixture
+def port(place: tuple[str, str], request: pytest.FixtureRequest) -> int:
+    """Where the service listens."""
+    server: Server = request.getfixturevalue(place[0])
+    return server.port(place[1])
+
+
+def identity(port: int, name: str) -> Identity:
+    """A pod that greets with the name; its service and its address have better ones."""
+    return Identity(
+        profile_id="pro_matrix",
+        host="127.0.0.1",
+        port=port,
+        tls=TlsMode.NONE,
+        profile_ehlo_name=name,
+        service_ehlo_name=SERVICE_NAME,
+        hostname=POD,
+    )
+
+
+def said_of(tried: NameTried) -> tuple[str, str, str]:
+    """A row of the doctor's table, as the file has it."""
+    if tried.is_accepted:
+        return tried.candidate.name, "taken", ""
+    assert tried.reply is not None
+    return tried.candidate.name, tried.at or "", str(tried.reply)
+
+
+def test_the_file_knows_every_service_and_name() -> None:
+    """And no other."""
+    places = [(server, service, name) for server, service in SERVICES for name in NAMES]
+    assert list(SAID) == places
+
+
+async def test_the_servers_still_say_so(place: tuple[str, str], port: int) -> None:
+    """To each name, at the same command and in the same words."""
+    said = [await asyncio.to_thread(ask, *place, name, port) for name in NAMES]
+    assert said == [SAID[*place, name] for name in NAMES]
+
+
+async def test_a_refused_name_is_told_and_a_good_one_found(
+    place: tuple[str, str], port: int, network: Network
+) -> None:
+    """From each name that the service refuses, the doctor comes to one that it takes."""
+
+    async def verified(name: str, check: Check | None) -> Report:
+        subject = Subject(identity=identity(port, name), check=check)
+        return await verify(subject, network, now=datetime.now(UTC))
+
+    async def examined(start: Said) -> None:
+        report = await verified(start.name, CHECK if "delayed" in start.service else None)
+        assert report.failed is not None, start
+        assert (report.failed.stage, report.failed.code) == (Step(start.at), EHLO_REJECTED)
+        assert start.reply in report.failed.detail
+        assert report.diagnosis is not None
+        table = [said_of(each) for each in report.diagnosis.names]
+        expected = [SAID[*place, name] for name, _, _ in table]
+        assert table == [(each.name, each.at, each.reply) for each in expected]
+        assert any(each.is_taken for each in expected)
+        recommendation = report.diagnosis.recommendation
+        assert recommendation is not None
+        assert (await verified(recommendation.name, CHECK)).is_ok
+
+    starts = [SAID[*place, name] for name in NAMES if not SAID[*place, name].is_taken]
+    assert starts
+    async with asyncio.TaskGroup() as tasks:
+        for start in starts:
+            tasks.create_task(examined(start))
+
+
+async def postfix_got(postfix: Postfix) -> tuple[str, str]:
+    """The name and the Message-ID of the one message that came."""
+    (accepted,) = await postfix.wait_accepted(1)
+    return accepted.helo, accepted.message_id
+
+
+async def exim_got(exim: Exim) -> tuple[str, str]:
+    """The same of the other server."""
+    (arrived,) = await exim.wait_arrived(1)
+    return arrived.helo, arrived.message_id
+
+
+@pytest.mark.parametrize(
+    ("server", "service", "refused", "recommended"),
+    [
+        pytest.param(*case, marks=getattr(pytest.mark, case[0]), id="-".join(case[:2]))
+        for case in (
+            ("postfix", "named", LITERAL, SERVICE_NAME),
+            ("postfix", "resolved", POD, SERVICE_NAME),
+            ("postfix", "resolved_delayed", POD, SERVICE_NAME),
+            ("postfix", "listed", POD, ALLOWED),
+            ("postfix", "listed_delayed", POD, ALLOWED),
+            ("exim", "qualified", LITERAL, SERVICE_NAME),
+            ("exim", "qualified_delayed", LITERAL, SERVICE_NAME),
+            ("exim", "addressed", POD, LITERAL),
+            ("exim", "addressed_delayed", POD, LITERAL),
+        )
+    ],
+)
+async def test_the_same_message_arrives_under_the_recommended_name(
+    server: str,
+    service: str,
+    refused: str,
+    recommended: str,
+    start: Start,
+    dns: DnsServer,
+    request: pytest.FixtureRequest,
+) -> None:
+    """It waits while the name is refused, and goes once the profile has the doctor's."""
+    running: Postfix | Exim = request.getfixturevalue(server)
+    heloise = await start(hostname=POD, ehlo_name=SERVICE_NAME, dns_servers=dns.setting)
+    acme = await heloise.tenant()
+    await acme.profile("main", running.port(service), ehlo_name=refused)
+    message = await acme.send(RECIPIENT)
+    failing = await acme.state("main", "failing")
+    assert failing["failing_code"] == EHLO_REJECTED
+    assert SAID[server, service, refused].reply in failing["reason"]
+
+    verified = await acme("POST", "/profiles/main/verify", {"recipient": RECIPIENT})
+    assert verified.json()["code"] == EHLO_REJECTED
+    name = verified.json()["doctor"]["recommendation"]["name"]
+    assert name == recommended
+    changed = await acme("PATCH", "/profiles/main", {"ehlo_name": name})
+    assert changed.status_code == 200, changed.text
+    await acme.message(message, status="sent")
+    sent = (await acme.read(f"/messages/{message}"))["message_id_header"].strip("<>")
+    got = await (postfix_got(running) if isinstance(running, Postfix) else exim_got(running))
+    assert got == (recommended, sent)
