@@ -114,11 +114,10 @@ def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check
 async def _take_permit(services: Services, tenant_id: str) -> None:
     """Raise TooManyRequests where the tenant has had its share of this minute."""
     limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
-    now = services.now()
     async with services.database.transaction() as connection:
-        bucket = await take_verify(connection, tenant_id=tenant_id, limit=limit, now=now)
+        bucket = await take_verify(connection, tenant_id=tenant_id, limit=limit, now=services.now())
     if not permits(bucket):
-        wait = (next_permit_at(bucket, limit) - now).total_seconds()
+        wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
         raise TooManyRequests(
             "too-many-verifies",
             f"A tenant may have {limit.amount} profiles verified in a minute"

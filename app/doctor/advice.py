@@ -13,8 +13,6 @@ from app.domain.outcome import Fault
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError
 
-LOOKUP_SECONDS: Final = 3.0
-
 RFC_5321_NAME: Final = "RFC 5321 section 2.3.5"
 RFC_5321_EHLO: Final = "RFC 5321 section 4.1.1.1"
 RFC_1912_PTR: Final = "RFC 1912 section 2.1"
@@ -64,14 +62,21 @@ class NameFacts:
 
 
 async def look_up(
-    resolver: Resolver, name: str, outgoing_address: str | None, *, is_told: bool
+    resolver: Resolver,
+    name: str,
+    outgoing_address: str | None,
+    *,
+    is_told: bool,
+    seconds: float,
 ) -> NameFacts:
-    """Ask the DNS about a name and an address, in at most `2 * LOOKUP_SECONDS`. Raises nothing."""
+    """Ask the DNS about a name and an address, in at most twice so many seconds. Raises nothing."""
     addresses, pointers = await asyncio.gather(
-        _no_lookup() if name.startswith("[") else _addresses(resolver, name),
-        _no_lookup() if outgoing_address is None else _pointers(resolver, outgoing_address),
+        _no_lookup() if name.startswith("[") else _addresses(resolver, name, seconds),
+        _no_lookup()
+        if outgoing_address is None
+        else _pointers(resolver, outgoing_address, seconds),
     )
-    theirs = await asyncio.gather(*(_addresses(resolver, each) for each in pointers.found))
+    theirs = await asyncio.gather(*(_addresses(resolver, each, seconds) for each in pointers.found))
     return NameFacts(
         name=name,
         outgoing_address=outgoing_address,
@@ -86,16 +91,16 @@ async def _no_lookup() -> Looked:
     return Looked()
 
 
-async def _addresses(resolver: Resolver, name: str) -> Looked:
+async def _addresses(resolver: Resolver, name: str, seconds: float) -> Looked:
     try:
-        return Looked(tuple(map(str, await resolver.addresses(name, LOOKUP_SECONDS))))
+        return Looked(tuple(map(str, await resolver.addresses(name, seconds))))
     except StageFailedError as error:
         return _nothing(error)
 
 
-async def _pointers(resolver: Resolver, address: str) -> Looked:
+async def _pointers(resolver: Resolver, address: str, seconds: float) -> Looked:
     try:
-        return Looked(tuple(await resolver.pointers(address, LOOKUP_SECONDS)))
+        return Looked(tuple(await resolver.pointers(address, seconds)))
     except StageFailedError as error:
         return _nothing(error)
 

@@ -20,6 +20,8 @@ from app.smtp.session import Session
 
 EHLO_REJECTED: Final = "ehlo_rejected"
 PAUSE_SECONDS: Final = 0.5
+# Kept of the time for finding out which of the names taken has an address.
+LOOKUP_SHARE: Final = 0.3
 MAX_GOODBYES: Final = 2
 
 WHENCE: Final = {
@@ -70,16 +72,17 @@ class Doctor:
 
     async def examine(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
         """What the server says to each name, in at most so many seconds; those left are untried."""
+        lookup_seconds = seconds * LOOKUP_SHARE
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds - lookup_seconds):
                 await self._try_all(names)
         except TimeoutError:
-            self._end = f"the {seconds:.0f} seconds for it were over"
+            self._end = "the time for it was over"
         table = tuple(
             self._tried.get(each.name) or NameTried(candidate=each, is_accepted=None)
             for each in names
         )
-        recommended = await recommend(table, self._network.resolver)
+        recommended = await recommend(table, self._network.resolver, lookup_seconds)
         return Diagnosis(names=table, recommendation=recommended, detail=self._end)
 
     async def _try_all(self, names: Sequence[Candidate]) -> None:
@@ -153,7 +156,9 @@ def _is_about_name(failure: Failure) -> bool:
     return classify(failure, fresh=True, authenticated=False).classification == EHLO_REJECTED
 
 
-async def recommend(table: Sequence[NameTried], resolver: Resolver) -> Recommendation | None:
+async def recommend(
+    table: Sequence[NameTried], resolver: Resolver, seconds: float
+) -> Recommendation | None:
     """The best of the names that were taken: one that the DNS speaks for, else the first.
 
     A name is better than an address, whatever the DNS says.
@@ -162,7 +167,7 @@ async def recommend(table: Sequence[NameTried], resolver: Resolver) -> Recommend
     if not taken:
         return None
     facts = await asyncio.gather(
-        *(look_up(resolver, each.name, None, is_told=False) for each in taken)
+        *(look_up(resolver, each.name, None, is_told=False, seconds=seconds) for each in taken)
     )
     fit = [
         candidate

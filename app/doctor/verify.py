@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from app.doctor.advice import LOOKUP_SECONDS, advise, look_up
+from app.doctor.advice import advise, look_up
 from app.doctor.candidates import candidates, seen_address
 from app.doctor.names import EHLO_REJECTED, Check, Doctor
 from app.doctor.opened import in_order, opened_stages
@@ -30,20 +30,29 @@ from app.smtp.tls_first import TLS_FIRST, speaks_tls_first
 from app.smtp.transcript import Transcript
 
 WHOLE_SECONDS: Final = 30.0
-DNS_SECONDS: Final = 5.0
-TCP_SECONDS: Final = 10.0
-# Kept for finding out why: the certificate that was refused, the names that would be taken.
-CLOSER_LOOK_SECONDS: Final = 11.0
-DOCTOR_SECONDS: Final = 10.0
-ADVICE_SECONDS: Final = 6.0
+# Shares of the whole time.
+DNS_SHARE: Final = 1 / 6
+TCP_SHARE: Final = 1 / 3
 # A server that speaks first does so by then, or is slow to greet on purpose.
-MUTE_SECONDS: Final = 3.0
+MUTE_SHARE: Final = 1 / 10
+# Kept for finding out why: what the DNS says of the name, the names that would be taken.
+LOOKUP_SHARE: Final = 1 / 10
+ADVICE_SHARE: Final = 2 * LOOKUP_SHARE
+DOCTOR_SHARE: Final = 1 / 3
+CHECK_SHARE: Final = 1 / 4
+CLOSER_LOOK_SHARE: Final = 11 / 30
 
 TOO_SLOW: Final = Failure(
     Stage.TCP,
     fault=Fault.TIMEOUT,
     detail="the server was too slow for verify, which ends after half a minute; delivery is more"
     " patient",
+)
+
+TOKEN_TOO_SLOW: Final = Failure(
+    Stage.AUTH,
+    fault=Fault.TOKEN_UNAVAILABLE,
+    detail="the token server was too slow for verify, which ends after half a minute",
 )
 
 Token = Callable[[], Awaitable[str | Failure | None]]
@@ -70,7 +79,7 @@ async def verify(
     subject: Subject, network: Network, *, now: datetime, seconds: float = WHOLE_SECONDS
 ) -> Report:
     """Try everything but sending, in at most so many seconds. Raises nothing that a server does."""
-    run = _Run(subject, network, now, monotonic_seconds() + seconds)
+    run = _Run(subject, network, now, seconds)
     started = monotonic_seconds()
     report = await run.report()
     return replace(report, seconds=monotonic_seconds() - started)
@@ -79,25 +88,27 @@ async def verify(
 class _Run:
     """One verify under way; its stages grow one by one."""
 
-    def __init__(self, subject: Subject, network: Network, now: datetime, deadline: float) -> None:
+    def __init__(self, subject: Subject, network: Network, now: datetime, seconds: float) -> None:
         waits = subject.identity.timeouts
         # Whoever is slow in delivery may be slow here, until the whole time is over.
-        waits = replace(waits, connect=min(waits.connect, TCP_SECONDS))
+        waits = replace(waits, connect=min(waits.connect, seconds * TCP_SHARE))
         self._identity = replace(subject.identity, timeouts=waits)
         self._subject = subject
         self._network = network
         self._now = now
-        self._deadline = deadline
+        self._whole = seconds
+        self._deadline = monotonic_seconds() + seconds
         self._stages: list[StageReport] = []
         self._facts = ConnectionFacts()
 
-    def _left(self, reserve: float = 0.0) -> float:
-        return max(0.1, self._deadline - monotonic_seconds() - reserve)
+    def _left(self, reserve_share: float = 0.0) -> float:
+        """The seconds that are left but for a reserve."""
+        return max(0.0, self._deadline - monotonic_seconds() - self._whole * reserve_share)
 
     async def report(self) -> Report:
         identity = self._identity
         try:
-            async with asyncio.timeout(self._left(ADVICE_SECONDS)):
+            async with asyncio.timeout(self._left(ADVICE_SHARE)):
                 await self._run()
         except TimeoutError:
             self._stages.append(failed(_next(self._stages), TOO_SLOW))
@@ -106,15 +117,20 @@ class _Run:
         told = seen_address((*self._facts.greetings, "")[0])
         ehlo = identity.ehlo(own or LOOPBACK)
         names, diagnosis = self._network.resolver, None
-        facts = await look_up(names, ehlo.name, told or own, is_told=told is not None)
+        facts = await look_up(
+            names,
+            ehlo.name,
+            told or own,
+            is_told=told is not None,
+            seconds=self._whole * LOOKUP_SHARE,
+        )
         if self._is_refused_name():
             tried = candidates(
                 identity, pointers=facts.pointers.found, outgoing_address=told or own
             )
             doctor = Doctor(identity, self._network, check=self._subject.check)
-            diagnosis = await doctor.examine(
-                tried, seconds=min(DOCTOR_SECONDS, self._left(LOOKUP_SECONDS))
-            )
+            seconds = min(self._whole * DOCTOR_SHARE, self._left())
+            diagnosis = await doctor.examine(tried, seconds=seconds)
         return Report(
             ehlo=ehlo,
             stages=tuple(in_order(self._stages, identity)),
@@ -152,7 +168,9 @@ class _Run:
 
     async def _dns(self) -> list[IPAddress]:
         identity, started = self._identity, monotonic_seconds()
-        waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, DNS_SECONDS))
+        waits = replace(
+            identity.timeouts, connect=min(identity.timeouts.connect, self._whole * DNS_SHARE)
+        )
         try:
             found = await self._network.addresses(replace(identity, timeouts=waits))
         except StageFailedError as error:
@@ -195,7 +213,11 @@ class _Run:
     async def _opened(self, sock: socket.socket) -> Session | NotOpened:
         """A session, or why there is none within the time that is left."""
         transcript = Transcript()
-        token = await self._subject.token()
+        try:
+            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
+                token = await self._subject.token()
+        except TimeoutError:
+            token = TOKEN_TOO_SLOW
         if isinstance(token, Failure):
             sock.close()
             return not_opened(self._identity, token)
@@ -205,10 +227,10 @@ class _Run:
         try:
             if await self._is_mute(opening, transcript):
                 return NotOpened(TLS_FIRST, self._known(), transcript)
-            async with asyncio.timeout(self._left(CLOSER_LOOK_SECONDS)):
+            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
                 return await opening
         except TimeoutError:
-            failure = Failure(transcript.stage, fault=Fault.TIMEOUT, detail=TOO_SLOW.detail)
+            failure = replace(TOO_SLOW, stage=transcript.stage)
             return NotOpened(failure, self._known(), transcript)
         finally:
             opening.cancel()
@@ -222,7 +244,8 @@ class _Run:
         self, opening: asyncio.Task[Session | NotOpened], transcript: Transcript
     ) -> bool:
         """Whether the server says nothing because it waits for TLS to begin."""
-        await asyncio.wait({opening}, timeout=MUTE_SECONDS)
+        seconds = self._whole * MUTE_SHARE
+        await asyncio.wait({opening}, timeout=seconds)
         if opening.done() or transcript.stage is not Stage.BANNER:
             return False
         if self._identity.tls is TlsMode.IMPLICIT:
@@ -231,12 +254,16 @@ class _Run:
             sock = await connect(self._identity, self._network)
         except StageFailedError:
             return False
-        return await speaks_tls_first(sock, self._identity, MUTE_SECONDS)
+        return await speaks_tls_first(sock, self._identity, seconds)
 
     async def _ask(self, session: Session, check: Check) -> None:
         """MAIL and RCPT, and what the server says to them."""
         started = monotonic_seconds()
-        failure = await session.check(check.sender, check.recipient)
+        try:
+            async with asyncio.timeout(self._left(CHECK_SHARE)):
+                failure = await session.check(check.sender, check.recipient)
+        except TimeoutError:
+            failure = replace(TOO_SLOW, stage=session.transcript.stage)
         lines = [
             line for line in session.transcript.lines if line.stage in {Stage.MAIL, Stage.RCPT}
         ]

@@ -172,7 +172,8 @@ def _unfit(mail: Mail, extensions: Extensions, *, is_international: bool) -> Fai
 
 
 def _commands(mail: Mail, extensions: Extensions, *, is_international: bool) -> list[bytes]:
-    size = f" SIZE={len(mail.mime)}" if extensions.size else ""
+    # Who only asks what the server thinks (`Session.check`) has nothing to tell the size of.
+    size = f" SIZE={len(mail.mime)}" if extensions.size and mail.mime else ""
     # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
     script = " BODY=8BITMIME SMTPUTF8" if is_international else ""
     lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{script}")]

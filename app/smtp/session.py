@@ -292,10 +292,10 @@ class Session:
                 await self._command(Stage.DATA, NOTHING)
         await self._rset()
 
-    async def _rset(self) -> None:
+    async def _rset(self, stage: Stage = Stage.MAIL) -> None:
         """Forget the transaction; a session that cannot is closed."""
         try:
-            reply = await self._command(Stage.MAIL, command("RSET"))
+            reply = await self._command(stage, command("RSET"))
         except StageFailedError:
             self.abort()
         else:
@@ -327,12 +327,15 @@ class Session:
         except StageFailedError as error:
             self.transcript.note(error.failure.detail)
             return error.failure
-        await self._rset()
+        await self._rset(exchange.stage)
         return exchange.failure or next(iter(exchange.refused.values()), None)
 
     async def quit(self) -> None:
-        """Say QUIT and close; a server that does not answer is not waited for."""
-        if self._begun is None:
+        """Say QUIT and close; a server that does not answer is not waited for.
+
+        One that still owes an answer, because whoever asked went away, is told nothing more.
+        """
+        if self._begun is None and not self._wire.is_awaited:
             answers = self._wire.ask([command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
             with suppress(OSError, MalformedReplyError):
                 await answers.wait()

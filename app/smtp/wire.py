@@ -89,6 +89,11 @@ class Wire(asyncio.Protocol):
         """Whether anything may still be said, as far as is known."""
         return self._error is None and not self._transport.is_closing()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the server has not answered all that it was asked."""
+        return bool(self._awaited)
+
     def ask(self, parts: Sequence[bytes], count: int, seconds: float) -> Answers:
         """Write, and expect so many replies, each within `seconds` of the one before it."""
         self.write(parts)
