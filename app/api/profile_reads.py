@@ -1,7 +1,7 @@
 """What an answer says of a profile: everything but its secrets."""
 
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -186,10 +186,14 @@ class ProfileRead(BaseModel):
         )
 
 
+# A server that hangs up on EHLO says not why.
+MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})
+
+
 def _reason(health: LaneHealth) -> str | None:
     """What is wrong, with what the doctor found to do about it."""
     best = health.recommended
-    if best is None or health.code != "ehlo_rejected":
+    if best is None or health.code not in MAY_BE_THE_NAME:
         return health.reason
     return f"{health.reason} Verify found a name: set `ehlo_name` to {best.name} ({best.why})."
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.domain.ehlo import LOOPBACK, address_literal, parse_ehlo_name
+from app.domain.ehlo import LOOPBACK, address_literal, is_private, parse_ehlo_name
 from app.smtp.identity import Identity
 
 MAX_CANDIDATES: Final = 6
@@ -54,7 +54,8 @@ def _names(identity: Identity, pointers: Iterable[str]) -> Iterator[Candidate]:
         (NameSource.PROFILE, identity.profile_ehlo_name),
         (NameSource.TENANT, identity.tenant_ehlo_name),
         (NameSource.SERVICE, identity.service_ehlo_name),
-        (NameSource.HOSTNAME, identity.hostname),
+        # A private name would leak, and is none to set.
+        (NameSource.HOSTNAME, None if is_private(identity.hostname or "") else identity.hostname),
         *((NameSource.POINTER, pointer) for pointer in pointers),
     )
     for source, text in named:

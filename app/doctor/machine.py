@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from app.doctor.advice import Verdict
-from app.domain.clock import SystemClock
+from app.domain.clock import Clock, SystemClock
 from app.domain.ehlo import effective_ehlo
 from app.domain.errors import SealError, Unavailable
 from app.smtp.outgoing import outgoing_address
@@ -36,15 +36,23 @@ class Finding:
 
 
 async def database_findings(
-    database: Database, *, lease_seconds: float, open_sealed: Callable[..., str] | None
+    database: Database,
+    *,
+    lease_seconds: float,
+    open_sealed: Callable[..., str] | None,
+    clock: Clock | None = None,
 ) -> list[Finding]:
-    """The database and what depends on it; the first trouble with it ends the list."""
+    """The database and what depends on it; the first trouble with it ends the list.
+
+    `clock` is the machine's.
+    """
+    clock = clock or SystemClock()
     if reasons := await Readiness(database).look():
         return [Finding("database", Verdict.FAIL, " ".join(reasons))]
     found = [Finding("database", Verdict.OK, "it answers, and its schema is at head")]
     try:
-        found.append(await _clock(database))
-        found.append(await _delivery(database, lease_seconds))
+        found.append(await _clock(database, clock))
+        found.append(await _delivery(database, lease_seconds, clock))
         if open_sealed is not None:
             found.append(await _credentials(database, open_sealed))
     except Unavailable as error:
@@ -52,20 +60,22 @@ async def database_findings(
     return found
 
 
-async def _clock(database: Database) -> Finding:
+async def _clock(database: Database, machine: Clock) -> Finding:
     if not database.is_postgresql:
         return Finding("clock", Verdict.OK, "it is the database's own: SQLite is on this machine")
-    clock = DatabaseClock(database)
+    clock = DatabaseClock(database, machine)
     await clock.measure()
-    offset = clock.now() - SystemClock().now()
+    offset = clock.now() - machine.now()
     told = f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
     if abs(offset) > CLOCK_MAY_DIFFER:
         return Finding("clock", Verdict.WARN, f"{told}: set this machine's right (NTP)")
     return Finding("clock", Verdict.OK, told)
 
 
-async def _delivery(database: Database, lease_seconds: float) -> Finding:
-    now = SystemClock().now()
+async def _delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
+    clock = DatabaseClock(database, machine)
+    await clock.measure()
+    now = clock.now()
     async with database.reading() as connection:
         seen = await workers.seen(connection, since=now - timedelta(seconds=lease_seconds))
     if not seen:

@@ -9,7 +9,7 @@ from app.doctor.advice import Verdict, advise, look_up
 from app.doctor.candidates import Candidate, NameSource
 from app.doctor.report import Diagnosis, NameTried, Recommendation
 from app.domain.failure_table import classify
-from app.domain.outcome import Failure, Stage
+from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE
 from app.domain.types import AuthMechanism
 from app.smtp.dns import Resolver
@@ -22,7 +22,7 @@ EHLO_REJECTED: Final = "ehlo_rejected"
 PAUSE_SECONDS: Final = 0.5
 # Kept of the time for finding out which of the names taken has an address.
 LOOKUP_SHARE: Final = 0.3
-MAX_GOODBYES: Final = 2
+MAX_GOODBYES: Final = 3
 
 WHENCE: Final = {
     NameSource.PROFILE: "the profile's own name",
@@ -47,7 +47,8 @@ class Doctor:
 
     One connection is used for as many names as the server refuses on it, and a new one only after
     a name was taken or the server hung up; with a pause between, and none once the server has said
-    421 twice. `token` is the access token, where a login needs one.
+    421 three times, or once for a reason that is not the name. `token` is the access token, where a
+    login needs one.
     """
 
     def __init__(
@@ -126,15 +127,17 @@ class Doctor:
 
     def _not_opened(self, by_name: dict[str, Candidate], opened: NotOpened) -> None:
         """A connection that ended early says something of the name that it had come to, if any."""
-        failure, name = opened.failure, opened.facts.ehlo_name or ""
+        failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
             self._goodbyes += 1
+        # Who hangs up after it refused a name has done with that one, not with the next.
+        is_dropped = is_dropped_at_ehlo(failure)
         if name in by_name and name not in self._tried:
-            if _is_about_name(failure):
+            if _is_about_name(failure) or (is_dropped and not facts.refused_names):
                 self._refuse(by_name[name], failure)
-            elif opened.facts.greetings:
+            elif facts.greetings:
                 self._accept(by_name[name], Stage.EHLO, f"later: {failure}")
-        if self._goodbyes >= MAX_GOODBYES or not _is_about_name(failure):
+        if self._goodbyes >= MAX_GOODBYES or not (_is_about_name(failure) or is_dropped):
             self._end = f"the server was asked no further: {failure}"
 
     def _refuse(self, candidate: Candidate, failure: Failure) -> None:
@@ -150,6 +153,11 @@ class Doctor:
         self._tried[candidate.name] = NameTried(
             candidate=candidate, is_accepted=True, at=at.value, detail=detail
         )
+
+
+def is_dropped_at_ehlo(failure: Failure) -> bool:
+    """Whether the server hung up on the greeting without a word: it may not have liked the name."""
+    return (failure.stage, failure.fault) == (Stage.EHLO, Fault.DISCONNECTED)
 
 
 def _is_about_name(failure: Failure) -> bool:

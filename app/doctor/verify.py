@@ -42,6 +42,8 @@ DOCTOR_SHARE: Final = 1 / 3
 CHECK_SHARE: Final = 1 / 4
 CLOSER_LOOK_SHARE: Final = 11 / 30
 
+CONNECTION_LOST: Final = "connection_lost"
+
 TOO_SLOW: Final = Failure(
     Stage.TCP,
     fault=Fault.TIMEOUT,
@@ -139,7 +141,12 @@ class _Run:
         )
 
     def _is_refused_name(self) -> bool:
-        return bool(self._stages) and self._stages[-1].code == EHLO_REJECTED
+        """Whether the server refused the name, or hung up on it without a word."""
+        if not self._stages:
+            return False
+        last = self._stages[-1]
+        is_dropped = last.stage is Step.EHLO and last.code == CONNECTION_LOST
+        return is_dropped or last.code == EHLO_REJECTED
 
     async def _run(self) -> None:
         if self._guard() and (addresses := await self._dns()):

@@ -71,7 +71,8 @@ HINTS: Final[Mapping[str, str]] = {
     "timeout": "It is silent where it should speak: check `host`, `port` and `tls`; some servers"
     " keep those waiting whom they do not know.",
     "connection_lost": "It hung up without a word: check `host`, `port` and `tls`, and that it"
-    " takes connections from this machine's address.",
+    " takes connections from this machine's address; some hang up on an `ehlo_name` that they do"
+    " not like.",
     "protocol_error": "What answers there is no mail server, or a broken one: check `host` and"
     " `port`.",
     "service_unavailable": "It takes nothing for now, and is tried again by itself.",

@@ -16,12 +16,13 @@ from tests.doctor.small_internet import (
     IN_CLEAR,
     OUR_NAME,
     PASSWORD,
+    PTR_NAME,
     USER,
     SmallInternet,
 )
 from tests.fixtures.dns_server import silent
 from tests.fixtures.mute import mute
-from tests.fixtures.smtp_server import SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 from tests.smtp.identities import ANN, come_true
 
 LOGIN: Final = {"username": USER, "password": PASSWORD}
@@ -267,3 +268,15 @@ async def test_the_mechanism_that_is_asked_for_is_the_one_used(net: SmallInterne
         report = await tried(net, net.subject(server, **IN_CLEAR, **login))
         await come_true(lambda: server.open_connections == 0)
     assert of(report, Step.AUTH).mechanism == "login"
+
+
+async def test_where_a_server_hangs_up_on_the_name_others_are_tried(net: SmallInternet) -> None:
+    """It says not why; that another name is taken tells."""
+    script = {"ehlo": lambda name: None if name == PTR_NAME else DISCONNECT}
+    async with SmtpServer(script) as server:
+        report = await tried(net, net.subject(server))
+    assert report.failed is not None
+    assert (report.failed.stage, report.failed.code) == (Step.EHLO, "connection_lost")
+    assert report.diagnosis is not None
+    assert report.diagnosis.recommendation is not None
+    assert report.diagnosis.recommendation.name == PTR_NAME
