@@ -40,12 +40,16 @@ _NOTHING: Final[dict[str, Any]] = {
     "mechanism": None,
 }
 
+WHY: Final = (
+    "the server takes it; it is the PTR name of our address and it has an address in the DNS"
+)
+SET_NAME: Final = f"Set `ehlo_name` to relay.example.com: {WHY}."
+
 # A server that refuses the name, cut short: the stages between are left out.
 VERIFIED: Final[dict[str, Any]] = {
     "ok": False,
     "code": "ehlo_rejected",
-    "hint": "It refuses the EHLO name mail.example.com (from: profile): set `ehlo_name` to a full"
-    " domain name that this server accepts.",
+    "hint": SET_NAME,
     "duration_ms": 712.4,
     "ehlo": {"name": "mail.example.com", "source": "profile", "warnings": []},
     "stages": [
@@ -65,8 +69,7 @@ VERIFIED: Final[dict[str, Any]] = {
             "detail": "At EHLO the server said: 504 5.5.2 <mail.example.com>: Helo command"
             " rejected",
             "code": "ehlo_rejected",
-            "hint": "It refuses the EHLO name mail.example.com (from: profile): set `ehlo_name` to"
-            " a full domain name that this server accepts.",
+            "hint": SET_NAME,
             "transcript": [
                 {"ms": 25.2, "by": "client", "text": "EHLO mail.example.com"},
                 {
@@ -113,8 +116,7 @@ VERIFIED: Final[dict[str, Any]] = {
         ],
         "recommendation": {
             "name": "relay.example.com",
-            "why": "the server takes it; it is the PTR name of our address and it has an address in"
-            " the DNS",
+            "why": WHY,
         },
         "detail": "",
     },

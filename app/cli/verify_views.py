@@ -26,9 +26,6 @@ def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
     typer.echo("Mail can be sent, as far as was tried." if found.ok else f"Failed: {found.code}.")
     if found.hint:
         typer.echo(found.hint)
-    if found.doctor is not None and found.doctor.recommendation is not None:
-        best = found.doctor.recommendation
-        typer.echo(f"Set ehlo_name to {best.name}: {best.why}.")
 
 
 def _row(stage: StageRead) -> tuple[object, ...]:

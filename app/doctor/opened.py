@@ -10,7 +10,7 @@ from app.doctor.report import StageReport, Status, Step
 from app.doctor.told import failed
 from app.domain.dialogue import Line
 from app.domain.ehlo import LOOPBACK
-from app.domain.outcome import Stage
+from app.domain.outcome import Failure, Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened
@@ -45,11 +45,42 @@ def opened_stages(
     at = _failed_step(opened, runs)
     run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
     known = _passed(run, facts, identity, now)
+    # What was waited for in vain counts too.
+    waited_ms = opened.transcript.seconds * 1000 - sum(each.duration_ms for each in runs)
     told = failed(
-        at, opened.failure, facts=facts, duration_ms=run.duration_ms, transcript=run.lines
+        at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
     )
-    found = replace(known, status=told.status, detail=told.detail, code=told.code, hint=told.hint)
+    found = replace(
+        known,
+        status=told.status,
+        duration_ms=told.duration_ms,
+        detail=told.detail,
+        code=told.code,
+        hint=told.hint,
+    )
     return [*reports[: len(runs)], found]
+
+
+def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageReport]:
+    """A report for each of MAIL and RCPT that was asked, of which one may have failed."""
+    lines, seconds = session.transcript.lines, session.transcript.seconds
+    for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
+        said = tuple(line for line in lines if line.stage is at)
+        began_ms, ended_ms = (said[0].ms, said[-1].ms) if said else (0.0, 0.0)
+        if failure is not None and failure.stage is at:
+            took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
+            yield failed(
+                step,
+                failure,
+                facts=session.facts,
+                duration_ms=round(took_ms, 3),
+                transcript=said,
+            )
+            return
+        took_ms = round(ended_ms - began_ms, 3)
+        yield StageReport(
+            stage=step, status=Status.OK, duration_ms=took_ms, detail="taken", transcript=said
+        )
 
 
 def _runs(lines: Sequence[Line]) -> Iterator[_Run]:
@@ -84,7 +115,7 @@ def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
     )
     match run.step:
         case Step.BANNER:
-            return replace(report, greeting=facts.banner, detail=facts.banner or "")
+            return replace(report, greeting=facts.banner, detail=facts.banner or "greeted")
         case Step.EHLO | Step.EHLO_AFTER_TLS:
             return _greeted(report, facts, identity)
         case Step.TLS:

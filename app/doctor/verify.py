@@ -1,30 +1,29 @@
 """Staged verify: the very steps of delivery up to RCPT, each with what it found. Never DATA."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from app.doctor.advice import advise, look_up
 from app.doctor.candidates import candidates, seen_address
 from app.doctor.names import EHLO_REJECTED, Check, Doctor
-from app.doctor.opened import in_order, opened_stages
-from app.doctor.report import AddressTried, Report, StageReport, Status, Step
+from app.doctor.opened import checked_stages, in_order, opened_stages
+from app.doctor.reached import dns_stage, guard_stage, tcp_stage
+from app.doctor.report import Report, StageReport, Status, Step
 from app.doctor.told import failed
 from app.domain.clock import monotonic_seconds
 from app.domain.ehlo import LOOPBACK
-from app.domain.networks import IPAddress
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened, not_opened, open_on
 from app.smtp.outgoing import outgoing_address
-from app.smtp.resolve import AddressGuard, Dialled, Network, connect, dial_all
+from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.tls_first import TLS_FIRST, speaks_tls_first
 from app.smtp.transcript import Transcript
@@ -133,6 +132,9 @@ class _Run:
             doctor = Doctor(identity, self._network, check=self._subject.check)
             seconds = min(self._whole * DOCTOR_SHARE, self._left())
             diagnosis = await doctor.examine(tried, seconds=seconds)
+            if (best := diagnosis.recommendation) is not None:
+                hint = f"Set `ehlo_name` to {best.name}: {best.why}."
+                self._stages[-1] = replace(self._stages[-1], hint=hint)
         return Report(
             ehlo=ehlo,
             stages=tuple(in_order(self._stages, identity)),
@@ -149,62 +151,19 @@ class _Run:
         return is_dropped or last.code == EHLO_REJECTED
 
     async def _run(self) -> None:
-        if self._guard() and (addresses := await self._dns()):
-            sock = await self._tcp(addresses)
-            if sock is not None:
-                await self._smtp(sock)
-
-    def _fail(self, step: Step, failure: Failure, started: float, **found: Any) -> None:  # noqa: ANN401 - StageReport's own fields
-        report = failed(step, failure, duration_ms=_ms_since(started))
-        self._stages.append(replace(report, **found))
-
-    def _pass(self, step: Step, started: float, detail: str, **found: Any) -> None:  # noqa: ANN401 - StageReport's own fields
-        report = StageReport(
-            stage=step, status=Status.OK, duration_ms=_ms_since(started), detail=detail
-        )
-        self._stages.append(replace(report, **found))
-
-    def _guard(self) -> bool:
-        """Whether it may be connected to, as far as is known without asking the DNS."""
-        started = monotonic_seconds()
-        if (failure := _guarded(self._identity, self._network.guard)) is not None:
-            self._fail(Step.ADDRESS_GUARD, failure, started)
-            return False
-        self._pass(Step.ADDRESS_GUARD, started, f"port {self._identity.port} may be connected to")
-        return True
-
-    async def _dns(self) -> list[IPAddress]:
-        identity, started = self._identity, monotonic_seconds()
-        waits = replace(
-            identity.timeouts, connect=min(identity.timeouts.connect, self._whole * DNS_SHARE)
-        )
-        try:
-            found = await self._network.addresses(replace(identity, timeouts=waits))
-        except StageFailedError as error:
-            self._fail(Step.DNS, error.failure, started)
-            return []
-        listed = ", ".join(map(str, found))
-        tried = tuple(AddressTried(address=str(each)) for each in found)
-        self._pass(Step.DNS, started, f"{identity.host} is {listed}", addresses=tried)
-        return found
-
-    async def _tcp(self, addresses: Sequence[IPAddress]) -> socket.socket | None:
-        """Dial every address: one that is dead makes some deliveries slow, and is told."""
-        started = monotonic_seconds()
-        sock, dialled = await dial_all(self._identity, addresses)
-        tried = tuple(_tried(each) for each in dialled)
-        dead = [each for each in dialled if each.error is not None]
-        if sock is None and dead[0].error is not None:
-            self._fail(Step.TCP, dead[0].error.failure, started, addresses=tried)
-            return None
-        if not dead:
-            self._pass(Step.TCP, started, "each address was connected to", addresses=tried)
-            return sock
-        detail = "not every address can be connected to: " + "; ".join(
-            str(each.error) for each in dead
-        )
-        self._pass(Step.TCP, started, detail, status=Status.WARNING, addresses=tried)
-        return sock
+        identity, network = self._identity, self._network
+        guard = guard_stage(identity, network.guard)
+        self._stages.append(guard)
+        if guard.status is Status.FAILED:
+            return
+        resolved, addresses = await dns_stage(identity, network, self._whole * DNS_SHARE)
+        self._stages.append(resolved)
+        if not addresses:
+            return
+        connected, sock = await tcp_stage(identity, addresses)
+        self._stages.append(connected)
+        if sock is not None:
+            await self._smtp(sock)
 
     async def _smtp(self, sock: socket.socket) -> None:
         opened = await self._opened(sock)
@@ -265,52 +224,12 @@ class _Run:
 
     async def _ask(self, session: Session, check: Check) -> None:
         """MAIL and RCPT, and what the server says to them."""
-        started = monotonic_seconds()
         try:
             async with asyncio.timeout(self._left(CHECK_SHARE)):
                 failure = await session.check(check.sender, check.recipient)
         except TimeoutError:
             failure = replace(TOO_SLOW, stage=session.transcript.stage)
-        lines = [
-            line for line in session.transcript.lines if line.stage in {Stage.MAIL, Stage.RCPT}
-        ]
-        for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
-            said = tuple(line for line in lines if line.stage is at)
-            if failure is not None and failure.stage is at:
-                self._stages.append(
-                    failed(
-                        step,
-                        failure,
-                        facts=session.facts,
-                        duration_ms=_ms_since(started),
-                        transcript=said,
-                    )
-                )
-                return
-            self._pass(step, started, "taken", transcript=said)
-
-
-def _guarded(identity: Identity, guard: AddressGuard) -> Failure | None:
-    """Why there may be no connection, where that is plain without a lookup."""
-    if reason := guard.port_refusal(identity.port):
-        return Failure(Stage.DNS, fault=Fault.PORT_NOT_ALLOWED, detail=f"{identity.host}: {reason}")
-    with suppress(ValueError):
-        if reason := guard.address_refusal(ipaddress.ip_address(identity.host)):
-            return Failure(Stage.DNS, fault=Fault.NOT_ALLOWED, detail=f"{identity.host}: {reason}")
-    return None
-
-
-def _tried(dialled: Dialled) -> AddressTried:
-    error = dialled.error
-    return AddressTried(
-        address=str(dialled.address),
-        duration_ms=round(dialled.seconds * 1000, 3),
-        error=None if error is None else error.failure.detail,
-    )
-
-
-def _ms_since(started: float) -> float:
-    return round((monotonic_seconds() - started) * 1000, 3)
+        self._stages += checked_stages(session, failure)
 
 
 def _next(done: Sequence[StageReport]) -> Step:

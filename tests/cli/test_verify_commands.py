@@ -89,7 +89,7 @@ def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> No
         ended = acme.run("profile", "verify", "main", "-t", "acme")
         assert ended.code == 1
         assert "Failed: ehlo_rejected." in ended.out
-        assert f"Set ehlo_name to {GOOD}:" in ended.out
+        assert f"Set `ehlo_name` to {GOOD}:" in ended.out
         shown = acme.done("profile", "show", "main", "-t", "acme", "--json").json
         assert shown["recommended_ehlo_name"] == GOOD
         acme.done("profile", "update", "main", "-t", "acme", "--ehlo-name", GOOD)
@@ -153,7 +153,7 @@ def test_the_doctor_ends_with_1_where_a_profile_will_fail(acme: Terminal) -> Non
         ended = acme.run("doctor")
         assert ended.code == 1
         assert "ehlo_rejected" in ended.out
-        assert f"Set ehlo_name to {GOOD}:" in ended.out
+        assert f"Set `ehlo_name` to {GOOD}:" in ended.out
         assert acme.done("doctor", "--tenant", "other", "--json").json["profiles"] == []
 
 

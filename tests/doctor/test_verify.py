@@ -280,3 +280,4 @@ async def test_where_a_server_hangs_up_on_the_name_others_are_tried(net: SmallIn
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME
+    assert f"`ehlo_name` to {PTR_NAME}" in (report.failed.hint or "")
