@@ -21,7 +21,7 @@ from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.opening import NotOpened, not_opened, open_on
+from app.smtp.opening import NotOpened, Opening, not_opened
 from app.smtp.outgoing import outgoing_address
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
@@ -101,6 +101,7 @@ class _Run:
         self._deadline = monotonic_seconds() + seconds
         self._stages: list[StageReport] = []
         self._facts = ConnectionFacts()
+        self._token: str | None = None
 
     def _left(self, reserve_share: float = 0.0) -> float:
         """The seconds that are left but for a reserve."""
@@ -129,7 +130,7 @@ class _Run:
             tried = candidates(
                 identity, pointers=facts.pointers.found, outgoing_address=told or own
             )
-            doctor = Doctor(identity, self._network, check=self._subject.check)
+            doctor = Doctor(identity, self._network, check=self._subject.check, token=self._token)
             seconds = min(self._whole * DOCTOR_SHARE, self._left())
             diagnosis = await doctor.examine(tried, seconds=seconds)
             if (best := diagnosis.recommendation) is not None:
@@ -187,32 +188,28 @@ class _Run:
         if isinstance(token, Failure):
             sock.close()
             return not_opened(self._identity, token)
-        opening = asyncio.create_task(
-            open_on(sock, self._identity, transcript=transcript, token=token)
-        )
+        self._token = token
+        opening = Opening(self._identity, transcript, token=token)
+        opened = asyncio.create_task(opening.on(sock))
         try:
-            if await self._is_mute(opening, transcript):
-                return NotOpened(TLS_FIRST, self._known(), transcript)
+            if await self._is_mute(opened, transcript):
+                return opening.ended_by(TLS_FIRST)
             async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
-                return await opening
+                return await opened
         except TimeoutError:
-            failure = replace(TOO_SLOW, stage=transcript.stage)
-            return NotOpened(failure, self._known(), transcript)
+            return opening.ended_by(replace(TOO_SLOW, stage=transcript.stage))
         finally:
-            opening.cancel()
+            opened.cancel()
             with suppress(asyncio.CancelledError):
-                await opening
-
-    def _known(self) -> ConnectionFacts:
-        return ConnectionFacts(host=self._identity.host, port=self._identity.port)
+                await opened
 
     async def _is_mute(
-        self, opening: asyncio.Task[Session | NotOpened], transcript: Transcript
+        self, opened: asyncio.Task[Session | NotOpened], transcript: Transcript
     ) -> bool:
         """Whether the server says nothing because it waits for TLS to begin."""
         seconds = self._whole * MUTE_SHARE
-        await asyncio.wait({opening}, timeout=seconds)
-        if opening.done() or transcript.stage is not Stage.BANNER:
+        await asyncio.wait({opened}, timeout=seconds)
+        if opened.done() or transcript.stage is not Stage.BANNER:
             return False
         if self._identity.tls is TlsMode.IMPLICIT:
             return False

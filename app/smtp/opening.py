@@ -63,8 +63,7 @@ async def open_session(
 ) -> Session | NotOpened:
     """Connect, greet, secure, log in. Raises nothing that the server or the network does.
 
-    `names` and `token` are `open_on`'s. Without `may_pipeline` each command waits for its answer,
-    whatever the server offers.
+    `names`, `token` and `may_pipeline` are `Opening`'s.
     """
     transcript = Transcript()
     try:
@@ -75,48 +74,11 @@ async def open_session(
         transcript.note(error.failure.detail)
         facts = ConnectionFacts(host=identity.host, port=identity.port)
         return NotOpened(error.failure, facts, transcript)
-    found = await open_on(
-        sock,
-        identity,
-        transcript=transcript,
-        names=names,
-        token=token,
-        may_pipeline=may_pipeline,
-    )
+    opening = Opening(identity, transcript, names=names, token=token, may_pipeline=may_pipeline)
+    found = await opening.on(sock)
     if isinstance(found, NotOpened):
         return replace(found, failure=await mute_no_more(found.failure, identity, network))
     return found
-
-
-async def open_on(
-    sock: socket.socket,
-    identity: Identity,
-    *,
-    transcript: Transcript,
-    names: Sequence[str] = (),
-    token: str | None = None,
-    may_pipeline: bool = True,
-) -> Session | NotOpened:
-    """What follows once the host is connected to, as in `open_session`.
-
-    `names` are said instead of the identity's own EHLO name, one after another as long as the
-    server refuses and stays: the first that it takes is the connection's. `token` is the OAuth
-    access token to log in with. `transcript` grows meanwhile, so that whoever breaks this off
-    knows how far it has come.
-    """
-    opening = _Opening(identity, transcript, names=names, token=token, may_pipeline=may_pipeline)
-    try:
-        return await opening.run(sock)
-    except StageFailedError as error:
-        opening.abort()
-        transcript.stage = error.failure.stage
-        if error.failure.reply is None:
-            transcript.note(error.failure.detail)
-        failure = transcript.cleaned(error.failure)
-        return NotOpened(failure, opening.facts_with(error.shown), transcript)
-    except BaseException:
-        opening.abort()
-        raise
 
 
 async def _context(identity: Identity) -> ssl.SSLContext | None:
@@ -125,17 +87,23 @@ async def _context(identity: Identity) -> ssl.SSLContext | None:
     return await asyncio.to_thread(tls_context, identity)
 
 
-class _Opening:
-    """A session in the making: its facts grow stage by stage, so that a failure can tell them."""
+class Opening:
+    """A session in the making: its facts and its transcript grow, so that a failure can tell them.
+
+    `names` are said instead of the identity's own EHLO name, one after another as long as the
+    server refuses and stays: the first that it takes is the connection's. `token` is the OAuth
+    access token to log in with. Without `may_pipeline` each command waits for its answer, whatever
+    the server offers.
+    """
 
     def __init__(
         self,
         identity: Identity,
         transcript: Transcript,
         *,
-        names: Sequence[str],
-        token: str | None,
-        may_pipeline: bool,
+        names: Sequence[str] = (),
+        token: str | None = None,
+        may_pipeline: bool = True,
     ) -> None:
         self.identity = identity
         self._transcript = transcript
@@ -146,16 +114,32 @@ class _Opening:
         self._smtp: aiosmtplib.SMTP | None = None
         transcript.keep_secret(secret_forms(credentials(identity, token)))
 
-    def facts_with(self, shown: tuple[bytes, ...]) -> ConnectionFacts:
-        """What is known, with the certificates that a handshake which failed has shown."""
-        return replace(self.facts, shown=shown) if shown else self.facts
+    async def on(self, sock: socket.socket) -> Session | NotOpened:
+        """What follows once the host is connected to. Raises nothing that the server does."""
+        try:
+            return await self._run(sock)
+        except StageFailedError as error:
+            self._abort()
+            self._transcript.stage = error.failure.stage
+            if error.failure.reply is None:
+                self._transcript.note(error.failure.detail)
+            if error.shown:  # the certificates that a handshake which failed has shown
+                self.facts = replace(self.facts, shown=error.shown)
+            return self.ended_by(self._transcript.cleaned(error.failure))
+        except BaseException:
+            self._abort()
+            raise
 
-    def abort(self) -> None:
+    def ended_by(self, failure: Failure) -> NotOpened:
+        """The session that did not come to be, with what was known by then."""
+        return NotOpened(failure, self.facts, self._transcript)
+
+    def _abort(self) -> None:
         if self._smtp is not None and self._smtp.transport is not None:
             # `close` alone would wait for a peer that has stopped reading.
             cast("asyncio.WriteTransport", self._smtp.transport).abort()
 
-    async def run(self, sock: socket.socket) -> Session:
+    async def _run(self, sock: socket.socket) -> Session:
         identity = self.identity
         try:
             self._note_connected(sock)

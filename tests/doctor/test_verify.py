@@ -166,9 +166,9 @@ async def test_a_refused_name_costs_no_further_login(net: SmallInternet) -> None
 @pytest.mark.parametrize(
     ("stage", "reply", "code"),
     [
-        ("rcpt", "550 5.1.1 No such user here", "refused"),
+        ("rcpt", "550 5.1.1 No such user here", "recipient_rejected"),
         ("rcpt", "450 4.2.0 Greylisted, come back later", "greylisted"),
-        ("mail", "550 5.7.1 Sender not allowed", "refused"),
+        ("mail", "550 5.7.1 Sender not allowed", "sender_rejected"),
     ],
 )
 async def test_who_refuses_the_recipient_or_sender_does_not_blame_the_name(
@@ -180,7 +180,7 @@ async def test_who_refuses_the_recipient_or_sender_does_not_blame_the_name(
     assert report.failed is not None
     assert report.failed.stage.value == stage
     assert reply.split(" ", 2)[2] in report.failed.detail
-    assert report.failed.code != "ehlo_rejected", code
+    assert report.failed.code == code
     assert report.diagnosis is None
     assert len(server.sessions) == 1
 
@@ -281,3 +281,39 @@ async def test_where_a_server_hangs_up_on_the_name_others_are_tried(net: SmallIn
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME
     assert f"`ehlo_name` to {PTR_NAME}" in (report.failed.hint or "")
+
+
+@pytest.mark.parametrize("stage", ["banner", "ehlo", "auth", "mail", "rcpt"])
+async def test_a_password_that_the_server_says_back_is_not_told(
+    net: SmallInternet, stage: str
+) -> None:
+    """Neither as a reply nor in the dialogue, whether that was what failed or not."""
+    for code in (220, 250, 235, 550):
+        script = {stage: f"{code} 2.0.0 you are {USER} with {PASSWORD}"}
+        async with SmtpServer(script, users=USERS, mechanisms=["PLAIN"]) as server:
+            report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
+        assert f"you are {USER} with ***" in str(report)
+        assert PASSWORD not in str(report)
+
+
+async def test_the_doctor_logs_in_by_the_token_that_verify_had(net: SmallInternet) -> None:
+    """Where a server gives its word at RCPT, after the login; the token is asked for once."""
+    refusal = f"550 5.7.1 <{OUR_NAME}>: Helo command rejected: Host not found"
+    script = {"rcpt": [refusal, refusal]}
+    asked = list[str]()
+
+    async def token() -> str:
+        asked.append("t0ken")
+        return "t0ken"
+
+    tokens = {USER: "t0ken"}
+    async with SmtpServer(script, tokens=tokens, mechanisms=["XOAUTH2"]) as server:
+        oauth = IN_CLEAR | {"username": USER, "mechanism": AuthMechanism.OAUTH2}
+        report = await tried(net, net.subject(server, check=CHECK, token=token, **oauth))
+    assert report.failed is not None
+    assert report.failed.code == "ehlo_rejected"
+    assert report.diagnosis is not None
+    assert report.diagnosis.recommendation is not None
+    assert report.diagnosis.recommendation.name == PTR_NAME
+    assert all(each.is_accepted for each in report.diagnosis.names[1:])
+    assert asked == ["t0ken"]
