@@ -30,7 +30,7 @@ from app.oauth.access_tokens import AccessTokens
 from app.settings import Settings, load
 from app.smtp.dns import Resolver
 from app.smtp.outgoing import outgoing_address
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from app.store import api_keys
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
@@ -98,8 +98,7 @@ def create_app(
         admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
         service_ehlo_name=settings.ehlo_name,
         hostname=hostname,
-        allow_private_hosts=settings.allow_private_hosts,
-        is_port_allowed=settings.is_port_allowed,
+        guard=parts.network.guard,
         max_message_bytes=settings.max_message_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
@@ -190,10 +189,7 @@ class _Parts:
 
 
 def _parts(settings: Settings, database: Database, clock: Clock, hostname: str) -> _Parts:
-    guard = AddressGuard(
-        allow_private=settings.allow_private_hosts, is_port_allowed=settings.is_port_allowed
-    )
-    network = Network(guard, Resolver(settings.dns_server_addresses()))
+    network = Network(settings.guard(), Resolver(settings.dns_server_addresses()))
     vault = Vault(settings.encryption_keys())
     tokens = AccessTokens(database, vault, network, now=clock.now)
     return _Parts(vault, network, tokens, hostname)

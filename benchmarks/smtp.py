@@ -16,12 +16,13 @@ import uvloop
 
 from app.cli.trial.message import RECIPIENT, SENDER
 from app.cli.trial.service import EHLO_NAME
+from app.domain.networks import AddressGuard
 from app.domain.types import TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from app.smtp.session import Session
 from benchmarks.pipelined import send_by_hand
 

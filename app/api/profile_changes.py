@@ -1,7 +1,6 @@
 """From a request to a profile: made new, or changed by RFC 7396 and checked as a whole again."""
 
-import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +17,7 @@ from app.api.profile_secrets import held_after, held_by
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
-from app.domain.networks import is_public
+from app.domain.networks import AddressGuard
 from app.domain.types import Profile
 from app.store import profiles
 from app.store.profile_rows import row_of
@@ -59,45 +58,32 @@ def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) ->
     raise RequestValidationError(wrong)
 
 
-def check_destination(
-    profile: Profile, *, allow_private_hosts: bool, is_port_allowed: Callable[[int], bool]
-) -> None:
+def check_destination(profile: Profile, guard: AddressGuard) -> None:
     """Raises InvalidRequest for a port or an address that the operator does not allow.
 
     Names are looked up, and their addresses checked, at each connection.
     """
     wrong = []
-    if not is_port_allowed(profile.port):
-        msg = f"port {profile.port} is not among the allowed ones (HELOISE_ALLOWED_PORTS)"
-        wrong.append(FieldError(("body", "port"), msg))
-    if profile.host is not None and not allow_private_hosts and _is_private(profile.host):
-        msg = (
-            f"{profile.host} is not a public address; the operator may allow such hosts"
-            " (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
-        )
-        wrong.append(FieldError(("body", "host"), msg))
-    if profile.oauth is not None and not allow_private_hosts:
-        wrong += _token_server_wrong(profile.oauth.token_url)
+    if reason := guard.port_refusal(profile.port):
+        wrong.append(FieldError(("body", "port"), reason))
+    if profile.host is not None and (reason := guard.host_refusal(profile.host)):
+        wrong.append(FieldError(("body", "host"), f"{profile.host}: {reason}"))
+    if profile.oauth is not None:
+        wrong += _token_server_wrong(profile.oauth.token_url, guard)
     _raise(wrong)
 
 
-def _token_server_wrong(token_url: str) -> list[FieldError]:
-    url = urlsplit(token_url)
-    if url.scheme == "https" and url.port in (None, 443) and not _is_private(url.hostname or ""):
-        return []
-    msg = (
-        "write an https:// URL of a public server, without a port of its own; the operator may"
-        " allow others (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
-    )
-    return [FieldError(("body", "auth", "token_url"), msg)]
-
-
-def _is_private(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return not is_public(address)
+def _token_server_wrong(token_url: str, guard: AddressGuard) -> list[FieldError]:
+    url, loc = urlsplit(token_url), ("body", "auth", "token_url")
+    if not guard.allow_private and (url.scheme != "https" or url.port not in (None, 443)):
+        msg = (
+            "write an https:// URL without a port of its own; the operator may allow others"
+            " (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
+        )
+        return [FieldError(loc, msg)]
+    if reason := guard.host_refusal(url.hostname or ""):
+        return [FieldError(loc, f"{url.hostname}: {reason}")]
+    return []
 
 
 def _raise(wrong: list[FieldError]) -> None:

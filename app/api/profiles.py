@@ -52,7 +52,7 @@ async def create_profile(
     Needs the scope `profiles:manage`.
     """
     profile = new_profile(body, tenant_id=tenant_id, now=services.now())
-    _check_destination(profile, services)
+    check_destination(profile, services.guard)
     sealed = sealed_secrets(body, services.vault, profile_id=profile.id)
     async with services.database.transaction() as connection:
         await profiles.insert(
@@ -128,7 +128,7 @@ async def update_profile(
     async with services.database.transaction(announce=True) as connection:
         before = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
         after = await with_fallback(connection, changed_profile(before, body, now=now))
-        _check_destination(after, services)
+        check_destination(after, services.guard)
         changes = column_changes(before, after)
         changes |= sealed_secrets(body, services.vault, profile_id=before.id)
         if changes:
@@ -222,14 +222,6 @@ async def resume_profile(
         read = await _read_again(connection, services, found)
     services.profiles.forget(tenant_id)
     return read
-
-
-def _check_destination(profile: Profile, services: Services) -> None:
-    check_destination(
-        profile,
-        allow_private_hosts=services.allow_private_hosts,
-        is_port_allowed=services.is_port_allowed,
-    )
 
 
 async def _read_again(

@@ -12,6 +12,7 @@ from app.api.profile_cache import ProfileCache
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.domain.networks import AddressGuard
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
 from app.store.vault import Vault
@@ -44,8 +45,7 @@ class Services:
     admin_key: str | None = field(repr=False)
     service_ehlo_name: str | None
     hostname: str | None
-    allow_private_hosts: bool
-    is_port_allowed: Callable[[int], bool]
+    guard: AddressGuard
     max_message_bytes: int
     message_max_age_seconds: float
     verifier: Verifier

@@ -78,16 +78,8 @@ def create(
 def _new(body: ProfileCreate, owner: Tenant, settings: Settings) -> Profile:
     with refusals():
         profile = new_profile(body, tenant_id=owner.id, now=SystemClock().now())
-        _check_destination(profile, settings)
+        check_destination(profile, settings.guard())
     return profile
-
-
-def _check_destination(profile: Profile, settings: Settings) -> None:
-    check_destination(
-        profile,
-        allow_private_hosts=settings.allow_private_hosts,
-        is_port_allowed=settings.is_port_allowed,
-    )
 
 
 @app.command("list")
@@ -144,7 +136,7 @@ def update(
         now = SystemClock().now()
         with refusals():
             after = await with_fallback(connection, changed_profile(before, body, now=now))
-            _check_destination(after, settings)
+            check_destination(after, settings.guard())
         changes = column_changes(before, after)
         changes |= sealed_secrets(body, vault, profile_id=before.id)
         if changes:

@@ -1,19 +1,17 @@
 """The way to a server as reports of its stages: may it be connected to, its addresses, TCP."""
 
-import ipaddress
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from app.doctor.report import AddressTried, StageReport, Status, Step
 from app.doctor.told import failed
 from app.domain.clock import monotonic_seconds
-from app.domain.networks import IPAddress
+from app.domain.networks import AddressGuard, IPAddress
 from app.domain.outcome import Failure, Fault, Stage
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import Identity
-from app.smtp.resolve import AddressGuard, Dialled, Network, dial_all
+from app.smtp.resolve import Dialled, Network, dial_all
 
 
 def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
@@ -62,9 +60,8 @@ def _refused(identity: Identity, guard: AddressGuard) -> Failure | None:
     host = identity.host
     if reason := guard.port_refusal(identity.port):
         return Failure(Stage.DNS, fault=Fault.PORT_NOT_ALLOWED, detail=f"{host}: {reason}")
-    with suppress(ValueError):
-        if reason := guard.address_refusal(ipaddress.ip_address(host)):
-            return Failure(Stage.DNS, fault=Fault.NOT_ALLOWED, detail=f"{host}: {reason}")
+    if reason := guard.host_refusal(host):
+        return Failure(Stage.DNS, fault=Fault.NOT_ALLOWED, detail=f"{host}: {reason}")
     return None
 
 

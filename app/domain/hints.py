@@ -65,7 +65,7 @@ HINTS: Final[Mapping[str, str]] = {
     "dns_timeout": "The DNS does not answer: check this machine's network, and"
     " HELOISE_DNS_SERVERS.",
     "address_not_allowed": "Set `host` to a public server; mail to servers inside is sent where the"
-    " operator sets HELOISE_ALLOW_PRIVATE_HOSTS=true.",
+    " operator allows it (HELOISE_ALLOWED_NETWORKS, or HELOISE_ALLOW_PRIVATE_HOSTS=true for all).",
     "port_not_allowed": "Set `port` to one that the operator allows (HELOISE_ALLOWED_PORTS).",
     "connect_refused": "Check `host` and `port`.",
     "timeout": "It is silent where it should speak: check `host`, `port` and `tls`; some servers"

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.errors import SettingsError
+from app.domain.networks import IPNetwork
 from app.store.database import async_url
 from app.store.vault import parse_key
 
@@ -56,6 +57,20 @@ def _check_servers(text: str) -> str:
     return text
 
 
+def parse_networks(text: str) -> tuple[IPNetwork, ...]:
+    """The networks in `10.0.0.0/8,192.0.2.1`; raises ValueError for anything else.
+
+    An address is a network of its own. One with bits beyond its mask is refused, for what was
+    meant by it is not known.
+    """
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _check_networks(text: str) -> str:
+    parse_networks(text)
+    return text
+
+
 def _check_ports(text: str) -> str:
     parse_ports(text)
     return text
@@ -94,6 +109,7 @@ def _lower(value: object) -> object:
 
 LOWER: Final = BeforeValidator(_lower)
 DnsServers = Annotated[str, AfterValidator(_check_servers)]
+Networks = Annotated[str, AfterValidator(_check_networks)]
 Ports = Annotated[str, AfterValidator(_check_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]

@@ -13,14 +13,17 @@ from pydantic_settings import (
 )
 
 from app.domain.errors import SettingsError
+from app.domain.networks import AddressGuard
 from app.settings.checks import (
     LOWER,
     AdminKey,
     DatabaseUrl,
     DnsServers,
     EhloName,
+    Networks,
     Ports,
     SecretKeys,
+    parse_networks,
     parse_ports,
     parse_servers,
 )
@@ -28,6 +31,7 @@ from app.store.vault import parse_key
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
+NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,14 @@ class Settings(BaseSettings):
     allow_private_hosts: bool = Field(
         default=False,
         description="Whether profiles may name servers at private and loopback addresses.",
+    )
+    allowed_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
+        "",
+        description="The networks that profiles may name servers in though they are not public.",
+    )
+    denied_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
+        "",
+        description="The networks that nothing is ever connected to in, whatever else is allowed.",
     )
     allowed_ports: Annotated[
         Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")
@@ -189,9 +201,15 @@ class Settings(BaseSettings):
         folder = next(filter(None, named), SECRETS_DIR)
         return (*stronger, secrets_source(settings_cls, Path(folder)))
 
-    def is_port_allowed(self, port: int) -> bool:
-        """Whether a profile may name this TCP port."""
-        return any(port in ports for ports in parse_ports(self.allowed_ports))
+    def guard(self) -> AddressGuard:
+        """Where connections may go."""
+        ports = parse_ports(self.allowed_ports)
+        return AddressGuard(
+            allow_private=self.allow_private_hosts,
+            is_port_allowed=lambda port: any(port in each for each in ports),
+            allowed=parse_networks(self.allowed_networks),
+            denied=parse_networks(self.denied_networks),
+        )
 
     def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
         """The DNS servers to ask, each an address and a port; none for the machine's own."""

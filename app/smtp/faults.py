@@ -19,7 +19,7 @@ MALFORMED_CODE = -1
 # Where a server that has ended the handshake speaks first: with TLS from the first byte, or after
 # STARTTLS.
 FIRST_WORDS: Final = frozenset({Stage.BANNER, Stage.EHLO})
-NO_SMTP = "the server did not speak SMTP: {!r}"
+NO_SMTP: Final = "the server did not speak SMTP"
 
 
 class StageFailedError(Exception):
@@ -48,8 +48,17 @@ def fail(
 def refuse(stage: Stage, code: int, message: str) -> StageFailedError:
     """A stage that the server's reply ended. aiosmtplib gives -1 for what is no reply at all."""
     if code == MALFORMED_CODE:
-        return fail(stage, Fault.MALFORMED, NO_SMTP.format(message[:200]))
+        return malformed(stage, message)
     return refused_by(stage, Reply.parse(code, message))
+
+
+def malformed(stage: Stage, said: str) -> StageFailedError:
+    """A stage at which came what is no reply.
+
+    How another kind of service greets is not told: a profile is no means to look around with.
+    """
+    told = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
+    return fail(stage, Fault.MALFORMED, told)
 
 
 def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
@@ -76,7 +85,7 @@ class stage:  # noqa: N801 - `with stage(Stage.MAIL):`, and a generator costs th
 def _failed(at: Stage, error: BaseException) -> StageFailedError | None:
     match error:
         case MalformedReplyError():
-            return fail(at, Fault.MALFORMED, NO_SMTP.format(str(error)[:200]))
+            return malformed(at, str(error))
         case SMTPResponseException():
             return refuse(at, error.code, error.message)
         case SMTPTimeoutError() | TimeoutError():

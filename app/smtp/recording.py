@@ -4,7 +4,9 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
+from app.domain.outcome import Stage
 from app.domain.replies import Reply
+from app.smtp.faults import MALFORMED_CODE
 from app.smtp.transcript import Transcript
 
 
@@ -21,5 +23,7 @@ class RecordedProtocol(SMTPProtocol):
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's signature
         response = await super().read_response(timeout=timeout)
+        if response.code == MALFORMED_CODE and self._transcript.stage is Stage.BANNER:
+            return response  # the failure says all that may be told
         self._transcript.server(Reply.parse(response.code, response.message))
         return response

@@ -1,10 +1,10 @@
-"""The address guard and dialling: a host becomes a socket to an address that was checked."""
+"""Dialling: a host becomes a socket to an address that the guard has seen."""
 
 import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from app.domain.clock import monotonic_seconds
-from app.domain.networks import IPAddress, is_public
+from app.domain.networks import AddressGuard, IPAddress
 from app.domain.outcome import Fault, Stage
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError, fail
@@ -20,29 +20,6 @@ from app.smtp.identity import Identity
 
 # RFC 8305 section 5: so long an address has before the next one is tried beside it.
 ATTEMPT_DELAY_SECONDS: Final = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class AddressGuard:
-    """Where connections may go. A check of the address, not the name: names change their mind."""
-
-    allow_private: bool
-    is_port_allowed: Callable[[int], bool]
-
-    def address_refusal(self, address: IPAddress) -> str | None:
-        """Why there may be no connection to this address, whatever the port."""
-        if self.allow_private or is_public(address):
-            return None
-        return (
-            f"{address} is not a public address;"
-            " the operator may set HELOISE_ALLOW_PRIVATE_HOSTS=true"
-        )
-
-    def port_refusal(self, port: int) -> str | None:
-        """Why there may be no connection to this port, whatever the address."""
-        if self.is_port_allowed(port):
-            return None
-        return f"port {port} is not among HELOISE_ALLOWED_PORTS"
 
 
 @dataclass(frozen=True, slots=True)

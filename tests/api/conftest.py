@@ -11,10 +11,11 @@ from app.api.http import OPENAPI_KWARGS, install
 from app.api.state import Services
 from app.doctor.verifier import Verifier
 from app.domain.clock import SystemClock
+from app.domain.networks import AddressGuard
 from app.domain.types import NewMessage, Profile
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.dns import Resolver
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
@@ -49,10 +50,6 @@ async def _ready() -> list[str]:
     return []
 
 
-def _is_port_allowed(port: int) -> bool:
-    return port in {25, 465, 587, 2525}
-
-
 @pytest.fixture(scope="session")
 def dns() -> Iterator[DnsServer]:
     """A DNS that knows no name, so that none is asked for elsewhere."""
@@ -82,8 +79,7 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
         admin_key=ADMIN_KEY,
         service_ehlo_name=None,
         hostname="localhost",
-        allow_private_hosts=False,
-        is_port_allowed=_is_port_allowed,
+        guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
         max_message_bytes=100_000,
         message_max_age_seconds=3600,
         local_address=_loopback,

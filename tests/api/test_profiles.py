@@ -218,7 +218,9 @@ async def test_a_host_has_one_form(acme: Caller, given: str, kept: str) -> None:
 
 async def test_private_hosts_where_the_operator_allows_them(api: Api, acme: Caller) -> None:
     """HELOISE_ALLOW_PRIVATE_HOSTS."""
-    api.app.state.services = replace(api.services, allow_private_hosts=True)
+    api.app.state.services = replace(
+        api.services, guard=replace(api.services.guard, allow_private=True)
+    )
     assert (await acme.made("/profiles", PROFILE | {"host": "127.0.0.1"}))["host"] == "127.0.0.1"
 
 

@@ -191,7 +191,7 @@ def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile
         ({"ehlo_name": "localhost"}, "ehlo_name: strict servers refuse localhost"),
         ({"prot": 587}, "prot: unknown field: did you mean 'port'?"),
         ({"port": 26}, "port: port 26 is not among the allowed ones (HELOISE_ALLOWED_PORTS)"),
-        ({"host": "127.0.0.1"}, "host: 127.0.0.1 is not a public address"),
+        ({"host": "127.0.0.1"}, "host: 127.0.0.1: that is no public address"),
         ({"auth": {"password": CANARY}}, "auth.username: give the user name"),
         ({"auth": {"username": 1, "password": [CANARY]}}, "auth.password: "),
     ],

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+from app.domain.networks import AddressGuard
 from app.domain.types import Timeouts
-from app.smtp.resolve import AddressGuard
 from tests.doctor.small_internet import HOST, SmallInternet
 from tests.doctor.wrong import Attempts, wrong
 from tests.fixtures.dns_server import Behaviour, DnsServer, servfail, silent

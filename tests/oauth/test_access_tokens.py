@@ -8,11 +8,12 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
+from app.domain.networks import AddressGuard
 from app.domain.outcome import Failure, Fault
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, Profile
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.dns import Resolver
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from app.store import profiles, tables
 from app.store.database import Database
 from app.store.vault import Vault

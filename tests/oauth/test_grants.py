@@ -9,11 +9,12 @@ from typing import Any, Final
 import pytest
 import trustme
 
+from app.domain.networks import AddressGuard
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, OAuthGrant
 from app.oauth.grants import Granted, TokenRequest, ask
 from app.smtp.dns import Resolver
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from tests.fixtures.token_server import (
     CLIENT,
     CLIENT_SECRET,
@@ -176,7 +177,7 @@ async def test_a_private_address_is_not_connected_to(url: str) -> None:
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
         found = await ask(asked, Network(guarded, Resolver()), now=NOW)
     assert isinstance(found, Failure)
-    assert "is not a public address" in found.detail
+    assert "no public address" in found.detail
 
 
 @pytest.mark.parametrize("url", ["http://example.com/token", "https://example.com:8443/token"])

@@ -105,7 +105,7 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
     assert SERVICES["api"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     ports = SERVICES["api"]["environment"]["HELOISE_ALLOWED_PORTS"]
     caught = int(SERVICES["mailpit"]["expose"][0])
-    assert Settings(allowed_ports=ports).is_port_allowed(caught)
+    assert Settings(allowed_ports=ports).guard().port_refusal(caught) is None
 
 
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:

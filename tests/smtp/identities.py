@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from app.domain.failure_table import classify
+from app.domain.networks import AddressGuard
 from app.domain.outcome import Blast, Failure, Fault, Outcome, Verdict, delivered
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
-from app.smtp.resolve import AddressGuard, Network
+from app.smtp.resolve import Network
 from app.smtp.session import Session, Transaction
 from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.smtp_server import SmtpServer

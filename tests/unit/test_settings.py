@@ -215,7 +215,7 @@ def test_missing_secret_keys_are_told_with_how_to_make_one() -> None:
 )
 def test_ports_are_allowed_singly_and_by_range(ports: str, port: int, *, allowed: bool) -> None:
     """Both ends of a range belong to it."""
-    assert Settings(allowed_ports=ports).is_port_allowed(port) is allowed
+    assert (Settings(allowed_ports=ports).guard().port_refusal(port) is None) is allowed
 
 
 def test_the_name_is_stored_as_it_goes_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
