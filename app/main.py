@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import telemetry
 from app.accept.committer import Committer
+from app.api.guesses import Guesses
 from app.api.http import OPENAPI_KWARGS, install
 from app.api.key_cache import KeyCache
 from app.api.state import Services
@@ -95,7 +97,8 @@ def create_app(
         verify_per_minute=settings.verify_per_minute,
         committer=committer,
         clock=clock,
-        admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
+        admin_keys=settings.admin_keys(),
+        guesses=Guesses(settings.failed_keys_per_minute),
         service_ehlo_name=settings.ehlo_name,
         hostname=hostname,
         guard=parts.network.guard,
@@ -125,6 +128,8 @@ def create_app(
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
     install(app, services)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
 
 
@@ -213,6 +218,7 @@ def _engine(
         ),
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
+        audit_retention=timedelta(days=settings.audit_retention_days),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

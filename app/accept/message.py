@@ -1,6 +1,6 @@
 """From what the caller wants to a message that can be written: resolve, check, render once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -48,21 +48,23 @@ def prepare(
     draft: Draft,
     *,
     profile: Profile,
+    key_allowed_from: Sequence[str] = (),
     now: datetime,
     max_message_bytes: int,
     max_age_seconds: float,
 ) -> NewMessage:
     """The message as it will be stored and sent, rendered here and never again (invariant 2).
 
-    Raises InvalidRequest naming every wrong field, Forbidden where the profile does not allow the
-    sender, TooLarge where the rendered message has more than `max_message_bytes`.
+    Raises InvalidRequest naming every wrong field, Forbidden where the profile or the key, whose
+    patterns are `key_allowed_from`, does not allow the sender, TooLarge where the rendered message
+    has more than `max_message_bytes`.
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
     wrong = [*_wrong(draft, sender, recipients), *_wrong_expiry(draft.expires_at, now)]
     if sender is None or wrong:
         raise _invalid(wrong)
-    _check_sender(sender, profile)
+    _check_sender(sender, profile, key_allowed_from)
     _check_size(_content_bytes(draft), max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
@@ -159,15 +161,17 @@ def _invalid(wrong: list[FieldError]) -> InvalidRequest:
     return InvalidRequest(detail, wrong)
 
 
-def _check_sender(sender: Mailbox, profile: Profile) -> None:
-    if is_allowed(sender, profile.allowed_from):
-        return
-    raise Forbidden(
-        "sender-not-allowed",
-        f"The profile {profile.name!r} does not send as {sender.address}. It allows "
-        f"{', '.join(profile.allowed_from)}: use such an address in `from`, or add this one to"
-        " the profile's allowed_from.",
-    )
+def _check_sender(sender: Mailbox, profile: Profile, key_allowed_from: Sequence[str]) -> None:
+    for who, allowed in (
+        (f"The profile {profile.name!r}", profile.allowed_from),
+        ("This key", key_allowed_from),
+    ):
+        if not is_allowed(sender, allowed):
+            raise Forbidden(
+                "sender-not-allowed",
+                f"{who} does not send as {sender.address}. It allows {', '.join(allowed)}: use such"
+                " an address in `from`, or have this one added to its allowed_from.",
+            )
 
 
 def _content_bytes(draft: Draft) -> int:

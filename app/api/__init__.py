@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.api import health, keys, messages, problems, profile_verify, profiles, tenants
+from app.api import audit_log, health, keys, messages, problems, profile_verify, profiles, tenants
 
 routers: Final[list[APIRouter]] = [
     messages.router,
@@ -12,6 +12,7 @@ routers: Final[list[APIRouter]] = [
     profiles.router,
     tenants.router,
     keys.router,
+    audit_log.router,
     health.router,
     problems.router,
 ]

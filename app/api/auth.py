@@ -1,22 +1,29 @@
-"""Who is asking, and for which tenant: a tenant's key with its scopes, or the admin key."""
+"""Who is asking, and for which tenant: a tenant's key with its scopes, or an admin key."""
 
 import hmac
+import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Final
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.auditing import Act
+from app.api.callers import Caller, source_of
+from app.api.request_ids import request_id
 from app.api.state import Services, ServicesOf
+from app.domain.audit import Actor, ActorKind
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated
-from app.domain.keys import hash_of
+from app.domain.keys import hash_of, hint_of, looks_like_one
+from app.domain.networks import IPNetwork
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, tenants
 
 _bearer = HTTPBearer(
     scheme_name="key",
-    description="A tenant's key (`hel_…`) works on that tenant alone. The admin key manages tenants"
+    description="A tenant's key (`hel_…`) works on that tenant alone. An admin key manages tenants"
     " and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
     auto_error=False,
 )
@@ -25,117 +32,188 @@ ActFor = Annotated[
     str | None,
     Header(
         alias="Heloise-Tenant",
-        description="With the admin key: the tenant to act for, by id or slug. A tenant's key"
+        description="With an admin key: the tenant to act for, by id or slug. A tenant's key"
         " needs no such header.",
         max_length=63,
     ),
 ]
 
-# Who may change something may also look at it.
-IMPLIED: Final[Mapping[Scope, Scope]] = {
-    Scope.MESSAGES_READ: Scope.MESSAGES_MANAGE,
-    Scope.PROFILES_READ: Scope.PROFILES_MANAGE,
-}
-
 
 class TenantScope:
-    """A dependency: the id of the tenant that the caller may act for with this scope."""
+    """A dependency: the caller, who may act for a tenant with this scope."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(self, services: ServicesOf, bearer: Bearer, act_for: ActFor = None) -> str:
-        secret = _secret(bearer)
-        if is_admin_key(secret, services.admin_key):
-            return await _acted_for(services, act_for)
-        key = await _tenant_key(services, secret)
-        if act_for is not None and act_for != key.tenant_id:
+    async def __call__(
+        self, request: Request, services: ServicesOf, bearer: Bearer, act_for: ActFor = None
+    ) -> Caller:
+        known = await _known(request, services, bearer)
+        return await self.caller(known, services, act_for, source_of(request))
+
+    async def caller(
+        self, known: Actor | ApiKey, services: Services, act_for: str | None, source: str | None
+    ) -> Caller:
+        """Whoever is known as the caller; raises Forbidden where the key does not reach so far."""
+        if isinstance(known, Actor):
+            return Caller(await _acted_for(services, act_for), known)
+        if act_for is not None and act_for != known.tenant_id:
             raise Forbidden(
                 "admin-only",
-                "The header Heloise-Tenant goes with the admin key; a tenant's key acts for its"
+                "The header Heloise-Tenant goes with an admin key; a tenant's key acts for its"
                 " own tenant. Leave the header out.",
             )
-        self._check(key)
-        return key.tenant_id
+        self._check(known)
+        return _caller(known, source)
 
-    def known(self, services: Services, secret: str) -> str | None:
-        """The tenant of a key that was seen lately and may do this; None says nothing of why."""
+    def known(self, services: Services, secret: str, source: str | None) -> Caller | None:
+        """The caller by a key that was seen lately and may do this; None says nothing of why."""
         key, now = services.keys.get(hash_of(secret)), services.now()
-        if key is None or not key.is_valid(now) or not self._is_held_by(key):
+        if key is None or not key.is_valid(now) or not key.holds(self.scope):
+            return None
+        if not _is_from(key.networks, source):
             return None
         services.keys.mark_used(key.id, now)
-        return key.tenant_id
-
-    def _is_held_by(self, key: ApiKey) -> bool:
-        return self.scope in key.scopes or IMPLIED.get(self.scope) in key.scopes
+        return _caller(key, source)
 
     def _check(self, key: ApiKey) -> None:
-        if self._is_held_by(key):
+        if key.holds(self.scope):
             return
         held = ", ".join(sorted(key.scopes)) or "none"
         raise Forbidden("scope-missing", f"This key lacks the scope {self.scope}; it has {held}.")
 
 
-async def _admin(services: ServicesOf, bearer: Bearer) -> None:
-    secret = _secret(bearer)
-    if is_admin_key(secret, services.admin_key):
-        return
-    await _tenant_key(services, secret)
+async def _admin(request: Request, services: ServicesOf, bearer: Bearer) -> Actor:
+    known = await _known(request, services, bearer)
+    if isinstance(known, Actor):
+        return known
     raise Forbidden(
         "admin-only",
-        "Tenants and their keys are managed with the admin key; this is a tenant's key.",
+        "Tenants and their keys are managed with an admin key; this is a tenant's key.",
     )
 
 
-Admin = Depends(_admin)
+Admin = Annotated[Actor, Depends(_admin)]
+
+
+async def _admins_act(admin: Admin, services: ServicesOf) -> Act:
+    return Act(actor=admin, now=services.now(), request_id=request_id.get())
+
+
+AdminAct = Annotated[Act, Depends(_admins_act)]
 SENDING: Final = TenantScope(Scope.MESSAGES_SEND)
-Sender = Annotated[str, Depends(SENDING)]
-MessageReader = Annotated[str, Depends(TenantScope(Scope.MESSAGES_READ))]
-MessageManager = Annotated[str, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
-ProfileReader = Annotated[str, Depends(TenantScope(Scope.PROFILES_READ))]
-ProfileManager = Annotated[str, Depends(TenantScope(Scope.PROFILES_MANAGE))]
+Sender = Annotated[Caller, Depends(SENDING)]
+MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
+MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
+ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
+ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
+KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
+KeyManager = Annotated[Caller, Depends(KEYS)]
 
 
-def is_admin_key(secret: str, admin_key: str | None) -> bool:
-    """Whether it is the admin key, in a time that says nothing of how much of it is right."""
-    if admin_key is None:
-        return False
-    given, wanted = sha256(secret.encode()), sha256(admin_key.encode())
-    return hmac.compare_digest(given.digest(), wanted.digest())
+async def _auditor(
+    request: Request, services: ServicesOf, bearer: Bearer, act_for: ActFor = None
+) -> str | None:
+    known = await _known(request, services, bearer)
+    if isinstance(known, Actor) and act_for is None:
+        return None
+    return (await KEYS.caller(known, services, act_for, source_of(request))).tenant_id
 
 
-def _secret(bearer: HTTPAuthorizationCredentials | None) -> str:
-    if bearer is None:
+# The tenant whose log may be read; None for an admin who names none, and reads everybody's.
+Auditor = Annotated[str | None, Depends(_auditor)]
+
+
+async def _known(
+    request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None
+) -> Actor | ApiKey:
+    """The admin, or the tenant's key, that the request comes with; the log of refusals is told.
+
+    Raises Unauthenticated, or TooManyRequests for a source that guesses, or Forbidden for a key
+    that is not for use from there.
+    """
+    source = source_of(request)
+    secret = bearer.credentials if bearer is not None else None
+    hint = hint_of(secret) if secret is not None and looks_like_one(secret) else None
+    request.state.caller = Caller("", Actor(ActorKind.UNKNOWN, name=hint, source=source))
+    key_hash = hash_of(secret) if secret is not None else None
+    key = services.keys.get(key_hash) if key_hash is not None else None
+    if key is None:
+        services.guesses.check(source, key_hash)
+    if secret is None or key_hash is None:
+        services.guesses.wrong(source)
         raise Unauthenticated("This needs a key: send the header `Authorization: Bearer <key>`.")
-    return bearer.credentials
+    if key is None and (name := admin_name(secret, services.admin_keys)) is not None:
+        services.guesses.right(source, key_hash)
+        actor = Actor(ActorKind.ADMIN, name=name, source=source)
+        request.state.caller = Caller("", actor)
+        return actor
+    key = key or await _stored(services, key_hash)
+    now = services.now()
+    if key is None or not key.is_valid(now):
+        services.guesses.wrong(source)
+        raise Unauthenticated(
+            "This key opens nothing: it is unknown, revoked or expired. Check for a key that was"
+            " cut short, or have a new one made."
+        )
+    services.guesses.right(source, key_hash)
+    request.state.caller = _caller(key, source)
+    if not _is_from(key.networks, source):
+        raise Forbidden(
+            "network-not-allowed",
+            f"This key is for use from {', '.join(key.networks)}, and the request came from"
+            f" {source}. Behind a proxy, HELOISE_TRUSTED_PROXIES is to name it.",
+        )
+    services.keys.mark_used(key.id, now)
+    return key
+
+
+async def _stored(services: Services, key_hash: bytes) -> ApiKey | None:
+    """The key as the database has it, kept for the next requests."""
+    async with services.database.reading() as connection:
+        key = await api_keys.find_by_hash(connection, hash=key_hash)
+    if key is not None:
+        services.keys.put(key_hash, key)
+    return key
+
+
+def _caller(key: ApiKey, source: str | None) -> Caller:
+    return Caller(key.tenant_id, Actor(ActorKind.KEY, key.id, key.name, source), key)
+
+
+def admin_name(secret: str, admin_keys: Mapping[str, str]) -> str | None:
+    """Whose admin key it is, in a time that says nothing of how much of it is right."""
+    given, found = sha256(secret.encode()).digest(), None
+    for name, key in admin_keys.items():
+        if hmac.compare_digest(given, sha256(key.encode()).digest()):
+            found = name
+    return found
+
+
+def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
+    if not networks:
+        return True
+    try:
+        address = ipaddress.ip_address(source or "")
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return any(address in network for network in _parsed(networks))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(map(ipaddress.ip_network, networks))
 
 
 async def _acted_for(services: Services, act_for: str | None) -> str:
     if act_for is None:
         where = ("header", "Heloise-Tenant")
         raise InvalidRequest(
-            "The admin key acts for a tenant: name it, by id or slug, in the header"
-            " Heloise-Tenant.",
-            [FieldError(where, "this is required with the admin key", "missing")],
+            "An admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
+            [FieldError(where, "this is required with an admin key", "missing")],
             "tenant-required",
         )
     async with services.database.reading() as connection:
         return (await tenants.get(connection, tenant=act_for)).id
-
-
-async def _tenant_key(services: Services, secret: str) -> ApiKey:
-    """The key, valid now; read from the database where it was not seen for a few seconds."""
-    key_hash, now = hash_of(secret), services.now()
-    key = services.keys.get(key_hash)
-    if key is None:
-        async with services.database.reading() as connection:
-            key = await api_keys.find_by_hash(connection, hash=key_hash)
-        if key is not None:
-            services.keys.put(key_hash, key)
-    if key is None or not key.is_valid(now):
-        raise Unauthenticated(
-            "This key opens nothing: it is unknown, revoked or expired. Check for a key that was"
-            " cut short, or have a new one made."
-        )
-    services.keys.mark_used(key.id, now)
-    return key

@@ -4,8 +4,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager, MessageReader, Sender
+from app.api.callers import Caller
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
     AttemptQuery,
@@ -19,8 +21,10 @@ from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
 from app.api.sending import accepted, prepared
 from app.api.state import ServicesOf
+from app.domain.errors import NotFound
 from app.domain.ids import is_id
 from app.store import messages, outcomes, profiles
+from app.store.message_views import MessageView
 
 router = APIRouter(tags=["Messages"])
 
@@ -56,7 +60,7 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
 )
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
-    tenant_id: Sender,
+    caller: Sender,
     services: ServicesOf,
 ) -> Response:
     """Accept a message for delivery; the answer comes once it is durably stored.
@@ -64,7 +68,7 @@ async def send_message(
     An address that stands in `to`, `cc` and `bcc` more than once gets the message once; there are
     at most 1000 in all. Needs the scope `messages:send`.
     """
-    message, profile = await prepared(services, tenant_id, body)
+    message, profile = await prepared(services, caller, body)
     await services.committer.accept(message)
     return accepted(message, profile)
 
@@ -76,7 +80,7 @@ async def send_message(
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def list_messages(
-    query: Annotated[MessageQuery, Query()], tenant_id: MessageReader, services: ServicesOf
+    query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ServicesOf
 ) -> MessagePage:
     """The tenant's messages that match every filter given, newest first.
 
@@ -86,11 +90,11 @@ async def list_messages(
     async with services.database.reading() as connection:
         profile_id = query.profile
         if profile_id is not None and not is_id(profile_id, "prf"):
-            named = await profiles.get(connection, tenant_id=tenant_id, profile=profile_id)
-            profile_id = named.id
+            named = await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile_id)
+            profile_id = caller.require(named).id
         rows = await messages.page(
             connection,
-            tenant_id=tenant_id,
+            tenant_id=caller.tenant_id,
             limit=query.limit + 1,
             before=before,
             status=query.status,
@@ -99,6 +103,7 @@ async def list_messages(
             recipient=query.recipient,
             created_after=query.created_after,
             created_before=query.created_before,
+            within=caller.profiles,
         )
     kept, cursor = cut(rows, query.limit)
     return MessagePage(items=[MessageRead.of(row) for row in kept], next_cursor=cursor)
@@ -110,15 +115,13 @@ async def list_messages(
     summary="Read a message",
     responses=tenant_problems("message-not-found"),
 )
-async def get_message(
-    message: InPath, tenant_id: MessageReader, services: ServicesOf
-) -> MessageRead:
+async def get_message(message: InPath, caller: MessageReader, services: ServicesOf) -> MessageRead:
     """One message, with where each of its recipients stands.
 
     Needs the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        view = await messages.get(connection, tenant_id=tenant_id, message_id=message)
+        view = await _visible(connection, caller, message)
     return MessageRead.of(view)
 
 
@@ -131,7 +134,7 @@ async def get_message(
 async def list_attempts(
     message: InPath,
     query: Annotated[AttemptQuery, Query()],
-    tenant_id: MessageReader,
+    caller: MessageReader,
     services: ServicesOf,
 ) -> AttemptPage:
     """Every try to send it, oldest first: under which name, how far it came, what the server said.
@@ -140,9 +143,11 @@ async def list_attempts(
     """
     after = start(query, "att")
     async with services.database.reading() as connection:
+        if caller.profiles is not None:
+            await _visible(connection, caller, message)
         rows = await messages.attempts(
             connection,
-            tenant_id=tenant_id,
+            tenant_id=caller.tenant_id,
             message_id=message,
             limit=query.limit + 1,
             after=after,
@@ -159,15 +164,15 @@ async def list_attempts(
     summary="Read a message as it is sent",
     responses=RAW_RESPONSE | tenant_problems("message-not-found"),
 )
-async def get_raw_message(
-    message: InPath, tenant_id: MessageReader, services: ServicesOf
-) -> Response:
+async def get_raw_message(message: InPath, caller: MessageReader, services: ServicesOf) -> Response:
     """The bytes that go over the wire, which were rendered once, when the message was accepted.
 
     Needs the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        mime = await messages.raw(connection, tenant_id=tenant_id, message_id=message)
+        if caller.profiles is not None:
+            await _visible(connection, caller, message)
+        mime = await messages.raw(connection, tenant_id=caller.tenant_id, message_id=message)
     return Response(
         mime, media_type="message/rfc822", headers={"X-Content-Type-Options": "nosniff"}
     )
@@ -185,21 +190,39 @@ async def get_raw_message(
 async def resolve_message(
     message: InPath,
     body: Annotated[MessageResolve, JsonBody(openapi_examples=RESOLVE)],
-    tenant_id: MessageManager,
+    caller: MessageManager,
     services: ServicesOf,
 ) -> MessageRead:
     """Decide for recipients whose outcome is `uncertain`; `status=held` lists their messages.
 
     Needs the scope `messages:manage`.
     """
+    act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
+        before = await _visible(connection, caller, message)
         await outcomes.resolve(
             connection,
-            tenant_id=tenant_id,
+            tenant_id=caller.tenant_id,
             message_id=message,
             addresses=body.recipients,
             event=RESOLUTION_EVENTS[body.resolution],
-            now=services.now(),
+            now=act.now,
         )
-        view = await messages.get(connection, tenant_id=tenant_id, message_id=message)
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+        await act.record(
+            connection,
+            "message.resolve",
+            tenant_id=caller.tenant_id,
+            object_id=message,
+            before={"status": before.status},
+            after={"status": view.status, "as": body.resolution, "recipients": body.recipients},
+        )
     return MessageRead.of(view)
+
+
+async def _visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
+    """The message; raises NotFound where it went through a profile that is out of reach."""
+    view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+    if not caller.may_use(view.profile_id):
+        raise NotFound("message", message)
+    return view

@@ -37,7 +37,8 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Messages", "description": "Send messages and follow what became of them."},
     {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
     {"name": "Tenants", "description": "Who owns profiles, keys and messages (admin key)."},
-    {"name": "Keys", "description": "The API keys of a tenant (admin key)."},
+    {"name": "Keys", "description": "A tenant's API keys: what each may do, and from where."},
+    {"name": "Audit", "description": "Who did what, from where, and who was refused."},
     {"name": "Health", "description": "For load balancers and orchestrators; no key needed."},
     {"name": "Problems", "description": "The types of errors; no key needed."},
 ]
@@ -68,6 +69,7 @@ FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
 _ANY: Final = ("internal-error",)
 _STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
+_KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-keys")
 _BODY: Final = ("invalid-json", "invalid-request", "body-too-large", "unsupported-media-type")
 
 Responses = dict[int | str, dict[str, Any]]
@@ -80,7 +82,7 @@ def open_problems(*slugs: str) -> Responses:
 
 def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
     """The error responses of an operation on a tenant's own things."""
-    auth = ("unauthenticated", "scope-missing", "admin-only", "tenant-not-found")
+    auth = (*_KEY, "scope-missing", "tenant-not-found")
     body = _BODY if has_body else ()
     return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
 
@@ -88,7 +90,7 @@ def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
 def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
     """The error responses of an operation for the admin key."""
     body = _BODY if has_body else ()
-    return _problems(*_STORED, "unauthenticated", "admin-only", *body, *slugs)
+    return _problems(*_STORED, *_KEY, *body, *slugs)
 
 
 def located(path: str) -> dict[str, Any]:

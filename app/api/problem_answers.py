@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.problem_types import PROBLEMS, ProblemType
+from app.api.refusals import note_refusal
 from app.api.request_ids import request_id
 from app.domain.errors import (
     FieldError,
@@ -125,6 +126,7 @@ def answer_unexpected(error: Exception, instance: str) -> ProblemResponse:
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
+    await note_refusal(request, error)
     return answer(error, request.url.path)
 
 

@@ -31,8 +31,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "tenant-required": ProblemType(
         422,
         "Tenant required",
-        "With the admin key, name the tenant to act for in the header Heloise-Tenant.",
-        "The admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
+        "With an admin key, name the tenant to act for in the header Heloise-Tenant.",
+        "An admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
     ),
     "unauthenticated": ProblemType(
         401,
@@ -48,16 +48,36 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     ),
     "admin-only": ProblemType(
         403,
-        "For the admin key only",
-        "Use the admin key (HELOISE_ADMIN_KEY).",
-        "Tenants and their keys are managed with the admin key; this is a tenant's key.",
+        "For admin keys only",
+        "Use an admin key (HELOISE_ADMIN_KEY).",
+        "Tenants and their keys are managed with an admin key; this is a tenant's key.",
+    ),
+    "network-not-allowed": ProblemType(
+        403,
+        "Not from here",
+        "Use the key from a network that it is bound to, or have one made that is not.",
+        "This key is for use from 192.0.2.0/24, and the request came from 198.51.100.7. Behind a"
+        " proxy, HELOISE_TRUSTED_PROXIES is to name it.",
+    ),
+    "key-is-bound": ProblemType(
+        403,
+        "Key bound to profiles",
+        "Use a key that is not bound to profiles.",
+        "This key is bound to profiles and can make no others.",
+    ),
+    "key-too-wide": ProblemType(
+        403,
+        "Wider than this key",
+        "Leave out what the key that asks may not do itself, or use an admin key.",
+        "This key gives no more than it has: it lacks the scope profiles:manage.",
     ),
     "sender-not-allowed": ProblemType(
         403,
         "Sender not allowed",
-        "Send from an address that the profile's allowed_from matches, or extend that list.",
+        "Send from an address that the allowed_from of the profile, and of the key, matches; or"
+        " extend that list.",
         "The profile 'transactional' does not send as eve@example.net. It allows *@example.com:"
-        " use such an address in `from`, or add this one to the profile's allowed_from.",
+        " use such an address in `from`, or have this one added to its allowed_from.",
     ),
     "not-found": ProblemType(
         404,
@@ -74,7 +94,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "key-not-found": ProblemType(
         404,
         "Key not found",
-        "Check the id; GET /tenants/{tenant}/keys lists them.",
+        "Check the id; GET /keys lists them.",
         "There is no key 'key_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "profile-not-found": ProblemType(
@@ -100,6 +120,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Method not allowed",
         "Use one of the methods that the header Allow names.",
         "PUT is no method of /messages; its methods are GET and POST.",
+    ),
+    "key-ended": ProblemType(
+        409,
+        "Key ended",
+        "Create a new key instead.",
+        "The key is revoked or expired and cannot be rotated; create a new one.",
     ),
     "tenant-exists": ProblemType(
         409,
@@ -161,6 +187,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Unsupported media type",
         "Send JSON with the header `Content-Type: application/json`.",
         "The body is text/plain; send JSON with the header `Content-Type: application/json`.",
+    ),
+    "too-many-keys": ProblemType(
+        429,
+        "Too many wrong keys",
+        "Wait as long as Retry-After says, and use a key that opens something.",
+        "More than 20 requests a minute came from here with keys that open nothing"
+        " (HELOISE_FAILED_KEYS_PER_MINUTE); wait as long as Retry-After says.",
     ),
     "too-many-verifies": ProblemType(
         429,

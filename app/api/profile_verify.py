@@ -36,24 +36,25 @@ MINUTE_SECONDS: Final = 60
     operation_id="verify_unsaved_profile",
     summary="Verify a profile before it is stored",
     response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
-    responses=tenant_problems("too-many-verifies", has_body=True),
+    responses=tenant_problems("key-is-bound", "too-many-verifies", has_body=True),
 )
 async def verify_unsaved_profile(
     body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
-    tenant_id: ProfileManager,
+    caller: ProfileManager,
     services: ServicesOf,
 ) -> VerifyRead:
     """Try a profile's settings on its server, and store nothing.
 
     As for a stored profile otherwise. Needs the scope `profiles:manage`.
     """
-    profile = new_profile(body, tenant_id=tenant_id, now=services.now())
+    caller.require_unbound()
+    profile = new_profile(body, tenant_id=caller.tenant_id, now=services.now())
     if profile.transport is Transport.SANDBOX:
         raise InvalidRequest.at("transport", msg="a sandbox has no server that could be verified")
     check = check_asked(profile, body)
-    await _take_permit(services, tenant_id)
+    await _take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
-        tenant = await tenants.get(connection, tenant=tenant_id)
+        tenant = await tenants.get(connection, tenant=caller.tenant_id)
     found = DeliveryProfile(
         profile=profile,
         tenant_ehlo_name=tenant.ehlo_name,
@@ -75,7 +76,7 @@ async def verify_unsaved_profile(
 )
 async def verify_profile(
     profile: InPath,
-    tenant_id: ProfileManager,
+    caller: ProfileManager,
     services: ServicesOf,
     body: Annotated[ProfileVerify | None, JsonBody(openapi_examples=EXAMPLE)] = None,
 ) -> VerifyRead:
@@ -91,12 +92,16 @@ async def verify_profile(
     """
     asked = body or ProfileVerify()
     async with services.database.reading() as connection:
-        known = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
-        found = await profiles.for_delivery(connection, tenant_id=tenant_id, profile_id=known.id)
+        known = caller.require(
+            await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile)
+        )
+        found = await profiles.for_delivery(
+            connection, tenant_id=caller.tenant_id, profile_id=known.id
+        )
     if found is None or found.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
     check = check_asked(found.profile, asked)
-    await _take_permit(services, tenant_id)
+    await _take_permit(services, caller.tenant_id)
     report = await services.verifier.saved(found, check)
     await remember(services.database, found.profile, report, services.now())
     return VerifyRead.of(report, services.now())

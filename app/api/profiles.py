@@ -7,20 +7,14 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api import profile_actions
 from app.api.auth import ProfileManager, ProfileReader
+from app.api.callers import Caller
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
-from app.api.profile_changes import (
-    changed_profile,
-    check_destination,
-    column_changes,
-    new_profile,
-    with_fallback,
-)
 from app.api.profile_examples import CREATE, UPDATE
 from app.api.profile_reads import ProfilePage, ProfileRead
-from app.api.profile_secrets import sealed_secrets
 from app.api.state import Services, ServicesOf
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
@@ -38,30 +32,31 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
     operation_id="create_profile",
     summary="Create a profile",
     response_description="The profile was created; messages can be sent through it.",
-    responses=tenant_problems("profile-exists", has_body=True)
+    responses=tenant_problems("profile-exists", "key-is-bound", has_body=True)
     | {201: {"headers": located(LOCATION)}},
 )
 async def create_profile(
     body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],
     response: Response,
-    tenant_id: ProfileManager,
+    caller: ProfileManager,
     services: ServicesOf,
 ) -> ProfileRead:
     """Make a profile. Its password is stored encrypted and can never be read back.
 
     Needs the scope `profiles:manage`.
     """
-    profile = new_profile(body, tenant_id=tenant_id, now=services.now())
-    check_destination(profile, services.guard)
-    sealed = sealed_secrets(body, services.vault, profile_id=profile.id)
+    caller.require_unbound()
     async with services.database.transaction() as connection:
-        await profiles.insert(
+        profile = await profile_actions.create(
             connection,
-            profile=await with_fallback(connection, profile),
-            sealed=sealed,
+            caller.act(services),
+            body,
+            tenant_id=caller.tenant_id,
+            vault=services.vault,
+            guard=services.guard,
         )
         read = await _read_again(connection, services, profile)
-    services.profiles.forget(tenant_id)
+    services.profiles.forget(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
     return read
 
@@ -73,7 +68,7 @@ async def create_profile(
     responses=tenant_problems("invalid-request"),
 )
 async def list_profiles(
-    paging: ListQuery, tenant_id: ProfileReader, services: ServicesOf
+    paging: ListQuery, caller: ProfileReader, services: ServicesOf
 ) -> ProfilePage:
     """The tenant's profiles, oldest first.
 
@@ -82,10 +77,14 @@ async def list_profiles(
     after = start(paging, "prf")
     async with services.database.reading() as connection:
         rows = await profiles.page(
-            connection, tenant_id=tenant_id, limit=paging.limit + 1, after=after
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=paging.limit + 1,
+            after=after,
+            within=caller.profiles,
         )
         kept, cursor = cut(rows, paging.limit)
-        items = await _reads(connection, services, tenant_id, kept)
+        items = await _reads(connection, services, caller.tenant_id, kept)
     return ProfilePage(items=items, next_cursor=cursor)
 
 
@@ -95,15 +94,15 @@ async def list_profiles(
     summary="Read a profile",
     responses=tenant_problems("profile-not-found"),
 )
-async def get_profile(
-    profile: InPath, tenant_id: ProfileReader, services: ServicesOf
-) -> ProfileRead:
+async def get_profile(profile: InPath, caller: ProfileReader, services: ServicesOf) -> ProfileRead:
     """One profile, with the EHLO name that it will use and what is known of its server.
 
     Needs the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
+        found = caller.require(
+            await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile)
+        )
         return await _read(connection, services, found)
 
 
@@ -116,7 +115,7 @@ async def get_profile(
 async def update_profile(
     profile: InPath,
     body: Annotated[ProfileUpdate, JsonBody(openapi_examples=UPDATE)],
-    tenant_id: ProfileManager,
+    caller: ProfileManager,
     services: ServicesOf,
 ) -> ProfileRead:
     """Change what is given, null taking a value away (RFC 7396); the result is checked as a whole.
@@ -124,19 +123,18 @@ async def update_profile(
     What waits in the queue is sent as the profile now says, and a failing profile is tried again
     at once. Needs the scope `profiles:manage`.
     """
-    now = services.now()
     async with services.database.transaction(announce=True) as connection:
-        before = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
-        after = await with_fallback(connection, changed_profile(before, body, now=now))
-        check_destination(after, services.guard)
-        changes = column_changes(before, after)
-        changes |= sealed_secrets(body, services.vault, profile_id=before.id)
-        if changes:
-            await profiles.update(
-                connection, tenant_id=tenant_id, profile_id=before.id, changes=changes, now=now
-            )
+        before = await _to_change(connection, caller, profile)
+        await profile_actions.update(
+            connection,
+            caller.act(services),
+            before,
+            body,
+            vault=services.vault,
+            guard=services.guard,
+        )
         read = await _read_again(connection, services, before)
-    services.profiles.forget(tenant_id)
+    services.profiles.forget(caller.tenant_id)
     return read
 
 
@@ -152,7 +150,7 @@ async def update_profile(
 )
 async def delete_profile(
     profile: InPath,
-    tenant_id: ProfileManager,
+    caller: ProfileManager,
     services: ServicesOf,
     *,
     cancel_pending: Annotated[
@@ -165,15 +163,11 @@ async def delete_profile(
     `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await profiles.get_to_change(connection, tenant_id=tenant_id, profile=profile)
-        await profiles.delete(
-            connection,
-            tenant_id=tenant_id,
-            profile_id=found.id,
-            now=services.now(),
-            cancel_pending=cancel_pending,
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.delete(
+            connection, caller.act(services), found, cancel_pending=cancel_pending
         )
-    services.profiles.forget(tenant_id)
+    services.profiles.forget(caller.tenant_id)
 
 
 @router.post(
@@ -184,19 +178,17 @@ async def delete_profile(
     responses=tenant_problems("profile-not-found"),
 )
 async def pause_profile(
-    profile: InPath, tenant_id: ProfileManager, services: ServicesOf
+    profile: InPath, caller: ProfileManager, services: ServicesOf
 ) -> ProfileRead:
     """Send nothing through it until it is resumed; its messages are accepted and wait.
 
     Needs the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
-        await profiles.pause(
-            connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
-        )
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.pause(connection, caller.act(services), found)
         read = await _read_again(connection, services, found)
-    services.profiles.forget(tenant_id)
+    services.profiles.forget(caller.tenant_id)
     return read
 
 
@@ -208,20 +200,25 @@ async def pause_profile(
     responses=tenant_problems("profile-not-found"),
 )
 async def resume_profile(
-    profile: InPath, tenant_id: ProfileManager, services: ServicesOf
+    profile: InPath, caller: ProfileManager, services: ServicesOf
 ) -> ProfileRead:
     """Send through it again; a failing profile's server is tried at once.
 
     Needs the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await profiles.get(connection, tenant_id=tenant_id, profile=profile)
-        await profiles.resume(
-            connection, tenant_id=tenant_id, profile_id=found.id, now=services.now()
-        )
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.resume(connection, caller.act(services), found)
         read = await _read_again(connection, services, found)
-    services.profiles.forget(tenant_id)
+    services.profiles.forget(caller.tenant_id)
     return read
+
+
+async def _to_change(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
+    """The profile, locked; raises NotFound where it is out of the caller's reach."""
+    return caller.require(
+        await profiles.get_to_change(connection, tenant_id=caller.tenant_id, profile=profile)
+    )
 
 
 async def _read_again(

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.responses import Response
 
 from app.accept.message import Draft, prepare
+from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate
 from app.api.message_reads import MessageRead
 from app.api.state import Services
@@ -18,19 +19,20 @@ LARGE_CHARACTERS: Final = 1_000_000
 
 
 async def prepared(
-    services: Services, tenant_id: str, body: MessageCreate
+    services: Services, caller: Caller, body: MessageCreate
 ) -> tuple[NewMessage, Profile]:
     """The message as it will be stored, and the profile that it is sent through.
 
     Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
-    profile = services.profiles.get(tenant_id, body.profile)
+    profile = services.profiles.get(caller.tenant_id, body.profile)
     if profile is None:
-        profile = await _read_profile(services, tenant_id, body.profile)
+        profile = await _read_profile(services, caller.tenant_id, body.profile)
+    caller.require(profile)
     draft = body.draft()
     if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
-        return await asyncio.to_thread(_prepare, services, draft, profile), profile
-    return _prepare(services, draft, profile), profile
+        return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
+    return _prepare(services, caller, draft, profile), profile
 
 
 async def _read_profile(services: Services, tenant_id: str, name: str | None) -> Profile:
@@ -49,10 +51,11 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
     return profile
 
 
-def _prepare(services: Services, draft: Draft, profile: Profile) -> NewMessage:
+def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile) -> NewMessage:
     return prepare(
         draft,
         profile=profile,
+        key_allowed_from=caller.allowed_from,
         now=services.now(),
         max_message_bytes=services.max_message_bytes,
         max_age_seconds=services.message_max_age_seconds,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import SENDING
+from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate
 from app.api.problem_answers import answer
 from app.api.sending import accepted, prepared
@@ -32,15 +33,15 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         services: Services = scope["app"].state.services
-        tenant_id = _tenant(services, scope["headers"]) if is_meant else None
-        if tenant_id is None:
+        caller = _caller(services, scope) if is_meant else None
+        if caller is None:
             await self._app(scope, receive, send)
             return
         received = list[Message]()
         content = await _content(receive, received)
         try:
             body = MessageCreate.model_validate_json(content)
-            message, profile = await prepared(services, tenant_id, body)
+            message, profile = await prepared(services, caller, body)
         except Unavailable as problem:  # asked again it would be waited for again
             await answer(problem, PATH)(scope, receive, send)
             return
@@ -55,8 +56,9 @@ class Shortcut:
             await accepted(message, profile)(scope, receive, send)
 
 
-def _tenant(services: Services, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+def _caller(services: Services, scope: Scope) -> Caller | None:
     """Who sends, where the key was seen lately and the request is of the usual form."""
+    headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
     given, count = dict(headers), len(headers)
     secret = given.get(b"authorization", b"")
     is_usual = (
@@ -68,7 +70,8 @@ def _tenant(services: Services, headers: Sequence[tuple[bytes, bytes]]) -> str |
     )
     if not is_usual or not secret.isascii():
         return None
-    return SENDING.known(services, secret[len(BEARER) :].decode())
+    source = scope["client"][0] if scope["client"] else None
+    return SENDING.known(services, secret[len(BEARER) :].decode(), source)
 
 
 async def _content(receive: Receive, received: list[Message]) -> bytes:

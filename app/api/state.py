@@ -1,12 +1,13 @@
 """What the handlers work with: `main` makes it, `app.state.services` keeps it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
+from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
 from app.doctor.verifier import Verifier
@@ -20,6 +21,7 @@ from app.store.vault import Vault
 # Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
+FAILED_KEYS_PER_MINUTE: Final = 20
 
 
 class Accepts(Protocol):
@@ -42,7 +44,7 @@ class Services:
     vault: Vault
     committer: Accepts
     clock: Clock
-    admin_key: str | None = field(repr=False)
+    admin_keys: Mapping[str, str] = field(repr=False)  # by name
     service_ehlo_name: str | None
     hostname: str | None
     guard: AddressGuard
@@ -56,6 +58,7 @@ class Services:
     schema_fault: Callable[[], str | None] = lambda: None
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     keys: KeyCache = field(default_factory=KeyCache)
+    guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
     profiles: ProfileCache = field(default_factory=ProfileCache)
 
     @property

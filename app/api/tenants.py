@@ -1,104 +1,22 @@
 """`/tenants`: who owns profiles, keys and messages."""
 
-from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
-from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.auth import Admin
-from app.api.bodies import Body, EhloName, Line
+from app.api import tenant_actions
+from app.api.auth import Admin, AdminAct
 from app.api.openapi import admin_problems, located
-from app.api.paging import ListQuery, Page, cut, start
-from app.api.rate_limits import RateLimit, RateLimitRead
+from app.api.paging import ListQuery, cut, start
 from app.api.state import ServicesOf
-from app.domain.errors import InvalidRequest
-from app.domain.ids import new_id
-from app.domain.types import Tenant
+from app.api.tenant_bodies import TenantCreate, TenantPage, TenantRead, TenantUpdate
 from app.store import tenants
-from app.store.rate_columns import rate_columns
 
-router = APIRouter(tags=["Tenants"], dependencies=[Admin])
+router = APIRouter(tags=["Tenants"])
 
-EXAMPLE: Final[dict[str, Any]] = {
-    "id": "ten_0198c5a2d3f07b6e8a4c1d2e3f405162",
-    "slug": "acme",
-    "name": "Acme Ltd",
-    "ehlo_name": "mail.example.com",
-    "rate_limit": None,
-    "created_at": "2026-01-15T09:30:00Z",
-    "updated_at": "2026-01-15T09:30:00Z",
-}
 LOCATION: Final = "/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
-
-Slug = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="A short name, unique: 1 to 63 of a-z, 0-9 and inner hyphens.",
-        examples=["acme"],
-    ),
-]
-Name = Annotated[Line, Field(min_length=1, max_length=200, description="A name for people.")]
-TenantEhlo = Annotated[
-    EhloName | None,
-    Field(description="The EHLO name of the tenant's profiles that set none themselves."),
-]
-TenantRate = Annotated[
-    RateLimit | None,
-    Field(description="What all of the tenant's profiles may send together, beside their own."),
-]
 InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["acme"])]
-
-
-class TenantCreate(Body):
-    """A new tenant."""
-
-    slug: Slug
-    name: Name | None = Field(default=None, description="A name for people; the slug, if left out.")
-    ehlo_name: TenantEhlo = None
-    rate_limit: TenantRate = None
-
-
-class TenantUpdate(Body):
-    """What to change of a tenant; what is left out stays."""
-
-    slug: Slug | None = None
-    name: Name | None = None
-    ehlo_name: TenantEhlo = None
-    rate_limit: TenantRate = None
-
-
-class TenantRead(BaseModel):
-    """A tenant."""
-
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
-
-    id: str
-    slug: str
-    name: str
-    ehlo_name: str | None
-    rate_limit: RateLimitRead | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class TenantPage(Page[TenantRead]):
-    """A page of tenants, oldest first."""
-
-
-def new_tenant(body: TenantCreate, *, now: datetime) -> Tenant:
-    """A tenant with a new id."""
-    return Tenant(
-        id=new_id("ten"),
-        slug=body.slug,
-        name=body.name or body.slug,
-        ehlo_name=body.ehlo_name,
-        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
-        created_at=now,
-        updated_at=now,
-    )
 
 
 @router.post(
@@ -128,12 +46,12 @@ async def create_tenant(
         ),
     ],
     response: Response,
+    act: AdminAct,
     services: ServicesOf,
 ) -> TenantRead:
     """Make a tenant; then make a key for it with `POST /tenants/{tenant}/keys`."""
-    tenant = new_tenant(body, now=services.now())
     async with services.database.transaction() as connection:
-        await tenants.insert(connection, tenant=tenant)
+        tenant = await tenant_actions.create(connection, act, body)
     response.headers["Location"] = f"/tenants/{tenant.id}"
     return TenantRead.model_validate(tenant)
 
@@ -144,7 +62,7 @@ async def create_tenant(
     summary="List tenants",
     responses=admin_problems("invalid-request"),
 )
-async def list_tenants(paging: ListQuery, services: ServicesOf) -> TenantPage:
+async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> TenantPage:
     """All tenants, oldest first."""
     after = start(paging, "ten")
     async with services.database.reading() as connection:
@@ -159,7 +77,7 @@ async def list_tenants(paging: ListQuery, services: ServicesOf) -> TenantPage:
     summary="Read a tenant",
     responses=admin_problems("tenant-not-found"),
 )
-async def get_tenant(tenant: InPath, services: ServicesOf) -> TenantRead:
+async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRead:
     """One tenant, by id or slug."""
     async with services.database.reading() as connection:
         return TenantRead.model_validate(await tenants.get(connection, tenant=tenant))
@@ -188,22 +106,13 @@ async def update_tenant(
             }
         ),
     ],
+    act: AdminAct,
     services: ServicesOf,
 ) -> TenantRead:
     """Change what is given. A new `ehlo_name` is used from the next connection on."""
-    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit"})
-    for required in ("slug", "name"):
-        if required in changes and changes[required] is None:
-            msg = "it cannot be null; leave it out to keep it"
-            raise InvalidRequest.at(required, msg=msg)
-    if "rate_limit" in body.model_fields_set:
-        changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
     async with services.database.transaction(announce=True) as connection:
-        found = await tenants.get(connection, tenant=tenant)
-        changed = await tenants.update(
-            connection, tenant_id=found.id, changes=changes, now=services.now()
-        )
-    services.profiles.forget(found.id)
+        changed = await tenant_actions.update(connection, act, tenant, body)
+    services.profiles.forget(changed.id)
     return TenantRead.model_validate(changed)
 
 
@@ -215,10 +124,9 @@ async def update_tenant(
     response_description="The tenant and all that was its own are gone.",
     responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
-async def delete_tenant(tenant: InPath, services: ServicesOf) -> None:
+async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:
     """Delete a tenant with its keys and its history; refused while it has profiles."""
     async with services.database.transaction() as connection:
-        found = await tenants.get(connection, tenant=tenant)
-        await tenants.delete(connection, tenant_id=found.id)
+        found = await tenant_actions.delete(connection, act, tenant)
     services.keys.forget_tenant(tenant_id=found.id)
     services.profiles.forget(found.id)

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "secret-key": ("app.cli.secret_key", "Print a new random key."),
     "reseal": ("app.cli.reseal", "Seal all stored credentials under the newest secret key."),
     "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
-    "key": ("app.cli.keys", "Create, list and revoke the API keys of a tenant."),
+    "key": ("app.cli.keys", "Create, list, rotate and revoke the API keys of a tenant."),
     "profile": (
         "app.cli.profiles",
         "Create, list, verify, update, pause, resume and delete profiles.",

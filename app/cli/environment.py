@@ -1,6 +1,9 @@
 """What a command finds where it runs: the settings, and the database that they name."""
 
 import asyncio
+import getpass
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, Protocol, TypeVar
@@ -10,6 +13,9 @@ import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.auditing import Act
+from app.domain.audit import Actor, ActorKind
+from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
 from app.settings import Settings, load, unknown_variables
 from app.store import schema
@@ -19,6 +25,19 @@ T = TypeVar("T")
 PAGE_ROWS: Final = 200
 
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]
+
+
+def my_act() -> Act:
+    """Who works at this command line, as the audit log will have it."""
+    actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
+    return Act(actor=actor, now=SystemClock().now())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return str(os.getuid())
 
 
 class Identified(Protocol):

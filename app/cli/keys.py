@@ -1,23 +1,51 @@
 """`heloise key`."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.keys import KeyCreate, new_key
-from app.cli.bodies import checked
-from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, transact
+from app.api import key_actions
+from app.api.key_bodies import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
+from app.cli.bodies import checked, refusals
+from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, my_act, transact
 from app.cli.printing import AsJson, print_fields, print_json, print_table
-from app.domain.clock import SystemClock
-from app.domain.keys import hash_of, new_secret
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, tenants
 
-app = typer.Typer(help="Create, list and revoke the API keys of a tenant.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create, list, rotate and revoke the API keys of a tenant.", no_args_is_help=True
+)
 
-COLUMNS = ("id", "name", "hint", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at")
+COLUMNS = (
+    "id",
+    "name",
+    "hint",
+    "scopes",
+    "profiles",
+    "allowed_from",
+    "networks",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+    "last_used_at",
+)
+Which = Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_….")]
+
+
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option("--profile", help="A profile that it is bound to; repeat it. Any, if left out."),
+]
+AllowedFrom = Annotated[
+    list[str] | None,
+    typer.Option(help="Whom it may send as, such as *@example.com; repeat it."),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", help="Where it may be used, such as 192.0.2.0/24; repeat it."),
+]
 
 
 @app.command()
@@ -27,6 +55,9 @@ def create(
     scope: Annotated[
         list[Scope] | None, typer.Option(help="What it may do; repeat it. All, if left out.")
     ] = None,
+    profiles: Profiles = None,
+    allowed_from: AllowedFrom = None,
+    networks: Networks = None,
     expires_in_days: Annotated[
         int | None, typer.Option(min=1, max=36500, help="Never, if left out.")
     ] = None,
@@ -34,37 +65,56 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. It is shown this once: only its hash is kept."""
-    now = SystemClock().now()
-    expires_at = now + timedelta(days=expires_in_days) if expires_in_days else None
-    scopes = sorted(set(scope or Scope))
+    act = my_act()
+    expires_at = act.now + timedelta(days=expires_in_days) if expires_in_days else None
     body = checked(
         KeyCreate,
         {
             "name": name,
-            "scopes": scopes,
+            "scopes": sorted(set(scope or Scope)),
+            "profiles": profiles or [],
+            "allowed_from": allowed_from or [],
+            "networks": networks or [],
             "expires_at": expires_at.isoformat() if expires_at else None,
         },
     )
-    secret = new_secret()
-    key = transact(
-        checked_settings(),
-        lambda connection: _insert(connection, tenant=tenant, body=body, secret=secret, now=now),
-    )
+
+    async def make(connection: AsyncConnection) -> key_actions.Made:
+        owner = await tenants.get(connection, tenant=tenant)
+        with refusals():
+            return await key_actions.create(connection, act, body, tenant_id=owner.id)
+
+    _print_made(transact(checked_settings(), make), as_json=as_json)
+
+
+@app.command()
+def rotate(
+    key: Which,
+    tenant: OfTenant,
+    overlap_seconds: Annotated[
+        int, typer.Option(min=0, max=MAX_OVERLAP_SECONDS, help="How long the old key works on.")
+    ] = 86_400,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key like another, which works on for a day, or for as long as is said."""
+    body = checked(KeyRotate, {"overlap_seconds": overlap_seconds})
+
+    async def make(connection: AsyncConnection) -> key_actions.Made:
+        owner = await tenants.get(connection, tenant=tenant)
+        return await key_actions.rotate(connection, my_act(), key, body, tenant_id=owner.id)
+
+    _print_made(transact(checked_settings(), make), as_json=as_json)
+
+
+def _print_made(made: key_actions.Made, *, as_json: bool) -> None:
+    key, secret = made
     shown = {**_row(key), "key": secret}
     if as_json:
         print_json(shown)
     else:
         print_fields(shown.items())
         typer.echo("Keep the key now: it is not shown again.", err=True)
-
-
-async def _insert(
-    connection: AsyncConnection, *, tenant: str, body: KeyCreate, secret: str, now: datetime
-) -> ApiKey:
-    owner = await tenants.get(connection, tenant=tenant)
-    key = new_key(body, tenant_id=owner.id, secret=secret, now=now)
-    await api_keys.insert(connection, key=key, hash=hash_of(secret))
-    return key
 
 
 @app.command("list")
@@ -87,14 +137,12 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_….")], tenant: OfTenant
-) -> None:
+def revoke(key: Which, tenant: OfTenant) -> None:
     """Revoke a key: within seconds no process takes it any more."""
 
     async def change(connection: AsyncConnection) -> None:
         owner = await tenants.get(connection, tenant=tenant)
-        await api_keys.revoke(connection, tenant_id=owner.id, key_id=key, now=SystemClock().now())
+        await key_actions.revoke(connection, my_act(), key, tenant_id=owner.id)
 
     transact(checked_settings(), change)
     typer.echo(f"Revoked {key}.")

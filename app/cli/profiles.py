@@ -7,16 +7,10 @@ from typing import Annotated, Unpack
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api import profile_actions
+from app.api.auditing import Act
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
-from app.api.profile_changes import (
-    changed_profile,
-    check_destination,
-    column_changes,
-    new_profile,
-    with_fallback,
-)
 from app.api.profile_reads import ProfileRead
-from app.api.profile_secrets import sealed_secrets
 from app.api.profile_verify import check_asked
 from app.api.verify_bodies import ProfileVerify, VerifyRead
 from app.cli import profile_options as options
@@ -26,6 +20,7 @@ from app.cli.environment import (
     OfTenant,
     checked_settings,
     every,
+    my_act,
     opened,
     require_schema,
     transact,
@@ -36,7 +31,7 @@ from app.cli.verify_views import print_verify
 from app.cli.verifying import verified
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
-from app.domain.types import Profile, Tenant
+from app.domain.types import Profile
 from app.main import verifier
 from app.settings import Settings
 from app.store import profiles, tenants
@@ -48,7 +43,7 @@ app = typer.Typer(
 )
 
 Which = Annotated[str, typer.Argument(metavar="PROFILE", help="Its name or id.")]
-Change = Callable[[AsyncConnection, Tenant, Profile], Awaitable[None]]
+Change = Callable[[AsyncConnection, Act, Profile], Awaitable[None]]
 
 
 @app.command()
@@ -67,19 +62,17 @@ def create(
     async def insert(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
         with refusals():
-            profile = await with_fallback(connection, _new(body, owner, settings))
-        sealed = sealed_secrets(body, vault, profile_id=profile.id)
-        await profiles.insert(connection, profile=profile, sealed=sealed)
-        return await read_of(connection, settings, owner, profile.id)
+            made = await profile_actions.create(
+                connection,
+                my_act(),
+                body,
+                tenant_id=owner.id,
+                vault=vault,
+                guard=settings.guard(),
+            )
+        return await read_of(connection, settings, owner, made.id)
 
     print_profile(transact(settings, insert), as_json=as_json)
-
-
-def _new(body: ProfileCreate, owner: Tenant, settings: Settings) -> Profile:
-    with refusals():
-        profile = new_profile(body, tenant_id=owner.id, now=SystemClock().now())
-        check_destination(profile, settings.guard())
-    return profile
 
 
 @app.command("list")
@@ -132,16 +125,10 @@ def update(
     body, settings = checked(ProfileUpdate, options.told(file, given)), checked_settings()
     vault = Vault(settings.encryption_keys())
 
-    async def change(connection: AsyncConnection, owner: Tenant, before: Profile) -> None:
-        now = SystemClock().now()
+    async def change(connection: AsyncConnection, act: Act, before: Profile) -> None:
         with refusals():
-            after = await with_fallback(connection, changed_profile(before, body, now=now))
-            check_destination(after, settings.guard())
-        changes = column_changes(before, after)
-        changes |= sealed_secrets(body, vault, profile_id=before.id)
-        if changes:
-            await profiles.update(
-                connection, tenant_id=owner.id, profile_id=before.id, changes=changes, now=now
+            await profile_actions.update(
+                connection, act, before, body, vault=vault, guard=settings.guard()
             )
 
     print_profile(_changed(settings, tenant, profile, change), as_json=as_json)
@@ -196,25 +183,15 @@ async def _verified(
 @app.command()
 def pause(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
     """Send nothing through a profile until it is resumed; its messages wait."""
-
-    async def change(connection: AsyncConnection, owner: Tenant, found: Profile) -> None:
-        await profiles.pause(
-            connection, tenant_id=owner.id, profile_id=found.id, now=SystemClock().now()
-        )
-
-    print_profile(_changed(checked_settings(), tenant, profile, change), as_json=as_json)
+    changed = _changed(checked_settings(), tenant, profile, profile_actions.pause)
+    print_profile(changed, as_json=as_json)
 
 
 @app.command()
 def resume(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
     """Send through a profile again; the server of a failing one is tried at once."""
-
-    async def change(connection: AsyncConnection, owner: Tenant, found: Profile) -> None:
-        await profiles.resume(
-            connection, tenant_id=owner.id, profile_id=found.id, now=SystemClock().now()
-        )
-
-    print_profile(_changed(checked_settings(), tenant, profile, change), as_json=as_json)
+    changed = _changed(checked_settings(), tenant, profile, profile_actions.resume)
+    print_profile(changed, as_json=as_json)
 
 
 @app.command()
@@ -232,13 +209,7 @@ def delete(
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)
         found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
-        await profiles.delete(
-            connection,
-            tenant_id=owner.id,
-            profile_id=found.id,
-            now=SystemClock().now(),
-            cancel_pending=cancel_pending,
-        )
+        await profile_actions.delete(connection, my_act(), found, cancel_pending=cancel_pending)
         return found
 
     try:
@@ -257,7 +228,7 @@ def _changed(settings: Settings, tenant: str, profile: str, change: Change) -> P
     async def work(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
         found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
-        await change(connection, owner, found)
+        await change(connection, my_act(), found)
         return await read_of(connection, settings, owner, found.id)
 
     return transact(settings, work, announce=True)

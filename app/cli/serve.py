@@ -80,6 +80,7 @@ def _serve(settings: Settings, workers: int) -> None:
         "lifespan": "on",
         "log_config": logging_config(settings.log_level, settings.log_format),
         "server_header": False,
+        "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES
         "access_log": False,  # ours names the request's id
         "timeout_graceful_shutdown": settings.shutdown_grace_seconds,
     }

@@ -3,13 +3,12 @@
 from typing import Annotated
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.tenants import TenantCreate, TenantUpdate, new_tenant
+from app.api import tenant_actions
+from app.api.tenant_bodies import TenantCreate, TenantUpdate
 from app.cli.bodies import checked
-from app.cli.environment import PAGE_ROWS, checked_settings, every, transact
+from app.cli.environment import PAGE_ROWS, checked_settings, every, my_act, transact
 from app.cli.printing import AsJson, print_fields, print_json, print_table
-from app.domain.clock import SystemClock
 from app.domain.types import Tenant
 from app.store import tenants
 
@@ -33,9 +32,10 @@ def create(
 ) -> None:
     """Create a tenant."""
     body = checked(TenantCreate, {"slug": slug, "name": name or slug, "ehlo_name": ehlo_name})
-    tenant = new_tenant(body, now=SystemClock().now())
-    transact(checked_settings(), lambda connection: tenants.insert(connection, tenant=tenant))
-    _print(tenant, as_json=as_json)
+    made = transact(
+        checked_settings(), lambda connection: tenant_actions.create(connection, my_act(), body)
+    )
+    _print(made, as_json=as_json)
 
 
 @app.command("list")
@@ -79,28 +79,21 @@ def update(
         changes["ehlo_name"] = None
     body = checked(TenantUpdate, changes)
 
-    async def change(connection: AsyncConnection) -> Tenant:
-        found = await tenants.get(connection, tenant=tenant)
-        return await tenants.update(
-            connection,
-            tenant_id=found.id,
-            changes=body.model_dump(exclude_unset=True),
-            now=SystemClock().now(),
-        )
-
-    _print(transact(checked_settings(), change, announce=True), as_json=as_json)
+    changed = transact(
+        checked_settings(),
+        lambda connection: tenant_actions.update(connection, my_act(), tenant, body),
+        announce=True,
+    )
+    _print(changed, as_json=as_json)
 
 
 @app.command()
 def delete(tenant: Which) -> None:
     """Delete a tenant and all of its history; refused while it has profiles."""
-
-    async def remove(connection: AsyncConnection) -> Tenant:
-        found = await tenants.get(connection, tenant=tenant)
-        await tenants.delete(connection, tenant_id=found.id)
-        return found
-
-    typer.echo(f"Deleted {transact(checked_settings(), remove).slug}.")
+    gone = transact(
+        checked_settings(), lambda connection: tenant_actions.delete(connection, my_act(), tenant)
+    )
+    typer.echo(f"Deleted {gone.slug}.")
 
 
 def _print(tenant: Tenant, *, as_json: bool) -> None:

@@ -49,6 +49,7 @@ class EngineConfig:
     configs: ConfigMaker
     machine: str
     transcript_retention: timedelta
+    audit_retention: timedelta
     lease_seconds: float
     poll_interval_seconds: float
     shutdown_grace_seconds: float
@@ -119,6 +120,7 @@ class Engine:
             machine=config.machine,
             sweep_interval=timedelta(seconds=config.poll_interval_seconds),
             transcript_retention=config.transcript_retention,
+            audit_retention=config.audit_retention,
             measure=measure,
         )
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
-from app.store import outbox, outcomes, permits, workers
+from app.store import audit, outbox, outcomes, permits, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Upkeep:
         machine: str,
         sweep_interval: timedelta,
         transcript_retention: timedelta,
+        audit_retention: timedelta,
         measure: Measure = no_measure,
     ) -> None:
         self._database = database
@@ -46,6 +47,7 @@ class Upkeep:
         self._machine = machine
         self._sweep_interval = sweep_interval
         self._transcript_retention = transcript_retention
+        self._audit_retention = audit_retention
         self._started_at: datetime | None = None
         self._measure = measure
         self._never = asyncio.Event()
@@ -77,7 +79,7 @@ class Upkeep:
         return FORGOTTEN_AFTER_LEASES * self._leases.length
 
     async def sweep(self) -> None:
-        """End what is past its time, and what a deleted profile left; forget old dialogues."""
+        """End what is past its time, and what a deleted profile left; forget what is old."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
@@ -85,7 +87,10 @@ class Upkeep:
             forgotten = await outcomes.forget_transcripts(
                 connection, before=now - self._transcript_retention, limit=ENDED_AT_ONCE
             )
-        if max(ended, forgotten) < ENDED_AT_ONCE:
+            forgotten_acts = await audit.forget(
+                connection, before=now - self._audit_retention, limit=ENDED_AT_ONCE
+            )
+        if max(ended, forgotten, forgotten_acts) < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 
     async def take_over(self) -> None:

@@ -10,17 +10,20 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.keys import KeyCreate, new_key
+from app.api import key_actions, tenant_actions
+from app.api.auditing import Act
+from app.api.key_bodies import KeyCreate
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_changes import new_profile
 from app.api.profile_secrets import sealed_secrets
-from app.api.tenants import TenantCreate, new_tenant
+from app.api.tenant_bodies import TenantCreate
+from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
 from app.domain.keys import hash_of, new_secret
 from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
-from app.store import api_keys, profiles, tenants
+from app.store import api_keys, profiles
 from app.store import vault as vaults
 from app.store.vault import Vault
 
@@ -115,19 +118,14 @@ async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp
     if key is not None:
         await _follow_inbox(connection, key.tenant_id, smtp_port, now)
         return
-    tenant = new_tenant(TenantCreate(slug=TENANT, name="Trying Heloise out"), now=now)
-    await tenants.insert(connection, tenant=tenant)
-    await _make_key(connection, tenant.id, keys.api_key, now)
+    act = Act(actor=Actor(ActorKind.COMMAND_LINE, name="heloise dev"), now=now)
+    tenant = await tenant_actions.create(
+        connection, act, TenantCreate(slug=TENANT, name="Trying Heloise out")
+    )
+    body = KeyCreate(name="heloise dev", scopes=list(Scope))
+    await key_actions.create(connection, act, body, tenant_id=tenant.id, secret=keys.api_key)
     for profile in PROFILES:
         await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
-
-
-async def _make_key(
-    connection: AsyncConnection, tenant_id: str, secret: str, now: datetime
-) -> None:
-    body = KeyCreate(name="heloise dev", scopes=list(Scope))
-    key = new_key(body, tenant_id=tenant_id, secret=secret, now=now)
-    await api_keys.insert(connection, key=key, hash=hash_of(secret))
 
 
 async def _make_profile(

@@ -158,6 +158,11 @@ def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:
     return not patterns or any(_matches(mailbox.address.lower(), each) for each in patterns)
 
 
+def covers(pattern: str, other: str) -> bool:
+    """Whether whatever `other` matches is matched by `pattern`."""
+    return _matches(other.lower(), pattern)
+
+
 def _matches(address: str, pattern: str) -> bool:
     local, _, domain = address.rpartition("@")
     wanted_local, _, wanted_domain = pattern.lower().rpartition("@")

@@ -19,6 +19,11 @@ def hint_of(secret: str) -> str:
     return f"{secret[:HINT_CHARACTERS]}…"
 
 
+def looks_like_one(text: str) -> bool:
+    """Whether it begins as a key does, so that its hint says nothing that is not known."""
+    return text.startswith(PREFIX) and len(text) > HINT_CHARACTERS
+
+
 def hash_of(secret: str) -> bytes:
     """What is stored in place of the key: its SHA-256, 32 bytes.
 

@@ -112,6 +112,13 @@ class Scope(StrEnum):
     MESSAGES_MANAGE = "messages:manage"
     PROFILES_READ = "profiles:read"
     PROFILES_MANAGE = "profiles:manage"
+    KEYS_MANAGE = "keys:manage"
+
+
+IMPLIED: Final[Mapping[Scope, Scope]] = {
+    Scope.MESSAGES_READ: Scope.MESSAGES_MANAGE,
+    Scope.PROFILES_READ: Scope.PROFILES_MANAGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +181,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A tenant's key without the key itself, of which only a hash is kept."""
+    """A tenant's key without the key itself, of which only a hash is kept.
+
+    `profiles` (ids), `allowed_from` (patterns on the sender) and `networks` (which it is used from)
+    bind it; one that is empty does not.
+    """
 
     id: str
     tenant_id: str
@@ -185,10 +196,17 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    profiles: tuple[str, ...] = ()
+    allowed_from: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def is_valid(self, now: datetime) -> bool:
         """Neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether it may do this: who may change something may also look at it."""
+        return scope in self.scopes or IMPLIED.get(scope) in self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

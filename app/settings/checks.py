@@ -19,6 +19,7 @@ from app.store.vault import parse_key
 
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
+ADMIN: Final = "admin"
 
 
 def parse_ports(text: str) -> tuple[range, ...]:
@@ -84,9 +85,30 @@ def _check_database_url(text: str) -> str:
     return text
 
 
+def parse_admin_keys(text: str) -> dict[str, str]:
+    """The keys in `ann:key1,bob:key2` by name; a single one may have none, and is `admin`'s.
+
+    Raises ValueError for anything else, without quoting a key.
+    """
+    found: dict[str, str] = {}
+    parts = [part for part in re.split(r"[,\s]+", text) if part]
+    for number, part in enumerate(parts, start=1):
+        match = re.fullmatch(r"(?:([a-z0-9][a-z0-9._-]{0,62}):)?([!-9;-~]{32,})", part)
+        if match is None:
+            raise ValueError(f"key {number} of {len(parts)} is too short, or not ASCII")
+        if match[1] is None and len(parts) > 1:
+            raise ValueError(f"key {number} of {len(parts)} has no name: write name:key")
+        name = match[1] or ADMIN
+        if name in found:
+            raise ValueError(f"the name {name!r} is given twice")
+        found[name] = match[2]
+    if not found:
+        raise ValueError("there is no key in it")
+    return found
+
+
 def _check_admin_key(key: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[!-~]{32,}", key.get_secret_value()) is None:
-        raise ValueError("it is too short, or holds a space or a character outside ASCII")
+    parse_admin_keys(key.get_secret_value())
     return key
 
 

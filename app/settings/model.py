@@ -23,6 +23,7 @@ from app.settings.checks import (
     Networks,
     Ports,
     SecretKeys,
+    parse_admin_keys,
     parse_networks,
     parse_ports,
     parse_servers,
@@ -85,11 +86,28 @@ class Settings(BaseSettings):
     admin_key: Annotated[
         AdminKey | None,
         About(
-            expects="at least 32 characters of ASCII without spaces"
-            " (make one with `heloise secret-key`)",
+            expects="at least 32 characters of ASCII without spaces, commas or colons (make one with"
+            " `heloise secret-key`), or several as name:key,name:key",
             is_secret=True,
         ),
-    ] = Field(None, description="The key that manages tenants over HTTP; left out, no key does.")
+    ] = Field(
+        None,
+        description="The key that manages tenants over HTTP, or one for each who does, by name:"
+        " the audit log tells them apart. Left out, no key does.",
+    )
+    failed_keys_per_minute: Annotated[int, About(unit="times")] = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="How often an address may send keys that open nothing in a minute.",
+    )
+    trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
+        "",
+        description="The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
+    audit_retention_days: Annotated[int, About(unit="days")] = Field(
+        365, ge=1, le=36500, description="How long the audit log is kept."
+    )
     ehlo_name: Annotated[
         EhloName | None,
         About(expects="a qualified host name such as mail.example.com, or [192.0.2.1]"),
@@ -210,6 +228,10 @@ class Settings(BaseSettings):
             allowed=parse_networks(self.allowed_networks),
             denied=parse_networks(self.denied_networks),
         )
+
+    def admin_keys(self) -> dict[str, str]:
+        """The admin keys by name; none where nobody manages tenants over HTTP."""
+        return parse_admin_keys(self.admin_key.get_secret_value()) if self.admin_key else {}
 
     def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
         """The DNS servers to ask, each an address and a port; none for the machine's own."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Row, bindparam, func, literal, or_, select, update
+from sqlalchemy import Row, bindparam, case, func, literal, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +32,9 @@ async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> No
             expires_at=key.expires_at,
             revoked_at=key.revoked_at,
             last_used_at=key.last_used_at,
+            profiles=list(key.profiles),
+            allowed_from=list(key.allowed_from),
+            networks=list(key.networks),
         )
     )
 
@@ -57,6 +60,15 @@ async def page(
     return [_key(row) for row in await connection.execute(query)]
 
 
+async def get(connection: AsyncConnection, *, tenant_id: str, key_id: str) -> ApiKey:
+    """The tenant's key with this id; raises NotFound."""
+    query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("key", key_id)
+    return _key(row)
+
+
 async def revoke(
     connection: AsyncConnection, *, tenant_id: str, key_id: str, now: datetime
 ) -> None:
@@ -67,6 +79,22 @@ async def revoke(
         .values(revoked_at=func.coalesce(api_keys.c.revoked_at, literal(now, Instant())))
     )
     if revoked.rowcount == 0:
+        raise NotFound("key", key_id)
+
+
+async def end_at(
+    connection: AsyncConnection, *, tenant_id: str, key_id: str, moment: datetime
+) -> None:
+    """Let a key expire then, unless it does so earlier. Raises NotFound."""
+    is_later = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > moment)
+    ended = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .values(
+            expires_at=case((is_later, literal(moment, Instant())), else_=api_keys.c.expires_at)
+        )
+    )
+    if ended.rowcount == 0:
         raise NotFound("key", key_id)
 
 
@@ -95,4 +123,6 @@ async def touch(connection: AsyncConnection, *, used: Mapping[str, datetime]) ->
 
 def _key(row: Row[*tuple[object, ...]]) -> ApiKey:
     found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-    return ApiKey(**{**found, "scopes": frozenset(Scope(each) for each in found["scopes"])})
+    bound = {name: tuple(found[name]) for name in ("profiles", "allowed_from", "networks")}
+    scopes = frozenset(Scope(each) for each in found["scopes"])
+    return ApiKey(**{**found, "scopes": scopes, **bound})

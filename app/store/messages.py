@@ -68,11 +68,13 @@ async def page(
     recipient: str | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    within: Sequence[str] | None = None,
 ) -> list[MessageView]:
     """At most `limit` of the tenant's messages that match all that is given, newest first.
 
     `before` is the id that the page before ended with. `created_after` is inclusive,
-    `created_before` is not; `recipient` is matched in any letter case.
+    `created_before` is not; `recipient` is matched in any letter case; `within` are the ids of the
+    only profiles whose messages are looked at.
     """
     query, key = _named(tenant_id, tag, recipient)
     of_message = list[ColumnElement[bool] | TextClause]()
@@ -82,6 +84,8 @@ async def page(
         of_message += [messages.c.status == status.value, *_partial(status)]
     if profile_id is not None:
         of_message.append(messages.c.profile_id == profile_id)
+    if within is not None:
+        of_message.append(messages.c.profile_id.in_(within))
     if created_after is not None:
         earliest = first_id("msg", created_after - min(CLOCK_SLACK, created_after - EARLIEST))
         query = query.where(key >= earliest)

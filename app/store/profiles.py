@@ -122,10 +122,20 @@ async def _one(connection: AsyncConnection, query: Select[Any]) -> Profile | Non
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    after: str | None,
+    within: Sequence[str] | None = None,
 ) -> list[Profile]:
-    """At most `limit` profiles of the tenant, oldest first, from the one after the given id."""
+    """At most `limit` profiles of the tenant, oldest first, from the one after the given id.
+
+    `within` are the ids of the only ones that are looked at.
+    """
     query = select(*PROFILE_COLUMNS).where(*live(tenant_id)).order_by(profiles.c.id).limit(limit)
+    if within is not None:
+        query = query.where(profiles.c.id.in_(within))
     if after is not None:
         query = query.where(profiles.c.id > after)
     return [profile_of(row) for row in (await connection.execute(query)).mappings()]

@@ -96,7 +96,31 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
+    # What it is bound to: profiles by id, patterns on the sender, networks; none where empty.
+    Column("profiles", Json, nullable=False, server_default="[]"),
+    Column("allowed_from", Json, nullable=False, server_default="[]"),
+    Column("networks", Json, nullable=False, server_default="[]"),
     Index("ix_api_keys_tenant", "tenant_id", "id"),
+)
+
+# It outlives the tenant that it speaks of, so that who deleted that is known.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id),
+    Column("at", Instant, nullable=False),
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor_id", String(255)),
+    Column("actor_name", String(255)),
+    Column("source", String(255)),
+    Column("action", String(64), nullable=False),
+    Column("object_id", String(255)),
+    Column("refused_as", String(64)),
+    Column("changes", Json, nullable=False),
+    Column("request_id", String(128)),
+    _one_of("actor_kind", "admin", "key", "command_line", "unknown"),
+    Index("ix_audit_log_tenant", "tenant_id", "id"),
 )
 
 profiles = Table(
@@ -448,6 +472,7 @@ __all__ = [
     "api_keys",
     "attempt_transcripts",
     "attempts",
+    "audit_log",
     "connection_permits",
     "lanes",
     "message_contents",

@@ -91,14 +91,15 @@ class Api:
         tenant = await self.admin.made("/tenants", {"slug": slug})
         return await self.key(tenant["id"], scopes or EVERY_SCOPE)
 
-    async def key(self, tenant_id: str, scopes: list[str]) -> Caller:
-        """A caller with a new key of a tenant."""
-        body = {"name": "test", "scopes": scopes}
+    async def key(self, tenant_id: str, scopes: list[str], **bound: Any) -> Caller:
+        """A caller with a new key of a tenant, which may be bound to something."""
+        body = {"name": "test", "scopes": scopes, **bound}
         key = await self.admin.made(f"/tenants/{tenant_id}/keys", body)
         return Caller(self.http, bearer(key["key"]), tenant_id, key["id"])
 
 
 EVERY_SCOPE = [
+    "keys:manage",
     "messages:manage",
     "messages:read",
     "messages:send",

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi_offline import FastAPIOffline
 
+from app.api.guesses import Guesses
 from app.api.http import OPENAPI_KWARGS, install
 from app.api.state import Services
 from app.doctor.verifier import Verifier
@@ -76,7 +77,8 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
         verify_per_minute=5,
         committer=OneByOne(database),
         clock=clock,
-        admin_key=ADMIN_KEY,
+        admin_keys={"admin": ADMIN_KEY},
+        guesses=Guesses(20, monotonic=monotonic),
         service_ehlo_name=None,
         hostname="localhost",
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),

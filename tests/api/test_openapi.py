@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from app.api import keys, message_reads, problems, profile_reads, tenants, verify_bodies
+from app.api import (
+    audit_log,
+    key_bodies,
+    message_reads,
+    problems,
+    profile_reads,
+    tenant_bodies,
+    verify_bodies,
+)
 from app.api.problem_types import PROBLEMS
 from tests.api.client import Api
 from tests.api.held import held_message
@@ -118,6 +126,9 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "create_tenant",
         "update_tenant",
         "create_key",
+        "create_own_key",
+        "rotate_key",
+        "rotate_own_key",
         "create_profile",
         "send_message",
         "update_profile",
@@ -136,19 +147,24 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
             caller = api.admin if path.startswith("/tenants") else api.admin_for("acme")
             if "{message}" in path:
                 acting["message"] = await held_message(api, caller)
+            if "{key" in path:
+                body = {"name": "test", "scopes": ["messages:send"]}
+                acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]
+                acting["key_id"] = acting["key"]
             answer = await caller(method.upper(), path.format(**acting), example["value"])
             assert answer.is_success, (name, answer.text)
 
 
 MODELS = [
-    keys.KeyRead,
-    keys.KeyCreated,
+    audit_log.AuditRead,
+    key_bodies.KeyRead,
+    key_bodies.KeyCreated,
     message_reads.AttemptRead,
     message_reads.MessageRead,
     problems.ProblemTypeRead,
     profile_reads.ProfileRead,
     verify_bodies.VerifyRead,
-    tenants.TenantRead,
+    tenant_bodies.TenantRead,
 ]
 
 

@@ -1,12 +1,15 @@
 """`heloise key`: made here, they open the API; revoked here, they open it no more."""
 
 import asyncio
+import getpass
+import socket
 
 import pytest
 
+from app.domain.audit import ActorKind, AuditEntry
 from app.domain.keys import hash_of
 from app.domain.types import ApiKey, Scope
-from app.store import api_keys
+from app.store import api_keys, audit
 from app.store.database import Database
 from tests.cli.terminal import Terminal
 
@@ -88,3 +91,53 @@ def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
     assert operator.done("key", "list", "-t", "other", "--json").json == []
     assert operator.run("key", "revoke", made["id"], "-t", "other").code == 1
     assert operator.run("key", "create", "-t", "nobody").code == 1
+
+
+def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
+    """Each may be repeated; a wrong one is told by its name."""
+    words = ("--allowed-from", "*@example.com", "--network", "192.0.2.1", "--network", "10.0.0.0/8")
+    made = operator.done("key", "create", "-t", acme, *words, "--json").json
+    found = stored(operator, made["key"])
+    assert found is not None
+    assert found.allowed_from == ("*@example.com",)
+    assert found.networks == ("192.0.2.1/32", "10.0.0.0/8")
+    wrong = operator.run("key", "create", "-t", acme, "--profile", "nothing")
+    assert wrong.code == 1
+    assert "profiles.0: there is no profile 'nothing' here" in wrong.err
+
+
+def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
+    """The old one works on for as long as is said."""
+    old = operator.done("key", "create", "-t", acme, "--scope", "messages:send", "--json").json
+    words = ("--overlap-seconds", "3600", "--json")
+    new = operator.done("key", "rotate", old["id"], "-t", acme, *words).json
+    assert new["scopes"] == ["messages:send"]
+    assert stored(operator, new["key"]) is not None
+    found = stored(operator, old["key"])
+    assert found is not None
+    assert found.expires_at is not None
+    gone = operator.run("key", "rotate", "key_none", "-t", acme)
+    assert gone.code == 1
+    assert "key_none" in gone.err
+
+
+def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: str) -> None:
+    """By whose user, at which machine."""
+    made = operator.done("key", "create", "-t", acme, "--json").json
+    operator.done("key", "revoke", made["id"], "-t", acme)
+
+    async def read() -> list[AuditEntry]:
+        database = Database(operator.environment["HELOISE_DATABASE_URL"])
+        try:
+            async with database.reading() as connection:
+                return await audit.page(connection, tenant_id=None, limit=10)
+        finally:
+            await database.close()
+
+    log = asyncio.run(read())[::-1]
+    assert [each.action for each in log] == ["tenant.create", "key.create", "key.revoke"]
+    for each in log:
+        assert each.actor.kind is ActorKind.COMMAND_LINE
+        assert each.actor.name == getpass.getuser()
+        assert each.actor.source == socket.gethostname()
+    assert made["key"] not in str(log)

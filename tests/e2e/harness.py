@@ -180,6 +180,7 @@ async def serving(
     config = uvicorn.Config(
         app,
         lifespan="on",
+        proxy_headers=False,
         log_config=None,
         ws="none",
         http="httptools",

@@ -5,6 +5,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.domain.errors import SettingsError
 from app.settings import (
@@ -114,6 +115,8 @@ def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("admin_key", CANARY),
         ("admin_key", CANARY + " with spaces in it"),
+        ("admin_key", f"ann:{CANARY},{CANARY * 2}"),
+        ("admin_key", f"{CANARY * 2},{CANARY * 3}"),
         ("secret_keys", CANARY),
         ("secret_keys", f"{KEY},{CANARY}"),
         ("database_url", CANARY),
@@ -245,3 +248,43 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
         ("HELOISE_PROT", "HELOISE_PORT"),
         ("HELOISE_XYZZY", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("k" * 32, ["admin"]),
+        ("ann:" + "k" * 32, ["ann"]),
+        (f"ann:{'k' * 32},bob:{'l' * 32}", ["ann", "bob"]),
+        (f"ann:{'k' * 32}\nbob:{'l' * 32}\n", ["ann", "bob"]),
+    ],
+)
+def test_admin_keys_have_names(given: str, names: list[str]) -> None:
+    """One alone needs none."""
+    keys = Settings(admin_key=given).admin_keys()  # type: ignore[arg-type]
+    assert list(keys) == names
+    assert keys[names[0]] == "k" * 32
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "k" * 31,
+        "ann:" + "k" * 31,
+        f"{'k' * 32},{'l' * 32}",
+        f"ann:{'k' * 32},{'l' * 32}",
+        f"ann:{'k' * 32},ann:{'l' * 32}",
+        ",",
+    ],
+)
+def test_admin_keys_are_told_apart(wrong: str) -> None:
+    """Several without names are refused, and short ones."""
+    with pytest.raises(ValidationError):
+        Settings(admin_key=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "10.0.0.0/33", "inside", "10.0.0.0/8 ::/0"])
+@pytest.mark.parametrize("field", ["allowed_networks", "denied_networks", "trusted_proxies"])
+def test_networks_are_checked(field: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is meant by bits beyond the mask nobody knows."""
+    assert "networks or addresses such as 10.0.0.0/8" in complaint(monkeypatch, **{field: wrong})

@@ -11,10 +11,12 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.keys import KeyCreate, new_key
+from app.api import key_actions, tenant_actions
+from app.api.key_bodies import KeyCreate
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_changes import new_profile
-from app.api.tenants import TenantCreate, new_tenant
+from app.api.tenant_bodies import TenantCreate
+from app.cli.environment import my_act
 from app.cli.trial.load import Load, put_load, request
 from app.cli.trial.message import CONTENT, SENDER
 from app.cli.trial.processes import (
@@ -28,10 +30,9 @@ from app.cli.trial.processes import (
     wait_until_answers,
 )
 from app.cli.trial.sink import Counts
-from app.domain.clock import SystemClock
-from app.domain.keys import hash_of, new_secret
+from app.domain.keys import new_secret
 from app.domain.types import Scope
-from app.store import api_keys, profiles, schema, tenants
+from app.store import profiles, schema
 from app.store.database import Database
 from app.store.vault import new_key as new_secret_key
 
@@ -159,13 +160,10 @@ class TrialService:
 
 
 async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port: int) -> None:
-    now = SystemClock().now()
-    tenant = new_tenant(TenantCreate(slug=NAME), now=now)
-    await tenants.insert(connection, tenant=tenant)
-    key = new_key(
-        KeyCreate(name=NAME, scopes=list(Scope)), tenant_id=tenant.id, secret=secret, now=now
-    )
-    await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    act = my_act()
+    tenant = await tenant_actions.create(connection, act, TenantCreate(slug=NAME))
+    key = KeyCreate(name=NAME, scopes=list(Scope))
+    await key_actions.create(connection, act, key, tenant_id=tenant.id, secret=secret)
     body = ProfileCreate.model_validate(
         {
             "name": NAME,
@@ -176,5 +174,5 @@ async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port:
             "default_from": SENDER,
         }
     )
-    profile = new_profile(body, tenant_id=tenant.id, now=now)
+    profile = new_profile(body, tenant_id=tenant.id, now=act.now)
     await profiles.insert(connection, profile=profile, sealed={})

@@ -1,0 +1,133 @@
+"""`/audit-log`: who did what, from where, and who was refused."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import Auditor
+from app.api.bodies import Text
+from app.api.openapi import tenant_problems
+from app.api.paging import Page, Paging, cut, start
+from app.api.state import ServicesOf
+from app.domain.audit import ActorKind, AuditEntry
+from app.store import audit
+
+router = APIRouter(tags=["Audit"])
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "aud_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "at": "2026-01-15T09:30:00Z",
+    "actor": {
+        "kind": "key",
+        "id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+        "name": "provisioning",
+        "source": "192.0.2.10",
+    },
+    "action": "profile.update",
+    "tenant_id": "ten_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "object_id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "refused_as": None,
+    "changes": {"ehlo_name": {"before": None, "after": "mail.example.com"}},
+    "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+}
+
+
+class AuditQuery(Paging):
+    """Which lines are wanted."""
+
+    action: Text | None = Field(
+        default=None,
+        max_length=64,
+        description="Which action alone.",
+        examples=["key.create"],
+    )
+
+
+class ActorRead(BaseModel):
+    """Who acted."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: ActorKind
+    id: str | None = Field(description="The key's id.")
+    name: str | None = Field(
+        description="The name of the key, of the admin key, or of the user of a command line; of"
+        " somebody unknown how the key began that they gave."
+    )
+    source: str | None = Field(description="The address, or the machine of the command line.")
+
+
+class ChangeRead(BaseModel):
+    """A field's value before and after."""
+
+    before: Any
+    after: Any
+
+
+class AuditRead(BaseModel):
+    """A line of the audit log."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    at: datetime
+    actor: ActorRead
+    action: str = Field(
+        description="What was done, such as `key.create`; of what was refused, the operation's id."
+    )
+    tenant_id: str | None
+    object_id: str | None = Field(description="Of what was refused, the path.")
+    refused_as: str | None = Field(description="The problem that was answered instead.")
+    changes: dict[str, ChangeRead] = Field(description="Never a secret: of those, which were set.")
+    request_id: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> "AuditRead":
+        """What is answered of a line."""
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            actor=ActorRead.model_validate(entry.actor),
+            action=entry.action,
+            tenant_id=entry.tenant_id,
+            object_id=entry.object_id,
+            refused_as=entry.refused_as,
+            changes={
+                name: ChangeRead(before=before, after=after)
+                for name, (before, after) in entry.changes.items()
+            },
+            request_id=entry.request_id,
+        )
+
+
+class AuditPage(Page[AuditRead]):
+    """A page of the audit log, newest first."""
+
+
+@router.get(
+    "/audit-log",
+    operation_id="list_audit_log",
+    summary="Read the audit log",
+    responses=tenant_problems("invalid-request"),
+)
+async def list_audit_log(
+    query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ServicesOf
+) -> AuditPage:
+    """What was done to the tenant's keys and profiles, and what its keys were refused.
+
+    Newest first; kept for HELOISE_AUDIT_RETENTION_DAYS. An admin key that names no tenant reads of
+    all tenants, and of those whom nobody knows. Needs the scope `keys:manage`.
+    """
+    before = start(query, "aud")
+    async with services.database.reading() as connection:
+        rows = await audit.page(
+            connection,
+            tenant_id=tenant_id,
+            limit=query.limit + 1,
+            before=before,
+            action=query.action,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return AuditPage(items=[AuditRead.of(row) for row in kept], next_cursor=cursor)

@@ -1,0 +1,62 @@
+"""What changes something is written down with the change, in one transaction."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.audit import Actor, AuditEntry, changes_between
+from app.domain.ids import new_id
+from app.domain.types import ApiKey, Profile, Tenant
+from app.store import audit
+
+Shown = ApiKey | Profile | Tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Somebody who changes something now."""
+
+    actor: Actor
+    now: datetime
+    request_id: str | None = None
+
+    async def record(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        *,
+        tenant_id: str,
+        object_id: str,
+        before: Shown | Mapping[str, Any] | None = None,
+        after: Shown | Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the line; `before` is None for what was made, `after` for what was deleted.
+
+        None of them holds a secret: what the log says of one is whether there is any.
+        """
+        entry = AuditEntry(
+            id=new_id("aud"),
+            at=self.now,
+            actor=self.actor,
+            action=action,
+            tenant_id=tenant_id,
+            object_id=object_id,
+            changes=changes_between(_shown(before), _shown(after)),
+            request_id=self.request_id,
+        )
+        await audit.record(connection, entry)
+
+
+def _shown(value: Shown | Mapping[str, Any] | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
+    if "scopes" in fields:  # a set has no order of its own
+        fields["scopes"] = sorted(fields["scopes"])
+    shown: dict[str, Any] = to_jsonable_python(fields)
+    return shown

@@ -1,0 +1,127 @@
+"""What is done to profiles, by a request or a command: each writes down what it changed."""
+
+from dataclasses import asdict
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auditing import Act
+from app.api.profile_bodies import ProfileCreate, ProfileUpdate
+from app.api.profile_changes import (
+    changed_profile,
+    check_destination,
+    column_changes,
+    new_profile,
+    with_fallback,
+)
+from app.api.profile_secrets import sealed_secrets
+from app.domain.networks import AddressGuard
+from app.domain.types import Profile
+from app.store import profiles
+from app.store.vault import Vault
+
+
+async def create(
+    connection: AsyncConnection,
+    act: Act,
+    body: ProfileCreate,
+    *,
+    tenant_id: str,
+    vault: Vault,
+    guard: AddressGuard,
+) -> Profile:
+    """Store a new profile. Raises InvalidRequest, or Conflict where its name is taken."""
+    profile = new_profile(body, tenant_id=tenant_id, now=act.now)
+    check_destination(profile, guard)
+    profile = await with_fallback(connection, profile)
+    sealed = sealed_secrets(body, vault, profile_id=profile.id)
+    await profiles.insert(connection, profile=profile, sealed=sealed)
+    await act.record(
+        connection, "profile.create", tenant_id=tenant_id, object_id=profile.id, after=profile
+    )
+    return profile
+
+
+async def update(
+    connection: AsyncConnection,
+    act: Act,
+    before: Profile,
+    body: ProfileUpdate,
+    *,
+    vault: Vault,
+    guard: AddressGuard,
+) -> None:
+    """Change a profile that was read to be changed. Raises what `changed_profile` does."""
+    after = await with_fallback(connection, changed_profile(before, body, now=act.now))
+    check_destination(after, guard)
+    sealed = sealed_secrets(body, vault, profile_id=before.id)
+    changes = column_changes(before, after) | sealed
+    if not changes:
+        return
+    await profiles.update(
+        connection,
+        tenant_id=before.tenant_id,
+        profile_id=before.id,
+        changes=changes,
+        now=act.now,
+    )
+    await act.record(
+        connection,
+        "profile.update",
+        tenant_id=before.tenant_id,
+        object_id=before.id,
+        before=_with_secrets(before, {}),
+        after=_with_secrets(after, sealed),
+    )
+
+
+def _with_secrets(profile: Profile, sealed: dict[str, bytes | None]) -> dict[str, object]:
+    """The profile, and of its secrets which were set anew."""
+    return asdict(profile) | {
+        "secrets_set": sorted(each.removeprefix("sealed_") for each in sealed)
+    }
+
+
+async def delete(
+    connection: AsyncConnection, act: Act, found: Profile, *, cancel_pending: bool
+) -> None:
+    """Delete a profile that was read to be changed. Raises Conflict while messages wait."""
+    await profiles.delete(
+        connection,
+        tenant_id=found.tenant_id,
+        profile_id=found.id,
+        now=act.now,
+        cancel_pending=cancel_pending,
+    )
+    await act.record(
+        connection,
+        "profile.delete",
+        tenant_id=found.tenant_id,
+        object_id=found.id,
+        before=found,
+    )
+
+
+async def pause(connection: AsyncConnection, act: Act, found: Profile) -> None:
+    """Let a profile send nothing until it is resumed."""
+    await profiles.pause(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
+    await _record_state(connection, act, "profile.pause", found)
+
+
+async def resume(connection: AsyncConnection, act: Act, found: Profile) -> None:
+    """Let a profile send again; the server of a failing one is tried at once."""
+    await profiles.resume(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
+    await _record_state(connection, act, "profile.resume", found)
+
+
+async def _record_state(
+    connection: AsyncConnection, act: Act, action: str, before: Profile
+) -> None:
+    after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
+    await act.record(
+        connection,
+        action,
+        tenant_id=before.tenant_id,
+        object_id=before.id,
+        before={"paused_at": before.paused_at},
+        after={"paused_at": after.paused_at},
+    )

@@ -1,0 +1,56 @@
+"""Who did what, from where, and what it changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+# A change is the value before and the one after; of what is made or deleted one of them is null.
+Changes = Mapping[str, tuple[Any, Any]]
+ALWAYS_CHANGED: Final = frozenset({"updated_at", "revision"})
+
+
+class ActorKind(StrEnum):
+    """By what somebody was known."""
+
+    ADMIN = "admin"
+    KEY = "key"
+    COMMAND_LINE = "command_line"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a key (by its id and name), an admin key or a person at a shell (by name).
+
+    `source` is the address that they came from, or the machine of the shell. Of somebody unknown
+    `name` is how the key began that they gave, if it looked like one.
+    """
+
+    kind: ActorKind
+    id: str | None = None
+    name: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line of the audit log. `refused_as` is the problem's slug where nothing was done."""
+
+    id: str
+    at: datetime
+    actor: Actor
+    action: str
+    tenant_id: str | None = None
+    object_id: str | None = None
+    refused_as: str | None = None
+    changes: Changes = field(default_factory=dict)
+    request_id: str | None = None
+
+
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """The fields that differ, of what was made all that it has."""
+    names = [name for name in {**before, **after} if name not in ALWAYS_CHANGED]
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

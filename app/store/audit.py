@@ -1,0 +1,93 @@
+"""The audit log: append only, read newest first."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.audit import Actor, ActorKind, AuditEntry
+from app.domain.ids import first_id
+from app.store.tables import audit_log
+
+MAX_CHARACTERS: Final = 255
+
+
+async def record(connection: AsyncConnection, entry: AuditEntry) -> None:
+    """Write one line."""
+    await connection.execute(insert(audit_log).values(_row(entry)))
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str | None,
+    limit: int,
+    before: str | None = None,
+    action: str | None = None,
+) -> list[AuditEntry]:
+    """At most `limit` lines, newest first: a tenant's, or with None everybody's.
+
+    `before` is the id that the page before ended with.
+    """
+    query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+    if tenant_id is not None:
+        query = query.where(audit_log.c.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(audit_log.c.id < before)
+    if action is not None:
+        query = query.where(audit_log.c.action == action)
+    return [_entry(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Delete at most `limit` lines that are older; answers how many there were."""
+    old = (
+        select(audit_log.c.id)
+        .where(audit_log.c.id < first_id("aud", before))
+        .order_by(audit_log.c.id)
+        .limit(limit)
+    )
+    ids: Sequence[str] = (await connection.execute(old)).scalars().all()
+    if ids:
+        await connection.execute(delete(audit_log).where(audit_log.c.id.in_(ids)))
+    return len(ids)
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    actor = entry.actor
+    return {
+        "id": entry.id,
+        "tenant_id": entry.tenant_id,
+        "at": entry.at,
+        "actor_kind": actor.kind.value,
+        "actor_id": _bounded(actor.id),
+        "actor_name": _bounded(actor.name),
+        "source": _bounded(actor.source),
+        "action": entry.action,
+        "object_id": _bounded(entry.object_id),
+        "refused_as": entry.refused_as,
+        "changes": {name: list(pair) for name, pair in entry.changes.items()},
+        "request_id": entry.request_id,
+    }
+
+
+def _bounded(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_CHARACTERS]
+
+
+def _entry(row: RowMapping) -> AuditEntry:
+    return AuditEntry(
+        id=row["id"],
+        at=row["at"],
+        actor=Actor(
+            ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"], row["source"]
+        ),
+        action=row["action"],
+        tenant_id=row["tenant_id"],
+        object_id=row["object_id"],
+        refused_as=row["refused_as"],
+        changes={name: (pair[0], pair[1]) for name, pair in row["changes"].items()},
+        request_id=row["request_id"],
+    )
