@@ -86,8 +86,8 @@ class Settings(BaseSettings):
     admin_key: Annotated[
         AdminKey | None,
         About(
-            expects="at least 32 characters of ASCII without spaces, commas or colons (make one with"
-            " `heloise secret-key`), or several as name:key,name:key",
+            expects="at least 32 characters of ASCII without spaces, commas or colons (make one"
+            " with `heloise secret-key`), or several as name:key,name:key",
             is_secret=True,
         ),
     ] = Field(
