@@ -89,7 +89,8 @@ def create_app(
     if settings.delivery:
         engine = _engine(settings, database, clock, metrics, parts)
         metrics.watch_connections(engine.connections)
-    committer = Committer(database, metrics, engine.handover if engine is not None else None)
+    handover = engine.handover if engine is not None else None
+    committer = Committer(database, metrics, handover, now=clock.now)
     services = Services(
         database=database,
         vault=parts.vault,
@@ -103,6 +104,7 @@ def create_app(
         hostname=hostname,
         guard=parts.network.guard,
         max_message_bytes=settings.max_message_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
         readiness=readiness.look,

@@ -5,14 +5,16 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Unavailable
+from app.domain.errors import QuotaError, Unavailable
 from app.domain.facts import Facts
+from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
-from app.store import outbox, profiles
+from app.store import outbox, profiles, usage
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
 from app.store.outbox import NO_LEASE, Lease
@@ -30,6 +32,7 @@ LOOK_AGAIN_SECONDS: Final = 0.1
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     message: NewMessage
+    quota: Quota
     written: asyncio.Future[None]
 
 
@@ -55,19 +58,27 @@ class Committer:
     It waits for nothing to fill a group: while one commits, the next one fills by itself.
     """
 
-    def __init__(self, database: Database, facts: Facts, handover: Handover | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        facts: Facts,
+        handover: Handover | None = None,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
+        self._now = now
         self._facts = facts
         self._handover = handover
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._waiting_bytes = 0
         self._is_running = False
 
-    async def accept(self, message: NewMessage) -> None:
+    async def accept(self, message: NewMessage, quota: Quota = NO_QUOTA) -> None:
         """Return once the message is durable (invariant 1).
 
-        Raises Unavailable, and nothing was written, where the database does not take it now or
-        too much waits already.
+        Raises, and nothing was written, QuotaError where its tenant's quota has no room for it, and
+        Unavailable where the database does not take it now or too much waits already.
         """
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
@@ -75,7 +86,7 @@ class Committer:
                 "More messages wait to be stored than fit into memory, or the service is stopping."
                 " Nothing was written; send the request again.",
             )
-        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(message, quota, asyncio.get_running_loop().create_future())
         self._waiting_bytes += len(message.mime)
         self._queue.put_nowait(waiting)
         try:
@@ -115,17 +126,21 @@ class Committer:
         """Write a group; where it fails for a reason of one, each is written by itself."""
         messages = [each.message for each in group]
         reserved = self._reserve(messages)
-        written = reserved
+        written, refused, admitted = reserved, dict[str, QuotaError](), list[NewMessage]()
 
         async def write(connection: AsyncConnection) -> None:
-            nonlocal written
-            written = await _still_meant(connection, messages, reserved)
-            await outbox.accept(connection, messages, written)
+            nonlocal written, refused
+            refused = await _beyond_quota(connection, group, self._now())
+            admitted[:] = [each for each in messages if each.id not in refused]
+            written = await _still_meant(connection, admitted, reserved)
+            if admitted:
+                await outbox.accept(connection, admitted, written)
 
-        error = await self._error_of(write, messages, is_all_reserved=len(reserved) == len(group))
+        error = await self._error_of(write, admitted, is_all_reserved=len(reserved) == len(group))
         self._hand_over(messages, written if error is None else NO_LEASE, reserved)
         if error is None or isinstance(error, Unavailable):
-            _answer(group, error)
+            for each in group:
+                _answer([each], error or refused.get(each.message.id))
         elif len(group) == 1:
             log.error("a message could not be written", exc_info=error)
             _answer(group, error)
@@ -136,16 +151,16 @@ class Committer:
     async def _error_of(
         self,
         write: Callable[[AsyncConnection], Awaitable[None]],
-        messages: Sequence[NewMessage],
+        admitted: Sequence[NewMessage],
         *,
         is_all_reserved: bool,
     ) -> Exception | None:
-        """Write, and answer why it could not be done, or None."""
+        """Write, and answer why it could not be done, or None; `admitted` is what was written."""
         try:
             await self._database.repeated(write, announce=not is_all_reserved)
-            self._facts.group("accept", len(messages))
+            self._facts.group("accept", len(admitted))
         except CommitUnknown as unknown:
-            return await self._find_out(messages[0], unknown)
+            return await self._find_out(admitted[0], unknown) if admitted else None
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             return error
         return None
@@ -196,6 +211,33 @@ async def _still_meant(
     kept = await profiles.ready(connection, revisions=revisions)
     ids = frozenset(each.id for each in leased if each.profile_id in kept)
     return replace(lease, message_ids=ids)
+
+
+async def _beyond_quota(
+    connection: AsyncConnection, group: Sequence[_Waiting], now: datetime
+) -> dict[str, QuotaError]:
+    """The messages that their tenants' quotas have no room for, by id; all others are counted.
+
+    Tenants in the order of their ids, so that two processes do not lock each other out.
+    """
+    counted = [each for each in group if each.quota.is_counted]
+    by_tenant = dict[str, list[_Waiting]]()
+    for each in counted:
+        by_tenant.setdefault(each.message.tenant_id, []).append(each)
+    refused = dict[str, QuotaError]()
+    for tenant_id in sorted(by_tenant):
+        waiting = by_tenant[tenant_id]
+        verdicts = await usage.charge(
+            connection,
+            tenant_id=tenant_id,
+            quota=waiting[-1].quota,
+            sizes=[len(each.message.mime) for each in waiting],
+            now=now,
+        )
+        for each, exceeded in zip(waiting, verdicts, strict=True):
+            if exceeded is not None:
+                refused[each.message.id] = QuotaError(exceeded)
+    return refused
 
 
 def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:

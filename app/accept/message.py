@@ -24,6 +24,24 @@ MISSING: Final = "missing"
 MAX_AGE: Final = timedelta(days=30)
 
 
+@dataclass(frozen=True, slots=True)
+class SenderRule:
+    """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
+
+    who: str
+    patterns: Sequence[str]
+
+    def check(self, sender: Mailbox) -> None:
+        """Raise Forbidden unless a pattern matches."""
+        if is_allowed(sender, self.patterns):
+            return
+        raise Forbidden(
+            "sender-not-allowed",
+            f"{self.who} does not send as {sender.address}. It allows {', '.join(self.patterns)}:"
+            " use such an address in `from`, or have this one added to its allowed_from.",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A message as the caller gave it: each value well-formed, nothing decided yet."""
@@ -48,23 +66,27 @@ def prepare(
     draft: Draft,
     *,
     profile: Profile,
-    key_allowed_from: Sequence[str] = (),
+    allowed_from: Sequence[SenderRule] = (),
     now: datetime,
     max_message_bytes: int,
     max_age_seconds: float,
 ) -> NewMessage:
     """The message as it will be stored and sent, rendered here and never again (invariant 2).
 
-    Raises InvalidRequest naming every wrong field, Forbidden where the profile or the key, whose
-    patterns are `key_allowed_from`, does not allow the sender, TooLarge where the rendered message
-    has more than `max_message_bytes`.
+    Raises InvalidRequest naming every wrong field, Forbidden where the profile or another rule
+    does not allow the sender, TooLarge where the rendered message has more than
+    `max_message_bytes`.
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
     wrong = [*_wrong(draft, sender, recipients), *_wrong_expiry(draft.expires_at, now)]
     if sender is None or wrong:
         raise _invalid(wrong)
-    _check_sender(sender, profile, key_allowed_from)
+    for rule in (
+        SenderRule(f"The profile {profile.name!r}", profile.allowed_from),
+        *allowed_from,
+    ):
+        rule.check(sender)
     _check_size(_content_bytes(draft), max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
@@ -159,19 +181,6 @@ def _invalid(wrong: list[FieldError]) -> InvalidRequest:
     if len(wrong) > 1:
         detail = f"{len(wrong)} fields are wrong; the first is {detail}"
     return InvalidRequest(detail, wrong)
-
-
-def _check_sender(sender: Mailbox, profile: Profile, key_allowed_from: Sequence[str]) -> None:
-    for who, allowed in (
-        (f"The profile {profile.name!r}", profile.allowed_from),
-        ("This key", key_allowed_from),
-    ):
-        if not is_allowed(sender, allowed):
-            raise Forbidden(
-                "sender-not-allowed",
-                f"{who} does not send as {sender.address}. It allows {', '.join(allowed)}: use such"
-                " an address in `from`, or have this one added to its allowed_from.",
-            )
 
 
 def _content_bytes(draft: Draft) -> int:

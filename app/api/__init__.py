@@ -4,10 +4,21 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.api import audit_log, health, keys, messages, problems, profile_verify, profiles, tenants
+from app.api import (
+    audit_log,
+    health,
+    keys,
+    messages,
+    problems,
+    profile_verify,
+    profiles,
+    tenants,
+    usage,
+)
 
 routers: Final[list[APIRouter]] = [
     messages.router,
+    usage.router,
     profile_verify.router,
     profiles.router,
     tenants.router,

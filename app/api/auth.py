@@ -12,13 +12,16 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.auditing import Act
 from app.api.callers import Caller, source_of
+from app.api.key_cache import Known
+from app.api.quotas import check_rate
+from app.api.refusals import note_actor
 from app.api.request_ids import request_id
 from app.api.state import Services, ServicesOf
 from app.domain.audit import Actor, ActorKind
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated
 from app.domain.keys import hash_of, hint_of, looks_like_one
 from app.domain.networks import IPNetwork
-from app.domain.types import ApiKey, Scope
+from app.domain.types import ApiKey, Scope, Tenant
 from app.store import api_keys, tenants
 
 _bearer = HTTPBearer(
@@ -49,12 +52,16 @@ class TenantScope:
         self, request: Request, services: ServicesOf, bearer: Bearer, act_for: ActFor = None
     ) -> Caller:
         known = await _known(request, services, bearer)
-        return await self.caller(known, services, act_for, source_of(request))
+        return await self.caller(known, services, act_for)
 
     async def caller(
-        self, known: Actor | ApiKey, services: Services, act_for: str | None, source: str | None
+        self, known: Actor | Caller, services: Services, act_for: str | None
     ) -> Caller:
-        """Whoever is known as the caller; raises Forbidden where the key does not reach so far."""
+        """Whoever is known as the caller.
+
+        Raises Forbidden where the key does not reach so far, TooManyRequests where the tenant has
+        made all of its requests of this second.
+        """
         if isinstance(known, Actor):
             return Caller(await _acted_for(services, act_for), known)
         if act_for is not None and act_for != known.tenant_id:
@@ -63,21 +70,26 @@ class TenantScope:
                 "The header Heloise-Tenant goes with an admin key; a tenant's key acts for its"
                 " own tenant. Leave the header out.",
             )
-        self._check(known)
-        return _caller(known, source)
+        self._check(known.key)
+        check_rate(known.tenant, services.requests)
+        return known
 
     def known(self, services: Services, secret: str, source: str | None) -> Caller | None:
-        """The caller by a key that was seen lately and may do this; None says nothing of why."""
-        key, now = services.keys.get(hash_of(secret)), services.now()
-        if key is None or not key.is_valid(now) or not key.holds(self.scope):
-            return None
-        if not _is_from(key.networks, source):
-            return None
-        services.keys.mark_used(key.id, now)
-        return _caller(key, source)
+        """The caller by a key that was seen lately and may do this; None says nothing of why.
 
-    def _check(self, key: ApiKey) -> None:
-        if key.holds(self.scope):
+        Raises TooManyRequests as `caller` does.
+        """
+        known, now = services.keys.get(hash_of(secret)), services.now()
+        if known is None or not known.key.is_valid(now) or not known.key.holds(self.scope):
+            return None
+        if not _is_from(known.key.networks, source):
+            return None
+        check_rate(known.tenant, services.requests)
+        services.keys.mark_used(known.key.id, now)
+        return _caller(known, source)
+
+    def _check(self, key: ApiKey | None) -> None:
+        if key is None or key.holds(self.scope):
             return
         held = ", ".join(sorted(key.scopes)) or "none"
         raise Forbidden("scope-missing", f"This key lacks the scope {self.scope}; it has {held}.")
@@ -117,7 +129,7 @@ async def _auditor(
     known = await _known(request, services, bearer)
     if isinstance(known, Actor) and act_for is None:
         return None
-    return (await KEYS.caller(known, services, act_for, source_of(request))).tenant_id
+    return (await KEYS.caller(known, services, act_for)).tenant_id
 
 
 # The tenant whose log may be read; None for an admin who names none, and reads everybody's.
@@ -126,8 +138,8 @@ Auditor = Annotated[str | None, Depends(_auditor)]
 
 async def _known(
     request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None
-) -> Actor | ApiKey:
-    """The admin, or the tenant's key, that the request comes with; the log of refusals is told.
+) -> Actor | Caller:
+    """The admin, or the tenant's caller, whose request it is; the log of refusals is told.
 
     Raises Unauthenticated, or TooManyRequests for a source that guesses, or Forbidden for a key
     that is not for use from there.
@@ -135,50 +147,54 @@ async def _known(
     source = source_of(request)
     secret = bearer.credentials if bearer is not None else None
     hint = hint_of(secret) if secret is not None and looks_like_one(secret) else None
-    request.state.caller = Caller("", Actor(ActorKind.UNKNOWN, name=hint, source=source))
+    note_actor(request, Actor(ActorKind.UNKNOWN, name=hint, source=source))
     key_hash = hash_of(secret) if secret is not None else None
-    key = services.keys.get(key_hash) if key_hash is not None else None
-    if key is None:
+    known = services.keys.get(key_hash) if key_hash is not None else None
+    if known is None:
         services.guesses.check(source, key_hash)
     if secret is None or key_hash is None:
         services.guesses.wrong(source)
         raise Unauthenticated("This needs a key: send the header `Authorization: Bearer <key>`.")
-    if key is None and (name := admin_name(secret, services.admin_keys)) is not None:
+    if known is None and (name := admin_name(secret, services.admin_keys)) is not None:
         services.guesses.right(source, key_hash)
-        actor = Actor(ActorKind.ADMIN, name=name, source=source)
-        request.state.caller = Caller("", actor)
-        return actor
-    key = key or await _stored(services, key_hash)
+        admin = Actor(ActorKind.ADMIN, name=name, source=source)
+        note_actor(request, admin)
+        return admin
+    known = known or await _stored(services, key_hash)
     now = services.now()
-    if key is None or not key.is_valid(now):
+    if known is None or not known.key.is_valid(now):
         services.guesses.wrong(source)
         raise Unauthenticated(
             "This key opens nothing: it is unknown, revoked or expired. Check for a key that was"
             " cut short, or have a new one made."
         )
     services.guesses.right(source, key_hash)
-    request.state.caller = _caller(key, source)
-    if not _is_from(key.networks, source):
+    caller = _caller(known, source)
+    note_actor(request, caller.actor, caller.tenant_id)
+    if not _is_from(known.key.networks, source):
         raise Forbidden(
             "network-not-allowed",
-            f"This key is for use from {', '.join(key.networks)}, and the request came from"
+            f"This key is for use from {', '.join(known.key.networks)}, and the request came from"
             f" {source}. Behind a proxy, HELOISE_TRUSTED_PROXIES is to name it.",
         )
-    services.keys.mark_used(key.id, now)
-    return key
+    services.keys.mark_used(known.key.id, now)
+    return caller
 
 
-async def _stored(services: Services, key_hash: bytes) -> ApiKey | None:
+async def _stored(services: Services, key_hash: bytes) -> Known | None:
     """The key as the database has it, kept for the next requests."""
     async with services.database.reading() as connection:
         key = await api_keys.find_by_hash(connection, hash=key_hash)
-    if key is not None:
-        services.keys.put(key_hash, key)
-    return key
+        if key is None:
+            return None
+        known = Known(key, await tenants.get(connection, tenant=key.tenant_id))
+    services.keys.put(key_hash, known)
+    return known
 
 
-def _caller(key: ApiKey, source: str | None) -> Caller:
-    return Caller(key.tenant_id, Actor(ActorKind.KEY, key.id, key.name, source), key)
+def _caller(known: Known, source: str | None) -> Caller:
+    key, tenant = known
+    return Caller(tenant, Actor(ActorKind.KEY, key.id, key.name, source), key)
 
 
 def admin_name(secret: str, admin_keys: Mapping[str, str]) -> str | None:
@@ -207,7 +223,7 @@ def _parsed(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
     return tuple(map(ipaddress.ip_network, networks))
 
 
-async def _acted_for(services: Services, act_for: str | None) -> str:
+async def _acted_for(services: Services, act_for: str | None) -> Tenant:
     if act_for is None:
         where = ("header", "Heloise-Tenant")
         raise InvalidRequest(
@@ -216,4 +232,4 @@ async def _acted_for(services: Services, act_for: str | None) -> str:
             "tenant-required",
         )
     async with services.database.reading() as connection:
-        return (await tenants.get(connection, tenant=act_for)).id
+        return await tenants.get(connection, tenant=act_for)

@@ -4,21 +4,27 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from app.accept.message import SenderRule
 from app.api.auditing import Act
 from app.api.request_ids import request_id
 from app.api.state import Services
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden, NotFound
-from app.domain.types import ApiKey, Profile
+from app.domain.types import ApiKey, Profile, Tenant
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who may do what he asks for with a tenant's things; `key` is None for an admin."""
 
-    tenant_id: str
+    tenant: Tenant
     actor: Actor
     key: ApiKey | None = None
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant's id."""
+        return self.tenant.id
 
     @property
     def profiles(self) -> tuple[str, ...] | None:
@@ -26,9 +32,12 @@ class Caller:
         return (self.key.profiles or None) if self.key is not None else None
 
     @property
-    def allowed_from(self) -> tuple[str, ...]:
-        """The patterns that a sender has to match, of which none allows everybody."""
-        return self.key.allowed_from if self.key is not None else ()
+    def allowed_from(self) -> tuple[SenderRule, ...]:
+        """What a sender has to match beside the profile's own patterns."""
+        of_tenant = SenderRule("This tenant", self.tenant.allowed_from)
+        if self.key is None:
+            return (of_tenant,)
+        return (of_tenant, SenderRule("This key", self.key.allowed_from))
 
     def may_use(self, profile_id: str) -> bool:
         """Whether this profile is within reach."""

@@ -1,18 +1,25 @@
 """The outermost ring around every request: its id, its size, and what nobody caught."""
 
+import asyncio
 import logging
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problem_answers import ProblemResponse, answer_unexpected
+from app.api.problem_answers import ProblemResponse, answer, answer_unexpected
 from app.api.request_ids import id_of, request_id
 from app.domain.clock import monotonic_seconds
+from app.domain.errors import Problem, RequestTimeout, Unavailable
 
 log = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
+MESSAGES: Final = "/messages"
+SMALL_BODY_BYTES: Final = 1024 * 1024
+# How long a client may say nothing, at first and whenever it was no faster than this.
+GRACE_SECONDS: Final = 15.0
+SLOWEST_BYTES_PER_SECOND: Final = 10_000
 DOCUMENTS: Final = frozenset({"/docs", "/redoc"})
 
 # The pages must work without any other host, and so they are kept from asking one.
@@ -23,11 +30,17 @@ SAME_HOST: Final = (
 
 
 class Edge:
-    """ASGI middleware: plain functions around send and receive, for it is on every path."""
+    """ASGI middleware: plain functions around send and receive, for it is on every path.
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    A body has at most `max_body_bytes` where messages are sent, and less elsewhere; all that are
+    being received or answered together at most `max_buffered_bytes`.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_buffered_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._max_buffered_bytes = max_buffered_bytes
+        self._buffered_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,42 +68,85 @@ class Edge:
                     headers.append(SAME_HOST)
             await send(message)
 
+        body = _Body(receive)
         try:
             if refusal := self._refusal(scope):
                 await refusal(scope, receive, send_with_id)
             else:
-                await self._app(scope, self._limited(receive), send_with_id)
+                limited = self._limited(body, self._limit(scope["path"]))
+                await self._app(scope, limited, send_with_id)
+        except Problem as problem:  # while the body was read, outside of what answers problems
+            if is_started:
+                raise
+            await answer(problem, scope["path"])(scope, receive, send_with_id)
         except Exception as error:
             if is_started:
                 raise
             await answer_unexpected(error, scope["path"])(scope, receive, send_with_id)
+        finally:
+            self._buffered_bytes -= body.received_bytes
 
     def _refusal(self, scope: Scope) -> ProblemResponse | None:
         """The answer to what need not be looked at any further."""
         path = scope["path"]
         if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
             return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
+        limit = self._limit(path)
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._max_body_bytes:
-                return ProblemResponse("body-too-large", self._too_large(), instance=path)
+            if name == b"content-length" and value.isdigit() and int(value) > limit:
+                return ProblemResponse("body-too-large", _too_large(limit), instance=path)
         return None
 
-    def _limited(self, receive: Receive) -> Receive:
-        received_bytes = 0
+    def _limit(self, path: str) -> int:
+        is_message = path.startswith(MESSAGES)
+        return self._max_body_bytes if is_message else min(SMALL_BODY_BYTES, self._max_body_bytes)
 
+    def _limited(self, body: "_Body", limit: int) -> Receive:
         async def receive_limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
+            message = await body.receive()
             if message["type"] == "http.request":
-                received_bytes += len(message.get("body", b""))
-                if received_bytes > self._max_body_bytes:
-                    raise HTTPException(413, self._too_large())
+                size = len(message.get("body", b""))
+                body.received_bytes += size
+                self._buffered_bytes += size
+                if body.received_bytes > limit:
+                    raise HTTPException(413, _too_large(limit))
+                if self._buffered_bytes > self._max_buffered_bytes:
+                    raise Unavailable(
+                        "overloaded",
+                        "More is being received than fits into memory (HELOISE_MAX_BUFFERED_BYTES)."
+                        " Nothing was written; send the request again.",
+                    )
             return message
 
         return receive_limited
 
-    def _too_large(self) -> str:
-        return f"The request's body has more bytes than the limit of {self._max_body_bytes}."
+
+class _Body:
+    """A body as it comes in, from a client who has so long to send the next part of it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._waited_seconds = 0.0
+        self.received_bytes = 0
+
+    async def receive(self) -> Message:
+        """The next part. Raises RequestTimeout where it is too long in coming."""
+        patience = GRACE_SECONDS + self.received_bytes / SLOWEST_BYTES_PER_SECOND
+        started_seconds = monotonic_seconds()
+        try:
+            async with asyncio.timeout(patience - self._waited_seconds):
+                return await self._receive()
+        except TimeoutError:
+            raise RequestTimeout(
+                f"The body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second, or"
+                " stopped coming. Nothing was written; send the request again."
+            ) from None
+        finally:
+            self._waited_seconds += monotonic_seconds() - started_seconds
+
+
+def _too_large(limit: int) -> str:
+    return f"The request's body has more bytes than the limit of {limit}."
 
 
 def _log(scope: Scope, status: int, started_seconds: float) -> None:

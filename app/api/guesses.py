@@ -4,24 +4,16 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
+from app.api.buckets import Buckets
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import TooManyRequests
 
-K = TypeVar("K")
-V = TypeVar("V")
-MINUTE_SECONDS: Final = 60.0
-MAX_SOURCES: Final = 10_000
+MINUTE_SECONDS: Final = 60
+MAX_RIGHT: Final = 10_000
 # What one site of IPv6 is given, whose every address is the same guesser's (RFC 6177).
 SITE_PREFIX: Final = 64
-
-
-@dataclass(slots=True)
-class _Left:
-    guesses: float
-    at: float
 
 
 class Guesses:
@@ -35,48 +27,36 @@ class Guesses:
         self, per_minute: int, *, monotonic: Callable[[], float] = monotonic_seconds
     ) -> None:
         self._per_minute = per_minute
-        self._monotonic = monotonic
-        self._left: OrderedDict[str, _Left] = OrderedDict()
-        self._right: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._buckets = Buckets(monotonic=monotonic)
+        self._right: OrderedDict[tuple[str, bytes | None], None] = OrderedDict()
 
     def check(self, source: str | None, key_hash: bytes | None) -> None:
         """Raise TooManyRequests where the source has no guess left and the key is new from it."""
-        site = _site(source)
-        if (site, key_hash) in self._right or self._refilled(site).guesses >= 1:
+        site, per_second = _site(source), self._per_minute / MINUTE_SECONDS
+        if (site, key_hash) in self._right:
             return
-        wait = (1 - self._left[site].guesses) * MINUTE_SECONDS / self._per_minute
-        raise TooManyRequests(
-            "too-many-keys",
-            f"More than {self._per_minute} requests a minute came from here with keys that open"
-            " nothing (HELOISE_FAILED_KEYS_PER_MINUTE); wait as long as Retry-After says.",
-            retry_after_seconds=max(1, math.ceil(wait)),
-            limit=self._per_minute,
-            per_seconds=int(MINUTE_SECONDS),
-        )
+        wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)
+        if wait:
+            raise TooManyRequests(
+                "too-many-keys",
+                f"More than {self._per_minute} requests a minute came from here with keys that open"
+                " nothing (HELOISE_FAILED_KEYS_PER_MINUTE); wait as long as Retry-After says.",
+                retry_after_seconds=math.ceil(wait),
+                limit=self._per_minute,
+                per_seconds=MINUTE_SECONDS,
+            )
 
     def right(self, source: str | None, key_hash: bytes) -> None:
         """The key opened something."""
-        _put(self._right, (_site(source), key_hash), None)
+        self._right[_site(source), key_hash] = None
+        self._right.move_to_end((_site(source), key_hash))
+        if len(self._right) > MAX_RIGHT:
+            self._right.popitem(last=False)
 
     def wrong(self, source: str | None) -> None:
         """A guess was used up."""
-        self._refilled(_site(source)).guesses -= 1
-
-    def _refilled(self, site: str) -> _Left:
-        now, full = self._monotonic(), float(self._per_minute)
-        left = self._left.get(site) or _Left(full, now)
-        left.guesses = min(full, left.guesses + (now - left.at) * full / MINUTE_SECONDS)
-        left.at = now
-        _put(self._left, site, left)
-        return left
-
-
-def _put(kept: OrderedDict[K, V], key: K, value: V) -> None:
-    """Keep it as the newest; where there are too many, the oldest goes."""
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > MAX_SOURCES:
-        kept.popitem(last=False)
+        per_second = self._per_minute / MINUTE_SECONDS
+        self._buckets.take(_site(source), capacity=self._per_minute, per_second=per_second)
 
 
 def _site(source: str | None) -> str:

@@ -19,7 +19,11 @@ def install(app: FastAPI, services: Services) -> None:
     """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
     app.state.services = services
     app.add_middleware(Shortcut)
-    app.add_middleware(Edge, max_body_bytes=services.max_body_bytes)
+    app.add_middleware(
+        Edge,
+        max_body_bytes=services.max_body_bytes,
+        max_buffered_bytes=max(services.max_buffered_bytes, services.max_body_bytes),
+    )
     add_handlers(app)
     for router in routers:
         app.include_router(router)

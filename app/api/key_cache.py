@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
-from app.domain.types import ApiKey
+from app.domain.types import ApiKey, Tenant
 
 # With the time a revocation takes to commit, well within the five seconds that are promised.
 KEEP_SECONDS: Final = 3.0
 MAX_KEYS: Final = 10_000
+
+
+class Known(NamedTuple):
+    """A key and whose it is."""
+
+    key: ApiKey
+    tenant: Tenant
 
 
 class KeyCache:
@@ -25,10 +32,10 @@ class KeyCache:
         self._keep_seconds = keep_seconds
         self._max_keys = max_keys
         self._monotonic = monotonic
-        self._kept: dict[bytes, tuple[float, ApiKey]] = {}
+        self._kept: dict[bytes, tuple[float, Known]] = {}
         self.used: dict[str, datetime] = {}
 
-    def get(self, key_hash: bytes) -> ApiKey | None:
+    def get(self, key_hash: bytes) -> Known | None:
         """The key, where it was read at most `keep_seconds` ago."""
         found = self._kept.get(key_hash)
         if found is None:
@@ -38,23 +45,23 @@ class KeyCache:
             return None
         return found[1]
 
-    def put(self, key_hash: bytes, key: ApiKey) -> None:
+    def put(self, key_hash: bytes, known: Known) -> None:
         """Keep a key that was just read; where there are too many, the oldest goes."""
         self._kept.pop(key_hash, None)
         if len(self._kept) >= self._max_keys:
             del self._kept[next(iter(self._kept))]
-        self._kept[key_hash] = (self._monotonic() + self._keep_seconds, key)
+        self._kept[key_hash] = (self._monotonic() + self._keep_seconds, known)
 
     def forget(self, *, key_id: str) -> None:
         """Read this key again before it is taken again: it was revoked here."""
         self._drop(lambda key: key.id == key_id)
 
     def forget_tenant(self, *, tenant_id: str) -> None:
-        """Read this tenant's keys again: the tenant was deleted here."""
+        """Read this tenant's keys again: the tenant was changed or deleted here."""
         self._drop(lambda key: key.tenant_id == tenant_id)
 
     def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
-        for key_hash in [each for each, (_, key) in self._kept.items() if is_meant(key)]:
+        for key_hash in [each for each, (_, known) in self._kept.items() if is_meant(known.key)]:
             del self._kept[key_hash]
 
     def mark_used(self, key_id: str, now: datetime) -> None:

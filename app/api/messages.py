@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
+from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
     AttemptQuery,
@@ -19,14 +20,14 @@ from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
-from app.api.sending import accepted, prepared
+from app.api.sending import accepted, prepared, stored
 from app.api.state import ServicesOf
 from app.domain.errors import NotFound
 from app.domain.ids import is_id
 from app.store import messages, outcomes, profiles
 from app.store.message_views import MessageView
 
-router = APIRouter(tags=["Messages"])
+router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
@@ -48,7 +49,10 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
         "sender-not-allowed",
         "profile-not-found",
         "message-too-large",
-        "overloaded",
+        "json-too-large",
+        "quota-exceeded",
+        "quota-used-up",
+        "queue-full",
         has_body=True,
     )
     | {
@@ -69,7 +73,7 @@ async def send_message(
     at most 1000 in all. Needs the scope `messages:send`.
     """
     message, profile = await prepared(services, caller, body)
-    await services.committer.accept(message)
+    await stored(services, caller, message)
     return accepted(message, profile)
 
 
@@ -184,7 +188,11 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
     summary="Say what became of an uncertain message",
     response_description="The message as it stands now.",
     responses=tenant_problems(
-        "message-not-found", "recipient-not-uncertain", "message-in-transmission", has_body=True
+        "message-not-found",
+        "recipient-not-uncertain",
+        "message-in-transmission",
+        "json-too-large",
+        has_body=True,
     ),
 )
 async def resolve_message(

@@ -70,7 +70,14 @@ FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
 _ANY: Final = ("internal-error",)
 _STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
 _KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-keys")
-_BODY: Final = ("invalid-json", "invalid-request", "body-too-large", "unsupported-media-type")
+_BODY: Final = (
+    "invalid-json",
+    "invalid-request",
+    "request-too-slow",
+    "body-too-large",
+    "unsupported-media-type",
+    "overloaded",
+)
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -82,7 +89,7 @@ def open_problems(*slugs: str) -> Responses:
 
 def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
     """The error responses of an operation on a tenant's own things."""
-    auth = (*_KEY, "scope-missing", "tenant-not-found")
+    auth = (*_KEY, "scope-missing", "tenant-not-found", "too-many-requests")
     body = _BODY if has_body else ()
     return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
 

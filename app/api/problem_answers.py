@@ -18,6 +18,7 @@ from app.domain.errors import (
     FieldError,
     InvalidRequest,
     Problem,
+    RequestTimeout,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -102,12 +103,15 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, RequestTimeout):
+        headers["Connection"] = "close"  # or the rest would be waited for
     if isinstance(problem, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(problem.retry_after_seconds)
     if isinstance(problem, TooManyRequests):
         # draft-ietf-httpapi-ratelimit-headers, section 3
         headers["RateLimit"] = f'"{problem.slug}";r=0;t={problem.retry_after_seconds}'
-        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit};w={problem.per_seconds}'
+        window = "" if problem.per_seconds is None else f";w={problem.per_seconds}"
+        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit}{window}'
     return ProblemResponse(
         problem.slug,
         problem.detail,
@@ -173,9 +177,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     path = request.url.path
     match error.status_code:
         case 400:  # what the framework says of a body that it cannot decode
-            return ProblemResponse(
-                "invalid-json", "The body is not JSON: it is not UTF-8 text.", instance=path
+            detail = (
+                "The body cannot be read as JSON: it is nested too deeply, holds a number of too"
+                " many digits, or is not UTF-8 text."
             )
+            return ProblemResponse("invalid-json", detail, instance=path)
         case 404:
             detail = f"There is nothing at {path}. The API is described at /docs."
             return ProblemResponse("not-found", detail, instance=path)

@@ -28,6 +28,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Send one JSON object in UTF-8; `errors` says where reading it stopped.",
         "The body is not JSON: Expecting ',' delimiter at character 17.",
     ),
+    "json-too-large": ProblemType(
+        422,
+        "Too many JSON values",
+        "Send less in one request.",
+        "The body holds more than 100000 JSON values, which no request needs: send less in one.",
+    ),
     "tenant-required": ProblemType(
         422,
         "Tenant required",
@@ -79,6 +85,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "The profile 'transactional' does not send as eve@example.net. It allows *@example.com:"
         " use such an address in `from`, or have this one added to its allowed_from.",
     ),
+    "quota-exceeded": ProblemType(
+        403,
+        "Quota exceeded",
+        "Take away what is not needed, or have the limit that `detail` names raised.",
+        "The tenant may have 10 profiles (profiles), and has 10: delete one, or have the limit"
+        " raised.",
+    ),
     "not-found": ProblemType(
         404,
         "Not found",
@@ -126,6 +139,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Key ended",
         "Create a new key instead.",
         "The key is revoked or expired and cannot be rotated; create a new one.",
+    ),
+    "request-too-slow": ProblemType(
+        408,
+        "Too slow",
+        "Send the request again, over a connection that is faster.",
+        "The body came more slowly than 10000 bytes a second, or stopped coming. Nothing was"
+        " written; send the request again.",
     ),
     "tenant-exists": ProblemType(
         409,
@@ -187,6 +207,27 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Unsupported media type",
         "Send JSON with the header `Content-Type: application/json`.",
         "The body is text/plain; send JSON with the header `Content-Type: application/json`.",
+    ),
+    "too-many-requests": ProblemType(
+        429,
+        "Too many requests",
+        "Wait as long as Retry-After says, or have requests_per_second raised.",
+        "The tenant may make 100 requests a second (requests_per_second); wait as long as"
+        " Retry-After says.",
+    ),
+    "quota-used-up": ProblemType(
+        429,
+        "Quota used up",
+        "Wait until the day or the month is over, or have the limit raised.",
+        "The tenant may send 10000 messages in this time (messages_per_day), and has; from"
+        " 2026-01-16T00:00:00Z on it may send again.",
+    ),
+    "queue-full": ProblemType(
+        429,
+        "Queue full",
+        "Mend the profile that does not send, or wait; or have queued_messages raised.",
+        "The tenant may have 5000 messages that are not finished (queued_messages), and has; look"
+        " whether a profile is failing or paused, or wait.",
     ),
     "too-many-keys": ProblemType(
         429,

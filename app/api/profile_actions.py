@@ -14,9 +14,10 @@ from app.api.profile_changes import (
     with_fallback,
 )
 from app.api.profile_secrets import sealed_secrets
+from app.api.quotas import check_profiles
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
-from app.store import profiles
+from app.store import profiles, tenants
 from app.store.vault import Vault
 
 
@@ -29,9 +30,15 @@ async def create(
     vault: Vault,
     guard: AddressGuard,
 ) -> Profile:
-    """Store a new profile. Raises InvalidRequest, or Conflict where its name is taken."""
+    """Store a new profile.
+
+    Raises InvalidRequest, QuotaExceeded, or Conflict where its name is taken.
+    """
     profile = new_profile(body, tenant_id=tenant_id, now=act.now)
     check_destination(profile, guard)
+    owner = await tenants.lock(connection, tenant_id=tenant_id)
+    if owner.quota.profiles is not None:
+        check_profiles(owner, await profiles.count(connection, tenant_id=tenant_id))
     profile = await with_fallback(connection, profile)
     sealed = sealed_secrets(body, vault, profile_id=profile.id)
     await profiles.insert(connection, profile=profile, sealed=sealed)

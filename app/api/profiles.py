@@ -32,7 +32,7 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
     operation_id="create_profile",
     summary="Create a profile",
     response_description="The profile was created; messages can be sent through it.",
-    responses=tenant_problems("profile-exists", "key-is-bound", has_body=True)
+    responses=tenant_problems("profile-exists", "key-is-bound", "quota-exceeded", has_body=True)
     | {201: {"headers": located(LOCATION)}},
 )
 async def create_profile(

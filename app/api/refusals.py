@@ -5,10 +5,9 @@ from typing import Final
 
 from fastapi import Request
 
-from app.api.callers import Caller
 from app.api.request_ids import request_id
 from app.api.state import Services
-from app.domain.audit import AuditEntry
+from app.domain.audit import Actor, AuditEntry
 from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
 from app.store import audit
@@ -18,6 +17,11 @@ log = logging.getLogger(__name__)
 MAX_PATH_CHARACTERS: Final = 255
 
 
+def note_actor(request: Request, actor: Actor, tenant_id: str | None = None) -> None:
+    """Remember who asks, in case that they are refused."""
+    request.state.actor, request.state.tenant_id = actor, tenant_id
+
+
 async def note_refusal(request: Request, problem: Problem) -> None:
     """Write down that somebody was refused; a source that is not heard any more is not noted.
 
@@ -25,16 +29,16 @@ async def note_refusal(request: Request, problem: Problem) -> None:
     """
     if not isinstance(problem, Unauthenticated | Forbidden):
         return
-    caller: Caller | None = getattr(request.state, "caller", None)
-    if caller is None:
+    actor: Actor | None = getattr(request.state, "actor", None)
+    if actor is None:
         return
     services: Services = request.app.state.services
     entry = AuditEntry(
         id=new_id("aud"),
         at=services.now(),
-        actor=caller.actor,
+        actor=actor,
         action=operation_of(request),
-        tenant_id=caller.tenant_id or None,
+        tenant_id=request.state.tenant_id,
         object_id=request.url.path[:MAX_PATH_CHARACTERS],
         refused_as=problem.slug,
         request_id=request_id.get(),

@@ -9,8 +9,9 @@ from app.accept.message import Draft, prepare
 from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate
 from app.api.message_reads import MessageRead
+from app.api.quotas import check_recipients, problem_of
 from app.api.state import Services
-from app.domain.errors import InvalidRequest, NotFound
+from app.domain.errors import InvalidRequest, NotFound, QuotaError
 from app.domain.types import NewMessage, Profile
 from app.store import profiles
 
@@ -30,6 +31,7 @@ async def prepared(
         profile = await _read_profile(services, caller.tenant_id, body.profile)
     caller.require(profile)
     draft = body.draft()
+    check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
         return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
     return _prepare(services, caller, draft, profile), profile
@@ -55,11 +57,23 @@ def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile)
     return prepare(
         draft,
         profile=profile,
-        key_allowed_from=caller.allowed_from,
+        allowed_from=caller.allowed_from,
         now=services.now(),
-        max_message_bytes=services.max_message_bytes,
+        max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
         max_age_seconds=services.message_max_age_seconds,
     )
+
+
+def _smaller(limit: int, other: int | None) -> int:
+    return limit if other is None else min(limit, other)
+
+
+async def stored(services: Services, caller: Caller, message: NewMessage) -> None:
+    """Return once the message is durable; raises what the committer does, as problems."""
+    try:
+        await services.committer.accept(message, caller.tenant.quota)
+    except QuotaError as error:
+        raise problem_of(error.exceeded, services.now()) from None
 
 
 def accepted(message: NewMessage, profile: Profile) -> Response:

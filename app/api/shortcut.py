@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import SENDING
 from app.api.callers import Caller
+from app.api.json_bounds import check_json
 from app.api.message_bodies import MessageCreate
 from app.api.problem_answers import answer
-from app.api.sending import accepted, prepared
+from app.api.sending import accepted, prepared, stored
 from app.api.state import Services
-from app.domain.errors import Problem, Unavailable
+from app.domain.errors import Problem, TooManyRequests, Unavailable
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
@@ -33,13 +34,18 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         services: Services = scope["app"].state.services
-        caller = _caller(services, scope) if is_meant else None
+        try:
+            caller = _caller(services, scope) if is_meant else None
+        except TooManyRequests as problem:
+            await answer(problem, PATH)(scope, receive, send)
+            return
         if caller is None:
             await self._app(scope, receive, send)
             return
         received = list[Message]()
         content = await _content(receive, received)
         try:
+            check_json(content)
             body = MessageCreate.model_validate_json(content)
             message, profile = await prepared(services, caller, body)
         except Unavailable as problem:  # asked again it would be waited for again
@@ -49,7 +55,7 @@ class Shortcut:
             await self._app(scope, _again(received, receive), send)
             return
         try:
-            await services.committer.accept(message)
+            await stored(services, caller, message)
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
         else:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
+from app.api.buckets import Buckets
 from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
@@ -14,6 +15,7 @@ from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.networks import AddressGuard
+from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
 from app.store.vault import Vault
@@ -27,8 +29,8 @@ FAILED_KEYS_PER_MINUTE: Final = 20
 class Accepts(Protocol):
     """Who writes messages down."""
 
-    async def accept(self, message: NewMessage) -> None:
-        """Return once the message is durable (invariant 1)."""
+    async def accept(self, message: NewMessage, quota: Quota = NO_QUOTA) -> None:
+        """Return once the message is durable (invariant 1); raises QuotaError."""
         ...
 
 
@@ -49,6 +51,7 @@ class Services:
     hostname: str | None
     guard: AddressGuard
     max_message_bytes: int
+    max_buffered_bytes: int
     message_max_age_seconds: float
     verifier: Verifier
     verify_per_minute: int
@@ -58,6 +61,7 @@ class Services:
     schema_fault: Callable[[], str | None] = lambda: None
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     keys: KeyCache = field(default_factory=KeyCache)
+    requests: Buckets = field(default_factory=Buckets)
     guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
     profiles: ProfileCache = field(default_factory=ProfileCache)
 

@@ -7,7 +7,7 @@ from app.api.tenant_bodies import TenantCreate, TenantUpdate
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Tenant
-from app.store import tenants
+from app.store import tenants, usage
 from app.store.rate_columns import rate_columns
 
 
@@ -19,6 +19,8 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
         name=body.name or body.slug,
         ehlo_name=body.ehlo_name,
         rate_limit=body.rate_limit.limit() if body.rate_limit else None,
+        quota=body.quota.limits(),
+        allowed_from=tuple(body.allowed_from),
         created_at=act.now,
         updated_at=act.now,
     )
@@ -34,15 +36,21 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
 
     Raises InvalidRequest, NotFound, or Conflict where the slug is taken.
     """
-    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit"})
+    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "allowed_from"})
     for required in ("slug", "name"):
         if required in changes and changes[required] is None:
             msg = "it cannot be null; leave it out to keep it"
             raise InvalidRequest.at(required, msg=msg)
     if "rate_limit" in body.model_fields_set:
         changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
+    if "quota" in body.model_fields_set:
+        changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
+    if "allowed_from" in body.model_fields_set:
+        changes["allowed_from"] = body.allowed_from or []
     before = await tenants.get(connection, tenant=tenant)
     after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
+    if not after.quota.is_counted:
+        await usage.forget(connection, tenant_id=before.id)
     if changes:
         await act.record(
             connection,

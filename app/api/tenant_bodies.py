@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import Body, EhloName, Line
 from app.api.paging import Page
+from app.api.profile_fields import Pattern
 from app.api.rate_limits import RateLimit, RateLimitRead
+from app.domain import quotas as domain_quotas
+from app.domain.types import MAX_RECIPIENTS
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "ten_0198c5a2d3f07b6e8a4c1d2e3f405162",
@@ -15,6 +18,8 @@ EXAMPLE: Final[dict[str, Any]] = {
     "name": "Acme Ltd",
     "ehlo_name": "mail.example.com",
     "rate_limit": None,
+    "quota": {"messages_per_day": 10000, "profiles": 10},
+    "allowed_from": ["*@example.com"],
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -36,6 +41,70 @@ TenantRate = Annotated[
     Field(description="What all of the tenant's profiles may send together, beside their own."),
 ]
 
+MostMessages = Annotated[int, Field(ge=0, le=1_000_000_000)]
+MostBytes = Annotated[int, Field(ge=0, le=1_000_000_000_000_000)]
+
+
+class Quota(Body):
+    """What a tenant may use; what is left out or null has no limit but the service's own."""
+
+    requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="In each process that serves. 429 `too-many-requests`."
+    )
+    messages_per_day: MostMessages | None = Field(
+        default=None, description="Accepted on a day of UTC. 429 `quota-used-up`."
+    )
+    messages_per_month: MostMessages | None = Field(
+        default=None, description="Accepted in a month of UTC. 429 `quota-used-up`."
+    )
+    queued_messages: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="Not finished at one time. 429 `queue-full`."
+    )
+    recipients_per_message: Annotated[int, Field(ge=1, le=MAX_RECIPIENTS)] | None = Field(
+        default=None, description="In `to`, `cc` and `bcc`. 403 `quota-exceeded`."
+    )
+    message_bytes: Annotated[int, Field(ge=1024, le=157_286_400)] | None = Field(
+        default=None, description="Of a message as it is sent. 413 `message-too-large`."
+    )
+    profiles: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="403 `quota-exceeded`."
+    )
+    stored_bytes: MostBytes | None = Field(
+        default=None, description="Of all messages that are kept. 403 `quota-exceeded`."
+    )
+
+    def limits(self) -> domain_quotas.Quota:
+        """The quota."""
+        return domain_quotas.Quota(**self.model_dump())
+
+
+class QuotaRead(BaseModel):
+    """What a tenant may use; what is null has no limit but the service's own."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    requests_per_second: int | None = None
+    messages_per_day: int | None = None
+    messages_per_month: int | None = None
+    queued_messages: int | None = None
+    recipients_per_message: int | None = None
+    message_bytes: int | None = None
+    profiles: int | None = None
+    stored_bytes: int | None = None
+
+
+TenantQuota = Annotated[
+    Quota, Field(description="What the tenant may use. A change puts it in place as a whole.")
+]
+TenantFrom = Annotated[
+    list[Pattern],
+    Field(
+        max_length=100,
+        description="Whom the tenant may send as, beside what each profile allows:"
+        " `user@example.com`, `*@example.com` or `*@*.example.com`. Anybody, if empty.",
+    ),
+]
+
 
 class TenantCreate(Body):
     """A new tenant."""
@@ -44,6 +113,8 @@ class TenantCreate(Body):
     name: Name | None = Field(default=None, description="A name for people; the slug, if left out.")
     ehlo_name: TenantEhlo = None
     rate_limit: TenantRate = None
+    quota: TenantQuota = Field(default_factory=Quota)
+    allowed_from: TenantFrom = Field(default_factory=list)
 
 
 class TenantUpdate(Body):
@@ -53,6 +124,8 @@ class TenantUpdate(Body):
     name: Name | None = None
     ehlo_name: TenantEhlo = None
     rate_limit: TenantRate = None
+    quota: TenantQuota | None = None
+    allowed_from: TenantFrom | None = None
 
 
 class TenantRead(BaseModel):
@@ -65,6 +138,8 @@ class TenantRead(BaseModel):
     name: str
     ehlo_name: str | None
     rate_limit: RateLimitRead | None
+    quota: QuotaRead
+    allowed_from: list[str]
     created_at: datetime
     updated_at: datetime
 

@@ -99,6 +99,13 @@ async def update_tenant(
                     "summary": "Another EHLO name",
                     "value": {"ehlo_name": "mx.example.com"},
                 },
+                "quota": {
+                    "summary": "What it may use, and as whom it may send",
+                    "value": {
+                        "quota": {"messages_per_day": 10000, "profiles": 10},
+                        "allowed_from": ["*@example.com"],
+                    },
+                },
                 "no_ehlo_name": {
                     "summary": "No EHLO name of its own",
                     "value": {"ehlo_name": None},
@@ -112,6 +119,7 @@ async def update_tenant(
     """Change what is given. A new `ehlo_name` is used from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, act, tenant, body)
+    services.keys.forget_tenant(tenant_id=changed.id)
     services.profiles.forget(changed.id)
     return TenantRead.model_validate(changed)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 import uvicorn
 
+from app.api.slow_clients import BoundedProtocol
 from app.cli.environment import checked_settings
 from app.domain.errors import SettingsError
 from app.settings import Settings, variable
@@ -75,7 +76,7 @@ def _serve(settings: Settings, workers: int) -> None:
         "host": settings.host,
         "port": settings.port,
         "loop": "auto",  # uvloop, where there is one for the platform
-        "http": "httptools",
+        "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": logging_config(settings.log_level, settings.log_format),

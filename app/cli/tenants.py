@@ -14,11 +14,29 @@ from app.store import tenants
 
 app = typer.Typer(help="Create, list, show, update and delete tenants.", no_args_is_help=True)
 
-COLUMNS = ("id", "slug", "name", "ehlo_name", "created_at", "updated_at")
+COLUMNS = (
+    "id",
+    "slug",
+    "name",
+    "ehlo_name",
+    "quota",
+    "allowed_from",
+    "created_at",
+    "updated_at",
+)
 Which = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug or id.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 EhloName = Annotated[
     str | None, typer.Option(help="The EHLO name of its profiles that set none themselves.")
+]
+
+Quota = Annotated[
+    list[str] | None,
+    typer.Option(help="A limit, such as messages_per_day=1000; repeat it."),
+]
+AllowedFrom = Annotated[
+    list[str] | None,
+    typer.Option(help="Whom it may send as, such as *@example.com; repeat it. Anybody, if none."),
 ]
 
 
@@ -27,11 +45,20 @@ def create(
     slug: Annotated[str, typer.Argument(help="A short name, unique, for the command line.")],
     name: Name = None,
     ehlo_name: EhloName = None,
+    quota: Quota = None,
+    allowed_from: AllowedFrom = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant."""
-    body = checked(TenantCreate, {"slug": slug, "name": name or slug, "ehlo_name": ehlo_name})
+    given = {
+        "slug": slug,
+        "name": name or slug,
+        "ehlo_name": ehlo_name,
+        "quota": _limits(quota or []),
+        "allowed_from": allowed_from or [],
+    }
+    body = checked(TenantCreate, given)
     made = transact(
         checked_settings(), lambda connection: tenant_actions.create(connection, my_act(), body)
     )
@@ -50,7 +77,7 @@ def list_all(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in rows])
+        print_table(COLUMNS, [_row(row).values() for row in rows])
 
 
 @app.command()
@@ -66,17 +93,33 @@ def update(
     slug: Annotated[str | None, typer.Option(help="A new slug.")] = None,
     name: Name = None,
     ehlo_name: EhloName = None,
+    quota: Quota = None,
+    allowed_from: AllowedFrom = None,
     *,
     no_ehlo_name: Annotated[
         bool, typer.Option("--no-ehlo-name", help="Take the tenant's EHLO name away.")
     ] = False,
+    no_quota: Annotated[bool, typer.Option("--no-quota", help="Take its limits away.")] = False,
+    no_allowed_from: Annotated[
+        bool, typer.Option("--no-allowed-from", help="Let it send as anybody.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change a tenant; what is left out stays."""
-    given = {"slug": slug, "name": name, "ehlo_name": ehlo_name}
-    changes: dict[str, str | None] = {key: value for key, value in given.items() if value}
+    """Change a tenant; what is left out stays. Limits are put in place together."""
+    given: dict[str, object] = {
+        "slug": slug,
+        "name": name,
+        "ehlo_name": ehlo_name,
+        "quota": _limits(quota or []),
+        "allowed_from": allowed_from,
+    }
+    changes = {key: value for key, value in given.items() if value}
     if no_ehlo_name:
         changes["ehlo_name"] = None
+    if no_quota:
+        changes["quota"] = {}
+    if no_allowed_from:
+        changes["allowed_from"] = []
     body = checked(TenantUpdate, changes)
 
     changed = transact(
@@ -96,8 +139,19 @@ def delete(tenant: Which) -> None:
     typer.echo(f"Deleted {gone.slug}.")
 
 
+def _limits(given: list[str]) -> dict[str, object]:
+    """The limits as a body has them; what is no number is told as any other wrong value."""
+    pairs = (each.partition("=") for each in given)
+    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+
+
 def _print(tenant: Tenant, *, as_json: bool) -> None:
     if as_json:
         print_json(tenant)
     else:
-        print_fields((column, getattr(tenant, column)) for column in COLUMNS)
+        print_fields(_row(tenant).items())
+
+
+def _row(tenant: Tenant) -> dict[str, object]:
+    row = {column: getattr(tenant, column) for column in COLUMNS}
+    return row | {"quota": tenant.quota.as_dict() or None}

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
+from app.api.slow_clients import BoundedProtocol
 from app.dev import first_run, routes
 from app.dev.catcher import Catcher, catching
 from app.dev.first_run import LOOPBACK, Keys
@@ -138,7 +139,8 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
+        proxy_headers=False,
         ws="none",
         lifespan="on",
         log_config=None,

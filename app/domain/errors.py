@@ -7,11 +7,14 @@ The exception tree::
     │   ├── InvalidRequest          422, with `errors` by field
     │   ├── Unauthenticated         401
     │   ├── Forbidden               403
+    │   ├── QuotaExceeded           403
     │   ├── NotFound                404
+    │   ├── RequestTimeout          408
     │   ├── Conflict                409
     │   ├── TooLarge                413
     │   ├── TooManyRequests         429, with `retry_after_seconds`
     │   └── Unavailable             503, with `retry_after_seconds`
+    ├── QuotaError                  a message is beyond its tenant's quota
     ├── SettingsError               a setting is missing or wrong: exit 2
     └── SealError                   a sealed credential does not open under any key
 
@@ -20,6 +23,8 @@ A server's or network's refusal is no exception: it is a `domain.outcome.Outcome
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from app.domain.quotas import Exceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,16 @@ class Forbidden(Problem):
     title = "Not allowed"
 
 
+class QuotaExceeded(Problem):
+    """More than the tenant may have, until something is taken away or the limit raised (403)."""
+
+    status = 403
+    title = "Quota exceeded"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("quota-exceeded", detail)
+
+
 class NotFound(Problem):
     """No such object for this tenant (404): another tenant's object is not found either."""
 
@@ -104,6 +119,16 @@ class Conflict(Problem):
     title = "Conflict"
 
 
+class RequestTimeout(Problem):
+    """The caller was too slow in sending its request (408)."""
+
+    status = 408
+    title = "Too slow"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("request-too-slow", detail)
+
+
 class TooLarge(Problem):
     """More bytes than the limit (413)."""
 
@@ -112,13 +137,19 @@ class TooLarge(Problem):
 
 
 class TooManyRequests(Problem):
-    """The caller has used up its share for now (429): so many per so many seconds."""
+    """The caller has used up its share for now (429): so many per so many seconds, if per any."""
 
     status = 429
     title = "Too many requests"
 
     def __init__(
-        self, slug: str, detail: str, *, retry_after_seconds: int, limit: int, per_seconds: int
+        self,
+        slug: str,
+        detail: str,
+        *,
+        retry_after_seconds: int,
+        limit: int,
+        per_seconds: int | None,
     ) -> None:
         super().__init__(slug, detail)
         self.retry_after_seconds = retry_after_seconds
@@ -135,6 +166,14 @@ class Unavailable(Problem):
     def __init__(self, slug: str, detail: str, retry_after_seconds: int = 5) -> None:
         super().__init__(slug, detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaError(HeloiseError):
+    """A message is beyond its tenant's quota; `exceeded` says of which limit."""
+
+    def __init__(self, exceeded: Exceeded) -> None:
+        super().__init__(f"{exceeded.limit} allows no more than {exceeded.value}")
+        self.exceeded = exceeded
 
 
 class SettingsError(HeloiseError):

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from app.domain.quotas import NO_QUOTA, Quota
+
 
 class TlsMode(StrEnum):
     """How a connection is protected; all but `opportunistic` and `none` verify the certificate."""
@@ -175,6 +177,8 @@ class Tenant:
     name: str
     ehlo_name: str | None
     rate_limit: RateLimit | None = None
+    quota: Quota = NO_QUOTA
+    allowed_from: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
 

@@ -151,6 +151,13 @@ class Settings(BaseSettings):
         le=157_286_400,
         description="The largest message that is accepted, as it goes on the wire.",
     )
+    max_buffered_bytes: Annotated[int, About(unit="bytes")] = Field(
+        134_217_728,
+        ge=1_048_576,
+        le=68_719_476_736,
+        description="How many bytes of requests a process holds at one time; beyond that it answers"
+        " 503. One that is as large as may be is taken in any case.",
+    )
     message_max_age_seconds: Annotated[int, About(unit="seconds")] = Field(
         259_200, ge=60, le=2_592_000, description="How long a message is tried before it expires."
     )

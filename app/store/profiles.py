@@ -141,6 +141,12 @@ async def page(
     return [profile_of(row) for row in (await connection.execute(query)).mappings()]
 
 
+async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
+    """How many profiles the tenant has."""
+    query = select(func.count()).select_from(profiles).where(*live(tenant_id))
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def health(
     connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str]
 ) -> dict[str, LaneHealth]:

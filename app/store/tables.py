@@ -3,6 +3,7 @@
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -60,9 +61,23 @@ tenants = Table(
     Column("rate_recipients", Integer),
     Column("rate_per_seconds", Integer),
     Column("rate_burst", Integer),
+    # The limits that there are, by name; patterns on whom it may send as, any where empty.
+    Column("quota", Json, nullable=False, server_default="{}"),
+    Column("allowed_from", Json, nullable=False, server_default="[]"),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     _rate_whole(),
+)
+
+# What a tenant with a quota has used: on a day, in its month, and in all.
+tenant_usage = Table(
+    "tenant_usage",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Instant, nullable=False),
+    Column("day_messages", BigInteger, nullable=False),
+    Column("month_messages", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
 )
 
 # What is left of a tenant's rate limit, apart from what a person sets (invariant 7).
@@ -483,6 +498,7 @@ __all__ = [
     "profiles",
     "recipients",
     "tenant_buckets",
+    "tenant_usage",
     "tenants",
     "verify_buckets",
     "workers",

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
+    RowMapping,
     exists,
     or_,
     select,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.quotas import Quota
 from app.domain.types import Tenant
 from app.store.rate_columns import rate_columns, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenants
@@ -37,6 +38,8 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         "name": tenant.name,
         "ehlo_name": tenant.ehlo_name,
         **rate_columns(tenant.rate_limit),
+        "quota": tenant.quota.as_dict(),
+        "allowed_from": list(tenant.allowed_from),
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
     }
@@ -54,17 +57,19 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound("tenant", tenant)
-    return _tenant(row)
+    return tenant_of(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
 
 
-def _tenant(row: Row[Any]) -> Tenant:
-    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+def tenant_of(found: RowMapping) -> Tenant:
+    """The tenant of a row that has its columns."""
     return Tenant(
         id=found["id"],
         slug=found["slug"],
         name=found["name"],
         ehlo_name=found["ehlo_name"],
         rate_limit=rate_limit_of(found),
+        quota=Quota(**found["quota"]),
+        allowed_from=tuple(found["allowed_from"]),
         created_at=found["created_at"],
         updated_at=found["updated_at"],
     )
@@ -76,7 +81,7 @@ async def page(connection: AsyncConnection, *, limit: int, after: str | None) ->
     if after is not None:
         query = query.where(tenants.c.id > after)
     rows = await connection.execute(query)
-    return [_tenant(row) for row in rows]
+    return [tenant_of(row) for row in rows.mappings()]
 
 
 async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
@@ -89,7 +94,7 @@ async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound("tenant", tenant_id)
-    return _tenant(row)
+    return tenant_of(row._mapping)  # noqa: SLF001 - as above
 
 
 async def update(

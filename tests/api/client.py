@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.key_cache import KeyCache
+from app.api.slow_clients import BoundedProtocol
 from app.api.state import Services
 
 # Loaded once: a client's own would read all certificates of the machine's authorities.
@@ -119,9 +120,13 @@ def new_key_cache(monotonic: HandClock) -> KeyCache:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
+async def serving(
+    app: FastAPI, protocol: type[BoundedProtocol] = BoundedProtocol
+) -> AsyncIterator[str]:
     """The app behind a real server on a free loopback port; answers its URL."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none")
+    config = uvicorn.Config(
+        app, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none"
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.

@@ -7,17 +7,18 @@ import httpx
 import pytest
 from fastapi_offline import FastAPIOffline
 
+from app.accept.committer import Committer
 from app.api.guesses import Guesses
 from app.api.http import OPENAPI_KWARGS, install
 from app.api.state import Services
 from app.doctor.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.networks import AddressGuard
-from app.domain.types import NewMessage, Profile
+from app.domain.types import Profile
+from app.metrics import Metrics
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store import outbox
 from app.store.database import Database
 from app.store.vault import Vault
 from tests.api.client import (
@@ -30,17 +31,6 @@ from tests.api.client import (
     serving,
 )
 from tests.fixtures.dns_server import DnsServer
-
-
-class OneByOne:
-    """Writes each message in a transaction of its own."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def accept(self, message: NewMessage) -> None:
-        async with self._database.transaction(announce=True) as connection:
-            await outbox.accept(connection, [message])
 
 
 def _loopback(_: Profile) -> str:
@@ -75,7 +65,7 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
             now=clock.now,
         ),
         verify_per_minute=5,
-        committer=OneByOne(database),
+        committer=Committer(database, Metrics(database, clock), now=clock.now),
         clock=clock,
         admin_keys={"admin": ADMIN_KEY},
         guesses=Guesses(20, monotonic=monotonic),
@@ -83,6 +73,7 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
         hostname="localhost",
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
         max_message_bytes=100_000,
+        max_buffered_bytes=4_000_000,
         message_max_age_seconds=3600,
         local_address=_loopback,
         readiness=_ready,
@@ -97,7 +88,9 @@ async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
     services = services_on(database, monotonic, dns)
     app = FastAPIOffline(**OPENAPI_KWARGS)
     install(app, services)
+    assert isinstance(services.committer, Committer)
     async with (
+        services.committer.running(),
         serving(app) as url,
         httpx.AsyncClient(base_url=url, verify=NO_AUTHORITIES) as http,
     ):

@@ -109,7 +109,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         assert answer.status_code == 200
         assert not any(name in answer.text for names in objects.values() for name in names), path
         listed.add(path)
-    assert listed == {"/messages", "/profiles", "/keys", "/audit-log"}
+    assert listed == {"/messages", "/profiles", "/keys", "/audit-log", "/usage"}
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []
     by_address = await other("GET", f"/messages?recipient={MESSAGE['to'][0]}")

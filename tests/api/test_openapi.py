@@ -13,6 +13,7 @@ from app.api import (
     problems,
     profile_reads,
     tenant_bodies,
+    usage,
     verify_bodies,
 )
 from app.api.problem_types import PROBLEMS
@@ -163,6 +164,7 @@ MODELS = [
     message_reads.MessageRead,
     problems.ProblemTypeRead,
     profile_reads.ProfileRead,
+    usage.UsageRead,
     verify_bodies.VerifyRead,
     tenant_bodies.TenantRead,
 ]

@@ -13,6 +13,7 @@ __all__ = ["document"]
 
 # What each operation asks of a key; a new operation cannot be forgotten here.
 NEEDS: Final = {
+    "get_usage": "messages:read",
     "send_message": "messages:send",
     "list_messages": "messages:read",
     "get_message": "messages:read",

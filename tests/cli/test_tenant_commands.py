@@ -67,3 +67,24 @@ def test_a_tenant_is_deleted_once_it_has_no_profiles(operator: Terminal) -> None
     operator.done("profile", "delete", "a", "-t", "acme")
     assert operator.done("tenant", "delete", "acme").out == "Deleted acme.\n"
     assert operator.done("tenant", "list", "--json").json == []
+
+
+def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
+    """Limits are put in place together; one that is none is told by its name."""
+    words = ("--quota", "messages_per_day=1000", "--quota", "profiles=3")
+    made = operator.done("tenant", "create", "acme", *words, "--allowed-from", "*@example.com")
+    assert "messages_per_day" in made.out
+    shown = operator.done("tenant", "show", "acme", "--json").json
+    assert (shown["quota"]["messages_per_day"], shown["quota"]["profiles"]) == (1000, 3)
+    assert shown["allowed_from"] == ["*@example.com"]
+    operator.done("tenant", "update", "acme", "--quota", "profiles=4")
+    shown = operator.done("tenant", "show", "acme", "--json").json
+    assert (shown["quota"]["messages_per_day"], shown["quota"]["profiles"]) == (None, 4)
+    operator.done("tenant", "update", "acme", "--no-quota", "--no-allowed-from")
+    shown = operator.done("tenant", "show", "acme", "--json").json
+    assert not any(shown["quota"].values())
+    assert shown["allowed_from"] == []
+    for wrong in ("messages_per_week=3", "profiles=many", "profiles"):
+        ended = operator.run("tenant", "update", "acme", "--quota", wrong)
+        assert ended.code == 1
+        assert "quota." in ended.err

@@ -24,6 +24,7 @@ import uvicorn
 from sqlalchemy import select
 
 from app import telemetry
+from app.api.slow_clients import BoundedProtocol
 from app.domain.clock import Clock
 from app.main import create_app
 from app.settings import Settings
@@ -180,10 +181,10 @@ async def serving(
     config = uvicorn.Config(
         app,
         lifespan="on",
+        http=BoundedProtocol,
         proxy_headers=False,
         log_config=None,
         ws="none",
-        http="httptools",
         # Else a test that waits for so long elsewhere meets a connection that is just being closed.
         timeout_keep_alive=120,
     )

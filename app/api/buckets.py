@@ -1,0 +1,44 @@
+"""Token buckets of one process, by key, as many as fit: the one used longest ago is forgotten."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.clock import monotonic_seconds
+
+MAX_BUCKETS: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class Buckets:
+    """Each holds `capacity` tokens, is full at first, and is refilled evenly."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = monotonic_seconds) -> None:
+        self._monotonic = monotonic
+        self._kept: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def wait_seconds(self, key: str, *, capacity: int, per_second: float) -> float:
+        """How long until there is a whole token; nothing where there is one."""
+        tokens = self._refilled(key, capacity, per_second).tokens
+        return max(0.0, (1 - tokens) / per_second)
+
+    def take(self, key: str, *, capacity: int, per_second: float) -> None:
+        """Take a token, whether there is one or not."""
+        self._refilled(key, capacity, per_second).tokens -= 1
+
+    def _refilled(self, key: str, capacity: int, per_second: float) -> _Bucket:
+        now = self._monotonic()
+        bucket = self._kept.get(key) or _Bucket(float(capacity), now)
+        bucket.tokens = min(float(capacity), bucket.tokens + (now - bucket.at) * per_second)
+        bucket.at = now
+        self._kept[key] = bucket
+        self._kept.move_to_end(key)
+        if len(self._kept) > MAX_BUCKETS:
+            self._kept.popitem(last=False)
+        return bucket

@@ -1,0 +1,47 @@
+"""How many values the JSON of a body may have: once parsed, each takes many times its bytes."""
+
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.domain.errors import InvalidRequest
+
+MAX_VALUES: Final = 100_000
+UNCHECKED_BYTES: Final = MAX_VALUES
+_ALL_BUT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b",[{")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|$)', re.DOTALL)
+
+
+def check_json(content: bytes) -> None:
+    """Raise InvalidRequest for JSON of more than so many values, without parsing it.
+
+    Whatever a string holds counts for nothing, be it a stylesheet full of braces.
+    """
+    if len(content) <= UNCHECKED_BYTES or _structure(content) <= MAX_VALUES:
+        return
+    if _structure(_STRING.sub(b"", content)) > MAX_VALUES:
+        raise InvalidRequest(
+            f"The body holds more than {MAX_VALUES} JSON values, which no request needs: send less"
+            " in one.",
+            slug="json-too-large",
+        )
+
+
+def _structure(content: bytes) -> int:
+    return len(content.translate(None, _ALL_BUT_STRUCTURE))
+
+
+class BoundedRoute(APIRoute):
+    """A route whose body may be large, and is looked at before it is parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            check_json(await request.body())
+            return await handle(request)
+
+        return bounded

@@ -1,0 +1,54 @@
+"""uvicorn's HTTP protocol with an end to waiting: for a request's header, and to its size."""
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES: Final = 65_536
+TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Cuts whoever does not come to the end of a header (slow-loris), or comes to none.
+
+    The connection alone has to bring one too; between requests uvicorn's own keep-alive counts.
+    """
+
+    header_seconds = 10.0
+    _header_due: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._expect_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_header()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_within = self._header_due is not None
+        super().data_received(data)
+        if was_within and self._header_due is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._forget_header()
+                self.send_400_response(TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_header()
+
+    def on_headers_complete(self) -> None:
+        self._forget_header()
+        super().on_headers_complete()
+
+    def _expect_header(self) -> None:
+        if self._header_due is None:
+            self._header_due = self.loop.call_later(self.header_seconds, self.transport.abort)
+
+    def _forget_header(self) -> None:
+        if self._header_due is not None:
+            self._header_due.cancel()
+        self._header_due, self._header_bytes = None, 0
