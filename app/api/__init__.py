@@ -16,12 +16,13 @@ from app.api import (
     usage,
 )
 
+# Those that need an admin key, and may stand under a path of their own.
+admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
     messages.router,
     usage.router,
     profile_verify.router,
     profiles.router,
-    tenants.router,
     keys.router,
     audit_log.router,
     health.router,

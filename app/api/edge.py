@@ -22,10 +22,19 @@ GRACE_SECONDS: Final = 15.0
 SLOWEST_BYTES_PER_SECOND: Final = 10_000
 DOCUMENTS: Final = frozenset({"/docs", "/redoc"})
 
-# The pages must work without any other host, and so they are kept from asking one.
-SAME_HOST: Final = (
-    b"content-security-policy",
-    b"img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+# What is answered is what its type says, and no script that a browser makes of it.
+NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+CONTENT_SECURITY_POLICY: Final = (
+    b"img-src 'self' data:; font-src 'self' data:; connect-src 'self'; object-src 'none';"
+    b" base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+# The pages must work without any other host, and so they are kept from asking one; a key that was
+# typed in there is not to be clicked for by somebody who shows them in a frame.
+OF_DOCUMENTS: Final = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )
 
 
@@ -63,9 +72,9 @@ class Edge:
                 is_started = True
                 _log(scope, message["status"], started_seconds)
                 headers = message["headers"] = list(message.get("headers", ()))
-                headers.append((b"x-request-id", identifier))
+                headers += [(b"x-request-id", identifier), NO_SNIFFING]
                 if scope["path"] in DOCUMENTS:
-                    headers.append(SAME_HOST)
+                    headers += OF_DOCUMENTS
             await send(message)
 
         body = _Body(receive)

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from app.api import routers
+from app.api import admin_routers, routers
 from app.api.edge import Edge
 from app.api.openapi import OPENAPI_KWARGS, describe
 from app.api.problem_answers import add_handlers
@@ -27,4 +27,6 @@ def install(app: FastAPI, services: Services) -> None:
     add_handlers(app)
     for router in routers:
         app.include_router(router)
+    for router in admin_routers:
+        app.include_router(router, prefix=services.admin_prefix)
     describe(app)

@@ -23,6 +23,7 @@ from app.api.tenants import InPath
 from app.store import api_keys, tenants
 
 router = APIRouter(tags=["Keys"])
+admin_router = APIRouter(tags=["Keys"])
 
 OWN_LOCATION: Final = f"/keys/{EXAMPLE['id']}"
 LOCATION: Final = f"/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162{OWN_LOCATION}"
@@ -139,7 +140,7 @@ async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -
     services.keys.forget(key_id=key)
 
 
-@router.post(
+@admin_router.post(
     "/tenants/{tenant}/keys",
     operation_id="create_key",
     summary="Create a key for a tenant",
@@ -154,10 +155,10 @@ async def create_key(
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
         made = await key_actions.create(connection, act, body, tenant_id=owner.id)
-    return _created(response, made, f"/tenants/{owner.id}/keys")
+    return _created(response, made, f"{services.admin_prefix}/tenants/{owner.id}/keys")
 
 
-@router.get(
+@admin_router.get(
     "/tenants/{tenant}/keys",
     operation_id="list_keys",
     summary="List a tenant's keys",
@@ -170,7 +171,7 @@ async def list_keys(tenant: InPath, paging: ListQuery, _: Admin, services: Servi
     return await _page(services, owner.id, paging)
 
 
-@router.post(
+@admin_router.post(
     "/tenants/{tenant}/keys/{key_id}/rotate",
     operation_id="rotate_key",
     summary="Rotate a tenant's key",
@@ -193,10 +194,10 @@ async def rotate_key(
             connection, act, key_id, body or KeyRotate(), tenant_id=owner.id
         )
     services.keys.forget(key_id=key_id)
-    return _created(response, made, f"/tenants/{owner.id}/keys")
+    return _created(response, made, f"{services.admin_prefix}/tenants/{owner.id}/keys")
 
 
-@router.delete(
+@admin_router.delete(
     "/tenants/{tenant}/keys/{key_id}",
     status_code=204,
     operation_id="revoke_key",

@@ -177,9 +177,7 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
         if caller.profiles is not None:
             await _visible(connection, caller, message)
         mime = await messages.raw(connection, tenant_id=caller.tenant_id, message_id=message)
-    return Response(
-        mime, media_type="message/rfc822", headers={"X-Content-Type-Options": "nosniff"}
-    )
+    return Response(mime, media_type="message/rfc822")
 
 
 @router.post(

@@ -47,6 +47,7 @@ class Services:
     committer: Accepts
     clock: Clock
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
+    admin_prefix: str = ""  # the path under which tenants are managed
     service_ehlo_name: str | None
     hostname: str | None
     guard: AddressGuard

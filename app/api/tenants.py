@@ -52,7 +52,7 @@ async def create_tenant(
     """Make a tenant; then make a key for it with `POST /tenants/{tenant}/keys`."""
     async with services.database.transaction() as connection:
         tenant = await tenant_actions.create(connection, act, body)
-    response.headers["Location"] = f"/tenants/{tenant.id}"
+    response.headers["Location"] = f"{services.admin_prefix}/tenants/{tenant.id}"
     return TenantRead.model_validate(tenant)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import sys
 from types import FrameType
 from typing import Annotated, Any, Final
@@ -52,6 +53,24 @@ def serve(
     _serve(settings, workers)
 
 
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Uvicorn's options for TLS; raises SettingsError where one lacks another."""
+    if settings.tls_certificate is None:
+        if settings.tls_key or settings.tls_client_ca:
+            raise SettingsError(
+                f"{variable('tls_certificate')}: not set, should be a file that exists, since"
+                " HELOISE_TLS_KEY or HELOISE_TLS_CLIENT_CA is set"
+            )
+        return {}
+    given: dict[str, Any] = {
+        "ssl_certfile": settings.tls_certificate,
+        "ssl_keyfile": settings.tls_key,
+    }
+    if settings.tls_client_ca:
+        given |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return given
+
+
 def _override(**given: object) -> None:
     """Options are told as variables: the worker processes read the settings anew."""
     os.environ.update(
@@ -79,6 +98,7 @@ def _serve(settings: Settings, workers: int) -> None:
         "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "on",
+        **_tls(settings),
         "log_config": logging_config(settings.log_level, settings.log_format),
         "server_header": False,
         "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES

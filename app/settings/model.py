@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 
-from pydantic import DirectoryPath, Field
+from pydantic import DirectoryPath, Field, FilePath
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,6 +32,7 @@ from app.store.vault import parse_key
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
+A_FILE: Final = "a file that exists"
 NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
 
 
@@ -95,6 +96,14 @@ class Settings(BaseSettings):
         description="The key that manages tenants over HTTP, or one for each who does, by name:"
         " the audit log tells them apart. Left out, no key does.",
     )
+    admin_prefix: Annotated[
+        str, About(expects="nothing, or a path such as /admin, without a slash at its end")
+    ] = Field(
+        "",
+        pattern=r"^(/[a-z0-9-]+)*$",
+        description="The path under which tenants and their keys are managed, so that a proxy can"
+        " keep it inside.",
+    )
     failed_keys_per_minute: Annotated[int, About(unit="times")] = Field(
         20,
         ge=1,
@@ -141,6 +150,19 @@ class Settings(BaseSettings):
         "127.0.0.1", min_length=1, description="The address that the API listens on."
     )
     port: int = Field(8025, ge=1, le=65535, description="The TCP port that the API listens on.")
+    tls_certificate: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+        None,
+        description="A file with the certificate, and those of its authorities, that the API is"
+        " served with (PEM); left out, it is served without TLS.",
+    )
+    tls_key: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+        None, description="The file with the certificate's private key, where it is another (PEM)."
+    )
+    tls_client_ca: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+        None,
+        description="A file with the authorities of clients' certificates (PEM): who shows none of"
+        " theirs is not served.",
+    )
     delivery: bool = Field(
         default=True,
         description="Whether `serve` delivers too, or only accepts and leaves it to workers.",

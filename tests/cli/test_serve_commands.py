@@ -3,12 +3,15 @@
 import json
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from tests.cli.terminal import Terminal
 
@@ -130,3 +133,65 @@ def test_a_worker_stops_on_sigterm(operator: Terminal) -> None:
     json.loads(process.stderr.readline())
     stopped(process)
     assert process.returncode == 0
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> trustme.CA:
+    """An authority, whose certificate lies beside the server's."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return authority
+
+
+def client_context(ca: trustme.CA, *names: str) -> ssl.SSLContext:
+    """A client's context, with a certificate of its own where it has a name."""
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    if names:
+        ca.issue_cert(*names).configure_cert(context)
+    return context
+
+
+def test_it_serves_tls(operator: Terminal, ca: trustme.CA, tmp_path: Path) -> None:
+    """By a certificate from a file."""
+    with serving(operator, TLS_CERTIFICATE=str(tmp_path / "server.pem")) as (told, _):
+        url = told.replace("http:", "https:")
+        answer = httpx.get(f"{url}/healthz", verify=client_context(ca))
+        assert answer.status_code == 200
+        assert "Server" not in answer.headers  # nor by which version of what
+
+
+def test_it_serves_those_whose_certificate_it_knows(
+    operator: Terminal, ca: trustme.CA, tmp_path: Path
+) -> None:
+    """And nobody else, where an authority for clients is named."""
+    files = {
+        "TLS_CERTIFICATE": str(tmp_path / "server.pem"),
+        "TLS_CLIENT_CA": str(tmp_path / "ca.pem"),
+    }
+    with serving(operator, **files) as (told, _):
+        url = told.replace("http:", "https:")
+        known = client_context(ca, "proxy.example.com")
+        assert httpx.get(f"{url}/healthz", verify=known).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url}/healthz", verify=client_context(ca))
+
+
+@pytest.mark.parametrize("given", ["TLS_KEY", "TLS_CLIENT_CA"])
+def test_tls_without_a_certificate_is_told(
+    operator: Terminal, ca: trustme.CA, tmp_path: Path, given: str
+) -> None:
+    """It would be served in clear."""
+    assert ca
+    ended = operator.run("serve", **{given: str(tmp_path / "ca.pem")})
+    assert ended.code == 2
+    assert "HELOISE_TLS_CERTIFICATE: not set" in ended.err
+
+
+def test_a_certificate_that_is_not_there_is_told(operator: Terminal) -> None:
+    """As any other wrong setting."""
+    ended = operator.run("serve", TLS_CERTIFICATE="/nowhere/server.pem")
+    assert ended.code == 2
+    assert "HELOISE_TLS_CERTIFICATE: found '/nowhere/server.pem', should be a file" in ended.err

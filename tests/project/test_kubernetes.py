@@ -1,0 +1,69 @@
+"""The manifests for Kubernetes run what the image holds, with as few rights as it needs."""
+
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from app.cli import COMMANDS
+from app.settings import Settings, variable
+from tests.cli.terminal import ROOT
+
+DOCUMENTS: list[dict[str, Any]] = list(
+    yaml.safe_load_all((ROOT / "docs/kubernetes/heloise.yaml").read_text())
+)
+PODS = {
+    each["metadata"]["name"]: each["spec"]["template"]["spec"]
+    for each in DOCUMENTS
+    if each["kind"] in {"Job", "Deployment"}
+}
+VARIABLES = {variable(field) for field in Settings.model_fields}
+
+
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    """The one container of a pod."""
+    [only] = pod["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_may_do_as_little_as_it_can(name: str) -> None:
+    """As nobody, with no capability, on a file system that it cannot write."""
+    pod = PODS[name]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(pod)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_runs_a_command_with_settings_that_there_are(name: str) -> None:
+    """As the image has it; secrets come from the folder that is read by itself."""
+    args = container(PODS[name])["args"]
+    assert args[0] in COMMANDS
+    if args[1:]:
+        module, _ = COMMANDS[args[0]]
+        options = {
+            option
+            for parameter in get_command(__import__(module, fromlist=["app"]).app).params
+            for option in parameter.opts
+        }
+        assert set(args[1:]) <= options
+    assert {each["name"] for each in container(PODS[name]).get("env", [])} <= VARIABLES
+    mounted = {each["mountPath"]: each for each in container(PODS[name])["volumeMounts"]}
+    assert mounted["/run/secrets"]["readOnly"] is True
+
+
+def test_the_probes_are_paths_of_the_api() -> None:
+    """Alive is not the same as ready."""
+    api = container(PODS["heloise-api"])
+    assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert PODS["heloise-api"]["terminationGracePeriodSeconds"] > 30
