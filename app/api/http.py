@@ -3,6 +3,8 @@
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import compile_path
 
 from app.api import admin_routers, routers
 from app.api.edge import Edge
@@ -25,8 +27,15 @@ def install(app: FastAPI, services: Services) -> None:
         max_buffered_bytes=max(services.max_buffered_bytes, services.max_body_bytes),
     )
     add_handlers(app)
-    for router in routers:
-        app.include_router(router)
-    for router in admin_routers:
-        app.include_router(router, prefix=services.admin_prefix)
+    prefixed = [("", each) for each in routers]
+    prefixed += [(services.admin_prefix, each) for each in admin_routers]
+    for prefix, router in prefixed:
+        app.include_router(router, prefix=prefix)
+    # Which methods there are on which paths.
+    app.state.ways = [
+        (compile_path(prefix + route.path)[0], route.methods)
+        for prefix, router in prefixed
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
     describe(app)

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -186,14 +187,20 @@ async def _on_http(request: Request, error: Exception) -> Response:
             detail = f"There is nothing at {path}. The API is described at /docs."
             return ProblemResponse("not-found", detail, instance=path)
         case 405:
-            return _method_not_allowed(request, dict(error.headers or {}))
+            return _method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
         case 413:
             return ProblemResponse("body-too-large", error.detail, instance=path)
         case _:
             raise error
 
 
-def _method_not_allowed(request: Request, headers: dict[str, str]) -> Response:
-    allowed = headers.get("Allow", "")
+def _method_not_allowed(request: Request, one_routes: str) -> Response:
+    """The answer with every method that the path has: the framework names those of one route."""
+    ways: Sequence[tuple[re.Pattern[str], Collection[str]]] = request.app.state.ways
+    path = request.url.path
+    found = {method for pattern, methods in ways if pattern.match(path) for method in methods}
+    allowed = ", ".join(sorted(found)) or one_routes
     detail = f"{request.method} is no method of {request.url.path}; use {allowed or 'another'}."
-    return ProblemResponse("method-not-allowed", detail, instance=request.url.path, headers=headers)
+    return ProblemResponse(
+        "method-not-allowed", detail, instance=request.url.path, headers={"Allow": allowed}
+    )

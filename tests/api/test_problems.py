@@ -11,6 +11,7 @@ import pytest
 import app as package
 from app.api.problem_types import PROBLEMS
 from app.domain.errors import Unavailable
+from app.domain.quotas import Quota
 from app.domain.types import NewMessage
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
@@ -73,6 +74,9 @@ async def test_405_names_the_methods(acme: Caller) -> None:
     """RFC 9110 section 15.5.6."""
     answer = await acme("PUT", "/healthz")
     assert answer.headers["Allow"] == "GET"
+    several = await acme("PUT", "/profiles/transactional")
+    assert several.headers["Allow"] == "DELETE, GET, PATCH"
+    assert (await acme("PUT", "/openapi.json")).headers["Allow"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ async def test_405_names_the_methods(acme: Caller) -> None:
         (b'{"to": ["a@example.org"] "subject": 1}', "character 25"),
         (b'{"to": ', "character 7"),
         (b'\xff{"to": []}', "UTF-8"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "nested too deeply"),
     ],
 )
 async def test_broken_json_is_told_apart(acme: Caller, content: bytes, said: str) -> None:
@@ -205,7 +209,8 @@ async def test_the_unexpected_is_500_and_says_nothing(
 class Full:
     """A committer that cannot write."""
 
-    async def accept(self, message: NewMessage) -> None:
+    async def accept(self, message: NewMessage, quota: Quota) -> None:
+        assert not quota.is_counted
         raise Unavailable("database-unavailable", f"not written: {message.id}", 7)
 
 
