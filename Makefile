@@ -44,6 +44,9 @@ test: $(STAMP) ## run the tests, on SQLite and PostgreSQL, and measure coverage
 test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
 	@$(BIN)/pytest --numprocesses $(WORKERS) -m long
 
+fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and that do not
+	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) tests/fuzz
+
 check: $(STAMP) ## lint, format, types, imports, versions
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check

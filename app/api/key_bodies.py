@@ -111,6 +111,7 @@ class KeyRotate(Body):
 
     overlap_seconds: int = Field(
         default=86_400,
+        strict=True,
         ge=0,
         le=MAX_OVERLAP_SECONDS,
         description="How long the old key works beside the new one; 0 ends it at once.",

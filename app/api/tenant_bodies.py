@@ -41,14 +41,14 @@ TenantRate = Annotated[
     Field(description="What all of the tenant's profiles may send together, beside their own."),
 ]
 
-MostMessages = Annotated[int, Field(ge=0, le=1_000_000_000)]
-MostBytes = Annotated[int, Field(ge=0, le=1_000_000_000_000_000)]
+MostMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+MostBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
 
 
 class Quota(Body):
     """What a tenant may use; what is left out or null has no limit but the service's own."""
 
-    requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    requests_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         default=None, description="In each process that serves. 429 `too-many-requests`."
     )
     messages_per_day: MostMessages | None = Field(
@@ -57,16 +57,16 @@ class Quota(Body):
     messages_per_month: MostMessages | None = Field(
         default=None, description="Accepted in a month of UTC. 429 `quota-used-up`."
     )
-    queued_messages: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+    queued_messages: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
         default=None, description="Not finished at one time. 429 `queue-full`."
     )
-    recipients_per_message: Annotated[int, Field(ge=1, le=MAX_RECIPIENTS)] | None = Field(
-        default=None, description="In `to`, `cc` and `bcc`. 403 `quota-exceeded`."
+    recipients_per_message: Annotated[int, Field(strict=True, ge=1, le=MAX_RECIPIENTS)] | None = (
+        Field(default=None, description="In `to`, `cc` and `bcc`. 403 `quota-exceeded`.")
     )
-    message_bytes: Annotated[int, Field(ge=1024, le=157_286_400)] | None = Field(
+    message_bytes: Annotated[int, Field(strict=True, ge=1024, le=157_286_400)] | None = Field(
         default=None, description="Of a message as it is sent. 413 `message-too-large`."
     )
-    profiles: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+    profiles: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
         default=None, description="403 `quota-exceeded`."
     )
     stored_bytes: MostBytes | None = Field(

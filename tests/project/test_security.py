@@ -1,0 +1,34 @@
+"""docs/security.md names tests that there are."""
+
+import ast
+
+import pytest
+
+from tests.cli.terminal import ROOT
+
+PAGE = (ROOT / "docs" / "security.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("|") and not line.startswith(("|---", "| threat |"))
+]
+
+
+def test_every_threat_of_the_list_has_a_row() -> None:
+    """OWASP API1 to API10."""
+    named = {row[0].split()[0].rstrip(",") for row in ROWS}
+    assert {f"API{number}" for number in range(1, 11)} <= named
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_each_row_names_a_test_that_there_is(row: list[str]) -> None:
+    """By its file and name."""
+    threat, keeps, test = row
+    assert threat
+    assert keeps
+    path, _, name = test.strip("`").partition("::")
+    tree = ast.parse((ROOT / path).read_text())
+    assert name in {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
