@@ -131,15 +131,26 @@ class Edge:
 
 
 class _Body:
-    """A body as it comes in, from a client who has so long to send the next part of it."""
+    """A body as it comes in, from a client who has so long to send the next part of it.
+
+    What is waited for after the whole of it, that he goes away, has no end of its own.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._waited_seconds = 0.0
+        self._is_whole = False
         self.received_bytes = 0
 
     async def receive(self) -> Message:
         """The next part. Raises RequestTimeout where it is too long in coming."""
+        if self._is_whole:
+            return await self._receive()
+        message = await self._next_part()
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def _next_part(self) -> Message:
         patience = GRACE_SECONDS + self.received_bytes / SLOWEST_BYTES_PER_SECOND
         started_seconds = monotonic_seconds()
         try:

@@ -35,10 +35,15 @@ def _structure(content: bytes) -> int:
 
 
 class BoundedRoute(APIRoute):
-    """A route whose body may be large, and is looked at before it is parsed."""
+    """A route whose body is read, and looked at, before the framework parses it.
+
+    What goes wrong in reading it is told as it is: the framework calls whatever it is no JSON.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
 
         async def bounded(request: Request) -> Response:
             check_json(await request.body())

@@ -7,6 +7,7 @@ from fastapi import Body as JsonBody
 
 from app.api import key_actions
 from app.api.auth import Admin, AdminAct, KeyManager
+from app.api.json_bounds import BoundedRoute
 from app.api.key_bodies import (
     CREATE_EXAMPLES,
     EXAMPLE,
@@ -22,8 +23,8 @@ from app.api.state import Services, ServicesOf
 from app.api.tenants import InPath
 from app.store import api_keys, tenants
 
-router = APIRouter(tags=["Keys"])
-admin_router = APIRouter(tags=["Keys"])
+router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
+admin_router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
 
 OWN_LOCATION: Final = f"/keys/{EXAMPLE['id']}"
 LOCATION: Final = f"/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162{OWN_LOCATION}"

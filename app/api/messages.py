@@ -49,7 +49,6 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
         "sender-not-allowed",
         "profile-not-found",
         "message-too-large",
-        "json-too-large",
         "quota-exceeded",
         "quota-used-up",
         "queue-full",
@@ -189,7 +188,6 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
         "message-not-found",
         "recipient-not-uncertain",
         "message-in-transmission",
-        "json-too-large",
         has_body=True,
     ),
 )

@@ -73,6 +73,7 @@ _KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many
 _BODY: Final = (
     "invalid-json",
     "invalid-request",
+    "json-too-large",
     "request-too-slow",
     "body-too-large",
     "unsupported-media-type",

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from fastapi import Body as JsonBody
 
 from app.api.auth import ProfileManager
+from app.api.json_bounds import BoundedRoute
 from app.api.openapi import tenant_problems
 from app.api.profile_changes import new_profile
 from app.api.profile_secrets import given_secrets
@@ -25,7 +26,7 @@ from app.store.database import Database
 from app.store.permits import take_verify
 from app.store.profiles import DeliveryProfile
 
-router = APIRouter(tags=["Profiles"])
+router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
 
 InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
 MINUTE_SECONDS: Final = 60

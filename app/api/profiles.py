@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import profile_actions
 from app.api.auth import ProfileManager, ProfileReader
 from app.api.callers import Caller
+from app.api.json_bounds import BoundedRoute
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
@@ -20,7 +21,7 @@ from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
 from app.store import profiles, tenants
 
-router = APIRouter(tags=["Profiles"])
+router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
 
 LOCATION: Final = "/profiles/prf_0198c5a2d3f07b6e8a4c1d2e3f405162"
 InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]

@@ -7,13 +7,14 @@ from fastapi import Body as JsonBody
 
 from app.api import tenant_actions
 from app.api.auth import Admin, AdminAct
+from app.api.json_bounds import BoundedRoute
 from app.api.openapi import admin_problems, located
 from app.api.paging import ListQuery, cut, start
 from app.api.state import ServicesOf
 from app.api.tenant_bodies import TenantCreate, TenantPage, TenantRead, TenantUpdate
 from app.store import tenants
 
-router = APIRouter(tags=["Tenants"])
+router = APIRouter(tags=["Tenants"], route_class=BoundedRoute)
 
 LOCATION: Final = "/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["acme"])]

@@ -104,26 +104,33 @@ async def test_a_header_is_bounded(api: Api) -> None:
     assert b"200" not in answer
 
 
-def request(caller: Caller, length: int) -> bytes:
-    """The header of a message with so many bytes."""
+def request(caller: Caller, length: int, path: str = "/messages") -> bytes:
+    """The header of a POST with a body of so many bytes."""
     key = caller.headers["Authorization"]
     return (
-        f"POST /messages HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 
 
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize("said", [b"", b'{"to": ["ann@exam'])
+@pytest.mark.parametrize("path", ["/messages", "/profiles", "/keys", "/profiles/verify"])
 async def test_who_stops_in_a_body_is_cut(
-    api: Api, acme: Caller, monkeypatch: pytest.MonkeyPatch, said: bytes, *, is_known: bool
+    api: Api,
+    acme: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    said: bytes,
+    *,
+    is_known: bool,
 ) -> None:
     """408, which says that nothing was written; the rest is not waited for."""
     monkeypatch.setattr(edge, "GRACE_SECONDS", SHORT_SECONDS)
     if is_known:  # by the short way of a key that was seen
         await acme.read("/messages")
     async with connected(str(api.http.base_url)) as (reader, writer):
-        writer.write(request(acme, 500) + said)
+        writer.write(request(acme, 500, path) + said)
         answer = await rest(reader)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"/problems/request-too-slow" in answer
