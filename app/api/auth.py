@@ -11,16 +11,15 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.auditing import Act
-from app.api.callers import Caller, source_of
+from app.api.callers import Caller, act_of, source_of
 from app.api.key_cache import Known
 from app.api.quotas import check_rate
 from app.api.refusals import note_actor
-from app.api.request_ids import request_id
 from app.api.state import Services, ServicesOf
 from app.domain.audit import Actor, ActorKind
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unauthenticated
 from app.domain.keys import hash_of, hint_of, looks_like_one
-from app.domain.networks import IPNetwork
+from app.domain.networks import IPNetwork, unmapped
 from app.domain.types import ApiKey, Scope, Tenant
 from app.store import api_keys, tenants
 
@@ -109,7 +108,7 @@ Admin = Annotated[Actor, Depends(_admin)]
 
 
 async def _admins_act(admin: Admin, services: ServicesOf) -> Act:
-    return Act(actor=admin, now=services.now(), request_id=request_id.get())
+    return act_of(admin, services)
 
 
 AdminAct = Annotated[Act, Depends(_admins_act)]
@@ -213,8 +212,7 @@ def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
         address = ipaddress.ip_address(source or "")
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
+    address = unmapped(address)
     return any(address in network for network in _parsed(networks))
 
 

@@ -56,7 +56,12 @@ class Caller:
 
     def act(self, services: Services) -> Act:
         """What the audit log is told with a change."""
-        return Act(actor=self.actor, now=services.now(), request_id=request_id.get())
+        return act_of(self.actor, services)
+
+
+def act_of(actor: Actor, services: Services) -> Act:
+    """Somebody who changes something by the request that is being answered."""
+    return Act(actor=actor, now=services.now(), request_id=request_id.get())
 
 
 def source_of(request: Request) -> str | None:

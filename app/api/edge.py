@@ -77,13 +77,12 @@ class Edge:
                     headers += OF_DOCUMENTS
             await send(message)
 
-        body = _Body(receive)
+        body, limit = _Body(receive), self._limit(scope["path"])
         try:
-            if refusal := self._refusal(scope):
+            if refusal := _refusal(scope, limit):
                 await refusal(scope, receive, send_with_id)
             else:
-                limited = self._limited(body, self._limit(scope["path"]))
-                await self._app(scope, limited, send_with_id)
+                await self._app(scope, self._limited(body, limit), send_with_id)
         except Problem as problem:  # while the body was read, outside of what answers problems
             if is_started:
                 raise
@@ -94,17 +93,6 @@ class Edge:
             await answer_unexpected(error, scope["path"])(scope, receive, send_with_id)
         finally:
             self._buffered_bytes -= body.received_bytes
-
-    def _refusal(self, scope: Scope) -> ProblemResponse | None:
-        """The answer to what need not be looked at any further."""
-        path = scope["path"]
-        if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
-            return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
-        limit = self._limit(path)
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > limit:
-                return ProblemResponse("body-too-large", _too_large(limit), instance=path)
-        return None
 
     def _limit(self, path: str) -> int:
         is_message = path.startswith(MESSAGES)
@@ -163,6 +151,17 @@ class _Body:
             ) from None
         finally:
             self._waited_seconds += monotonic_seconds() - started_seconds
+
+
+def _refusal(scope: Scope, limit: int) -> ProblemResponse | None:
+    """The answer to what need not be looked at any further."""
+    path = scope["path"]
+    if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
+        return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            return ProblemResponse("body-too-large", _too_large(limit), instance=path)
+    return None
 
 
 def _too_large(limit: int) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from app.api.buckets import Buckets
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import TooManyRequests
+from app.domain.networks import unmapped
 
 MINUTE_SECONDS: Final = 60
 MAX_RIGHT: Final = 10_000
@@ -48,8 +49,9 @@ class Guesses:
 
     def right(self, source: str | None, key_hash: bytes) -> None:
         """The key opened something."""
-        self._right[_site(source), key_hash] = None
-        self._right.move_to_end((_site(source), key_hash))
+        known = (_site(source), key_hash)
+        self._right[known] = None
+        self._right.move_to_end(known)
         if len(self._right) > MAX_RIGHT:
             self._right.popitem(last=False)
 
@@ -62,11 +64,9 @@ class Guesses:
 def _site(source: str | None) -> str:
     """Whom an address belongs to, as far as one can tell."""
     try:
-        address = ipaddress.ip_address(source or "")
+        address = unmapped(ipaddress.ip_address(source or ""))
     except ValueError:
         return source or ""
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, SITE_PREFIX), strict=False))

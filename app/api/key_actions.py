@@ -53,7 +53,7 @@ async def create(
     )
     if by is not None:
         _check_reach(key, by)
-    await _insert(connection, act, key, secret, "key.create")
+    await _insert(connection, act, key, secret)
     return key, secret
 
 
@@ -103,7 +103,7 @@ async def rotate(
         before={"expires_at": before.expires_at, "replaced_by": None},
         after={"expires_at": after.expires_at, "replaced_by": key.id},
     )
-    await _insert(connection, act, key, secret, "key.create")
+    await _insert(connection, act, key, secret)
     return key, secret
 
 
@@ -121,11 +121,9 @@ async def revoke(connection: AsyncConnection, act: Act, key_id: str, *, tenant_i
     )
 
 
-async def _insert(
-    connection: AsyncConnection, act: Act, key: ApiKey, secret: str, action: str
-) -> None:
+async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: str) -> None:
     await api_keys.insert(connection, key=key, hash=hash_of(secret))
-    await act.record(connection, action, tenant_id=key.tenant_id, object_id=key.id, after=key)
+    await act.record(connection, "key.create", tenant_id=key.tenant_id, object_id=key.id, after=key)
 
 
 def _check_expiry(expires_at: datetime | None, act: Act) -> None:

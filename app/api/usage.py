@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.auth import MessageReader
 from app.api.openapi import tenant_problems
 from app.api.state import ServicesOf
-from app.domain.quotas import Quota, day_end, month_end
+from app.domain.quotas import Quota, resets_at
 from app.store import profiles, usage
 
 router = APIRouter(tags=["Messages"])
@@ -73,8 +73,7 @@ async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
 
 
 def _limits(quota: Quota, used: dict[str, int], now: datetime) -> list[LimitRead]:
-    resets = {"messages_per_day": day_end(now), "messages_per_month": month_end(now)}
     return [
-        LimitRead(limit=name, value=value, used=used.get(name), resets_at=resets.get(name))
+        LimitRead(limit=name, value=value, used=used.get(name), resets_at=resets_at(name, now))
         for name, value in quota.as_dict().items()
     ]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.ehlo import LOCAL_NAMES, is_private
-from app.domain.networks import is_public
+from app.domain.networks import is_public, unmapped
 from app.domain.outcome import Fault
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError
@@ -220,9 +220,7 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def _same(address: str) -> str:
     """An address in one form: an IPv4 one inside an IPv6 one stands for itself."""
-    parsed = _parsed(address)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
+    return str(unmapped(_parsed(address)))
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -22,11 +22,18 @@ def is_public(address: IPAddress) -> bool:
 
 def meant_by(address: IPAddress) -> IPAddress:
     """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64); else the address."""
+    address = unmapped(address)
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    return address.sixtofour or address
+
+
+def unmapped(address: IPAddress) -> IPAddress:
+    """The IPv4 address of a peer that a socket of IPv6 tells in its mapped form; else the same."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,16 +93,27 @@ def _exceeded(
     quota: Quota, usage: Usage, queued: int, size_bytes: int, now: datetime
 ) -> Exceeded | None:
     used = (
-        ("messages_per_day", usage.day_messages + 1, day_end(now)),
-        ("messages_per_month", usage.month_messages + 1, month_end(now)),
-        ("queued_messages", queued + 1, None),
-        ("stored_bytes", usage.stored_bytes + size_bytes, None),
+        ("messages_per_day", usage.day_messages + 1),
+        ("messages_per_month", usage.month_messages + 1),
+        ("queued_messages", queued + 1),
+        ("stored_bytes", usage.stored_bytes + size_bytes),
     )
-    for name, wanted, resets_at in used:
+    for name, wanted in used:
         limit: int | None = getattr(quota, name)
         if limit is not None and wanted > limit:
-            return Exceeded(name, limit, resets_at)
+            return Exceeded(name, limit, resets_at(name, now))
     return None
+
+
+def resets_at(limit: str, now: datetime) -> datetime | None:
+    """When a limit begins anew by itself, if ever."""
+    match limit:
+        case "messages_per_day":
+            return day_end(now)
+        case "messages_per_month":
+            return month_end(now)
+        case _:
+            return None
 
 
 def day_start(now: datetime) -> datetime:

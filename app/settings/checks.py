@@ -5,6 +5,7 @@ Each check raises ValueError with a reason; the reason for a secret never quotes
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -53,11 +54,6 @@ def _parse_server(part: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(address)), port
 
 
-def _check_servers(text: str) -> str:
-    parse_servers(text)
-    return text
-
-
 def parse_networks(text: str) -> tuple[IPNetwork, ...]:
     """The networks in `10.0.0.0/8,192.0.2.1`; raises ValueError for anything else.
 
@@ -65,16 +61,6 @@ def parse_networks(text: str) -> tuple[IPNetwork, ...]:
     meant by it is not known.
     """
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _check_networks(text: str) -> str:
-    parse_networks(text)
-    return text
-
-
-def _check_ports(text: str) -> str:
-    parse_ports(text)
-    return text
 
 
 def _check_database_url(text: str) -> str:
@@ -125,14 +111,24 @@ def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+def _readable_by(parse: Callable[[str], object]) -> AfterValidator:
+    """A check that this parser takes the text, which is kept as it is."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
 LOWER: Final = BeforeValidator(_lower)
-DnsServers = Annotated[str, AfterValidator(_check_servers)]
-Networks = Annotated[str, AfterValidator(_check_networks)]
-Ports = Annotated[str, AfterValidator(_check_ports)]
+DnsServers = Annotated[str, _readable_by(parse_servers)]
+Networks = Annotated[str, _readable_by(parse_networks)]
+Ports = Annotated[str, _readable_by(parse_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
 SecretKeys = Annotated[

@@ -27,9 +27,10 @@ async def charge(
     usage = await current(connection, tenant_id=tenant_id, now=now, is_locked=True)
     waiting = await queued(connection, tenant_id=tenant_id, quota=quota)
     after, verdicts = admit(quota, usage, queued=waiting, sizes=sizes, now=now)
-    await connection.execute(
-        update(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id).values(_row(after))
-    )
+    if after != usage:  # whoever is over the limit costs no write each time
+        await connection.execute(
+            update(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id).values(_row(after))
+        )
     return verdicts
 
 

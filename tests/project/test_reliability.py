@@ -1,6 +1,5 @@
 """docs/reliability.md says what the tests and the state tables say."""
 
-import ast
 import re
 from collections.abc import Iterator
 
@@ -9,13 +8,10 @@ import pytest
 from app.domain.status import FINAL, TRANSITIONS
 from app.domain.types import RecipientStatus
 from tests.cli.terminal import ROOT
+from tests.project.pages import is_a_test, rows
 
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in PAGE.splitlines()
-    if line.startswith("|") and not line.startswith(("|---", "| fault |"))
-]
+ROWS = rows(PAGE, "fault")
 
 
 def diagram() -> Iterator[str]:
@@ -47,8 +43,4 @@ def test_each_row_names_a_test_that_there_is(row: list[str]) -> None:
     """With the fault, what happens and how long; by its file and name."""
     assert len(row) == 4
     assert all(row)
-    path, _, name = row[-1].strip("`").partition("::")
-    tree = ast.parse((ROOT / path).read_text())
-    assert name in {
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    assert is_a_test(row[-1])

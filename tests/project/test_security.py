@@ -1,17 +1,12 @@
 """docs/security.md names tests that there are."""
 
-import ast
-
 import pytest
 
 from tests.cli.terminal import ROOT
+from tests.project.pages import is_a_test, rows
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in PAGE.splitlines()
-    if line.startswith("|") and not line.startswith(("|---", "| threat |"))
-]
+ROWS = rows(PAGE, "threat")
 
 
 def test_every_threat_of_the_list_has_a_row() -> None:
@@ -27,8 +22,4 @@ def test_each_row_names_a_test_that_there_is(row: list[str]) -> None:
     threat, keeps, test = row
     assert threat
     assert keeps
-    path, _, name = test.strip("`").partition("::")
-    tree = ast.parse((ROOT / path).read_text())
-    assert name in {
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    assert is_a_test(test)
