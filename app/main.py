@@ -48,7 +48,7 @@ COLLECTED_AFTER: Final = 20_000  # more objects than there were
 def from_environment() -> FastAPI:
     """The app as the settings in the environment want it: what uvicorn's processes call."""
     settings = load()
-    telemetry.configure(settings.log_level, settings.log_format)
+    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     app = create_app(settings)
     spare_collector()
     return app
@@ -104,6 +104,7 @@ def create_app(
         service_ehlo_name=settings.ehlo_name,
         hostname=hostname,
         guard=parts.network.guard,
+        routing=settings.routing(),
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
@@ -215,6 +216,8 @@ def _engine(
         network=parts.network,
         configs=ConfigMaker(
             open_sealed=parts.vault.open,
+            open_content=parts.vault.open_content,
+            routing=settings.routing(),
             service_ehlo_name=settings.ehlo_name,
             hostname=parts.hostname,
             tokens=parts.tokens,
@@ -222,6 +225,7 @@ def _engine(
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
+        retention=settings.retention(),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

@@ -1,5 +1,7 @@
 """Logs: one line an event, JSON or for people, on stderr, with nothing in it that is secret.
 
+People's addresses are masked, unless the operator wants them in full.
+
 Everything goes through the standard library's logging, ours as well as uvicorn's, so that one
 chain of processors sees every line. No line holds a stack trace, SQL or its parameters: an
 exception is written as its type, its text and the place in our code where it came up.
@@ -17,8 +19,10 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.api.http import request_id
+from app.domain.addresses import masked
 
 MASK: Final = "***"
+MASKED: Final = "masked"
 CODE: Final = Path(__file__).parent.parent
 
 # Libraries that write statements, dialogues or settings where they are asked for details.
@@ -36,12 +40,13 @@ _SQL: Final = re.compile(r"\s*\[SQL: .*", re.DOTALL)
 _TRACEBACK: Final = "Traceback (most recent call last):"
 
 
-def configure(level: str, log_format: str) -> None:
+def configure(level: str, log_format: str, addresses: str = MASKED) -> None:
     """Send all logs from here on, ours and the libraries', to stderr as `log_format` says.
 
-    `level` is a name of `logging` in lower case, `log_format` is `json` or `console`.
+    `level` is a name of `logging` in lower case, `log_format` is `json` or `console`, `addresses`
+    `masked` or `full`.
     """
-    logging.config.dictConfig(logging_config(level, log_format))
+    logging.config.dictConfig(logging_config(level, log_format, addresses))
     # A line that cannot be written would be printed in full, past every processor.
     logging.raiseExceptions = False
     structlog.configure(
@@ -57,7 +62,7 @@ def configure(level: str, log_format: str) -> None:
     )
 
 
-def logging_config(level: str, log_format: str) -> dict[str, Any]:
+def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict[str, Any]:
     """The same as a dictionary for `logging.config.dictConfig`.
 
     uvicorn hands it to its worker processes, which so write the same from their first line on.
@@ -73,21 +78,29 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": "app.telemetry.formatter", "log_format": log_format}},
+        "formatters": {
+            "line": {
+                "()": "app.telemetry.formatter",
+                "log_format": log_format,
+                "addresses": addresses,
+            }
+        },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": severity, "handlers": ["stderr"]},
         "loggers": loggers,
     }
 
 
-def formatter(log_format: str) -> logging.Formatter:
+def formatter(log_format: str, addresses: str = MASKED) -> logging.Formatter:
     """What turns a log record, of whichever logger, into its line."""
+    masking: list[Processor] = [mask_addresses] if addresses == MASKED else []
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_facts()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             describe_error,
             redact,
+            *masking,
             _rendered(log_format),
         ],
     )
@@ -166,6 +179,21 @@ def _redacted(value: object) -> object:
         }
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_redacted(item) for item in value]
+    return value
+
+
+def mask_addresses(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Leave of every mail address its first character and its domain."""
+    return cast("EventDict", _masked(event))
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [_masked(item) for item in value]
     return value
 
 

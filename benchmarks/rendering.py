@@ -20,6 +20,7 @@ from typing import Final
 from app.accept.message import Draft, prepare
 from app.domain.mime import Attachment, Content, render
 from app.domain.types import Mailbox, Profile
+from app.store.vault import Vault
 
 ROUNDS: Final = 9
 ROUND_SECONDS: Final = 0.1
@@ -33,6 +34,7 @@ FILE: Final = Attachment(
     filename="receipt.pdf", content_type="application/pdf", content=bytes(range(256)) * 4096
 )
 PROFILE: Final = Profile(id="prf_1", tenant_id="ten_1", name="main", created_at=NOW, updated_at=NOW)
+VAULT: Final = Vault([bytes(32)])
 
 
 def content(times: int = 1, attachments: tuple[Attachment, ...] = ()) -> Content:
@@ -99,7 +101,12 @@ def accepted(given: Content) -> bytes:
         metadata={},
     )
     message = prepare(
-        draft, profile=PROFILE, now=NOW, max_message_bytes=100_000_000, max_age_seconds=86_400
+        draft,
+        profile=PROFILE,
+        now=NOW,
+        max_message_bytes=100_000_000,
+        max_age_seconds=86_400,
+        seal_content=VAULT.seal_content,
     )
     return message.mime
 

@@ -1,6 +1,6 @@
 """From what the caller wants to a message that can be written: resolve, check, render once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,6 +9,7 @@ from app.domain.addresses import is_allowed
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, TooLarge
 from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
+from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import (
     MAX_RECIPIENTS,
     Guarantee,
@@ -18,6 +19,7 @@ from app.domain.types import (
     Profile,
     RecipientAddress,
     RecipientKind,
+    SealedContent,
 )
 
 MISSING: Final = "missing"
@@ -60,6 +62,10 @@ class Draft:
     expires_at: datetime | None = None
     priority: Priority = Priority.NORMAL
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    is_sensitive: bool = False
+
+
+SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
 def prepare(
@@ -67,15 +73,17 @@ def prepare(
     *,
     profile: Profile,
     allowed_from: Sequence[SenderRule] = (),
+    routing: Routing = EVERYBODY,
     now: datetime,
     max_message_bytes: int,
     max_age_seconds: float,
+    seal_content: SealContent,
 ) -> NewMessage:
     """The message as it will be stored and sent, rendered here and never again (invariant 2).
 
     Raises InvalidRequest naming every wrong field, Forbidden where the profile or another rule
-    does not allow the sender, TooLarge where the rendered message has more than
-    `max_message_bytes`.
+    does not allow the sender or `routing` a recipient, TooLarge where the rendered message has more
+    than `max_message_bytes`.
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
@@ -87,6 +95,7 @@ def prepare(
         *allowed_from,
     ):
         rule.check(sender)
+    _check_recipients(recipients, routing)
     _check_size(_content_bytes(draft), max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
@@ -110,7 +119,22 @@ def prepare(
         or now + timedelta(seconds=profile.retry.max_age or max_age_seconds),
         priority=draft.priority,
         guarantee=draft.guarantee,
+        sealed=seal_content(mime, row=message_id) if draft.is_sensitive else None,
     )
+
+
+def _check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
+    """Raise Forbidden where what is for somebody may go to nobody at all."""
+    for each in recipients:
+        address = each.mailbox.address
+        if routing.destination(address) is None and not routing.is_simulated(address):
+            allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
+            raise Forbidden(
+                "recipient-not-allowed",
+                f"{address} is not sent to: only {', and of these '.join(allowed)} are"
+                " (allowed_recipient_domains of the tenant, or of the service). Have its domain"
+                " added, or set redirect_all_to to get yourself what is for others.",
+            )
 
 
 def _wrong_expiry(expires_at: datetime | None, now: datetime) -> Iterator[FieldError]:

@@ -12,6 +12,7 @@ from app.api import (
     problems,
     profile_verify,
     profiles,
+    recipients,
     tenants,
     usage,
 )
@@ -20,6 +21,7 @@ from app.api import (
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
     messages.router,
+    recipients.router,
     usage.router,
     profile_verify.router,
     profiles.router,

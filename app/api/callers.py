@@ -52,7 +52,9 @@ class Caller:
     def require_unbound(self) -> None:
         """Raise Forbidden where he is bound to profiles: what he asks for is about all of them."""
         if self.profiles is not None:
-            raise Forbidden("key-is-bound", "This key is bound to profiles and can make no others.")
+            raise Forbidden(
+                "key-is-bound", "This key is bound to profiles, and this is about all of them."
+            )
 
     def act(self, services: Services) -> Act:
         """What the audit log is told with a change."""

@@ -92,6 +92,13 @@ class MessageCreate(Body):
         " `uncertain`, and waits for `POST /messages/{id}/resolve`.",
     )
 
+    sensitive: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether its content is for its server alone: it is stored encrypted under a"
+        " key of its own, which is destroyed once the message is final, and nobody reads it here.",
+    )
+
     def draft(self) -> Draft:
         """The message as `accept` takes it."""
         return Draft(
@@ -109,6 +116,7 @@ class MessageCreate(Body):
             expires_at=self.expires_at,
             priority=self.priority,
             guarantee=self.guarantee,
+            is_sensitive=self.sensitive,
         )
 
 

@@ -25,6 +25,7 @@ CREATE: Final[dict[str, Any]] = {
             "expires_at": None,
             "priority": "normal",
             "guarantee": "at_least_once",
+            "sensitive": False,
         },
     },
 }
@@ -61,6 +62,7 @@ MESSAGE: Final[dict[str, Any]] = {
                 "text": "Ok: queued as 4XyZ",
                 "classification": "delivered",
             },
+            "sent_to": None,
         }
     ],
     "message_id_header": "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>",
@@ -69,6 +71,8 @@ MESSAGE: Final[dict[str, Any]] = {
     "metadata": {"order": "42"},
     "priority": "normal",
     "guarantee": "at_least_once",
+    "sensitive": False,
+    "content_wiped_at": None,
     "created_at": "2026-01-15T09:30:00Z",
     "send_at": None,
     "expires_at": "2026-01-18T09:30:00Z",

@@ -36,13 +36,16 @@ class LastReply(BaseModel):
 class RecipientRead(BaseModel):
     """One recipient, and what became of it."""
 
-    address: str
+    address: str | None = Field(description="Null once it was erased.")
     name: str
     kind: RecipientKind
     status: RecipientStatus
     attempts: int = Field(description="How many times it was tried.")
     next_attempt_at: datetime | None
     last_reply: LastReply | None
+    sent_to: str | None = Field(
+        description="Where it was sent instead, under `redirect_all_to`; null: to `address`."
+    )
 
     @classmethod
     def of(cls, view: RecipientView) -> Self:
@@ -56,13 +59,14 @@ class RecipientRead(BaseModel):
                 classification=view.classification,
             )
         return cls(
-            address=view.address,
+            address=view.address if view.erased_at is None else None,
             name=view.name,
             kind=view.kind,
             status=view.status,
             attempts=view.attempts,
             next_attempt_at=view.next_attempt_at,
             last_reply=reply,
+            sent_to=view.sent_to,
         )
 
 
@@ -76,7 +80,10 @@ class MessageRead(BaseModel):
     profile: str = Field(description="The profile's name.")
     profile_id: str
     sender: str = Field(alias="from")
-    subject: str
+    subject: str | None = Field(
+        description="Null where it is not kept: of a sensitive message, or one whose content was"
+        " wiped."
+    )
     recipients: list[RecipientRead]
     message_id_header: str = Field(description="The header `Message-ID`, the same in every try.")
     size_bytes: int = Field(description="The size of the message as it is sent.")
@@ -84,6 +91,8 @@ class MessageRead(BaseModel):
     metadata: dict[str, str]
     priority: Priority
     guarantee: Guarantee
+    sensitive: bool
+    content_wiped_at: datetime | None = Field(description="Since when its content is gone.")
     created_at: datetime
     send_at: datetime | None = Field(description="When it was asked to be sent; null: at once.")
     expires_at: datetime = Field(description="When it is given up.")
@@ -99,7 +108,7 @@ class MessageRead(BaseModel):
             profile=view.profile_name,
             profile_id=view.profile_id,
             sender=format_mailbox(view.sender),
-            subject=view.subject,
+            subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
             recipients=[RecipientRead.of(each) for each in view.recipients],
             message_id_header=view.message_id_header,
             size_bytes=view.size_bytes,
@@ -107,6 +116,8 @@ class MessageRead(BaseModel):
             metadata=dict(view.metadata),
             priority=view.priority,
             guarantee=view.guarantee,
+            sensitive=view.is_sensitive,
+            content_wiped_at=view.content_wiped_at,
             created_at=view.created_at,
             send_at=None,
             expires_at=view.expires_at,
@@ -123,7 +134,7 @@ class MessageRead(BaseModel):
             profile=profile.name,
             profile_id=profile.id,
             sender=format_mailbox(message.sender),
-            subject=message.subject,
+            subject=None if message.is_sensitive else message.subject,
             recipients=_queued(message),
             message_id_header=message.message_id_header,
             size_bytes=len(message.mime),
@@ -131,6 +142,8 @@ class MessageRead(BaseModel):
             metadata=dict(message.metadata),
             priority=message.priority,
             guarantee=message.guarantee,
+            sensitive=message.is_sensitive,
+            content_wiped_at=None,
             created_at=message.created_at,
             send_at=None,
             expires_at=message.expires_at,
@@ -149,6 +162,7 @@ def _queued(message: NewMessage) -> list[RecipientRead]:
             attempts=0,
             next_attempt_at=None,
             last_reply=None,
+            sent_to=None,
         )
         for each in message.recipients
     ]

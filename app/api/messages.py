@@ -47,6 +47,7 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     response_description="The message is safely stored and will be sent.",
     responses=tenant_problems(
         "sender-not-allowed",
+        "recipient-not-allowed",
         "profile-not-found",
         "message-too-large",
         "quota-exceeded",
@@ -165,10 +166,13 @@ async def list_attempts(
     response_class=Response,
     operation_id="get_raw_message",
     summary="Read a message as it is sent",
-    responses=RAW_RESPONSE | tenant_problems("message-not-found"),
+    responses=RAW_RESPONSE
+    | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
 )
 async def get_raw_message(message: InPath, caller: MessageReader, services: ServicesOf) -> Response:
     """The bytes that go over the wire, which were rendered once, when the message was accepted.
+
+    Those of a sensitive message are not given, and none once they were wiped.
 
     Needs the scope `messages:read`.
     """
@@ -219,7 +223,7 @@ async def resolve_message(
             tenant_id=caller.tenant_id,
             object_id=message,
             before={"status": before.status},
-            after={"status": view.status, "as": body.resolution, "recipients": body.recipients},
+            after={"status": view.status, "as": body.resolution},
         )
     return MessageRead.of(view)
 

@@ -69,7 +69,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         403,
         "Key bound to profiles",
         "Use a key that is not bound to profiles.",
-        "This key is bound to profiles and can make no others.",
+        "This key is bound to profiles, and this is about all of them.",
     ),
     "key-too-wide": ProblemType(
         403,
@@ -84,6 +84,14 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         " extend that list.",
         "The profile 'transactional' does not send as eve@example.net. It allows *@example.com:"
         " use such an address in `from`, or have this one added to its allowed_from.",
+    ),
+    "recipient-not-allowed": ProblemType(
+        403,
+        "Recipient not allowed",
+        "Have the domain added to allowed_recipient_domains, or set redirect_all_to.",
+        "ann@example.org is not sent to: only example.com are (allowed_recipient_domains of the"
+        " tenant, or of the service). Have its domain added, or set redirect_all_to to get yourself"
+        " what is for others.",
     ),
     "quota-exceeded": ProblemType(
         403,
@@ -188,6 +196,20 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Nothing to verify",
         "Verify a profile whose transport is smtp.",
         "A sandbox has no server that could be verified.",
+    ),
+    "content-wiped": ProblemType(
+        410,
+        "Content wiped",
+        "Read what became of the message instead; its content is not to be had any more.",
+        "The message's content was wiped at 2026-01-15T09:30:02Z. What became of it is still told"
+        " by GET /messages/{id}.",
+    ),
+    "content-sensitive": ProblemType(
+        410,
+        "Content withheld",
+        "Read what became of the message instead; send it without `sensitive` to read it back.",
+        "The message is sensitive: its content is given to its server alone, and to nobody who asks"
+        " here.",
     ),
     "message-too-large": ProblemType(
         413,

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from app.api.request_ids import request_id
 from app.api.state import Services
+from app.domain.addresses import masked
 from app.domain.audit import Actor, AuditEntry
 from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
@@ -39,7 +40,7 @@ async def note_refusal(request: Request, problem: Problem) -> None:
         actor=actor,
         action=operation_of(request),
         tenant_id=request.state.tenant_id,
-        object_id=request.url.path[:MAX_PATH_CHARACTERS],
+        object_id=masked(request.url.path)[:MAX_PATH_CHARACTERS],
         refused_as=problem.slug,
         request_id=request_id.get(),
     )

@@ -58,9 +58,11 @@ def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile)
         draft,
         profile=profile,
         allowed_from=caller.allowed_from,
+        routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),
         max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
         max_age_seconds=services.message_max_age_seconds,
+        seal_content=services.vault.seal_content,
     )
 
 

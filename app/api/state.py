@@ -16,6 +16,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.networks import AddressGuard
 from app.domain.quotas import NO_QUOTA, Quota
+from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
 from app.store.vault import Vault
@@ -51,6 +52,7 @@ class Services:
     service_ehlo_name: str | None
     hostname: str | None
     guard: AddressGuard
+    routing: Routing = EVERYBODY
     max_message_bytes: int
     max_buffered_bytes: int
     message_max_age_seconds: float

@@ -21,6 +21,9 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
         rate_limit=body.rate_limit.limit() if body.rate_limit else None,
         quota=body.quota.limits(),
         allowed_from=tuple(body.allowed_from),
+        retention=body.retention.days(),
+        redirect_all_to=body.redirect_all_to,
+        allowed_recipient_domains=tuple(body.allowed_recipient_domains),
         created_at=act.now,
         updated_at=act.now,
     )
@@ -36,7 +39,7 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
 
     Raises InvalidRequest, NotFound, or Conflict where the slug is taken.
     """
-    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "allowed_from"})
+    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "retention"})
     for required in ("slug", "name"):
         if required in changes and changes[required] is None:
             msg = "it cannot be null; leave it out to keep it"
@@ -45,8 +48,11 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
         changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
     if "quota" in body.model_fields_set:
         changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
-    if "allowed_from" in body.model_fields_set:
-        changes["allowed_from"] = body.allowed_from or []
+    if "retention" in body.model_fields_set:
+        changes["retention"] = body.retention.days().as_dict() if body.retention else {}
+    for listed in ("allowed_from", "allowed_recipient_domains"):
+        if listed in changes:
+            changes[listed] = changes[listed] or []
     before = await tenants.get(connection, tenant=tenant)
     after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
     if not after.quota.is_counted:

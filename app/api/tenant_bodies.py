@@ -3,13 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.bodies import Body, EhloName, Line
 from app.api.paging import Page
 from app.api.profile_fields import Pattern
 from app.api.rate_limits import RateLimit, RateLimitRead
 from app.domain import quotas as domain_quotas
+from app.domain import retention as domain_retention
+from app.domain.addresses import MAX_ADDRESS_CHARACTERS, check_domain, make_mailbox
 from app.domain.types import MAX_RECIPIENTS
 
 EXAMPLE: Final[dict[str, Any]] = {
@@ -29,6 +31,14 @@ EXAMPLE: Final[dict[str, Any]] = {
         "stored_bytes": None,
     },
     "allowed_from": ["*@example.com"],
+    "retention": {
+        "content_days": 7,
+        "recipient_days": None,
+        "attempt_days": None,
+        "message_days": 90,
+    },
+    "redirect_all_to": None,
+    "allowed_recipient_domains": [],
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -50,6 +60,12 @@ TenantRate = Annotated[
     Field(description="What all of the tenant's profiles may send together, beside their own."),
 ]
 
+Redirect = Annotated[
+    Line,
+    Field(max_length=MAX_ADDRESS_CHARACTERS, examples=["staging@example.com"]),
+    AfterValidator(lambda text: make_mailbox(text).address),
+]
+Domain = Annotated[Line, Field(max_length=255), AfterValidator(check_domain)]
 MostMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 MostBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
 
@@ -115,6 +131,68 @@ TenantFrom = Annotated[
 ]
 
 
+Days = Annotated[int, Field(strict=True, ge=1, le=36_500)]
+
+
+class Retention(Body):
+    """Days from acceptance; what is left out or null is as the service has it.
+
+    Nothing is taken from a message that is not finished; it is taken once it is.
+    """
+
+    content_days: Days | None = Field(
+        default=None,
+        description="The bytes that were sent, and the subject. HELOISE_CONTENT_RETENTION_DAYS.",
+    )
+    recipient_days: Days | None = Field(
+        default=None,
+        description="Whatever names a recipient, and the content with it."
+        " HELOISE_RECIPIENT_RETENTION_DAYS.",
+    )
+    attempt_days: Days | None = Field(
+        default=None, description="The attempts. HELOISE_ATTEMPT_RETENTION_DAYS."
+    )
+    message_days: Days | None = Field(
+        default=None,
+        description="The message with all of these. HELOISE_MESSAGE_RETENTION_DAYS.",
+    )
+
+    def days(self) -> domain_retention.Retention:
+        """The retention."""
+        return domain_retention.Retention(**self.model_dump())
+
+
+class RetentionRead(BaseModel):
+    """For how many days what is kept; what is null is as the service has it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    content_days: int | None = None
+    recipient_days: int | None = None
+    attempt_days: int | None = None
+    message_days: int | None = None
+
+
+TenantRetention = Annotated[
+    Retention, Field(description="How long what is kept. A change puts it in place as a whole.")
+]
+TenantRedirect = Annotated[
+    Redirect | None,
+    Field(
+        description="Who gets what is for anybody else, for a tenant that tests: all of it, or"
+        " all that is not for `allowed_recipient_domains`. Holds for what waits already, too."
+    ),
+]
+TenantDomains = Annotated[
+    list[Domain],
+    Field(
+        max_length=100,
+        description="The domains that it sends to, such as `example.com` or `*.example.com`."
+        " Others are refused, or go to `redirect_all_to`. Any, if empty.",
+    ),
+]
+
+
 class TenantCreate(Body):
     """A new tenant."""
 
@@ -124,6 +202,9 @@ class TenantCreate(Body):
     rate_limit: TenantRate = None
     quota: TenantQuota = Field(default_factory=Quota)
     allowed_from: TenantFrom = Field(default_factory=list)
+    retention: TenantRetention = Field(default_factory=Retention)
+    redirect_all_to: TenantRedirect = None
+    allowed_recipient_domains: TenantDomains = Field(default_factory=list)
 
 
 class TenantUpdate(Body):
@@ -135,6 +216,9 @@ class TenantUpdate(Body):
     rate_limit: TenantRate = None
     quota: TenantQuota | None = None
     allowed_from: TenantFrom | None = None
+    retention: TenantRetention | None = None
+    redirect_all_to: TenantRedirect = None
+    allowed_recipient_domains: TenantDomains | None = None
 
 
 class TenantRead(BaseModel):
@@ -149,6 +233,9 @@ class TenantRead(BaseModel):
     rate_limit: RateLimitRead | None
     quota: QuotaRead
     allowed_from: list[str]
+    retention: RetentionRead
+    redirect_all_to: str | None
+    allowed_recipient_domains: list[str]
     created_at: datetime
     updated_at: datetime
 

@@ -99,7 +99,9 @@ def _serve(settings: Settings, workers: int) -> None:
         "ws": "none",
         "lifespan": "on",
         **_tls(settings),
-        "log_config": logging_config(settings.log_level, settings.log_format),
+        "log_config": logging_config(
+            settings.log_level, settings.log_format, settings.log_addresses
+        ),
         "server_header": False,
         "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES
         "access_log": False,  # ours names the request's id

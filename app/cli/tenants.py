@@ -21,6 +21,9 @@ COLUMNS = (
     "ehlo_name",
     "quota",
     "allowed_from",
+    "retention",
+    "redirect_all_to",
+    "allowed_recipient_domains",
     "created_at",
     "updated_at",
 )
@@ -38,6 +41,17 @@ AllowedFrom = Annotated[
     list[str] | None,
     typer.Option(help="Whom it may send as, such as *@example.com; repeat it. Anybody, if none."),
 ]
+Retention = Annotated[
+    list[str] | None,
+    typer.Option(help="How long what is kept, such as content_days=7; repeat it."),
+]
+RedirectAllTo = Annotated[
+    str | None, typer.Option(help="Who gets what is for anybody else, for tests.")
+]
+RecipientDomain = Annotated[
+    list[str] | None,
+    typer.Option(help="A domain that it sends to, such as example.com; repeat it. Any, if none."),
+]
 
 
 @app.command()
@@ -47,6 +61,9 @@ def create(
     ehlo_name: EhloName = None,
     quota: Quota = None,
     allowed_from: AllowedFrom = None,
+    retention: Retention = None,
+    redirect_all_to: RedirectAllTo = None,
+    allowed_recipient_domain: RecipientDomain = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -57,6 +74,9 @@ def create(
         "ehlo_name": ehlo_name,
         "quota": _limits(quota or []),
         "allowed_from": allowed_from or [],
+        "retention": _limits(retention or []),
+        "redirect_all_to": redirect_all_to,
+        "allowed_recipient_domains": allowed_recipient_domain or [],
     }
     body = checked(TenantCreate, given)
     made = transact(
@@ -90,12 +110,15 @@ def show(tenant: Which, *, as_json: AsJson = False) -> None:
 @app.command()
 def update(
     tenant: Which,
+    *,
     slug: Annotated[str | None, typer.Option(help="A new slug.")] = None,
     name: Name = None,
     ehlo_name: EhloName = None,
     quota: Quota = None,
     allowed_from: AllowedFrom = None,
-    *,
+    retention: Retention = None,
+    redirect_all_to: RedirectAllTo = None,
+    allowed_recipient_domain: RecipientDomain = None,
     no_ehlo_name: Annotated[
         bool, typer.Option("--no-ehlo-name", help="Take the tenant's EHLO name away.")
     ] = False,
@@ -103,23 +126,38 @@ def update(
     no_allowed_from: Annotated[
         bool, typer.Option("--no-allowed-from", help="Let it send as anybody.")
     ] = False,
+    no_retention: Annotated[
+        bool, typer.Option("--no-retention", help="Keep what is its as long as the service does.")
+    ] = False,
+    no_redirect: Annotated[
+        bool, typer.Option("--no-redirect", help="Send to whom it is for again.")
+    ] = False,
+    no_allowed_recipient_domains: Annotated[
+        bool, typer.Option("--no-allowed-recipient-domains", help="Let it send to any domain.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change a tenant; what is left out stays. Limits are put in place together."""
+    """Change a tenant; what is left out stays. Limits, and days, are put in place together."""
     given: dict[str, object] = {
         "slug": slug,
         "name": name,
         "ehlo_name": ehlo_name,
         "quota": _limits(quota or []),
         "allowed_from": allowed_from,
+        "retention": _limits(retention or []),
+        "redirect_all_to": redirect_all_to,
+        "allowed_recipient_domains": allowed_recipient_domain,
     }
     changes = {key: value for key, value in given.items() if value}
-    if no_ehlo_name:
-        changes["ehlo_name"] = None
-    if no_quota:
-        changes["quota"] = {}
-    if no_allowed_from:
-        changes["allowed_from"] = []
+    cleared: dict[str, tuple[bool, object]] = {
+        "ehlo_name": (no_ehlo_name, None),
+        "quota": (no_quota, {}),
+        "allowed_from": (no_allowed_from, []),
+        "retention": (no_retention, {}),
+        "redirect_all_to": (no_redirect, None),
+        "allowed_recipient_domains": (no_allowed_recipient_domains, []),
+    }
+    changes |= {name: nothing for name, (is_cleared, nothing) in cleared.items() if is_cleared}
     body = checked(TenantUpdate, changes)
 
     changed = transact(
@@ -154,4 +192,7 @@ def _print(tenant: Tenant, *, as_json: bool) -> None:
 
 def _row(tenant: Tenant) -> dict[str, object]:
     row = {column: getattr(tenant, column) for column in COLUMNS}
-    return row | {"quota": tenant.quota.as_dict() or None}
+    return row | {
+        "quota": tenant.quota.as_dict() or None,
+        "retention": tenant.retention.as_dict() or None,
+    }

@@ -26,7 +26,7 @@ def worker() -> None:
     settings.encryption_keys()
     # Until it works there is nothing to finish: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    telemetry.configure(settings.log_level, settings.log_format)
+    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     spare_collector()
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(_work(settings))

@@ -10,6 +10,7 @@ from app.delivery.judgement import Judgement, interrupted, judge
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Outcome
+from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Guarantee
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
@@ -34,7 +35,7 @@ class Attempts:
     `facts` are those of the last connection. `marked` holds the recipients to whom the body went
     out under `at_most_once`. `seconds` is what the last transaction took.
     `via` is the profile that stands in for the message's own. `begun` is the turn whose envelope
-    a session has begun already.
+    a session has begun already. `routing` says whom a server is told.
     """
 
     message: ClaimedMessage
@@ -46,6 +47,16 @@ class Attempts:
     via: str | None = None
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
     begun: Turn | None = None
+    routing: Routing = EVERYBODY
+
+    def destination(self, recipient: ClaimedRecipient) -> str | None:
+        """The address that a server is told for a recipient; None where it is told none."""
+        return self.routing.destination(recipient.address)
+
+    def instead(self, recipient: ClaimedRecipient) -> str | None:
+        """Where a recipient's mail goes that does not go to its address; None where it does."""
+        to = self.destination(recipient)
+        return to if to != recipient.address else None
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
         """The recipients whose turn it is and who have no outcome yet."""
@@ -62,12 +73,16 @@ class Attempts:
         begun, self.begun = self.begun, None
         if begun is not None:
             return begun
-        if not (pending := self.undecided(now)):
+        pending = [
+            (each, to) for each in self.undecided(now) if (to := self.destination(each)) is not None
+        ]
+        if not pending:
             return None
         # An address in another script need not be the end of the others': it goes by itself.
-        pending = [each for each in pending if each.address.isascii()] or pending
-        to = [each.address for each in pending]
-        return Turn(pending, Mail(self.message.envelope_from, to, self.message.mime))
+        pending = [pair for pair in pending if pair[1].isascii()] or pending
+        addresses = list(dict.fromkeys(to for _, to in pending))
+        mail = Mail(self.message.envelope_from, addresses, self.message.mime)
+        return Turn([each for each, _ in pending], mail)
 
     def begin(self, now: datetime) -> Mail | None:
         """The mail of the next turn, which is to be sent as it is now."""
@@ -101,8 +116,9 @@ async def transact(
         then = following if is_last else None
         judgement = await _transact_once(attempts, session, recorder, mark, turn, then)
         for each in turn.recipients:
-            outcome = judgement.outcomes.get(each.address)
-            if outcome is not None and each.address not in judgement.again:
+            to = attempts.destination(each)
+            outcome = judgement.outcomes.get(to) if to is not None else None
+            if outcome is not None and to not in judgement.again:
                 attempts.outcomes[each.position] = outcome
         attempts.fault = judgement.fault
         if judgement.fault is not None:
@@ -123,7 +139,7 @@ async def _transact_once(
 
     async def before_body(taken: Collection[str]) -> bool:
         """Whether the body may go out to those whom the server has taken (invariant 5)."""
-        positions = [each.position for each in turn.recipients if each.address in taken]
+        positions = [e.position for e in turn.recipients if attempts.destination(e) in taken]
         if not await mark(attempts.message, positions):
             return False
         attempts.marked.update(positions)

@@ -284,6 +284,7 @@ class Claims:
             # Where the profile's own server may have a message, another one must not get it too.
             is_known=source != lane.profile_id,
         )
+        claimed = [each.opened(self._parts.configs.open_content) for each in claimed]
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
         lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
         await outcomes.note(connection, lost)

@@ -26,6 +26,7 @@ from app.domain.facts import Facts
 from app.domain.hints import reason
 from app.domain.ids import new_id
 from app.domain.outcome import Outcome
+from app.domain.retention import Retention
 from app.domain.retry import Random
 from app.smtp.resolve import Network
 from app.store import outcomes
@@ -50,6 +51,7 @@ class EngineConfig:
     machine: str
     transcript_retention: timedelta
     audit_retention: timedelta
+    retention: Retention
     lease_seconds: float
     poll_interval_seconds: float
     shutdown_grace_seconds: float
@@ -121,6 +123,7 @@ class Engine:
             sweep_interval=timedelta(seconds=config.poll_interval_seconds),
             transcript_retention=config.transcript_retention,
             audit_retention=config.audit_retention,
+            retention=config.retention,
             measure=measure,
         )
 
@@ -135,7 +138,7 @@ class Engine:
             if is_sole:
                 await self._upkeep.take_over()
             async with self._database.listening(self._claims.wake.set):
-                steps = (self._upkeep.renew, self._upkeep.sweep)
+                steps = (self._upkeep.renew, self._upkeep.sweep, self._upkeep.purge)
                 duties = [asyncio.create_task(_repeat(step), name=step.__name__) for step in steps]
                 duties.append(asyncio.create_task(self._settler.run(), name="settler"))
                 claiming = asyncio.create_task(
@@ -204,7 +207,9 @@ class Engine:
         heals = None
         if attempts.message.id == lane.probe:
             lane.probe = None
-            heals = lane.profile_id if attempts.outcomes else None
+            # A recipient may be decided without a word to the server.
+            was_asked = attempts.facts.host is not None
+            heals = lane.profile_id if attempts.outcomes and was_asked else None
         if heals is not None:
             log.info("profile works again", extra={"profile_id": heals})
         self._settler.submit(

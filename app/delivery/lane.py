@@ -227,7 +227,7 @@ class Lane:
 
     def _attempts(self, message: ClaimedMessage) -> Attempts:
         via = self.profile_id if message.profile_id != self.profile_id else None
-        return Attempts(message, via=via)
+        return Attempts(message, via=via, routing=self.config.routing)
 
     async def _deliver(
         self, attempts: Attempts, session: Session | None, following: Following

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 from app.domain.errors import SealError
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.identity import Identity, identity_of
+from app.store.outbox import OpenContent
 from app.store.profiles import DeliveryProfile
 
 OpenSealed = Callable[..., str]
@@ -27,19 +29,24 @@ class LaneConfig:
     tenant_rate_limit: RateLimit | None = None
     concurrency: int | None = None
     tokens: AccessTokens | None = None
+    routing: Routing = EVERYBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigMaker:
     """Makes identities: what the machine and the service add to every profile's own.
 
-    `open_sealed` is `Vault.open`. `hostname` is the machine's, whatever it is worth as a name.
+    `open_sealed` is `Vault.open`, `open_content` its `open_content`. `routing` is the service's,
+    beside which each tenant has its own rule. `hostname` is the machine's, whatever it is worth as
+    a name.
     """
 
     open_sealed: OpenSealed
+    open_content: OpenContent
     service_ehlo_name: str | None
     hostname: str | None
     tokens: AccessTokens | None = None
+    routing: Routing = EVERYBODY
 
     def config(self, found: DeliveryProfile) -> LaneConfig:
         """The configuration of a lane, its credentials opened."""
@@ -48,6 +55,7 @@ class ConfigMaker:
             tenant_rate_limit=found.tenant_rate_limit,
             concurrency=found.concurrency,
             tokens=self.tokens,
+            routing=self.routing.with_rule(found.tenant_recipient_rule),
         )
 
     def _config(self, found: DeliveryProfile) -> LaneConfig:

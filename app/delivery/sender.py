@@ -1,6 +1,7 @@
 """One message through whatever session its profile's identity asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -12,12 +13,14 @@ from app.domain.clock import monotonic_seconds
 from app.domain.failure_table import classify
 from app.domain.outcome import Blast, Failure, Fault, Outcome, Stage, Verdict
 from app.domain.replies import COMPLETED, Reply
+from app.domain.simulator import simulated
 from app.domain.types import Transport
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened, not_opened, open_session
 from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
+from app.store.outbox import ClaimedRecipient
 
 # So long a server that broke under several commands at once is asked one by one.
 PLAIN_SECONDS: Final = 3600.0
@@ -28,6 +31,17 @@ CAPTURED: Final = Outcome(
     "captured",
     reply=Reply(COMPLETED, "captured by the sandbox, sent nowhere", "2.0.0"),
 )
+
+
+NOT_ALLOWED: Final = Outcome(
+    Stage.RCPT,
+    Verdict.BOUNCE,
+    "recipient_not_allowed",
+    blast=Blast.RECIPIENT,
+    detail="this tenant, or this installation, sends to other domains alone"
+    " (allowed_recipient_domains)",
+)
+UNREADABLE: Final = Outcome(Stage.MAIL, Verdict.DEFER, "content_unreadable", blast=Blast.MESSAGE)
 
 
 class Sender:
@@ -59,6 +73,9 @@ class Sender:
 
         `following` is whom to ask for the mail after it.
         """
+        self._decide_here(attempts)
+        if not attempts.undecided(self._recorder.now()):
+            return session
         if config.profile.transport is Transport.SANDBOX:
             self._capture(attempts)
             return None
@@ -133,10 +150,35 @@ class Sender:
         )
         attempts.rows.append(row)
 
+    def _decide_here(self, attempts: Attempts) -> None:
+        """Decide on whom no server is told: nobody's, the simulator's, those who get nothing."""
+        pending = attempts.undecided(self._recorder.now())
+        if attempts.message.unreadable is not None:
+            fault = replace(UNREADABLE, detail=attempts.message.unreadable)
+            self._decide(attempts, dict.fromkeys(pending, fault))
+            return
+        here = [each for each in pending if attempts.destination(each) is None]
+        routing = attempts.routing
+        self._decide(
+            attempts,
+            {
+                each: simulated(each.address, each.attempts)
+                if routing.is_simulated(each.address)
+                else NOT_ALLOWED
+                for each in here
+            },
+        )
+
     def _capture(self, attempts: Attempts) -> None:
         pending = attempts.undecided(self._recorder.now())
-        self.decide_all(attempts, CAPTURED)
-        judgement = Judgement(outcomes={each.address: CAPTURED for each in pending})
+        self._decide(attempts, dict.fromkeys(pending, CAPTURED))
+
+    def _decide(self, attempts: Attempts, outcomes: Mapping[ClaimedRecipient, Outcome]) -> None:
+        """Write down what became of recipients without a word to a server."""
+        if not outcomes:
+            return
+        attempts.outcomes |= {each.position: outcome for each, outcome in outcomes.items()}
+        judgement = Judgement(outcomes={each.address: out for each, out in outcomes.items()})
         attempts.rows.append(
             self._recorder.row(
                 attempts.message,

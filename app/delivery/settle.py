@@ -19,7 +19,7 @@ from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
 from app.store import lanes, outbox, outcomes
 from app.store.database import Database
 from app.store.database_faults import RolledBack
-from app.store.outbox import ClaimedMessage, ClaimedRecipient
+from app.store.outbox import ClaimedRecipient
 from app.store.outcomes import RecipientUpdate, Settlement
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def settlement(
     message = attempts.message
     decided = dict.fromkeys(attempts.marked, BROKEN_OFF) | attempts.outcomes
     updates = tuple(
-        _update(each, decided[each.position], message, retry=retry, now=now, random=random)
+        _update(each, decided[each.position], attempts, retry=retry, now=now, random=random)
         for each in message.recipients
         if each.position in decided
     )
@@ -72,13 +72,13 @@ def _due_at(after: Iterable[tuple[RecipientStatus, datetime | None]], now: datet
 def _update(
     recipient: ClaimedRecipient,
     outcome: Outcome,
-    message: ClaimedMessage,
+    attempts: Attempts,
     *,
     retry: RetryPolicy,
     now: datetime,
     random: Random,
 ) -> RecipientUpdate:
-    attempts = recipient.attempts + 1
+    message, count = attempts.message, recipient.attempts + 1
     event = EVENTS[outcome.verdict]
     if outcome.outcome_unknown and message.guarantee is Guarantee.AT_MOST_ONCE:
         event = RecipientEvent.MARK
@@ -86,16 +86,17 @@ def _update(
     next_attempt_at = None
     if status is RecipientStatus.DEFERRED:
         is_greylisted = outcome.classification == GREYLISTED
-        delay = retry_delay(retry, attempts, random, is_greylisted=is_greylisted)
+        delay = retry_delay(retry, count, random, is_greylisted=is_greylisted)
         # Never past the message's own end, at which the recipient expires.
         next_attempt_at = min(now + delay, message.expires_at)
     return RecipientUpdate(
         position=recipient.position,
         status=status,
-        attempts=attempts,
+        attempts=count,
         next_attempt_at=next_attempt_at,
         reply=outcome.reply,
         classification=outcome.classification,
+        sent_to=attempts.instead(recipient),
     )
 
 

@@ -9,13 +9,18 @@ from typing import Final
 
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
-from app.store import audit, outbox, outcomes, permits, workers
+from app.domain.retention import Retention
+from app.store import audit, outbox, outcomes, permits, purging, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE: Final = 3
 ENDED_AT_ONCE: Final = 500
+# Small, so that nobody waits for long who is about the same messages.
+PURGED_AT_ONCE: Final = 100
+PURGE_EVERY: Final = timedelta(hours=1)
+LOOK_FOR_OLD_EVERY: Final = timedelta(minutes=1)
 FORGOTTEN_AFTER_LEASES: Final = 2
 
 # Sets the clock right; raises Unavailable where that cannot be done now.
@@ -39,6 +44,7 @@ class Upkeep:
         sweep_interval: timedelta,
         transcript_retention: timedelta,
         audit_retention: timedelta,
+        retention: Retention,
         measure: Measure = no_measure,
     ) -> None:
         self._database = database
@@ -48,6 +54,7 @@ class Upkeep:
         self._sweep_interval = sweep_interval
         self._transcript_retention = transcript_retention
         self._audit_retention = audit_retention
+        self._retention = retention
         self._started_at: datetime | None = None
         self._measure = measure
         self._never = asyncio.Event()
@@ -92,6 +99,20 @@ class Upkeep:
             )
         if max(ended, forgotten, forgotten_acts) < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
+
+    async def purge(self) -> None:
+        """Take away what is old of the next tenant whose turn it is, a batch at a time."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            purged = await purging.purge(
+                connection,
+                default=self._retention,
+                before=now - PURGE_EVERY,
+                now=now,
+                limit=PURGED_AT_ONCE,
+            )
+        if purged is None:
+            await self._pause_until(now + LOOK_FOR_OLD_EVERY)
 
     async def take_over(self) -> None:
         """Free what dead workers held: for the one process that delivers from an SQLite file."""

@@ -45,7 +45,7 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
         smtp = stack.enter_context(_listening(LOOPBACK, smtp_port, "--smtp-port"))
         keys = first_run.read_or_make_keys(data_folder)
         settings = first_run.settings_for(data_folder, keys, host=host, port=port)
-        telemetry.configure(settings.log_level, settings.log_format)
+        telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
             url=f"http://{_shown(host)}:{port}", smtp_port=smtp_port, data_folder=data_folder
         )

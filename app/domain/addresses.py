@@ -20,6 +20,7 @@ MAX_ADDRESS_CHARACTERS: Final = 320  # as written: 254 are left once the domain 
 CACHED_ADDRESSES: Final = 4096
 MAX_MAILBOX_CHARACTERS: Final = MAX_ADDRESS_CHARACTERS + 2 * MAX_NAME_CHARACTERS + len('"" <>')
 FORMS: Final = "write a@b.example, or Name <a@b.example>"
+DOMAIN_FORMS: Final = "write example.com or *.example.com"
 PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com"
 
 # A relay serves names that the internet does not know: `.test`, `.local`, `.invalid`, `localhost`.
@@ -32,7 +33,13 @@ _PLAIN: Final = re.compile(
     rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*"
 )
 
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Line separators too, and what turns the direction of the text around it (Unicode TR 9): a name
+# may not show itself as an address that it is not.
+_CONTROL: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Where a local part begins is not known of every text: rather too much is masked than too little.
+_WITHIN_TEXT: Final = re.compile(r"([^\s/<>()\[\],;:\\\"@])[^\s/<>()\[\],;:\\\"@]*?(@|%40)(?=\w)")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 # A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
@@ -150,6 +157,24 @@ def check_pattern(text: str) -> str:
     known_local, _, known_domain = address.lower().rpartition("@")
     wild = "*." if domain.startswith("*.") else ""
     return f"{'*' if local == '*' else known_local}@{wild}{known_domain}"
+
+
+def check_domain(text: str) -> str:
+    """A domain, or `*.` and one, as A-label in lower case; raises ValueError."""
+    try:
+        return check_pattern(f"*@{text.strip()}").removeprefix("*@")
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} is no domain; {DOMAIN_FORMS}") from None
+
+
+def masked(text: str) -> str:
+    """The text with all addresses in it as `a***@example.com`, by which who knows them knows them.
+
+    One in a URL may have its `@` as `%40`.
+    """
+    if "@" not in text and "%40" not in text:
+        return text
+    return _WITHIN_TEXT.sub(r"\1***\2", text)
 
 
 def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:

@@ -11,6 +11,7 @@ The exception tree::
     │   ├── NotFound                404
     │   ├── RequestTimeout          408
     │   ├── Conflict                409
+    │   ├── Gone                    410
     │   ├── TooLarge                413
     │   ├── TooManyRequests         429, with `retry_after_seconds`
     │   └── Unavailable             503, with `retry_after_seconds`
@@ -117,6 +118,13 @@ class Conflict(Problem):
 
     status = 409
     title = "Conflict"
+
+
+class Gone(Problem):
+    """It was here and is kept no longer, or is for nobody to read (410)."""
+
+    status = 410
+    title = "Gone"
 
 
 class RequestTimeout(Problem):

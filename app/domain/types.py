@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.quotas import NO_QUOTA, Quota
+from app.domain.retention import KEPT, Retention
+from app.domain.routing import RecipientRule
 
 
 class TlsMode(StrEnum):
@@ -179,8 +181,16 @@ class Tenant:
     rate_limit: RateLimit | None = None
     quota: Quota = NO_QUOTA
     allowed_from: tuple[str, ...] = ()
+    retention: Retention = KEPT
+    redirect_all_to: str | None = None
+    allowed_recipient_domains: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def recipient_rule(self) -> RecipientRule:
+        """Whom it sends to, and where everything else goes."""
+        return RecipientRule(self.redirect_all_to, self.allowed_recipient_domains)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,13 +345,21 @@ class RecipientAddress:
     kind: RecipientKind
 
 
+@dataclass(frozen=True, slots=True)
+class SealedContent:
+    """A message's bytes under a key of their own, and that key, sealed with the service's."""
+
+    content: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
     """A message ready to be written: validated, resolved, rendered once (invariant 2).
 
     `mime` is the RFC 5322 message with CRLF line ends, as it goes on the wire before
     dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
-    that the message was made by.
+    that the message was made by. `sealed` is what is stored of a sensitive one instead of `mime`.
     """
 
     id: str
@@ -360,6 +378,12 @@ class NewMessage:
     expires_at: datetime
     priority: Priority = Priority.NORMAL
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    sealed: SealedContent | None = None
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether its content is wiped once it is final."""
+        return self.sealed is not None
 
 
 MAX_RECIPIENTS: Final = 1000

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 from sqlalchemy.exc import ArgumentError
 
+from app.domain.addresses import check_domain, make_mailbox
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.errors import SettingsError
 from app.domain.networks import IPNetwork
@@ -61,6 +62,11 @@ def parse_networks(text: str) -> tuple[IPNetwork, ...]:
     meant by it is not known.
     """
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parse_domains(text: str) -> tuple[str, ...]:
+    """The domains in `example.com,*.example.com`; raises ValueError for anything else."""
+    return tuple(check_domain(part) for part in text.split(",") if part.strip())
 
 
 def _check_database_url(text: str) -> str:
@@ -134,4 +140,7 @@ AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
 SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
 ]
+MailAddress = Annotated[str, AfterValidator(lambda text: make_mailbox(text).address)]
+MailDomain = Annotated[str, AfterValidator(lambda text: make_mailbox(f"any@{text}").domain)]
+MailDomains = Annotated[str, _readable_by(parse_domains)]
 EhloName = Annotated[str, AfterValidator(parse_ehlo_name)]

@@ -14,16 +14,22 @@ from pydantic_settings import (
 
 from app.domain.errors import SettingsError
 from app.domain.networks import AddressGuard
+from app.domain.retention import Retention
+from app.domain.routing import RecipientRule, Routing
 from app.settings.checks import (
     LOWER,
     AdminKey,
     DatabaseUrl,
     DnsServers,
     EhloName,
+    MailAddress,
+    MailDomain,
+    MailDomains,
     Networks,
     Ports,
     SecretKeys,
     parse_admin_keys,
+    parse_domains,
     parse_networks,
     parse_ports,
     parse_servers,
@@ -116,6 +122,45 @@ class Settings(BaseSettings):
     )
     audit_retention_days: Annotated[int, About(unit="days")] = Field(
         365, ge=1, le=36500, description="How long the audit log is kept."
+    )
+    content_retention_days: Annotated[int, About(unit="days")] = Field(
+        30,
+        ge=1,
+        le=36500,
+        description="How long after acceptance the content of a finished message is kept.",
+    )
+    recipient_retention_days: Annotated[int | None, About(unit="days")] = Field(
+        None,
+        ge=1,
+        le=36500,
+        description="How long the addresses of its recipients are; left out, as long as it.",
+    )
+    attempt_retention_days: Annotated[int | None, About(unit="days")] = Field(
+        None, ge=1, le=36500, description="How long its attempts are; left out, as long as it."
+    )
+    message_retention_days: Annotated[int, About(unit="days")] = Field(
+        365, ge=1, le=36500, description="How long what became of it is, with all of these."
+    )
+    redirect_all_to: Annotated[
+        MailAddress | None, About(expects="an address such as staging@example.com")
+    ] = Field(
+        None,
+        description="Who gets what is for everybody else, on an installation for tests: all of it,"
+        " or all that is not for HELOISE_ALLOWED_RECIPIENT_DOMAINS.",
+    )
+    allowed_recipient_domains: Annotated[
+        MailDomains, About(expects="domains such as example.com,*.example.com")
+    ] = Field(
+        "",
+        description="The domains that are sent to; left out, all. Others are refused, or go to"
+        " HELOISE_REDIRECT_ALL_TO.",
+    )
+    simulator_domain: Annotated[
+        MailDomain, About(expects="a domain that is nobody's, such as simulator.test")
+    ] = Field(
+        "simulator.heloise.test",
+        description="Where success@, bounce@, defer@ and uncertain@ go each their way without a"
+        " server.",
     )
     ehlo_name: Annotated[
         EhloName | None,
@@ -225,6 +270,9 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "console"], LOWER] = Field(
         "json", description="How log lines on stderr look: for programs, or for people."
     )
+    log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
+        "masked", description="How log lines name people: a***@example.com, or in full."
+    )
     secrets_dir: Annotated[DirectoryPath, About(expects="a folder that exists")] = Field(
         SECRETS_DIR,
         validate_default=False,  # it need not be there, one that is named must
@@ -247,6 +295,20 @@ class Settings(BaseSettings):
         named = (source().get("secrets_dir") for source in stronger)
         folder = next(filter(None, named), SECRETS_DIR)
         return (*stronger, secrets_source(settings_cls, Path(folder)))
+
+    def retention(self) -> Retention:
+        """How long what is kept of a tenant that does not say it itself."""
+        return Retention(
+            content_days=self.content_retention_days,
+            recipient_days=self.recipient_retention_days,
+            attempt_days=self.attempt_retention_days,
+            message_days=self.message_retention_days,
+        )
+
+    def routing(self) -> Routing:
+        """Whom this installation sends to."""
+        rule = RecipientRule(self.redirect_all_to, parse_domains(self.allowed_recipient_domains))
+        return Routing((rule,), self.simulator_domain)
 
     def guard(self) -> AddressGuard:
         """Where connections may go."""
@@ -312,4 +374,4 @@ def expectation(field: str) -> str:
         next(getattr(item, bound) for item in info.metadata if hasattr(item, bound))
         for bound in ("ge", "le")
     )
-    return f"{'a whole number' if info.annotation is int else 'a number'} from {low} to {high}"
+    return f"{'a number' if info.annotation is float else 'a whole number'} from {low} to {high}"

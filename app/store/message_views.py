@@ -32,11 +32,16 @@ class RecipientView:
     reply_enhanced_code: str | None
     reply_text: str | None
     classification: str | None
+    sent_to: str | None
+    erased_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
-    """A message as it stands, with its recipients in the order of to, cc, bcc."""
+    """A message as it stands, with its recipients in the order of to, cc, bcc.
+
+    Of one that `is_sensitive` the subject is not kept.
+    """
 
     id: str
     status: MessageStatus
@@ -51,6 +56,8 @@ class MessageView:
     metadata: Mapping[str, str]
     priority: Priority
     guarantee: Guarantee
+    is_sensitive: bool
+    content_wiped_at: datetime | None
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
@@ -113,6 +120,8 @@ def view_of(
         metadata=row["metadata"],
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
+        is_sensitive=row["is_sensitive"],
+        content_wiped_at=row["wiped_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         expires_at=row["expires_at"],
@@ -143,4 +152,6 @@ def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
         reply_enhanced_code=row["reply_enhanced_code"],
         reply_text=row["reply_text"],
         classification=row["classification"],
+        sent_to=row["sent_to"],
+        erased_at=row["erased_at"],
     )

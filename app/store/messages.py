@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import NotFound
+from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
 from app.domain.types import MessageStatus
 from app.store import tables
@@ -47,6 +47,8 @@ _COLUMNS: Final = (
     message_contents.c.message_id_header,
     message_contents.c.size_bytes,
     message_contents.c.metadata,
+    message_contents.c.is_sensitive,
+    message_contents.c.wiped_at,
     messages.c.priority,
     messages.c.guarantee,
     messages.c.created_at,
@@ -181,15 +183,30 @@ async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: 
 
 
 async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
-    """The bytes that go over the wire; raises NotFound."""
+    """The bytes that go over the wire; raises NotFound, or Gone where they are not for reading."""
     query = (
-        select(message_contents.c.mime)
+        select(
+            message_contents.c.mime, message_contents.c.is_sensitive, message_contents.c.wiped_at
+        )
         .join(messages, messages.c.id == message_contents.c.message_id)
         .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
     )
-    mime: bytes | None = (await connection.execute(query)).scalar_one_or_none()
-    if mime is None:
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
         raise NotFound("message", message_id)
+    if row.is_sensitive:
+        raise Gone(
+            "content-sensitive",
+            "The message is sensitive: its content is given to its server alone, and to nobody who"
+            " asks here.",
+        )
+    if row.wiped_at is not None:
+        raise Gone(
+            "content-wiped",
+            f"The message's content was wiped at {row.wiped_at:%Y-%m-%dT%H:%M:%SZ}. What became of"
+            " it is still told by GET /messages/{id}.",
+        )
+    mime: bytes = row.mime
     return mime
 
 

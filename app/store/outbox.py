@@ -1,7 +1,7 @@
 """The outbox: accept, claim, renew, release. What becomes of messages is in `outcomes`."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, Self
@@ -9,10 +9,18 @@ from typing import Any, Final, Self
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.errors import SealError
 from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
-from app.domain.types import Guarantee, MessageStatus, NewMessage, Priority, RecipientStatus
+from app.domain.types import (
+    Guarantee,
+    MessageStatus,
+    NewMessage,
+    Priority,
+    RecipientStatus,
+    SealedContent,
+)
 from app.store.bulk import Bulk
 from app.store.column_types import EPOCH
 from app.store.tables import (
@@ -23,6 +31,7 @@ from app.store.tables import (
     recipients,
 )
 
+OpenContent = Callable[..., bytes]  # `Vault.open_content`
 QUEUED: Final = MessageStatus.QUEUED.value
 SENDING: Final = MessageStatus.SENDING.value
 
@@ -48,7 +57,8 @@ class ClaimedRecipient:
 class ClaimedMessage:
     """A message that its claimer alone may work on, until the lease ends (invariant 3).
 
-    `former_owner` is the worker whose lease had run out: it may have sent the message.
+    `former_owner` is the worker whose lease had run out: it may have sent the message. `mime` is
+    sealed while there is a `sealed_key`; `unreadable` says why that does not open.
     """
 
     id: str
@@ -61,6 +71,18 @@ class ClaimedMessage:
     former_owner: str | None
     recipients: tuple[ClaimedRecipient, ...]
     mime: bytes = field(repr=False)
+    sealed_key: bytes | None = field(default=None, repr=False)
+    unreadable: str | None = None
+
+    def opened(self, open_content: OpenContent) -> Self:
+        """The same with its content as it goes on the wire, where it opens."""
+        if self.sealed_key is None:
+            return self
+        sealed = SealedContent(self.mime, self.sealed_key)
+        try:
+            return replace(self, mime=open_content(sealed, row=self.id), sealed_key=None)
+        except SealError as error:
+            return replace(self, mime=b"", sealed_key=None, unreadable=str(error))
 
     @classmethod
     def of_new(cls, message: NewMessage) -> Self:
@@ -148,19 +170,25 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "created_at": message.created_at,
         "updated_at": message.created_at,
         "expires_at": message.expires_at,
+        "wipes_content": message.is_sensitive,
+        "erases_recipients": False,
     }
 
 
 def _content_row(message: NewMessage) -> dict[str, Any]:
+    """A sensitive message's subject stands nowhere but in its sealed bytes."""
+    sealed = message.sealed
     return {
         "message_id": message.id,
         "sender_address": message.sender.address,
         "sender_name": message.sender.name,
-        "subject": message.subject,
+        "subject": message.subject if sealed is None else "",
         "message_id_header": message.message_id_header,
         "metadata": dict(message.metadata),
         "size_bytes": len(message.mime),
-        "mime": message.mime,
+        "mime": message.mime if sealed is None else sealed.content,
+        "is_sensitive": message.is_sensitive,
+        "sealed_key": None if sealed is None else sealed.key,
     }
 
 
@@ -238,7 +266,7 @@ async def claim(
         .where(messages.c.id.in_(ids))
         .values(status=SENDING, lease_owner=owner, due_at=lease_until, updated_at=now)
     )
-    mimes = await _mimes(connection, ids)
+    contents = await _contents(connection, ids)
     addressed = await recipients_of(connection, ids)
     return [
         ClaimedMessage(
@@ -251,7 +279,8 @@ async def claim(
             expires_at=row.expires_at,
             former_owner=row.lease_owner,
             recipients=addressed[row.id],
-            mime=mimes[row.id],
+            mime=contents[row.id].mime,
+            sealed_key=contents[row.id].sealed_key,
         )
         for row in rows
     ]
@@ -272,11 +301,11 @@ def _within(max_bytes: int, max_recipients: int | None, rows: Iterable[Any]) -> 
     return kept
 
 
-async def _mimes(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, bytes]:
-    query = select(message_contents.c.message_id, message_contents.c.mime).where(
-        message_contents.c.message_id.in_(ids)
-    )
-    return {row.message_id: row.mime for row in await connection.execute(query)}
+async def _contents(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
+    query = select(
+        message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
+    ).where(message_contents.c.message_id.in_(ids))
+    return {row.message_id: row for row in await connection.execute(query)}
 
 
 async def recipients_of(

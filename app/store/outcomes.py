@@ -13,14 +13,16 @@ from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
+from app.store import wiping
 from app.store.bulk import Bulk
 from app.store.outbox import ClaimedRecipient, recipients_of
 from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
+from app.store.wiping import AtEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientUpdate:
-    """What became of one recipient in an attempt."""
+    """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did."""
 
     position: int
     status: RecipientStatus
@@ -28,6 +30,7 @@ class RecipientUpdate:
     next_attempt_at: datetime | None
     reply: Reply | None
     classification: str | None
+    sent_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +54,13 @@ async def settle(
     ids = [each.message_id for each in settlements]
     owned = await _lock_owned(connection, owner, ids)
     mine = [each for each in settlements if each.message_id in owned]
+    finished = [each.message_id for each in mine if _finished_at(each.status, now) is not None]
     rows = [row for each in mine for row in _recipient_updates(each, now)]
     await _UPDATE_RECIPIENT.execute(connection, rows)
     await _UPDATE_MESSAGE.execute(connection, [_message_update(each, now) for each in mine])
     await note(connection, [attempt for each in mine for attempt in each.attempts])
-    return owned
+    await wiping.at_end(connection, owned, finished, now)
+    return set(owned)
 
 
 async def mark(
@@ -88,14 +93,24 @@ async def mark(
     return True
 
 
-async def _lock_owned(connection: AsyncConnection, owner: str, ids: Sequence[str]) -> set[str]:
+async def _lock_owned(
+    connection: AsyncConnection, owner: str, ids: Sequence[str]
+) -> dict[str, AtEnd]:
+    """Which of them are still the owner's, and what is to be done at their end."""
     query = (
-        select(messages.c.id)
+        select(messages.c.id, *_AT_END)
         .where(messages.c.id.in_(ids), messages.c.lease_owner == owner)
         .order_by(messages.c.id)
         .with_for_update()
     )
-    return set((await connection.execute(query)).scalars())
+    return _ends((await connection.execute(query)).all())
+
+
+_AT_END: Final = (messages.c.wipes_content, messages.c.erases_recipients)
+
+
+def _ends(rows: Iterable[Any]) -> dict[str, AtEnd]:
+    return {row.id: AtEnd(row.wipes_content, row.erases_recipients) for row in rows}
 
 
 _UPDATE_MESSAGE: Final = Bulk(
@@ -124,6 +139,7 @@ _UPDATE_RECIPIENT: Final = Bulk(
         reply_enhanced_code=bindparam("b_enhanced_code"),
         reply_text=bindparam("b_text"),
         classification=bindparam("b_classification"),
+        sent_to=bindparam("b_sent_to"),
         updated_at=bindparam("b_now"),
         finished_at=bindparam("b_finished_at"),
     )
@@ -156,6 +172,7 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
             "b_enhanced_code": each.reply.enhanced_code if each.reply else None,
             "b_text": each.reply.text if each.reply else None,
             "b_classification": each.classification,
+            "b_sent_to": each.sent_to,
             "b_now": now,
             "b_finished_at": now if each.status in FINAL else None,
         }
@@ -344,3 +361,7 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         if status is not None
     ]
     await _UPDATE_MESSAGE.execute(connection, rows)
+    if finished := [str(row["b_id"]) for row in rows if row["b_finished_at"] is not None]:
+        query = select(messages.c.id, *_AT_END).where(messages.c.id.in_(finished))
+        ends = _ends((await connection.execute(query)).all())
+        await wiping.at_end(connection, ends, finished, now)

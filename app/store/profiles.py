@@ -15,6 +15,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.routing import ANYBODY, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store import tenants
 from app.store.column_types import Instant
@@ -33,6 +34,7 @@ class DeliveryProfile:
     profile: Profile
     tenant_ehlo_name: str | None
     tenant_rate_limit: RateLimit | None = None
+    tenant_recipient_rule: RecipientRule = ANYBODY
     concurrency: int | None = None
     sealed_password: bytes | None = field(repr=False)
     sealed_client_key: bytes | None = field(repr=False)
@@ -322,6 +324,8 @@ async def for_delivery(
             profiles.c.sealed_password,
             profiles.c.sealed_client_key,
             tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+            tenants_table.c.redirect_all_to,
+            tenants_table.c.allowed_recipient_domains,
             *labelled(tenants_table, "tenant_"),
             lanes.c.concurrency,
         )
@@ -337,6 +341,9 @@ async def for_delivery(
         tenant_rate_limit=rate_limit_of(row, "tenant_"),
         concurrency=row["concurrency"],
         tenant_ehlo_name=row["tenant_ehlo_name"],
+        tenant_recipient_rule=RecipientRule(
+            row["redirect_all_to"], tuple(row["allowed_recipient_domains"])
+        ),
         sealed_password=row["sealed_password"],
         sealed_client_key=row["sealed_client_key"],
     )

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     func,
     text,
 )
@@ -64,9 +65,25 @@ tenants = Table(
     # The limits that there are, by name; patterns on whom it may send as, any where empty.
     Column("quota", Json, nullable=False, server_default="{}"),
     Column("allowed_from", Json, nullable=False, server_default="[]"),
+    # How many days what is kept, by name; the service's own where it says nothing.
+    Column("retention", Json, nullable=False, server_default="{}"),
+    # Where everything goes that may not go to whom it is for; which domains it may.
+    Column("redirect_all_to", String(320)),
+    Column("allowed_recipient_domains", Json, nullable=False, server_default="[]"),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     _rate_whole(),
+)
+
+# When a tenant's history was last purged, and up to which message: what is older is done.
+purges = Table(
+    "purges",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
+    Column("purged_at", Instant, nullable=False),
+    Column("contents_until", Id),
+    Column("recipients_until", Id),
+    Column("attempts_until", Id),
 )
 
 # What a tenant with a quota has used: on a day, in its month, and in all.
@@ -316,6 +333,9 @@ messages = Table(
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    # What happens once it is final: to its content, and to all that names its recipients.
+    Column("wipes_content", Boolean, nullable=False, server_default=false()),
+    Column("erases_recipients", Boolean, nullable=False, server_default=false()),
     _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
     _one_of("priority", "high", "normal", "low"),
     _one_of("guarantee", "at_least_once", "at_most_once"),
@@ -365,8 +385,8 @@ messages = Table(
     ),
 )
 
-# Written once, never updated (invariant 2). The bytes stand last, so that reading the columns
-# before them does not read them.
+# Written once and never updated (invariant 2), but to be wiped. The bytes stand after what is read
+# without them.
 message_contents = Table(
     "message_contents",
     metadata,
@@ -378,6 +398,10 @@ message_contents = Table(
     Column("metadata", Json, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("mime", LargeBinary, nullable=False),
+    # The bytes of a sensitive message are sealed with a key of its own.
+    Column("is_sensitive", Boolean, nullable=False, server_default=false()),
+    Column("wiped_at", Instant),
+    Column("sealed_key", LargeBinary),
 )
 
 message_tags = Table(
@@ -410,6 +434,9 @@ recipients = Table(
     Column("classification", String(64)),
     Column("updated_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    # Where it went instead of to `address`, if it did.
+    Column("sent_to", String(320)),
+    Column("erased_at", Instant),
     PrimaryKeyConstraint("message_id", "position"),
     _one_of("kind", "to", "cc", "bcc"),
     _one_of(
@@ -496,6 +523,7 @@ __all__ = [
     "metadata",
     "oauth_tokens",
     "profiles",
+    "purges",
     "recipients",
     "tenant_buckets",
     "tenant_usage",

@@ -24,9 +24,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.quotas import Quota
+from app.domain.retention import Retention
 from app.domain.types import Tenant
+from app.store.column_types import EPOCH
 from app.store.rate_columns import rate_columns, rate_limit_of
-from app.store.tables import lanes, messages, profiles, tenants
+from app.store.tables import lanes, messages, profiles, purges, tenants
 from app.store.uniqueness import taken_means
 
 
@@ -40,11 +42,15 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         **rate_columns(tenant.rate_limit),
         "quota": tenant.quota.as_dict(),
         "allowed_from": list(tenant.allowed_from),
+        "retention": tenant.retention.as_dict(),
+        "redirect_all_to": tenant.redirect_all_to,
+        "allowed_recipient_domains": list(tenant.allowed_recipient_domains),
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
     }
     async with taken_means(connection, _exists(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
+    await connection.execute(insert_into(purges).values(tenant_id=tenant.id, purged_at=EPOCH))
 
 
 def _exists(slug: str) -> Conflict:
@@ -70,6 +76,9 @@ def tenant_of(found: RowMapping) -> Tenant:
         rate_limit=rate_limit_of(found),
         quota=Quota(**found["quota"]),
         allowed_from=tuple(found["allowed_from"]),
+        retention=Retention(**found["retention"]),
+        redirect_all_to=found["redirect_all_to"],
+        allowed_recipient_domains=tuple(found["allowed_recipient_domains"]),
         created_at=found["created_at"],
         updated_at=found["updated_at"],
     )
@@ -102,8 +111,8 @@ async def update(
 ) -> Tenant:
     """Change columns; raises NotFound, or Conflict where the slug is taken.
 
-    Under another EHLO name or limit every profile counts as changed: its connections are stale, and
-    a server that refused the former name is to be tried at once.
+    Under another EHLO name or limit, or with others to send to, every profile counts as changed:
+    its connections are stale, and a server that refused the former name is to be tried at once.
     """
     before = await lock(connection, tenant_id=tenant_id)
     if not changes:
@@ -113,9 +122,13 @@ async def update(
             update_rows(tenants).where(tenants.c.id == tenant_id).values(**changes, updated_at=now)
         )
     after = await get(connection, tenant=tenant_id)
-    if (after.ehlo_name, after.rate_limit) != (before.ehlo_name, before.rate_limit):
+    if _for_delivery(after) != _for_delivery(before):
         await _renew_profiles(connection, tenant_id, now)
     return after
+
+
+def _for_delivery(tenant: Tenant) -> tuple[object, ...]:
+    return tenant.ehlo_name, tenant.rate_limit, tenant.recipient_rule
 
 
 async def _renew_profiles(connection: AsyncConnection, tenant_id: str, now: datetime) -> None:

@@ -59,6 +59,8 @@ async def current(
             select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
         )
     query = select(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id)
+    if is_locked:  # who wipes messages counts them here without the tenant's lock
+        query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is not None:
         return Usage(
@@ -81,7 +83,9 @@ async def forget(connection: AsyncConnection, *, tenant_id: str) -> None:
 async def _found(connection: AsyncConnection, tenant_id: str, now: datetime) -> Usage:
     mine = messages.c.tenant_id == tenant_id
     kept = select(func.coalesce(func.sum(message_contents.c.size_bytes), 0)).where(
-        mine, messages.c.id == message_contents.c.message_id
+        mine,
+        messages.c.id == message_contents.c.message_id,
+        message_contents.c.wiped_at.is_(None),
     )
     counts = [
         (

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.domain.errors import SealError
+from app.domain.types import SealedContent
 
 VERSION: Final = b"\x01"
 KEY_BYTES: Final = 32
@@ -23,6 +24,8 @@ KEY_ID_BYTES: Final = 8
 # Random nonces of 96 bits: one key may seal 2**32 values (NIST SP 800-38D section 8.3).
 NONCE_BYTES: Final = 12
 HEAD_BYTES: Final = len(VERSION) + KEY_ID_BYTES
+# The field that a message's own key is bound to.
+CONTENT_KEY: Final = "content_key"
 
 _STANDARD: Final = str.maketrans("-_", "+/")
 
@@ -60,6 +63,25 @@ class Vault:
                 f"The {field} of {row} does not open: it was altered, or copied from elsewhere."
             ) from None
         return opened.decode()
+
+    def seal_content(self, content: bytes, *, row: str) -> SealedContent:
+        """The bytes under a random key of their own, which is sealed as any other secret.
+
+        Once that key is gone nobody opens them, whatever else of them is left somewhere.
+        """
+        key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
+        encrypted = nonce + AESGCM(key).encrypt(nonce, content, row.encode())
+        sealed = self.seal(base64.b64encode(key).decode(), row=row, field=CONTENT_KEY)
+        return SealedContent(encrypted, sealed)
+
+    def open_content(self, sealed: SealedContent, *, row: str) -> bytes:
+        """The bytes that were sealed for this row; raises SealError."""
+        key = base64.b64decode(self.open(sealed.key, row=row, field=CONTENT_KEY))
+        nonce, encrypted = sealed.content[:NONCE_BYTES], sealed.content[NONCE_BYTES:]
+        try:
+            return AESGCM(key).decrypt(nonce, encrypted, row.encode())
+        except (InvalidTag, ValueError):
+            raise SealError(f"The content of {row} does not open: it was altered.") from None
 
     def is_current(self, sealed: bytes) -> bool:
         """Whether it is sealed under the newest key, in the form of today."""

@@ -10,7 +10,8 @@ from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 # The parameters of tenants' own paths; those of the admin's and of the open ones lead elsewhere.
 OBJECTS = {"profile", "message", "key"}
-NOT_OF_TENANTS = {"tenant", "key_id", "slug"}
+# An address is no object: what is found by it is the caller's, or nothing.
+NOT_OF_TENANTS = {"tenant", "key_id", "slug", "address"}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

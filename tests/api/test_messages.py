@@ -66,6 +66,7 @@ async def test_everything_given_is_read_back(sender: Caller) -> None:
         "attempts": 0,
         "next_attempt_at": None,
         "last_reply": None,
+        "sent_to": None,
     }
 
 

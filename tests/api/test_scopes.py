@@ -20,6 +20,7 @@ NEEDS: Final = {
     "list_attempts": "messages:read",
     "get_raw_message": "messages:read",
     "resolve_message": "messages:manage",
+    "erase_recipient": "messages:manage",
     "list_profiles": "profiles:read",
     "get_profile": "profiles:read",
     "create_profile": "profiles:manage",
@@ -136,6 +137,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     profile = await acme.made("/profiles", PROFILE)
     message = await acme.made("/messages", MESSAGE)
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
+    named |= {"address": MESSAGE["to"][0]}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":

@@ -88,3 +88,36 @@ def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
         ended = operator.run("tenant", "update", "acme", "--quota", wrong)
         assert ended.code == 1
         assert "quota." in ended.err
+
+
+def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
+    """How long what is kept, and whom it sends to."""
+    made = operator.done(
+        "tenant",
+        "create",
+        "acme",
+        "--retention",
+        "content_days=7",
+        "--redirect-all-to",
+        "staging@example.com",
+        "--allowed-recipient-domain",
+        "*.Example.org",
+        "--json",
+    ).json
+    assert made["retention"]["content_days"] == 7
+    assert made["redirect_all_to"] == "staging@example.com"
+    assert made["allowed_recipient_domains"] == ["*.example.org"]
+    bare = operator.done(
+        "tenant",
+        "update",
+        "acme",
+        "--no-retention",
+        "--no-redirect",
+        "--no-allowed-recipient-domains",
+        "--json",
+    ).json
+    assert bare["retention"]["content_days"] is None
+    assert (bare["redirect_all_to"], bare["allowed_recipient_domains"]) == (None, [])
+    wrong = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
+    assert wrong.code == 1
+    assert "retention.content_days: " in wrong.err

@@ -86,6 +86,8 @@ async def test_everything_that_was_accepted_reads_back(
         metadata=given.metadata,
         priority=given.priority,
         guarantee=given.guarantee,
+        is_sensitive=False,
+        content_wiped_at=None,
         created_at=NOW,
         updated_at=NOW,
         expires_at=NOW + HOUR,

@@ -18,6 +18,7 @@ from app.domain.types import (
     RecipientKind,
     RetryPolicy,
 )
+from app.store.vault import Vault
 
 NOW: Final = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 BILLING: Final = Mailbox("billing@example.com", "Billing")
@@ -53,6 +54,7 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
         now=NOW,
         max_message_bytes=limit_bytes,
         max_age_seconds=86_400,
+        seal_content=Vault([bytes(32)]).seal_content,
     )
 
 

@@ -83,7 +83,7 @@ REFUSED: Final = [
     ('"änne doe"@example.org', "a@b.example"),
     ("a\u00a0b@example.org", "unsafe"),
     ("a\u200db@example.org", "unsafe"),
-    ("a\u202eb@example.org", "unsafe"),
+    ("a\u202eb@example.org", "control character"),
     ("a\ue000b@example.org", "unsafe"),
     ("Ann <\u0338ann@example.org>", "unsafe"),
     ("a\u037eb@example.org", "Unicode normalization"),

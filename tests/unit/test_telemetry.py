@@ -18,11 +18,13 @@ CANARY = "canary-3f9c-in-the-coal-mine"
 class Written(logging.Logger):
     """A logger of its own, and what it wrote since one last looked."""
 
-    def __init__(self, name: str = "app", log_format: str = "json") -> None:
+    def __init__(
+        self, name: str = "app", log_format: str = "json", addresses: str = "masked"
+    ) -> None:
         super().__init__(name)
         self.stream = StringIO()
         handler = logging.StreamHandler(self.stream)
-        handler.setFormatter(telemetry.formatter(log_format))
+        handler.setFormatter(telemetry.formatter(log_format, addresses))
         self.addHandler(handler)
 
     def text(self) -> str:
@@ -44,6 +46,31 @@ def test_the_standard_librarys_loggers_write_json() -> None:
     assert event["logger"] == "app.store"
     assert event["profile_id"] == "prf_1"
     assert str(event["timestamp"]).endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("<ann.lee@example.org>: user unknown", "<a***@example.org>: user unknown"),
+        ("a@b.example, ünal+tag@exämple.org", "a***@b.example, ü***@exämple.org"),
+        ("GET /messages?recipient=ann%40example.org", "GET /m***%40example.org"),
+        ("DELETE /recipients/ann@example.org 200", "DELETE /recipients/a***@example.org 200"),
+        ("5 messages @ 3 a second", "5 messages @ 3 a second"),
+    ],
+)
+def test_people_are_not_named(text: str, line: str) -> None:
+    """Of an address stay its first character and its domain, wherever in a line it stands."""
+    log = Written()
+    log.warning("%s", text, extra={"reply": {"text": [text]}})
+    assert log.one()["event"] == line
+    assert log.one()["reply"] == {"text": [line]}
+
+
+def test_an_operator_may_want_them_named() -> None:
+    """HELOISE_LOG_ADDRESSES=full."""
+    log = Written(addresses="full")
+    log.warning("from %s", "ann@example.org")
+    assert log.one()["event"] == "from ann@example.org"
 
 
 SCRIPT = """

@@ -1,0 +1,84 @@
+"""`/recipients`: forget somebody whom messages were sent to."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import MessageManager
+from app.api.message_bodies import Wanted
+from app.api.openapi import tenant_problems
+from app.api.state import ServicesOf
+from app.domain.addresses import masked
+from app.store import erasure
+from app.store.erasure import NOTHING, Erased
+
+router = APIRouter(tags=["Messages"])
+
+ERASED_AT_ONCE: Final = 200
+EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "being_sent": 0, "uncertain": 1}
+
+
+class ErasureRead(BaseModel):
+    """In how many messages an address was erased, and in how many it could not be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    erased: int
+    being_sent: int = Field(description="Which are being sent just now: ask again in a while.")
+    uncertain: int = Field(
+        description="Of which nobody has said what became of it: resolve those, and ask again."
+    )
+
+
+@router.delete(
+    "/recipients/{address:path}",
+    operation_id="erase_recipient",
+    summary="Erase a recipient",
+    response_description="What was erased, and what could not be.",
+    responses=tenant_problems("key-is-bound", "invalid-request"),
+)
+async def erase_recipient(
+    address: Annotated[
+        Wanted, Path(description="The address, in any letter case.", examples=["ann@example.org"])
+    ],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> ErasureRead:
+    """Forget an address in all of the tenant's messages, for who asks for it by law.
+
+    Nothing more is sent to it. Address, name and what servers said of it go, and with them the
+    message's content, metadata and attempts; where others are still to get it, its content goes
+    once they have. What stays is that there was a message, and what became of it. Needs the scope
+    `messages:manage`, and a key that is not bound to profiles.
+    """
+    caller.require_unbound()
+    act, found, total = caller.act(services), NOTHING, NOTHING
+    while True:
+        async with services.database.transaction(announce=True) as connection:
+            found = await erasure.erase(
+                connection,
+                tenant_id=caller.tenant_id,
+                address=address,
+                after=found.last,
+                now=act.now,
+                limit=ERASED_AT_ONCE,
+            )
+            total += found
+            if found.last is None:
+                await act.record(
+                    connection,
+                    "recipient.erase",
+                    tenant_id=caller.tenant_id,
+                    object_id=masked(address),
+                    after=_counts(total),
+                )
+                return ErasureRead(**_counts(total))
+
+
+def _counts(erased: Erased) -> dict[str, int]:
+    return {
+        "erased": erased.erased,
+        "being_sent": erased.being_sent,
+        "uncertain": erased.uncertain,
+    }

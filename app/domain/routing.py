@@ -1,0 +1,70 @@
+"""Whom a tenant, or a whole installation, sends to, and where everything else goes.
+
+For staging: what is for real people must not reach them, whatever a copied database holds. So it is
+decided at each transmission anew, not once at acceptance.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRule:
+    """Which domains are sent to: all, unless there are patterns or somebody who gets all else.
+
+    `domains` are such as `example.com` or `*.example.com`. `redirect_all_to` gets what is for any
+    other; without one that is refused.
+    """
+
+    redirect_all_to: str | None = None
+    domains: tuple[str, ...] = ()
+
+    def destination(self, address: str) -> str | None:
+        """Where mail to an address goes; None where it may not go anywhere."""
+        if self.domains:
+            domain = address.rpartition("@")[2].lower()
+            if any(_matches(domain, pattern) for pattern in self.domains):
+                return address
+        elif self.redirect_all_to is None:
+            return address
+        return self.redirect_all_to
+
+
+ANYBODY: Final = RecipientRule()
+
+
+def _matches(domain: str, pattern: str) -> bool:
+    return domain.endswith(pattern[1:]) if pattern.startswith("*.") else domain == pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The rules that an address goes through, one after the other: the tenant's, the service's.
+
+    Addresses at `simulator_domain` go to no server.
+    """
+
+    rules: tuple[RecipientRule, ...] = ()
+    simulator_domain: str | None = None
+
+    def is_simulated(self, address: str) -> bool:
+        """Whether the simulator answers instead of a server."""
+        domain = address.rpartition("@")[2].lower()
+        return self.simulator_domain is not None and domain == self.simulator_domain
+
+    def destination(self, address: str) -> str | None:
+        """The address that a server is told; None where it is told none."""
+        if self.is_simulated(address):
+            return None
+        found: str | None = address
+        for rule in self.rules:
+            if found is not None and found != rule.redirect_all_to:
+                found = rule.destination(found)
+        return found
+
+    def with_rule(self, rule: RecipientRule) -> "Routing":
+        """The same with a rule that comes before the others."""
+        return Routing((rule, *self.rules), self.simulator_domain)
+
+
+EVERYBODY: Final = Routing()

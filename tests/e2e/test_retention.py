@@ -1,0 +1,162 @@
+"""What is kept goes after its days, a tenant's own or the service's, and nothing goes before."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Tenant, cells, until
+from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.smtp_server import SmtpServer
+
+BODY: Final = {"subject": "Your receipt", "text": "Thanks.", "metadata": {"order": "42"}}
+ANN: Final = "ann@example.org"
+
+
+async def sent(tenant: Tenant, *to: str) -> Any:
+    """A message that was sent."""
+    return await tenant.message(await tenant.send(list(to) or [ANN], **BODY), status="sent")
+
+
+async def once(tenant: Tenant, message: Any, is_so: Callable[[Any], object]) -> Any:
+    """The message, once something is so of it."""
+
+    async def fact() -> Any:
+        found = await tenant.read(f"/messages/{message['id']}")
+        return found if is_so(found) else None
+
+    return await until(fact)
+
+
+async def raw(tenant: Tenant, message: Any) -> int:
+    """With which status its bytes are answered."""
+    return (await tenant("GET", f"/messages/{message['id']}/raw")).status_code
+
+
+async def texts(url: str) -> str:
+    """All that is stored."""
+    return "\n".join([f"{name}={value!r}" async for name, value in cells(url)])
+
+
+async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> None:
+    """What became of the message stays; another tenant keeps its content longer."""
+    clock = HandClock()
+    heloise = await start(clock=clock, content_retention_days=10)
+    acme = await heloise.tenant("acme")
+    other = await heloise.tenant("other", retention={"content_days": 20})
+    for each in (acme, other):
+        await each.profile("main", server.port)
+    mine, theirs = await sent(acme), await sent(other)
+    await clock.advance(days=10, hours=2)
+    found = await once(acme, mine, lambda each: each["content_wiped_at"])
+    assert (found["status"], found["subject"], found["metadata"]) == ("sent", None, {"order": "42"})
+    assert found["recipients"][0]["address"] == ANN
+    assert len(await acme.attempts(mine["id"])) == 1
+    answer = await acme("GET", f"/messages/{mine['id']}/raw")
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/content-wiped")
+    assert await raw(other, theirs) == 200
+    await clock.advance(days=10)
+    await once(other, theirs, lambda each: each["content_wiped_at"])
+
+
+async def test_recipients_go_with_all_that_names_them(
+    start: Start, server: SmtpServer, migrated_url: str
+) -> None:
+    """Their statuses stay, and the message; of them there is no word left anywhere."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant(retention={"recipient_days": 3})
+    await acme.profile("main", server.port)
+    message = await sent(acme, "Ann Lee <ann@example.org>", "bob@example.org")
+    assert "ann@example.org" in await texts(migrated_url)
+    await clock.advance(days=3, hours=2)
+    found = await once(acme, message, lambda each: each["content_wiped_at"])
+    assert [(each["address"], each["name"], each["status"]) for each in found["recipients"]] == [
+        (None, "", "sent"),
+        (None, "", "sent"),
+    ]
+    assert (found["status"], found["metadata"], found["subject"]) == ("sent", {}, None)
+    assert await acme.attempts(message["id"]) == []
+    left = await texts(migrated_url)
+    for word in ("ann@", "bob@", "Ann Lee", "Your receipt"):
+        assert word not in left
+
+
+async def test_attempts_go_by_themselves(start: Start, server: SmtpServer) -> None:
+    """With their dialogues; the message is as it was."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant(retention={"attempt_days": 2})
+    await acme.profile("main", server.port)
+    message = await sent(acme)
+    await clock.advance(days=2, hours=2)
+
+    async def fact() -> bool | None:
+        return not await acme.attempts(message["id"]) or None
+
+    await until(fact)
+    assert await acme.read(f"/messages/{message['id']}") == message
+    assert await raw(acme, message) == 200
+
+
+async def test_a_message_goes_as_a_whole(
+    start: Start, server: SmtpServer, migrated_url: str
+) -> None:
+    """No row of it is left, and its bytes are not counted as stored any more."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant(
+        retention={"message_days": 5}, quota={"stored_bytes": 1_000_000}
+    )
+    await acme.profile("main", server.port)
+    message = await sent(acme)
+    await clock.advance(days=5, hours=2)
+
+    async def fact() -> bool | None:
+        answer = await acme("GET", f"/messages/{message['id']}")
+        return answer.status_code == 404 or None
+
+    await until(fact)
+    left = await texts(migrated_url)
+    assert message["id"] not in left.replace(f"_until={message['id']!r}", "")
+    assert [each["used"] for each in (await acme.read("/usage"))["limits"]] == [0]
+
+
+@pytest.mark.parametrize("days", ["content_days", "recipient_days"])
+async def test_what_is_not_finished_is_taken_once_it_is(
+    start: Start, server: SmtpServer, days: str
+) -> None:
+    """However old it is: it has to be sent first."""
+    clock = HandClock()
+    heloise = await start(clock=clock, message_max_age_seconds=2_592_000)
+    acme = await heloise.tenant(retention={days: 1})
+    await acme.profile("main", server.port)
+    await acme("POST", "/profiles/main/pause")
+    waiting = {"id": await acme.send(**BODY)}
+    await clock.advance(days=2)
+    # Another tenant's goes in the same round, and tells that it was.
+    other = await heloise.tenant("other", retention={"content_days": 1})
+    await other.profile("main", server.port)
+    witness = await sent(other)
+    await clock.advance(days=2)
+    await once(other, witness, lambda each: each["content_wiped_at"])
+    found = await acme.read(f"/messages/{waiting['id']}")
+    assert (found["status"], found["content_wiped_at"]) == ("queued", None)
+    await acme("POST", "/profiles/main/resume")
+    final = await once(acme, waiting, lambda each: each["content_wiped_at"])
+    assert final["status"] == "sent"
+    is_named = final["recipients"][0]["address"] is not None
+    assert is_named == (days == "content_days")
+    assert b"Thanks." in server.messages[-1].data
+
+
+async def test_many_go_in_batches(start: Start, server: SmtpServer) -> None:
+    """However many there are, and each once."""
+    clock = HandClock()
+    heloise = await start(clock=clock, content_retention_days=1)
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    ids = [await acme.send(**BODY) for _ in range(250)]
+    for each in ids:
+        await acme.message(each, status="sent")
+    await clock.advance(days=1, hours=2)
+    for each in (ids[0], ids[120], ids[-1]):
+        await once(acme, {"id": each}, lambda found: found["content_wiped_at"])
