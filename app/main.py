@@ -215,8 +215,7 @@ def _engine(
     config = EngineConfig(
         network=parts.network,
         configs=ConfigMaker(
-            open_sealed=parts.vault.open,
-            open_content=parts.vault.open_content,
+            vault=parts.vault,
             routing=settings.routing(),
             service_ehlo_name=settings.ehlo_name,
             hostname=parts.hostname,

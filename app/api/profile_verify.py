@@ -56,12 +56,7 @@ async def verify_unsaved_profile(
     await _take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
-    found = DeliveryProfile(
-        profile=profile,
-        tenant_ehlo_name=tenant.ehlo_name,
-        sealed_password=None,
-        sealed_client_key=None,
-    )
+    found = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
     report = await services.verifier.unsaved(found, given_secrets(body), check)
     return VerifyRead.of(report, services.now())
 

@@ -16,11 +16,11 @@ from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.domain.clock import Clock
-from app.domain.errors import Unavailable
+from app.domain.errors import SealError, Unavailable
 from app.domain.facts import Facts
 from app.domain.status import RecipientEvent
 from app.smtp.resolve import Network
-from app.store import lanes, outbox, outcomes, permits, profiles
+from app.store import lanes, outbox, outcomes, permits, profiles, resealing
 from app.store.database import Database
 from app.store.lanes import LaneDue
 from app.store.outbox import ClaimedMessage
@@ -198,6 +198,8 @@ class Claims:
         if found is None:
             return None
         parts, config = self._parts, self._parts.configs.config(found)
+        if parts.configs.is_stale(found):
+            await self._reseal(due)
         if lane is None:
             lane = Lane(
                 config, network=parts.network, recorder=parts.recorder, results=parts.results
@@ -208,6 +210,19 @@ class Claims:
         else:
             lane.reconfigure(config)
         return lane
+
+    async def _reseal(self, due: LaneDue) -> None:
+        """Seal credentials that are used under the newest key; one that does not open is told."""
+        try:
+            async with self._database.transaction() as connection:
+                await resealing.reseal_profile(
+                    connection,
+                    self._parts.configs.vault,
+                    tenant_id=due.tenant_id,
+                    profile_id=due.profile_id,
+                )
+        except (SealError, Unavailable) as error:
+            log.warning("credentials are left under an older key: %s", error)
 
     async def _feed(self, lane: Lane, source: LaneDue) -> bool:
         """Claim from one profile's queue what the lane can take; answers whether there was any."""
@@ -284,7 +299,7 @@ class Claims:
             # Where the profile's own server may have a message, another one must not get it too.
             is_known=source != lane.profile_id,
         )
-        claimed = [each.opened(self._parts.configs.open_content) for each in claimed]
+        claimed = [each.opened(self._parts.configs.vault.open_content) for each in claimed]
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
         lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
         await outcomes.note(connection, lost)

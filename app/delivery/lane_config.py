@@ -1,6 +1,5 @@
 """What a lane works by: a profile at one revision, and the identity made from it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.domain.errors import SealError
@@ -9,10 +8,8 @@ from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.identity import Identity, identity_of
-from app.store.outbox import OpenContent
 from app.store.profiles import DeliveryProfile
-
-OpenSealed = Callable[..., str]
+from app.store.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +33,11 @@ class LaneConfig:
 class ConfigMaker:
     """Makes identities: what the machine and the service add to every profile's own.
 
-    `open_sealed` is `Vault.open`, `open_content` its `open_content`. `routing` is the service's,
-    beside which each tenant has its own rule. `hostname` is the machine's, whatever it is worth as
-    a name.
+    `routing` is the service's, beside which each tenant has its own rule. `hostname` is the
+    machine's, whatever it is worth as a name.
     """
 
-    open_sealed: OpenSealed
-    open_content: OpenContent
+    vault: Vault
     service_ehlo_name: str | None
     hostname: str | None
     tokens: AccessTokens | None = None
@@ -63,8 +58,8 @@ class ConfigMaker:
         if profile.transport is Transport.SANDBOX:
             return LaneConfig(profile, None)
         try:
-            password = self._opened(found.sealed_password, profile.id, "password")
-            client_key = self._opened(found.sealed_client_key, profile.id, "client_key")
+            password = self._opened(found, "password")
+            client_key = self._opened(found, "client_key")
         except SealError as error:
             return LaneConfig(profile, None, _unopened(error))
         identity = identity_of(
@@ -77,8 +72,15 @@ class ConfigMaker:
         )
         return LaneConfig(profile, identity)
 
-    def _opened(self, sealed: bytes | None, profile_id: str, field: str) -> str | None:
-        return None if sealed is None else self.open_sealed(sealed, row=profile_id, field=field)
+    def _opened(self, found: DeliveryProfile, field: str) -> str | None:
+        sealed = found.sealed.get(f"sealed_{field}")
+        return (
+            None if sealed is None else self.vault.open(sealed, row=found.profile.id, field=field)
+        )
+
+    def is_stale(self, found: DeliveryProfile) -> bool:
+        """Whether a credential is sealed under a key that is not the newest."""
+        return any(each and not self.vault.is_current(each) for each in found.sealed.values())
 
 
 def _unopened(error: SealError) -> Outcome:

@@ -37,11 +37,8 @@ class Verifier:
         try:
             secrets = {
                 name: self.open_sealed(sealed, row=profile.id, field=name)
-                for name, sealed in (
-                    ("password", found.sealed_password),
-                    ("client_key", found.sealed_client_key),
-                )
-                if sealed is not None
+                for name in ("password", "client_key")
+                if (sealed := found.sealed.get(f"sealed_{name}")) is not None
             }
         except SealError as error:
             failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))

@@ -5,6 +5,7 @@ Each check raises ValueError with a reason; the reason for a secret never quotes
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -131,11 +132,18 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _check_command(text: str) -> str:
+    if not shlex.split(text):
+        raise ValueError("there is no command in it")
+    return text
+
+
 LOWER: Final = BeforeValidator(_lower)
 DnsServers = Annotated[str, _readable_by(parse_servers)]
 Networks = Annotated[str, _readable_by(parse_networks)]
 Ports = Annotated[str, _readable_by(parse_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
+Command = Annotated[str, AfterValidator(_check_command)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
 SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)

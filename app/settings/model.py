@@ -19,6 +19,7 @@ from app.domain.routing import RecipientRule, Routing
 from app.settings.checks import (
     LOWER,
     AdminKey,
+    Command,
     DatabaseUrl,
     DnsServers,
     EhloName,
@@ -34,6 +35,7 @@ from app.settings.checks import (
     parse_ports,
     parse_servers,
 )
+from app.settings.key_command import printed_keys
 from app.store.vault import parse_key
 
 PREFIX: Final = "HELOISE_"
@@ -89,6 +91,13 @@ class Settings(BaseSettings):
         (),
         description="The keys that seal stored credentials: the first one seals, all of them open."
         " `serve` and `worker` need one.",
+    )
+    secret_keys_command: Annotated[
+        Command | None, About(expects="a command with its arguments, as a shell would split them")
+    ] = Field(
+        None,
+        description="What prints such keys, as from a KMS, when a process starts: they come before"
+        " those of HELOISE_SECRET_KEYS. It is run without a shell and has 30 seconds.",
     )
     admin_key: Annotated[
         AdminKey | None,
@@ -329,12 +338,18 @@ class Settings(BaseSettings):
         return parse_servers(self.dns_servers)
 
     def encryption_keys(self) -> tuple[bytes, ...]:
-        """The keys for the vault, newest first; raises SettingsError where there is none."""
-        if not self.secret_keys:
+        """The keys for the vault, newest first.
+
+        Raises SettingsError where there is none, or the command that is to print some does not.
+        """
+        keys = tuple(parse_key(key.get_secret_value()) for key in self.secret_keys)
+        if self.secret_keys_command is not None:
+            keys = (*printed_keys(self.secret_keys_command), *keys)
+        if not keys:
             raise SettingsError(
                 f"{variable('secret_keys')}: not set, should be {expectation('secret_keys')}"
             )
-        return tuple(parse_key(key.get_secret_value()) for key in self.secret_keys)
+        return keys
 
 
 def secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSettingsSource:

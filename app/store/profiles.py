@@ -7,9 +7,9 @@ Connections are retired and failing servers tried again by what is written here:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, exists, func, literal, or_, select
+from sqlalchemy import RowMapping, Select, exists, func, literal, or_, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,8 +36,7 @@ class DeliveryProfile:
     tenant_rate_limit: RateLimit | None = None
     tenant_recipient_rule: RecipientRule = ANYBODY
     concurrency: int | None = None
-    sealed_password: bytes | None = field(repr=False)
-    sealed_client_key: bytes | None = field(repr=False)
+    sealed: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
 
 
 class SealedProfile(NamedTuple):
@@ -288,19 +287,29 @@ async def sealed(
 
     Each is locked until the transaction ends, lest a new password be overwritten by an old one.
     """
-    query = (
-        select(profiles.c.id, profiles.c.tenant_id, *(profiles.c[name] for name in SEALED))
-        .where(or_(*(profiles.c[name].is_not(None) for name in SEALED)))
-        .order_by(profiles.c.id)
-        .limit(limit)
-        .with_for_update(key_share=True)
-    )
+    has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED))
+    query = _SEALED.where(has_any).order_by(profiles.c.id).limit(limit)
     if after is not None:
         query = query.where(profiles.c.id > after)
-    return [
-        SealedProfile(row["id"], row["tenant_id"], {name: row[name] for name in SEALED})
-        for row in (await connection.execute(query)).mappings()
-    ]
+    return [_sealed_profile(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def sealed_of(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str
+) -> SealedProfile | None:
+    """The sealed columns of one live profile, locked as those of many are."""
+    query = _SEALED.where(*live(tenant_id), profiles.c.id == profile_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _sealed_profile(row)
+
+
+_SEALED: Final = select(
+    profiles.c.id, profiles.c.tenant_id, *(profiles.c[name] for name in SEALED)
+).with_for_update(key_share=True)
+
+
+def _sealed_profile(row: RowMapping) -> SealedProfile:
+    return SealedProfile(row["id"], row["tenant_id"], {name: row[name] for name in SEALED})
 
 
 async def replace_sealed(
@@ -321,8 +330,7 @@ async def for_delivery(
     query = (
         select(
             *PROFILE_COLUMNS,
-            profiles.c.sealed_password,
-            profiles.c.sealed_client_key,
+            *(profiles.c[name] for name in SEALED),
             tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
             tenants_table.c.redirect_all_to,
             tenants_table.c.allowed_recipient_domains,
@@ -344,8 +352,7 @@ async def for_delivery(
         tenant_recipient_rule=RecipientRule(
             row["redirect_all_to"], tuple(row["allowed_recipient_domains"])
         ),
-        sealed_password=row["sealed_password"],
-        sealed_client_key=row["sealed_client_key"],
+        sealed={name: row[name] for name in SEALED},
     )
 
 
@@ -366,5 +373,6 @@ __all__ = [
     "replace_sealed",
     "resume",
     "sealed",
+    "sealed_of",
     "update",
 ]

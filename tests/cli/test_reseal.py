@@ -1,11 +1,20 @@
 """`heloise reseal`: keys are rotated without a credential being lost or shown."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from app.domain.types import SealedContent
+from app.store import outbox
+from app.store.database import Database
+from app.store.tables import message_contents
+from app.store.vault import Vault, parse_key
 from tests.cli.terminal import Terminal
-from tests.cli.test_profile_commands import opened_password, opened_secret
+from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
+from tests.store.made import a_message, made_profile, made_tenant
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 
@@ -29,8 +38,8 @@ def test_an_old_key_can_be_dropped_once_all_is_resealed(
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
     assert opened_password(operator, sealed) == CANARY
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles anew")
-    assert operator.done("reseal").out.startswith("Sealed 0 profiles anew")
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
+    assert operator.done("reseal").out.startswith("Sealed 0 profiles and")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     assert CANARY not in operator.printed
@@ -67,8 +76,74 @@ def test_what_tokens_are_asked_for_with_is_resealed_too(
     new = operator.done("secret-key").out.strip()
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles anew")
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     for name in ("client_secret", "refresh_token"):
         assert opened_secret(operator, made, f"oauth_{name}") == auth[name]
     assert CANARY not in operator.printed
+
+
+def test_sensitive_messages_that_wait_are_resealed_too(operator: Terminal) -> None:
+    """With their keys under the old one they would be lost when that goes."""
+    old = operator.environment["HELOISE_SECRET_KEYS"]
+    new = operator.done("secret-key").out.strip()
+    content = b"Subject: x\r\n\r\nx\r\n"
+
+    async def write(database: Database) -> str:
+        profile = await made_profile(database, await made_tenant(database))
+        message = a_message(profile, mime=content)
+        sealed = Vault([parse_key(old)]).seal_content(content, row=message.id)
+        async with database.transaction() as connection:
+            await outbox.accept(connection, [replace(message, sealed=sealed)])
+        return message.id
+
+    async def read(database: Database) -> SealedContent:
+        async with database.reading() as connection:
+            row = (await connection.execute(select(message_contents))).one()
+        return SealedContent(row.mime, row.sealed_key)
+
+    message_id = with_database(operator, write)
+    operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
+    assert "and 1 sensitive messages" in operator.done("reseal").out
+    assert "and 0 sensitive messages" in operator.done("reseal").out
+    vault = Vault([parse_key(new)])
+    assert vault.open_content(with_database(operator, read), row=message_id) == content
+
+
+def printing(folder: Path, *lines: str) -> str:
+    """A command that prints these lines."""
+    path = folder / "keys.txt"
+    path.write_text("\n".join(lines))
+    return f"cat '{path}'"
+
+
+def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, object]) -> None:
+    """As a KMS gives them; they come before those of the setting, which so can be left."""
+    new = operator.done("secret-key").out.strip()
+    operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = printing(operator.folder, new)
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
+    operator.environment["HELOISE_SECRET_KEYS"] = new
+    assert opened_password(operator, sealed) == CANARY
+    del operator.environment["HELOISE_SECRET_KEYS"]
+    assert operator.done("reseal").out.startswith("Sealed 0 profiles and")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("/nonexistent/kms decrypt", "/nonexistent/kms cannot be run: No such file"),
+        ("false", "false ended with 1"),
+        (f"echo {CANARY}", "echo should print one or more keys of 32 bytes in base64"),
+        ("true", "true should print one or more keys of 32 bytes in base64"),
+        ("cat 'unfinished", "HELOISE_SECRET_KEYS_COMMAND: found"),
+    ],
+)
+def test_a_command_that_gives_no_key_stops_the_start(
+    operator: Terminal, command: str, why: str
+) -> None:
+    """Exit 2, with what it did; what it printed is not shown."""
+    operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = command
+    ended = operator.run("reseal")
+    assert ended.code == 2
+    assert why in ended.err
+    assert CANARY not in ended.err

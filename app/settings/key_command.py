@@ -1,0 +1,48 @@
+"""Secret keys that a command prints: what a KMS or a vault keeps need not stand in any setting."""
+
+import shlex
+import subprocess
+from functools import lru_cache
+from typing import Final
+
+from app.domain.errors import SettingsError
+from app.store.vault import parse_key
+
+COMMAND_SECONDS: Final = 30
+VARIABLE: Final = "HELOISE_SECRET_KEYS_COMMAND"
+
+
+@lru_cache(maxsize=1)  # a process runs it once, however many of its parts need keys
+def printed_keys(command: str) -> tuple[bytes, ...]:
+    """The keys that a command prints, newest first, apart by commas, blanks or line ends.
+
+    What it writes to stderr goes to ours. Raises SettingsError, which quotes nothing of a key.
+    """
+    words = shlex.split(command)
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own command
+            words,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise SettingsError(f"{VARIABLE}: {words[0]} cannot be run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise SettingsError(
+            f"{VARIABLE}: {words[0]} took longer than {COMMAND_SECONDS} seconds"
+        ) from None
+    if done.returncode != 0:
+        raise SettingsError(f"{VARIABLE}: {words[0]} ended with {done.returncode}")
+    try:
+        printed = done.stdout.decode("ascii").replace(",", " ").split()
+        keys = tuple(map(parse_key, printed))
+    except ValueError:
+        keys = ()
+    if not keys:
+        raise SettingsError(
+            f"{VARIABLE}: {words[0]} should print one or more keys of 32 bytes in base64"
+            " (`heloise secret-key` prints one), and nothing else"
+        )
+    return keys

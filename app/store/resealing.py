@@ -1,0 +1,85 @@
+"""What was sealed under an older key is sealed under the newest, so that the older can go."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import SealError
+from app.store import profiles
+from app.store.profile_rows import field_of
+from app.store.profiles import SealedProfile
+from app.store.tables import message_contents
+from app.store.vault import CONTENT_KEY, Vault
+
+AT_ONCE: Final = 200
+
+
+async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the credentials of all tenants' profiles anew; answers of how many that was.
+
+    Raises SealError that says whose does not open.
+    """
+    count, after = 0, None
+    while rows := await profiles.sealed(connection, limit=AT_ONCE, after=after):
+        after = rows[-1].id
+        for row in rows:
+            count += await _reseal(connection, vault, row)
+    return count
+
+
+async def reseal_profile(
+    connection: AsyncConnection, vault: Vault, *, tenant_id: str, profile_id: str
+) -> None:
+    """Seal the credentials of one profile anew, where they are not under the newest key."""
+    row = await profiles.sealed_of(connection, tenant_id=tenant_id, profile_id=profile_id)
+    if row is not None:
+        await _reseal(connection, vault, row)
+
+
+async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile) -> bool:
+    try:
+        fresh = {
+            name: vault.resealed(old, row=row.id, field=field_of(name))
+            for name, old in row.sealed.items()
+            if old is not None and not vault.is_current(old)
+        }
+    except SealError as error:
+        raise SealError(
+            f"{error} It belongs to a profile: add the key that sealed it to HELOISE_SECRET_KEYS,"
+            " or set the credential again."
+        ) from None
+    if fresh:
+        await profiles.replace_sealed(
+            connection, tenant_id=row.tenant_id, profile_id=row.id, sealed=fresh
+        )
+    return bool(fresh)
+
+
+async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the keys of sensitive messages that wait anew; answers of how many that was."""
+    count, after = 0, ""
+    while rows := await _sealed_contents(connection, after):
+        for message_id, sealed_key in rows:
+            after = message_id
+            if not vault.is_current(sealed_key):
+                fresh = vault.resealed(sealed_key, row=message_id, field=CONTENT_KEY)
+                await connection.execute(
+                    update(message_contents)
+                    .where(message_contents.c.message_id == message_id)
+                    .values(sealed_key=fresh)
+                )
+                count += 1
+    return count
+
+
+async def _sealed_contents(connection: AsyncConnection, after: str) -> Sequence[tuple[str, bytes]]:
+    query = (
+        select(message_contents.c.message_id, message_contents.c.sealed_key)
+        .where(message_contents.c.sealed_key.is_not(None), message_contents.c.message_id > after)
+        .order_by(message_contents.c.message_id)
+        .limit(AT_ONCE)
+        .with_for_update()
+    )
+    return [(row.message_id, row.sealed_key) for row in await connection.execute(query)]

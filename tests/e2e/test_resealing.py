@@ -1,0 +1,42 @@
+"""Credentials come under the newest key by being used, whether anybody reseals them or not."""
+
+from app.store import profiles
+from app.store.database import Database
+from app.store.vault import Vault, new_key, parse_key
+from tests.e2e.conftest import Start
+from tests.e2e.harness import CANARY, until
+from tests.fixtures.smtp_server import SmtpServer
+
+
+async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_url: str) -> None:
+    """And what is not stays as it is, and opens as before."""
+    old, new = new_key(), new_key()
+    first = await start(delivery=False, secret_keys=old)
+    auth = {"username": "billing", "password": CANARY, "allow_plaintext_auth": True}
+    async with SmtpServer(users={"billing": CANARY}) as server:
+        acme = await first.tenant()
+        used = await acme.profile("used", server.port, auth=auth)
+        idle = await acme.profile("idle", server.port, auth=auth)
+        message = await acme.send(profile="used")
+        await start(secret_keys=f"{new},{old}")
+        await acme.message(message, status="sent")
+        database = Database(migrated_url)
+
+        async def sealed(profile_id: str) -> bytes:
+            async with database.reading() as connection:
+                rows = await profiles.sealed(connection, limit=10, after=None)
+            found = next(row.sealed["sealed_password"] for row in rows if row.id == profile_id)
+            assert found is not None
+            return found
+
+        newest, older = Vault([parse_key(new)]), Vault([parse_key(old)])
+
+        async def fact() -> bytes | None:
+            found = await sealed(used["id"])
+            return found if newest.is_current(found) else None
+
+        now = await until(fact)
+        assert newest.open(now, row=used["id"], field="password") == CANARY
+        assert older.open(await sealed(idle["id"]), row=idle["id"], field="password") == CANARY
+        await acme.message(await acme.send(profile="used"), status="sent")
+        await database.close()
