@@ -2,11 +2,18 @@ ARG PYTHON_VERSION=3.13
 
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+# Every file that is installed has a hash that was written down; nothing is built but Heloise.
+ENV PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.txt requirements-build.txt ./
+RUN pip install --require-hashes --requirement requirements-build.txt \
+    && python -m venv --without-pip /opt/heloise \
+    && pip --python /opt/heloise install --require-hashes --requirement requirements.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations
-RUN python -m venv --without-pip /opt/heloise \
-    && pip --no-cache-dir --python /opt/heloise install --constraint constraints.txt .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+    && pip --python /opt/heloise install --no-deps /tmp/wheel/*.whl \
+    && cyclonedx-py environment --output-file /opt/heloise/sbom.cdx.json /opt/heloise/bin/python
 
 FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="Heloise" \

@@ -14,8 +14,14 @@ random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
 # The containers' user reads the files; who else is on this machine does not get into their folder.
 secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
 
+# The packages of $(2) in the versions of constraints.txt, with the hashes of all their files.
+locked = { sed '/^[^\#]/,$$d' $(1); build/venv/bin/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--constraint constraints.txt $(2); } > build/locked.txt && mv build/locked.txt $(1)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-long check bench bench-quick soak fmt constraints secrets clean
+.PHONY: help venv run test test-long fuzz check bench bench-quick soak fmt constraints sbom audit \
+	secrets clean
 
 help: ## print what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,14 +74,31 @@ fmt: $(STAMP) ## format, and mend what can be mended
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-constraints: ## write constraints.txt anew, with the newest versions that fit
+constraints: ## pin anew: constraints.txt, requirements.txt and requirements-build.txt
 	@rm -rf build/venv
 	@$(PYTHON) -m venv build/venv
 	@build/venv/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
 	@{ sed '/^[^#]/,$$d' constraints.txt; build/venv/bin/python -m pip freeze --exclude-editable; } \
 		> build/constraints.txt
 	@mv build/constraints.txt constraints.txt
+	@build/venv/bin/python -m pip --disable-pip-version-check install --quiet uv
+	@$(call locked,requirements.txt,pyproject.toml)
+	@echo "cyclonedx-bom hatchling" | tr ' ' '\n' > build/requirements-build.in
+	@$(call locked,requirements-build.txt,build/requirements-build.in)
 	@rm -rf build/venv
+
+sbom: $(STAMP) ## write build/sbom.cdx.json: every package that is installed here (CycloneDX)
+	@mkdir -p build && $(PYTHON) -m venv build/tools
+	@build/tools/bin/pip --disable-pip-version-check install --quiet --require-hashes \
+		--only-binary :all: --requirement requirements-build.txt
+	@build/tools/bin/cyclonedx-py environment --output-file build/sbom.cdx.json $(BIN)/python
+	@rm -rf build/tools
+
+audit: ## ask PyPI which of the image's packages have known weaknesses (needs pypi.org)
+	@mkdir -p build && $(PYTHON) -m venv build/tools
+	@build/tools/bin/pip --disable-pip-version-check install --quiet pip-audit
+	@build/tools/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --strict
+	@rm -rf build/tools
 
 secrets: ## make the secret files that docker-compose.yml reads, where they are missing
 	@mkdir -p -m 700 secrets

@@ -109,18 +109,21 @@ class Committer:
                 await task
 
     async def _run(self) -> None:
-        while True:
-            group = [await self._queue.get()]
-            size_bytes = len(group[0].message.mime)
-            while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
-                try:
-                    group.append(self._queue.get_nowait())
-                except asyncio.QueueEmpty:
-                    break
-                size_bytes += len(group[-1].message.mime)
-            await self._commit(group)
-            for _ in group:
-                self._queue.task_done()
+        while True:  # and hold no message while there is none to write
+            await self._commit_with_others(await self._queue.get())
+
+    async def _commit_with_others(self, first: _Waiting) -> None:
+        """Write the first message that came, and all that fit into one group with it."""
+        group, size_bytes = [first], len(first.message.mime)
+        while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
+            try:
+                group.append(self._queue.get_nowait())
+            except asyncio.QueueEmpty:
+                break
+            size_bytes += len(group[-1].message.mime)
+        await self._commit(group)
+        for _ in group:
+            self._queue.task_done()
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         """Write a group; where it fails for a reason of one, each is written by itself."""

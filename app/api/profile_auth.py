@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from app.api import oauth_fields as oauth
 from app.api import profile_fields as fields
@@ -68,7 +68,7 @@ class Auth(Body):
     password: fields.Password | None = Field(
         default=None, description="Write-only: stored encrypted, never read back."
     )
-    allow_plaintext_auth: bool = Field(
+    allow_plaintext_auth: StrictBool = Field(
         default=False,
         description="Whether the password, or the access token, may go over an unencrypted"
         " connection.",
@@ -114,7 +114,7 @@ class AuthUpdate(Body):
     mechanism: Mechanism | None = None
     username: fields.Username | None = None
     password: fields.Password | None = None
-    allow_plaintext_auth: bool | None = None
+    allow_plaintext_auth: StrictBool | None = None
     grant: Grant | None = None
     token_url: oauth.TokenUrl | None = None
     client_id: oauth.ClientId | None = None

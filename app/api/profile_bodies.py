@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from app.api import profile_fields as fields
 from app.api.bodies import Address, Body, EhloName
@@ -119,7 +119,7 @@ class ProfileCreate(Body):
     retry: Retry = Field(default_factory=Retry)
     fallback_profile: Fallback | None = None
     fallback_after_seconds: fields.FallbackAfter = 600
-    is_default: bool = Field(
+    is_default: StrictBool = Field(
         default=False,
         description="Whether messages that name no profile go here. A tenant's first profile"
         " becomes its default by itself.",
@@ -188,4 +188,4 @@ class ProfileUpdate(Body):
     retry: RetryUpdate | None = None
     fallback_profile: Fallback | None = None
     fallback_after_seconds: fields.FallbackAfter | None = None
-    is_default: bool | None = None
+    is_default: StrictBool | None = None

@@ -112,6 +112,7 @@ Host = Annotated[
 Port = Annotated[
     int,
     Field(
+        strict=True,
         ge=1,
         le=65535,
         description="Its TCP port: 587 with `starttls`, 465 with `implicit`. The operator limits"
@@ -172,16 +173,19 @@ Patterns = Annotated[
     AfterValidator(_unique),
 ]
 Connections = Annotated[
-    int, Field(ge=1, le=100, description="At most so many connections at a time.")
+    int, Field(strict=True, ge=1, le=100, description="At most so many connections at a time.")
 ]
 MessagesPerConnection = Annotated[
-    int, Field(ge=1, le=100_000, description="After so many messages a connection is closed.")
+    int,
+    Field(
+        strict=True, ge=1, le=100_000, description="After so many messages a connection is closed."
+    ),
 ]
-Seconds = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)]
 ProfileRef = Annotated[Line, Field(min_length=1, max_length=100)]
-FallbackAfter = Annotated[int, Field(ge=0, le=604_800)]
-RetrySeconds = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
-RetryFactor = Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)]
-MaxAge = Annotated[int, Field(ge=60, le=2_592_000)]
-RateAmount = Annotated[int, Field(ge=1, le=1_000_000)]
-RateSeconds = Annotated[int, Field(ge=1, le=86_400)]
+FallbackAfter = Annotated[int, Field(strict=True, ge=0, le=604_800)]
+RetrySeconds = Annotated[float, Field(strict=True, ge=1, le=86_400, allow_inf_nan=False)]
+RetryFactor = Annotated[float, Field(strict=True, ge=1, le=10, allow_inf_nan=False)]
+MaxAge = Annotated[int, Field(strict=True, ge=60, le=2_592_000)]
+RateAmount = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+RateSeconds = Annotated[int, Field(strict=True, ge=1, le=86_400)]

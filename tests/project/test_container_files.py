@@ -194,7 +194,7 @@ def test_the_image_holds_no_tools_and_runs_as_nobody() -> None:
     assert of_final_stage("USER") == "10001"
     assert f"--uid {of_final_stage('USER')}" in runs
     assert of_final_stage("VOLUME") == of_final_stage("WORKDIR") == "/data"
-    assert any("--constraint constraints.txt" in rest for verb, rest in build if verb == "RUN")
+    assert any("--require-hashes" in rest for verb, rest in build if verb == "RUN")
 
 
 def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:

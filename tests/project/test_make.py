@@ -10,7 +10,10 @@ import yaml
 
 from tests.cli.terminal import ROOT
 
-TARGETS = ("run", "test", "check", "bench", "bench-quick", "soak", "fmt", "constraints")
+TARGETS = (
+    *("run", "test", "fuzz", "check", "bench", "bench-quick", "soak", "fmt"),
+    *("constraints", "sbom", "audit"),
+)
 
 
 def made(*words: str) -> str:

@@ -50,7 +50,7 @@ def test_the_source_archive_can_be_built_and_tested(built: tuple[Path, Path]) ->
     """It holds what `make` needs, and no secret, database or cache of this folder."""
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "constraints.txt", "Makefile", "LICENSE"} <= names
+    assert {"pyproject.toml", "constraints.txt", "requirements.txt", "Makefile", "LICENSE"} <= names
     assert {"app/main.py", "migrations/env.py", "tests/conftest.py", ".env.example"} <= names
     assert not [name for name in names if ".venv" in name or name.endswith((".db", ".env"))]
 

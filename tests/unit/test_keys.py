@@ -1,5 +1,8 @@
 """API keys: random, recognisable, kept as a hash."""
 
+import pytest
+
+from app.api import auth
 from app.domain.keys import hash_of, hint_of, new_secret
 
 
@@ -27,3 +30,21 @@ def test_a_hash_is_the_same_for_the_same_key_alone() -> None:
     first, second = new_secret(), new_secret()
     assert hash_of(first) == hash_of(first) != hash_of(second)
     assert len(hash_of(first)) == 32
+
+
+@pytest.mark.parametrize("given", ["a" * 40, "b" * 39 + "c", "zz"])
+def test_an_admin_key_is_compared_with_all_and_by_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Digests of one length, each to its end: no time tells which is right, or how much of it."""
+    compared = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return hmac_compare(one, other)
+
+    hmac_compare = auth.hmac.compare_digest
+    monkeypatch.setattr(auth.hmac, "compare_digest", compare)
+    keys = {"ann": "a" * 40, "bob": "b" * 40, "eve": "e" * 40}
+    assert auth.admin_name(given, keys) == ("ann" if given == keys["ann"] else None)
+    assert compared == [(32, 32)] * 3

@@ -1,0 +1,82 @@
+"""Whatever goes into the image was written down with the hash of each of its files."""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import distribution
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.cli.terminal import ROOT
+from tests.project.test_container_files import stages
+
+LOCKS = ("requirements.txt", "requirements-build.txt")
+
+
+def locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
+    """What a file pins, by the package's name: how, and which files it may be."""
+    text = re.sub(r"\\\n\s*", " ", (ROOT / name).read_text())
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            pinned, *hashes = line.split(" --hash=")
+            requirement = Requirement(pinned.strip())
+            found[canonicalize_name(requirement.name)] = (requirement, hashes)
+    return found
+
+
+def needed(name: str, seen: set[str]) -> Iterator[str]:
+    """All packages that one needs here, by way of others too."""
+    for text in distribution(name).requires or ():
+        requirement = Requirement(text)
+        package = canonicalize_name(requirement.name)
+        marker = requirement.marker
+        is_meant = marker is None or marker.evaluate(default_environment() | {"extra": ""})
+        if is_meant and package not in seen:
+            seen.add(package)
+            yield package
+            yield from needed(package, seen)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_package_is_pinned_with_its_files(name: str) -> None:
+    """To one version, and at least one SHA-256."""
+    found = locked(name)
+    assert len(found) > 20
+    for package, (requirement, hashes) in found.items():
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), package
+        assert hashes, package
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", each) for each in hashes), package
+
+
+def test_nothing_that_heloise_needs_is_missing() -> None:
+    """And each is in the version that it is tested with."""
+    found = locked("requirements.txt")
+    pins = dict(
+        line.lower().split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    tested = {canonicalize_name(name): version for name, version in pins.items()}
+    wanted = set(needed("heloise", set()))
+    assert wanted <= found.keys()
+    for package in wanted & tested.keys():
+        assert str(found[package][0].specifier) == f"=={tested[package]}", package
+
+
+def test_the_image_installs_nothing_else() -> None:
+    """Each installation asks for hashes, but that of Heloise's own wheel, which brings nothing."""
+    runs = [rest for verb, rest in stages()[0] if verb == "RUN"]
+    installs = [each for run in runs for each in run.split("&&") if " install " in f" {each} "]
+    assert len(installs) == 3
+    for each in installs:
+        assert ("--require-hashes" in each) != ("--no-deps /tmp/wheel/" in each), each
+    assert not any("pip" in rest for verb, rest in stages()[-1] if verb == "RUN")
+
+
+def test_the_image_lists_what_is_in_it() -> None:
+    """As CycloneDX, beside what it lists."""
+    built = " ".join(rest for verb, rest in stages()[0] if verb == "RUN")
+    assert "cyclonedx-py environment --output-file /opt/heloise/sbom.cdx.json" in built
