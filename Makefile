@@ -51,7 +51,7 @@ test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which tak
 	@$(BIN)/pytest --numprocesses $(WORKERS) -m long
 
 fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and that do not
-	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) tests/fuzz
+	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) -rP tests/fuzz
 
 check: $(STAMP) ## lint, format, types, imports, versions
 	@$(BIN)/ruff check
