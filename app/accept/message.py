@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.domain.addresses import is_allowed
+from app.domain.attachment import Attachment
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, TooLarge
 from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
@@ -56,6 +57,7 @@ class Draft:
     subject: str = ""
     text: str | None = None
     html: str | None = None
+    attachments: tuple[Attachment, ...] = ()
     headers: Mapping[str, str]
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str]
@@ -175,7 +177,18 @@ def _wrong(
         )
     if draft.text is None and draft.html is None:
         yield _error("text", msg="give text, html or both", type=MISSING)
+    yield from _wrong_content_ids(draft)
     yield from _wrong_headers(draft)
+
+
+def _wrong_content_ids(draft: Draft) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for number, each in enumerate(draft.attachments):
+        if each.content_id in seen:
+            msg = "another attachment has this content_id: the HTML could show but one of them"
+            yield FieldError(("body", "attachments", number, "content_id"), msg)
+        if each.content_id is not None:
+            seen.add(each.content_id)
 
 
 def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
@@ -208,8 +221,9 @@ def _invalid(wrong: list[FieldError]) -> InvalidRequest:
 
 
 def _content_bytes(draft: Draft) -> int:
-    """What text and HTML have at the very least: no encoding makes UTF-8 shorter."""
-    return len((draft.text or "").encode()) + len((draft.html or "").encode())
+    """What text, HTML and files have at the very least: no encoding makes them shorter."""
+    texts = len((draft.text or "").encode()) + len((draft.html or "").encode())
+    return texts + sum(len(each.content) for each in draft.attachments)
 
 
 def _check_size(size_bytes: int, max_message_bytes: int) -> None:
@@ -236,6 +250,7 @@ def _content(
         subject=draft.subject,
         text=draft.text,
         html=draft.html,
+        attachments=draft.attachments,
         headers=draft.headers,
         message_id=header,
         date=now,

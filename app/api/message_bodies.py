@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from app.accept.message import Draft
+from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
 from app.api.bodies import Address, Body, Instant, Line, Text
 from app.api.paging import Paging
 from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address
@@ -58,6 +59,11 @@ class MessageCreate(Body):
     subject: str = Field(default="", max_length=MAX_SUBJECT_CHARACTERS)
     text: Text | None = Field(default=None, description="The plain text. Give text, html or both.")
     html: Text | None = Field(default=None, description="The same as HTML.")
+    attachments: list[AttachmentBody] = Field(
+        default_factory=list,
+        max_length=MAX_ATTACHMENTS,
+        description="Files to send with it, in their order.",
+    )
     headers: dict[str, str] = Field(
         default_factory=dict,
         max_length=MAX_HEADERS,
@@ -110,6 +116,7 @@ class MessageCreate(Body):
             subject=self.subject,
             text=self.text,
             html=self.html,
+            attachments=tuple(each.attachment() for each in self.attachments),
             headers=self.headers,
             tags=tuple(self.tags),
             metadata=self.metadata,

@@ -18,7 +18,16 @@ CREATE: Final[dict[str, Any]] = {
             "reply_to": ["support@example.com"],
             "subject": "Your receipt",
             "text": "Thanks.",
-            "html": "<p>Thanks.</p>",
+            "html": '<p>Thanks. <img src="cid:logo@example.com"></p>',
+            "attachments": [
+                {"filename": "receipt.pdf", "content": "JVBERi0xLjcK"},
+                {
+                    "filename": "logo.png",
+                    "content_type": "image/png",
+                    "content": "iVBORw0KGgo=",
+                    "content_id": "logo@example.com",
+                },
+            ],
             "headers": {"X-Campaign": "spring"},
             "tags": ["receipt"],
             "metadata": {"order": "42"},

@@ -15,8 +15,8 @@ from app.domain.errors import InvalidRequest, NotFound, QuotaError
 from app.domain.types import NewMessage, Profile
 from app.store import profiles
 
-# Rendering so much text takes longer than other requests should wait for it.
-LARGE_CHARACTERS: Final = 1_000_000
+# Rendering so much takes longer than other requests should wait for it.
+LARGE: Final = 1_000_000
 
 
 async def prepared(
@@ -32,7 +32,8 @@ async def prepared(
     caller.require(profile)
     draft = body.draft()
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
-    if len(draft.text or "") + len(draft.html or "") > LARGE_CHARACTERS:
+    files = sum(len(each.content) for each in draft.attachments)
+    if len(draft.text or "") + len(draft.html or "") + files > LARGE:
         return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
     return _prepare(services, caller, draft, profile), profile
 

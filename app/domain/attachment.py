@@ -29,14 +29,16 @@ _PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_C
 class Attachment:
     """A file to send, as it is, under a name in any script, or under none.
 
-    With a `content_id` it is a part of the HTML, which shows it as `cid:…`. `content_type` may have
-    parameters. One that is wrong cannot be made: that raises ValueError.
+    With a `content_id` it is a part of the HTML, which shows it as `cid:…`, and `inline` unless it
+    says otherwise. `content_type` may have parameters. One that is wrong cannot be made: that
+    raises ValueError.
     """
 
     filename: str
     content_type: str
     content: bytes = field(repr=False)
     content_id: str | None = None
+    is_inline: bool | None = None
 
     def __post_init__(self) -> None:
         if _CONTROL.search(self.filename):
@@ -75,7 +77,10 @@ def parse_content_type(text: str) -> tuple[str, list[str]] | None:
 
 def disposition_field(attachment: Attachment) -> str:
     """`Content-Disposition` with its line end, the filename on lines of its own."""
-    kind = "attachment" if attachment.content_id is None else "inline"
+    is_inline = attachment.is_inline
+    if is_inline is None:
+        is_inline = attachment.content_id is not None
+    kind = "inline" if is_inline else "attachment"
     parameters = _filename_parameters(attachment.filename)
     return ";\r\n ".join([f"Content-Disposition: {kind}", *parameters]) + "\r\n"
 

@@ -1,0 +1,96 @@
+"""What a request says of a file to attach."""
+
+import base64
+import binascii
+from mimetypes import MimeTypes
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from app.api.bodies import Body
+from app.domain.attachment import MAX_FILENAME_CHARACTERS, Attachment, parse_content_type
+
+MAX_ATTACHMENTS: Final = 100
+UNKNOWN: Final = "application/octet-stream"
+# What is said of a file where nothing better is known fits any name.
+OF_ANY_NAME: Final = frozenset({UNKNOWN, "text/plain"})
+# Python's own table alone: what a machine has besides would make two of them answer differently.
+_TYPES: Final = MimeTypes()
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(
+            "it is not base64: encode the file's bytes (RFC 4648 section 4), with their padding"
+        ) from None
+
+
+class AttachmentBody(Body):
+    """A file to attach."""
+
+    filename: str = Field(
+        default="",
+        max_length=MAX_FILENAME_CHARACTERS,
+        description="Its name, in any script.",
+        examples=["receipt.pdf"],
+    )
+    content_type: str | None = Field(
+        default=None,
+        max_length=800,
+        description="Its type, with parameters if it has any; what its name stands for, if left"
+        " out. `text/calendar; method=REQUEST` makes an invitation.",
+        examples=["application/pdf"],
+    )
+    content: Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)] = Field(
+        description="Its bytes in base64.", examples=["JVBERi0xLjcK"]
+    )
+    content_id: str | None = Field(
+        default=None,
+        description='By which the HTML shows it: `<img src="cid:logo@example.com">`.',
+        examples=["logo@example.com"],
+    )
+    disposition: Literal["attachment", "inline"] | None = Field(
+        default=None,
+        description="`inline` where it has a `content_id`, else `attachment`, if left out.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AttachmentBody":
+        self.attachment()
+        if wrong := _contradiction(self.filename, self.content_type):
+            raise ValueError(wrong)
+        return self
+
+    def attachment(self) -> Attachment:
+        """The file; raises ValueError."""
+        guessed, _ = _TYPES.guess_type(self.filename)
+        is_inline = None if self.disposition is None else self.disposition == "inline"
+        return Attachment(
+            filename=self.filename,
+            content_type=self.content_type or guessed or UNKNOWN,
+            content=self.content,
+            content_id=self.content_id,
+            is_inline=is_inline,
+        )
+
+
+def _contradiction(filename: str, content_type: str | None) -> str | None:
+    """What is wrong where a type is known to be of other names than this one."""
+    guessed, encoding = _TYPES.guess_type(filename)
+    parsed = parse_content_type(content_type) if content_type is not None else None
+    if guessed is None or encoding is not None or parsed is None:
+        return None
+    kind = parsed[0].lower()
+    endings = _TYPES.guess_all_extensions(kind)
+    if kind in {*OF_ANY_NAME, guessed} or not endings:
+        return None
+    if filename.lower().endswith(tuple(endings)):
+        return None
+    return (
+        f"a file with this name is {guessed}, not {kind}: leave content_type out, or name it as"
+        f" {endings[0]}"
+    )
