@@ -14,9 +14,10 @@ from app.domain.errors import QuotaError, Unavailable
 from app.domain.facts import Facts
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
-from app.store import outbox, profiles, usage
+from app.store import idempotency, outbox, profiles, usage
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
+from app.store.idempotency import KeyedRequest
 from app.store.outbox import NO_LEASE, Lease
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ LOOK_AGAIN_SECONDS: Final = 0.1
 class _Waiting:
     message: NewMessage
     quota: Quota
-    written: asyncio.Future[None]
+    request: KeyedRequest | None
+    written: asyncio.Future[KeyedRequest | None]
 
 
 class Handover(Protocol):
@@ -74,10 +76,16 @@ class Committer:
         self._waiting_bytes = 0
         self._is_running = False
 
-    async def accept(self, message: NewMessage, quota: Quota = NO_QUOTA) -> None:
+    async def accept(
+        self,
+        message: NewMessage,
+        quota: Quota = NO_QUOTA,
+        request: KeyedRequest | None = None,
+    ) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
 
-        Raises, and nothing was written, QuotaError where its tenant's quota has no room for it, and
+        Answers the request that had used the key of this one before, if any had: then nothing was
+        written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
         Unavailable where the database does not take it now or too much waits already.
         """
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
@@ -86,11 +94,11 @@ class Committer:
                 "More messages wait to be stored than fit into memory, or the service is stopping."
                 " Nothing was written; send the request again.",
             )
-        waiting = _Waiting(message, quota, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(message, quota, request, asyncio.get_running_loop().create_future())
         self._waiting_bytes += len(message.mime)
         self._queue.put_nowait(waiting)
         try:
-            await waiting.written
+            return await waiting.written
         finally:
             self._waiting_bytes -= len(message.mime)
 
@@ -130,11 +138,18 @@ class Committer:
         messages = [each.message for each in group]
         reserved = self._reserve(messages)
         written, refused, admitted = reserved, dict[str, QuotaError](), list[NewMessage]()
+        earlier = dict[str, KeyedRequest]()
 
         async def write(connection: AsyncConnection) -> None:
-            nonlocal written, refused
-            refused = await _beyond_quota(connection, group, self._now())
-            admitted[:] = [each for each in messages if each.id not in refused]
+            nonlocal written, refused, earlier
+            requests = [each.request for each in group if each.request is not None]
+            earlier = await idempotency.claim(connection, requests)
+            new = [each for each in group if each.message.id not in earlier]
+            refused = await _beyond_quota(connection, new, self._now())
+            await idempotency.give_back(
+                connection, [each for each in requests if each.message_id in refused]
+            )
+            admitted[:] = [each.message for each in new if each.message.id not in refused]
             written = await _still_meant(connection, admitted, reserved)
             if admitted:
                 await outbox.accept(connection, admitted, written)
@@ -143,7 +158,8 @@ class Committer:
         self._hand_over(messages, written if error is None else NO_LEASE, reserved)
         if error is None or isinstance(error, Unavailable):
             for each in group:
-                _answer([each], error or refused.get(each.message.id))
+                name = each.message.id
+                _answer([each], error or refused.get(name), earlier.get(name))
         elif len(group) == 1:
             log.error("a message could not be written", exc_info=error)
             _answer(group, error)
@@ -243,11 +259,13 @@ async def _beyond_quota(
     return refused
 
 
-def _answer(group: Sequence[_Waiting], error: Exception | None) -> None:
+def _answer(
+    group: Sequence[_Waiting], error: Exception | None, earlier: KeyedRequest | None = None
+) -> None:
     for each in group:
         if each.written.done():  # its caller went away; the message is written all the same
             continue
         if error is None:
-            each.written.set_result(None)
+            each.written.set_result(earlier)
         else:
             each.written.set_exception(error)

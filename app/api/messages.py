@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
+from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, Keyed, fingerprint_of
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
@@ -20,7 +21,7 @@ from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
-from app.api.sending import accepted, prepared, stored
+from app.api.sending import accepted, prepared, shown, stored
 from app.api.state import ServicesOf
 from app.domain.errors import NotFound
 from app.domain.ids import is_id
@@ -53,11 +54,13 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
         "quota-exceeded",
         "quota-used-up",
         "queue-full",
+        "idempotency-key-reused",
+        "idempotency-key-in-flight",
         has_body=True,
     )
     | {
         202: {
-            "headers": located(f"/messages/{MESSAGE['id']}"),
+            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
             "content": {"application/json": {"example": QUEUED}},
         }
     },
@@ -66,15 +69,29 @@ async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
     caller: Sender,
     services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a message for delivery; the answer comes once it is durably stored.
 
-    An address that stands in `to`, `cc` and `bcc` more than once gets the message once; there are
-    at most 1000 in all. Needs the scope `messages:send`.
+    Where the answer is lost, send the request again with the same `Idempotency-Key`: the message is
+    sent once, whatever happened. An address that stands in `to`, `cc` and `bcc` more than once gets
+    it once; there are at most 1000 in all. Needs the scope `messages:send`.
     """
-    message, profile = await prepared(services, caller, body)
-    await stored(services, caller, message)
-    return accepted(message, profile)
+    if idempotency_key is None:
+        message, profile = await prepared(services, caller, body)
+        await stored(services, caller, message)
+        return accepted(message, shown(message, profile))
+    fingerprint = await fingerprint_of(await request.body())
+    keyed = Keyed(services, caller, idempotency_key, fingerprint)
+    with keyed.alone():
+        if (earlier := await keyed.earlier()) is None:
+            message, profile = await prepared(services, caller, body)
+            response = shown(message, profile)
+            earlier = await stored(services, caller, message, keyed.request(message, response))
+            if earlier is None:
+                return accepted(message, response)
+        return await keyed.replay(earlier)
 
 
 @router.get(

@@ -34,6 +34,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Send less in one request.",
         "The body holds more than 100000 JSON values, which no request needs: send less in one.",
     ),
+    "idempotency-key-reused": ProblemType(
+        422,
+        "Idempotency key reused",
+        "Use a new key for each request that is another; the same only to repeat one as it was.",
+        "The Idempotency-Key 'order-42' came with another body before: use a new key for a new"
+        " message.",
+    ),
     "tenant-required": ProblemType(
         422,
         "Tenant required",
@@ -147,6 +154,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Key ended",
         "Create a new key instead.",
         "The key is revoked or expired and cannot be rotated; create a new one.",
+    ),
+    "idempotency-key-in-flight": ProblemType(
+        409,
+        "Being worked on",
+        "Wait for the answer to the first request, or send this one again a little later.",
+        "A request with the Idempotency-Key 'order-42' is being worked on; send this one again a"
+        " little later.",
     ),
     "request-too-slow": ProblemType(
         408,

@@ -14,6 +14,7 @@ from app.api.state import Services
 from app.domain.errors import InvalidRequest, NotFound, QuotaError
 from app.domain.types import NewMessage, Profile
 from app.store import profiles
+from app.store.idempotency import KeyedRequest
 
 # Rendering so much takes longer than other requests should wait for it.
 LARGE: Final = 1_000_000
@@ -71,18 +72,28 @@ def _smaller(limit: int, other: int | None) -> int:
     return limit if other is None else min(limit, other)
 
 
-async def stored(services: Services, caller: Caller, message: NewMessage) -> None:
-    """Return once the message is durable; raises what the committer does, as problems."""
+async def stored(
+    services: Services, caller: Caller, message: NewMessage, request: KeyedRequest | None = None
+) -> KeyedRequest | None:
+    """Return once the message is durable; raises what the committer does, as problems.
+
+    Answers whose key this is already, if it is somebody's.
+    """
     try:
-        await services.committer.accept(message, caller.tenant.quota)
+        return await services.committer.accept(message, caller.tenant.quota, request)
     except QuotaError as error:
         raise problem_of(error.exceeded, services.now()) from None
 
 
-def accepted(message: NewMessage, profile: Profile) -> Response:
+def shown(message: NewMessage, profile: Profile) -> str:
+    """What is answered of a message that was just accepted, as JSON."""
+    return MessageRead.of_new(message, profile).model_dump_json(by_alias=True)
+
+
+def accepted(message: NewMessage, response: str) -> Response:
     """The answer once the message is durable."""
     return Response(
-        MessageRead.of_new(message, profile).model_dump_json(by_alias=True),
+        response,
         status_code=202,
         media_type="application/json",
         headers={"Location": f"/messages/{message.id}"},

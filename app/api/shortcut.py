@@ -15,7 +15,7 @@ from app.api.callers import Caller
 from app.api.json_bounds import check_json
 from app.api.message_bodies import MessageCreate
 from app.api.problem_answers import answer
-from app.api.sending import accepted, prepared, stored
+from app.api.sending import accepted, prepared, shown, stored
 from app.api.state import Services
 from app.domain.errors import Problem, TooManyRequests, Unavailable
 
@@ -59,7 +59,7 @@ class Shortcut:
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
         else:
-            await accepted(message, profile)(scope, receive, send)
+            await accepted(message, shown(message, profile))(scope, receive, send)
 
 
 def _caller(services: Services, scope: Scope) -> Caller | None:
@@ -72,6 +72,7 @@ def _caller(services: Services, scope: Scope) -> Caller | None:
         and given.get(b"content-type") == JSON
         and b"content-length" in given  # by which its size is known and bounded already
         and b"heloise-tenant" not in given
+        and b"idempotency-key" not in given
         and secret.startswith(BEARER)
     )
     if not is_usual or not secret.isascii():

@@ -19,6 +19,7 @@ from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import NewMessage, Profile
 from app.store.database import Database
+from app.store.idempotency import KeyedRequest
 from app.store.vault import Vault
 
 # Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
@@ -30,8 +31,13 @@ FAILED_KEYS_PER_MINUTE: Final = 20
 class Accepts(Protocol):
     """Who writes messages down."""
 
-    async def accept(self, message: NewMessage, quota: Quota = NO_QUOTA) -> None:
-        """Return once the message is durable (invariant 1); raises QuotaError."""
+    async def accept(
+        self, message: NewMessage, quota: Quota = NO_QUOTA, request: KeyedRequest | None = None
+    ) -> KeyedRequest | None:
+        """Return once the message is durable (invariant 1); raises QuotaError.
+
+        Answers whose key this is already, if it is somebody's.
+        """
         ...
 
 
@@ -67,6 +73,8 @@ class Services:
     requests: Buckets = field(default_factory=Buckets)
     guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
     profiles: ProfileCache = field(default_factory=ProfileCache)
+    # The keys of requests that this process works on: the tenant's id, and the key.
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def max_body_bytes(self) -> int:

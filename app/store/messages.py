@@ -83,7 +83,9 @@ async def page(
     if before is not None:
         query = query.where(key < before)
     if status is not None:
-        of_message += [messages.c.status == status.value, *_partial(status)]
+        of_message.append(messages.c.status == status.value)
+        if key is messages.c.id:  # by a recipient or a tag another index is gone by
+            of_message += _partial(status)
     if profile_id is not None:
         of_message.append(messages.c.profile_id == profile_id)
     if within is not None:

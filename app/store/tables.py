@@ -86,6 +86,21 @@ purges = Table(
     Column("attempts_until", Id),
 )
 
+# Requests that came with a key, each of which is done once; kept for a day.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("sealed_fingerprint", LargeBinary, nullable=False),
+    Column("response", Text),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "key"),
+    Index("ix_idempotency_keys_message", "message_id"),
+    Index("ix_idempotency_keys_created", "created_at"),
+)
+
 # What a tenant with a quota has used: on a day, in its month, and in all.
 tenant_usage = Table(
     "tenant_usage",
@@ -516,6 +531,7 @@ __all__ = [
     "attempts",
     "audit_log",
     "connection_permits",
+    "idempotency_keys",
     "lanes",
     "message_contents",
     "message_tags",

@@ -8,7 +8,14 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.tables import attempts, message_contents, messages, recipients, tenant_usage
+from app.store.tables import (
+    attempts,
+    idempotency_keys,
+    message_contents,
+    messages,
+    recipients,
+    tenant_usage,
+)
 
 ERASED: Final = ""
 
@@ -79,6 +86,11 @@ async def erase_recipients(
         .values(metadata={})
     )
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(message_ids)))
+    await connection.execute(
+        update(idempotency_keys)
+        .where(idempotency_keys.c.message_id.in_(message_ids))
+        .values(response=None)
+    )
 
 
 async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ async def test_both_kinds_of_key_go_through_one_button(document: dict[str, Any])
     """One bearer scheme; the tenant to act for is a documented header."""
     [scheme] = document["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
-    parameters = document["paths"]["/messages"]["post"]["parameters"]
+    parameters = document["paths"]["/messages"]["get"]["parameters"]
     assert {"Heloise-Tenant"} == {each["name"] for each in parameters if each["in"] == "header"}
 
 

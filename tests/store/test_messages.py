@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -130,6 +131,27 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
     assert [await listed(database, profile, **given) for given, _ in cases] == [
         expected for _, expected in cases
     ]
+
+
+async def test_all_filters_go_together(database: Database, profile: Profile) -> None:
+    """Each combination of those that fit finds the message, whatever else is looked at for it."""
+    message = await queued_message(database, profile, "ann@example.org", tags=("a",))
+    fitting: dict[str, Any] = {
+        "status": MessageStatus.QUEUED,
+        "profile_id": profile.id,
+        "tag": "a",
+        "recipient": "ann@example.org",
+        "created_after": NOW,
+        "created_before": NOW + MINUTE,
+        "within": [profile.id],
+    }
+    for count in range(len(fitting) + 1):
+        for chosen in combinations(fitting, count):
+            given = {name: fitting[name] for name in chosen}
+            assert await listed(database, profile, **given) == [message.id], chosen
+            if "status" in given:
+                other = given | {"status": MessageStatus.FAILED}
+                assert await listed(database, profile, **other) == [], chosen
 
 
 @pytest.mark.parametrize("offset", [-timedelta(hours=20), timedelta(hours=20)])

@@ -1,0 +1,140 @@
+"""The header `Idempotency-Key`: a request that is repeated is done once.
+
+After the IETF's draft "The Idempotency-Key HTTP Header Field". A key is a tenant's own, and is kept
+for a day at least.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Response
+
+from app.api.callers import Caller
+from app.api.message_reads import MessageRead
+from app.api.state import Services
+from app.domain.errors import Conflict, InvalidRequest, SealError
+from app.domain.types import NewMessage
+from app.store import idempotency, messages
+from app.store.idempotency import KeyedRequest
+
+FIELD: Final = "fingerprint"
+LARGE_BYTES: Final = 1_000_000
+REPLAYED: Final = "Idempotent-Replayed"
+REPLAYED_HEADER: Final[dict[str, Any]] = {
+    REPLAYED: {
+        "description": "`true` where the request had been done before: this is its answer again.",
+        "schema": {"type": "string"},
+    }
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[ -~]+$",
+        description="Any text that no other request has, such as a UUID: a request that comes again"
+        " with the same key and body, for whatever reason, is answered as before and sends nothing."
+        " Kept for 24 hours at least.",
+        examples=["order-42-receipt"],
+    ),
+]
+
+
+class Keyed:
+    """A request with a key, by its tenant and the content of its body."""
+
+    def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
+        self._services = services
+        self._tenant_id = caller.tenant_id
+        self._key = key
+        self._fingerprint = fingerprint
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the block runs, no other request with this key is worked on in this process.
+
+        Raises Conflict where one is.
+        """
+        name = (self._tenant_id, self._key)
+        if name in self._services.in_flight:
+            raise Conflict(
+                "idempotency-key-in-flight",
+                f"A request with the Idempotency-Key {self._key!r} is being worked on; send this"
+                " one again a little later.",
+            )
+        self._services.in_flight.add(name)
+        try:
+            yield
+        finally:
+            self._services.in_flight.discard(name)
+
+    async def earlier(self) -> KeyedRequest | None:
+        """The request that used the key before, if any did."""
+        async with self._services.database.reading() as connection:
+            return await idempotency.find(connection, tenant_id=self._tenant_id, key=self._key)
+
+    def request(self, message: NewMessage, response: str) -> KeyedRequest:
+        """What is stored with the message."""
+        sealed = self._services.vault.seal(self._fingerprint, row=self._row, field=FIELD)
+        return KeyedRequest(
+            tenant_id=self._tenant_id,
+            key=self._key,
+            message_id=message.id,
+            sealed_fingerprint=sealed,
+            response=response,
+            created_at=message.created_at,
+        )
+
+    async def replay(self, earlier: KeyedRequest) -> Response:
+        """The answer that was given before; raises InvalidRequest where the body is another."""
+        if not self._is_the_same(earlier):
+            raise InvalidRequest(
+                f"The Idempotency-Key {self._key!r} came with another body before: use a new key"
+                " for a new message.",
+                slug="idempotency-key-reused",
+            )
+        response = earlier.response
+        if response is None:  # it named somebody who was erased since
+            async with self._services.database.reading() as connection:
+                view = await messages.get(
+                    connection, tenant_id=self._tenant_id, message_id=earlier.message_id
+                )
+            response = MessageRead.of(view).model_dump_json(by_alias=True)
+        return Response(
+            response,
+            status_code=202,
+            media_type="application/json",
+            headers={"Location": f"/messages/{earlier.message_id}", REPLAYED: "true"},
+        )
+
+    def _is_the_same(self, earlier: KeyedRequest) -> bool:
+        """Whether the bodies are; where that cannot be read any more they are taken to be."""
+        try:
+            sealed = earlier.sealed_fingerprint
+            known = self._services.vault.open(sealed, row=self._row, field=FIELD)
+        except SealError:
+            return True
+        return hmac.compare_digest(known, self._fingerprint)
+
+    @property
+    def _row(self) -> str:
+        return f"{self._tenant_id} {self._key}"
+
+
+async def fingerprint_of(content: bytes) -> str:
+    """What tells a JSON body from another, whatever the order and the blanks it is written with."""
+    if len(content) > LARGE_BYTES:
+        return await asyncio.to_thread(_fingerprint, content)
+    return _fingerprint(content)
+
+
+def _fingerprint(content: bytes) -> str:
+    written = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
+    return sha256(written.encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""Which keys of requests were used, and for what (the header `Idempotency-Key`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Insert, delete, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.tables import idempotency_keys
+
+_INSERT: Final[Mapping[str, Insert]] = {
+    "postgresql": postgresql.insert(idempotency_keys).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedRequest:
+    """A request with a key, what it made, and what was answered to it.
+
+    `sealed_fingerprint` tells its body from another. `response` is None once it is not kept.
+    """
+
+    tenant_id: str
+    key: str
+    message_id: str
+    sealed_fingerprint: bytes = field(repr=False)
+    response: str | None = field(repr=False)
+    created_at: datetime
+
+
+async def find(connection: AsyncConnection, *, tenant_id: str, key: str) -> KeyedRequest | None:
+    """The request that used a key first, if any did."""
+    query = select(idempotency_keys).where(
+        idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key == key
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else KeyedRequest(**row)
+
+
+async def claim(
+    connection: AsyncConnection, requests: Sequence[KeyedRequest]
+) -> dict[str, KeyedRequest]:
+    """Write down keys that are new; answers who was first, by the message of who was not.
+
+    Whoever writes the same key elsewhere is waited for. The keys are taken in one order, so that
+    two groups do not lock each other out.
+    """
+    if not requests:
+        return {}
+    ordered = sorted(requests, key=lambda each: (each.tenant_id, each.key))
+    rows = [{name: getattr(each, name) for name in KeyedRequest.__slots__} for each in ordered]
+    await connection.execute(_INSERT[connection.dialect.name], rows)
+    pairs = [(each.tenant_id, each.key) for each in ordered]
+    query = select(idempotency_keys).where(
+        tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key).in_(pairs)
+    )
+    found = {
+        (row["tenant_id"], row["key"]): KeyedRequest(**row)
+        for row in (await connection.execute(query)).mappings()
+    }
+    first = {each.message_id: found[each.tenant_id, each.key] for each in requests}
+    return {mine: other for mine, other in first.items() if other.message_id != mine}
+
+
+async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:
+    """Forget keys that were claimed for messages which are not accepted after all."""
+    if requests:
+        ids = [each.message_id for each in requests]
+        await connection.execute(
+            delete(idempotency_keys).where(idempotency_keys.c.message_id.in_(ids))
+        )
+
+
+async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Delete keys that were used before a moment, the oldest first; answers how many."""
+    oldest = (
+        select(idempotency_keys.c.tenant_id, idempotency_keys.c.key)
+        .where(idempotency_keys.c.created_at < before)
+        .order_by(idempotency_keys.c.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    pairs = [tuple(row) for row in await connection.execute(oldest)]
+    if pairs:
+        key = tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key)
+        await connection.execute(delete(idempotency_keys).where(key.in_(pairs)))
+    return len(pairs)
