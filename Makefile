@@ -45,7 +45,8 @@ run: $(STAMP) ## start Heloise with an inbox on this machine, to try it out
 HANGS := -o faulthandler_timeout=450 -o faulthandler_exit_on_timeout=true
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL, and measure coverage
-	@$(BIN)/pytest --numprocesses $(WORKERS) -m "not long" --cov --cov-report term $(HANGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal -m "not long" --cov --cov-report term \
+		$(HANGS)
 
 test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
 	@$(BIN)/pytest --numprocesses $(WORKERS) -m long
