@@ -25,6 +25,7 @@ from app.domain.types import (
 
 MISSING: Final = "missing"
 MAX_AGE: Final = timedelta(days=30)
+MAX_AHEAD: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Draft:
     headers: Mapping[str, str]
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str]
+    send_at: datetime | None = None
     expires_at: datetime | None = None
     priority: Priority = Priority.NORMAL
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
@@ -89,19 +91,17 @@ def prepare(
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
-    wrong = [*_wrong(draft, sender, recipients), *_wrong_expiry(draft.expires_at, now)]
+    # Nothing is sent before this, and its time runs from then on.
+    starts_at = now if draft.send_at is None else max(now, draft.send_at)
+    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, now, starts_at)]
     if sender is None or wrong:
         raise _invalid(wrong)
-    for rule in (
-        SenderRule(f"The profile {profile.name!r}", profile.allowed_from),
-        *allowed_from,
-    ):
-        rule.check(sender)
-    _check_recipients(recipients, routing)
+    check_sender(sender, profile, allowed_from)
+    check_recipients(recipients, routing)
     _check_size(_content_bytes(draft), max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
-    mime = render(_content(draft, sender, recipients, header, now))
+    mime = render(_content(draft, sender, recipients, header, starts_at))
     _check_size(len(mime), max_message_bytes)
     return NewMessage(
         id=message_id,
@@ -117,15 +117,22 @@ def prepare(
         metadata=dict(draft.metadata),
         mime=mime,
         created_at=now,
+        send_at=draft.send_at,
         expires_at=draft.expires_at
-        or now + timedelta(seconds=profile.retry.max_age or max_age_seconds),
+        or starts_at + timedelta(seconds=profile.retry.max_age or max_age_seconds),
         priority=draft.priority,
         guarantee=draft.guarantee,
         sealed=seal_content(mime, row=message_id) if draft.is_sensitive else None,
     )
 
 
-def _check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
+def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule]) -> None:
+    """Raise Forbidden where the profile, or another rule, does not allow the sender."""
+    for rule in (SenderRule(f"The profile {profile.name!r}", profile.allowed_from), *rules):
+        rule.check(sender)
+
+
+def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
     """Raise Forbidden where what is for somebody may go to nobody at all."""
     for each in recipients:
         address = each.mailbox.address
@@ -139,9 +146,13 @@ def _check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) 
             )
 
 
-def _wrong_expiry(expires_at: datetime | None, now: datetime) -> Iterator[FieldError]:
-    if expires_at is not None and not now < expires_at <= now + MAX_AGE:
-        yield _error("expires_at", msg="give a time to come, at most 30 days from now")
+def _wrong_times(draft: Draft, now: datetime, starts_at: datetime) -> Iterator[FieldError]:
+    if starts_at > now + MAX_AHEAD:
+        yield _error("send_at", msg="give a time within a year from now")
+    expires_at = draft.expires_at
+    if expires_at is not None and not starts_at < expires_at <= starts_at + MAX_AGE:
+        since = "now" if starts_at == now else "send_at"
+        yield _error("expires_at", msg=f"give a time to come, at most 30 days after {since}")
 
 
 def _recipients(draft: Draft) -> Iterator[RecipientAddress]:

@@ -7,18 +7,19 @@ for a day at least.
 import asyncio
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 
 from app.api.callers import Caller
 from app.api.message_reads import MessageRead
+from app.api.sending import accepted, shown, stored
 from app.api.state import Services
 from app.domain.errors import Conflict, InvalidRequest, SealError
-from app.domain.types import NewMessage
+from app.domain.types import NewMessage, Profile
 from app.store import idempotency, messages
 from app.store.idempotency import KeyedRequest
 
@@ -45,6 +46,37 @@ IdempotencyKey = Annotated[
         examples=["order-42-receipt"],
     ),
 ]
+
+
+Made = tuple[NewMessage, Profile]
+
+
+async def accepted_once(
+    services: Services,
+    caller: Caller,
+    request: Request,
+    key: str | None,
+    make: Callable[[], Awaitable[Made]],
+) -> Response:
+    """Accept the message that `make` answers, or answer as before where its key was used.
+
+    Raises what `make` and the committer do; Conflict while the first request is worked on, and
+    InvalidRequest where it was another one.
+    """
+    if key is None:
+        message, profile = await make()
+        await stored(services, caller, message)
+        return accepted(message, shown(message, profile))
+    fingerprint = await _fingerprint_of(request)
+    keyed = Keyed(services, caller, key, fingerprint)
+    with keyed.alone():
+        if (earlier := await keyed.earlier()) is None:
+            message, profile = await make()
+            response = shown(message, profile)
+            earlier = await stored(services, caller, message, keyed.request(message, response))
+            if earlier is None:
+                return accepted(message, response)
+        return await keyed.replay(earlier)
 
 
 class Keyed:
@@ -106,7 +138,7 @@ class Keyed:
                 view = await messages.get(
                     connection, tenant_id=self._tenant_id, message_id=earlier.message_id
                 )
-            response = MessageRead.of(view).model_dump_json(by_alias=True)
+            response = MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
         return Response(
             response,
             status_code=202,
@@ -128,13 +160,14 @@ class Keyed:
         return f"{self._tenant_id} {self._key}"
 
 
-async def fingerprint_of(content: bytes) -> str:
-    """What tells a JSON body from another, whatever the order and the blanks it is written with."""
+async def _fingerprint_of(request: Request) -> str:
+    """What tells a request from another, whatever the order and the blanks of its JSON."""
+    content = await request.body()
     if len(content) > LARGE_BYTES:
-        return await asyncio.to_thread(_fingerprint, content)
-    return _fingerprint(content)
+        return await asyncio.to_thread(_fingerprint, request.url.path, content)
+    return _fingerprint(request.url.path, content)
 
 
-def _fingerprint(content: bytes) -> str:
+def _fingerprint(path: str, content: bytes) -> str:
     written = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
-    return sha256(written.encode()).hexdigest()
+    return sha256(f"{path}\n{written}".encode()).hexdigest()

@@ -80,10 +80,16 @@ class MessageCreate(Body):
         description="Kept with the message and answered with it; never sent.",
     )
 
+    send_at: Instant | None = Field(
+        default=None,
+        description="When to send it, within a year (RFC 3339, with its offset); at once, if left"
+        " out or in the past. Until then its status is `scheduled`.",
+        examples=["2026-12-24T08:00:00+01:00"],
+    )
     expires_at: Instant | None = Field(
         default=None,
-        description="When to give up, at most 30 days from now. Left out, the profile's"
-        " `retry.max_age_seconds` after it was accepted, or what the service sets.",
+        description="When to give up, at most 30 days after it is to be sent. Left out, so long"
+        " after that as the profile's `retry.max_age_seconds`, or the service, says.",
     )
     priority: Priority = Field(
         default=Priority.NORMAL,
@@ -120,6 +126,7 @@ class MessageCreate(Body):
             headers=self.headers,
             tags=tuple(self.tags),
             metadata=self.metadata,
+            send_at=self.send_at,
             expires_at=self.expires_at,
             priority=self.priority,
             guarantee=self.guarantee,
@@ -155,6 +162,17 @@ class MessageResolve(Body):
         alias="as",
         description="`sent`: the server had taken it. `bounced`: it had refused it. `retry`: send"
         " it once more, on the caller's word that this is right.",
+    )
+
+
+class MessageRetry(Body):
+    """Whom to send a message to once more."""
+
+    recipients: list[Wanted] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_RECIPIENTS,
+        description="The addresses of some who did not get it; null: all of those.",
     )
 
 

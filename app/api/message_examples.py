@@ -31,6 +31,7 @@ CREATE: Final[dict[str, Any]] = {
             "headers": {"X-Campaign": "spring"},
             "tags": ["receipt"],
             "metadata": {"order": "42"},
+            "send_at": None,
             "expires_at": None,
             "priority": "normal",
             "guarantee": "at_least_once",
@@ -87,6 +88,7 @@ MESSAGE: Final[dict[str, Any]] = {
     "expires_at": "2026-01-18T09:30:00Z",
     "updated_at": "2026-01-15T09:30:01Z",
     "finished_at": "2026-01-15T09:30:01Z",
+    "retry_of": None,
 }
 
 QUEUED: Final[dict[str, Any]] = MESSAGE | {
@@ -142,4 +144,13 @@ ATTEMPT: Final[dict[str, Any]] = {
         {"ms": 31.2, "stage": "mail", "by": "client", "text": "MAIL FROM:<billing@example.com>"},
         {"ms": 45.9, "stage": "mail", "by": "server", "text": "250 2.1.0 Ok"},
     ],
+}
+
+RETRIED: Final[dict[str, Any]] = QUEUED | {
+    "id": "msg_0198c5a2d3f07b6e8a4c1d2e3f405163",
+    "retry_of": MESSAGE["id"],
+}
+RETRY: Final[dict[str, Any]] = {
+    "all": {"summary": "Everybody who did not get it", "value": {}},
+    "some": {"summary": "One of them", "value": {"recipients": ["ann@example.org"]}},
 }

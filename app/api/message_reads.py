@@ -94,17 +94,20 @@ class MessageRead(BaseModel):
     sensitive: bool
     content_wiped_at: datetime | None = Field(description="Since when its content is gone.")
     created_at: datetime
-    send_at: datetime | None = Field(description="When it was asked to be sent; null: at once.")
+    send_at: datetime | None = Field(
+        description="From when on it may be sent, where that was asked for; null: at once."
+    )
     expires_at: datetime = Field(description="When it is given up.")
     updated_at: datetime
     finished_at: datetime | None = Field(description="When its last recipient was settled.")
+    retry_of: str | None = Field(description="The message whose content it sends once more.")
 
     @classmethod
-    def of(cls, view: MessageView) -> Self:
+    def of(cls, view: MessageView, now: datetime) -> Self:
         """What is shown of a stored message."""
         return cls(
             id=view.id,
-            status=view.status,
+            status=view.status_at(now),
             profile=view.profile_name,
             profile_id=view.profile_id,
             sender=format_mailbox(view.sender),
@@ -119,10 +122,11 @@ class MessageRead(BaseModel):
             sensitive=view.is_sensitive,
             content_wiped_at=view.content_wiped_at,
             created_at=view.created_at,
-            send_at=None,
+            send_at=view.send_at,
             expires_at=view.expires_at,
             updated_at=view.updated_at,
             finished_at=view.finished_at,
+            retry_of=view.retry_of,
         )
 
     @classmethod
@@ -130,7 +134,7 @@ class MessageRead(BaseModel):
         """What is shown of a message that was just stored, without reading it back."""
         return cls.model_construct(  # of values of ours, which need no check
             id=message.id,
-            status=MessageStatus.QUEUED,
+            status=MessageStatus.SCHEDULED if message.is_scheduled else MessageStatus.QUEUED,
             profile=profile.name,
             profile_id=profile.id,
             sender=format_mailbox(message.sender),
@@ -145,10 +149,11 @@ class MessageRead(BaseModel):
             sensitive=message.is_sensitive,
             content_wiped_at=None,
             created_at=message.created_at,
-            send_at=None,
+            send_at=message.send_at,
             expires_at=message.expires_at,
             updated_at=message.created_at,
             finished_at=None,
+            retry_of=message.retry_of,
         )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
-from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, Keyed, fingerprint_of
+from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, accepted_once
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
@@ -16,16 +16,17 @@ from app.api.message_bodies import (
     MessageCreate,
     MessageQuery,
     MessageResolve,
+    MessageRetry,
 )
-from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE
+from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE, RETRIED, RETRY
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
-from app.api.sending import accepted, prepared, shown, stored
+from app.api.sending import prepared, prepared_again
 from app.api.state import ServicesOf
 from app.domain.errors import NotFound
 from app.domain.ids import is_id
-from app.store import messages, outcomes, profiles
+from app.store import decisions, messages, profiles
 from app.store.message_views import MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
@@ -78,20 +79,13 @@ async def send_message(
     sent once, whatever happened. An address that stands in `to`, `cc` and `bcc` more than once gets
     it once; there are at most 1000 in all. Needs the scope `messages:send`.
     """
-    if idempotency_key is None:
-        message, profile = await prepared(services, caller, body)
-        await stored(services, caller, message)
-        return accepted(message, shown(message, profile))
-    fingerprint = await fingerprint_of(await request.body())
-    keyed = Keyed(services, caller, idempotency_key, fingerprint)
-    with keyed.alone():
-        if (earlier := await keyed.earlier()) is None:
-            message, profile = await prepared(services, caller, body)
-            response = shown(message, profile)
-            earlier = await stored(services, caller, message, keyed.request(message, response))
-            if earlier is None:
-                return accepted(message, response)
-        return await keyed.replay(earlier)
+    return await accepted_once(
+        services,
+        caller,
+        request,
+        idempotency_key,
+        lambda: prepared(services, caller, body),
+    )
 
 
 @router.get(
@@ -107,7 +101,7 @@ async def list_messages(
 
     Needs the scope `messages:read`.
     """
-    before = start(query, "msg")
+    before, now = start(query, "msg"), services.now()
     async with services.database.reading() as connection:
         profile_id = query.profile
         if profile_id is not None and not is_id(profile_id, "prf"):
@@ -117,6 +111,7 @@ async def list_messages(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit + 1,
+            now=now,
             before=before,
             status=query.status,
             profile_id=profile_id,
@@ -127,7 +122,7 @@ async def list_messages(
             within=caller.profiles,
         )
     kept, cursor = cut(rows, query.limit)
-    return MessagePage(items=[MessageRead.of(row) for row in kept], next_cursor=cursor)
+    return MessagePage(items=[MessageRead.of(row, now) for row in kept], next_cursor=cursor)
 
 
 @router.get(
@@ -143,7 +138,7 @@ async def get_message(message: InPath, caller: MessageReader, services: Services
     """
     async with services.database.reading() as connection:
         view = await _visible(connection, caller, message)
-    return MessageRead.of(view)
+    return MessageRead.of(view, services.now())
 
 
 @router.get(
@@ -225,7 +220,7 @@ async def resolve_message(
     act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
         before = await _visible(connection, caller, message)
-        await outcomes.resolve(
+        await decisions.resolve(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
@@ -242,7 +237,91 @@ async def resolve_message(
             before={"status": before.status},
             after={"status": view.status, "as": body.resolution},
         )
-    return MessageRead.of(view)
+    return MessageRead.of(view, act.now)
+
+
+@router.post(
+    "/messages/{message}/cancel",
+    operation_id="cancel_message",
+    summary="Cancel a message",
+    response_description="The message as it stands now.",
+    responses=tenant_problems("message-not-found", "message-in-transmission", "nothing-to-cancel"),
+)
+async def cancel_message(
+    message: InPath, caller: MessageManager, services: ServicesOf
+) -> MessageRead:
+    """Send it to nobody any more who has not got it yet; each recipient says how far it came.
+
+    What was sent stays `sent`, what is `uncertain` stays so. While the message is being sent it
+    cannot be cancelled: ask again. Needs the scope `messages:manage`.
+    """
+    act = caller.act(services)
+    async with services.database.transaction(announce=True) as connection:
+        before = await _visible(connection, caller, message)
+        await decisions.cancel(
+            connection, tenant_id=caller.tenant_id, message_id=message, now=act.now
+        )
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+        await act.record(
+            connection,
+            "message.cancel",
+            tenant_id=caller.tenant_id,
+            object_id=message,
+            before={"status": before.status_at(act.now)},
+            after={"status": view.status},
+        )
+    return MessageRead.of(view, act.now)
+
+
+@router.post(
+    "/messages/{message}/retry",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="retry_message",
+    summary="Send a message once more to those who did not get it",
+    response_description="Another message, which sends the same content.",
+    responses=tenant_problems(
+        "message-not-found",
+        "profile-not-found",
+        "content-wiped",
+        "content-sensitive",
+        "nothing-to-retry",
+        "sender-not-allowed",
+        "recipient-not-allowed",
+        "quota-exceeded",
+        "quota-used-up",
+        "queue-full",
+        "idempotency-key-reused",
+        "idempotency-key-in-flight",
+        has_body=True,
+    )
+    | {
+        202: {
+            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
+            "content": {"application/json": {"example": RETRIED}},
+        }
+    },
+)
+async def retry_message(
+    message: InPath,
+    body: Annotated[MessageRetry, JsonBody(openapi_examples=RETRY)],
+    caller: MessageManager,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Send the same content to recipients that bounced, expired or were cancelled.
+
+    It is a message of its own with the same `Message-ID`, named by `Location`, whose `retry_of` is
+    this one; what became of this one stays as it is. Needs the scope `messages:manage`.
+    """
+    return await accepted_once(
+        services,
+        caller,
+        request,
+        idempotency_key,
+        lambda: prepared_again(services, caller, message, body),
+    )
 
 
 async def _visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:

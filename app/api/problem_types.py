@@ -199,6 +199,19 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Read the message again when its status is no longer sending.",
         "The message is being sent just now; read it again when its status has changed.",
     ),
+    "nothing-to-cancel": ProblemType(
+        409,
+        "Nothing to cancel",
+        "Read the message to see what became of each recipient.",
+        "Nobody is left to whom the message is still to be sent; GET it to see what became of each"
+        " recipient.",
+    ),
+    "nothing-to-retry": ProblemType(
+        409,
+        "Nothing to retry",
+        "Retry a message of which a recipient bounced, expired or was cancelled.",
+        "Nobody has failed to get the message: each recipient has it, or may still get it.",
+    ),
     "recipient-not-uncertain": ProblemType(
         409,
         "Not uncertain",

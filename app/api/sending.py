@@ -6,14 +6,15 @@ from typing import Final
 from starlette.responses import Response
 
 from app.accept.message import Draft, prepare
+from app.accept.retry import again
 from app.api.callers import Caller
-from app.api.message_bodies import MessageCreate
+from app.api.message_bodies import MessageCreate, MessageRetry
 from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients, problem_of
 from app.api.state import Services
 from app.domain.errors import InvalidRequest, NotFound, QuotaError
 from app.domain.types import NewMessage, Profile
-from app.store import profiles
+from app.store import messages, profiles
 from app.store.idempotency import KeyedRequest
 
 # Rendering so much takes longer than other requests should wait for it.
@@ -37,6 +38,34 @@ async def prepared(
     if len(draft.text or "") + len(draft.html or "") + files > LARGE:
         return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
     return _prepare(services, caller, draft, profile), profile
+
+
+async def prepared_again(
+    services: Services, caller: Caller, message_id: str, body: MessageRetry
+) -> tuple[NewMessage, Profile]:
+    """Another try at a message, and the profile that it goes through: the same.
+
+    Raises NotFound, Gone, Conflict or Forbidden.
+    """
+    async with services.database.reading() as connection:
+        original = await messages.original(
+            connection, tenant_id=caller.tenant_id, message_id=message_id
+        )
+        if not caller.may_use(original.profile_id):
+            raise NotFound("message", message_id)
+        profile = await profiles.get(
+            connection, tenant_id=caller.tenant_id, profile=original.profile_id
+        )
+    message = again(
+        original,
+        retry_of=message_id,
+        addresses=body.recipients,
+        profile=profile,
+        allowed_from=caller.allowed_from,
+        routing=services.routing.with_rule(caller.tenant.recipient_rule),
+        now=services.now(),
+    )
+    return message, profile
 
 
 async def _read_profile(services: Services, tenant_id: str, name: str | None) -> Profile:

@@ -31,7 +31,7 @@ class Handover:
             lane = self._claims.direct_lane(message.profile_id)
             # Another revision has another identity, or is paused: that is looked up first.
             is_known = lane is not None and lane.config.profile.revision == message.profile_revision
-            if lane is not None and is_known and lane.room > 0:
+            if lane is not None and is_known and lane.room > 0 and not message.is_scheduled:
                 lane.reserved += 1
                 self._reserved[message.id] = lane
         return Lease(

@@ -360,6 +360,7 @@ class NewMessage:
     `mime` is the RFC 5322 message with CRLF line ends, as it goes on the wire before
     dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
     that the message was made by. `sealed` is what is stored of a sensitive one instead of `mime`.
+    Before `send_at` nothing is sent. `retry_of` is the message whose bytes it sends once more.
     """
 
     id: str
@@ -379,6 +380,13 @@ class NewMessage:
     priority: Priority = Priority.NORMAL
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     sealed: SealedContent | None = None
+    send_at: datetime | None = None
+    retry_of: str | None = None
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is to be sent at a time to come."""
+        return self.send_at is not None and self.send_at > self.created_at
 
     @property
     def is_sensitive(self) -> bool:

@@ -32,6 +32,10 @@ class RolledBack(Unavailable):
     """The database broke the transaction off in favour of another: it may be repeated at once."""
 
 
+class Locked(Unavailable):
+    """SQLite's file was another process's to write for longer than one waits for it."""
+
+
 class CommitUnknown(Unavailable):
     """The connection was lost while it committed: whether the transaction stands is not known."""
 
@@ -75,7 +79,10 @@ def _sqlstate(error: BaseException | None) -> str:
 
 def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
     log.warning("the database failed: %s", cause or error)
-    return not_written(RolledBack if _sqlstate(cause).startswith(ROLLBACK) else Unavailable)
+    if _sqlstate(cause).startswith(ROLLBACK):
+        return not_written(RolledBack)
+    is_locked = str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+    return not_written(Locked if is_locked else Unavailable)
 
 
 def not_written(kind: type[Unavailable] = Unavailable) -> Unavailable:

@@ -60,8 +60,16 @@ class MessageView:
     content_wiped_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    send_at: datetime | None
     expires_at: datetime
     finished_at: datetime | None
+    retry_of: str | None
+
+    def status_at(self, now: datetime) -> MessageStatus:
+        """Where it stands: one that is to be sent later is `scheduled` until then."""
+        if self.status is MessageStatus.QUEUED and self.send_at is not None and self.send_at > now:
+            return MessageStatus.SCHEDULED
+        return self.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +132,10 @@ def view_of(
         content_wiped_at=row["wiped_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        send_at=row["send_at"],
         expires_at=row["expires_at"],
         finished_at=row["finished_at"],
+        retry_of=row["retry_of"],
     )
 
 

@@ -1,17 +1,24 @@
 """Messages as they are read: listed by filters, looked at one by one, never with their bytes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
-from app.domain.types import MessageStatus
+from app.domain.types import (
+    Guarantee,
+    Mailbox,
+    MessageStatus,
+    Priority,
+    RecipientAddress,
+    RecipientStatus,
+)
 from app.store import tables
 from app.store.message_views import AttemptView, MessageView, view_of
 from app.store.tables import (
@@ -36,6 +43,11 @@ ENDED_OTHERWISE: Final = frozenset(
     {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
 )
 
+# Who did not get a message, and will not by it.
+FAILED: Final = frozenset(
+    {RecipientStatus.BOUNCED, RecipientStatus.EXPIRED, RecipientStatus.CANCELLED}
+)
+
 _COLUMNS: Final = (
     messages.c.id,
     messages.c.status,
@@ -53,8 +65,10 @@ _COLUMNS: Final = (
     messages.c.guarantee,
     messages.c.created_at,
     messages.c.updated_at,
+    messages.c.send_at,
     messages.c.expires_at,
     messages.c.finished_at,
+    messages.c.retry_of,
 )
 
 
@@ -63,6 +77,7 @@ async def page(
     *,
     tenant_id: str,
     limit: int,
+    now: datetime,
     before: str | None = None,
     status: MessageStatus | None = None,
     profile_id: str | None = None,
@@ -83,7 +98,7 @@ async def page(
     if before is not None:
         query = query.where(key < before)
     if status is not None:
-        of_message.append(messages.c.status == status.value)
+        of_message += _has_status(status, now)
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
             of_message += _partial(status)
     if profile_id is not None:
@@ -103,6 +118,17 @@ async def page(
     query = query.where(*of_message).order_by(key.desc()).limit(limit)
     ids = (await connection.execute(query)).scalars().all()
     return await _views(connection, tenant_id, ids)
+
+
+def _has_status(status: MessageStatus, now: datetime) -> list[ColumnElement[bool]]:
+    """That a message stands there now: until its time has come one that waits is scheduled."""
+    later = messages.c.send_at > now
+    if status is MessageStatus.SCHEDULED:
+        return [messages.c.status == MessageStatus.QUEUED.value, later]
+    stands = messages.c.status == status.value
+    if status is not MessageStatus.QUEUED:
+        return [stands]
+    return [stands, or_(messages.c.send_at.is_(None), ~later)]
 
 
 def _partial(status: MessageStatus) -> list[TextClause]:
@@ -210,6 +236,52 @@ async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -
         )
     mime: bytes = row.mime
     return mime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """What another try at a message is made from. `failed` are those who did not get it."""
+
+    profile_id: str
+    envelope_from: str
+    priority: Priority
+    guarantee: Guarantee
+    max_age: timedelta
+    sender: Mailbox
+    subject: str
+    message_id_header: str
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    failed: tuple[RecipientAddress, ...]
+    mime: bytes = field(repr=False)
+
+
+async def original(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> Original:
+    """The message with its bytes; raises NotFound, or Gone where they are not for use."""
+    mime = await raw(connection, tenant_id=tenant_id, message_id=message_id)
+    view = await get(connection, tenant_id=tenant_id, message_id=message_id)
+    query = select(messages.c.envelope_from).where(
+        messages.c.tenant_id == tenant_id, messages.c.id == message_id
+    )
+    starts_at = max(view.created_at, view.send_at or view.created_at)
+    return Original(
+        profile_id=view.profile_id,
+        envelope_from=(await connection.execute(query)).scalar_one(),
+        priority=view.priority,
+        guarantee=view.guarantee,
+        max_age=view.expires_at - starts_at,
+        sender=view.sender,
+        subject=view.subject,
+        message_id_header=view.message_id_header,
+        metadata=view.metadata,
+        tags=view.tags,
+        failed=tuple(
+            RecipientAddress(Mailbox(each.address, each.name), each.kind)
+            for each in view.recipients
+            if each.status in FAILED and each.erased_at is None
+        ),
+        mime=mime,
+    )
 
 
 async def _views(

@@ -154,13 +154,16 @@ async def exists(connection: AsyncConnection, *, message_id: str) -> bool:
 
 
 def _message_row(message: NewMessage) -> dict[str, Any]:
-    turn_at = message.created_at - HEAD_START[message.priority]
+    starts_at = message.created_at
+    if message.send_at is not None and message.is_scheduled:
+        starts_at = message.send_at
+    turn_at = starts_at - HEAD_START[message.priority]
     return {
         "id": message.id,
         "tenant_id": message.tenant_id,
         "profile_id": message.profile_id,
         "status": QUEUED,
-        "due_at": turn_at,
+        "due_at": starts_at if message.is_scheduled else turn_at,
         "turn_at": turn_at,
         "lease_owner": None,
         "priority": message.priority.value,
@@ -170,6 +173,8 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "created_at": message.created_at,
         "updated_at": message.created_at,
         "expires_at": message.expires_at,
+        "send_at": message.send_at,
+        "retry_of": message.retry_of,
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
     }

@@ -1,4 +1,4 @@
-"""What became of messages: settle, mark, resolve, expire, cancel (invariants 3, 4, 5)."""
+"""What became of messages: settle, mark, expire, end (invariants 3, 4, 5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,13 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
 from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import wiping
 from app.store.bulk import Bulk
-from app.store.outbox import ClaimedRecipient, recipients_of
+from app.store.outbox import recipients_of
 from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
 from app.store.wiping import AtEnd
 
@@ -210,74 +209,6 @@ async def forget_transcripts(connection: AsyncConnection, *, before: datetime, l
         delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(oldest))
     )
     return gone.rowcount
-
-
-async def resolve(
-    connection: AsyncConnection,
-    *,
-    tenant_id: str,
-    message_id: str,
-    addresses: Sequence[str] | None,
-    event: RecipientEvent,
-    now: datetime,
-) -> None:
-    """Say what became of uncertain recipients: of these, or of all where `addresses` is None.
-
-    Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
-    """
-    query = (
-        select(messages.c.status)
-        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
-        .with_for_update()
-    )
-    status = (await connection.execute(query)).scalar_one_or_none()
-    if status is None:
-        raise NotFound("message", message_id)
-    if status == MessageStatus.SENDING:
-        raise Conflict(
-            "message-in-transmission",
-            "The message is being sent just now; read it again when its status has changed.",
-        )
-    held = (await recipients_of(connection, [message_id]))[message_id]
-    positions = _uncertain(held, addresses)
-    if not positions:
-        return
-    resolved = next_status(RecipientStatus.UNCERTAIN, event)
-    await connection.execute(
-        update(recipients)
-        .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
-        .values(
-            status=resolved.value,
-            updated_at=now,
-            finished_at=now if resolved in FINAL else None,
-        )
-    )
-    if resolved in TO_SEND:
-        await connection.execute(
-            update(messages)
-            .where(messages.c.id == message_id)
-            .values(status=MessageStatus.QUEUED.value, due_at=messages.c.turn_at, updated_at=now)
-        )
-    await close(connection, message_ids=[message_id], now=now)
-
-
-def _uncertain(
-    recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
-) -> list[int]:
-    """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
-    known = {
-        each.address.lower(): each.position
-        for each in recipients
-        if each.status is RecipientStatus.UNCERTAIN
-    }
-    wanted = list(known) if addresses is None else [each.lower() for each in addresses]
-    for address in wanted:
-        if address not in known:
-            raise Conflict(
-                "recipient-not-uncertain",
-                f"{address} is no recipient of this message whose outcome is uncertain.",
-            )
-    return [known[address] for address in wanted]
 
 
 async def expire(connection: AsyncConnection, *, now: datetime, limit: int) -> int:

@@ -1,5 +1,6 @@
 """The schema of the database: where it is, where it should be, and how it gets there."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,12 @@ from sqlalchemy import Connection, text
 import app
 from app.domain.errors import SettingsError
 from app.store.database import Database
+from app.store.database_faults import Locked
 
 # Any number that nothing else on the same database locks by.
 MIGRATION_LOCK: Final = 0x48454C4F495345
+# Each as long as SQLite waits for a lock, which is 5 seconds.
+MAX_WAITS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,13 @@ async def migrate(database: Database) -> str:
     the write lock from its first moment, PostgreSQL's waits here for a lock of ours. Raises
     SettingsError where the database belongs to a newer version of Heloise.
     """
+    for _ in range(MAX_WAITS):
+        with suppress(Locked):  # whoever has it may be at a large table
+            return await _migrate(database)
+    return await _migrate(database)
+
+
+async def _migrate(database: Database) -> str:
     async with database.transaction() as connection:
         if database.is_postgresql:
             await connection.execute(

@@ -348,6 +348,9 @@ messages = Table(
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    # From when on it may be sent, where that was asked for; of which message it is another try.
+    Column("send_at", Instant),
+    Column("retry_of", Id),
     # What happens once it is final: to its content, and to all that names its recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),

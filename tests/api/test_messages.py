@@ -152,7 +152,7 @@ async def test_an_address_that_was_answered_can_be_sent_back(sender: Caller, nam
         ({"to": ["a@example.org"] * 1001}, ["body", "to"]),
         ({"cc": ["a@example.org"] * 1000}, ["body", "to"]),
         ({"profile": "a\0b"}, ["body", "profile"]),
-        ({"send_at": None}, ["body", "send_at"]),
+        ({"sent_at": None}, ["body", "sent_at"]),
     ],
 )
 async def test_a_wrong_message_is_refused(

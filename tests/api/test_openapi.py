@@ -17,7 +17,7 @@ from app.api import (
     verify_bodies,
 )
 from app.api.problem_types import PROBLEMS
-from tests.api.client import Api
+from tests.api.client import MESSAGE, Api
 from tests.api.held import held_message
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
@@ -136,6 +136,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "verify_profile",
         "verify_unsaved_profile",
         "resolve_message",
+        "retry_message",
     ]
     found = {
         each["operationId"]: (path, method, each) for path, method, each in operations(document)
@@ -148,6 +149,10 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
             caller = api.admin if path.startswith("/tenants") else api.admin_for("acme")
             if "{message}" in path:
                 acting["message"] = await held_message(api, caller)
+            if name == "retry_message":
+                made = await caller.made("/messages", MESSAGE)
+                acting["message"] = made["id"]
+                await caller("POST", f"/messages/{made['id']}/cancel")
             if "{key" in path:
                 body = {"name": "test", "scopes": ["messages:send"]}
                 acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]

@@ -20,6 +20,8 @@ NEEDS: Final = {
     "list_attempts": "messages:read",
     "get_raw_message": "messages:read",
     "resolve_message": "messages:manage",
+    "cancel_message": "messages:manage",
+    "retry_message": "messages:manage",
     "erase_recipient": "messages:manage",
     "list_profiles": "profiles:read",
     "get_profile": "profiles:read",

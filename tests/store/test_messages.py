@@ -43,7 +43,7 @@ async def profile(database: Database) -> Profile:
 async def listed(database: Database, profile: Profile, **filters: Any) -> list[str]:
     """The ids of the tenant's messages that match."""
     async with database.reading() as connection:
-        given = {"limit": 100} | filters
+        given = {"limit": 100, "now": NOW} | filters
         page = await messages.page(connection, tenant_id=profile.tenant_id, **given)
     return [view.id for view in page]
 
@@ -91,8 +91,10 @@ async def test_everything_that_was_accepted_reads_back(
         content_wiped_at=None,
         created_at=NOW,
         updated_at=NOW,
+        send_at=None,
         expires_at=NOW + HOUR,
         finished_at=None,
+        retry_of=None,
     )
     assert [(each.kind, each.address, each.name) for each in found.recipients] == [
         (kind, f"{kind}@example.org", kind.title()) for kind in kinds

@@ -25,7 +25,7 @@ from sqlalchemy import delete, select
 from app.domain.errors import Conflict
 from app.domain.status import RecipientEvent
 from app.domain.types import NewMessage, Priority, Profile
-from app.store import outbox, outcomes
+from app.store import decisions, outbox, outcomes
 from app.store.database import Database
 from app.store.tables import messages, metadata, recipients
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
@@ -203,7 +203,7 @@ class Outbox(RuleBasedStateMachine):
         status = {"deliver": "sent", "bounce": "bounced", "requeue": "queued"}[event]
         try:
             self.write(
-                outcomes.resolve,
+                decisions.resolve,
                 tenant_id=self.profile.tenant_id,
                 message_id=message,
                 addresses=addresses,

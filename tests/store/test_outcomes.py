@@ -8,7 +8,7 @@ import pytest
 from app.domain.replies import Reply
 from app.domain.status import RecipientEvent
 from app.domain.types import MessageStatus, NewMessage, Profile, RecipientStatus
-from app.store import messages, outbox, outcomes, profiles
+from app.store import decisions, messages, outbox, outcomes, profiles
 from app.store.database import Database
 from app.store.outcomes import RecipientUpdate, Settlement
 from tests.store.made import (
@@ -208,7 +208,7 @@ async def test_resolving_nothing_changes_nothing(database: Database, profile: Pr
     before = [await view_of(database, each) for each in (done, waiting)]
     for each in (done, waiting):
         async with database.transaction() as connection:
-            await outcomes.resolve(
+            await decisions.resolve(
                 connection,
                 tenant_id=profile.tenant_id,
                 message_id=each.id,

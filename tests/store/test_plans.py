@@ -145,7 +145,9 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     for filters, indexes in cases:
         async with database.reading() as connection:
             with noted() as statements:
-                await messages.page(connection, tenant_id=profile.tenant_id, limit=51, **filters)
+                await messages.page(
+                    connection, tenant_id=profile.tenant_id, limit=51, now=NOW, **filters
+                )
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)
 
@@ -156,7 +158,7 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
     """Recipients and tags are found by the ids of the page, not among all of the tenant's."""
     async with database.reading() as connection:
         with noted() as statements:
-            await messages.page(connection, tenant_id=profile.tenant_id, limit=51)
+            await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
         for table in ("recipients", "message_tags"):
             reads = next(each for each in statements if f"FROM {table}" in each[0])
             found = await plan(connection, reads)

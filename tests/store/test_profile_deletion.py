@@ -34,7 +34,7 @@ async def delete(database: Database, profile: Profile, *, cancel_pending: bool =
 async def statuses(database: Database, profile: Profile) -> list[str]:
     """The statuses of the profile's messages, newest first."""
     async with database.reading() as connection:
-        page = await messages.page(connection, tenant_id=profile.tenant_id, limit=2000)
+        page = await messages.page(connection, tenant_id=profile.tenant_id, limit=2000, now=NOW)
     return [view.status.value for view in page]
 
 

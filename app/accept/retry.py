@@ -1,0 +1,69 @@
+"""Another try at a message: its bytes as they are, to those who did not get it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from app.accept.message import SenderRule, check_recipients, check_sender
+from app.domain.errors import Conflict
+from app.domain.ids import new_id
+from app.domain.routing import EVERYBODY, Routing
+from app.domain.types import NewMessage, Profile, RecipientAddress
+from app.store.messages import Original
+
+
+def again(
+    original: Original,
+    *,
+    retry_of: str,
+    addresses: Sequence[str] | None,
+    profile: Profile,
+    allowed_from: Sequence[SenderRule] = (),
+    routing: Routing = EVERYBODY,
+    now: datetime,
+) -> NewMessage:
+    """A message of its own, with the same bytes and Message-ID, for these or all who failed.
+
+    It may be tried for as long as the first was. Raises Conflict where nobody failed, or one of
+    `addresses` did not, and Forbidden as for any message.
+    """
+    recipients = _failed(original, addresses)
+    check_sender(original.sender, profile, allowed_from)
+    check_recipients(recipients, routing)
+    return NewMessage(
+        id=new_id("msg"),
+        tenant_id=profile.tenant_id,
+        profile_id=profile.id,
+        profile_revision=profile.revision,
+        envelope_from=original.envelope_from,
+        sender=original.sender,
+        recipients=recipients,
+        subject=original.subject,
+        message_id_header=original.message_id_header,
+        tags=original.tags,
+        metadata=original.metadata,
+        mime=original.mime,
+        created_at=now,
+        expires_at=now + original.max_age,
+        priority=original.priority,
+        guarantee=original.guarantee,
+        retry_of=retry_of,
+    )
+
+
+def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[RecipientAddress, ...]:
+    if not original.failed:
+        raise Conflict(
+            "nothing-to-retry",
+            "Nobody has failed to get the message: each recipient has it, or may still get it.",
+        )
+    if addresses is None:
+        return original.failed
+    known = {each.mailbox.address.lower(): each for each in original.failed}
+    for address in addresses:
+        if address.lower() not in known:
+            raise Conflict(
+                "nothing-to-retry",
+                f"{address} is no recipient of this message that failed: name those whose status"
+                " is bounced, expired or cancelled.",
+            )
+    return tuple(known[each] for each in dict.fromkeys(map(str.lower, addresses)))

@@ -1,0 +1,105 @@
+"""What somebody decides of a message: that it is not to be sent, or what became of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.status import FINAL, TO_SEND, RecipientEvent, next_status
+from app.domain.types import MessageStatus, RecipientStatus
+from app.store.outbox import ClaimedRecipient, recipients_of
+from app.store.outcomes import close, finish_open
+from app.store.tables import messages, recipients
+
+
+async def cancel(
+    connection: AsyncConnection, *, tenant_id: str, message_id: str, now: datetime
+) -> None:
+    """Send a message to nobody any more who has not got it yet.
+
+    Raises NotFound, or Conflict where it is being sent or there is nobody left.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    held = (await recipients_of(connection, [message_id]))[message_id]
+    if not any(each.is_open for each in held):
+        raise Conflict(
+            "nothing-to-cancel",
+            "Nobody is left to whom the message is still to be sent; GET it to see what became of"
+            " each recipient.",
+        )
+    await finish_open(connection, message_ids=[message_id], event=RecipientEvent.CANCEL, now=now)
+
+
+async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
+    """Hold the message; raises NotFound, or Conflict where somebody is sending it."""
+    query = (
+        select(messages.c.status)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
+        .with_for_update()
+    )
+    status = (await connection.execute(query)).scalar_one_or_none()
+    if status is None:
+        raise NotFound("message", message_id)
+    if status == MessageStatus.SENDING:
+        raise Conflict(
+            "message-in-transmission",
+            "The message is being sent just now; read it again when its status has changed.",
+        )
+
+
+async def resolve(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    addresses: Sequence[str] | None,
+    event: RecipientEvent,
+    now: datetime,
+) -> None:
+    """Say what became of uncertain recipients: of these, or of all where `addresses` is None.
+
+    Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    held = (await recipients_of(connection, [message_id]))[message_id]
+    positions = _uncertain(held, addresses)
+    if not positions:
+        return
+    resolved = next_status(RecipientStatus.UNCERTAIN, event)
+    await connection.execute(
+        update(recipients)
+        .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
+        .values(
+            status=resolved.value,
+            updated_at=now,
+            finished_at=now if resolved in FINAL else None,
+        )
+    )
+    if resolved in TO_SEND:
+        await connection.execute(
+            update(messages)
+            .where(messages.c.id == message_id)
+            .values(status=MessageStatus.QUEUED.value, due_at=messages.c.turn_at, updated_at=now)
+        )
+    await close(connection, message_ids=[message_id], now=now)
+
+
+def _uncertain(
+    recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
+) -> list[int]:
+    """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
+    known = {
+        each.address.lower(): each.position
+        for each in recipients
+        if each.status is RecipientStatus.UNCERTAIN
+    }
+    wanted = list(known) if addresses is None else [each.lower() for each in addresses]
+    for address in wanted:
+        if address not in known:
+            raise Conflict(
+                "recipient-not-uncertain",
+                f"{address} is no recipient of this message whose outcome is uncertain.",
+            )
+    return [known[address] for address in wanted]
