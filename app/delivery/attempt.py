@@ -76,7 +76,7 @@ class Attempts:
         pending = [
             (each, to) for each in self.undecided(now) if (to := self.destination(each)) is not None
         ]
-        if not pending:
+        if not pending or self.message.unreadable is not None:
             return None
         # An address in another script need not be the end of the others': it goes by itself.
         pending = [pair for pair in pending if pair[1].isascii()] or pending
