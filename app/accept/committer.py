@@ -31,11 +31,26 @@ LOOK_AGAIN_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class Offer:
+    """A message to accept within its tenant's quota; `request` is the one that has a key."""
+
     message: NewMessage
-    quota: Quota
-    request: KeyedRequest | None
+    quota: Quota = NO_QUOTA
+    request: KeyedRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    offer: Offer
     written: asyncio.Future[KeyedRequest | None]
+
+    @property
+    def message(self) -> NewMessage:
+        return self.offer.message
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.offer.message.mime)
 
 
 class Handover(Protocol):
@@ -72,21 +87,26 @@ class Committer:
         self._now = now
         self._facts = facts
         self._handover = handover
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._queue: asyncio.Queue[list[_Waiting]] = asyncio.Queue()
         self._waiting_bytes = 0
         self._is_running = False
 
-    async def accept(
-        self,
-        message: NewMessage,
-        quota: Quota = NO_QUOTA,
-        request: KeyedRequest | None = None,
-    ) -> KeyedRequest | None:
+    async def accept(self, offer: Offer) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
 
         Answers the request that had used the key of this one before, if any had: then nothing was
         written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
         Unavailable where the database does not take it now or too much waits already.
+        """
+        [outcome] = await self.accept_all([offer])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+        """Return once the messages are durable, which are written in one transaction.
+
+        Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
         """
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
@@ -94,13 +114,17 @@ class Committer:
                 "More messages wait to be stored than fit into memory, or the service is stopping."
                 " Nothing was written; send the request again.",
             )
-        waiting = _Waiting(message, quota, request, asyncio.get_running_loop().create_future())
-        self._waiting_bytes += len(message.mime)
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(each, loop.create_future()) for each in offers]
+        size_bytes = sum(each.size_bytes for each in waiting)
+        self._waiting_bytes += size_bytes
         self._queue.put_nowait(waiting)
         try:
-            return await waiting.written
+            return [await _outcome(each.written) for each in waiting]
         finally:
-            self._waiting_bytes -= len(message.mime)
+            self._waiting_bytes -= size_bytes
+            for each in waiting:  # where its caller went away nobody asks what became of it
+                each.written.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -120,17 +144,19 @@ class Committer:
         while True:  # and hold no message while there is none to write
             await self._commit_with_others(await self._queue.get())
 
-    async def _commit_with_others(self, first: _Waiting) -> None:
-        """Write the first message that came, and all that fit into one group with it."""
-        group, size_bytes = [first], len(first.message.mime)
+    async def _commit_with_others(self, first: list[_Waiting]) -> None:
+        """Write what came first, and all that fits into one group with it."""
+        group, size_bytes, count = list(first), sum(each.size_bytes for each in first), 1
         while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
             try:
-                group.append(self._queue.get_nowait())
+                more = self._queue.get_nowait()
             except asyncio.QueueEmpty:
                 break
-            size_bytes += len(group[-1].message.mime)
+            group += more
+            size_bytes += sum(each.size_bytes for each in more)
+            count += 1
         await self._commit(group)
-        for _ in group:
+        for _ in range(count):
             self._queue.task_done()
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
@@ -142,7 +168,7 @@ class Committer:
 
         async def write(connection: AsyncConnection) -> None:
             nonlocal written, refused, earlier
-            requests = [each.request for each in group if each.request is not None]
+            requests = [each.offer.request for each in group if each.offer.request is not None]
             earlier = await idempotency.claim(connection, requests)
             new = [each for each in group if each.message.id not in earlier]
             refused = await _beyond_quota(connection, new, self._now())
@@ -239,7 +265,7 @@ async def _beyond_quota(
 
     Tenants in the order of their ids, so that two processes do not lock each other out.
     """
-    counted = [each for each in group if each.quota.is_counted]
+    counted = [each for each in group if each.offer.quota.is_counted]
     by_tenant = dict[str, list[_Waiting]]()
     for each in counted:
         by_tenant.setdefault(each.message.tenant_id, []).append(each)
@@ -249,14 +275,21 @@ async def _beyond_quota(
         verdicts = await usage.charge(
             connection,
             tenant_id=tenant_id,
-            quota=waiting[-1].quota,
-            sizes=[len(each.message.mime) for each in waiting],
+            quota=waiting[-1].offer.quota,
+            sizes=[each.size_bytes for each in waiting],
             now=now,
         )
         for each, exceeded in zip(waiting, verdicts, strict=True):
             if exceeded is not None:
                 refused[each.message.id] = QuotaError(exceeded)
     return refused
+
+
+async def _outcome(written: asyncio.Future[KeyedRequest | None]) -> KeyedRequest | Exception | None:
+    try:
+        return await written
+    except Exception as error:  # noqa: BLE001 - whoever asked is told which it was
+        return error
 
 
 def _answer(

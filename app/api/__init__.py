@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.api import (
     audit_log,
+    batch,
     health,
     keys,
     messages,
@@ -20,6 +21,7 @@ from app.api import (
 # Those that need an admin key, and may stand under a path of their own.
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
+    batch.router,
     messages.router,
     recipients.router,
     usage.router,

@@ -67,9 +67,8 @@ async def accepted_once(
         message, profile = await make()
         await stored(services, caller, message)
         return accepted(message, shown(message, profile))
-    fingerprint = await _fingerprint_of(request)
-    keyed = Keyed(services, caller, key, fingerprint)
-    with keyed.alone():
+    keyed = Keyed(services, caller, key, await _fingerprint_of(request))
+    with alone(services, caller, key):
         if (earlier := await keyed.earlier()) is None:
             message, profile = await make()
             response = shown(message, profile)
@@ -77,6 +76,26 @@ async def accepted_once(
             if earlier is None:
                 return accepted(message, response)
         return await keyed.replay(earlier)
+
+
+@contextmanager
+def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
+    """While the block runs, no other request with this key is worked on in this process.
+
+    Raises Conflict where one is.
+    """
+    name = (caller.tenant_id, key)
+    if name in services.in_flight:
+        raise Conflict(
+            "idempotency-key-in-flight",
+            f"A request with the Idempotency-Key {key!r} is being worked on; send this one again a"
+            " little later.",
+        )
+    services.in_flight.add(name)
+    try:
+        yield
+    finally:
+        services.in_flight.discard(name)
 
 
 class Keyed:
@@ -88,29 +107,11 @@ class Keyed:
         self._key = key
         self._fingerprint = fingerprint
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """While the block runs, no other request with this key is worked on in this process.
-
-        Raises Conflict where one is.
-        """
-        name = (self._tenant_id, self._key)
-        if name in self._services.in_flight:
-            raise Conflict(
-                "idempotency-key-in-flight",
-                f"A request with the Idempotency-Key {self._key!r} is being worked on; send this"
-                " one again a little later.",
-            )
-        self._services.in_flight.add(name)
-        try:
-            yield
-        finally:
-            self._services.in_flight.discard(name)
-
     async def earlier(self) -> KeyedRequest | None:
         """The request that used the key before, if any did."""
         async with self._services.database.reading() as connection:
-            return await idempotency.find(connection, tenant_id=self._tenant_id, key=self._key)
+            found = await idempotency.find(connection, tenant_id=self._tenant_id, keys=[self._key])
+        return found.get(self._key)
 
     def request(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
@@ -125,26 +126,30 @@ class Keyed:
         )
 
     async def replay(self, earlier: KeyedRequest) -> Response:
-        """The answer that was given before; raises InvalidRequest where the body is another."""
+        """The answer that was given before; raises as `again` does."""
+        return Response(
+            await self.again(earlier),
+            status_code=202,
+            media_type="application/json",
+            headers={"Location": f"/messages/{earlier.message_id}", REPLAYED: "true"},
+        )
+
+    async def again(self, earlier: KeyedRequest) -> str:
+        """What was said of the message; raises InvalidRequest where the body is another."""
         if not self._is_the_same(earlier):
             raise InvalidRequest(
                 f"The Idempotency-Key {self._key!r} came with another body before: use a new key"
                 " for a new message.",
                 slug="idempotency-key-reused",
             )
-        response = earlier.response
-        if response is None:  # it named somebody who was erased since
-            async with self._services.database.reading() as connection:
-                view = await messages.get(
-                    connection, tenant_id=self._tenant_id, message_id=earlier.message_id
-                )
-            response = MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
-        return Response(
-            response,
-            status_code=202,
-            media_type="application/json",
-            headers={"Location": f"/messages/{earlier.message_id}", REPLAYED: "true"},
-        )
+        if earlier.response is not None:
+            return earlier.response
+        # It named somebody who was erased since.
+        async with self._services.database.reading() as connection:
+            view = await messages.get(
+                connection, tenant_id=self._tenant_id, message_id=earlier.message_id
+            )
+        return MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
 
     def _is_the_same(self, earlier: KeyedRequest) -> bool:
         """Whether the bodies are; where that cannot be read any more they are taken to be."""
@@ -169,5 +174,10 @@ async def _fingerprint_of(request: Request) -> str:
 
 
 def _fingerprint(path: str, content: bytes) -> str:
-    written = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
+    return fingerprint(path, json.loads(content))
+
+
+def fingerprint(path: str, value: object) -> str:
+    """What tells this JSON, sent to this path, from any other."""
+    written = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return sha256(f"{path}\n{written}".encode()).hexdigest()

@@ -154,3 +154,39 @@ RETRY: Final[dict[str, Any]] = {
     "all": {"summary": "Everybody who did not get it", "value": {}},
     "some": {"summary": "One of them", "value": {"recipients": ["ann@example.org"]}},
 }
+
+BATCH: Final[dict[str, Any]] = {
+    "two": {
+        "summary": "Two messages, by the default profile",
+        "value": {
+            "messages": [
+                {"to": ["ann@example.org"], "subject": "Hello Ann", "text": "It works."},
+                {"to": ["bob@example.org"], "subject": "Hello Bob", "text": "It works."},
+            ]
+        },
+    },
+}
+BATCHED: Final[dict[str, Any]] = {
+    "results": [
+        {"status": 202, "message": QUEUED, "problem": None},
+        {
+            "status": 422,
+            "message": None,
+            "problem": {
+                "type": "/problems/invalid-request",
+                "title": "Invalid request",
+                "status": 422,
+                "detail": "body.to: name at least one recipient in to, cc or bcc",
+                "instance": "/messages/batch",
+                "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+                "errors": [
+                    {
+                        "loc": ["body", "to"],
+                        "msg": "name at least one recipient in to, cc or bcc",
+                        "type": "missing",
+                    }
+                ],
+            },
+        },
+    ]
+}

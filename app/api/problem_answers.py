@@ -72,19 +72,39 @@ class ProblemResponse(Response):
         headers: Mapping[str, str] | None = None,
         fallback: type[Problem] = Problem,
     ) -> None:
-        kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
-        body: dict[str, Any] = {
-            "type": f"/problems/{slug}",
-            "title": kind.title,
-            "status": kind.status,
-            "detail": detail,
-            "instance": instance,
-            "request_id": request_id.get(),
-        }
-        if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:
-            body["errors"] = listed
+        body = _body(slug, detail, instance=instance, errors=errors, fallback=fallback)
         # ASCII, so that a lone surrogate in the name of a field can be told back.
-        super().__init__(json.dumps(body).encode("ascii"), kind.status, headers)
+        super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
+
+
+def _body(
+    slug: str,
+    detail: str,
+    *,
+    instance: str,
+    errors: Iterable[FieldError] = (),
+    fallback: type[Problem] = Problem,
+) -> dict[str, Any]:
+    kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
+    body: dict[str, Any] = {
+        "type": f"/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id.get(),
+    }
+    if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:
+        body["errors"] = listed
+    return body
+
+
+def body_of(problem: Problem, instance: str) -> dict[str, Any]:
+    """What is said of a problem that is a part of an answer."""
+    errors = problem.errors if isinstance(problem, InvalidRequest) else ()
+    return _body(
+        problem.slug, problem.detail, instance=instance, errors=errors, fallback=type(problem)
+    )
 
 
 def _as_json(error: FieldError) -> dict[str, Any]:
@@ -138,7 +158,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
     # `input` and `ctx` may hold a password, so they go no further than here.
-    wrong = [_field_error(item) for item in error.errors()]
+    wrong = [field_error(item) for item in error.errors()]
     first = wrong[0]
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
     if first.type in SHAPE_ERRORS and first.loc == ("body",) and not media_type.endswith("json"):
@@ -151,7 +171,8 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     return answer(invalid(wrong), request.url.path)
 
 
-def _field_error(item: Mapping[str, Any]) -> FieldError:
+def field_error(item: Mapping[str, Any]) -> FieldError:
+    """What a validator found wrong, in words that quote no value."""
     loc, kind = tuple(item["loc"]), str(item["type"])
     if kind == "json_invalid":
         return FieldError(loc, str(item.get("ctx", {}).get("error", "it ends too early")), kind)

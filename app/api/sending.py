@@ -5,6 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from app.accept.committer import Offer
 from app.accept.message import Draft, prepare
 from app.accept.retry import again
 from app.api.callers import Caller
@@ -109,7 +110,7 @@ async def stored(
     Answers whose key this is already, if it is somebody's.
     """
     try:
-        return await services.committer.accept(message, caller.tenant.quota, request)
+        return await services.committer.accept(Offer(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise problem_of(error.exceeded, services.now()) from None
 

@@ -1,12 +1,13 @@
 """What the handlers work with: `main` makes it, `app.state.services` keeps it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
+from app.accept.committer import Offer
 from app.api.buckets import Buckets
 from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache
@@ -15,9 +16,8 @@ from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.networks import AddressGuard
-from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.routing import EVERYBODY, Routing
-from app.domain.types import NewMessage, Profile
+from app.domain.types import Profile
 from app.store.database import Database
 from app.store.idempotency import KeyedRequest
 from app.store.vault import Vault
@@ -31,13 +31,15 @@ FAILED_KEYS_PER_MINUTE: Final = 20
 class Accepts(Protocol):
     """Who writes messages down."""
 
-    async def accept(
-        self, message: NewMessage, quota: Quota = NO_QUOTA, request: KeyedRequest | None = None
-    ) -> KeyedRequest | None:
+    async def accept(self, offer: Offer) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1); raises QuotaError.
 
         Answers whose key this is already, if it is somebody's.
         """
+        ...
+
+    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+        """Return once the messages are durable, all of them in one transaction."""
         ...
 
 

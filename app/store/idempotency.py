@@ -32,13 +32,15 @@ class KeyedRequest:
     created_at: datetime
 
 
-async def find(connection: AsyncConnection, *, tenant_id: str, key: str) -> KeyedRequest | None:
-    """The request that used a key first, if any did."""
+async def find(
+    connection: AsyncConnection, *, tenant_id: str, keys: Sequence[str]
+) -> dict[str, KeyedRequest]:
+    """The requests that used these keys first, those that were used, by key."""
     query = select(idempotency_keys).where(
-        idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key == key
+        idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key.in_(keys)
     )
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else KeyedRequest(**row)
+    rows = (await connection.execute(query)).mappings()
+    return {row["key"]: KeyedRequest(**row) for row in rows}
 
 
 async def claim(

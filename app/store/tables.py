@@ -91,7 +91,8 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    Column("key", String(255), nullable=False),
+    # 255 characters, and of a batch the place in it.
+    Column("key", String(260), nullable=False),
     Column("message_id", Id, nullable=False),
     Column("sealed_fingerprint", LargeBinary, nullable=False),
     Column("response", Text),

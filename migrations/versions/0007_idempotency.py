@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "idempotency_keys",
         sa.Column("tenant_id", Id, nullable=False),
-        sa.Column("key", sa.String(255), nullable=False),
+        sa.Column("key", sa.String(260), nullable=False),
         sa.Column("message_id", Id, nullable=False),
         sa.Column("sealed_fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("response", sa.Text()),

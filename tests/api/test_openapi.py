@@ -99,8 +99,10 @@ async def test_every_reference_leads_somewhere(api: Api, document: dict[str, Any
 
 
 async def test_what_is_made_says_where(document: dict[str, Any]) -> None:
-    """201 and 202 document Location."""
+    """201 and 202 document Location, but for a batch, which makes many."""
     for _, _, operation in operations(document):
+        if operation["operationId"] == "send_batch":
+            continue
         for code in {"201", "202"} & set(operation["responses"]):
             assert "Location" in operation["responses"][code]["headers"]
 
@@ -132,6 +134,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "rotate_own_key",
         "create_profile",
         "send_message",
+        "send_batch",
         "update_profile",
         "verify_profile",
         "verify_unsaved_profile",

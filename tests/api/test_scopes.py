@@ -15,6 +15,7 @@ __all__ = ["document"]
 NEEDS: Final = {
     "get_usage": "messages:read",
     "send_message": "messages:send",
+    "send_batch": "messages:send",
     "list_messages": "messages:read",
     "get_message": "messages:read",
     "list_attempts": "messages:read",
