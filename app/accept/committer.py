@@ -14,7 +14,7 @@ from app.domain.errors import QuotaError, Unavailable
 from app.domain.facts import Facts
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
-from app.store import idempotency, outbox, profiles, usage
+from app.store import idempotency, outbox, outcomes, profiles, suppressions, usage
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
 from app.store.idempotency import KeyedRequest
@@ -179,6 +179,7 @@ class Committer:
             written = await _still_meant(connection, admitted, reserved)
             if admitted:
                 await outbox.accept(connection, admitted, written)
+                written = await _without_suppressed(connection, admitted, written, self._now())
 
         error = await self._error_of(write, admitted, is_all_reserved=len(reserved) == len(group))
         self._hand_over(messages, written if error is None else NO_LEASE, reserved)
@@ -256,6 +257,20 @@ async def _still_meant(
     kept = await profiles.ready(connection, revisions=revisions)
     ids = frozenset(each.id for each in leased if each.profile_id in kept)
     return replace(lease, message_ids=ids)
+
+
+async def _without_suppressed(
+    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease, now: datetime
+) -> Lease:
+    """The lease without messages that somebody is not to get: they are read as they are now."""
+    ids = [each.id for each in accepted]
+    changed = await suppressions.apply(connection, message_ids=ids, now=now)
+    if not changed:
+        return lease
+    leased = [each for each in changed if each in lease.message_ids]
+    await outbox.release(connection, owner=lease.owner, held=leased, now=now)
+    await outcomes.close(connection, message_ids=changed, now=now)
+    return replace(lease, message_ids=lease.message_ids - set(leased))
 
 
 async def _beyond_quota(

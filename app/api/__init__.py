@@ -14,6 +14,7 @@ from app.api import (
     profile_verify,
     profiles,
     recipients,
+    suppressions,
     tenants,
     usage,
 )
@@ -24,6 +25,7 @@ routers: Final[list[APIRouter]] = [
     batch.router,
     messages.router,
     recipients.router,
+    suppressions.router,
     usage.router,
     profile_verify.router,
     profiles.router,

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, AuditEntry, changes_between
 from app.domain.ids import new_id
-from app.domain.types import ApiKey, Profile, Tenant
+from app.domain.types import ApiKey, Profile, Suppression, Tenant
 from app.store import audit
 
-Shown = ApiKey | Profile | Tenant
+Shown = ApiKey | Profile | Suppression | Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

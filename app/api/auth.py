@@ -118,6 +118,7 @@ MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
 MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
+SuppressionManager = Annotated[Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE))]
 KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]
 

@@ -137,6 +137,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /messages lists them.",
         "There is no message 'msg_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "suppression-not-found": ProblemType(
+        404,
+        "Suppression not found",
+        "Check the id; GET /suppressions lists them.",
+        "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
     "problem-not-found": ProblemType(
         404,
         "Problem type not found",
@@ -180,6 +186,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Tenant not empty",
         "Delete the tenant's profiles first.",
         "The tenant 'acme' has profiles or unfinished messages; delete its profiles first.",
+    ),
+    "suppression-exists": ProblemType(
+        409,
+        "Suppressed already",
+        "Nothing is to be done; to change it, delete it first.",
+        "ann@example.org is suppressed already; delete that first to change it.",
     ),
     "profile-exists": ProblemType(
         409,

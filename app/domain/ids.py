@@ -9,7 +9,7 @@ from uuid_utils import uuid7
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
-Prefix = Literal["msg", "prf", "ten", "key", "att", "wrk", "req", "cap", "aud"]
+Prefix = Literal["msg", "prf", "ten", "key", "att", "wrk", "req", "cap", "aud", "sup"]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
 

@@ -17,6 +17,7 @@ class RecipientEvent(StrEnum):
     BOUNCE = "bounce"
     EXPIRE = "expire"
     CANCEL = "cancel"
+    SUPPRESS = "suppress"
     # The durable mark of `at_most_once`: the body is about to go out, the outcome is not known yet.
     MARK = "mark"
     # A person or a program has found out that it was never sent.
@@ -29,6 +30,7 @@ _OPEN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
     RecipientEvent.BOUNCE: R.BOUNCED,
     RecipientEvent.EXPIRE: R.EXPIRED,
     RecipientEvent.CANCEL: R.CANCELLED,
+    RecipientEvent.SUPPRESS: R.SUPPRESSED,
     RecipientEvent.MARK: R.UNCERTAIN,
 }
 # Time and cancellation say nothing about what the server took, so they leave it uncertain.

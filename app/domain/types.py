@@ -116,6 +116,7 @@ class Scope(StrEnum):
     MESSAGES_MANAGE = "messages:manage"
     PROFILES_READ = "profiles:read"
     PROFILES_MANAGE = "profiles:manage"
+    SUPPRESSIONS_MANAGE = "suppressions:manage"
     KEYS_MANAGE = "keys:manage"
 
 
@@ -123,6 +124,31 @@ IMPLIED: Final[Mapping[Scope, Scope]] = {
     Scope.MESSAGES_READ: Scope.MESSAGES_MANAGE,
     Scope.PROFILES_READ: Scope.PROFILES_MANAGE,
 }
+
+
+class SuppressionReason(StrEnum):
+    """Why somebody is sent nothing."""
+
+    MANUAL = "manual"
+    HARD_BOUNCE = "hard_bounce"
+    COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppression:
+    """Somebody whom a tenant sends nothing to: no message at all, or none with the tag.
+
+    `address` is in lower case.
+    """
+
+    id: str
+    tenant_id: str
+    address: str
+    tag: str | None
+    reason: SuppressionReason
+    detail: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
+from app.store import suppressions
 from app.store.bulk import Bulk
 from app.store.column_types import EPOCH
 from app.store.tables import (
@@ -271,6 +272,7 @@ async def claim(
         .where(messages.c.id.in_(ids))
         .values(status=SENDING, lease_owner=owner, due_at=lease_until, updated_at=now)
     )
+    await suppressions.apply(connection, message_ids=ids, now=now)
     contents = await _contents(connection, ids)
     addressed = await recipients_of(connection, ids)
     return [

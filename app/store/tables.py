@@ -86,6 +86,22 @@ purges = Table(
     Column("attempts_until", Id),
 )
 
+# Whom a tenant sends nothing to: nothing at all where the tag is empty, else nothing with the tag.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("address", String(320), nullable=False),
+    Column("tag", String(64), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("detail", Text),
+    Column("created_at", Instant, nullable=False),
+    _one_of("reason", "manual", "hard_bounce", "complaint", "unsubscribe"),
+    Index("ix_suppressions_tenant", "tenant_id", "id"),
+    Index("uq_suppressions_address", "tenant_id", "address", "tag", unique=True),
+)
+
 # Requests that came with a key, each of which is done once; kept for a day.
 idempotency_keys = Table(
     "idempotency_keys",
@@ -545,6 +561,7 @@ __all__ = [
     "profiles",
     "purges",
     "recipients",
+    "suppressions",
     "tenant_buckets",
     "tenant_usage",
     "tenants",

@@ -106,6 +106,7 @@ EVERY_SCOPE = [
     "messages:send",
     "profiles:manage",
     "profiles:read",
+    "suppressions:manage",
 ]
 
 

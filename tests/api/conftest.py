@@ -92,7 +92,7 @@ async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
     async with (
         services.committer.running(),
         serving(app) as url,
-        httpx.AsyncClient(base_url=url, verify=NO_AUTHORITIES) as http,
+        httpx.AsyncClient(base_url=url, verify=NO_AUTHORITIES, timeout=30) as http,
     ):
         yield Api(app, services, http, monotonic)
 

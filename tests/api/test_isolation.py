@@ -9,7 +9,7 @@ import pytest
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 # The parameters of tenants' own paths; those of the admin's and of the open ones lead elsewhere.
-OBJECTS = {"profile", "message", "key"}
+OBJECTS = {"profile", "message", "key", "suppression"}
 # An address is no object: what is found by it is the caller's, or nothing.
 NOT_OF_TENANTS = {"tenant", "key_id", "slug", "address"}
 
@@ -46,10 +46,12 @@ async def objects(acme: Caller) -> dict[str, list[str]]:
     """By which names tenant A's objects can be called, for each parameter of a path."""
     profile = await acme.made("/profiles", PROFILE)
     message = await acme.made("/messages", MESSAGE)
+    suppression = await acme.made("/suppressions", {"address": "eve@example.org"})
     return {
         "profile": [profile["id"], profile["name"]],
         "message": [message["id"]],
         "key": [acme.key_id],
+        "suppression": [suppression["id"]],
     }
 
 
@@ -110,7 +112,9 @@ async def test_no_list_shows_anything_of_another_tenant(
         assert answer.status_code == 200
         assert not any(name in answer.text for names in objects.values() for name in names), path
         listed.add(path)
-    assert listed == {"/messages", "/profiles", "/keys", "/audit-log", "/usage"}
+    assert listed == {
+        *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
+    }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []
     by_address = await other("GET", f"/messages?recipient={MESSAGE['to'][0]}")

@@ -140,6 +140,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "verify_unsaved_profile",
         "resolve_message",
         "retry_message",
+        "create_suppression",  # nothing goes to ann from then on
     ]
     found = {
         each["operationId"]: (path, method, each) for path, method, each in operations(document)

@@ -33,6 +33,9 @@ NEEDS: Final = {
     "resume_profile": "profiles:manage",
     "verify_profile": "profiles:manage",
     "verify_unsaved_profile": "profiles:manage",
+    "create_suppression": "suppressions:manage",
+    "list_suppressions": "suppressions:manage",
+    "delete_suppression": "suppressions:manage",
     "create_own_key": "keys:manage",
     "list_own_keys": "keys:manage",
     "rotate_own_key": "keys:manage",
@@ -140,7 +143,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     profile = await acme.made("/profiles", PROFILE)
     message = await acme.made("/messages", MESSAGE)
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
-    named |= {"address": MESSAGE["to"][0]}
+    named |= {"address": MESSAGE["to"][0], "suppression": "sup_1"}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":

@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from app.store import api_keys, messages, oauth_tokens, profiles
+from app.store import api_keys, messages, oauth_tokens, profiles, suppressions
 
-MODULES = [api_keys, messages, oauth_tokens, profiles]
+MODULES = [api_keys, messages, oauth_tokens, profiles, suppressions]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
     "api_keys.touch": "the service notes the uses of all keys in one go",
+    "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
+CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -1,0 +1,186 @@
+"""`/suppressions`: whom a tenant sends nothing to."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.api.auth import SuppressionManager
+from app.api.bodies import Body, Line, Text
+from app.api.json_bounds import BoundedRoute
+from app.api.message_bodies import Tag, Wanted
+from app.api.openapi import located, tenant_problems
+from app.api.paging import Page, Paging, cut, start
+from app.api.state import ServicesOf
+from app.domain.addresses import MAX_ADDRESS_CHARACTERS, make_mailbox
+from app.domain.ids import new_id
+from app.domain.types import Suppression, SuppressionReason
+from app.store import suppressions
+
+router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "sup_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "address": "ann@example.org",
+    "tag": None,
+    "reason": "unsubscribe",
+    "detail": "by the link in the newsletter of January",
+    "created_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "all": {"summary": "Nothing at all", "value": {"address": "ann@example.org"}},
+    "tag": {
+        "summary": "No newsletter, but receipts",
+        "value": {"address": "ann@example.org", "tag": "newsletter", "reason": "unsubscribe"},
+    },
+}
+
+
+def _known(text: str) -> str:
+    return make_mailbox(text).address.lower()
+
+
+class SuppressionCreate(Body):
+    """Somebody who is to be sent nothing."""
+
+    address: Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_known)] = (
+        Field(description="In any letter case.", examples=["ann@example.org"])
+    )
+    tag: Tag | None = Field(
+        default=None, description="Nothing that has this tag; nothing at all, if left out."
+    )
+    reason: SuppressionReason = SuppressionReason.MANUAL
+    detail: Text | None = Field(default=None, max_length=1000, description="In your words.")
+
+
+class SuppressionRead(BaseModel):
+    """Somebody who is sent nothing."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    address: str = Field(description="In lower case.")
+    tag: str | None = Field(description="Nothing with this tag; null: nothing at all.")
+    reason: SuppressionReason
+    detail: str | None
+    created_at: datetime
+
+
+class SuppressionPage(Page[SuppressionRead]):
+    """A page of them, newest first."""
+
+
+class SuppressionQuery(Paging):
+    """Which are wanted: those that match everything given."""
+
+    address: Wanted | None = Field(default=None, description="In any letter case.")
+    tag: Text | None = Field(default=None, max_length=64, description="For this tag alone.")
+    reason: SuppressionReason | None = Field(default=None, description="Why.")
+
+
+@router.post(
+    "/suppressions",
+    status_code=201,
+    operation_id="create_suppression",
+    summary="Suppress an address",
+    response_description="Nothing more is sent to it.",
+    responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
+    | {201: {"headers": located(f"/suppressions?address={EXAMPLE['address']}")}},
+)
+async def create_suppression(
+    body: Annotated[SuppressionCreate, JsonBody(openapi_examples=CREATE)],
+    caller: SuppressionManager,
+    response: Response,
+    services: ServicesOf,
+) -> SuppressionRead:
+    """Send nothing to an address any more: it becomes `suppressed` where it is a recipient.
+
+    That holds for messages that wait already, too. Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    made = Suppression(
+        id=new_id("sup"),
+        tenant_id=caller.tenant_id,
+        address=body.address,
+        tag=body.tag,
+        reason=body.reason,
+        detail=body.detail,
+        created_at=act.now,
+    )
+    async with services.database.transaction() as connection:
+        await suppressions.insert(connection, suppression=made)
+        await act.record(
+            connection,
+            "suppression.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=made,
+        )
+    response.headers["Location"] = f"/suppressions?address={made.address}"
+    return SuppressionRead.model_validate(made)
+
+
+@router.get(
+    "/suppressions",
+    operation_id="list_suppressions",
+    summary="List suppressions",
+    responses=tenant_problems("invalid-request"),
+)
+async def list_suppressions(
+    query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ServicesOf
+) -> SuppressionPage:
+    """The addresses that the tenant sends nothing to, newest first.
+
+    Needs the scope `suppressions:manage`.
+    """
+    before = start(query, "sup")
+    async with services.database.reading() as connection:
+        rows = await suppressions.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=query.limit + 1,
+            before=before,
+            address=query.address,
+            tag=query.tag,
+            reason=query.reason,
+        )
+    kept, cursor = cut(rows, query.limit)
+    items = [SuppressionRead.model_validate(row) for row in kept]
+    return SuppressionPage(items=items, next_cursor=cursor)
+
+
+@router.delete(
+    "/suppressions/{suppression}",
+    status_code=204,
+    operation_id="delete_suppression",
+    summary="Send to an address again",
+    response_description="It is a recipient like any other.",
+    responses=tenant_problems("suppression-not-found", "key-is-bound"),
+)
+async def delete_suppression(
+    suppression: Annotated[
+        str, Path(description="The suppression's id.", examples=[EXAMPLE["id"]])
+    ],
+    caller: SuppressionManager,
+    services: ServicesOf,
+) -> None:
+    """Take a suppression away; recipients that it was for stay `suppressed`.
+
+    Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await suppressions.delete(
+            connection, tenant_id=caller.tenant_id, suppression_id=suppression
+        )
+        await act.record(
+            connection,
+            "suppression.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=gone,
+        )

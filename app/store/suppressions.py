@@ -1,0 +1,133 @@
+"""Whom a tenant sends nothing to, and what that means for its messages."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import insert as insert_into
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.status import TO_SEND, RecipientEvent, next_status
+from app.domain.types import RecipientStatus, Suppression, SuppressionReason
+from app.store.tables import message_tags, recipients, suppressions
+from app.store.uniqueness import taken_means
+
+
+async def insert(connection: AsyncConnection, *, suppression: Suppression) -> None:
+    """Write a new one; raises Conflict where there is one for the address and tag."""
+    values = {
+        "id": suppression.id,
+        "tenant_id": suppression.tenant_id,
+        "address": suppression.address,
+        "tag": suppression.tag or "",
+        "reason": suppression.reason.value,
+        "detail": suppression.detail,
+        "created_at": suppression.created_at,
+    }
+    taken = Conflict(
+        "suppression-exists",
+        f"{suppression.address} is suppressed already; delete that first to change it.",
+    )
+    async with taken_means(connection, taken):
+        await connection.execute(insert_into(suppressions).values(values))
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    before: str | None = None,
+    address: str | None = None,
+    tag: str | None = None,
+    reason: SuppressionReason | None = None,
+) -> list[Suppression]:
+    """At most `limit` of the tenant's that match all that is given, newest first."""
+    query = (
+        select(suppressions)
+        .where(suppressions.c.tenant_id == tenant_id)
+        .order_by(suppressions.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(suppressions.c.id < before)
+    if address is not None:
+        query = query.where(suppressions.c.address == address.lower())
+    if tag is not None:
+        query = query.where(suppressions.c.tag == tag)
+    if reason is not None:
+        query = query.where(suppressions.c.reason == reason.value)
+    return [_suppression(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def delete(
+    connection: AsyncConnection, *, tenant_id: str, suppression_id: str
+) -> Suppression:
+    """Take one away, and answer which that was; raises NotFound."""
+    mine = (suppressions.c.tenant_id == tenant_id, suppressions.c.id == suppression_id)
+    query = select(suppressions).where(*mine).with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("suppression", suppression_id)
+    await connection.execute(delete_from(suppressions).where(*mine))
+    return _suppression(row)
+
+
+async def apply(
+    connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
+) -> list[str]:
+    """Send nothing more of these messages to whom their tenants suppress; the caller holds them.
+
+    Answers which messages had such a recipient. One that has nobody else left is not ended here.
+    """
+    tagged = (
+        exists()
+        .where(
+            message_tags.c.tenant_id == recipients.c.tenant_id,
+            message_tags.c.tag == suppressions.c.tag,
+            message_tags.c.message_id == recipients.c.message_id,
+        )
+        .correlate(recipients, suppressions)
+    )
+    is_suppressed = (
+        exists()
+        .where(
+            suppressions.c.tenant_id == recipients.c.tenant_id,
+            suppressions.c.address == func.lower(recipients.c.address),
+            or_(suppressions.c.tag == "", tagged),
+        )
+        .correlate(recipients)
+    )
+    suppressed = next_status(RecipientStatus.QUEUED, RecipientEvent.SUPPRESS)
+    changed = (
+        update(recipients)
+        .where(
+            recipients.c.message_id.in_(message_ids),
+            recipients.c.status.in_(TO_SEND),
+            is_suppressed,
+        )
+        .values(
+            status=suppressed.value,
+            next_attempt_at=None,
+            classification="suppressed",
+            updated_at=now,
+            finished_at=now,
+        )
+        .returning(recipients.c.message_id)
+    )
+    return list(dict.fromkeys((await connection.execute(changed)).scalars()))
+
+
+def _suppression(row: Any) -> Suppression:  # noqa: ANN401 - a row as a mapping
+    return Suppression(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        address=row["address"],
+        tag=row["tag"] or None,
+        reason=SuppressionReason(row["reason"]),
+        detail=row["detail"],
+        created_at=row["created_at"],
+    )
