@@ -21,6 +21,7 @@ from app.api.message_examples import BATCH, BATCHED
 from app.api.message_reads import MessageRead
 from app.api.openapi import tenant_problems
 from app.api.problem_answers import ProblemBody, body_of, field_error, invalid
+from app.api.problem_types import PROBLEMS
 from app.api.quotas import problem_of
 from app.api.refusals import note_refusal
 from app.api.sending import prepared, shown
@@ -120,7 +121,7 @@ async def send_batch(
         items = [_Item(each, None) for each in body.messages]
         await _accept(services, caller, request, items)
         return _answer(items)
-    given = json.loads(await request.body())["messages"]
+    given = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
     with alone(services, caller, idempotency_key):
         # A line break stands in no key that a request could have itself.
         keys = [f"{idempotency_key}\n{number}" for number in range(len(given))]
@@ -164,8 +165,8 @@ async def _accept(
             item.problem = problem_of(outcome.exceeded, services.now())
         elif isinstance(outcome, Problem):
             item.problem = outcome
-        elif outcome is not None:
-            raise outcome
+        elif outcome is not None:  # the committer has written to the log what it was
+            item.problem = Problem("internal-error", PROBLEMS["internal-error"].example)
     await _note_refusals(request, items)
     unavailable = [each for each in outcomes if isinstance(each, Unavailable)]
     if unavailable and len(unavailable) == len(offered):
