@@ -1,5 +1,6 @@
 """The API as one piece: `install` puts middleware, error handlers and routers into an app."""
 
+from operator import itemgetter
 from typing import Final
 
 from fastapi import FastAPI
@@ -31,11 +32,12 @@ def install(app: FastAPI, services: Services) -> None:
     prefixed += [(services.admin_prefix, each) for each in admin_routers]
     for prefix, router in prefixed:
         app.include_router(router, prefix=prefix)
-    # Which methods there are on which paths.
-    app.state.ways = [
-        (compile_path(prefix + route.path)[0], route.methods)
+    # Which methods there are on which paths; those that are written out before those with names.
+    ways = [
+        ("{" in route.path, compile_path(prefix + route.path)[0], route.methods)
         for prefix, router in prefixed
         for route in router.routes
         if isinstance(route, APIRoute)
     ]
+    app.state.ways = sorted(ways, key=itemgetter(0))
     describe(app)

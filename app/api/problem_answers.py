@@ -217,9 +217,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 def _method_not_allowed(request: Request, one_routes: str) -> Response:
     """The answer with every method that the path has: the framework names those of one route."""
-    ways: Sequence[tuple[re.Pattern[str], Collection[str]]] = request.app.state.ways
+    ways: Sequence[tuple[bool, re.Pattern[str], Collection[str]]] = request.app.state.ways
     path = request.url.path
-    found = {method for pattern, methods in ways if pattern.match(path) for method in methods}
+    matching = [(is_open, methods) for is_open, way, methods in ways if way.match(path)]
+    # What is written out is meant, not an object that would be called so.
+    found = {each for is_open, methods in matching if is_open == matching[0][0] for each in methods}
     allowed = ", ".join(sorted(found)) or one_routes
     detail = f"{request.method} is no method of {request.url.path}; use {allowed or 'another'}."
     return ProblemResponse(

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import app as package
+from app.accept.committer import Offer
 from app.api.problem_types import PROBLEMS
 from app.domain.errors import Unavailable
-from app.domain.quotas import Quota
-from app.domain.types import NewMessage
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 CANARY = "canary-5e9b"
@@ -76,6 +75,7 @@ async def test_405_names_the_methods(acme: Caller) -> None:
     assert answer.headers["Allow"] == "GET"
     several = await acme("PUT", "/profiles/transactional")
     assert several.headers["Allow"] == "DELETE, GET, PATCH"
+    assert (await acme("PUT", "/messages/batch")).headers["Allow"] == "POST"
     assert (await acme("PUT", "/openapi.json")).headers["Allow"]
 
 
@@ -127,7 +127,7 @@ async def test_an_array_is_no_body(acme: Caller) -> None:
         ({"subjet": "Hello"}, ["body", "subjet"], "did you mean 'subject'?"),
         ({"to": [{"mail": "a@example.org"}]}, ["body", "to", 0, "mail"], "did you mean 'email'?"),
         ({"\ud800": 1}, ["body", "\ufffd\ufffd\ufffd"], "known here are"),
-        ({"attachments": []}, ["body", "attachments"], "unknown field"),
+        ({"atachments": []}, ["body", "atachments"], "did you mean 'attachments'?"),
     ],
 )
 async def test_an_unknown_field_is_refused(
@@ -209,9 +209,9 @@ async def test_the_unexpected_is_500_and_says_nothing(
 class Full:
     """A committer that cannot write."""
 
-    async def accept(self, message: NewMessage, quota: Quota) -> None:
-        assert not quota.is_counted
-        raise Unavailable("database-unavailable", f"not written: {message.id}", 7)
+    async def accept(self, offer: Offer) -> None:
+        assert not offer.quota.is_counted
+        raise Unavailable("database-unavailable", f"not written: {offer.message.id}", 7)
 
 
 async def test_503_says_when_to_come_again(api: Api, acme: Caller) -> None:
