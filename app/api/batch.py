@@ -14,7 +14,7 @@ from app.accept.committer import Offer
 from app.api.auth import Sender
 from app.api.bodies import Body
 from app.api.callers import Caller
-from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, Keyed, alone, fingerprint
+from app.api.idempotency import REPLAYED, REPLAYED_HEADER, IdempotencyKey, Keyed, alone, fingerprint
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import MessageCreate
 from app.api.message_examples import BATCH, BATCHED
@@ -58,8 +58,6 @@ def _tried(value: object, _: object) -> MessageCreate | Wrong:
 
 class BatchCreate(Body):
     """Messages to send, each its own."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=MessageCreate)]] = (
         Field(min_length=1, max_length=MAX_MESSAGES)
@@ -204,7 +202,7 @@ async def _note_refusals(request: Request, items: Sequence[_Item]) -> None:
 def _answer(items: Sequence[_Item]) -> Response:
     headers = {}
     if items and all(each.is_replayed for each in items):
-        headers["Idempotent-Replayed"] = "true"
+        headers[REPLAYED] = "true"
     results = ",".join(map(_result, items))
     return Response(
         f'{{"results":[{results}]}}',

@@ -66,7 +66,7 @@ async def accepted_once(
     if key is None:
         message, profile = await make()
         await stored(services, caller, message)
-        return accepted(message, shown(message, profile))
+        return accepted(message.id, shown(message, profile))
     keyed = Keyed(services, caller, key, await _fingerprint_of(request))
     with alone(services, caller, key):
         if (earlier := await keyed.earlier()) is None:
@@ -74,7 +74,7 @@ async def accepted_once(
             response = shown(message, profile)
             earlier = await stored(services, caller, message, keyed.request(message, response))
             if earlier is None:
-                return accepted(message, response)
+                return accepted(message.id, response)
         return await keyed.replay(earlier)
 
 
@@ -127,12 +127,7 @@ class Keyed:
 
     async def replay(self, earlier: KeyedRequest) -> Response:
         """The answer that was given before; raises as `again` does."""
-        return Response(
-            await self.again(earlier),
-            status_code=202,
-            media_type="application/json",
-            headers={"Location": f"/messages/{earlier.message_id}", REPLAYED: "true"},
-        )
+        return accepted(earlier.message_id, await self.again(earlier), **{REPLAYED: "true"})
 
     async def again(self, earlier: KeyedRequest) -> str:
         """What was said of the message; raises InvalidRequest where the body is another."""

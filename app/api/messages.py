@@ -40,6 +40,27 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+def _accepting(example: dict[str, Any], *problems: str) -> dict[int | str, dict[str, Any]]:
+    """What may be answered where a message is accepted, these problems besides what all have."""
+    return tenant_problems(
+        *problems,
+        "sender-not-allowed",
+        "recipient-not-allowed",
+        "profile-not-found",
+        "quota-exceeded",
+        "quota-used-up",
+        "queue-full",
+        "idempotency-key-reused",
+        "idempotency-key-in-flight",
+        has_body=True,
+    ) | {
+        202: {
+            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
+            "content": {"application/json": {"example": example}},
+        }
+    }
+
+
 @router.post(
     "/messages",
     status_code=202,
@@ -47,24 +68,7 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     operation_id="send_message",
     summary="Send a message",
     response_description="The message is safely stored and will be sent.",
-    responses=tenant_problems(
-        "sender-not-allowed",
-        "recipient-not-allowed",
-        "profile-not-found",
-        "message-too-large",
-        "quota-exceeded",
-        "quota-used-up",
-        "queue-full",
-        "idempotency-key-reused",
-        "idempotency-key-in-flight",
-        has_body=True,
-    )
-    | {
-        202: {
-            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
-            "content": {"application/json": {"example": QUEUED}},
-        }
-    },
+    responses=_accepting(QUEUED, "message-too-large"),
 )
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
@@ -280,27 +284,9 @@ async def cancel_message(
     operation_id="retry_message",
     summary="Send a message once more to those who did not get it",
     response_description="Another message, which sends the same content.",
-    responses=tenant_problems(
-        "message-not-found",
-        "profile-not-found",
-        "content-wiped",
-        "content-sensitive",
-        "nothing-to-retry",
-        "sender-not-allowed",
-        "recipient-not-allowed",
-        "quota-exceeded",
-        "quota-used-up",
-        "queue-full",
-        "idempotency-key-reused",
-        "idempotency-key-in-flight",
-        has_body=True,
-    )
-    | {
-        202: {
-            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
-            "content": {"application/json": {"example": RETRIED}},
-        }
-    },
+    responses=_accepting(
+        RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
+    ),
 )
 async def retry_message(
     message: InPath,

@@ -120,11 +120,11 @@ def shown(message: NewMessage, profile: Profile) -> str:
     return MessageRead.of_new(message, profile).model_dump_json(by_alias=True)
 
 
-def accepted(message: NewMessage, response: str) -> Response:
+def accepted(message_id: str, response: str, **headers: str) -> Response:
     """The answer once the message is durable."""
     return Response(
         response,
         status_code=202,
         media_type="application/json",
-        headers={"Location": f"/messages/{message.id}"},
+        headers={"Location": f"/messages/{message_id}", **headers},
     )

@@ -59,7 +59,7 @@ class Shortcut:
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
         else:
-            await accepted(message, shown(message, profile))(scope, receive, send)
+            await accepted(message.id, shown(message, profile))(scope, receive, send)
 
 
 def _caller(services: Services, scope: Scope) -> Caller | None:

@@ -24,10 +24,7 @@ COMMANDS: Final = {
     "settings": ("app.cli.settings", "Print every setting, its value and where it came from."),
     "secret-key": ("app.cli.secret_key", "Print a new random key."),
     "reseal": ("app.cli.reseal", "Seal all stored credentials under the newest secret key."),
-    "purge": (
-        "app.cli.purge",
-        "Take away what was kept long enough.",
-    ),
+    "purge": ("app.cli.purge", "Take away what was kept long enough."),
     "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
     "key": ("app.cli.keys", "Create, list, rotate and revoke the API keys of a tenant."),
     "profile": (

@@ -1,9 +1,11 @@
 """How much a tenant may use: what a quota says, what was used, and how much more is allowed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+
+from app.domain.optional import given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,7 @@ class Quota:
 
     def as_dict(self) -> dict[str, int]:
         """The limits that there are, by name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return given(self)
 
 
 NO_QUOTA: Final = Quota()

@@ -1,7 +1,9 @@
 """How long what is known of messages is kept."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
+
+from app.domain.optional import given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,7 @@ class Retention:
 
     def as_dict(self) -> dict[str, int]:
         """The days that are given, by name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return given(self)
 
 
 KEPT: Final = Retention()

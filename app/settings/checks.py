@@ -84,7 +84,7 @@ def parse_admin_keys(text: str) -> dict[str, str]:
     Raises ValueError for anything else, without quoting a key.
     """
     found: dict[str, str] = {}
-    parts = [part for part in re.split(r"[,\s]+", text) if part]
+    parts = split_list(text)
     for number, part in enumerate(parts, start=1):
         match = re.fullmatch(r"(?:([a-z0-9][a-z0-9._-]{0,62}):)?([!-9;-~]{32,})", part)
         if match is None:
@@ -105,8 +105,13 @@ def _check_admin_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def split_list(text: str) -> list[str]:
+    """The items of a list that stand apart by commas, blanks or line ends."""
+    return [each for each in re.split(r"[,\s]+", text) if each]
+
+
 def _split_keys(value: object) -> object:
-    return [key for key in re.split(r"[,\s]+", value) if key] if isinstance(value, str) else value
+    return split_list(value) if isinstance(value, str) else value
 
 
 def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:

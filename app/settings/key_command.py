@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.errors import SettingsError
+from app.settings.checks import split_list
 from app.store.vault import parse_key
 
 COMMAND_SECONDS: Final = 30
@@ -36,8 +37,7 @@ def printed_keys(command: str) -> tuple[bytes, ...]:
     if done.returncode != 0:
         raise SettingsError(f"{VARIABLE}: {words[0]} ended with {done.returncode}")
     try:
-        printed = done.stdout.decode("ascii").replace(",", " ").split()
-        keys = tuple(map(parse_key, printed))
+        keys = tuple(map(parse_key, split_list(done.stdout.decode("ascii"))))
     except ValueError:
         keys = ()
     if not keys:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Self
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import outcomes, wiping
-from app.store.tables import messages, recipients
+from app.store.tables import addressed_to, messages, recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,12 @@ async def erase(
         select(
             messages.c.id,
             messages.c.status,
-            recipients.c.position,
             recipients.c.status.label("recipient_status"),
         )
         .join(messages, messages.c.id == recipients.c.message_id)
         .where(
             recipients.c.tenant_id == tenant_id,
-            func.lower(recipients.c.address) == func.lower(address),
+            addressed_to(address),
         )
         .order_by(recipients.c.message_id)
         .limit(limit)
@@ -103,7 +102,7 @@ async def _cancel(
         update(recipients)
         .where(
             recipients.c.message_id.in_(message_ids),
-            func.lower(recipients.c.address) == func.lower(address),
+            addressed_to(address),
         )
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
     )

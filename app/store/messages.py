@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Gone, NotFound
@@ -24,6 +24,7 @@ from app.store.message_views import AttemptView, MessageView, view_of
 from app.store.tables import (
     NOT_SENT,
     UNFINISHED,
+    addressed_to,
     attempt_transcripts,
     message_contents,
     message_tags,
@@ -149,8 +150,7 @@ def _named(
     tagged = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
     if recipient is not None:
         key = recipients.c.message_id
-        addressed = func.lower(recipients.c.address) == func.lower(recipient)
-        query = select(key).where(recipients.c.tenant_id == tenant_id, addressed)
+        query = select(key).where(recipients.c.tenant_id == tenant_id, addressed_to(recipient))
         if tag is None:
             return query, key
         return query.join(message_tags, message_tags.c.message_id == key).where(*tagged), key

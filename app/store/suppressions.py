@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+from sqlalchemy import RowMapping, exists, func, or_, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -121,7 +120,7 @@ async def apply(
     return list(dict.fromkeys((await connection.execute(changed)).scalars()))
 
 
-def _suppression(row: Any) -> Suppression:  # noqa: ANN401 - a row as a mapping
+def _suppression(row: RowMapping) -> Suppression:
     return Suppression(
         id=row["id"],
         tenant_id=row["tenant_id"],

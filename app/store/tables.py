@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -493,6 +494,12 @@ recipients = Table(
     ),
     Index("ix_recipients_address", "tenant_id", func.lower(text("address")), "message_id"),
 )
+
+
+def addressed_to(address: str) -> ColumnElement[bool]:
+    """That a recipient has this address, the letters A to Z in any case, as its index has it."""
+    return func.lower(recipients.c.address) == func.lower(address)
+
 
 attempts = Table(
     "attempts",

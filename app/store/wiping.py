@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.tables import (
+    addressed_to,
     attempts,
     idempotency_keys,
     message_contents,
@@ -47,11 +48,10 @@ async def wipe_contents(
     connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
 ) -> None:
     """Take away the bytes, the key that opens them and the subject; the caller holds the rows."""
-    whole = (message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None))
     await give_back_bytes(connection, message_ids=message_ids)
     await connection.execute(
         update(message_contents)
-        .where(*whole)
+        .where(*_whole(message_ids))
         .values(mime=b"", sealed_key=None, subject="", wiped_at=now)
     )
 
@@ -72,7 +72,7 @@ async def erase_recipients(
     """
     who: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
     if address is not None:
-        who.append(func.lower(recipients.c.address) == func.lower(address))
+        who.append(addressed_to(address))
     await connection.execute(
         update(recipients)
         .where(*who, recipients.c.erased_at.is_(None))
@@ -98,9 +98,7 @@ async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[
     freed = (
         select(messages.c.tenant_id, func.sum(message_contents.c.size_bytes).label("size_bytes"))
         .join(messages, messages.c.id == message_contents.c.message_id)
-        .where(
-            message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None)
-        )
+        .where(*_whole(message_ids))
         .group_by(messages.c.tenant_id)
         .order_by(messages.c.tenant_id)
     )
@@ -111,3 +109,8 @@ async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[
             .where(tenant_usage.c.tenant_id == row.tenant_id)
             .values(stored_bytes=tenant_usage.c.stored_bytes - row.size_bytes)
         )
+
+
+def _whole(message_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    """The conditions that a content is of one of these messages, and not wiped."""
+    return message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None)

@@ -1,0 +1,10 @@
+"""What is said in a value of which nothing need be."""
+
+from dataclasses import fields
+from typing import Any
+
+
+def given(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """The fields of a dataclass that are not None, by name."""
+    values = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: each for name, each in values.items() if each is not None}
