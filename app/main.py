@@ -27,6 +27,7 @@ from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure, no_measure
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.events.dispatcher import Dispatcher
 from app.metrics import Metrics
 from app.oauth.access_tokens import AccessTokens
 from app.settings import Settings, load
@@ -115,20 +116,21 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await readiness.look()
             await _set_right(clock)
             if engine is not None:
-                await stack.enter_async_context(delivering(engine, readiness))
+                dispatcher = _dispatcher(engine, database, clock, parts)
+                await stack.enter_async_context(delivering(engine, dispatcher, readiness))
             else:  # what delivery sees to for itself
                 await stack.enter_async_context(_beside(readiness.wait_ready()))
                 await stack.enter_async_context(_beside(_keep_right(clock, settings)))
             # It ends before delivery does, to which it hands messages over.
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(_beside(_write_key_uses(database, services.keys)))
-            yield
+            yield {"stopping": asyncio.Event()}
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
     install(app, services)
@@ -149,20 +151,23 @@ async def run_worker(
         parts = _parts(settings, database, clock, hostname)
         engine = _engine(settings, database, clock, Metrics(database, clock), parts)
         await stack.enter_async_context(engine.running())
+        await stack.enter_async_context(_dispatcher(engine, database, clock, parts).running())
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def delivering(engine: Engine, readiness: Readiness) -> AsyncIterator[None]:
+async def delivering(
+    engine: Engine, dispatcher: Dispatcher, readiness: Readiness
+) -> AsyncIterator[None]:
     """Deliver while the block runs, from the moment on at which the schema is at head."""
     if readiness.fault() is None:
-        async with engine.running():
+        async with engine.running(), dispatcher.running():
             yield
         return
 
     async def once_ready() -> None:
         await readiness.wait_ready()
-        async with engine.running():
+        async with engine.running(), dispatcher.running():
             await asyncio.Event().wait()
 
     async with _beside(once_ready()):
@@ -224,6 +229,7 @@ def _engine(
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
+        event_retention=timedelta(days=settings.event_retention_days),
         retention=settings.retention(),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
@@ -236,6 +242,18 @@ def _engine(
         random=random.random,
         facts=metrics,
         measure=_measure(clock),
+    )
+
+
+def _dispatcher(engine: Engine, database: Database, clock: Clock, parts: _Parts) -> Dispatcher:
+    """What tells webhooks of events beside an engine."""
+    return Dispatcher(
+        database,
+        parts.network,
+        owner=engine.worker_id,
+        clock=clock,
+        random=random.random,
+        open_sealed=parts.vault.open,
     )
 
 

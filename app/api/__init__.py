@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.api import (
     audit_log,
     batch,
+    events,
     health,
     keys,
     messages,
@@ -17,6 +18,7 @@ from app.api import (
     suppressions,
     tenants,
     usage,
+    webhooks,
 )
 
 # Those that need an admin key, and may stand under a path of their own.
@@ -26,6 +28,8 @@ routers: Final[list[APIRouter]] = [
     messages.router,
     recipients.router,
     suppressions.router,
+    events.router,
+    webhooks.router,
     usage.router,
     profile_verify.router,
     profiles.router,

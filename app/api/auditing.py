@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.audit import Actor, AuditEntry, changes_between
 from app.domain.ids import new_id
 from app.domain.types import ApiKey, Profile, Suppression, Tenant
+from app.domain.webhooks import Webhook
 from app.store import audit
 
-Shown = ApiKey | Profile | Suppression | Tenant
+Shown = ApiKey | Profile | Suppression | Tenant | Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,8 @@ MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
 SuppressionManager = Annotated[Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE))]
+EventReader = Annotated[Caller, Depends(TenantScope(Scope.EVENTS_READ))]
+WebhookManager = Annotated[Caller, Depends(TenantScope(Scope.WEBHOOKS_MANAGE))]
 KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]
 

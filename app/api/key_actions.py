@@ -47,7 +47,7 @@ async def create(
         expires_at=body.expires_at,
         revoked_at=None,
         last_used_at=None,
-        profiles=await _ids(connection, tenant_id, body.profiles),
+        profiles=await profile_ids(connection, tenant_id, body.profiles),
         allowed_from=tuple(body.allowed_from),
         networks=tuple(body.networks),
     )
@@ -133,9 +133,10 @@ def _check_expiry(expires_at: datetime | None, act: Act) -> None:
         )
 
 
-async def _ids(
+async def profile_ids(
     connection: AsyncConnection, tenant_id: str, names: Sequence[str]
 ) -> tuple[str, ...]:
+    """The ids of profiles by id or name; raises InvalidRequest for one that is not there."""
     found = list[str]()
     for number, name in enumerate(names):
         profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)

@@ -36,6 +36,8 @@ changed the same messages go through.
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Messages", "description": "Send messages and follow what became of them."},
     {"name": "Suppressions", "description": "Whom a tenant sends nothing to, and why."},
+    {"name": "Events", "description": "What happened, in order: to read, and to follow live."},
+    {"name": "Webhooks", "description": "Where a tenant's events are posted."},
     {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
     {"name": "Tenants", "description": "Who owns profiles, keys and messages (admin key)."},
     {"name": "Keys", "description": "A tenant's API keys: what each may do, and from where."},

@@ -143,6 +143,18 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /suppressions lists them.",
         "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "event-not-found": ProblemType(
+        404,
+        "Event not found",
+        "Check the id; events are kept for HELOISE_EVENT_RETENTION_DAYS.",
+        "There is no event 'evt_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
+    "webhook-not-found": ProblemType(
+        404,
+        "Webhook not found",
+        "Check the id; GET /webhooks lists them.",
+        "There is no webhook 'whk_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
     "problem-not-found": ProblemType(
         404,
         "Problem type not found",
@@ -192,6 +204,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Suppressed already",
         "Nothing is to be done; to change it, delete it first.",
         "ann@example.org is suppressed already; delete that first to change it.",
+    ),
+    "webhook-exists": ProblemType(
+        409,
+        "Name taken",
+        "Choose another name, or change the webhook that has it.",
+        "There is a webhook 'orders' already; choose another name.",
     ),
     "profile-exists": ProblemType(
         409,

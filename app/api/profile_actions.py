@@ -15,9 +15,10 @@ from app.api.profile_changes import (
 )
 from app.api.profile_secrets import sealed_secrets
 from app.api.quotas import check_profiles
+from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
-from app.store import profiles, tenants
+from app.store import events, profiles, tenants
 from app.store.vault import Vault
 
 
@@ -124,6 +125,9 @@ async def _record_state(
     connection: AsyncConnection, act: Act, action: str, before: Profile
 ) -> None:
     after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
+    if (before.paused_at is None) != (after.paused_at is None):
+        told = EventType.PROFILE_RESUMED if after.paused_at is None else EventType.PROFILE_PAUSED
+        await events.append(connection, [NewEvent(told, act.now, before.tenant_id, before.id)])
     await act.record(
         connection,
         action,

@@ -36,6 +36,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._forget_header()
                 self.send_400_response(TOO_LARGE)
 
+    def shutdown(self) -> None:
+        # What has no end of its own is to come to one now: see the lifespan in main.
+        if (stopping := self.app_state.get("stopping")) is not None:
+            stopping.set()
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expect_header()

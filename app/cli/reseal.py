@@ -20,12 +20,13 @@ def reseal() -> None:
     settings = checked_settings()
     vault = Vault(settings.encryption_keys())
 
-    async def work(connection: AsyncConnection) -> tuple[int, int]:
+    async def work(connection: AsyncConnection) -> tuple[int, int, int]:
         profiles = await resealing.reseal_profiles(connection, vault)
-        return profiles, await resealing.reseal_contents(connection, vault)
+        webhooks = await resealing.reseal_webhooks(connection, vault)
+        return profiles, webhooks, await resealing.reseal_contents(connection, vault)
 
-    profiles, messages = transact(settings, work)
+    profiles, webhooks, messages = transact(settings, work)
     typer.echo(
-        f"Sealed {profiles} profiles and {messages} sensitive messages anew; all are under the"
-        " newest key."
+        f"Sealed {profiles} profiles, {webhooks} webhooks and {messages} sensitive messages anew;"
+        " all are under the newest key."
     )

@@ -204,7 +204,7 @@ class Settler:
                 now=self._now(),
             )
             for profile_id in heals:
-                await lanes.heal(connection, profile_id=profile_id)
+                await lanes.heal(connection, profile_id=profile_id, now=self._now())
             for profile_id, concurrency in dict(filter(None, (e.learnt for e in group))).items():
                 await lanes.learn(connection, profile_id=profile_id, concurrency=concurrency)
             for each in group:

@@ -33,6 +33,11 @@ class SystemClock:
             return
 
 
+def rfc3339(moment: datetime) -> str:
+    """An aware UTC time as RFC 3339 has it, to the microsecond."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def monotonic_seconds() -> float:
     """A reading for durations only; two readings subtract, one alone says nothing."""
     return time.monotonic()

@@ -9,7 +9,22 @@ from uuid_utils import uuid7
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
-Prefix = Literal["msg", "prf", "ten", "key", "att", "wrk", "req", "cap", "aud", "sup"]
+Prefix = Literal[
+    "msg",
+    "prf",
+    "ten",
+    "key",
+    "att",
+    "wrk",
+    "req",
+    "cap",
+    "aud",
+    "sup",
+    "evt",  # event
+    "whk",  # webhook
+    "whd",  # an event for a webhook
+    "wha",  # a try to deliver it
+]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
 

@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import printable
 from app.domain.types import OAuth, OAuthGrant
-from app.oauth.transport import GuardedTransport
+from app.https import GuardedTransport
 from app.smtp.redaction import redacted
 from app.smtp.resolve import Network
 

@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     audit_retention_days: Annotated[int, About(unit="days")] = Field(
         365, ge=1, le=36500, description="How long the audit log is kept."
     )
+    event_retention_days: Annotated[int, About(unit="days")] = Field(
+        30, ge=1, le=36500, description="How long events are kept, and what webhooks said to them."
+    )
     content_retention_days: Annotated[int, About(unit="days")] = Field(
         30,
         ge=1,

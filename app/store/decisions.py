@@ -7,8 +7,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.events import of_recipient
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, RecipientStatus
+from app.store import events
+from app.store.events import Change
 from app.store.outbox import ClaimedRecipient, recipients_of
 from app.store.outcomes import close, finish_open
 from app.store.tables import messages, recipients
@@ -77,6 +80,8 @@ async def resolve(
             finished_at=now if resolved in FINAL else None,
         )
     )
+    told = [Change(message_id, of_recipient(resolved), each) for each in positions]
+    await events.append_changes(connection, told, now)
     if resolved in TO_SEND:
         await connection.execute(
             update(messages)

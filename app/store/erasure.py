@@ -8,9 +8,11 @@ from typing import Final, Self
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.events import of_recipient
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store import outcomes, wiping
+from app.store import events, outcomes, wiping
+from app.store.events import Change
 from app.store.tables import addressed_to, messages, recipients
 
 
@@ -98,14 +100,18 @@ async def _cancel(
     if not message_ids:
         return
     ended = next_status(RecipientStatus.QUEUED, RecipientEvent.CANCEL)
-    await connection.execute(
+    cancelled = (
         update(recipients)
         .where(
             recipients.c.message_id.in_(message_ids),
             addressed_to(address),
         )
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .returning(recipients.c.message_id, recipients.c.position)
     )
+    rows = (await connection.execute(cancelled)).all()
+    told = [Change(row.message_id, of_recipient(ended), row.position) for row in rows]
+    await events.append_changes(connection, told, now)
     await outcomes.close(connection, message_ids=message_ids, now=now)
 
 

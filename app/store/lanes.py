@@ -8,7 +8,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.events import EventType
 from app.domain.limits import Bucket, next_permit_at, refill
+from app.store.events import append_of_profile
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
@@ -172,6 +174,10 @@ async def trip(
     row = (await connection.execute(query)).one_or_none()
     if row is None or (row.failing_since is not None and not is_probe):
         return False
+    if row.failing_since is None:
+        said = {"code": code, "reason": reason}
+        failing = EventType.PROFILE_FAILING
+        await append_of_profile(connection, failing, profile_id=profile_id, now=now, data=said)
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -194,10 +200,13 @@ async def learn(connection: AsyncConnection, *, profile_id: str, concurrency: in
     )
 
 
-async def heal(connection: AsyncConnection, *, profile_id: str) -> None:
+async def heal(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """The server took the profile's session: nothing is wrong any more."""
-    await connection.execute(
+    healed = await connection.execute(
         update(lanes)
-        .where(lanes.c.profile_id == profile_id)
+        .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
         .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
     )
+    if healed.rowcount:
+        recovered = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SealError
+from app.domain.events import EventType, NewEvent
 from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import HEAD_START
 from app.domain.status import TO_SEND
@@ -21,7 +22,7 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
-from app.store import suppressions
+from app.store import events, suppressions
 from app.store.bulk import Bulk
 from app.store.column_types import EPOCH
 from app.store.tables import (
@@ -140,6 +141,12 @@ async def accept(
     to = [row for each in accepted for row in _recipient_rows(each)]
     await _INSERT_RECIPIENT.execute(connection, to)
     await _INSERT_TAG.execute(connection, [row for each in accepted for row in _tag_rows(each)])
+    await events.append(connection, [_accepted(each) for each in accepted])
+
+
+def _accepted(message: NewMessage) -> NewEvent:
+    kind = EventType.MESSAGE_SCHEDULED if message.is_scheduled else EventType.MESSAGE_QUEUED
+    return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
 
 
 _INSERT_MESSAGE: Final = Bulk.insert(messages)

@@ -8,12 +8,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.clock import rfc3339
+from app.domain.events import NewEvent, of_message, of_recipient
 from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store import wiping
+from app.store import events, wiping
 from app.store.bulk import Bulk
+from app.store.events import Change
 from app.store.outbox import recipients_of
 from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
 from app.store.wiping import AtEnd
@@ -43,6 +46,16 @@ class Settlement:
     attempts: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is known of a message that is the caller's, and what is to be done at its end."""
+
+    tenant_id: str
+    profile_id: str
+    status: str
+    end: AtEnd
+
+
 async def settle(
     connection: AsyncConnection, *, owner: str, settlements: Sequence[Settlement], now: datetime
 ) -> set[str]:
@@ -58,8 +71,29 @@ async def settle(
     await _UPDATE_RECIPIENT.execute(connection, rows)
     await _UPDATE_MESSAGE.execute(connection, [_message_update(each, now) for each in mine])
     await note(connection, [attempt for each in mine for attempt in each.attempts])
-    await wiping.at_end(connection, owned, finished, now)
+    told = [event for each in mine for event in _told(each, owned[each.message_id], now)]
+    await events.append(connection, told)
+    await wiping.at_end(connection, {each: owned[each].end for each in owned}, finished, now)
     return set(owned)
+
+
+def _told(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
+    """What happened to each recipient, then to the message."""
+    of = (now, held.tenant_id, held.profile_id, settlement.message_id)
+    for each in settlement.recipients:
+        data = {
+            "attempts": each.attempts,
+            "next_attempt_at": each.next_attempt_at and rfc3339(each.next_attempt_at),
+            "code": each.reply and each.reply.code,
+            "enhanced_code": each.reply and each.reply.enhanced_code,
+            "text": each.reply and each.reply.text,
+            "classification": each.classification,
+            "sent_to": each.sent_to,
+        }
+        said = {key: value for key, value in data.items() if value is not None}
+        yield NewEvent(of_recipient(each.status), *of, each.position, said)
+    if settlement.status is not None:
+        yield NewEvent(of_message(settlement.status), *of)
 
 
 async def mark(
@@ -94,22 +128,37 @@ async def mark(
 
 async def _lock_owned(
     connection: AsyncConnection, owner: str, ids: Sequence[str]
-) -> dict[str, AtEnd]:
-    """Which of them are still the owner's, and what is to be done at their end."""
+) -> dict[str, _Held]:
+    """Which of them are still the owner's."""
     query = (
-        select(messages.c.id, *_AT_END)
+        select(*_HELD)
         .where(messages.c.id.in_(ids), messages.c.lease_owner == owner)
         .order_by(messages.c.id)
         .with_for_update()
     )
-    return _ends((await connection.execute(query)).all())
+    return _held((await connection.execute(query)).all())
 
 
-_AT_END: Final = (messages.c.wipes_content, messages.c.erases_recipients)
+_HELD: Final = (
+    messages.c.id,
+    messages.c.tenant_id,
+    messages.c.profile_id,
+    messages.c.status,
+    messages.c.wipes_content,
+    messages.c.erases_recipients,
+)
 
 
-def _ends(rows: Iterable[Any]) -> dict[str, AtEnd]:
-    return {row.id: AtEnd(row.wipes_content, row.erases_recipients) for row in rows}
+def _held(rows: Iterable[Any]) -> dict[str, _Held]:
+    return {
+        row.id: _Held(
+            row.tenant_id,
+            row.profile_id,
+            row.status,
+            AtEnd(row.wipes_content, row.erases_recipients),
+        )
+        for row in rows
+    }
 
 
 _UPDATE_MESSAGE: Final = Bulk(
@@ -262,11 +311,15 @@ async def finish_open(
     if not message_ids:
         return
     ended = next_status(RecipientStatus.QUEUED, event)
-    await connection.execute(
+    finished = (
         update(recipients)
         .where(recipients.c.message_id.in_(message_ids), recipients.c.status.in_(TO_SEND))
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .returning(recipients.c.message_id, recipients.c.position)
     )
+    rows = sorted((row.message_id, row.position) for row in await connection.execute(finished))
+    told = [Change(message_id, of_recipient(ended), each) for message_id, each in rows]
+    await events.append_changes(connection, told, now)
     await close(connection, message_ids=message_ids, now=now)
 
 
@@ -291,8 +344,16 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         for message_id, status in statuses.items()
         if status is not None
     ]
+    if not rows:
+        return
+    query = select(*_HELD).where(messages.c.id.in_([row["b_id"] for row in rows]))
+    held = _held((await connection.execute(query)).all())
     await _UPDATE_MESSAGE.execute(connection, rows)
-    if finished := [str(row["b_id"]) for row in rows if row["b_finished_at"] is not None]:
-        query = select(messages.c.id, *_AT_END).where(messages.c.id.in_(finished))
-        ends = _ends((await connection.execute(query)).all())
-        await wiping.at_end(connection, ends, finished, now)
+    told = [
+        NewEvent(of_message(status), now, before.tenant_id, before.profile_id, message_id)
+        for message_id, before in held.items()
+        if (status := statuses[message_id]) is not None and status != before.status
+    ]
+    await events.append(connection, told)
+    finished = [str(row["b_id"]) for row in rows if row["b_finished_at"] is not None]
+    await wiping.at_end(connection, {each: held[each].end for each in held}, finished, now)

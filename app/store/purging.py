@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import first_id
 from app.domain.retention import Retention
-from app.store import wiping
+from app.store import events, wiping
 from app.store.tables import attempts, messages, purges, tenants
 
 
@@ -133,6 +133,7 @@ async def _old(
 
 async def _delete(connection: AsyncConnection, old: _Old, _: datetime) -> None:
     await wiping.give_back_bytes(connection, message_ids=old.finished)
+    await events.forget_messages(connection, message_ids=old.finished)
     await connection.execute(delete(messages).where(messages.c.id.in_(old.finished)))
 
 

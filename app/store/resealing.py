@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SealError
 from app.store import profiles
+from app.store.event_tables import webhooks
 from app.store.profile_rows import field_of
 from app.store.profiles import SealedProfile
 from app.store.tables import message_contents
 from app.store.vault import CONTENT_KEY, Vault
+from app.store.webhooks import SECRET
 
 AT_ONCE: Final = 200
 
@@ -55,6 +57,30 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
             connection, tenant_id=row.tenant_id, profile_id=row.id, sealed=fresh
         )
     return bool(fresh)
+
+
+async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the secrets of webhooks anew; answers of how many that was."""
+    query = (
+        select(webhooks.c.id, webhooks.c.sealed_secret, webhooks.c.sealed_former_secret)
+        .order_by(webhooks.c.id)
+        .with_for_update()
+    )
+    count = 0
+    for row in (await connection.execute(query)).all():
+        held = {
+            "sealed_secret": row.sealed_secret,
+            "sealed_former_secret": row.sealed_former_secret,
+        }
+        fresh = {
+            name: vault.resealed(old, row=row.id, field=SECRET)
+            for name, old in held.items()
+            if old is not None and not vault.is_current(old)
+        }
+        if fresh:
+            await connection.execute(update(webhooks).where(webhooks.c.id == row.id).values(fresh))
+            count += 1
+    return count
 
 
 async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:

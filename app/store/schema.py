@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 import app
 from app.domain.errors import SettingsError
+from app.store import events
 from app.store.database import Database
 from app.store.database_faults import Locked
 
@@ -68,6 +69,7 @@ async def _migrate(database: Database) -> str:
                 text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK}
             )
         await connection.run_sync(_upgrade)
+        await events.renumber(connection)
     return _head()
 
 

@@ -9,8 +9,11 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.events import of_recipient
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
+from app.store import events
+from app.store.events import Change
 from app.store.tables import message_tags, recipients, suppressions
 from app.store.uniqueness import taken_means
 
@@ -115,9 +118,12 @@ async def apply(
             updated_at=now,
             finished_at=now,
         )
-        .returning(recipients.c.message_id)
+        .returning(recipients.c.message_id, recipients.c.position)
     )
-    return list(dict.fromkeys((await connection.execute(changed)).scalars()))
+    rows = sorted((row.message_id, row.position) for row in await connection.execute(changed))
+    told = [Change(message_id, of_recipient(suppressed), each) for message_id, each in rows]
+    await events.append_changes(connection, told, now)
+    return list(dict.fromkeys(message_id for message_id, _ in rows))
 
 
 def _suppression(row: RowMapping) -> Suppression:

@@ -27,6 +27,7 @@ from app.domain.quotas import Quota
 from app.domain.retention import Retention
 from app.domain.types import Tenant
 from app.store.column_types import EPOCH
+from app.store.event_tables import events
 from app.store.rate_columns import rate_columns, rate_limit_of
 from app.store.tables import lanes, messages, profiles, purges, tenants
 from app.store.uniqueness import taken_means
@@ -162,6 +163,7 @@ async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
             f"The tenant {slug!r} has profiles or unfinished messages; delete its profiles first.",
         )
     for table, column in (
+        (events, events.c.tenant_id),
         (messages, messages.c.tenant_id),
         (profiles, profiles.c.tenant_id),
         (tenants, tenants.c.id),

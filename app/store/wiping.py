@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store import events
 from app.store.tables import (
     addressed_to,
     attempts,
@@ -86,6 +87,7 @@ async def erase_recipients(
         .values(metadata={})
     )
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(message_ids)))
+    await events.erase_words(connection, message_ids=message_ids)
     await connection.execute(
         update(idempotency_keys)
         .where(idempotency_keys.c.message_id.in_(message_ids))

@@ -100,6 +100,7 @@ class Api:
 
 
 EVERY_SCOPE = [
+    "events:read",
     "keys:manage",
     "messages:manage",
     "messages:read",
@@ -107,6 +108,7 @@ EVERY_SCOPE = [
     "profiles:manage",
     "profiles:read",
     "suppressions:manage",
+    "webhooks:manage",
 ]
 
 

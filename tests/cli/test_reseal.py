@@ -38,8 +38,8 @@ def test_an_old_key_can_be_dropped_once_all_is_resealed(
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
     assert opened_password(operator, sealed) == CANARY
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
-    assert operator.done("reseal").out.startswith("Sealed 0 profiles and")
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
+    assert operator.done("reseal").out.startswith("Sealed 0 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     assert CANARY not in operator.printed
@@ -76,7 +76,7 @@ def test_what_tokens_are_asked_for_with_is_resealed_too(
     new = operator.done("secret-key").out.strip()
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     for name in ("client_secret", "refresh_token"):
         assert opened_secret(operator, made, f"oauth_{name}") == auth[name]
@@ -121,11 +121,11 @@ def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, obje
     """As a KMS gives them; they come before those of the setting, which so can be left."""
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = printing(operator.folder, new)
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles and")
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     del operator.environment["HELOISE_SECRET_KEYS"]
-    assert operator.done("reseal").out.startswith("Sealed 0 profiles and")
+    assert operator.done("reseal").out.startswith("Sealed 0 profiles, ")
 
 
 @pytest.mark.parametrize(

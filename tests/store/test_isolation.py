@@ -7,20 +7,44 @@ from typing import Any
 
 import pytest
 
-from app.store import api_keys, messages, oauth_tokens, profiles, suppressions
+from app.store import (
+    api_keys,
+    events,
+    messages,
+    oauth_tokens,
+    profiles,
+    suppressions,
+    webhook_deliveries,
+    webhooks,
+)
 
-MODULES = [api_keys, messages, oauth_tokens, profiles, suppressions]
+MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
+MODULES += [webhook_deliveries, webhooks]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
     "api_keys.touch": "the service notes the uses of all keys in one go",
+    "events.append": "a group of changes is of many tenants; each carries its own",
+    "events.append_changes": "a group of messages is of many tenants; each is its own tenant's",
+    "events.append_of_profile": "the tenant is the profile's",
+    "events.horizon": "it tells of no event, but how far all can be read",
+    "events.tags_of": "it tells of given messages alone",
+    "events.forget": "what is old goes, whosever it is",
+    "events.forget_messages": "it is of given messages alone",
+    "events.erase_words": "it is of given messages alone",
+    "events.renumber": "the operator has restored everybody's",
+    "webhook_deliveries.with_news": "a worker looks for everybody",
+    "webhook_deliveries.due": "as above",
+    "webhook_deliveries.release": "a worker gives back what is leased to it",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
-CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression"}
+CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.insert": "webhook"}
+CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
+CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:

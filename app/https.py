@@ -1,4 +1,4 @@
-"""HTTP to token servers: to addresses that were checked, bounded in size, never redirected."""
+"""HTTP to servers that tenants name: at addresses that were checked, with bounded answers."""
 
 import asyncio
 import ssl
@@ -12,22 +12,28 @@ from app.smtp.resolve import Network
 
 MAX_ANSWER_BYTES: Final = 65_536
 LOOKUP_SECONDS: Final = 10.0
+KEPT: Final = ("Retry-After",)
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Connects to an address that the guard has seen; a proxy of the environment's is not used.
 
-    Raises httpx2.ConnectError, with the guard's or the resolver's words, where there is none.
+    Raises httpx2.ConnectError, with the guard's or the resolver's words, where there is none. An
+    answer that is too long is an error, or with `cuts_answers` is read no further.
     """
 
-    def __init__(self, network: Network, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, network: Network, context: ssl.SSLContext, *, cuts_answers: bool = False
+    ) -> None:
         self._network = network
+        self._cuts_answers = cuts_answers
         self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False)
 
     @classmethod
-    async def made(cls, network: Network) -> Self:
+    async def made(cls, network: Network, *, cuts_answers: bool = False) -> Self:
         """One that trusts whom the machine trusts. Reading those takes a while."""
-        return cls(network, await asyncio.to_thread(ssl.create_default_context))
+        context = await asyncio.to_thread(ssl.create_default_context)
+        return cls(network, context, cuts_answers=cuts_answers)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
@@ -42,7 +48,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 extensions=request.extensions | {"sni_hostname": host},
             )
             try:
-                return await _bounded(await self._inner.handle_async_request(there))
+                return await self._bounded(await self._inner.handle_async_request(there))
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
@@ -61,21 +67,26 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(error.failure.detail) from None
         return [str(address) for address in found]
 
+    async def _bounded(self, response: httpx2.Response) -> httpx2.Response:
+        """The response with as much of its content as may be; its stream is used up.
+
+        What is compressed stays so, and is then no answer: nobody asked for that.
+        """
+        content = bytearray()
+        try:
+            async for piece in response.aiter_raw():
+                content += piece
+                if len(content) <= MAX_ANSWER_BYTES:
+                    continue
+                if self._cuts_answers:
+                    break
+                raise httpx2.ReadError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        finally:
+            await response.aclose()
+        kept = {name: response.headers[name] for name in KEPT if name in response.headers}
+        return httpx2.Response(
+            response.status_code, headers=kept, content=bytes(content[:MAX_ANSWER_BYTES])
+        )
+
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-async def _bounded(response: httpx2.Response) -> httpx2.Response:
-    """The response with as much of its content as may be; its stream is used up.
-
-    What is compressed stays so, and is then no answer: nobody asked for that.
-    """
-    content = bytearray()
-    try:
-        async for piece in response.aiter_raw():
-            content += piece
-            if len(content) > MAX_ANSWER_BYTES:
-                raise httpx2.ReadError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-    finally:
-        await response.aclose()
-    return httpx2.Response(response.status_code, content=bytes(content))

@@ -1,0 +1,147 @@
+"""What is read of events, and as webhooks get it."""
+
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.bodies import Instant, Text
+from app.api.paging import MAX_CURSOR_CHARACTERS
+from app.domain.events import Event, EventType, payload
+from app.domain.types import RecipientKind, RecipientStatus
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "evt_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "type": "recipient.bounced",
+    "timestamp": "2026-01-15T09:30:02.415212Z",
+    "ordering_key": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "data": {
+        "profile": {"id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162", "name": "transactional"},
+        "message": {
+            "id": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "message_id_header": "<0198c5a2d3f07b6e8a4c1d2e3f405162@example.com>",
+            "tags": ["receipt"],
+            "metadata": {"order": "42"},
+        },
+        "recipient": {
+            "address": "ann@example.org",
+            "name": "",
+            "kind": "to",
+            "status": "bounced",
+            "attempts": 1,
+            "next_attempt_at": None,
+            "sent_to": None,
+            "last_reply": {
+                "code": 550,
+                "enhanced_code": "5.1.1",
+                "text": "No such user here",
+                "classification": "recipient_unknown",
+            },
+        },
+        "webhook": None,
+        "code": None,
+        "reason": None,
+    },
+}
+
+
+class EventProfile(BaseModel):
+    """The profile that it happened to, or to whose message."""
+
+    id: str
+    name: str
+
+
+class EventMessage(BaseModel):
+    """The message that it happened to."""
+
+    id: str
+    message_id_header: str
+    tags: list[str]
+    metadata: dict[str, str]
+
+
+class EventReply(BaseModel):
+    """What the server said."""
+
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    classification: str | None
+
+
+class EventRecipient(BaseModel):
+    """The recipient that it happened to; once it is erased, `address` is empty."""
+
+    address: str
+    name: str
+    kind: RecipientKind
+    status: RecipientStatus = Field(description="Where it stood from then on.")
+    attempts: int
+    next_attempt_at: datetime | None
+    sent_to: str | None
+    last_reply: EventReply | None
+
+
+class EventData(BaseModel):
+    """What is known of it; null where it is not about such a thing, or that is kept no longer."""
+
+    profile: EventProfile | None
+    message: EventMessage | None
+    recipient: EventRecipient | None
+    webhook: str | None = Field(description="The id of the webhook that it happened to.")
+    code: str | None = Field(description="Why a profile fails, in a word.")
+    reason: str | None = Field(description="Why, in a sentence.")
+
+
+class EventRead(BaseModel):
+    """Something that happened."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str = Field(description="The same wherever and however often it is told.")
+    type: EventType
+    timestamp: datetime
+    ordering_key: str = Field(
+        description="Events with the same key are told in the order in which they happened."
+    )
+    data: EventData
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The event as it is read."""
+        return cls.model_validate(payload(event))
+
+
+class EventPage(BaseModel):
+    """A part of the events, in the order in which they happened."""
+
+    items: list[EventRead]
+    next_cursor: str = Field(
+        description="Give it as `cursor` for what comes next, now or later: it is never null."
+    )
+
+
+EventPattern = Text
+
+
+class EventQuery(BaseModel):
+    """Which events are wanted: those that match everything given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200, description="At most so many items.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=MAX_CURSOR_CHARACTERS,
+        description="`next_cursor` of the part before; left out, from the oldest that is kept.",
+    )
+    type: list[EventPattern] = Field(
+        default_factory=list,
+        max_length=20,
+        description="One of these types; `*` stands for any: `recipient.*`.",
+        examples=[["recipient.*"]],
+    )
+    profile: Text | None = Field(default=None, description="Of this profile, by id or name.")
+    message: Text | None = Field(default=None, max_length=64, description="Of this message.")
+    created_after: Instant | None = Field(default=None, description="Later than this.")

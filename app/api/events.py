@@ -1,0 +1,196 @@
+"""`/events`: what happened, to read from a place on, and to follow live."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.auth import EventReader
+from app.api.callers import Caller
+from app.api.event_reads import EXAMPLE, EventPage, EventQuery, EventRead
+from app.api.json_bounds import BoundedRoute
+from app.api.openapi import tenant_problems
+from app.api.paging import MAX_CURSOR_CHARACTERS
+from app.api.state import Services, ServicesOf
+from app.domain.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from app.domain.events import FIRST, Position, matching_types, parse_position
+from app.domain.ids import is_id
+from app.store import events, profiles
+
+router = APIRouter(tags=["Events"], route_class=BoundedRoute)
+
+LOOK_EVERY: Final = timedelta(seconds=1)
+# A stream ends after this, and is taken up again where it ended: so a key that is revoked, or a
+# replica that is new, takes effect.
+STREAM_TIME: Final = timedelta(minutes=10)
+STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The events as they happen, each with the `id` to go on after.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/events",
+    operation_id="list_events",
+    summary="Read what happened",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def list_events(
+    query: Annotated[EventQuery, Query()], caller: EventReader, services: ServicesOf
+) -> EventPage:
+    """The events after a place, in the order in which they happened, none of them left out.
+
+    What is answered is complete: nothing appears before `next_cursor` later. Needs the scope
+    `events:read`; a key that is bound to profiles reads what happened to those.
+    """
+    found = await _page(services, caller, query, _start(query.cursor, "query", "cursor") or FIRST)
+    return EventPage(
+        items=[EventRead.of(each) for each in found.items], next_cursor=cursor_of(found.end)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """Somebody who follows what happens, and what he gets first."""
+
+    services: Services
+    caller: Caller
+    query: EventQuery
+    found: events.Events
+    stopping: asyncio.Event
+
+
+async def _follow(
+    query: Annotated[EventQuery, Query()],
+    caller: EventReader,
+    services: ServicesOf,
+    request: Request,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            max_length=MAX_CURSOR_CHARACTERS,
+            description="The `id` of the last event that was got, as clients of server-sent events"
+            " send it by themselves; `cursor` does the same.",
+        ),
+    ] = None,
+) -> _Following:
+    """Everything that may be wrong is found here: once the stream has begun, its status stands."""
+    start = _start(last_event_id, "header", "Last-Event-ID")
+    start = start or _start(query.cursor, "query", "cursor")
+    if start is None:
+        async with services.database.reading() as connection:
+            start = await events.horizon(connection)
+    found = await _page(services, caller, query, start)
+    stopping = getattr(request.state, "stopping", None) or asyncio.Event()
+    return _Following(services, caller, query, found, stopping)
+
+
+@router.get(
+    "/events/stream",
+    operation_id="stream_events",
+    summary="Follow what happens",
+    response_class=EventSourceResponse,
+    responses=tenant_problems("profile-not-found", "invalid-request") | STREAMED,
+)
+async def stream_events(
+    following: Annotated[_Following, Depends(_follow)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Events as they happen, as server-sent events: `event` is the type, `data` the event in JSON.
+
+    From the place that `Last-Event-ID` or `cursor` names, or from now on. The stream ends every ten
+    minutes, and with the service; whoever connects again goes on where it ended. Needs the scope
+    `events:read`.
+    """
+    services, found = following.services, following.found
+    ends_at = services.now() + STREAM_TIME
+    yield ServerSentEvent(comment="from here on", retry=1000)
+    while True:
+        for event in found.items:
+            yield ServerSentEvent(
+                data=EventRead.of(event), event=event.type.value, id=cursor_of(event.position)
+            )
+        now = services.now()
+        if following.stopping.is_set() or now >= ends_at:
+            return
+        if len(found.items) < following.query.limit:
+            await services.clock.wait(following.stopping, now + LOOK_EVERY)
+        try:
+            found = await _page(services, following.caller, following.query, found.end)
+        except Unavailable:  # whoever connects again goes on where it ended
+            return
+
+
+@router.get(
+    "/events/{event}",
+    operation_id="get_event",
+    summary="Read one event",
+    responses=tenant_problems("event-not-found"),
+)
+async def get_event(
+    event: Annotated[str, Path(description="The event's id.", examples=[EXAMPLE["id"]])],
+    caller: EventReader,
+    services: ServicesOf,
+) -> EventRead:
+    """One thing that happened.
+
+    Needs the scope `events:read`.
+    """
+    async with services.database.reading() as connection:
+        found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
+    if found is None or (caller.profiles is not None and found.profile_id not in caller.profiles):
+        raise NotFound("event", event)
+    return EventRead.of(found)
+
+
+async def _page(
+    services: Services, caller: Caller, query: EventQuery, start: Position
+) -> events.Events:
+    try:
+        types = matching_types(query.type)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"query.type: {error}", [FieldError(("query", "type"), str(error))]
+        ) from None
+    async with services.database.reading() as connection:
+        profile_ids = caller.profiles
+        if query.profile is not None:
+            profile_id = query.profile
+            if not is_id(profile_id, "prf"):
+                named = await profiles.get(
+                    connection, tenant_id=caller.tenant_id, profile=profile_id
+                )
+                profile_id = caller.require(named).id
+            profile_ids = (profile_id,) if caller.may_use(profile_id) else ()
+        return await events.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=query.limit,
+            start=start,
+            types=types,
+            profile_ids=profile_ids,
+            message_id=query.message,
+            created_after=query.created_after,
+        )
+
+
+def cursor_of(position: Position) -> str:
+    """A place in the order of events, as clients keep it."""
+    return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
+
+
+def _start(cursor: str | None, *where: str) -> Position | None:
+    if cursor is None:
+        return None
+    try:
+        return parse_position(base64.urlsafe_b64decode(cursor + "==").decode("ascii"))
+    except (binascii.Error, ValueError):
+        msg = "this is no cursor of events; give next_cursor as it was answered, or leave it out"
+        raise InvalidRequest(f"{'.'.join(where)}: {msg}", [FieldError(where, msg)]) from None

@@ -1,0 +1,269 @@
+"""What a request says of a webhook, and what is read of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+
+from app.api.bodies import Body, Instant, Line, Text
+from app.api.message_bodies import Tag
+from app.api.oauth_fields import check_url
+from app.api.paging import Page, Paging
+from app.domain.events import EventType, matching_types
+from app.domain.webhooks import DeliveryStatus, Webhook
+from app.store.webhook_deliveries import Delivery
+
+MAX_REPLAYED: Final = 1000
+WEBHOOK: Final = "whk_0198c5a2d3f07b6e8a4c1d2e3f405162"
+EVENT: Final = "evt_0198c5a2d3f07b6e8a4c1d2e3f405162"
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw4cV0bJt1nXk="  # noqa: S105 - made up
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": WEBHOOK,
+    "name": "orders",
+    "url": "https://orders.example.com/hooks/mail",
+    "events": ["recipient.bounced", "message.*"],
+    "profiles": [],
+    "tags": [],
+    "ordered": False,
+    "enabled": True,
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failing_since": None,
+    "former_secret_until": None,
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "some": {
+        "summary": "Some events",
+        "value": {
+            "name": "orders",
+            "url": "https://orders.example.com/hooks/mail",
+            "events": ["recipient.bounced", "message.*"],
+        },
+    },
+    "all": {
+        "summary": "All events, those of a message one after the other",
+        "value": {"name": "log", "url": "https://log.example.com/mail", "ordered": True},
+    },
+}
+UPDATE: Final[dict[str, Any]] = {
+    "on": {"summary": "Switch it on again", "value": {"enabled": True}},
+    "more": {"summary": "Other events", "value": {"events": ["recipient.*"]}},
+}
+REPLAY: Final[dict[str, Any]] = {
+    "failed": {
+        "summary": "What failed since",
+        "value": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
+    },
+    "one": {"summary": "One event", "value": {"events": [EVENT]}},
+}
+
+
+def _known(pattern: str) -> str:
+    matching_types([pattern])
+    return pattern
+
+
+Pattern = Annotated[Line, Field(max_length=64), AfterValidator(_known)]
+Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["orders"])]
+Url = Annotated[
+    Line,
+    Field(
+        max_length=2000,
+        description="Where events are posted: an https:// URL without a port of its own.",
+        examples=["https://orders.example.com/hooks/mail"],
+    ),
+    AfterValidator(check_url),
+]
+Patterns = Annotated[
+    list[Pattern],
+    Field(
+        max_length=30,
+        description="The types of the events; `*` stands for any: `recipient.*`. Empty: all.",
+    ),
+]
+Profiles = Annotated[
+    list[Text],
+    Field(max_length=100, description="Of these profiles, by id or name. Empty: all."),
+]
+Tags = Annotated[
+    list[Tag], Field(max_length=20, description="Of messages with one of these. Empty: all.")
+]
+Ordered = Annotated[
+    StrictBool,
+    Field(
+        description="Whether an event waits until the one before it with the same `ordering_key`"
+        " was taken, or given up."
+    ),
+]
+
+
+class WebhookCreate(Body):
+    """Where to post which events."""
+
+    name: Name
+    url: Url
+    events: Patterns = Field(default_factory=list)
+    profiles: Profiles = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
+    ordered: Ordered = False
+    enabled: StrictBool = Field(default=True, description="Whether it is told anything.")
+
+
+class WebhookUpdate(Body):
+    """What to change; what is left out stays."""
+
+    name: Name | None = None
+    url: Url | None = None
+    events: Patterns | None = None
+    profiles: Profiles | None = None
+    tags: Tags | None = None
+    ordered: Ordered | None = None
+    enabled: StrictBool | None = Field(
+        default=None,
+        description="`true` tells it what happened meanwhile, too; `false` lets it wait.",
+    )
+
+
+class WebhookRotate(Body):
+    """How the secret is replaced."""
+
+    overlap_seconds: int = Field(
+        default=86_400,
+        ge=0,
+        le=604_800,
+        description="How long what is posted is signed with the former secret too.",
+    )
+
+
+class WebhookReplay(Body):
+    """Which events to tell once more: those named, or those that match everything given."""
+
+    events: list[Text] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_REPLAYED,
+        description="Their ids, whatever the webhook is for.",
+        examples=[[EVENT]],
+    )
+    status: DeliveryStatus | None = Field(
+        default=None, description="Those that stand so for this webhook; left out, all it is for."
+    )
+    created_after: Instant | None = Field(default=None, description="At this time or later.")
+    created_before: Instant | None = Field(default=None, description="Before this time.")
+    after: Text | None = Field(
+        default=None, max_length=64, description="`next_after` of the answer before."
+    )
+
+
+class WebhookReplayed(BaseModel):
+    """How many events are told once more."""
+
+    replayed: int
+    next_after: str | None = Field(
+        description="There are more: give it as `after`, with all else as it was. Null: no more."
+    )
+
+
+class WebhookRead(BaseModel):
+    """Where events are posted. The secret is shown once, when it is made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    name: str
+    url: str
+    events: list[str]
+    profiles: list[str] = Field(description="By id.")
+    tags: list[str]
+    ordered: bool
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: str | None = Field(description="Who, or what, disabled it.")
+    failing_since: datetime | None = Field(
+        description="Since when nothing was taken there; after five days it is disabled."
+    )
+    former_secret_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, webhook: Webhook, **more: str) -> Self:
+        """The webhook as it is read."""
+        return cls(
+            id=webhook.id,
+            name=webhook.name,
+            url=webhook.url,
+            events=list(webhook.wanted.types),
+            profiles=list(webhook.wanted.profiles),
+            tags=list(webhook.wanted.tags),
+            ordered=webhook.is_ordered,
+            enabled=webhook.disabled_at is None,
+            disabled_at=webhook.disabled_at,
+            disabled_reason=webhook.disabled_reason,
+            failing_since=webhook.failing_since,
+            former_secret_until=webhook.former_secret_until,
+            created_at=webhook.created_at,
+            updated_at=webhook.updated_at,
+            **more,
+        )
+
+
+class WebhookCreated(WebhookRead):
+    """A webhook with its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]})
+
+    secret: str = Field(
+        description="What posts are signed with, as Standard Webhooks has it; shown this once."
+    )
+
+
+class WebhookPage(Page[WebhookRead]):
+    """A page of them, newest first."""
+
+
+class DeliveryQuery(Paging):
+    """Which deliveries are wanted: those that match everything given."""
+
+    status: DeliveryStatus | None = None
+    event: Text | None = Field(default=None, max_length=64, description="Of this event.")
+
+
+class DeliveryLine(BaseModel):
+    """One time that the event was posted, and what was answered."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None = Field(description="Null where there was no answer.")
+    response: str | None = Field(description="The first 1000 characters.")
+    error: str | None
+
+
+class DeliveryRead(BaseModel):
+    """An event for a webhook, and every time that it was posted."""
+
+    id: str
+    event_id: str
+    event_type: EventType
+    status: DeliveryStatus = Field(
+        description="`pending` until it was taken, or after ten times is given up."
+    )
+    attempts: int = Field(description="How often it was posted, since the last replay.")
+    next_attempt_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    log: list[DeliveryLine] = Field(description="Oldest first.")
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """The delivery as it is read."""
+        return cls.model_validate(delivery, from_attributes=True)
+
+
+class DeliveryPage(Page[DeliveryRead]):
+    """A page of them, newest first."""

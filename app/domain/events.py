@@ -1,0 +1,199 @@
+"""What happened to messages, recipients, profiles and webhooks, each told once.
+
+An event is written in the transaction of the change that it tells of. What it says of a message is
+looked up when it is read, so that it holds nothing that was erased meanwhile.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
+
+
+class EventType(StrEnum):
+    """What can happen, after the noun that it happens to."""
+
+    MESSAGE_QUEUED = "message.queued"
+    MESSAGE_SCHEDULED = "message.scheduled"
+    MESSAGE_SENT = "message.sent"
+    MESSAGE_PARTIALLY_SENT = "message.partially_sent"
+    MESSAGE_FAILED = "message.failed"
+    MESSAGE_CANCELLED = "message.cancelled"
+    MESSAGE_HELD = "message.held"
+    RECIPIENT_QUEUED = "recipient.queued"  # again: somebody found that it was never sent
+    RECIPIENT_SENT = "recipient.sent"
+    RECIPIENT_DEFERRED = "recipient.deferred"
+    RECIPIENT_BOUNCED = "recipient.bounced"
+    RECIPIENT_EXPIRED = "recipient.expired"
+    RECIPIENT_SUPPRESSED = "recipient.suppressed"
+    RECIPIENT_CANCELLED = "recipient.cancelled"
+    RECIPIENT_UNCERTAIN = "recipient.uncertain"
+    PROFILE_FAILING = "profile.failing"
+    PROFILE_RECOVERED = "profile.recovered"
+    PROFILE_PAUSED = "profile.paused"
+    PROFILE_RESUMED = "profile.resumed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+
+
+def of_message(status: MessageStatus) -> EventType:
+    """What is told of a message that has come to stand there."""
+    return EventType(f"message.{status}")
+
+
+def of_recipient(status: RecipientStatus) -> EventType:
+    """What is told of a recipient who has come to stand there."""
+    return EventType(f"recipient.{status}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something that happened, ready to be written.
+
+    `position` is the recipient's in its message. `data` is what is not to be looked up later:
+    of a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`,
+    of a profile `code` and `reason`, of a webhook `webhook` and `reason`; keys may be missing.
+    """
+
+    type: EventType
+    at: datetime
+    tenant_id: str
+    profile_id: str | None
+    message_id: str | None = None
+    position: int | None = None
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the order of events, in which nothing is ever inserted before what was read."""
+
+    transaction_id: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.transaction_id}.{self.number}"
+
+
+FIRST: Final = Position(-1, 0)
+
+
+def parse_position(text: str) -> Position:
+    """The place that a `Position` was written as; raises ValueError."""
+    transaction_id, number = map(int, text.split("."))
+    if not (FIRST.transaction_id <= transaction_id < 2**63 and 0 <= number < 2**63):
+        raise ValueError("out of range")
+    return Position(transaction_id, number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventMessage:
+    """What an event tells of the message that it is of."""
+
+    id: str
+    message_id_header: str
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecipient:
+    """Whom an event is of; erased ones have no address."""
+
+    mailbox: Mailbox
+    kind: RecipientKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, with what is known of it now."""
+
+    id: str
+    position: Position
+    type: EventType
+    created_at: datetime
+    profile_id: str | None
+    profile_name: str | None
+    message_id: str | None
+    message: EventMessage | None
+    recipient: EventRecipient | None
+    data: Mapping[str, Any]
+
+    @property
+    def ordering_key(self) -> str:
+        """What it happened to: events that share it are told in the order of their happening."""
+        return self.message_id or self.data.get("webhook") or self.profile_id or self.id
+
+
+REPLY_KEYS: Final = ("code", "enhanced_code", "text", "classification")
+
+
+def payload(event: Event) -> dict[str, Any]:
+    """The event as it is read and as webhooks get it; times are aware datetimes or RFC 3339."""
+    return {
+        "id": event.id,
+        "type": event.type.value,
+        "timestamp": event.created_at,
+        "ordering_key": event.ordering_key,
+        "data": {
+            "profile": event.profile_id
+            and {"id": event.profile_id, "name": event.profile_name or ""},
+            "message": event.message
+            and {
+                "id": event.message.id,
+                "message_id_header": event.message.message_id_header,
+                "tags": list(event.message.tags),
+                "metadata": dict(event.message.metadata),
+            },
+            "recipient": event.recipient and _recipient(event, event.recipient),
+            "webhook": event.data.get("webhook"),
+            "code": None if event.recipient else event.data.get("code"),
+            "reason": event.data.get("reason"),
+        },
+    }
+
+
+def _recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
+    said = {key: event.data.get(key) for key in REPLY_KEYS}
+    return {
+        "address": recipient.mailbox.address,
+        "name": recipient.mailbox.name,
+        "kind": recipient.kind.value,
+        "status": event.type.value.partition(".")[2],
+        "attempts": event.data.get("attempts", 0),
+        "next_attempt_at": event.data.get("next_attempt_at"),
+        "sent_to": event.data.get("sent_to"),
+        "last_reply": said if any(value is not None for value in said.values()) else None,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events are wanted: those that match each of these that is not empty.
+
+    `types` are names of events, with `*` for any of them: `recipient.*`. `profiles` are ids.
+    """
+
+    types: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def wants(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
+        """Whether an event is among them."""
+        return (
+            (not self.types or any(fnmatchcase(type, each) for each in self.types))
+            and (not self.profiles or profile_id in self.profiles)
+            and (not self.tags or not set(self.tags).isdisjoint(tags))
+        )
+
+
+def matching_types(patterns: Sequence[str]) -> list[str]:
+    """The types that some pattern matches; raises ValueError naming one that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(each, pattern) for each in EventType):
+            known = ", ".join(EventType)
+            raise ValueError(f"{pattern!r} is no event; there are {known}, and message.* for all")
+    return [each.value for each in EventType if any(fnmatchcase(each, p) for p in patterns)]

@@ -1,0 +1,191 @@
+"""Events to webhooks: looked through, handed out, told, and told again where that failed."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+from app.domain.clock import Clock, monotonic_seconds
+from app.domain.errors import SealError, Unavailable
+from app.domain.webhooks import Answer, wait_after
+from app.events.post import ANSWER_SECONDS, Poster
+from app.https import GuardedTransport
+from app.smtp.resolve import Network
+from app.store import events, webhook_deliveries
+from app.store.database import Database
+from app.store.webhook_deliveries import ClaimedDelivery, Due, Told
+from app.store.webhooks import SECRET
+
+log = logging.getLogger(__name__)
+
+# An event is told so much later at most than it could be.
+LOOK_EVERY: Final = timedelta(seconds=1)
+FAULT_PAUSE_SECONDS: Final = 1.0
+# So many at a time for one webhook, and for all: who is slow does not keep others waiting.
+PER_WEBHOOK: Final = 8
+IN_ALL: Final = 64
+# Enough for an answer, and for what comes of it to be written.
+LEASE: Final = timedelta(seconds=3 * ANSWER_SECONDS)
+
+
+class Dispatcher:
+    """Tells webhooks of events, as one of any number of workers.
+
+    `open_sealed` opens their secrets.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        network: Network,
+        *,
+        owner: str,
+        clock: Clock,
+        random: Callable[[], float],
+        open_sealed: Callable[..., str],
+    ) -> None:
+        self._database = database
+        self._network = network
+        self._owner = owner
+        self._clock = clock
+        self._random = random
+        self._open_sealed = open_sealed
+        self._in_hand = Counter[str]()
+        self._tasks = set[asyncio.Task[None]]()
+        self._room = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell while the block runs; when it ends, what is being told is broken off and given back.
+
+        A receiver may have got it then, and gets it again: at least once.
+        """
+        poster = Poster.over(await GuardedTransport.made(self._network, cuts_answers=True))
+        looking = asyncio.create_task(self._run(poster), name="webhooks")
+        try:
+            yield
+        finally:
+            for task in (looking, *self._tasks):
+                task.cancel()
+            await asyncio.gather(looking, *self._tasks, return_exceptions=True)
+            await poster.close()
+
+    async def _run(self, poster: Poster) -> None:
+        while True:
+            try:
+                await self._look(poster)
+            except Unavailable:
+                await asyncio.sleep(FAULT_PAUSE_SECONDS)
+            except Exception:
+                log.exception("webhooks met an unexpected fault")
+                await asyncio.sleep(FAULT_PAUSE_SECONDS)
+
+    async def _look(self, poster: Poster) -> None:
+        """Look through what is new, begin what is due, and wait for more of either."""
+        self._room.clear()
+        has_more = await self._spread()
+        has_begun = await self._begin(poster)
+        if not (has_more or has_begun):
+            await self._clock.wait(self._room, self._clock.now() + LOOK_EVERY)
+
+    async def _spread(self) -> bool:
+        async with self._database.reading() as connection:
+            found = await webhook_deliveries.with_news(connection)
+        has_more = False
+        for webhook_id in found:
+            async with self._database.transaction() as connection:
+                now = self._clock.now()
+                has_more |= await webhook_deliveries.spread(
+                    connection, webhook_id=webhook_id, now=now
+                )
+        return has_more
+
+    async def _begin(self, poster: Poster) -> bool:
+        """Begin what is due, as far as there is room; answers whether there was any."""
+        async with self._database.reading() as connection:
+            waiting = await webhook_deliveries.due(connection, now=self._clock.now())
+        has_begun = False
+        for due in waiting:
+            room = min(PER_WEBHOOK - self._in_hand[due.webhook.id], IN_ALL - len(self._tasks))
+            if room <= 0:
+                continue
+            now = self._clock.now()
+            async with self._database.transaction() as connection:
+                claimed = await webhook_deliveries.claim(
+                    connection,
+                    webhook=due.webhook,
+                    owner=self._owner,
+                    limit=room,
+                    now=now,
+                    lease_until=now + LEASE,
+                )
+            for each in claimed:
+                has_begun = True
+                self._in_hand[due.webhook.id] += 1
+                task = asyncio.create_task(self._tell(poster, due, each))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return has_begun
+
+    async def _tell(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> None:
+        """Tell one event, and write what came of it; cut short, it is given back."""
+        try:
+            await self._tell_and_settle(poster, due, delivery)
+        except asyncio.CancelledError:
+            with suppress(Unavailable):
+                await self._give_back(delivery)
+            raise
+        except Unavailable:
+            log.warning("what became of the event %s waits for its lease", delivery.event_id)
+        except Exception:
+            log.exception("an event could not be told")
+        finally:
+            self._in_hand[due.webhook.id] -= 1
+            self._room.set()
+
+    async def _tell_and_settle(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> None:
+        started_at, started_seconds = self._clock.now(), monotonic_seconds()
+        answer = await self._answer(poster, due, delivery)
+        now = self._clock.now()
+        wait = None
+        if not answer.is_taken and not answer.is_gone:
+            wait = wait_after(delivery.attempts + 1, answer, self._random)
+        if not answer.is_taken:
+            extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
+            log.warning("webhook was not told: %s", answer.reason, extra=extra)
+        told = Told(
+            delivery=delivery,
+            answer=answer,
+            started_at=started_at,
+            duration_ms=round((monotonic_seconds() - started_seconds) * 1000, 3),
+            next_at=None if wait is None else now + wait,
+        )
+        async with self._database.transaction() as connection:
+            await webhook_deliveries.settle(
+                connection, webhook=due.webhook, owner=self._owner, told=told, now=now
+            )
+
+    async def _answer(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> Answer:
+        async with self._database.reading() as connection:
+            event = await events.find(
+                connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
+            )
+        if event is None:
+            return Answer(error="the event is kept no longer")
+        try:
+            secrets = [
+                self._open_sealed(each, row=due.webhook.id, field=SECRET)
+                for each in due.sealed_secrets
+            ]
+        except SealError as error:
+            return Answer(error=str(error))
+        return await poster.post(due.webhook.url, event, secrets=secrets, now=self._clock.now())
+
+    async def _give_back(self, delivery: ClaimedDelivery) -> None:
+        async with self._database.transaction() as connection:
+            await webhook_deliveries.release(
+                connection, owner=self._owner, ids=[delivery.id], now=self._clock.now()
+            )

@@ -1,0 +1,94 @@
+"""An event to a webhook's URL, signed as Standard Webhooks has it; what came back as a value."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import httpx2
+from pydantic_core import to_json
+from standardwebhooks.webhooks import Webhook as Signer
+
+from app import __version__
+from app.domain.clock import rfc3339
+from app.domain.events import Event, payload
+from app.domain.webhooks import Answer
+from app.https import GuardedTransport
+
+ANSWER_SECONDS: Final = 20.0
+KEPT_CHARACTERS: Final = 1000
+USER_AGENT: Final = f"Heloise/{__version__}"
+
+
+def body_of(event: Event) -> bytes:
+    """What is posted."""
+    return to_json(payload(event) | {"timestamp": rfc3339(event.created_at)})
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """Posts to URLs; redirects are not followed."""
+
+    client: httpx2.AsyncClient
+
+    @classmethod
+    def over(cls, transport: GuardedTransport) -> "Poster":
+        """One that reaches whom the transport reaches."""
+        client = httpx2.AsyncClient(
+            transport=transport, follow_redirects=False, trust_env=False, timeout=ANSWER_SECONDS
+        )
+        return cls(client)
+
+    async def post(
+        self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
+    ) -> Answer:
+        """What the receiver said. Raises nothing that it or the network does."""
+        body = body_of(event)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await self.client.post(
+                    url, content=body, headers=_headers(event.id, body, secrets, now)
+                )
+        except TimeoutError:
+            return Answer(error=f"it did not answer within {ANSWER_SECONDS:.0f} seconds")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return Answer(error=str(error) or type(error).__name__)
+        return Answer(
+            status_code=response.status_code,
+            response=_shown(response.content),
+            retry_after=_seconds(response.headers.get("Retry-After")),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.aclose()
+
+
+def _headers(
+    event_id: str, body: bytes, secrets: Sequence[str], now: datetime
+) -> Mapping[str, str]:
+    signatures = [Signer(each).sign(event_id, now, body.decode()) for each in secrets]
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _shown(content: bytes) -> str:
+    """The beginning of an answer, as far as a database holds it."""
+    return (
+        content[:KEPT_CHARACTERS]
+        .decode("utf-8", "replace")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
+
+
+def _seconds(told: Any) -> timedelta | None:  # noqa: ANN401 - a header, if there is one
+    """`Retry-After` in seconds (RFC 9110 section 10.2.3); one in dates is not looked at."""
+    if not isinstance(told, str) or not (told.isascii() and told.isdigit()):
+        return None
+    return timedelta(seconds=min(int(told[:9]), 10**8))

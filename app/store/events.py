@@ -1,0 +1,341 @@
+"""What happened: written with the change that it tells of, and read in an order without gaps.
+
+The order is that of transactions, and within one of writing. What is read ends before the first
+transaction that is not over, so that nothing can appear before it later.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    RowMapping,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.domain.events import (
+    Event,
+    EventMessage,
+    EventRecipient,
+    EventType,
+    NewEvent,
+    Position,
+)
+from app.domain.ids import first_id, new_id
+from app.domain.types import Mailbox, RecipientKind
+from app.store.bulk import Bulk
+from app.store.event_tables import events, webhooks
+from app.store.tables import message_contents, message_tags, messages, profiles, recipients
+
+LAST_NUMBER: Final = 2**63 - 1
+
+
+class _Transaction(FunctionElement[int]):
+    """The number of the transaction that writes; SQLite has one at a time, and needs none."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Transaction)
+def _in_sqlite(*_: object, **__: object) -> str:
+    return "0"
+
+
+@compiles(_Transaction, "postgresql")
+def _in_postgresql(_: _Transaction, __: SQLCompiler, **___: object) -> str:
+    return "pg_current_xact_id()::text::bigint"
+
+
+_COLUMNS: Final = (
+    "id",
+    "tenant_id",
+    "type",
+    "profile_id",
+    "message_id",
+    "position",
+    "data",
+    "created_at",
+)
+_INSERT: Final = Bulk(insert(events).values(transaction_id=_Transaction()), _COLUMNS)
+
+
+async def append(connection: AsyncConnection, new: Sequence[NewEvent]) -> None:
+    """Write what happened, in this order."""
+    await _INSERT.execute(
+        connection,
+        [
+            {
+                "id": new_id("evt"),
+                "tenant_id": each.tenant_id,
+                "type": each.type.value,
+                "profile_id": each.profile_id,
+                "message_id": each.message_id,
+                "position": each.position,
+                "data": each.data,
+                "created_at": each.at,
+            }
+            for each in new
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What came about of a message, or of the recipient at a position."""
+
+    message_id: str
+    type: EventType
+    position: int | None = None
+
+
+async def append_changes(
+    connection: AsyncConnection, changes: Sequence[Change], now: datetime
+) -> None:
+    """Write what happened to messages whose tenants are to be looked up."""
+    if not changes:
+        return
+    query = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
+        messages.c.id.in_({each.message_id for each in changes})
+    )
+    of = {row.id: row for row in await connection.execute(query)}
+    new = [
+        NewEvent(
+            each.type,
+            now,
+            of[each.message_id].tenant_id,
+            of[each.message_id].profile_id,
+            each.message_id,
+            each.position,
+        )
+        for each in changes
+    ]
+    await append(connection, new)
+
+
+async def append_of_profile(
+    connection: AsyncConnection,
+    kind: EventType,
+    *,
+    profile_id: str,
+    now: datetime,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Write what happened to a profile."""
+    query = select(profiles.c.tenant_id).where(profiles.c.id == profile_id)
+    tenant_id = (await connection.execute(query)).scalar_one()
+    await append(connection, [NewEvent(kind, now, tenant_id, profile_id, data=data)])
+
+
+async def horizon(connection: AsyncConnection) -> Position:
+    """Up to where events can be read: all that comes later comes after it."""
+    if connection.dialect.name == "postgresql":
+        over = select(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+        xmin = int((await connection.execute(over)).scalar_one())
+        return Position(xmin - 1, LAST_NUMBER)
+    last = select(func.coalesce(func.max(events.c.number), 0))
+    return Position(0, (await connection.execute(last)).scalar_one())
+
+
+def after(position: Position) -> ColumnElement[bool]:
+    """That an event comes after a place in the order."""
+    return _place() > _at(position)
+
+
+def until(position: Position) -> ColumnElement[bool]:
+    """That an event comes at a place in the order, or before."""
+    return _place() <= _at(position)
+
+
+def _place() -> ColumnElement[Any]:
+    return tuple_(events.c.transaction_id, events.c.number)
+
+
+def _at(position: Position) -> ColumnElement[Any]:
+    return tuple_(
+        literal(position.transaction_id, BigInteger), literal(position.number, BigInteger)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A part of a tenant's events, and the place after which the next ones come."""
+
+    items: list[Event]
+    end: Position
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    start: Position,
+    types: Sequence[str] = (),
+    profile_ids: Sequence[str] | None = None,
+    message_id: str | None = None,
+    created_after: datetime | None = None,
+) -> Events:
+    """At most `limit` of the tenant's events after a place that match all that is given.
+
+    They are in their order; of types and profiles each is one of several.
+    """
+    end = await horizon(connection)
+    if start.transaction_id > end.transaction_id:  # it was read in another cluster: see renumber
+        start = Position(0, start.number)
+    query = (
+        _QUERY.where(events.c.tenant_id == tenant_id, after(start), until(end))
+        .order_by(events.c.transaction_id, events.c.number)
+        .limit(limit)
+    )
+    if types:
+        query = query.where(events.c.type.in_(types))
+    if profile_ids is not None:
+        query = query.where(events.c.profile_id.in_(profile_ids))
+    if message_id is not None:
+        query = query.where(events.c.message_id == message_id)
+    if created_after is not None:
+        query = query.where(events.c.created_at > created_after)
+    found = await _read(connection, query)
+    if len(found) == limit:
+        return Events(found, found[-1].position)
+    return Events(found, max(start, end))
+
+
+async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:
+    """One of the tenant's events, if it is kept."""
+    query = _QUERY.where(events.c.tenant_id == tenant_id, events.c.id == event_id)
+    return next(iter(await _read(connection, query)), None)
+
+
+_QUERY: Final[Select[Any]] = (
+    select(
+        events,
+        profiles.c.name.label("profile_name"),
+        message_contents.c.message_id_header,
+        message_contents.c.metadata.label("message_metadata"),
+        recipients.c.address,
+        recipients.c.name.label("recipient_name"),
+        recipients.c.kind,
+    )
+    .join(profiles, profiles.c.id == events.c.profile_id, isouter=True)
+    .join(message_contents, message_contents.c.message_id == events.c.message_id, isouter=True)
+    .join(
+        recipients,
+        (recipients.c.message_id == events.c.message_id)
+        & (recipients.c.position == events.c.position),
+        isouter=True,
+    )
+)
+
+
+async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Event]:
+    rows = (await connection.execute(query)).mappings().all()
+    tags = await tags_of(connection, {row["message_id"] for row in rows if row["message_id"]})
+    return [_event(row, tags.get(row["message_id"], ())) for row in rows]
+
+
+async def tags_of(
+    connection: AsyncConnection, message_ids: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """The tags of messages, by message; one that has none is not there."""
+    query = (
+        select(message_tags.c.message_id, message_tags.c.tag)
+        .where(message_tags.c.message_id.in_(list(message_ids)))
+        .order_by(message_tags.c.message_id, message_tags.c.tag)
+    )
+    rows = (await connection.execute(query)).all()
+    return {
+        message_id: tuple(row.tag for row in group)
+        for message_id, group in groupby(rows, key=lambda row: row.message_id)
+    }
+
+
+def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
+    message = recipient = None
+    if row["message_id_header"] is not None:
+        message = EventMessage(
+            id=row["message_id"],
+            message_id_header=row["message_id_header"],
+            tags=tags,
+            metadata=row["message_metadata"],
+        )
+    if row["address"] is not None:
+        mailbox = Mailbox(row["address"], row["recipient_name"])
+        recipient = EventRecipient(mailbox=mailbox, kind=RecipientKind(row["kind"]))
+    return Event(
+        id=row["id"],
+        position=Position(row["transaction_id"], row["number"]),
+        type=EventType(row["type"]),
+        created_at=row["created_at"],
+        profile_id=row["profile_id"],
+        profile_name=row["profile_name"],
+        message_id=row["message_id"],
+        message=message,
+        recipient=recipient,
+        data=row["data"] or {},
+    )
+
+
+async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Delete at most `limit` events that are older; answers how many there were."""
+    old = (
+        select(events.c.number)
+        .where(events.c.id < first_id("evt", before))
+        .order_by(events.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    numbers = (await connection.execute(old)).scalars().all()
+    if numbers:
+        await connection.execute(delete(events).where(events.c.number.in_(numbers)))
+    return len(numbers)
+
+
+async def forget_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+    """Delete what is told of messages that are deleted."""
+    await connection.execute(delete(events).where(events.c.message_id.in_(message_ids)))
+
+
+async def erase_words(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+    """Take away what servers said of these messages' recipients, and where they were sent to."""
+    await connection.execute(
+        update(events)
+        .where(events.c.message_id.in_(message_ids), events.c.data.is_not(None))
+        .values(data=None)
+    )
+
+
+async def renumber(connection: AsyncConnection) -> None:
+    """Make events of another PostgreSQL cluster, whose dump was restored here, the earliest.
+
+    A new cluster counts its transactions from the beginning: what the former one wrote would else
+    be of transactions to come, which nobody may read.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    query = select(func.pg_snapshot_xmax(func.pg_current_snapshot()))
+    to_come = int((await connection.execute(query)).scalar_one())
+    await connection.execute(
+        update(events).where(events.c.transaction_id >= to_come).values(transaction_id=0)
+    )
+    await connection.execute(
+        update(webhooks)
+        .where(webhooks.c.read_transaction_id >= to_come)
+        .values(read_transaction_id=0)
+    )

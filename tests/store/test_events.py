@@ -1,0 +1,76 @@
+"""Events have an order in which nothing appears before what was read already."""
+
+from typing import Final
+
+from sqlalchemy import text, update
+
+from app.domain.events import FIRST, EventType, NewEvent, Position
+from app.store import events, schema
+from app.store.database import Database
+from app.store.event_tables import events as table
+from tests.store.made import NOW
+
+TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
+
+
+def an_event(profile: str, tenant: str = TENANT) -> NewEvent:
+    """Something that happened to a profile."""
+    return NewEvent(EventType.PROFILE_PAUSED, NOW, tenant, profile)
+
+
+async def read(database: Database, start: Position = FIRST) -> tuple[list[str | None], Position]:
+    """To which profiles something happened after a place, and the place after that."""
+    async with database.reading() as connection:
+        found = await events.page(connection, tenant_id=TENANT, limit=100, start=start)
+    return [each.profile_id for each in found.items], found.end
+
+
+async def test_nothing_is_passed_that_is_not_committed(database: Database) -> None:
+    """One that was written first and is committed last comes after what was read meanwhile."""
+    if not database.is_postgresql:  # SQLite has one that writes at a time
+        return
+    async with database.transaction() as slow:
+        await events.append(slow, [an_event("slow")])
+        async with database.transaction() as quick:
+            await events.append(quick, [an_event("quick")])
+        first, place = await read(database)
+        assert first == []
+    then, place = await read(database, place)
+    assert then == ["slow", "quick"]
+    assert (await read(database, place))[0] == []
+
+
+async def test_they_are_in_the_order_of_writing(database: Database) -> None:
+    """Within a transaction and over several; and each is its tenant's alone."""
+    for n in range(3):
+        async with database.transaction() as connection:
+            await events.append(connection, [an_event(f"{n}a"), an_event("x", "ten_other")])
+            await events.append(connection, [an_event(f"{n}b")])
+    found, place = await read(database)
+    assert found == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    async with database.transaction() as connection:
+        await events.append(connection, [an_event("last")])
+    assert (await read(database, place))[0] == ["last"]
+
+
+async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database) -> None:
+    """Its transactions are counted from the beginning there: what is old stays before what is new.
+
+    A place that was read in the former one still tells what was read.
+    """
+    if not database.is_postgresql:
+        return
+    async with database.transaction() as connection:
+        await events.append(connection, [an_event("old")])
+        await events.append(connection, [an_event("older than new")])
+        ahead = text("pg_current_xact_id()::text::bigint + 1000000")
+        await connection.execute(update(table).values(transaction_id=ahead))
+    assert (await read(database))[0] == []
+    await schema.migrate(database)
+    found, _ = await read(database)
+    assert found == ["old", "older than new"]
+    async with database.transaction() as connection:
+        await events.append(connection, [an_event("new")])
+    assert (await read(database))[0] == ["old", "older than new", "new"]
+    former = Position(10**12, 2**63 - 1)
+    assert (await read(database, former))[0] == ["new"]
