@@ -119,6 +119,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
+            stack.push_async_callback(services.renderer.close)
             await readiness.look()
             await _set_right(clock)
             if engine is not None:

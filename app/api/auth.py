@@ -69,7 +69,7 @@ class TenantScope:
                 "The header Heloise-Tenant goes with an admin key; a tenant's key acts for its"
                 " own tenant. Leave the header out.",
             )
-        self._check(known.key)
+        self.check(known.key)
         check_rate(known.tenant, services.requests)
         return known
 
@@ -87,7 +87,8 @@ class TenantScope:
         services.keys.mark_used(known.key.id, now)
         return _caller(known, source)
 
-    def _check(self, key: ApiKey | None) -> None:
+    def check(self, key: ApiKey | None) -> None:
+        """Raise Forbidden where a key may not do this; an admin, who has none, may."""
         if key is None or key.holds(self.scope):
             return
         held = ", ".join(sorted(key.scopes)) or "none"
@@ -120,6 +121,7 @@ ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
 SuppressionManager = Annotated[Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE))]
 EventReader = Annotated[Caller, Depends(TenantScope(Scope.EVENTS_READ))]
+TemplateManager = Annotated[Caller, Depends(TenantScope(Scope.TEMPLATES_MANAGE))]
 WebhookManager = Annotated[Caller, Depends(TenantScope(Scope.WEBHOOKS_MANAGE))]
 KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from app.accept.message import Draft
 from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
 from app.api.bodies import Address, Body, Instant, Line, Text
 from app.api.paging import Paging
+from app.api.template_bodies import Locale
 from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address
 from app.domain.status import RecipientEvent
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
@@ -59,6 +60,21 @@ class MessageCreate(Body):
     subject: str = Field(default="", max_length=MAX_SUBJECT_CHARACTERS)
     text: Text | None = Field(default=None, description="The plain text. Give text, html or both.")
     html: Text | None = Field(default=None, description="The same as HTML.")
+    template: Text | None = Field(
+        default=None,
+        max_length=100,
+        description="The id or name of a template that subject, text and html are made from, now."
+        " None of these is given then.",
+        examples=["receipt"],
+    )
+    variables: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="What stands in the template as `{{ name }}`.",
+        examples=[{"name": "Ann"}],
+    )
+    locale: Locale | None = Field(
+        default=None, description="Which language of the template, as far as it has it."
+    )
     attachments: list[AttachmentBody] = Field(
         default_factory=list,
         max_length=MAX_ATTACHMENTS,
@@ -111,8 +127,16 @@ class MessageCreate(Body):
         " key of its own, which is destroyed once the message is final, and nobody reads it here.",
     )
 
+    @model_validator(mode="after")
+    def _made_from_one(self) -> Self:
+        if self.template is not None and self.model_fields_set & {"subject", "text", "html"}:
+            raise ValueError("subject, text and html come from the template: leave them out")
+        if self.template is None and (self.variables or self.locale is not None):
+            raise ValueError("variables and locale go with a template: name it, or leave them out")
+        return self
+
     def draft(self) -> Draft:
-        """The message as `accept` takes it."""
+        """The message as `accept` takes it, but for what a template makes."""
         return Draft(
             sender=self.sender,
             to=tuple(self.to),

@@ -7,6 +7,15 @@ CREATE: Final[dict[str, Any]] = {
         "summary": "The least there is to say: the default profile, its default sender",
         "value": {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."},
     },
+    "template": {
+        "summary": "From a template that is published",
+        "value": {
+            "to": ["ann@example.org"],
+            "template": "receipt",
+            "variables": {"name": "Ann", "number": 42},
+            "locale": "de-AT",
+        },
+    },
     "full": {
         "summary": "Everything there is",
         "value": {

@@ -35,6 +35,7 @@ changed the same messages go through.
 
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Messages", "description": "Send messages and follow what became of them."},
+    {"name": "Templates", "description": "What messages are made from, in versions."},
     {"name": "Suppressions", "description": "Whom a tenant sends nothing to, and why."},
     {"name": "Events", "description": "What happened, in order: to read, and to follow live."},
     {"name": "Webhooks", "description": "Where a tenant's events are posted."},

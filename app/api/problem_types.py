@@ -47,6 +47,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "With an admin key, name the tenant to act for in the header Heloise-Tenant.",
         "An admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
     ),
+    "template-failed": ProblemType(
+        422,
+        "Template failed",
+        "Give the variables that `detail` names, or mend the template where it says.",
+        "'receipt', html: line 1: 'name' is undefined; give it in variables",
+    ),
     "unauthenticated": ProblemType(
         401,
         "Authentication required",
@@ -143,6 +149,18 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /suppressions lists them.",
         "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "template-not-found": ProblemType(
+        404,
+        "Template not found",
+        "Check the id or name; GET /templates lists them.",
+        "There is no template 'receipt' here.",
+    ),
+    "template-version-not-found": ProblemType(
+        404,
+        "Version not found",
+        "Check the number; GET /templates/{template}/versions lists them.",
+        "There is no template-version 'receipt 7' here.",
+    ),
     "event-not-found": ProblemType(
         404,
         "Event not found",
@@ -204,6 +222,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Suppressed already",
         "Nothing is to be done; to change it, delete it first.",
         "ann@example.org is suppressed already; delete that first to change it.",
+    ),
+    "template-exists": ProblemType(
+        409,
+        "Name taken",
+        "Choose another name, or change the template that has it.",
+        "There is a template 'receipt' already; choose another name.",
     ),
     "webhook-exists": ProblemType(
         409,

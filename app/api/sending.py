@@ -1,6 +1,8 @@
 """What `POST /messages` does, however the request came to it."""
 
 import asyncio
+import logging
+from dataclasses import replace
 from typing import Final
 
 from starlette.responses import Response
@@ -13,13 +15,19 @@ from app.api.message_bodies import MessageCreate, MessageRetry
 from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients, problem_of
 from app.api.state import Services
-from app.domain.errors import InvalidRequest, NotFound, QuotaError
+from app.api.template_rendering import rendered
+from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store import messages, profiles
 from app.store.idempotency import KeyedRequest
+from app.templating.renderer import TemplateError
+
+log = logging.getLogger(__name__)
 
 # Rendering so much takes longer than other requests should wait for it.
 LARGE: Final = 1_000_000
+# Nobody reads so much as plain text; it goes without.
+MAX_READ_CHARACTERS: Final = 1_000_000
 
 
 async def prepared(
@@ -33,12 +41,34 @@ async def prepared(
     if profile is None:
         profile = await _read_profile(services, caller.tenant_id, body.profile)
     caller.require(profile)
-    draft = body.draft()
+    draft = await _filled(services, caller, body)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     files = sum(len(each.content) for each in draft.attachments)
     if len(draft.text or "") + len(draft.html or "") + files > LARGE:
         return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
     return _prepare(services, caller, draft, profile), profile
+
+
+async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Draft:
+    """The message with what its template makes; with HTML alone, with its text as well."""
+    draft = body.draft()
+    if body.template is not None:
+        made = await rendered(
+            services,
+            caller.tenant_id,
+            body.template,
+            variables=body.variables,
+            locale=body.locale,
+        )
+        return replace(draft, subject=made.subject or "", text=made.text or None, html=made.html)
+    if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:
+        return draft
+    try:
+        text = await services.renderer.text_of(draft.html, tenant_id=caller.tenant_id)
+    except (TemplateError, Unavailable) as error:  # it goes without
+        log.warning("HTML could not be read as text: %s", error)
+        return draft
+    return replace(draft, text=text or None)
 
 
 async def prepared_again(

@@ -21,6 +21,7 @@ from app.domain.types import Profile
 from app.store.database import Database
 from app.store.idempotency import KeyedRequest
 from app.store.vault import Vault
+from app.templating.renderer import Renderer
 
 # Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
@@ -71,6 +72,7 @@ class Services:
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
     schema_fault: Callable[[], str | None] = lambda: None
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
+    renderer: Renderer = field(default_factory=Renderer)
     keys: KeyCache = field(default_factory=KeyCache)
     requests: Buckets = field(default_factory=Buckets)
     guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))

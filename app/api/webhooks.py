@@ -368,7 +368,6 @@ async def list_webhook_deliveries(
 
 @router.post(
     "/webhooks/{webhook}/replay",
-    status_code=202,
     operation_id="replay_webhook",
     summary="Post events once more",
     response_description="They are posted from now on.",

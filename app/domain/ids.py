@@ -20,6 +20,7 @@ Prefix = Literal[
     "cap",
     "aud",
     "sup",
+    "tpl",  # template
     "evt",  # event
     "whk",  # webhook
     "whd",  # an event for a webhook

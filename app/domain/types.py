@@ -117,6 +117,7 @@ class Scope(StrEnum):
     PROFILES_READ = "profiles:read"
     PROFILES_MANAGE = "profiles:manage"
     SUPPRESSIONS_MANAGE = "suppressions:manage"
+    TEMPLATES_MANAGE = "templates:manage"
     EVENTS_READ = "events:read"
     WEBHOOKS_MANAGE = "webhooks:manage"
     KEYS_MANAGE = "keys:manage"

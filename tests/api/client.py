@@ -108,6 +108,7 @@ EVERY_SCOPE = [
     "profiles:manage",
     "profiles:read",
     "suppressions:manage",
+    "templates:manage",
     "webhooks:manage",
 ]
 

@@ -8,13 +8,16 @@ import pytest
 
 from app.api import (
     audit_log,
+    event_reads,
     key_bodies,
     message_reads,
     problems,
     profile_reads,
+    template_bodies,
     tenant_bodies,
     usage,
     verify_bodies,
+    webhook_bodies,
 )
 from app.api.problem_types import PROBLEMS
 from tests.api.client import MESSAGE, Api
@@ -125,6 +128,7 @@ async def test_every_parameter_is_explained(document: dict[str, Any]) -> None:
 async def test_every_request_example_works(api: Api, document: dict[str, Any]) -> None:
     """Pasted one after the other, each is accepted."""
     acting: dict[str, Any] = {"tenant": "acme", "profile": "transactional"}
+    acting["template"] = "receipt"
     order = [
         "create_tenant",
         "update_tenant",
@@ -133,8 +137,17 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "rotate_key",
         "rotate_own_key",
         "create_profile",
+        "create_template",
+        "update_template",
+        "preview_template",
+        "publish_template",
         "send_message",
         "send_batch",
+        "test_template",
+        "create_webhook",
+        "update_webhook",
+        "rotate_webhook_secret",
+        "replay_webhook",
         "update_profile",
         "verify_profile",
         "verify_unsaved_profile",
@@ -157,6 +170,8 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
                 made = await caller.made("/messages", MESSAGE)
                 acting["message"] = made["id"]
                 await caller("POST", f"/messages/{made['id']}/cancel")
+            if "{webhook}" in path:
+                acting["webhook"] = (await caller.read("/webhooks"))["items"][0]["id"]
             if "{key" in path:
                 body = {"name": "test", "scopes": ["messages:send"]}
                 acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]
@@ -174,6 +189,12 @@ MODELS = [
     problems.ProblemTypeRead,
     profile_reads.ProfileRead,
     usage.UsageRead,
+    event_reads.EventRead,
+    webhook_bodies.WebhookRead,
+    webhook_bodies.WebhookCreated,
+    template_bodies.TemplateRead,
+    template_bodies.TemplateVersionRead,
+    template_bodies.TemplateRendered,
     verify_bodies.VerifyRead,
     tenant_bodies.TenantRead,
 ]

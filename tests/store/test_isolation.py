@@ -14,12 +14,13 @@ from app.store import (
     oauth_tokens,
     profiles,
     suppressions,
+    templates,
     webhook_deliveries,
     webhooks,
 )
 
 MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
-MODULES += [webhook_deliveries, webhooks]
+MODULES += [templates, webhook_deliveries, webhooks]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
@@ -43,6 +44,7 @@ ACROSS_TENANTS = {
 # What is written carries its tenant itself.
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.insert": "webhook"}
+CARRIES_ITS_TENANT |= {"templates.insert": "template"}
 CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
 CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
 

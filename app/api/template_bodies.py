@@ -1,0 +1,276 @@
+"""What a request says of a template, and what is read of it."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    model_validator,
+)
+
+from app.api.bodies import Address, Body, Line, Text
+from app.api.paging import Page
+from app.domain.ids import is_id
+from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
+
+MAX_SOURCE_CHARACTERS: Final = 500_000
+MAX_LOCALES: Final = 100
+MAX_TEST_RECIPIENTS: Final = 10
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCALE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")  # RFC 5646 section 2.1, roughly
+
+PUBLISHED: Final[dict[str, Any]] = {
+    "id": "tpl_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "name": "receipt",
+    "published": 2,
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:31:00Z",
+}
+CONTENT: Final[dict[str, Any]] = {
+    "subject": "Your receipt {{ number }}",
+    "html": "<p>Thanks, {{ name }}.</p>",
+    "locales": {
+        "de": {"subject": "Ihre Quittung {{ number }}", "html": "<p>Danke, {{ name }}.</p>"}
+    },
+    "variables_schema": {"type": "object", "required": ["name", "number"]},
+}
+VERSION: Final[dict[str, Any]] = {
+    "number": 2,
+    "subject": CONTENT["subject"],
+    "text": None,
+    "html": CONTENT["html"],
+    "mjml": None,
+    "locales": {
+        name: {"text": None, "mjml": None, **parts} for name, parts in CONTENT["locales"].items()
+    },
+    "variables_schema": CONTENT["variables_schema"],
+    "inline_css": True,
+    "published_at": "2026-01-15T09:31:00Z",
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:00Z",
+}
+RENDERED: Final[dict[str, Any]] = {
+    "version": 2,
+    "subject": "Your receipt 42",
+    "text": "Thanks, Ann.\n",
+    "html": "<p>Thanks, Ann.</p>",
+}
+CREATE: Final[dict[str, Any]] = {
+    "receipt": {"summary": "In two languages", "value": {"name": "receipt", **CONTENT}},
+    "layout": {
+        "summary": "What others extend",
+        "value": {
+            "name": "layout",
+            "html": "<body>{% block content %}{% endblock %}<p>Example Ltd.</p></body>",
+        },
+    },
+}
+UPDATE: Final[dict[str, Any]] = {
+    "subject": {"summary": "Another subject", "value": {"subject": "Receipt {{ number }}"}}
+}
+VARIABLES: Final[dict[str, Any]] = {"name": "Ann", "number": 42}
+PREVIEW: Final[dict[str, Any]] = {
+    "draft": {"summary": "The draft", "value": {"variables": VARIABLES, "locale": "de-AT"}}
+}
+TEST: Final[dict[str, Any]] = {
+    "me": {
+        "summary": "To oneself",
+        "value": {"to": ["me@example.com"], "variables": VARIABLES},
+    }
+}
+PUBLISH: Final[dict[str, Any]] = {
+    "draft": {"summary": "The draft", "value": {}},
+    "back": {"summary": "Back to an earlier version", "value": {"version": 1}},
+}
+
+
+def _check_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
+    if is_id(name, "tpl"):
+        raise ValueError("it looks like an id; choose a name")
+    return name
+
+
+def _check_locale(tag: str) -> str:
+    if _LOCALE.fullmatch(tag) is None:
+        raise ValueError("write a language tag such as de or de-AT")
+    return tag
+
+
+Name = Annotated[Line, Field(max_length=100, examples=["receipt"]), AfterValidator(_check_name)]
+Locale = Annotated[Line, Field(max_length=35, examples=["de-AT"]), AfterValidator(_check_locale)]
+Source = Annotated[Text, Field(max_length=MAX_SOURCE_CHARACTERS)]
+Variables = Annotated[
+    dict[str, JsonValue], Field(description="What stands in the template as `{{ name }}`.")
+]
+Version = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Parts(Body):
+    """The parts of a message, as Jinja templates."""
+
+    subject: Source | None = Field(default=None, description="Line breaks become spaces.")
+    text: Source | None = Field(
+        default=None, description="The plain text; made from the HTML, if left out."
+    )
+    html: Source | None = Field(
+        default=None, description="HTML, in which variables are escaped. Or `mjml`."
+    )
+    mjml: Source | None = Field(
+        default=None, description="MJML, from which the HTML is made. Or `html`."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.html is not None and self.mjml is not None:
+            raise ValueError("give html or mjml, not both")
+        return self
+
+    def parts(self) -> dict[str, str]:
+        """Those that are given."""
+        return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+
+
+Locales = Annotated[
+    dict[Locale, Parts],
+    Field(
+        max_length=MAX_LOCALES,
+        description="Other parts by language. `de-AT` takes what it lacks from `de`, and then from"
+        " the parts above.",
+    ),
+]
+Schema = Annotated[
+    dict[str, JsonValue] | None,
+    Field(description="A JSON Schema that `variables` are to match."),
+]
+
+
+class TemplateCreate(Parts):
+    """A new template, of which this is the first draft."""
+
+    name: Name
+    locales: Locales = Field(default_factory=dict)
+    variables_schema: Schema = None
+    inline_css: StrictBool = Field(
+        default=True, description="Whether `<style>` is written into the elements as well."
+    )
+
+
+class TemplateUpdate(Parts):
+    """What to change of the draft; what is left out stays, null takes away."""
+
+    name: Name | None = None
+    locales: Locales | None = None
+    variables_schema: Schema = None
+    inline_css: StrictBool | None = None
+
+
+class TemplatePublish(Body):
+    """Which version to send from now on."""
+
+    version: Version | None = Field(default=None, description="The draft, if left out.")
+
+
+class TemplatePreview(Body):
+    """What to render a template with."""
+
+    variables: Variables = Field(default_factory=dict)
+    locale: Locale | None = None
+    version: Version | None = Field(default=None, description="The last, if left out.")
+
+
+class TemplateTest(TemplatePreview):
+    """Whom to send a rendered template, to see it there."""
+
+    to: list[Address] = Field(min_length=1, max_length=MAX_TEST_RECIPIENTS)
+    sender: Address | None = Field(default=None, alias="from")
+    profile: Text | None = Field(default=None, max_length=100)
+
+
+class TemplateRead(BaseModel):
+    """A template."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [PUBLISHED]})
+
+    id: str
+    name: str
+    published: int | None = Field(description="The version that is sent; null: none is, yet.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, template: Template) -> Self:
+        """The template as it is read."""
+        return cls.model_validate(template)
+
+
+class PartsRead(BaseModel):
+    """The parts of a message, as Jinja templates."""
+
+    subject: str | None
+    text: str | None
+    html: str | None
+    mjml: str | None
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, str], **more: Any) -> Self:  # noqa: ANN401 - of a subclass
+        """The parts as they are read."""
+        return cls(**{name: parts.get(name) for name in PARTS}, **more)
+
+
+class TemplateVersionRead(PartsRead):
+    """A version of a template."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VERSION]})
+
+    number: int
+    locales: dict[str, PartsRead]
+    variables_schema: JsonValue
+    inline_css: bool
+    published_at: datetime | None = Field(description="When it was first published; null: a draft.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, version: TemplateVersion) -> Self:
+        """The version as it is read."""
+        content: TemplateContent = version.content
+        return cls.of_parts(
+            content.parts,
+            number=version.number,
+            locales={name: PartsRead.of_parts(parts) for name, parts in content.locales.items()},
+            variables_schema=content.variables_schema,
+            inline_css=content.inlines_css,
+            published_at=version.published_at,
+            created_at=version.created_at,
+            updated_at=version.updated_at,
+        )
+
+
+class TemplateVersions(BaseModel):
+    """The versions of a template, the last first."""
+
+    items: list[TemplateVersionRead]
+
+
+class TemplatePage(Page[TemplateRead]):
+    """A page of templates, newest first."""
+
+
+class TemplateRendered(BaseModel):
+    """What a message would have."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [RENDERED]})
+
+    version: int
+    subject: str | None
+    text: str | None
+    html: str | None

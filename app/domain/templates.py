@@ -1,0 +1,79 @@
+"""Templates of messages: what their parts are, and which of them a language gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+PARTS: Final = ("subject", "text", "html", "mjml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateContent:
+    """One version of a template.
+
+    `parts` and, by language tag (RFC 5646), `locales` are Jinja sources by the names in `PARTS`;
+    `html` and `mjml` exclude each other. `references` are the names of other templates that any of
+    them names.
+    """
+
+    parts: Mapping[str, str]
+    locales: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    variables_schema: Any = None
+    inlines_css: bool = True
+    references: tuple[str, ...] = ()
+
+    def in_locale(self, locale: str | None) -> dict[str, str]:
+        """The parts for a language: its own, then those of `de` for `de-AT`, then the plain ones.
+
+        A language that has HTML of its own gets no MJML of another, nor the other way round.
+        """
+        tag, found = (locale or "").lower(), list[Mapping[str, str]]()
+        known = {name.lower(): parts for name, parts in self.locales.items()}
+        while tag:
+            found.append(known.get(tag, {}))
+            tag = tag.rpartition("-")[0]
+        chosen = dict[str, str]()
+        for parts in (*found, self.parts):
+            for name, source in parts.items():
+                if name in {"html", "mjml"} and {"html", "mjml"} & chosen.keys():
+                    continue
+                chosen.setdefault(name, source)
+        return chosen
+
+    def sources(self) -> list[tuple[str, str]]:
+        """Every source with the name of its part."""
+        return [each for parts in (self.parts, *self.locales.values()) for each in parts.items()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {
+            "parts": dict(self.parts),
+            "locales": {name: dict(parts) for name, parts in self.locales.items()},
+            "variables_schema": self.variables_schema,
+            "inlines_css": self.inlines_css,
+            "references": list(self.references),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateVersion:
+    """A version of a template, with its number; a draft until it is published."""
+
+    number: int
+    content: TemplateContent
+    published_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template of a tenant's messages; `published` is the number of the version that is sent."""
+
+    id: str
+    tenant_id: str
+    name: str
+    published: int | None
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,226 @@
+"""Templates and their versions: the published one is sent, the last one may be a draft."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.ids import is_id
+from app.domain.templates import Template, TemplateContent, TemplateVersion
+from app.store.template_tables import template_versions, templates
+from app.store.uniqueness import taken_means
+
+
+async def insert(
+    connection: AsyncConnection, *, template: Template, content: TemplateContent
+) -> None:
+    """Write a new one with its first draft; raises Conflict where its name is taken."""
+    values = {
+        "id": template.id,
+        "tenant_id": template.tenant_id,
+        "name": template.name,
+        "published": template.published,
+        "created_at": template.created_at,
+        "updated_at": template.updated_at,
+    }
+    async with taken_means(connection, _exists(template.name)):
+        await connection.execute(insert_into(templates).values(values))
+    await _insert_version(connection, template.id, 1, content, template.created_at)
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict(
+        "template-exists", f"There is a template {name!r} already; choose another name."
+    )
+
+
+async def _insert_version(
+    connection: AsyncConnection,
+    template_id: str,
+    number: int,
+    content: TemplateContent,
+    now: datetime,
+) -> None:
+    await connection.execute(
+        insert_into(template_versions).values(
+            template_id=template_id,
+            number=number,
+            content=content.as_dict(),
+            published_at=None,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+
+
+async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
+    """How many the tenant has."""
+    query = select(func.count()).where(templates.c.tenant_id == tenant_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def page(
+    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+) -> list[Template]:
+    """At most `limit` of the tenant's, newest first."""
+    query = (
+        select(templates)
+        .where(templates.c.tenant_id == tenant_id)
+        .order_by(templates.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(templates.c.id < before)
+    return [_template(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def get(
+    connection: AsyncConnection, *, tenant_id: str, template: str, to_change: bool = False
+) -> Template:
+    """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
+    named = templates.c.id if is_id(template, "tpl") else templates.c.name
+    query = select(templates).where(templates.c.tenant_id == tenant_id, named == template)
+    if to_change:
+        query = query.with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("template", template)
+    return _template(row)
+
+
+async def version(
+    connection: AsyncConnection, *, tenant_id: str, template: Template, number: int | None = None
+) -> TemplateVersion:
+    """A version of a template, or the last one; raises NotFound."""
+    query = (
+        select(template_versions)
+        .join(templates, templates.c.id == template_versions.c.template_id)
+        .where(templates.c.tenant_id == tenant_id, template_versions.c.template_id == template.id)
+        .order_by(template_versions.c.number.desc())
+        .limit(1)
+    )
+    if number is not None:
+        query = query.where(template_versions.c.number == number)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("template-version", f"{template.name} {number}")
+    return _version(row)
+
+
+async def versions(
+    connection: AsyncConnection, *, tenant_id: str, template: Template, limit: int
+) -> list[TemplateVersion]:
+    """At most `limit` versions, the last first."""
+    query = (
+        select(template_versions)
+        .join(templates, templates.c.id == template_versions.c.template_id)
+        .where(templates.c.tenant_id == tenant_id, template_versions.c.template_id == template.id)
+        .order_by(template_versions.c.number.desc())
+        .limit(limit)
+    )
+    return [_version(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def published(
+    connection: AsyncConnection, *, tenant_id: str, names: Collection[str]
+) -> dict[str, TemplateContent]:
+    """What is published of these templates, by name; one of which nothing is, is not there."""
+    query = (
+        select(templates.c.name, template_versions.c.content)
+        .join(
+            template_versions,
+            (template_versions.c.template_id == templates.c.id)
+            & (template_versions.c.number == templates.c.published),
+        )
+        .where(templates.c.tenant_id == tenant_id, templates.c.name.in_(names))
+    )
+    rows = await connection.execute(query)
+    return {row.name: _content(row.content) for row in rows}
+
+
+async def rename(
+    connection: AsyncConnection, *, tenant_id: str, template: Template, name: str, now: datetime
+) -> None:
+    """Give it another name; raises Conflict where that is taken."""
+    async with taken_means(connection, _exists(name)):
+        await connection.execute(
+            update_rows(templates)
+            .where(templates.c.tenant_id == tenant_id, templates.c.id == template.id)
+            .values(name=name, updated_at=now)
+        )
+
+
+async def write_draft(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    template: Template,
+    content: TemplateContent,
+    now: datetime,
+) -> None:
+    """Write the draft: over the one there is, or as the next version."""
+    last = await version(connection, tenant_id=tenant_id, template=template)
+    if last.published_at is not None:
+        await _insert_version(connection, template.id, last.number + 1, content, now)
+        return
+    await connection.execute(
+        update_rows(template_versions)
+        .where(
+            template_versions.c.template_id == template.id,
+            template_versions.c.number == last.number,
+        )
+        .values(content=content.as_dict(), updated_at=now)
+    )
+
+
+async def publish(
+    connection: AsyncConnection, *, tenant_id: str, template: Template, number: int, now: datetime
+) -> None:
+    """Have a version sent from now on; the first time it becomes unchangeable."""
+    await connection.execute(
+        update_rows(template_versions)
+        .where(
+            template_versions.c.template_id == template.id,
+            template_versions.c.number == number,
+            template_versions.c.published_at.is_(None),
+        )
+        .values(published_at=now)
+    )
+    await connection.execute(
+        update_rows(templates)
+        .where(templates.c.tenant_id == tenant_id, templates.c.id == template.id)
+        .values(published=number, updated_at=now)
+    )
+
+
+async def delete(connection: AsyncConnection, *, tenant_id: str, template: Template) -> None:
+    """Delete it with all of its versions."""
+    await connection.execute(
+        delete_from(templates).where(
+            templates.c.tenant_id == tenant_id, templates.c.id == template.id
+        )
+    )
+
+
+def _template(row: RowMapping) -> Template:
+    return Template(**row)
+
+
+def _version(row: RowMapping) -> TemplateVersion:
+    return TemplateVersion(
+        number=row["number"],
+        content=_content(row["content"]),
+        published_at=row["published_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _content(stored: dict[str, Any]) -> TemplateContent:
+    return TemplateContent(**stored | {"references": tuple(stored["references"])})

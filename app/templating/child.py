@@ -1,0 +1,91 @@
+"""`python -m app.templating.child`: does jobs from stdin, one after the other, until that ends.
+
+Each is four octets of length, then JSON; so is each result. The process has no environment, opens
+no files, and has so much memory and time: whatever a template does, it ends here.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from app.templating.rendering import answer
+
+LENGTH_BYTES: Final = 4
+MEMORY_BYTES: Final = 384 * 1024 * 1024
+# The parent kills what takes too long; this is for one that has lost its parent.
+CPU_SECONDS: Final = 10
+TOO_MUCH: Final = {
+    "error": {"part": "template", "line": None, "message": "it takes too much memory"},
+    "is_last": True,
+}
+
+
+READY: Final = {"ready": True}
+# What is imported only where something is wrong is to be there before no file can be opened.
+WARM_UP: Final = {
+    "do": "render",
+    "parts": {
+        "text": "{{ 'a http://b'|title|urlize|wordwrap(5)|pprint|urlencode }}{{ {'a': 1}|tojson }}",
+        "mjml": "<mjml><mj-body></mj-body></mjml>",
+        "html": "<p>{{ missing }}</p>",
+    },
+    "variables": {},
+    "partials": {},
+    "schema": {},
+    "inlines_css": True,
+    "max_characters": 1000,
+}
+
+
+def main() -> None:
+    """Do jobs until there are no more."""
+    answer(WARM_UP)
+    _confine()
+    jobs, results = sys.stdin.buffer, sys.stdout.buffer
+    _write(results, READY)
+    while head := jobs.read(LENGTH_BYTES):
+        job = json.loads(jobs.read(int.from_bytes(head)))
+        _allow_time()
+        try:
+            result = answer(job)
+        except MemoryError:
+            _write(results, TOO_MUCH)
+            return  # with all that it holds
+        _write(results, result)
+
+
+def _write(results: BinaryIO, result: object) -> None:
+    content = json.dumps(result).encode()
+    results.write(len(content).to_bytes(LENGTH_BYTES) + content)
+    results.flush()
+
+
+def _confine() -> None:
+    """Have no more than what a template may need."""
+    used = _used_bytes()
+    if used is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
+def _used_bytes() -> int | None:
+    """How much address space it has already; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return None
+    return pages * resource.getpagesize()
+
+
+def _allow_time() -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = int(usage.ru_utime + usage.ru_stime)
+    resource.setrlimit(resource.RLIMIT_CPU, (used + CPU_SECONDS, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

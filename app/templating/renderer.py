@@ -1,0 +1,229 @@
+"""The processes that render: as many as are needed, each killed where a template does not end."""
+
+import asyncio
+import json
+import logging
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import app
+from app.domain.errors import HeloiseError, Unavailable
+
+log = logging.getLogger(__name__)
+
+LENGTH_BYTES: Final = 4
+# A usual template takes a millisecond.
+JOB_SECONDS: Final = 2.0
+START_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 10.0
+PROCESSES: Final = 4
+# Whose templates take long keeps others from half of them at most.
+PER_TENANT: Final = 2
+MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
+
+
+class TemplateError(HeloiseError):
+    """A template, or what it was given, is wrong: in which part of it, and in which line."""
+
+    def __init__(self, message: str, part: str = "template", line: int | None = None) -> None:
+        super().__init__(message)
+        self.part, self.line = part, line
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a template made; None where it has no such part."""
+
+    subject: str | None
+    text: str | None
+    html: str | None
+
+
+class Renderer:
+    """Does jobs with templates, a few at a time, in processes that start with the first job."""
+
+    def __init__(self) -> None:
+        self._idle = list[Process]()
+        self._room = asyncio.Semaphore(PROCESSES)
+        self._rooms = dict[str, asyncio.Semaphore]()
+        self._users = Counter[str]()
+
+    async def check(
+        self,
+        parts: Sequence[tuple[str, str]],
+        schema: Any,  # noqa: ANN401 - JSON
+        *,
+        tenant_id: str,
+    ) -> list[str]:
+        """Which other templates these parts name. Raises TemplateError where one cannot be any."""
+        job = {"do": "check", "parts": parts, "schema": schema}
+        references: list[str] = (await self._done(job, tenant_id))["references"]
+        return references
+
+    async def render(
+        self,
+        parts: Mapping[str, str],
+        *,
+        tenant_id: str,
+        variables: Mapping[str, Any],
+        partials: Mapping[str, Mapping[str, str]],
+        schema: Any,  # noqa: ANN401 - JSON
+        inlines_css: bool,
+        max_characters: int,
+    ) -> Rendered:
+        """The parts (`subject`, `text`, `html` or `mjml`) with their variables.
+
+        Raises TemplateError, or Unavailable where too many others are rendered.
+        """
+        job = {
+            "do": "render",
+            "parts": parts,
+            "variables": variables,
+            "partials": partials,
+            "schema": schema,
+            "inlines_css": inlines_css,
+            "max_characters": max_characters,
+        }
+        made = await self._done(job, tenant_id)
+        return Rendered(made.get("subject"), made.get("text"), made.get("html"))
+
+    async def text_of(self, html: str, *, tenant_id: str) -> str:
+        """The HTML as plain text. Raises as `render` does."""
+        return str((await self._done({"do": "text", "html": html}, tenant_id))["text"])
+
+    async def close(self) -> None:
+        """End every process."""
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def _done(self, job: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
+        content = json.dumps(job).encode()
+        async with self._turn(tenant_id):
+            try:
+                result = await self._result(await self._taken(), content)
+            except _DiedError:  # it may have been dying of another's template, or by an operator
+                try:
+                    result = await self._result(await _started(), content)
+                except _DiedError:
+                    raise TemplateError("it takes too much memory or time") from None
+        if (error := result.get("error")) is not None:
+            raise TemplateError(error["message"], error["part"], error["line"])
+        return result
+
+    async def _result(self, process: Process, content: bytes) -> dict[str, Any]:
+        """What a process makes of a job; then it is idle, or it has ended."""
+        is_kept = False
+        try:
+            async with asyncio.timeout(JOB_SECONDS):
+                result = await _exchanged(process, content)
+            is_kept = "is_last" not in result
+        except TimeoutError:
+            raise TemplateError(f"it takes longer than {JOB_SECONDS:g} seconds") from None
+        except (OSError, asyncio.IncompleteReadError):
+            raise _DiedError from None
+        finally:
+            if is_kept:
+                self._idle.append(process)
+            else:
+                await _end(process)
+        return result
+
+    @asynccontextmanager
+    async def _turn(self, tenant_id: str) -> AsyncIterator[None]:
+        """One of the processes, of which a tenant has but some at a time."""
+        mine = self._rooms.setdefault(tenant_id, asyncio.Semaphore(PER_TENANT))
+        self._users[tenant_id] += 1
+        try:
+            async with _within(mine), _within(self._room):
+                yield
+        finally:
+            self._users[tenant_id] -= 1
+            if not self._users[tenant_id]:
+                del self._users[tenant_id], self._rooms[tenant_id]
+
+    async def _taken(self) -> Process:
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+        return await _started()
+
+
+class _DiedError(Exception):
+    """A process has ended in the middle of a job."""
+
+
+async def _started() -> Process:
+    """A new process that waits for jobs; raises Unavailable where it does not come to that."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-c", _START, str(Path(app.__file__).parents[1])),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env={},
+        limit=MAX_RESULT_BYTES,
+    )
+    is_ready = False
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await _read(process)
+        is_ready = True
+    except (TimeoutError, OSError, asyncio.IncompleteReadError):
+        log.exception("the process that renders templates does not start")
+        raise Unavailable(
+            "overloaded", "Templates cannot be rendered just now; send the request again."
+        ) from None
+    finally:
+        if not is_ready:
+            await _end(process)
+    return process
+
+
+# Isolated, and without an environment: whatever it may be brought to do, it knows no secret.
+_START: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import app.templating.child as c; c.main()"
+)
+
+
+@asynccontextmanager
+async def _within(room: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await room.acquire()
+    except TimeoutError:
+        raise Unavailable(
+            "overloaded",
+            "More templates are being rendered than there is room for. Nothing was written; send"
+            " the request again.",
+        ) from None
+    try:
+        yield
+    finally:
+        room.release()
+
+
+async def _exchanged(process: Process, content: bytes) -> dict[str, Any]:
+    assert process.stdin is not None  # noqa: S101 - as it was started
+    process.stdin.write(len(content).to_bytes(LENGTH_BYTES) + content)
+    await process.stdin.drain()
+    return await _read(process)
+
+
+async def _read(process: Process) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101 - as it was started
+    head = await process.stdout.readexactly(LENGTH_BYTES)
+    result: dict[str, Any] = json.loads(await process.stdout.readexactly(int.from_bytes(head)))
+    return result
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()

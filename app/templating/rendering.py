@@ -1,0 +1,203 @@
+"""What is done with a template, in the process for that: check, render, read HTML as text.
+
+A job and its result are JSON objects. What is wrong with a template or its variables is a result:
+`{"error": {"part", "line", "message"}}`.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import css_inline
+import jsonschema_rs
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.loaders import FunctionLoader
+from jinja2.meta import find_referenced_templates
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from mjml import mjml2html
+
+from app.templating.plain_text import text_of
+
+Job = Mapping[str, Any]
+PARTS: Final = ("subject", "text", "html", "mjml")
+ESCAPED: Final = frozenset({"html", "mjml"})
+KEPT_ENVIRONMENTS: Final = 64
+_LINE: Final = re.compile(r"\s+")
+_STYLE: Final = re.compile(r"<style|<link", re.IGNORECASE)
+
+
+class WrongError(Exception):
+    """A template, or what it was given, is wrong; `part` is where, or `variables`."""
+
+    def __init__(self, part: str, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.part, self.line = part, line
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """The result of a job."""
+    try:
+        return JOBS[job["do"]](job)
+    except WrongError as error:
+        return {"error": {"part": error.part, "line": error.line, "message": str(error)}}
+
+
+def _check(job: Job) -> dict[str, Any]:
+    """Whether each of several `parts` can be a template, and which others they name."""
+    references = set[str]()
+    for part, source in job["parts"]:
+        try:
+            tree = _environment(part, ()).parse(source)
+        except TemplateSyntaxError as error:
+            raise WrongError(part, str(error.message), error.lineno) from None
+        except RecursionError:
+            raise WrongError(part, "it is nested too deeply") from None
+        for name in find_referenced_templates(tree):
+            if name is None:
+                raise WrongError(part, "write the name of another template in quotes")
+            references.add(name)
+    if job["schema"] is not None:
+        _validator(job["schema"])
+    return {"references": sorted(references)}
+
+
+def _render(job: Job) -> dict[str, Any]:
+    """The `parts` with their `variables`, others of their kind being `partials`."""
+    variables, parts = job["variables"], job["parts"]
+    if job["schema"] is not None:
+        _validate(job["schema"], variables)
+    room = _Room(job["max_characters"])
+    made = {
+        part: _filled(part, source, job["partials"], variables, room)
+        for part, source in parts.items()
+    }
+    if "subject" in made:
+        made["subject"] = _LINE.sub(" ", made["subject"]).strip()
+    if "mjml" in made:
+        made["html"] = _compiled(made.pop("mjml"))
+    html = made.get("html")
+    if html is not None and job["inlines_css"] and _STYLE.search(html):
+        html = made["html"] = _inlined(html)
+    if html is not None and "text" not in made:
+        made["text"] = text_of(html)
+    return made
+
+
+def _text(job: Job) -> dict[str, Any]:
+    return {"text": text_of(job["html"])}
+
+
+JOBS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
+    "check": _check,
+    "render": _render,
+    "text": _text,
+}
+
+
+class _Room:
+    """How many characters may still be made."""
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+
+    def take(self, part: str, characters: int) -> None:
+        """Use some; raises WrongError where there are not so many."""
+        self._left -= characters
+        if self._left < 0:
+            raise WrongError(part, "it makes more text than a message may have")
+
+
+@lru_cache(maxsize=KEPT_ENVIRONMENTS)
+def _environment(part: str, partials: tuple[tuple[str, str], ...]) -> ImmutableSandboxedEnvironment:
+    """Where templates of one kind are compiled, each once, with others that they may name."""
+    known = dict(partials)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=part in ESCAPED,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(known.get),
+    )
+    environment.globals.pop("lipsum")
+    return environment
+
+
+@lru_cache(maxsize=KEPT_ENVIRONMENTS)
+def _template(part: str, source: str, partials: tuple[tuple[str, str], ...]) -> Template:
+    return _environment(part, partials).from_string(source)
+
+
+def _filled(
+    part: str,
+    source: str,
+    partials: Mapping[str, Mapping[str, str]],
+    variables: Mapping[str, Any],
+    room: _Room,
+) -> str:
+    mine = tuple(sorted((name, of[part]) for name, of in partials.items() if part in of))
+    pieces = list[str]()
+    try:
+        for piece in _template(part, source, mine).generate(variables):
+            room.take(part, len(piece))
+            pieces.append(piece)
+    except WrongError:
+        raise
+    except UndefinedError as error:
+        raise WrongError(part, f"{error}; give it in variables", _line_of(error)) from None
+    except TemplateNotFound as error:
+        raise WrongError(part, f"the template {error.name!r} has no {part}") from None
+    except TemplateSyntaxError as error:
+        raise WrongError(part, str(error.message), error.lineno) from None
+    except SecurityError as error:
+        raise WrongError(part, f"that is not allowed: {error}", _line_of(error)) from None
+    except RecursionError:
+        raise WrongError(part, "it includes itself") from None
+    except MemoryError:
+        raise
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, OSError) as error:
+        raise WrongError(part, f"{type(error).__name__}: {error}", _line_of(error)) from None
+    return "".join(pieces)
+
+
+def _line_of(error: BaseException) -> int | None:
+    """In which line of the template it was: the last that the traceback names."""
+    line, traceback = None, error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == "<template>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _compiled(mjml: str) -> str:
+    try:
+        return str(mjml2html(mjml, disable_comments=False, fonts={}))
+    except ValueError as error:
+        raise WrongError("mjml", str(error)) from None
+
+
+def _inlined(html: str) -> str:
+    try:
+        return css_inline.inline(html, load_remote_stylesheets=False, keep_at_rules=True)
+    except css_inline.InlineError as error:
+        raise WrongError("html", str(error)) from None
+
+
+def _validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - JSON
+    try:
+        return jsonschema_rs.validator_for(schema, offline=True)
+    except (ValueError, TypeError) as error:
+        raise WrongError("variables_schema", _first_line(error)) from None
+
+
+def _validate(schema: Any, variables: Mapping[str, Any]) -> None:  # noqa: ANN401 - JSON
+    for error in _validator(schema).iter_errors(variables):
+        place: Sequence[str | int] = error.instance_path
+        where = ".".join(["variables", *map(str, place)])
+        raise WrongError("variables", f"{where}: {error.message}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

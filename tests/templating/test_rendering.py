@@ -1,0 +1,225 @@
+"""What a template can do, and what it cannot, whoever wrote it."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+
+from app.templating.plain_text import text_of
+from app.templating.renderer import Rendered, Renderer, TemplateError
+
+TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
+
+
+@pytest.fixture
+async def renderer() -> AsyncIterator[Renderer]:
+    """Its processes end with the test."""
+    renderer = Renderer()
+    yield renderer
+    await renderer.close()
+
+
+async def rendered(renderer: Renderer, parts: dict[str, str], **given: Any) -> Rendered:
+    """What parts make of variables."""
+    usual: dict[str, Any] = {
+        "tenant_id": TENANT,
+        "variables": {},
+        "partials": {},
+        "schema": None,
+        "inlines_css": True,
+        "max_characters": 100_000,
+    }
+    return await renderer.render(parts, **usual | given)
+
+
+async def error_of(renderer: Renderer, parts: dict[str, str], **given: Any) -> TemplateError:
+    """What is wrong with them."""
+    with pytest.raises(TemplateError) as caught:
+        await rendered(renderer, parts, **given)
+    return caught.value
+
+
+async def test_html_is_escaped_and_text_is_not(renderer: Renderer) -> None:
+    """Nor is the subject, in which a line break is a space."""
+    made = await rendered(
+        renderer,
+        {"subject": "{{ x }}\n!", "text": "{{ x }}", "html": "<p>{{ x }}</p>"},
+        variables={"x": "<b>\r\n&"},
+    )
+    assert made == Rendered("<b> & !", "<b>\r\n&", "<p>&lt;b&gt;\r\n&amp;</p>")
+
+
+async def test_what_is_missing_is_named(renderer: Renderer) -> None:
+    """With the part and the line, however deep it is."""
+    error = await error_of(renderer, {"html": "<p>\n{{ order.total }}"}, variables={"order": {}})
+    assert (error.part, error.line) == ("html", 2)
+    assert "'total'" in str(error)
+    error = await error_of(renderer, {"subject": "{% if late %}x{% endif %}"})
+    assert (error.part, error.line) == ("subject", 1)
+    assert "'late' is undefined" in str(error)
+
+
+async def test_a_schema_says_what_variables_are(renderer: Renderer) -> None:
+    """Before anything is rendered; it is looked up nowhere."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    parts = {"text": "{{ n }}"}
+    made = await rendered(renderer, parts, schema=schema, variables={"n": 1})
+    assert made.text == "1"
+    error = await error_of(renderer, parts, schema=schema, variables={"n": "1"})
+    assert (error.part, str(error)) == ("variables", 'variables.n: "1" is not of type "integer"')
+    error = await error_of(renderer, parts, schema={"$ref": "http://127.0.0.1:1/"})
+    assert error.part == "variables_schema"
+
+
+async def test_layouts_and_partials(renderer: Renderer) -> None:
+    """Each part takes the same part of the others."""
+    partials = {
+        "layout": {
+            "html": "<body>{% block c %}{% endblock %}</body>",
+            "text": "{% block c %}{% endblock %}--",
+        },
+        "foot": {"html": "<i>{{ x }}</i>", "text": "{{ x }}"},
+    }
+    source = "{% extends 'layout' %}{% block c %}{% include 'foot' %}{% endblock %}"
+    made = await rendered(
+        renderer, {"html": source, "text": source}, partials=partials, variables={"x": "&"}
+    )
+    assert (made.html, made.text) == ("<body><i>&amp;</i></body>", "&--")
+    error = await error_of(renderer, {"subject": source}, partials=partials)
+    assert "'layout' has no subject" in str(error)
+
+
+async def test_mjml_and_css(renderer: Renderer) -> None:
+    """MJML is compiled once the variables are in it; styles stand in the elements as well."""
+    source = (
+        "<mjml><mj-body><mj-section><mj-column>{% for n in names %}<mj-text>{{ n }}</mj-text>"
+        "{% endfor %}</mj-column></mj-section></mj-body></mjml>"
+    )
+    made = await rendered(renderer, {"mjml": source}, variables={"names": ["A&B", "C"]})
+    assert made.html is not None
+    assert made.html.lower().startswith("<!doctype html>")
+    assert ">A&amp;B</div>" in made.html
+    assert "googleapis" not in made.html
+    assert made.text is not None
+    assert made.text.split() == ["A&B", "C"]
+    error = await error_of(renderer, {"mjml": "<mjml><mj-body>"})
+    assert error.part == "mjml"
+    styled = {"html": "<style>p { color: red }</style><p>x</p>"}
+    inlined = await rendered(renderer, styled)
+    assert inlined.html is not None
+    assert '<p style="color: red' in inlined.html
+    assert (await rendered(renderer, styled, inlines_css=False)).html == styled["html"]
+
+
+async def test_nothing_is_read_from_elsewhere(renderer: Renderer) -> None:
+    """Neither a style sheet nor an include, from a file or from a network."""
+    link = '<link rel="stylesheet" href="file:///etc/passwd"><p>x</p>'
+    made = await rendered(renderer, {"html": link})
+    assert made.html is not None
+    assert "root:" not in made.html
+    include = '<mjml><mj-body><mj-include path="/etc/passwd" /></mj-body></mjml>'
+    assert (await error_of(renderer, {"mjml": include})).part == "mjml"
+
+
+HOSTILE: Final = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a long string": "{{ 'a' * 10**10 }}",
+    "a long string by centering": "{{ 'x'.center(10**9) }}",
+    "a long string by formatting": "{{ '%1000000000d'|format(1) }}",
+    "a large number": "{{ 9**(9**9) }}",
+    "a long range": "{% for i in range(10**9) %}{% endfor %}",
+    "a list that doubles": (
+        "{% set ns = namespace(a=[1]) %}"
+        "{% for i in range(40) %}{% set ns.a = ns.a + ns.a %}{% endfor %}"
+    ),
+    "much text": "{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",
+    "a macro without an end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "an include of itself": "{% include 'self' %}",
+    "deep brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "an attribute": "{{ ''.__class__.__mro__ }}",
+    "an attribute by a filter": "{{ x|attr('__class__') }}",
+    "an attribute by a format": "{{ '{0.__class__.__mro__}'.format(x) }}{{ undefined }}",
+    "globals": "{{ cycler.__init__.__globals__ }}",
+    "globals of itself": "{{ self.__init__.__globals__ }}",
+    "a change of what was given": "{{ y.append(1) }}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_template_harms_nobody(renderer: Renderer, name: str) -> None:
+    """It ends with an error, and the next one is rendered as if nothing had been."""
+    error = await error_of(
+        renderer,
+        {"text": HOSTILE[name]},
+        variables={"x": 1, "y": [1]},
+        partials={"self": {"text": "{% include 'self' %}"}},
+    )
+    assert len(str(error)) < 500
+    assert (await rendered(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
+
+
+async def test_its_process_knows_no_secret_and_opens_no_file(renderer: Renderer) -> None:
+    """Were the sandbox left, there would be nothing to find: this is what the code there can do."""
+    process = await renderer._taken()  # noqa: SLF001 - what no template gets at
+    with open(f"/proc/{process.pid}/environ", "rb") as environ:  # noqa: ASYNC230, PTH123 - it is short
+        assert environ.read() == b""
+    with open(f"/proc/{process.pid}/limits") as limits:  # noqa: ASYNC230, PTH123 - as above
+        lines = {line[:25].strip(): line[25:].split() for line in limits}
+    assert lines["Max open files"][:2] == ["3", "3"]
+    assert lines["Max file size"][:2] == ["0", "0"]
+    assert lines["Max address space"][0] != "unlimited"
+    process.kill()
+    await process.wait()
+
+
+async def test_a_process_that_died_is_replaced(renderer: Renderer) -> None:
+    """Whatever ended it: nobody who asks notices."""
+    await rendered(renderer, {"text": "x"})
+    [process] = renderer._idle  # noqa: SLF001 - to end it
+    process.kill()
+    assert (await rendered(renderer, {"text": "y"})).text == "y"
+
+
+async def test_a_part_that_cannot_be_a_template_is_told_when_it_is_written(
+    renderer: Renderer,
+) -> None:
+    """With its line; and which others it names."""
+    with pytest.raises(TemplateError) as caught:
+        await renderer.check([("html", "<p>\n{% if %}")], None, tenant_id=TENANT)
+    assert (caught.value.part, caught.value.line) == ("html", 2)
+    with pytest.raises(TemplateError, match="in quotes"):
+        await renderer.check([("html", "{% include name %}")], None, tenant_id=TENANT)
+    with pytest.raises(TemplateError) as caught:
+        await renderer.check([], {"type": "nonsense"}, tenant_id=TENANT)
+    assert caught.value.part == "variables_schema"
+    parts = [("html", "{% extends 'a' %}"), ("text", "{% include 'b' %}")]
+    assert await renderer.check(parts, None, tenant_id=TENANT) == ["a", "b"]
+
+
+HTML: Final = """<html><head><style>p{}</style><title>T</title></head><body><h1>Hi</h1>
+<p>Hello <b>Ann</b>, <a href="https://x.example/a?b=1&amp;c=2">click <i>here</i></a>
+<a href="https://x.example/">https://x.example/</a> <a href="mailto:a@b.example">a@b.example</a></p>
+<table role="presentation"><tr><td>One</td><td>Two</td></tr><tr><td>Three</td></tr></table>
+<ul><li>a</li><li>b_c</li></ul><img src="cid:x" alt="logo"><br>1 &lt; 2
+<p style="display:none">hidden</p></body></html>"""
+TEXT: Final = """\
+Hi
+==
+
+Hello Ann, click here (https://x.example/a?b=1&c=2) https://x.example/ a@b.example
+
+One  Two
+Three
+
+- a
+- b_c
+
+logo
+1 < 2
+"""
+
+
+def test_html_reads_as_plain_text() -> None:
+    """Links show where they lead, tables that lay out are lines, what is hidden is left out."""
+    assert text_of(HTML) == TEXT
+    assert text_of("<p></p>") == ""
