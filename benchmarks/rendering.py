@@ -17,7 +17,8 @@ from functools import partial
 from timeit import Timer
 from typing import Final
 
-from app.accept.message import Draft, prepare
+from app.accept.draft import Draft
+from app.accept.message import prepare
 from app.domain.mime import Attachment, Content, render
 from app.domain.types import Mailbox, Profile
 from app.store.vault import Vault

@@ -1,22 +1,20 @@
 """From what the caller wants to a message that can be written: resolve, check, render once."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.domain.addresses import is_allowed
-from app.domain.attachment import Attachment
-from app.domain.errors import FieldError, Forbidden, InvalidRequest, TooLarge
+from app.accept.allowed import SenderRule, check_recipients, check_senders
+from app.accept.draft import Draft, DsnWish, Importance
+from app.domain.dsn import DsnRequest
+from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import (
     MAX_RECIPIENTS,
-    Guarantee,
     Mailbox,
     NewMessage,
-    Priority,
     Profile,
     RecipientAddress,
     RecipientKind,
@@ -28,47 +26,7 @@ MAX_AGE: Final = timedelta(days=30)
 MAX_AHEAD: Final = timedelta(days=366)
 
 
-@dataclass(frozen=True, slots=True)
-class SenderRule:
-    """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
-
-    who: str
-    patterns: Sequence[str]
-
-    def check(self, sender: Mailbox) -> None:
-        """Raise Forbidden unless a pattern matches."""
-        if is_allowed(sender, self.patterns):
-            return
-        raise Forbidden(
-            "sender-not-allowed",
-            f"{self.who} does not send as {sender.address}. It allows {', '.join(self.patterns)}:"
-            " use such an address in `from`, or have this one added to its allowed_from.",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A message as the caller gave it: each value well-formed, nothing decided yet."""
-
-    sender: Mailbox | None
-    to: tuple[Mailbox, ...] = ()
-    cc: tuple[Mailbox, ...] = ()
-    bcc: tuple[Mailbox, ...] = ()
-    reply_to: tuple[Mailbox, ...] = ()
-    subject: str = ""
-    text: str | None = None
-    html: str | None = None
-    attachments: tuple[Attachment, ...] = ()
-    headers: Mapping[str, str]
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, str]
-    send_at: datetime | None = None
-    expires_at: datetime | None = None
-    priority: Priority = Priority.NORMAL
-    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
-    is_sensitive: bool = False
-
-
+X_PRIORITY: Final = {Importance.HIGH: "1", Importance.LOW: "5"}
 SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
@@ -91,24 +49,51 @@ def prepare(
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
-    # Nothing is sent before this, and its time runs from then on.
-    starts_at = now if draft.send_at is None else max(now, draft.send_at)
-    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, now, starts_at)]
+    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, now)]
     if sender is None or wrong:
         raise _invalid(wrong)
-    check_sender(sender, profile, allowed_from)
+    check_senders(sender, draft.submitter, draft.return_path, profile, allowed_from)
     check_recipients(recipients, routing)
-    _check_size(_content_bytes(draft), max_message_bytes)
+    check_message_size(_content_bytes(draft), max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
-    mime = render(_content(draft, sender, recipients, header, starts_at))
-    _check_size(len(mime), max_message_bytes)
+    mime = render(_content(draft, sender, recipients, header, _starts_at(draft, now)))
+    check_message_size(len(mime), max_message_bytes)
+    return new_message(
+        draft,
+        message_id=message_id,
+        sender=sender,
+        recipients=recipients,
+        header=header,
+        mime=mime,
+        profile=profile,
+        now=now,
+        max_age_seconds=max_age_seconds,
+        seal_content=seal_content,
+    )
+
+
+def new_message(
+    draft: Draft,
+    *,
+    message_id: str,
+    sender: Mailbox,
+    recipients: tuple[RecipientAddress, ...],
+    header: str,
+    mime: bytes,
+    profile: Profile,
+    now: datetime,
+    max_age_seconds: float,
+    seal_content: SealContent,
+) -> NewMessage:
+    """The message that goes with these bytes, whose Message-ID is `header`."""
+    starts_at = _starts_at(draft, now)
     return NewMessage(
         id=message_id,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
-        envelope_from=sender.address,
+        envelope_from=sender.address if draft.return_path is None else draft.return_path,
         sender=sender,
         recipients=recipients,
         subject=draft.subject,
@@ -123,30 +108,33 @@ def prepare(
         priority=draft.priority,
         guarantee=draft.guarantee,
         sealed=seal_content(mime, row=message_id) if draft.is_sensitive else None,
+        dsn=dsn_request(draft.dsn, message_id),
     )
 
 
-def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule]) -> None:
-    """Raise Forbidden where the profile, or another rule, does not allow the sender."""
-    for rule in (SenderRule(f"The profile {profile.name!r}", profile.allowed_from), *rules):
-        rule.check(sender)
+def _starts_at(draft: Draft, now: datetime) -> datetime:
+    """Nothing is sent before this, and its time runs from then on."""
+    return now if draft.send_at is None else max(now, draft.send_at)
 
 
-def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
-    """Raise Forbidden where what is for somebody may go to nobody at all."""
-    for each in recipients:
-        address = each.mailbox.address
-        if routing.destination(address) is None and not routing.is_simulated(address):
-            allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
-            raise Forbidden(
-                "recipient-not-allowed",
-                f"{address} is not sent to: only {', and of these '.join(allowed)} are"
-                " (allowed_recipient_domains of the tenant, or of the service). Have its domain"
-                " added, or set redirect_all_to to get yourself what is for others.",
-            )
+def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
+    """Whom a draft goes to; raises InvalidRequest where that, or one of its times, is wrong."""
+    recipients = tuple(_recipients(draft))
+    wrong = [*_wrong_recipients(draft, recipients), *_wrong_times(draft, now)]
+    if wrong:
+        raise _invalid(wrong)
+    return recipients
 
 
-def _wrong_times(draft: Draft, now: datetime, starts_at: datetime) -> Iterator[FieldError]:
+def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
+    """What is asked of servers, with the message's id as the envelope's."""
+    if wish is None:
+        return None
+    return DsnRequest(notify=wish.notify, returns=wish.returns, envelope_id=message_id)
+
+
+def _wrong_times(draft: Draft, now: datetime) -> Iterator[FieldError]:
+    starts_at = _starts_at(draft, now)
     if starts_at > now + MAX_AHEAD:
         yield _error("send_at", msg="give a time within a year from now")
     expires_at = draft.expires_at
@@ -176,6 +164,16 @@ def _wrong(
 ) -> Iterator[FieldError]:
     if sender is None:
         yield _error("from", msg="say who sends: this profile has no default_from", type=MISSING)
+    yield from _wrong_recipients(draft, recipients)
+    if draft.text is None and draft.html is None and draft.calendar is None:
+        yield _error("text", msg="give text, html or both", type=MISSING)
+    yield from _wrong_content_ids(draft)
+    yield from _wrong_headers(draft)
+
+
+def _wrong_recipients(
+    draft: Draft, recipients: tuple[RecipientAddress, ...]
+) -> Iterator[FieldError]:
     if not recipients:
         yield _error("to", msg="name at least one recipient in to, cc or bcc", type=MISSING)
     given = len(draft.to) + len(draft.cc) + len(draft.bcc)
@@ -186,10 +184,6 @@ def _wrong(
             " so send several messages",
             type="too_long",
         )
-    if draft.text is None and draft.html is None:
-        yield _error("text", msg="give text, html or both", type=MISSING)
-    yield from _wrong_content_ids(draft)
-    yield from _wrong_headers(draft)
 
 
 def _wrong_content_ids(draft: Draft) -> Iterator[FieldError]:
@@ -208,7 +202,12 @@ def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
     except ValueError as error:
         yield _error("subject", msg=str(error))
     seen: set[str] = set()
+    given = {name.lower() for name in _written(draft)}
     for name, value in draft.headers.items():
+        if name.lower() in given:
+            yield _error(
+                "headers", name, msg="another field of the message says this; leave it out"
+            )
         try:
             check_header(name, value)
         except ValueError as error:
@@ -233,11 +232,13 @@ def _invalid(wrong: list[FieldError]) -> InvalidRequest:
 
 def _content_bytes(draft: Draft) -> int:
     """What text, HTML and files have at the very least: no encoding makes them shorter."""
-    texts = len((draft.text or "").encode()) + len((draft.html or "").encode())
+    calendar = "" if draft.calendar is None else draft.calendar.text
+    texts = sum(len(each.encode()) for each in (draft.text or "", draft.html or "", calendar))
     return texts + sum(len(each.content) for each in draft.attachments)
 
 
-def _check_size(size_bytes: int, max_message_bytes: int) -> None:
+def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
+    """Raise TooLarge where a message has more bytes than it may."""
     if size_bytes > max_message_bytes:
         raise TooLarge(
             "message-too-large",
@@ -261,11 +262,26 @@ def _content(
         subject=draft.subject,
         text=draft.text,
         html=draft.html,
+        calendar=draft.calendar,
+        submitter=draft.submitter,
         attachments=draft.attachments,
-        headers=draft.headers,
+        headers=_written(draft) | dict(draft.headers),
         message_id=header,
         date=now,
     )
+
+
+def _written(draft: Draft) -> dict[str, str]:
+    """The header fields that stand for what the caller asked for."""
+    fields = dict[str, str]()
+    if draft.unsubscribe is not None:
+        fields |= draft.unsubscribe.fields()
+    if draft.auto_submitted is not None:
+        fields["Auto-Submitted"] = draft.auto_submitted
+    if draft.importance is not None:
+        fields["Importance"] = draft.importance.value
+        fields["X-Priority"] = X_PRIORITY[draft.importance]
+    return fields
 
 
 def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[Mailbox]:

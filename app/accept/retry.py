@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.accept.message import SenderRule, check_recipients, check_sender
+from app.accept.allowed import SenderRule, check_recipients, check_sender
 from app.domain.errors import Conflict
 from app.domain.ids import new_id
 from app.domain.routing import EVERYBODY, Routing
@@ -47,6 +47,7 @@ def again(
         priority=original.priority,
         guarantee=original.guarantee,
         retry_of=retry_of,
+        dsn=original.dsn,
     )
 
 

@@ -14,6 +14,7 @@ from app.api import (
     problems,
     profile_verify,
     profiles,
+    raw_messages,
     recipients,
     suppressions,
     templates,
@@ -26,6 +27,8 @@ from app.api import (
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
     batch.router,
+    raw_messages.router,
+    messages.uploads,
     messages.router,
     recipients.router,
     templates.router,

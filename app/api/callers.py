@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from app.accept.message import SenderRule
+from app.accept.allowed import SenderRule
 from app.api.auditing import Act
 from app.api.request_ids import request_id
 from app.api.state import Services

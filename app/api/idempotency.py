@@ -163,6 +163,9 @@ class Keyed:
 async def _fingerprint_of(request: Request) -> str:
     """What tells a request from another, whatever the order and the blanks of its JSON."""
     content = await request.body()
+    if not request.headers.get("content-type", "").partition(";")[0].strip().endswith("json"):
+        digest = sha256(content).hexdigest()
+        return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
     if len(content) > LARGE_BYTES:
         return await asyncio.to_thread(_fingerprint, request.url.path, content)
     return _fingerprint(request.url.path, content)

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from app.accept.message import Draft
+from app.accept.draft import Draft, DsnWish, Importance
 from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
 from app.api.bodies import Address, Body, Instant, Line, Text
+from app.api.oauth_fields import check_url
 from app.api.paging import Paging
 from app.api.template_bodies import Locale
-from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address
+from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address, make_mailbox
+from app.domain.calendar import Calendar
+from app.domain.dsn import DsnNotify, DsnReturn
+from app.domain.list_unsubscribe import MAX_URL_CHARACTERS, ListUnsubscribe
 from app.domain.status import RecipientEvent
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
 
@@ -29,9 +33,72 @@ def _short_keys(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
+def _address(text: str) -> str:
+    return make_mailbox(text).address
+
+
+def _return_path(text: str) -> str:
+    return _address(text) if text else text
+
+
+def _invitation(text: str) -> str:
+    Calendar(text)
+    return text
+
+
 Recipients = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
 Wanted = Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(known_address)]
+ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_return_path)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
+
+
+class UnsubscribeBody(Body):
+    """How a reader leaves the list: a page, an address, or both (RFC 2369)."""
+
+    url: Annotated[Line, Field(max_length=MAX_URL_CHARACTERS), AfterValidator(check_url)] | None = (
+        Field(default=None, examples=["https://example.com/leave?m=42"])
+    )
+    mailto: Annotated[Line, Field(max_length=320), AfterValidator(_address)] | None = Field(
+        default=None, examples=["leave@example.com"]
+    )
+    one_click: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether a POST to the page is all it takes (RFC 8058), which large providers"
+        " ask of bulk mail. The message is to have a DKIM signature then.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        self.value()
+        return self
+
+    def value(self) -> ListUnsubscribe:
+        """The same as accept takes it; raises ValueError."""
+        return ListUnsubscribe(url=self.url, mailto=self.mailto, is_one_click=self.one_click)
+
+
+class DsnBody(Body):
+    """Notifications to ask for, of servers that offer it (RFC 3461). The id is the message's."""
+
+    notify: list[DsnNotify] = Field(
+        default_factory=list,
+        max_length=3,
+        description="Of what; `never` stands alone. Left out, what servers do for anybody.",
+    )
+    returns: DsnReturn | None = Field(
+        default=None, alias="return", description="How much of the message comes back."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if DsnNotify.NEVER in self.notify and len(self.notify) > 1:
+            raise ValueError("`never` goes with none of the others")
+        return self
+
+    def wish(self) -> DsnWish:
+        """The same as accept takes it."""
+        return DsnWish(tuple(dict.fromkeys(self.notify)), self.returns)
 
 
 class MessageCreate(Body):
@@ -75,6 +142,29 @@ class MessageCreate(Body):
     locale: Locale | None = Field(
         default=None, description="Which language of the template, as far as it has it."
     )
+    calendar: Annotated[Text, AfterValidator(_invitation)] | None = Field(
+        default=None,
+        description="An invitation, as iCalendar text with its METHOD, beside text and HTML.",
+    )
+    agent: Address | None = Field(
+        default=None,
+        alias="sender",
+        description="Who sends it in the name of `from`: the header field Sender.",
+    )
+    return_path: ReturnPath | None = Field(
+        default=None,
+        description="Where failures are reported to (MAIL FROM), if not to `from`; empty for"
+        " nobody (`<>`), as automatic answers have it.",
+        examples=["bounces@example.com"],
+    )
+    list_unsubscribe: UnsubscribeBody | None = None
+    auto_submitted: Literal["auto-generated", "auto-replied"] | None = Field(
+        default=None, description="That no person wrote it (RFC 3834): keeps absence notes away."
+    )
+    importance: Importance | None = Field(
+        default=None, description="What readers are shown; it says nothing of when it is sent."
+    )
+    dsn: DsnBody | None = None
     attachments: list[AttachmentBody] = Field(
         default_factory=list,
         max_length=MAX_ATTACHMENTS,
@@ -146,6 +236,13 @@ class MessageCreate(Body):
             subject=self.subject,
             text=self.text,
             html=self.html,
+            calendar=None if self.calendar is None else Calendar(self.calendar),
+            submitter=self.agent,
+            return_path=self.return_path,
+            unsubscribe=None if self.list_unsubscribe is None else self.list_unsubscribe.value(),
+            auto_submitted=self.auto_submitted,
+            importance=self.importance,
+            dsn=None if self.dsn is None else self.dsn.wish(),
             attachments=tuple(each.attachment() for each in self.attachments),
             headers=self.headers,
             tags=tuple(self.tags),

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
+from app.api.form_uploads import EXTRA, UploadRoute
 from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, accepted_once
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
@@ -30,6 +31,7 @@ from app.store import decisions, messages, profiles
 from app.store.message_views import MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
 
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
@@ -61,8 +63,9 @@ def _accepting(example: dict[str, Any], *problems: str) -> dict[int | str, dict[
     }
 
 
-@router.post(
+@uploads.post(
     "/messages",
+    openapi_extra=EXTRA,
     status_code=202,
     response_model=MessageRead,
     operation_id="send_message",
@@ -80,8 +83,10 @@ async def send_message(
     """Accept a message for delivery; the answer comes once it is durably stored.
 
     Where the answer is lost, send the request again with the same `Idempotency-Key`: the message is
-    sent once, whatever happened. An address that stands in `to`, `cc` and `bcc` more than once gets
-    it once; there are at most 1000 in all. Needs the scope `messages:send`.
+    sent once, whatever happened. Files may come in a form, too (`multipart/form-data`), with the
+    message as `message` and each of them as `attachments`. An address that stands in `to`, `cc` and
+    `bcc` more than once gets it once; there are at most 1000 in all. Needs the scope
+    `messages:send`.
     """
     return await accepted_once(
         services,

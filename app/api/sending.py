@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from datetime import datetime
+from typing import Final, TypedDict
 
 from starlette.responses import Response
 
+from app.accept.allowed import SenderRule
 from app.accept.committer import Offer
-from app.accept.message import Draft, prepare
+from app.accept.draft import Draft
+from app.accept.message import SealContent, prepare
 from app.accept.retry import again
 from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate, MessageRetry
@@ -17,6 +21,7 @@ from app.api.quotas import check_recipients, problem_of
 from app.api.state import Services
 from app.api.template_rendering import rendered
 from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
+from app.domain.routing import Routing
 from app.domain.types import NewMessage, Profile
 from app.store import messages, profiles
 from app.store.idempotency import KeyedRequest
@@ -37,16 +42,24 @@ async def prepared(
 
     Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
-    profile = services.profiles.get(caller.tenant_id, body.profile)
-    if profile is None:
-        profile = await _read_profile(services, caller.tenant_id, body.profile)
-    caller.require(profile)
+    profile = await profile_of(services, caller, body.profile)
     draft = await _filled(services, caller, body)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     files = sum(len(each.content) for each in draft.attachments)
     if len(draft.text or "") + len(draft.html or "") + files > LARGE:
         return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
     return _prepare(services, caller, draft, profile), profile
+
+
+async def profile_of(services: Services, caller: Caller, name: str | None) -> Profile:
+    """The profile with this name or id, or the tenant's default one.
+
+    Raises NotFound, or InvalidRequest where there is no default.
+    """
+    profile = services.profiles.get(caller.tenant_id, name)
+    if profile is None:
+        profile = await _read_profile(services, caller.tenant_id, name)
+    return caller.require(profile)
 
 
 async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Draft:
@@ -116,16 +129,32 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
 
 
 def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile) -> NewMessage:
-    return prepare(
-        draft,
-        profile=profile,
-        allowed_from=caller.allowed_from,
-        routing=services.routing.with_rule(caller.tenant.recipient_rule),
-        now=services.now(),
-        max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
-        max_age_seconds=services.message_max_age_seconds,
-        seal_content=services.vault.seal_content,
-    )
+    return prepare(draft, profile=profile, **limits(services, caller))
+
+
+class Limits(TypedDict):
+    """What `prepare` keeps a caller to, and what it works with."""
+
+    allowed_from: Sequence[SenderRule]
+    routing: Routing
+    now: datetime
+    max_message_bytes: int
+    max_age_seconds: float
+    seal_content: SealContent
+
+
+def limits(services: Services, caller: Caller) -> Limits:
+    """What a message of the caller's is kept to."""
+    return {
+        "allowed_from": caller.allowed_from,
+        "routing": services.routing.with_rule(caller.tenant.recipient_rule),
+        "now": services.now(),
+        "max_message_bytes": _smaller(
+            services.max_message_bytes, caller.tenant.quota.message_bytes
+        ),
+        "max_age_seconds": services.message_max_age_seconds,
+        "seal_content": services.vault.seal_content,
+    }
 
 
 def _smaller(limit: int, other: int | None) -> int:

@@ -81,7 +81,7 @@ class Attempts:
         # An address in another script need not be the end of the others': it goes by itself.
         pending = [pair for pair in pending if pair[1].isascii()] or pending
         addresses = list(dict.fromkeys(to for _, to in pending))
-        mail = Mail(self.message.envelope_from, addresses, self.message.mime)
+        mail = Mail(self.message.envelope_from, addresses, self.message.mime, self.message.dsn)
         return Turn([each for each, _ in pending], mail)
 
     def begin(self, now: datetime) -> Mail | None:

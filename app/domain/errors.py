@@ -13,6 +13,7 @@ The exception tree::
     │   ├── Conflict                409
     │   ├── Gone                    410
     │   ├── TooLarge                413
+    │   ├── UnsupportedMediaType    415
     │   ├── TooManyRequests         429, with `retry_after_seconds`
     │   └── Unavailable             503, with `retry_after_seconds`
     ├── QuotaError                  a message is beyond its tenant's quota
@@ -142,6 +143,16 @@ class TooLarge(Problem):
 
     status = 413
     title = "Too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is of a type that is not taken here (415)."""
+
+    status = 415
+    title = "Unsupported media type"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("unsupported-media-type", detail)
 
 
 class TooManyRequests(Problem):

@@ -237,6 +237,10 @@ def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outc
     return _judged(failure, Blast.PROFILE, DEFER, "protocol_error")
 
 
+# What the server could not take, as it says itself before anything is sent.
+UNFIT: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED, Fault.EIGHT_BIT_NOT_OFFERED})
+
+
 def _judge_fault(failure: Failure) -> Outcome:
     fault = failure.fault or Fault.MALFORMED
     word = FAULT_CLASSIFICATIONS.get((failure.stage, fault)) or GENERIC_FAULTS.get(
@@ -244,7 +248,7 @@ def _judge_fault(failure: Failure) -> Outcome:
     )
     if failure.stage in BEFORE_MAIL:
         return _judged(failure, Blast.PROFILE, DEFER, word)
-    if fault in {Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED}:
+    if fault in UNFIT:
         return _judged(failure, Blast.MESSAGE, BOUNCE, word)
     if fault is Fault.PIPELINING:
         return _judged(failure, Blast.CONNECTION, DEFER, word)

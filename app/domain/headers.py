@@ -26,6 +26,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     "cc": "`cc`",
     "bcc": "`bcc`",
     "reply-to": "`reply_to`",
+    "sender": "`sender`",
     "subject": "`subject`",
 }
 OWN: Final = frozenset(
@@ -42,7 +43,6 @@ OWN: Final = frozenset(
         "received",
         "received-spf",
         "return-path",
-        "sender",
         "x-original-to",
     }
 )

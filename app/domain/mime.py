@@ -12,8 +12,9 @@ from typing import Final
 from uuid import UUID
 
 from app.domain.attachment import Attachment
+from app.domain.calendar import Calendar
 from app.domain.headers import check_header, check_subject, mailbox_field, text_field
-from app.domain.parts import Part, file_part, multipart, text_part
+from app.domain.parts import Part, calendar_part, file_part, multipart, text_part
 from app.domain.types import Mailbox
 
 __all__ = ["Attachment", "Content", "check_header", "check_subject", "message_id_header", "render"]
@@ -25,16 +26,19 @@ MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
 class Content:
     """What stands in a message. Whom it goes to in secret does not.
 
-    Every value has passed `check_subject` or `check_header`; `text`, `html` or both are given.
+    Every value has passed `check_subject` or `check_header`; one of `text`, `html` and `calendar`
+    is given at least. `submitter` is who sends in the name of `sender` (RFC 5322 section 3.6.2).
     """
 
     sender: Mailbox
+    submitter: Mailbox | None = None
     to: tuple[Mailbox, ...] = ()
     cc: tuple[Mailbox, ...] = ()
     reply_to: tuple[Mailbox, ...] = ()
     subject: str = ""
     text: str | None = None
     html: str | None = None
+    calendar: Calendar | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
     message_id: str
@@ -57,6 +61,7 @@ def _header(content: Content) -> str:
     fields = [
         f"Date: {format_datetime(content.date)}\r\n",
         mailbox_field("From", [content.sender]),
+        *([mailbox_field("Sender", [content.submitter])] if content.submitter else []),
         *(
             mailbox_field(name, mailboxes)
             for name, mailboxes in (
@@ -74,7 +79,7 @@ def _header(content: Content) -> str:
 
 
 def _body(content: Content) -> Part:
-    """Text and HTML as alternatives, the HTML with what it shows, and the files after them."""
+    """Text, HTML, invitation as alternatives, the HTML with what it shows; the files after them."""
     shown, files = list[Part](), list[Part]()
     for each in content.attachments:
         is_shown = content.html is not None and each.content_id is not None
@@ -85,5 +90,7 @@ def _body(content: Content) -> Part:
     if content.html is not None:
         page = text_part("html", content.html)
         alternatives.append(multipart("related", [page, *shown]) if shown else page)
+    if content.calendar is not None:
+        alternatives.append(calendar_part(content.calendar))
     body = alternatives[0] if len(alternatives) == 1 else multipart("alternative", alternatives)
     return multipart("mixed", [body, *files]) if files else body

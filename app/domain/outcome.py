@@ -85,6 +85,7 @@ class Fault(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     SMTPUTF8_NOT_OFFERED = "smtputf8_not_offered"
+    EIGHT_BIT_NOT_OFFERED = "8bitmime_not_offered"
     PIPELINING = "pipelining_broken"
     ABANDONED = "abandoned"
 

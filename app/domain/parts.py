@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from app.domain.attachment import Attachment, disposition_field, parse_content_type
+from app.domain.calendar import Calendar
 from app.domain.transfer_encoding import BOUNDARY, CRLF, base64_lines, encoded_text, is_clean
 
 OCTET_STREAM: Final = "application/octet-stream"
@@ -27,6 +28,16 @@ def text_part(subtype: Literal["plain", "html"], text: str) -> Part:
     encoding, octets = encoded_text(text)
     header = (
         f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
+        f"Content-Transfer-Encoding: {encoding}\r\n"
+    )
+    return Part(header.encode(), (octets,))
+
+
+def calendar_part(calendar: Calendar) -> Part:
+    """An invitation that stands beside the text (RFC 6047 section 2.4)."""
+    encoding, octets = encoded_text(calendar.text)
+    header = (
+        f'Content-Type: text/calendar; charset="utf-8"; method={calendar.method}\r\n'
         f"Content-Transfer-Encoding: {encoding}\r\n"
     )
     return Part(header.encode(), (octets,))

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from app.domain.dsn import DsnRequest
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.retention import KEPT, Retention
 from app.domain.routing import RecipientRule
@@ -390,6 +391,7 @@ class NewMessage:
     dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
     that the message was made by. `sealed` is what is stored of a sensitive one instead of `mime`.
     Before `send_at` nothing is sent. `retry_of` is the message whose bytes it sends once more.
+    `dsn` is what servers that offer it are asked about notifications.
     """
 
     id: str
@@ -411,6 +413,7 @@ class NewMessage:
     sealed: SealedContent | None = None
     send_at: datetime | None = None
     retry_of: str | None = None
+    dsn: DsnRequest | None = None
 
     @property
     def is_scheduled(self) -> bool:

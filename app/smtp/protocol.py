@@ -1,7 +1,7 @@
 """The mail transaction without I/O: what to say next, and what the answers mean.
 
-RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC 1870) and SMTPUTF8
-(RFC 6531) where they are offered.
+RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC 1870), 8BITMIME
+(RFC 6152), DSN (RFC 3461) and SMTPUTF8 (RFC 6531) where they are offered.
 """
 
 import re
@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final, Self
 
 from app.domain.addresses import needs_smtputf8
+from app.domain.dsn import DsnRequest
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
 
@@ -68,6 +69,8 @@ class Extensions:
     size: bool = False
     max_bytes: int | None = None
     smtputf8: bool = False
+    eight_bit: bool = False
+    dsn: bool = False
 
     @classmethod
     def of(cls, offered: Mapping[str, str]) -> Self:
@@ -81,6 +84,8 @@ class Extensions:
             size="size" in offered,
             max_bytes=int(limit) if known else None,
             smtputf8="smtputf8" in offered,
+            eight_bit="8bitmime" in offered,
+            dsn="dsn" in offered,
         )
 
 
@@ -91,6 +96,7 @@ class Mail:
     envelope_from: str
     recipients: Sequence[str]
     mime: bytes = field(repr=False)
+    dsn: DsnRequest | None = None
 
 
 def command(line: str) -> bytes:
@@ -110,10 +116,11 @@ class Exchange:
     """
 
     def __init__(self, mail: Mail, extensions: Extensions) -> None:
-        is_international = needs_smtputf8(mail.envelope_from, mail.recipients, mail.mime)
+        script = needs_smtputf8(mail.envelope_from, mail.recipients, mail.mime)
+        needs = _Needs(smtputf8=script, eight_bit=script or not mail.mime.isascii())
         self.mail = mail
-        self.unfit = _unfit(mail, extensions, is_international=is_international)
-        self.commands = _commands(mail, extensions, is_international=is_international)
+        self.unfit = _unfit(mail, extensions, needs)
+        self.commands = _commands(mail, extensions, needs)
         self.refused: dict[str, Failure] = {}
         self.taken: list[str] = []
         self.failure: Failure | None = None
@@ -157,27 +164,46 @@ class Exchange:
             self.failure = refusal(Stage.RCPT, reply)
 
 
-def _unfit(mail: Mail, extensions: Extensions, *, is_international: bool) -> Failure | None:
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """Which extensions a mail cannot do without."""
+
+    smtputf8: bool
+    eight_bit: bool
+
+
+def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
     limit, size_bytes = extensions.max_bytes, len(mail.mime)
     if limit is not None and limit < size_bytes:
         detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
         return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
-    if is_international and not extensions.smtputf8:
+    if needs.smtputf8 and not extensions.smtputf8:
         detail = (
             "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
             " use an address in ASCII, or another server"
         )
         return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
+    # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
+    if needs.eight_bit and not (extensions.eight_bit or extensions.smtputf8):
+        detail = (
+            "the message has 8-bit text, and the server does not offer 8BITMIME: send it in"
+            " quoted-printable or base64, or by another server"
+        )
+        return Failure(Stage.MAIL, fault=Fault.EIGHT_BIT_NOT_OFFERED, detail=detail)
     return None
 
 
-def _commands(mail: Mail, extensions: Extensions, *, is_international: bool) -> list[bytes]:
+def _commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:
     # Who only asks what the server thinks (`Session.check`) has nothing to tell the size of.
     size = f" SIZE={len(mail.mime)}" if extensions.size and mail.mime else ""
-    # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
-    script = " BODY=8BITMIME SMTPUTF8" if is_international else ""
-    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{script}")]
-    lines += [command(f"RCPT TO:<{address}>") for address in mail.recipients]
+    body = " BODY=8BITMIME" if needs.eight_bit else ""
+    script = " SMTPUTF8" if needs.smtputf8 else ""
+    dsn = mail.dsn if extensions.dsn else None
+    about = dsn.mail_parameters() if dsn is not None else ""
+    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{body}{script}{about}")]
+    for address in mail.recipients:
+        wanted = dsn.rcpt_parameters(address) if dsn is not None else ""
+        lines.append(command(f"RCPT TO:<{address}>{wanted}"))
     if not extensions.chunking:
         lines.append(DATA)
     return lines

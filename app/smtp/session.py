@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
+from app.domain.failure_table import UNFIT
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.body import BLOCK_BYTES, NOTHING, blocks, counted, dot_stuffed
@@ -28,7 +29,7 @@ Following = Callable[[], Mail | None]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
 # What is known before anything is said leaves the session as it was.
-UNSAID: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED})
+UNSAID: Final = UNFIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.dsn import DsnRequest
 from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
 from app.domain.types import (
@@ -253,6 +254,7 @@ class Original:
     metadata: Mapping[str, str]
     tags: tuple[str, ...]
     failed: tuple[RecipientAddress, ...]
+    dsn: DsnRequest | None
     mime: bytes = field(repr=False)
 
 
@@ -260,13 +262,15 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
     """The message with its bytes; raises NotFound, or Gone where they are not for use."""
     mime = await raw(connection, tenant_id=tenant_id, message_id=message_id)
     view = await get(connection, tenant_id=tenant_id, message_id=message_id)
-    query = select(messages.c.envelope_from).where(
+    query = select(messages.c.envelope_from, messages.c.dsn).where(
         messages.c.tenant_id == tenant_id, messages.c.id == message_id
     )
+    envelope = (await connection.execute(query)).one()
     starts_at = max(view.created_at, view.send_at or view.created_at)
     return Original(
         profile_id=view.profile_id,
-        envelope_from=(await connection.execute(query)).scalar_one(),
+        envelope_from=envelope.envelope_from,
+        dsn=DsnRequest.of(envelope.dsn),
         priority=view.priority,
         guarantee=view.guarantee,
         max_age=view.expires_at - starts_at,

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.dsn import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
 from app.domain.outcome import OUTCOME_UNKNOWN
@@ -73,6 +74,7 @@ class ClaimedMessage:
     former_owner: str | None
     recipients: tuple[ClaimedRecipient, ...]
     mime: bytes = field(repr=False)
+    dsn: DsnRequest | None = None
     sealed_key: bytes | None = field(default=None, repr=False)
     unreadable: str | None = None
 
@@ -109,6 +111,7 @@ class ClaimedMessage:
                 for position, recipient in enumerate(message.recipients)
             ),
             mime=message.mime,
+            dsn=message.dsn,
         )
 
 
@@ -183,6 +186,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "expires_at": message.expires_at,
         "send_at": message.send_at,
         "retry_of": message.retry_of,
+        "dsn": None if message.dsn is None else message.dsn.as_dict(),
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
     }
@@ -261,6 +265,7 @@ async def claim(
             messages.c.guarantee,
             messages.c.expires_at,
             messages.c.lease_owner,
+            messages.c.dsn,
             messages.c.recipient_count,
             message_contents.c.size_bytes,
         )
@@ -295,6 +300,7 @@ async def claim(
             recipients=addressed[row.id],
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
+            dsn=DsnRequest.of(row.dsn),
         )
         for row in rows
     ]

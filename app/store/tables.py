@@ -369,6 +369,8 @@ messages = Table(
     # From when on it may be sent, where that was asked for; of which message it is another try.
     Column("send_at", Instant),
     Column("retry_of", Id),
+    # What servers are asked about notifications (RFC 3461).
+    Column("dsn", Json),
     # What happens once it is final: to its content, and to all that names its recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),

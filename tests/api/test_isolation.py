@@ -32,7 +32,7 @@ def least_body(operation: dict[str, Any]) -> Any:
     """A body that the operation takes, from its own example."""
     if "requestBody" not in operation:
         return None
-    [media] = operation["requestBody"]["content"].values()
+    media = next(iter(operation["requestBody"]["content"].values()))
     return next(iter(media["examples"].values()))["value"]
 
 

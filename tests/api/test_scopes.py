@@ -16,6 +16,7 @@ NEEDS: Final = {
     "get_usage": "messages:read",
     "send_message": "messages:send",
     "send_batch": "messages:send",
+    "send_raw_message": "messages:send",
     "list_messages": "messages:read",
     "get_message": "messages:read",
     "list_attempts": "messages:read",

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.accept.message import Draft, prepare
+from app.accept.draft import Draft
+from app.accept.message import prepare
 from app.domain.addresses import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (

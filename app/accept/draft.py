@@ -1,0 +1,60 @@
+"""A message as its caller gave it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from app.domain.attachment import Attachment
+from app.domain.calendar import Calendar
+from app.domain.dsn import DsnNotify, DsnReturn
+from app.domain.list_unsubscribe import ListUnsubscribe
+from app.domain.types import Guarantee, Mailbox, Priority
+
+
+class Importance(StrEnum):
+    """What readers are shown, which says nothing of when it is sent."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class DsnWish:
+    """Of what the sender wants notifications, and with how much of the message."""
+
+    notify: tuple[DsnNotify, ...] = ()
+    returns: DsnReturn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message as the caller gave it: each value well-formed, nothing decided yet.
+
+    `return_path` is the reverse-path where that is not the sender's address; empty for `<>`.
+    """
+
+    sender: Mailbox | None
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    submitter: Mailbox | None = None
+    return_path: str | None = None
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    calendar: Calendar | None = None
+    attachments: tuple[Attachment, ...] = ()
+    headers: Mapping[str, str]
+    unsubscribe: ListUnsubscribe | None = None
+    auto_submitted: str | None = None
+    importance: Importance | None = None
+    dsn: DsnWish | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str]
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    priority: Priority = Priority.NORMAL
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    is_sensitive: bool = False

@@ -1,0 +1,67 @@
+"""A message that the caller has made himself: its bytes are checked and kept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from email.utils import format_datetime
+
+from app.accept.allowed import SenderRule, check_recipients, check_senders
+from app.accept.draft import Draft
+from app.accept.message import SealContent, check_message_size, checked_recipients, new_message
+from app.domain.errors import InvalidRequest
+from app.domain.ids import new_id
+from app.domain.mime import message_id_header
+from app.domain.raw_message import RawMessage, parse
+from app.domain.routing import EVERYBODY, Routing
+from app.domain.types import NewMessage, Profile
+
+
+def prepare_raw(
+    content: bytes,
+    envelope: Draft,
+    *,
+    profile: Profile,
+    allowed_from: Sequence[SenderRule] = (),
+    routing: Routing = EVERYBODY,
+    now: datetime,
+    max_message_bytes: int,
+    max_age_seconds: float,
+    seal_content: SealContent,
+) -> NewMessage:
+    """The message as it will be stored and sent: these bytes, with what they lack before them.
+
+    That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8).
+    `envelope` says whom it goes to and how. Raises what `prepare` does.
+    """
+    try:
+        raw = parse(content)
+    except ValueError as error:
+        raise InvalidRequest.at("message", msg=str(error)) from None
+    recipients = checked_recipients(envelope, now)
+    check_senders(raw.sender, raw.submitter, envelope.return_path, profile, allowed_from)
+    check_recipients(recipients, routing)
+    message_id = new_id("msg")
+    header = raw.message_id or message_id_header(message_id, raw.sender)
+    mime = _with_what_lacks(raw, header, now)
+    check_message_size(len(mime), max_message_bytes)
+    return new_message(
+        replace(envelope, subject=raw.subject),
+        message_id=message_id,
+        sender=raw.sender,
+        recipients=recipients,
+        header=header,
+        mime=mime,
+        profile=profile,
+        now=now,
+        max_age_seconds=max_age_seconds,
+        seal_content=seal_content,
+    )
+
+
+def _with_what_lacks(raw: RawMessage, message_id: str, now: datetime) -> bytes:
+    fields = []
+    if not raw.has_date:
+        fields.append(f"Date: {format_datetime(now)}\r\n")
+    if raw.message_id is None:
+        fields.append(f"Message-ID: {message_id}\r\n")
+    return "".join(fields).encode() + raw.mime

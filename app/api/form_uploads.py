@@ -1,0 +1,128 @@
+"""A message with its files as a form (RFC 7578), read as the JSON that it stands for.
+
+`message` is the JSON of the message, each `attachments` a file. What becomes of it is then the
+same, whichever way it came.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import Message
+
+from app.api.attachment_bodies import MAX_ATTACHMENTS
+from app.api.json_bounds import BoundedRoute, check_json
+from app.domain.errors import InvalidRequest
+
+FORM: Final = "multipart/form-data"
+MESSAGE: Final = "message"
+FILES: Final = "attachments"
+JSON_HEADER: Final = (b"content-type", b"application/json")
+EXTRA: Final[dict[str, Any]] = {
+    "requestBody": {
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": [MESSAGE],
+                    "additionalProperties": False,
+                    "properties": {
+                        MESSAGE: {
+                            "type": "string",
+                            "description": "The message as JSON, as in the other form.",
+                        },
+                        FILES: {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Files to attach, each with its name and type. One with"
+                            " a `Content-ID` is for the HTML to show.",
+                        },
+                    },
+                },
+            }
+        }
+    }
+}
+
+
+class _InMemory(MultiPartParser):
+    """Whoever reads a body bounds its size already; nothing of it is to lie on a disk."""
+
+    spool_max_size = 2**62
+
+
+class UploadRoute(BoundedRoute):
+    """A route that takes its JSON body as a form with files, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def uploaded(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return await handle(await _as_json(request) if kind == FORM else request)
+
+        return uploaded
+
+
+async def _as_json(request: Request) -> Request:
+    """The request with a body in JSON. Raises InvalidRequest."""
+    parser = _InMemory(
+        request.headers,
+        request.stream(),
+        max_files=MAX_ATTACHMENTS,
+        max_fields=1,
+        max_part_size=2**62,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
+        said = error.message if isinstance(error, MultiPartException) else "it has no boundary"
+        raise InvalidRequest(f"The form cannot be read: {said}.") from None
+    try:
+        content = await asyncio.to_thread(_json_of, form)
+    finally:
+        await form.close()
+    headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return Request(dict(request.scope) | {"headers": [*headers, JSON_HEADER]}, receive)
+
+
+def _json_of(form: FormData) -> bytes:
+    fields = [name for name, value in form.multi_items() if isinstance(value, str)]
+    unknown = {name for name, _ in form.multi_items()} - {MESSAGE, FILES}
+    if unknown or fields != [MESSAGE]:
+        raise InvalidRequest.at(
+            MESSAGE,
+            msg=f"the form has one field {MESSAGE!r} with the JSON of the message, and its files as"
+            f" {FILES!r}",
+        )
+    given = form[MESSAGE]
+    assert isinstance(given, str)  # noqa: S101 - as was looked at
+    check_json(given.encode())
+    try:
+        message = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest.at(MESSAGE, msg=f"it is not JSON: {error}") from None
+    files = [each for each in form.getlist(FILES) if isinstance(each, UploadFile)]
+    if not isinstance(message, dict) or not isinstance(message.get(FILES, []), list):
+        raise InvalidRequest.at(MESSAGE, msg="write a JSON object, as POST /messages takes it")
+    message[FILES] = [*message.get(FILES, []), *map(_attachment, files)]
+    return json.dumps(message).encode()
+
+
+def _attachment(file: UploadFile) -> dict[str, Any]:
+    content_id = file.headers.get("content-id")
+    return {
+        "filename": file.filename or "",
+        "content_type": file.content_type,
+        "content": base64.b64encode(file.file.read()).decode(),
+        "content_id": None if content_id is None else content_id.strip().strip("<>"),
+    }

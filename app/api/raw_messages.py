@@ -1,0 +1,146 @@
+"""`POST /messages/raw`: a message that the caller has made himself."""
+
+import asyncio
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accept.draft import Draft
+from app.accept.raw import prepare_raw
+from app.api.auth import Sender
+from app.api.bodies import Address, Instant, Text
+from app.api.callers import Caller
+from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, accepted_once
+from app.api.message_bodies import MAX_TAGS, ReturnPath, Tag
+from app.api.message_examples import MESSAGE, QUEUED, RAW
+from app.api.message_reads import MessageRead
+from app.api.openapi import located, tenant_problems
+from app.api.quotas import check_recipients
+from app.api.sending import LARGE, limits, profile_of
+from app.api.state import Services, ServicesOf
+from app.domain.errors import UnsupportedMediaType
+from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
+
+router = APIRouter(tags=["Messages"])
+
+RFC822: Final = "message/rfc822"
+ENVELOPE: Final = "Addresses of the envelope, with or without names, whatever the header says."
+
+
+class Envelope(BaseModel):
+    """Whom a message goes to, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: list[Address] = Field(min_length=1, max_length=MAX_RECIPIENTS, description=ENVELOPE)
+    return_path: ReturnPath | None = Field(
+        default=None,
+        description="Where failures are reported to (MAIL FROM), if not to From; empty for nobody.",
+    )
+    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+    send_at: Instant | None = Field(default=None, description="When to send it.")
+    expires_at: Instant | None = Field(default=None, description="When to give up.")
+    priority: Priority = Field(default=Priority.NORMAL, description="As in POST /messages.")
+    guarantee: Guarantee = Field(
+        default=Guarantee.AT_LEAST_ONCE, description="As in POST /messages."
+    )
+    sensitive: bool = Field(default=False, description="As in POST /messages.")
+
+    def draft(self) -> Draft:
+        """The envelope as accept takes it."""
+        return Draft(
+            sender=None,
+            to=tuple(self.to),
+            return_path=self.return_path,
+            headers={},
+            metadata={},
+            tags=tuple(self.tag),
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+            priority=self.priority,
+            guarantee=self.guarantee,
+            is_sensitive=self.sensitive,
+        )
+
+
+@router.post(
+    "/messages/raw",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="send_raw_message",
+    summary="Send a message as it is",
+    response_description="The message is safely stored and will be sent.",
+    responses=tenant_problems(
+        "sender-not-allowed",
+        "recipient-not-allowed",
+        "profile-not-found",
+        "quota-exceeded",
+        "quota-used-up",
+        "queue-full",
+        "idempotency-key-reused",
+        "idempotency-key-in-flight",
+        "message-too-large",
+        has_body=True,
+    )
+    | {
+        202: {
+            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
+            "content": {"application/json": {"example": QUEUED}},
+        }
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The message as RFC 5322 has it.",
+            "content": {
+                RFC822: {
+                    "schema": {"type": "string", "format": "binary"},
+                    "examples": {"message": {"summary": "A message", "value": RAW}},
+                }
+            },
+        }
+    },
+)
+async def send_raw_message(
+    envelope: Annotated[Envelope, Query()],
+    caller: Sender,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Send the bytes that are given to those whom the envelope names.
+
+    They are kept as they are, signatures too. What they lack of a Date and a Message-ID is put
+    before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
+    refused. From and Sender are to be allowed, as in any message. Needs the scope `messages:send`.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != RFC822:
+        raise UnsupportedMediaType(
+            f"The body is {given or 'of no type'}; send the message with the header"
+            f" `Content-Type: {RFC822}`."
+        )
+    content = await request.body()
+    return await accepted_once(
+        services,
+        caller,
+        request,
+        idempotency_key,
+        lambda: _prepared(services, caller, envelope, content),
+    )
+
+
+async def _prepared(
+    services: Services, caller: Caller, envelope: Envelope, content: bytes
+) -> tuple[NewMessage, Profile]:
+    profile = caller.require(await profile_of(services, caller, envelope.profile))
+    check_recipients(caller.tenant, len(envelope.to))
+
+    def prepare() -> NewMessage:
+        return prepare_raw(content, envelope.draft(), profile=profile, **limits(services, caller))
+
+    if len(content) > LARGE:
+        return await asyncio.to_thread(prepare), profile
+    return prepare(), profile

@@ -1,0 +1,35 @@
+"""An invitation (RFC 5545, RFC 6047) beside a message's text."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+METHODS: Final = frozenset(
+    {"PUBLISH", "REQUEST", "REPLY", "ADD", "CANCEL", "REFRESH", "COUNTER", "DECLINECOUNTER"}
+)
+_METHOD: Final = re.compile(r"^METHOD:([A-Za-z]+)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_CALENDAR: Final = re.compile(r"\s*BEGIN:VCALENDAR\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """iCalendar text with a METHOD; one that is none cannot be made: that raises ValueError."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if _CALENDAR.match(self.text) is None:
+            raise ValueError("it is no iCalendar: it begins with BEGIN:VCALENDAR (RFC 5545)")
+        found = _METHOD.search(self.text)
+        if found is None or found[1].upper() not in METHODS:
+            raise ValueError(
+                "an invitation says what it is for: write METHOD:REQUEST after BEGIN:VCALENDAR"
+                " (RFC 5546), or attach it as a file"
+            )
+
+    @property
+    def method(self) -> str:
+        """What it is for, such as `REQUEST`."""
+        found = _METHOD.search(self.text)
+        assert found is not None  # noqa: S101 - or it could not have been made
+        return found[1].upper()
