@@ -56,11 +56,16 @@ def _tried(value: object, _: object) -> MessageCreate | Wrong:
     return Wrong([field_error({**each, "loc": ("body", *each["loc"])}) for each in details])
 
 
+ITEM: Final[Any] = MessageCreate | Any
+
+
 class BatchCreate(Body):
     """Messages to send, each its own."""
 
-    messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=MessageCreate)]] = (
-        Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=ITEM)]] = Field(
+        min_length=1,
+        max_length=MAX_MESSAGES,
+        description="Whatever is not a message is told in its place, as a result.",
     )
 
 

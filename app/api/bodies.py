@@ -118,7 +118,7 @@ def _mailbox(value: object) -> Mailbox:
         given = AddressObject.model_validate(value)
         return make_mailbox(given.email, given.name)
     raise PydanticCustomError(
-        "address_type", 'write "a@b.example", "Name <a@b.example>" or {{"email", "name"}}'
+        "address_type", 'write "a@b.example", "Name <a@b.example>" or {"email", "name"}'
     )
 
 

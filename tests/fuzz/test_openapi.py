@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -18,6 +19,7 @@ from tests.cli.test_serve_commands import unused_port
 
 __all__ = ["operator"]
 
+ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES", "3")
 ADMIN_KEY: Final = "an-admin-key-of-more-than-32-characters"
 SETTINGS: Final = {
@@ -81,8 +83,14 @@ def test_no_answer_is_a_fault_or_a_lie(operator: Terminal, url: str, scopes: str
         *("--exclude-operation-id-regex", NOT_ASKED),
         *(word for header in headers for word in ("-H", header)),
     ]
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(  # noqa: S603 - our own words
-        command, cwd=operator.folder, capture_output=True, text=True, check=False
+        command,
+        cwd=operator.folder,
+        env=operator.environment | hooks,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stdout[-10_000:] + ended.stderr[-2000:]
     sys.stdout.write(ended.stdout[ended.stdout.rindex("Test cases:") :])  # for `make fuzz`
