@@ -10,6 +10,7 @@ from app.api import (
     events,
     health,
     keys,
+    message_actions,
     messages,
     problems,
     profile_verify,
@@ -19,6 +20,7 @@ from app.api import (
     suppressions,
     templates,
     tenants,
+    upload,
     usage,
     webhooks,
 )
@@ -28,6 +30,8 @@ admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
     batch.router,
     raw_messages.router,
+    upload.router,
+    message_actions.router,
     messages.uploads,
     messages.router,
     recipients.router,

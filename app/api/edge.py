@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
 MESSAGES: Final = "/messages"
+STREAMED: Final = "/messages/upload"
 SMALL_BODY_BYTES: Final = 1024 * 1024
 # How long a client may say nothing, at first and whenever it was no faster than this.
 GRACE_SECONDS: Final = 15.0
@@ -78,11 +79,13 @@ class Edge:
             await send(message)
 
         body, limit = _Body(receive), self._limit(scope["path"])
+        is_stream = scope["path"] == STREAMED
         try:
-            if refusal := _refusal(scope, limit):
+            if refusal := _refusal(scope, None if is_stream else limit):
                 await refusal(scope, receive, send_with_id)
             else:
-                await self._app(scope, self._limited(body, limit), send_with_id)
+                taken = self._passing(body) if is_stream else self._limited(body, limit)
+                await self._app(scope, taken, send_with_id)
         except Problem as problem:  # while the body was read, outside of what answers problems
             if is_started:
                 raise
@@ -92,7 +95,7 @@ class Edge:
                 raise
             await answer_unexpected(error, scope["path"])(scope, receive, send_with_id)
         finally:
-            self._buffered_bytes -= body.received_bytes
+            self._buffered_bytes -= body.held_bytes
 
     def _limit(self, path: str) -> int:
         is_message = path.startswith(MESSAGES)
@@ -104,6 +107,7 @@ class Edge:
             if message["type"] == "http.request":
                 size = len(message.get("body", b""))
                 body.received_bytes += size
+                body.held_bytes += size
                 self._buffered_bytes += size
                 if body.received_bytes > limit:
                     raise HTTPException(413, _too_large(limit))
@@ -117,6 +121,21 @@ class Edge:
 
         return receive_limited
 
+    def _passing(self, body: "_Body") -> Receive:
+        """For a body that is never held as a whole: what was taken before is gone by then."""
+
+        async def receive_next() -> Message:
+            self._buffered_bytes -= body.held_bytes
+            body.held_bytes = 0
+            message = await body.receive()
+            size = len(message.get("body", b""))
+            body.received_bytes += size
+            body.held_bytes = size
+            self._buffered_bytes += size
+            return message
+
+        return receive_next
+
 
 class _Body:
     """A body as it comes in, from a client who has so long to send the next part of it.
@@ -128,7 +147,7 @@ class _Body:
         self._receive = receive
         self._waited_seconds = 0.0
         self._is_whole = False
-        self.received_bytes = 0
+        self.received_bytes = self.held_bytes = 0
 
     async def receive(self) -> Message:
         """The next part. Raises RequestTimeout where it is too long in coming."""
@@ -153,11 +172,13 @@ class _Body:
             self._waited_seconds += monotonic_seconds() - started_seconds
 
 
-def _refusal(scope: Scope, limit: int) -> ProblemResponse | None:
+def _refusal(scope: Scope, limit: int | None) -> ProblemResponse | None:
     """The answer to what need not be looked at any further."""
     path = scope["path"]
     if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
         return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
+    if limit is None:
+        return None
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             return ProblemResponse("body-too-large", _too_large(limit), instance=path)

@@ -104,21 +104,21 @@ class Keyed:
     def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
         self._services = services
         self._tenant_id = caller.tenant_id
-        self._key = key
+        self.key = key
         self._fingerprint = fingerprint
 
     async def earlier(self) -> KeyedRequest | None:
         """The request that used the key before, if any did."""
         async with self._services.database.reading() as connection:
-            found = await idempotency.find(connection, tenant_id=self._tenant_id, keys=[self._key])
-        return found.get(self._key)
+            found = await idempotency.find(connection, tenant_id=self._tenant_id, keys=[self.key])
+        return found.get(self.key)
 
     def request(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
         sealed = self._services.vault.seal(self._fingerprint, row=self._row, field=FIELD)
         return KeyedRequest(
             tenant_id=self._tenant_id,
-            key=self._key,
+            key=self.key,
             message_id=message.id,
             sealed_fingerprint=sealed,
             response=response,
@@ -133,7 +133,7 @@ class Keyed:
         """What was said of the message; raises InvalidRequest where the body is another."""
         if not self._is_the_same(earlier):
             raise InvalidRequest(
-                f"The Idempotency-Key {self._key!r} came with another body before: use a new key"
+                f"The Idempotency-Key {self.key!r} came with another body before: use a new key"
                 " for a new message.",
                 slug="idempotency-key-reused",
             )
@@ -157,7 +157,7 @@ class Keyed:
 
     @property
     def _row(self) -> str:
-        return f"{self._tenant_id} {self._key}"
+        return f"{self._tenant_id} {self.key}"
 
 
 async def _fingerprint_of(request: Request) -> str:

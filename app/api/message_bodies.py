@@ -297,7 +297,21 @@ class MessageRetry(Body):
     )
 
 
-class MessageQuery(Paging):
+class MessageUpdate(Body):
+    """What to change of a message that is scheduled; what is left out stays."""
+
+    send_at: Instant | None = Field(
+        default=None, description="Another time, within a year; null or a past one: at once."
+    )
+    expires_at: Instant | None = Field(
+        default=None,
+        description="When to give up, at most 30 days after it is to be sent. Left out, it stays as"
+        " long after that as it was.",
+    )
+    priority: Priority | None = None
+
+
+class MessageWanted(Body):
     """Which messages are wanted: those that match everything given."""
 
     status: MessageStatus | None = None
@@ -310,6 +324,48 @@ class MessageQuery(Paging):
         default=None, description="At this time or later (RFC 3339, with its offset)."
     )
     created_before: Instant | None = Field(default=None, description="Before this time.")
+
+
+class MessageQuery(MessageWanted, Paging):
+    """Which messages are wanted, and which part of them."""
+
+
+class Action(StrEnum):
+    """What is done to many messages."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    RESOLVE = "resolve"
+
+
+class MessageActions(Body):
+    """What to do to which messages."""
+
+    action: Action
+    resolution: Resolution | None = Field(
+        default=None,
+        alias="as",
+        description="With `resolve`: what became of every uncertain recipient.",
+    )
+    wanted: MessageWanted = Field(
+        alias="filter", description="As the list of messages takes it; at least one thing."
+    )
+    dry_run: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether to count only. `false` does it.",
+    )
+    after: Text | None = Field(
+        default=None, max_length=64, description="`next_after` of the answer before."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.action is Action.RESOLVE) is not (self.resolution is not None):
+            raise ValueError("`as` goes with the action resolve, and with no other")
+        if not self.wanted.model_fields_set:
+            raise ValueError("the filter is empty: say which messages are meant")
+        return self
 
 
 class AttemptQuery(Paging):

@@ -159,6 +159,9 @@ RETRIED: Final[dict[str, Any]] = QUEUED | {
     "id": "msg_0198c5a2d3f07b6e8a4c1d2e3f405163",
     "retry_of": MESSAGE["id"],
 }
+RESCHEDULE: Final[dict[str, Any]] = {
+    "now": {"summary": "Send it at once", "value": {"send_at": None}},
+}
 RETRY: Final[dict[str, Any]] = {
     "all": {"summary": "Everybody who did not get it", "value": {}},
     "some": {"summary": "One of them", "value": {"recipients": ["ann@example.org"]}},

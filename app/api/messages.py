@@ -18,16 +18,29 @@ from app.api.message_bodies import (
     MessageQuery,
     MessageResolve,
     MessageRetry,
+    MessageUpdate,
+    MessageWanted,
 )
-from app.api.message_examples import CREATE, MESSAGE, QUEUED, RAW, RESOLVE, RETRIED, RETRY
+from app.api.message_examples import (
+    CREATE,
+    MESSAGE,
+    QUEUED,
+    RAW,
+    RESCHEDULE,
+    RESOLVE,
+    RETRIED,
+    RETRY,
+)
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
+from app.api.rescheduling import rescheduled
 from app.api.sending import prepared, prepared_again
 from app.api.state import ServicesOf
 from app.domain.errors import NotFound
 from app.domain.ids import is_id
 from app.store import decisions, messages, profiles
+from app.store.decisions import Scheduled
 from app.store.message_views import MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
@@ -112,23 +125,13 @@ async def list_messages(
     """
     before, now = start(query, "msg"), services.now()
     async with services.database.reading() as connection:
-        profile_id = query.profile
-        if profile_id is not None and not is_id(profile_id, "prf"):
-            named = await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile_id)
-            profile_id = caller.require(named).id
         rows = await messages.page(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit + 1,
             now=now,
             before=before,
-            status=query.status,
-            profile_id=profile_id,
-            tag=query.tag,
-            recipient=query.recipient,
-            created_after=query.created_after,
-            created_before=query.created_before,
-            within=caller.profiles,
+            wanted=await filter_of(connection, caller, query),
         )
     kept, cursor = cut(rows, query.limit)
     return MessagePage(items=[MessageRead.of(row, now) for row in kept], next_cursor=cursor)
@@ -146,7 +149,7 @@ async def get_message(message: InPath, caller: MessageReader, services: Services
     Needs the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        view = await _visible(connection, caller, message)
+        view = await visible(connection, caller, message)
     return MessageRead.of(view, services.now())
 
 
@@ -169,7 +172,7 @@ async def list_attempts(
     after = start(query, "att")
     async with services.database.reading() as connection:
         if caller.profiles is not None:
-            await _visible(connection, caller, message)
+            await visible(connection, caller, message)
         rows = await messages.attempts(
             connection,
             tenant_id=caller.tenant_id,
@@ -199,7 +202,7 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
     """
     async with services.database.reading() as connection:
         if caller.profiles is not None:
-            await _visible(connection, caller, message)
+            await visible(connection, caller, message)
         mime = await messages.raw(connection, tenant_id=caller.tenant_id, message_id=message)
     return Response(mime, media_type="message/rfc822")
 
@@ -228,7 +231,7 @@ async def resolve_message(
     """
     act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
-        before = await _visible(connection, caller, message)
+        before = await visible(connection, caller, message)
         await decisions.resolve(
             connection,
             tenant_id=caller.tenant_id,
@@ -249,6 +252,60 @@ async def resolve_message(
     return MessageRead.of(view, act.now)
 
 
+@router.patch(
+    "/messages/{message}",
+    operation_id="update_message",
+    summary="Change a scheduled message",
+    response_description="The message as it stands now.",
+    responses=tenant_problems(
+        "message-not-found", "message-in-transmission", "message-not-scheduled", has_body=True
+    ),
+)
+async def update_message(
+    message: InPath,
+    body: Annotated[MessageUpdate, JsonBody(openapi_examples=RESCHEDULE)],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> MessageRead:
+    """Change when it is sent, as long as that time has not come.
+
+    Its content was made when it was accepted, and stays: `Date` in its header too. To change it,
+    cancel this one and send another. Needs the scope `messages:manage`.
+    """
+    act = caller.act(services)
+
+    def changed(before: Scheduled) -> Scheduled:
+        return rescheduled(before, body, act.now)
+
+    async with services.database.transaction(announce=True) as connection:
+        before = await visible(connection, caller, message)
+        await decisions.reschedule(
+            connection,
+            tenant_id=caller.tenant_id,
+            message_id=message,
+            changes=changed,
+            now=act.now,
+        )
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+        await act.record(
+            connection,
+            "message.update",
+            tenant_id=caller.tenant_id,
+            object_id=message,
+            before=_schedule(before),
+            after=_schedule(view),
+        )
+    return MessageRead.of(view, act.now)
+
+
+def _schedule(view: MessageView) -> dict[str, object]:
+    return {
+        "send_at": view.send_at,
+        "expires_at": view.expires_at,
+        "priority": view.priority.value,
+    }
+
+
 @router.post(
     "/messages/{message}/cancel",
     operation_id="cancel_message",
@@ -266,7 +323,7 @@ async def cancel_message(
     """
     act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
-        before = await _visible(connection, caller, message)
+        before = await visible(connection, caller, message)
         await decisions.cancel(
             connection, tenant_id=caller.tenant_id, message_id=message, now=act.now
         )
@@ -315,7 +372,26 @@ async def retry_message(
     )
 
 
-async def _visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
+async def filter_of(
+    connection: AsyncConnection, caller: Caller, wanted: MessageWanted
+) -> messages.MessageFilter:
+    """What is wanted of what the caller may see; raises NotFound for an unknown profile."""
+    profile_id = wanted.profile
+    if profile_id is not None and not is_id(profile_id, "prf"):
+        named = await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile_id)
+        profile_id = caller.require(named).id
+    return messages.MessageFilter(
+        status=wanted.status,
+        profile_id=profile_id,
+        tag=wanted.tag,
+        recipient=wanted.recipient,
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+        within=caller.profiles,
+    )
+
+
+async def visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
     """The message; raises NotFound where it went through a profile that is out of reach."""
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
     if not caller.may_use(view.profile_id):

@@ -253,6 +253,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Read the message again when its status is no longer sending.",
         "The message is being sent just now; read it again when its status has changed.",
     ),
+    "message-not-scheduled": ProblemType(
+        409,
+        "Not scheduled",
+        "Cancel it instead, if it is still to be sent, and send another.",
+        "Only a message whose time has not come can be changed; this one is not scheduled.",
+    ),
     "nothing-to-cancel": ProblemType(
         409,
         "Nothing to cancel",

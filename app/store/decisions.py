@@ -1,20 +1,31 @@
 """What somebody decides of a message: that it is not to be sent, or what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.events import of_recipient
+from app.domain.events import EventType, NewEvent, of_recipient
+from app.domain.priority import HEAD_START
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, next_status
-from app.domain.types import MessageStatus, RecipientStatus
+from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
 from app.store.events import Change
 from app.store.outbox import ClaimedRecipient, recipients_of
 from app.store.outcomes import close, finish_open
 from app.store.tables import messages, recipients
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """When a message is sent, until when it is tried, and before which others."""
+
+    send_at: datetime
+    expires_at: datetime
+    priority: Priority
 
 
 async def cancel(
@@ -33,6 +44,52 @@ async def cancel(
             " each recipient.",
         )
     await finish_open(connection, message_ids=[message_id], event=RecipientEvent.CANCEL, now=now)
+
+
+async def reschedule(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    changes: Callable[[Scheduled], Scheduled],
+    now: datetime,
+) -> None:
+    """Change when a scheduled message is sent, until when it is tried, and before which others.
+
+    Raises NotFound, Conflict where its time has come already, and what `changes` raises.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    query = select(
+        messages.c.status,
+        messages.c.send_at,
+        messages.c.expires_at,
+        messages.c.priority,
+        messages.c.profile_id,
+    ).where(messages.c.id == message_id)
+    row = (await connection.execute(query)).one()
+    if row.status != MessageStatus.QUEUED or row.send_at is None or row.send_at <= now:
+        raise Conflict(
+            "message-not-scheduled",
+            "Only a message whose time has not come can be changed; this one is not scheduled.",
+        )
+    after = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
+    turn_at = max(now, after.send_at) - HEAD_START[after.priority]
+    is_scheduled = after.send_at > now
+    await connection.execute(
+        update(messages)
+        .where(messages.c.id == message_id)
+        .values(
+            send_at=after.send_at,
+            expires_at=after.expires_at,
+            priority=after.priority.value,
+            turn_at=turn_at,
+            due_at=after.send_at if is_scheduled else turn_at,
+            updated_at=now,
+        )
+    )
+    if not is_scheduled:
+        queued = NewEvent(EventType.MESSAGE_QUEUED, now, tenant_id, row.profile_id, message_id)
+        await events.append(connection, [queued])
 
 
 async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, null, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn import DsnRequest
@@ -74,6 +74,26 @@ _COLUMNS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """Which messages are wanted: those that match all that is given.
+
+    `created_after` is inclusive, `created_before` is not; `recipient` is matched in any letter
+    case; `within` are the ids of the only profiles whose messages are looked at.
+    """
+
+    status: MessageStatus | None = None
+    profile_id: str | None = None
+    tag: str | None = None
+    recipient: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    within: Sequence[str] | None = None
+
+
+EVERYTHING: Final = MessageFilter()
+
+
 async def page(
     connection: AsyncConnection,
     *,
@@ -81,45 +101,72 @@ async def page(
     limit: int,
     now: datetime,
     before: str | None = None,
-    status: MessageStatus | None = None,
-    profile_id: str | None = None,
-    tag: str | None = None,
-    recipient: str | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    within: Sequence[str] | None = None,
+    wanted: MessageFilter = EVERYTHING,
 ) -> list[MessageView]:
-    """At most `limit` of the tenant's messages that match all that is given, newest first.
+    """At most `limit` of the tenant's messages that are wanted, newest first.
 
-    `before` is the id that the page before ended with. `created_after` is inclusive,
-    `created_before` is not; `recipient` is matched in any letter case; `within` are the ids of the
-    only profiles whose messages are looked at.
+    `before` is the id that the page before ended with.
     """
-    query, key = _named(tenant_id, tag, recipient)
-    of_message = list[ColumnElement[bool] | TextClause]()
+    found = await ids(
+        connection, tenant_id=tenant_id, limit=limit, now=now, before=before, wanted=wanted
+    )
+    return await _views(connection, tenant_id, found)
+
+
+async def ids(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    now: datetime,
+    before: str | None = None,
+    wanted: MessageFilter = EVERYTHING,
+) -> Sequence[str]:
+    """The ids of what `page` answers."""
+    query, key = _wanted(tenant_id, wanted, now)
     if before is not None:
         query = query.where(key < before)
-    if status is not None:
-        of_message += _has_status(status, now)
+    query = query.order_by(key.desc()).limit(limit)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def count(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    now: datetime,
+    wanted: MessageFilter = EVERYTHING,
+) -> int:
+    """How many messages are wanted, counted up to `limit`."""
+    query, _ = _wanted(tenant_id, wanted, now)
+    counted = select(func.count()).select_from(query.limit(limit).subquery())
+    return int((await connection.execute(counted)).scalar_one())
+
+
+def _wanted(
+    tenant_id: str, wanted: MessageFilter, now: datetime
+) -> tuple[Select[str], ColumnElement[str]]:
+    """The ids of the tenant's messages that are wanted, and the column that holds them."""
+    query, key = _named(tenant_id, wanted.tag, wanted.recipient)
+    of_message = list[ColumnElement[bool] | TextClause]()
+    if wanted.status is not None:
+        of_message += _has_status(wanted.status, now)
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
-            of_message += _partial(status)
-    if profile_id is not None:
-        of_message.append(messages.c.profile_id == profile_id)
-    if within is not None:
-        of_message.append(messages.c.profile_id.in_(within))
-    if created_after is not None:
-        earliest = first_id("msg", created_after - min(CLOCK_SLACK, created_after - EARLIEST))
-        query = query.where(key >= earliest)
-        of_message.append(messages.c.created_at >= created_after)
-    if created_before is not None:
-        latest = first_id("msg", created_before + min(CLOCK_SLACK, LATEST - created_before))
-        query = query.where(key < latest)
-        of_message.append(messages.c.created_at < created_before)
+            of_message += _partial(wanted.status)
+    if wanted.profile_id is not None:
+        of_message.append(messages.c.profile_id == wanted.profile_id)
+    if wanted.within is not None:
+        of_message.append(messages.c.profile_id.in_(wanted.within))
+    if (after := wanted.created_after) is not None:
+        query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
+        of_message.append(messages.c.created_at >= after)
+    if (before := wanted.created_before) is not None:
+        query = query.where(key < first_id("msg", before + min(CLOCK_SLACK, LATEST - before)))
+        of_message.append(messages.c.created_at < before)
     if of_message and key is not messages.c.id:
         query = query.join(messages, messages.c.id == key)
-    query = query.where(*of_message).order_by(key.desc()).limit(limit)
-    ids = (await connection.execute(query)).scalars().all()
-    return await _views(connection, tenant_id, ids)
+    return query.where(*of_message), key
 
 
 def _has_status(status: MessageStatus, now: datetime) -> list[ColumnElement[bool]]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -102,9 +103,9 @@ async def test_every_reference_leads_somewhere(api: Api, document: dict[str, Any
 
 
 async def test_what_is_made_says_where(document: dict[str, Any]) -> None:
-    """201 and 202 document Location, but for a batch, which makes many."""
+    """201 and 202 document Location, but for what makes many."""
     for _, _, operation in operations(document):
-        if operation["operationId"] == "send_batch":
+        if operation["operationId"] in {"send_batch", "upload_messages"}:
             continue
         for code in {"201", "202"} & set(operation["responses"]):
             assert "Location" in operation["responses"][code]["headers"]
@@ -144,6 +145,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "send_message",
         "send_batch",
         "send_raw_message",
+        "upload_messages",
         "test_template",
         "create_webhook",
         "update_webhook",
@@ -153,6 +155,8 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "verify_profile",
         "verify_unsaved_profile",
         "resolve_message",
+        "update_message",
+        "act_on_messages",
         "retry_message",
         "create_suppression",  # nothing goes to ann from then on
     ]
@@ -167,6 +171,11 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
             caller = api.admin if path.startswith("/tenants") else api.admin_for("acme")
             if "{message}" in path:
                 acting["message"] = await held_message(api, caller)
+            if name == "update_message":
+                soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+                acting["message"] = (await caller.made("/messages", MESSAGE | {"send_at": soon}))[
+                    "id"
+                ]
             if name == "retry_message":
                 made = await caller.made("/messages", MESSAGE)
                 acting["message"] = made["id"]
@@ -178,9 +187,10 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
                 acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]
                 acting["key_id"] = acting["key"]
             address, value = path.format(**acting), example["value"]
-            if name == "send_raw_message":
+            if not kind.endswith("/json"):
                 sent = {"content": value.encode(), "headers": {"Content-Type": kind}}
-                answer = await caller("POST", f"{address}?to=ann@example.org", **sent)
+                address += "?to=ann@example.org" if name == "send_raw_message" else ""
+                answer = await caller("POST", address, **sent)
             else:
                 answer = await caller(method.upper(), address, value)
             assert answer.is_success, (name, answer.text)

@@ -238,3 +238,111 @@ async def test_a_sensitive_message_is_sent_once(heloise: Heloise) -> None:
         await acme.message(message, status="failed")
         answer = await acme("POST", f"/messages/{message}/retry", {})
         await refused(answer, 410, "content-sensitive")
+
+
+async def rescheduled(tenant: Tenant, message: str, **fields: Any) -> Any:
+    """The answer to a change of what is scheduled."""
+    return await tenant("PATCH", f"/messages/{message}", fields)
+
+
+async def test_another_time(start: Start, server: SmtpServer) -> None:
+    """Earlier or later, with as much time to be tried in; once it has come nothing changes."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant()
+    await acme.profile("main", server.port)
+    message = await acme.send(ANN, send_at=later(clock, days=2))
+    before = await acme.read(f"/messages/{message}")
+    answer = await rescheduled(acme, message, send_at=later(clock, days=1), priority="high")
+    assert answer.status_code == 200, answer.text
+    found = await acme.read(f"/messages/{message}")
+    assert (found["status"], found["priority"]) == ("scheduled", "high")
+    given = [datetime.fromisoformat(each["expires_at"]) for each in (before, found)]
+    assert given[0] - given[1] == timedelta(days=1)
+    await clock.advance(hours=23)
+    assert (await acme.read(f"/messages/{message}"))["status"] == "scheduled"
+    await clock.advance(hours=1)
+    await acme.message(message, status="sent")
+    late = await rescheduled(acme, message, send_at=later(clock, days=1))
+    await refused(late, 409, "message-not-scheduled")
+
+
+async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
+    """With a time that has passed, or none; that is an event, as is any change of a status."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant()
+    await acme.profile("main", server.port)
+    message = await acme.send(ANN, send_at=later(clock, days=2))
+    assert (await rescheduled(acme, message, send_at=None)).status_code == 200
+    await acme.message(message, status="sent")
+    story = (await acme.read(f"/events?message={message}"))["items"]
+    assert [each["type"] for each in story] == [
+        *("message.scheduled", "message.queued", "recipient.sent", "message.sent")
+    ]
+    for fields in ({"send_at": later(clock, days=400)}, {"expires_at": later(clock, days=90)}):
+        other = await acme.send(ANN, send_at=later(clock, days=2))
+        assert (await rescheduled(acme, other, **fields)).status_code == 422
+
+
+async def acted(tenant: Tenant, action: str, **fields: Any) -> Any:
+    """What was done to many."""
+    answer = await tenant("POST", "/messages/actions", {"action": action, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_many_are_counted_first_and_then_cancelled(start: Start, server: SmtpServer) -> None:
+    """Those of a filter and no others, of this tenant alone."""
+    clock = HandClock()
+    heloise = await start(clock=clock)
+    acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
+    for tenant in (acme, other):
+        await tenant.profile("main", server.port)
+    meant = [await acme.send(ANN, send_at=later(clock, days=1), tags=["x"]) for _ in range(3)]
+    kept = [
+        await acme.send(ANN, send_at=later(clock, days=1), tags=["y"]),
+        await other.send(ANN, send_at=later(clock, days=1), tags=["x"]),
+    ]
+    wanted = {"status": "scheduled", "tag": "x"}
+    counted = await acted(acme, "cancel", filter=wanted)
+    assert counted == {
+        "dry_run": True,
+        "matched": 3,
+        "done": 0,
+        "skipped": {},
+        "next_after": None,
+    }
+    assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
+    done = await acted(acme, "cancel", filter=wanted, dry_run=False)
+    assert (done["matched"], done["done"], done["skipped"]) == (3, 3, {})
+    for each in meant:
+        assert (await acme.read(f"/messages/{each}"))["status"] == "cancelled"
+    assert (await acme.read(f"/messages/{kept[0]}"))["status"] == "scheduled"
+    assert (await other.read(f"/messages/{kept[1]}"))["status"] == "scheduled"
+    again = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
+    assert again["skipped"] == {"nothing-to-cancel": 3}
+    for wrong in ({"filter": {}}, {"filter": wanted, "as": "sent"}, {"filter": {"tags": "x"}}):
+        answer = await acme("POST", "/messages/actions", {"action": "cancel", **wrong})
+        assert answer.status_code == 422
+
+
+async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer) -> None:
+    """Each as by itself."""
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    server.script["rcpt"] = ["550 5.1.1 No such user"] * 2
+    for _ in range(2):
+        await acme.message(await acme.send(ANN), status="failed")
+    done = await acted(acme, "retry", filter={"status": "failed"}, dry_run=False)
+    assert done["done"] == 2
+    retried = [each for each in (await acme.read("/messages"))["items"] if each["retry_of"]]
+    assert len(retried) == 2
+    for each in retried:
+        await acme.message(each["id"], status="sent")
+    server.script["dot"] = [None] * len(server.messages) + [DISCONNECT] * 2
+    held = [await acme.send(ANN, guarantee="at_most_once") for _ in range(2)]
+    for each in held:
+        await acme.message(each, status="held")
+    done = await acted(acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"})
+    assert done["done"] == 2
+    for each in held:
+        await acme.message(each, status="sent")

@@ -2,4 +2,5 @@
 
 import schemathesis
 
-schemathesis.serializer.alias("message/rfc822", "application/octet-stream")
+for media_type in ("message/rfc822", "application/jsonl"):
+    schemathesis.serializer.alias(media_type, "application/octet-stream")

@@ -43,8 +43,10 @@ async def profile(database: Database) -> Profile:
 async def listed(database: Database, profile: Profile, **filters: Any) -> list[str]:
     """The ids of the tenant's messages that match."""
     async with database.reading() as connection:
-        given = {"limit": 100, "now": NOW} | filters
-        page = await messages.page(connection, tenant_id=profile.tenant_id, **given)
+        given = {"limit": 100, "now": NOW}
+        given |= {name: filters.pop(name) for name in ("limit", "now", "before") if name in filters}
+        wanted = messages.MessageFilter(**filters)
+        page = await messages.page(connection, tenant_id=profile.tenant_id, wanted=wanted, **given)
     return [view.id for view in page]
 
 

@@ -145,8 +145,9 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     for filters, indexes in cases:
         async with database.reading() as connection:
             with noted() as statements:
+                wanted = messages.MessageFilter(**filters)
                 await messages.page(
-                    connection, tenant_id=profile.tenant_id, limit=51, now=NOW, **filters
+                    connection, tenant_id=profile.tenant_id, limit=51, now=NOW, wanted=wanted
                 )
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)

@@ -1,0 +1,170 @@
+"""`POST /messages/actions`: one thing done to all messages of a filter."""
+
+import asyncio
+from collections import Counter
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter
+from fastapi import Body as JsonBody
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accept.committer import Offer
+from app.api.auth import MessageManager
+from app.api.callers import Caller
+from app.api.json_bounds import BoundedRoute
+from app.api.message_bodies import (
+    RESOLUTION_EVENTS,
+    Action,
+    MessageActions,
+    MessageRetry,
+    Resolution,
+)
+from app.api.messages import filter_of, visible
+from app.api.openapi import tenant_problems
+from app.api.quotas import problem_of
+from app.api.sending import prepared_again
+from app.api.state import Services, ServicesOf
+from app.domain.errors import InvalidRequest, Problem, QuotaError
+from app.domain.ids import is_id
+from app.store import decisions, messages
+
+router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+
+AT_ONCE: Final = 500
+COUNTED: Final = 100_000
+EXAMPLE: Final[dict[str, Any]] = {
+    "dry_run": False,
+    "matched": 3,
+    "done": 2,
+    "skipped": {"message-in-transmission": 1},
+    "next_after": None,
+}
+EXAMPLES: Final[dict[str, Any]] = {
+    "count": {
+        "summary": "How many would be cancelled",
+        "value": {"action": "cancel", "filter": {"status": "scheduled", "tag": "january"}},
+    },
+    "retry": {
+        "summary": "Send what failed once more",
+        "value": {
+            "action": "retry",
+            "filter": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
+            "dry_run": False,
+        },
+    },
+    "resolve": {
+        "summary": "What is uncertain had arrived",
+        "value": {"action": "resolve", "as": "sent", "filter": {"status": "held"}},
+    },
+}
+
+
+class ActionsRead(BaseModel):
+    """What was done to how many."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    dry_run: bool
+    matched: int = Field(
+        description="How many messages match: with `dry_run` all, up to 100000; else those that"
+        " this request looked at."
+    )
+    done: int
+    skipped: dict[str, int] = Field(
+        description="Those of which it could not be done, by the type of the problem."
+    )
+    next_after: str | None = Field(
+        description="There may be more: give it as `after`, with all else as it was. Null: no more."
+    )
+
+
+@router.post(
+    "/messages/actions",
+    operation_id="act_on_messages",
+    summary="Cancel, retry or resolve many messages",
+    response_description="How many there are, and to how many it was done.",
+    responses=tenant_problems("profile-not-found", has_body=True),
+)
+async def act_on_messages(
+    body: Annotated[MessageActions, JsonBody(openapi_examples=EXAMPLES)],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> ActionsRead:
+    """Do to every message of a filter what can be done to one; first count them.
+
+    Without `"dry_run": false` nothing is done but counting. At most 500 are looked at by a request,
+    the newest first: where `next_after` is not null, ask again with it as `after`. One of which it
+    cannot be done is left as it is, and counted by the reason. Needs the scope `messages:manage`.
+    """
+    now = services.now()
+    if body.after is not None and not is_id(body.after, "msg"):
+        raise InvalidRequest.at("after", msg="give next_after as it was answered, or leave it out")
+    async with services.database.reading() as connection:
+        wanted = await filter_of(connection, caller, body.wanted)
+        if body.dry_run:
+            count = await messages.count(
+                connection, tenant_id=caller.tenant_id, limit=COUNTED, now=now, wanted=wanted
+            )
+            return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_after=None)
+        found = await messages.ids(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=AT_ONCE,
+            now=now,
+            before=body.after,
+            wanted=wanted,
+        )
+    skipped, done = Counter[str](), 0
+    for message in found:
+        try:
+            await _do(services, caller, message, body.action, body.resolution)
+        except Problem as problem:
+            if problem.status >= 500:  # noqa: PLR2004 - a fault of ours, and no reason to skip it
+                raise
+            skipped[problem.slug] += 1
+        else:
+            done += 1
+        await asyncio.sleep(0)
+    act = caller.act(services)
+    async with services.database.transaction(announce=True) as connection:
+        await act.record(
+            connection,
+            f"messages.{body.action}",
+            tenant_id=caller.tenant_id,
+            object_id="messages",
+            after={"filter": body.wanted.model_dump(exclude_unset=True), "done": done},
+        )
+    return ActionsRead(
+        dry_run=False,
+        matched=len(found),
+        done=done,
+        skipped=dict(skipped),
+        next_after=found[-1] if len(found) == AT_ONCE else None,
+    )
+
+
+async def _do(
+    services: Services,
+    caller: Caller,
+    message: str,
+    action: Action,
+    resolution: Resolution | None,
+) -> None:
+    """Do it to one message; raises what the operation on one does."""
+    if action is Action.RETRY:
+        again, _ = await prepared_again(services, caller, message, MessageRetry())
+        try:
+            await services.committer.accept(Offer(again, caller.tenant.quota))
+        except QuotaError as error:
+            raise problem_of(error.exceeded, services.now()) from None
+        return
+    one = {"tenant_id": caller.tenant_id, "message_id": message}
+    async with services.database.transaction() as connection:
+        await visible(connection, caller, message)
+        if action is Action.CANCEL:
+            await decisions.cancel(connection, **one, now=services.now())
+        elif resolution is not None:
+            event = RESOLUTION_EVENTS[resolution]
+            await decisions.resolve(
+                connection, **one, addresses=None, event=event, now=services.now()
+            )

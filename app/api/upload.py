@@ -1,0 +1,191 @@
+"""`POST /messages/upload`: any number of messages as JSON Lines, at constant memory."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.auth import Sender
+from app.api.callers import Caller
+from app.api.idempotency import IdempotencyKey, Keyed, alone, fingerprint
+from app.api.json_bounds import check_json
+from app.api.openapi import tenant_problems
+from app.api.problem_answers import body_of
+from app.api.state import Services, ServicesOf
+from app.api.together import Item, Wrong, accept_items, replay_known, tried
+from app.domain.errors import FieldError, Problem, TooLarge, UnsupportedMediaType
+
+router = APIRouter(tags=["Messages"])
+
+PATH: Final = "/messages/upload"
+TYPES: Final = ("application/jsonl", "application/x-ndjson")
+GROUP: Final = 200
+GROUP_BYTES: Final = 4 * 1024 * 1024
+# What is answered while the rest is still being sent has to fit where nobody reads it yet.
+REFUSALS_SHOWN: Final = 200
+LINES: Final = """{"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
+{"to": ["bob@example.org"], "subject": "Hello", "text": "It works."}
+"""
+PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": false}
+{"line": 17, "problem": {"type": "/problems/invalid-request", "status": 422}}
+{"lines": 350, "accepted": 349, "refused": 1, "is_done": true}
+"""
+
+
+def _described(example: str) -> dict[str, Any]:
+    return {TYPES[0]: {"schema": {"type": "string"}, "examples": {"lines": {"value": example}}}}
+
+
+class _Progress(Response):
+    """Lines that are sent while the request is still read: nobody else may read it meanwhile."""
+
+    media_type = TYPES[0]
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        super().__init__(status_code=202)
+        del self.headers["content-length"]
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        start = {"type": "http.response.start", "status": 202, "headers": self.raw_headers}
+        await send(start)
+        async for line in self._lines:
+            await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@router.post(
+    PATH,
+    status_code=202,
+    operation_id="upload_messages",
+    summary="Send any number of messages",
+    response_class=_Progress,
+    responses=tenant_problems("idempotency-key-in-flight", has_body=True)
+    | {
+        202: {
+            "description": "How far it has come, a line after each 200 messages; the last says"
+            " `is_done`. Without that line, or with a `problem` of its own, not all was taken.",
+            "content": _described(PROGRESS),
+        }
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "A message a line, each as POST /messages takes it.",
+            "content": _described(LINES),
+        }
+    },
+)
+async def upload_messages(
+    caller: Sender,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accept messages as JSON Lines, as fast as they can be stored, however many there are.
+
+    Each is a message of its own; a line that is refused is told by its number, the first 200 of
+    them. Give them a tag to find them by. What was accepted stays so where the connection breaks:
+    with an `Idempotency-Key` the same lines are sent again, and those that were accepted are not
+    sent twice. Needs the scope `messages:send`.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in TYPES:
+        raise UnsupportedMediaType(
+            f"The body is {given or 'of no type'}; send JSON Lines with the header"
+            f" `Content-Type: {TYPES[0]}`."
+        )
+    return _Progress(_progress(services, caller, request, idempotency_key))
+
+
+async def _progress(
+    services: Services, caller: Caller, request: Request, key: str | None
+) -> AsyncIterator[str]:
+    """The lines of the answer, as the groups of messages are accepted."""
+    lines = accepted = refused = 0
+    try:
+        with alone(services, caller, key or f"upload {id(request)}"):
+            async for group in _groups(request, services.max_body_bytes):
+                items = [
+                    _item(services, caller, line, key, number)
+                    for number, line in enumerate(group, start=lines + 1)
+                ]
+                if key is not None:
+                    await replay_known(services, caller, items)
+                await accept_items(services, caller, request, items)
+                wrong = [
+                    (number, each.problem)
+                    for number, each in enumerate(items, start=lines + 1)
+                    if each.problem is not None
+                ]
+                shown = wrong[: max(0, REFUSALS_SHOWN - refused)]
+                lines += len(items)
+                refused += len(wrong)
+                accepted += len(items) - len(wrong)
+                for number, problem in shown:
+                    yield _line(line=number, problem=body_of(problem, PATH))
+                yield _line(lines=lines, accepted=accepted, refused=refused, is_done=False)
+    except Problem as problem:  # the status was said already
+        yield _line(
+            lines=lines,
+            accepted=accepted,
+            refused=refused,
+            is_done=False,
+            problem=body_of(problem, PATH),
+        )
+    else:
+        yield _line(lines=lines, accepted=accepted, refused=refused, is_done=True)
+
+
+def _line(**fields: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(fields) + "\n"
+
+
+def _item(services: Services, caller: Caller, line: bytes, key: str | None, number: int) -> Item:
+    keyed = None
+    try:
+        check_json(line)
+        value: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Item(Wrong([FieldError(("body",), f"the line is not JSON: {error}")]), None)
+    except Problem as problem:
+        return Item(Wrong([FieldError(("body",), problem.detail)]), None)
+    if key is not None:
+        # A line break stands in no key that a request could have itself.
+        keyed = Keyed(services, caller, f"{key}\n{number}", fingerprint(PATH, value))
+    return Item(tried(value), keyed)
+
+
+async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[bytes]]:
+    """The lines that are not empty, some at a time; raises TooLarge for one that is too long."""
+    group, size_bytes = list[bytes](), 0
+    async for line in _lines(request, max_line_bytes):
+        group.append(line)
+        size_bytes += len(line)
+        if len(group) == GROUP or size_bytes >= GROUP_BYTES:
+            yield group
+            group, size_bytes = [], 0
+    if group:
+        yield group
+
+
+async def _lines(request: Request, max_line_bytes: int) -> AsyncIterator[bytes]:
+    buffer, searched = bytearray(), 0
+    async for chunk in request.stream():
+        buffer += chunk
+        start = 0
+        while (end := buffer.find(b"\n", max(start, searched))) >= 0:
+            if line := bytes(buffer[start:end]).strip():
+                yield line
+            start = end + 1
+        del buffer[:start]
+        searched = len(buffer)
+        if searched > max_line_bytes:
+            raise TooLarge(
+                "body-too-large", f"A line has more bytes than the limit of {max_line_bytes}."
+            )
+    if line := bytes(buffer).strip():
+        yield line
