@@ -39,7 +39,9 @@ def upgrade() -> None:
     )
     op.create_index("uq_events_id", "events", ["id"], unique=True)
     op.create_index("ix_events_order", "events", ["tenant_id", "transaction_id", "number"])
-    op.create_index("ix_events_message", "events", ["message_id"])
+    op.create_index(
+        "ix_events_message", "events", ["message_id", "tenant_id", "transaction_id", "number"]
+    )
     op.create_table(
         "webhooks",
         sa.Column("id", Id, nullable=False),

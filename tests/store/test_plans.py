@@ -11,8 +11,9 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.events import Position
 from app.domain.types import MessageStatus, Profile
-from app.store import messages, outbox, outcomes, tables
+from app.store import events, messages, outbox, outcomes, tables
 from app.store.database import Database
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 
@@ -145,12 +146,35 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     for filters, indexes in cases:
         async with database.reading() as connection:
             with noted() as statements:
-                wanted = messages.MessageFilter(**filters)
+                before = filters.pop("before", None)
                 await messages.page(
-                    connection, tenant_id=profile.tenant_id, limit=51, now=NOW, wanted=wanted
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    limit=51,
+                    now=NOW,
+                    before=before,
+                    wanted=messages.MessageFilter(**filters),
                 )
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)
+
+
+async def test_events_are_read_in_their_order_by_its_index(
+    database: Database, profile: Profile
+) -> None:
+    """From any place on, and those of one message by theirs."""
+    for given, index in (({}, "ix_events_order"), ({"message_id": "msg_0"}, "ix_events_message")):
+        async with database.reading() as connection:
+            with noted() as statements:
+                await events.page(
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    limit=51,
+                    start=Position(0, 7),
+                    **given,
+                )
+            read = next(each for each in statements if "LEFT OUTER JOIN" in each[0])
+            assert index in await plan(connection, read)
 
 
 async def test_what_is_read_of_a_page_goes_by_its_messages(
