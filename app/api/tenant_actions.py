@@ -24,6 +24,7 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
         retention=body.retention.days(),
         redirect_all_to=body.redirect_all_to,
         allowed_recipient_domains=tuple(body.allowed_recipient_domains),
+        suppresses_hard_bounces=body.suppresses_hard_bounces,
         created_at=act.now,
         updated_at=act.now,
     )
@@ -40,7 +41,7 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
     Raises InvalidRequest, NotFound, or Conflict where the slug is taken.
     """
     changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "retention"})
-    for required in ("slug", "name"):
+    for required in ("slug", "name", "suppresses_hard_bounces"):
         if required in changes and changes[required] is None:
             msg = "it cannot be null; leave it out to keep it"
             raise InvalidRequest.at(required, msg=msg)

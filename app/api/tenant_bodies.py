@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from app.api.bodies import Body, EhloName, Line
 from app.api.paging import Page
@@ -39,6 +39,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     },
     "redirect_all_to": None,
     "allowed_recipient_domains": [],
+    "suppresses_hard_bounces": False,
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -193,6 +194,15 @@ TenantDomains = Annotated[
 ]
 
 
+TenantSuppresses = Annotated[
+    StrictBool,
+    Field(
+        description="Whether somebody whom a server does not know is suppressed, with the reason"
+        " `hard_bounce`: RCPT is refused with 5.1.1, 5.1.6, 5.1.10 or 5.2.1."
+    ),
+]
+
+
 class TenantCreate(Body):
     """A new tenant."""
 
@@ -205,6 +215,7 @@ class TenantCreate(Body):
     retention: TenantRetention = Field(default_factory=Retention)
     redirect_all_to: TenantRedirect = None
     allowed_recipient_domains: TenantDomains = Field(default_factory=list)
+    suppresses_hard_bounces: TenantSuppresses = False
 
 
 class TenantUpdate(Body):
@@ -219,6 +230,7 @@ class TenantUpdate(Body):
     retention: TenantRetention | None = None
     redirect_all_to: TenantRedirect = None
     allowed_recipient_domains: TenantDomains | None = None
+    suppresses_hard_bounces: TenantSuppresses | None = None
 
 
 class TenantRead(BaseModel):
@@ -236,6 +248,7 @@ class TenantRead(BaseModel):
     retention: RetentionRead
     redirect_all_to: str | None
     allowed_recipient_domains: list[str]
+    suppresses_hard_bounces: bool
     created_at: datetime
     updated_at: datetime
 

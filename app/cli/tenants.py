@@ -54,6 +54,15 @@ RecipientDomain = Annotated[
 ]
 
 
+SuppressesHardBounces = Annotated[
+    bool | None,
+    typer.Option(
+        "--suppress-hard-bounces/--no-suppress-hard-bounces",
+        help="Whether it sends nothing more to whom a server does not know.",
+    ),
+]
+
+
 @app.command()
 def create(
     slug: Annotated[str, typer.Argument(help="A short name, unique, for the command line.")],
@@ -65,6 +74,7 @@ def create(
     redirect_all_to: RedirectAllTo = None,
     allowed_recipient_domain: RecipientDomain = None,
     *,
+    suppresses_hard_bounces: SuppressesHardBounces = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant."""
@@ -77,6 +87,7 @@ def create(
         "retention": _limits(retention or []),
         "redirect_all_to": redirect_all_to,
         "allowed_recipient_domains": allowed_recipient_domain or [],
+        "suppresses_hard_bounces": bool(suppresses_hard_bounces),
     }
     body = checked(TenantCreate, given)
     made = transact(
@@ -119,6 +130,7 @@ def update(
     retention: Retention = None,
     redirect_all_to: RedirectAllTo = None,
     allowed_recipient_domain: RecipientDomain = None,
+    suppresses_hard_bounces: SuppressesHardBounces = None,
     no_ehlo_name: Annotated[
         bool, typer.Option("--no-ehlo-name", help="Take the tenant's EHLO name away.")
     ] = False,
@@ -149,6 +161,8 @@ def update(
         "allowed_recipient_domains": allowed_recipient_domain,
     }
     changes = {key: value for key, value in given.items() if value}
+    if suppresses_hard_bounces is not None:
+        changes["suppresses_hard_bounces"] = suppresses_hard_bounces
     cleared: dict[str, tuple[bool, object]] = {
         "ehlo_name": (no_ehlo_name, None),
         "quota": (no_quota, {}),

@@ -53,6 +53,10 @@ class Attempts:
         """The address that a server is told for a recipient; None where it is told none."""
         return self.routing.destination(recipient.address)
 
+    def is_for_real(self, recipient: ClaimedRecipient) -> bool:
+        """Whether a server was told the recipient's own address."""
+        return self.instead(recipient) is None and not self.routing.is_simulated(recipient.address)
+
     def instead(self, recipient: ClaimedRecipient) -> str | None:
         """Where a recipient's mail goes that does not go to its address; None where it does."""
         to = self.destination(recipient)

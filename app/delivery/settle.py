@@ -97,6 +97,7 @@ def _update(
         reply=outcome.reply,
         classification=outcome.classification,
         sent_to=attempts.instead(recipient),
+        is_hard_bounce=outcome.is_hard_bounce and attempts.is_for_real(recipient),
     )
 
 

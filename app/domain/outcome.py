@@ -9,6 +9,8 @@ from typing import Final
 
 from app.domain.replies import Reply
 
+# RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: a domain without mail.
+NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 GREYLISTED: Final = "greylisted"
 TOKEN_REJECTED: Final = "oauth_token_rejected"  # noqa: S105 - a word of classification
@@ -113,6 +115,16 @@ class Outcome:
     blast: Blast | None = None
     reply: Reply | None = None
     detail: str = ""
+
+    @property
+    def is_hard_bounce(self) -> bool:
+        """Whether the server says of the recipient that there is none, and will be none."""
+        return (
+            self.verdict is Verdict.BOUNCE
+            and self.stage is Stage.RCPT
+            and self.reply is not None
+            and self.reply.enhanced_code in NO_SUCH_MAILBOX
+        )
 
     @property
     def outcome_unknown(self) -> bool:

@@ -214,6 +214,7 @@ class Tenant:
     retention: Retention = KEPT
     redirect_all_to: str | None = None
     allowed_recipient_domains: tuple[str, ...] = ()
+    suppresses_hard_bounces: bool = False
     created_at: datetime
     updated_at: datetime
 

@@ -14,7 +14,7 @@ from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store import events, wiping
+from app.store import events, suppressions, wiping
 from app.store.bulk import Bulk
 from app.store.events import Change
 from app.store.outbox import recipients_of
@@ -24,7 +24,10 @@ from app.store.wiping import AtEnd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientUpdate:
-    """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did."""
+    """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did.
+
+    `is_hard_bounce`: there is no such recipient, as its server says.
+    """
 
     position: int
     status: RecipientStatus
@@ -33,6 +36,7 @@ class RecipientUpdate:
     reply: Reply | None
     classification: str | None
     sent_to: str | None = None
+    is_hard_bounce: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,10 @@ async def settle(
     await note(connection, [attempt for each in mine for attempt in each.attempts])
     told = [event for each in mine for event in _told(each, owned[each.message_id], now)]
     await events.append(connection, told)
+    bounced = [
+        (e.message_id, each.position) for e in mine for each in e.recipients if each.is_hard_bounce
+    ]
+    await suppressions.add_bounced(connection, bounced, now)
     await wiping.at_end(connection, {each: owned[each].end for each in owned}, finished, now)
     return set(owned)
 

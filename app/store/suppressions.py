@@ -1,40 +1,87 @@
 """Whom a tenant sends nothing to, and what that means for its messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, exists, func, or_, select, update
+from sqlalchemy import Insert, RowMapping, exists, func, or_, select, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import of_recipient
+from app.domain.ids import new_id
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
 from app.store.events import Change
-from app.store.tables import message_tags, recipients, suppressions
+from app.store.tables import message_tags, recipients, suppressions, tenants
 from app.store.uniqueness import taken_means
+
+_ADD: Final[Mapping[str, Insert]] = {
+    "postgresql": postgresql.insert(suppressions).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(suppressions).on_conflict_do_nothing(),
+}
 
 
 async def insert(connection: AsyncConnection, *, suppression: Suppression) -> None:
     """Write a new one; raises Conflict where there is one for the address and tag."""
-    values = {
-        "id": suppression.id,
-        "tenant_id": suppression.tenant_id,
-        "address": suppression.address,
-        "tag": suppression.tag or "",
-        "reason": suppression.reason.value,
-        "detail": suppression.detail,
-        "created_at": suppression.created_at,
-    }
     taken = Conflict(
         "suppression-exists",
         f"{suppression.address} is suppressed already; delete that first to change it.",
     )
     async with taken_means(connection, taken):
-        await connection.execute(insert_into(suppressions).values(values))
+        await connection.execute(insert_into(suppressions).values(_row(suppression)))
+
+
+async def add(connection: AsyncConnection, *, made: Sequence[Suppression]) -> int:
+    """Write those that are not there yet, whose tenants they carry; answers how many that is."""
+    if not made:
+        return 0
+    before = (
+        select(func.count())
+        .select_from(suppressions)
+        .where(suppressions.c.id.in_([each.id for each in made]))
+    )
+    await connection.execute(_ADD[connection.dialect.name], [_row(each) for each in made])
+    return int((await connection.execute(before)).scalar_one())
+
+
+async def add_bounced(
+    connection: AsyncConnection, bounced: Sequence[tuple[str, int]], now: datetime
+) -> None:
+    """Suppress recipients of messages, by position, where their tenants want that."""
+    if not bounced:
+        return
+    query = (
+        select(
+            recipients.c.tenant_id,
+            recipients.c.address,
+            recipients.c.reply_code,
+            recipients.c.reply_enhanced_code,
+        )
+        .join(tenants, tenants.c.id == recipients.c.tenant_id)
+        .where(
+            tenants.c.suppresses_hard_bounces,
+            recipients.c.erased_at.is_(None),
+            tuple_(recipients.c.message_id, recipients.c.position).in_(bounced),
+        )
+    )
+    made = [
+        Suppression(
+            id=new_id("sup"),
+            tenant_id=row.tenant_id,
+            address=row.address.lower(),
+            tag=None,
+            reason=SuppressionReason.HARD_BOUNCE,
+            detail=f"the server answered {row.reply_code} {row.reply_enhanced_code}",
+            created_at=now,
+        )
+        for row in await connection.execute(query)
+    ]
+    await add(connection, made=made)
 
 
 async def page(
@@ -124,6 +171,18 @@ async def apply(
     told = [Change(message_id, of_recipient(suppressed), each) for message_id, each in rows]
     await events.append_changes(connection, told, now)
     return list(dict.fromkeys(message_id for message_id, _ in rows))
+
+
+def _row(suppression: Suppression) -> dict[str, Any]:
+    return {
+        "id": suppression.id,
+        "tenant_id": suppression.tenant_id,
+        "address": suppression.address,
+        "tag": suppression.tag or "",
+        "reason": suppression.reason.value,
+        "detail": suppression.detail,
+        "created_at": suppression.created_at,
+    }
 
 
 def _suppression(row: RowMapping) -> Suppression:

@@ -71,6 +71,8 @@ tenants = Table(
     # Where everything goes that may not go to whom it is for; which domains it may.
     Column("redirect_all_to", String(320)),
     Column("allowed_recipient_domains", Json, nullable=False, server_default="[]"),
+    # Whether somebody whom a server does not know is sent nothing more.
+    Column("suppresses_hard_bounces", Boolean, nullable=False, server_default=false()),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     _rate_whole(),

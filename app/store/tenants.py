@@ -46,6 +46,7 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         "retention": tenant.retention.as_dict(),
         "redirect_all_to": tenant.redirect_all_to,
         "allowed_recipient_domains": list(tenant.allowed_recipient_domains),
+        "suppresses_hard_bounces": tenant.suppresses_hard_bounces,
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
     }
@@ -80,6 +81,7 @@ def tenant_of(found: RowMapping) -> Tenant:
         retention=Retention(**found["retention"]),
         redirect_all_to=found["redirect_all_to"],
         allowed_recipient_domains=tuple(found["allowed_recipient_domains"]),
+        suppresses_hard_bounces=found["suppresses_hard_bounces"],
         created_at=found["created_at"],
         updated_at=found["updated_at"],
     )

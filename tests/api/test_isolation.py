@@ -124,7 +124,8 @@ async def test_no_list_shows_anything_of_another_tenant(
         listed.add(path)
     assert listed == {
         *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
-        *("/events", "/webhooks", "/templates"),
+        *("/events", "/webhooks", "/templates", "/suppressions/export"),
+        "/messages/export",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []

@@ -158,6 +158,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "update_message",
         "act_on_messages",
         "retry_message",
+        "import_suppressions",
         "create_suppression",  # nothing goes to ann from then on
     ]
     found = {

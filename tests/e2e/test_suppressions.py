@@ -146,3 +146,86 @@ async def test_a_key_that_is_bound_changes_none(heloise: Heloise) -> None:
     key = (await heloise.admin.made(f"/tenants/{acme.tenant_id}/keys", body))["key"]
     answer = await acme("POST", "/suppressions", {"address": ANN}, headers=bearer(key))
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-is-bound")
+
+
+HARD: Final = "550 5.1.1 No such user"
+
+
+@pytest.mark.parametrize(
+    ("reply", "then"),
+    [
+        (HARD, "suppressed"),
+        ("550 5.2.1 Disabled", "suppressed"),
+        ("556 5.1.10 No mail here", "suppressed"),
+        ("550 5.7.1 Not from you", "sent"),
+        ("552 5.2.2 Full", "sent"),
+        ("550 No such user", "sent"),
+    ],
+)
+async def test_by_a_hard_bounce(
+    heloise: Heloise, server: SmtpServer, reply: str, then: str
+) -> None:
+    """Where the server says that there is nobody, and the tenant wants that."""
+    acme = await heloise.tenant(suppresses_hard_bounces=True)
+    await acme.profile("main", server.port)
+    server.script["rcpt"] = [reply, None]
+    await acme.message(await acme.send(["Ann@example.org", BOB]), status="partially_sent")
+    found = [(e["address"], e["reason"]) for e in (await acme.read("/suppressions"))["items"]]
+    assert found == ([(ANN, "hard_bounce")] if then == "suppressed" else [])
+    await acme.recipient(await acme.send(ANN), ANN, status=then)
+
+
+async def test_by_a_hard_bounce_where_nobody_wants_that(
+    heloise: Heloise, server: SmtpServer
+) -> None:
+    """Nor are those suppressed who were never asked for at their server."""
+    acme = await heloise.tenant("acme")
+    other = await heloise.tenant("other", suppresses_hard_bounces=True)
+    await acme.profile("main", server.port)
+    await other.profile("main", server.port)
+    server.script["rcpt"] = [HARD]
+    await acme.message(await acme.send(ANN), status="failed")
+    simulated = "bounce@simulator.heloise.test"
+    await other.message(await other.send(simulated), status="failed")
+    for tenant in (acme, other):
+        assert (await tenant.read("/suppressions"))["items"] == []
+
+
+async def imported(tenant: Tenant, content: str | bytes) -> Any:
+    """The answer to a file of suppressions."""
+    return await tenant(
+        "POST", "/suppressions/import", content=content, headers={"Content-Type": "text/csv"}
+    )
+
+
+async def test_in_files(heloise: Heloise) -> None:
+    """What is exported can be imported elsewhere; what is wrong is told by its line."""
+    acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
+    await suppressed(acme, "bob@example.org", reason="complaint")
+    lines = [
+        "\ufeffDetail,Address,Tag",
+        '"said, ""no""",Ann@Example.org,newsletter',
+        ",nonsense,",
+        ",bob@example.org,",
+        "=1+1,+eve@example.org,",
+    ]
+    answer = await imported(acme, "\r\n".join(lines))
+    assert answer.status_code == 200, answer.text
+    [error] = answer.json().pop("errors")
+    assert (error["line"], error["msg"].startswith("address: ")) == (3, True)
+    counts = {name: answer.json()[name] for name in ("added", "known", "wrong")}
+    assert counts == {"added": 2, "known": 1, "wrong": 1}
+    exported = await acme("GET", "/suppressions/export")
+    assert exported.headers["content-type"].startswith("text/csv")
+    assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
+    assert (await imported(other, exported.content)).json()["added"] == 3
+    kept = ("address", "tag", "reason", "detail")
+    found = [
+        {tuple(each[name] for name in kept) for each in (await t.read("/suppressions"))["items"]}
+        for t in (acme, other)
+    ]
+    assert found[0] == found[1]
+    assert ("ann@example.org", "newsletter", "manual", 'said, "no"') in found[0]
+    assert (await imported(acme, "name\r\nx")).status_code == 422
+    assert (await imported(acme, b"address\r\n\xff")).status_code == 422
+    assert (await acme("POST", "/suppressions/import", {"address": ANN})).status_code == 415

@@ -2,5 +2,5 @@
 
 import schemathesis
 
-for media_type in ("message/rfc822", "application/jsonl"):
+for media_type in ("message/rfc822", "application/jsonl", "text/csv"):
     schemathesis.serializer.alias(media_type, "application/octet-stream")

@@ -1,0 +1,26 @@
+"""Rows as CSV (RFC 4180), which a spreadsheet shows and does not reckon with."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+MEDIA_TYPE: Final = "text/csv"
+# What a spreadsheet would take for a formula (CWE-1236).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def written(rows: Iterable[Sequence[str]]) -> str:
+    """The rows as lines."""
+    lines = io.StringIO()
+    csv.writer(lines).writerows([[_harmless(cell) for cell in row] for row in rows])
+    return lines.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def meant(cell: str) -> str:
+    """What was written, of a cell that `written` has made harmless."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
