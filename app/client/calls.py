@@ -1,0 +1,142 @@
+"""What can be asked, without I/O: a request, and what its answer means.
+
+`fields` are those of the API, as /docs has them; what is None is left out of a query.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import quote
+from uuid import uuid4
+
+from app.client.shapes import Address, Event, Item, Message, Page, Result, Suppression
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """A request. One with an `idempotency_key`, or that changes nothing, may be sent again."""
+
+    method: str
+    path: str
+    json: Any = None
+    query: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    read: Callable[[Any], Any] = lambda answer: answer
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method in {"GET", "DELETE"} or self.idempotency_key is not None
+
+    def answer(self, found: Any) -> Answer:  # noqa: ANN401 - JSON
+        """What the answer means."""
+        return cast("Answer", self.read(found))
+
+
+def _key(given: str | None) -> str:
+    return given or str(uuid4())
+
+
+def _at(path: str, name: str) -> str:
+    return path.format(quote(name, safe=""))
+
+
+def send(
+    *,
+    to: Sequence[Address] = (),
+    idempotency_key: str | None = None,
+    **fields: Any,  # noqa: ANN401 - of the API
+) -> Call[Message]:
+    """Send a message; answers it as it was accepted. `from_` stands for `from`."""
+    return Call("POST", "/messages", _body(to, fields), idempotency_key=_key(idempotency_key))
+
+
+def _body(to: Sequence[Address], fields: dict[str, Any]) -> dict[str, Any]:
+    body = {"from" if name == "from_" else name: value for name, value in fields.items()}
+    return {"to": list(to), **body}
+
+
+def send_batch(
+    messages: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
+) -> Call[list[Result]]:
+    """Send up to 1000 messages in one transaction; answers a result for each, in their order."""
+    return Call(
+        "POST",
+        "/messages/batch",
+        {"messages": list(messages)},
+        idempotency_key=_key(idempotency_key),
+        read=lambda answer: answer["results"],
+    )
+
+
+def message(message_id: str) -> Call[Message]:
+    """A message, and what became of it for each recipient."""
+    return Call("GET", _at("/messages/{}", message_id))
+
+
+def attempts(message_id: str) -> Call[list[Mapping[str, Any]]]:
+    """Every attempt at a message, oldest first, at most 200."""
+    path = _at("/messages/{}/attempts", message_id)
+    return Call("GET", path, query={"limit": 200}, read=lambda answer: answer["items"])
+
+
+def cancel(message_id: str) -> Call[Message]:
+    """Send it to nobody any more who has not got it yet."""
+    return Call("POST", _at("/messages/{}/cancel", message_id))
+
+
+def reschedule(message_id: str, **fields: Any) -> Call[Message]:  # noqa: ANN401 - of the API
+    """Change `send_at`, `expires_at` or `priority` of a message that is scheduled."""
+    return Call("PATCH", _at("/messages/{}", message_id), fields)
+
+
+def retry(
+    message_id: str, *, recipients: Sequence[str] | None = None, idempotency_key: str | None = None
+) -> Call[Message]:
+    """Send it once more to all, or some, who did not get it; answers the new message."""
+    return Call(
+        "POST",
+        _at("/messages/{}/retry", message_id),
+        {"recipients": None if recipients is None else list(recipients)},
+        idempotency_key=_key(idempotency_key),
+    )
+
+
+def resolve(
+    message_id: str, outcome: str, *, recipients: Sequence[str] | None = None
+) -> Call[Message]:
+    """Say what became of uncertain recipients: `sent`, `bounced`, or that it is to `retry`."""
+    given = None if recipients is None else list(recipients)
+    body = {"as": outcome, "recipients": given}
+    return Call("POST", _at("/messages/{}/resolve", message_id), body)
+
+
+def suppress(address: str, **fields: Any) -> Call[Suppression]:  # noqa: ANN401 - of the API
+    """Send nothing to an address any more: at all, or with a `tag`."""
+    return Call("POST", "/suppressions", {"address": address, **fields})
+
+
+def unsuppress(suppression_id: str) -> Call[None]:
+    """Send to an address again."""
+    return Call("DELETE", _at("/suppressions/{}", suppression_id))
+
+
+def _listed(path: str, filters: Mapping[str, Any], cursor: str | None) -> Call[Page[Item]]:
+    return Call("GET", path, query={"limit": 200, **filters, "cursor": cursor})
+
+
+def messages(cursor: str | None = None, **filters: Any) -> Call[Page[Message]]:  # noqa: ANN401 - of the API
+    """A part of the messages that match, newest first."""
+    return _listed("/messages", filters, cursor)
+
+
+def suppressions(cursor: str | None = None, **filters: Any) -> Call[Page[Suppression]]:  # noqa: ANN401 - of the API
+    """A part of the suppressions that match, newest first."""
+    return _listed("/suppressions", filters, cursor)
+
+
+def events(cursor: str | None = None, **filters: Any) -> Call[Page[Event]]:  # noqa: ANN401 - of the API
+    """The events after a cursor, oldest first; `next_cursor` is never null."""
+    return _listed("/events", filters, cursor)

@@ -1,0 +1,268 @@
+"""The clients: they send what `calls` says, and again where that may help."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+import httpx2
+
+from app import __version__
+from app.client import calls
+from app.client.calls import Call
+from app.client.errors import ApiError, NoAnswerError
+from app.client.shapes import Item, Page
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TIMEOUT_SECONDS: Final = 30.0
+RETRIES: Final = 5
+FIRST_WAIT_SECONDS: Final = 0.5
+LONGEST_WAIT_SECONDS: Final = 30.0
+# The service was not at it, or is at it already.
+AGAIN: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+IN_FLIGHT: Final = "idempotency-key-in-flight"
+
+
+class _Try:
+    """One call, and how often it may still be sent."""
+
+    def __init__(self, call: Call[Any], retries: int) -> None:
+        self._call = call
+        self._left = retries if call.is_repeatable else 0
+        self._waits = 0
+
+    def request(self, http: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
+        """What is sent."""
+        call = self._call
+        query = {name: value for name, value in (call.query or {}).items() if value is not None}
+        headers = {} if call.idempotency_key is None else {"Idempotency-Key": call.idempotency_key}
+        return http.build_request(
+            call.method, call.path, params=query, json=call.json, headers=headers
+        )
+
+    def wait_after(self, found: httpx2.Response | httpx2.TransportError) -> float | None:
+        """How many seconds to wait before it is sent again; None: what was found counts.
+
+        Raises NoAnswerError where nothing was, and ApiError where the service said no.
+        """
+        is_last = self._left == 0
+        self._left -= 1
+        self._waits += 1
+        longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._waits)
+        wait = longest * (0.5 + random.random() / 2)  # noqa: S311 - no secret
+        if isinstance(found, httpx2.TransportError):
+            if is_last:
+                raise NoAnswerError(str(found) or type(found).__name__, self._call.idempotency_key)
+            return wait
+        if not is_last and _may_repeat(found):
+            return max(wait, _asked_for(found))
+        if found.is_error:
+            raise ApiError(found.status_code, _problem(found))
+        return None
+
+
+def _may_repeat(found: Any) -> bool:  # noqa: ANN401 - an answer
+    if found.status_code in AGAIN:
+        return True
+    is_conflict = found.status_code == HTTPStatus.CONFLICT
+    return is_conflict and str(_problem(found).get("type", "")).endswith(IN_FLIGHT)
+
+
+def _asked_for(found: Any) -> float:  # noqa: ANN401 - an answer
+    told = found.headers.get("Retry-After", "")
+    return min(float(told), LONGEST_WAIT_SECONDS) if told.isdigit() else 0.0
+
+
+def _problem(found: httpx2.Response) -> dict[str, Any]:
+    try:
+        problem = found.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _settings(url: str, key: str, tenant: str | None, timeout_seconds: float) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {key}", "User-Agent": f"heloise-client/{__version__}"}
+    if tenant is not None:
+        headers["Heloise-Tenant"] = tenant
+    return {"base_url": url, "headers": headers, "timeout": timeout_seconds}
+
+
+def _content(found: Any) -> Any:  # noqa: ANN401 - JSON
+    return None if found.status_code == HTTPStatus.NO_CONTENT else found.json()
+
+
+def _sync(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], T]:
+    """The method that makes a call and answers what comes of it."""
+
+    @wraps(make)
+    def method(self: "Heloise", /, *args: P.args, **given: P.kwargs) -> T:
+        return self.call(make(*args, **given))
+
+    return method
+
+
+def _async(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], Awaitable[T]]:
+    """The same to be awaited."""
+
+    @wraps(make)
+    async def method(self: "AsyncHeloise", /, *args: P.args, **given: P.kwargs) -> T:
+        return await self.call(make(*args, **given))
+
+    return method
+
+
+class Heloise:
+    """A client for one tenant. `tenant` names it, where `key` is an admin's.
+
+    Closed by `close`, or with its block. Raises ApiError and NoAnswerError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        tenant: str | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        retries: int = RETRIES,
+        wait: Callable[[float], None] = time.sleep,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        settings = _settings(url, key, tenant, timeout_seconds)
+        self._http = httpx2.Client(transport=transport, **settings)
+        self._retries = retries
+        self._wait = wait
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def call(self, call: Call[T]) -> T:
+        """The answer to a call, however often it has to be sent."""
+        one = _Try(call, self._retries)
+        while True:
+            found: httpx2.Response | httpx2.TransportError
+            try:
+                found = self._http.send(one.request(self._http))
+            except httpx2.TransportError as error:
+                found = error
+            wait_seconds = one.wait_after(found)
+            if wait_seconds is None:
+                return call.answer(_content(found))
+            self._wait(wait_seconds)
+
+    send = _sync(calls.send)
+    send_batch = _sync(calls.send_batch)
+    message = _sync(calls.message)
+    messages = _sync(calls.messages)
+    attempts = _sync(calls.attempts)
+    cancel = _sync(calls.cancel)
+    reschedule = _sync(calls.reschedule)
+    retry = _sync(calls.retry)
+    resolve = _sync(calls.resolve)
+    suppress = _sync(calls.suppress)
+    unsuppress = _sync(calls.unsuppress)
+    suppressions = _sync(calls.suppressions)
+    events = _sync(calls.events)
+
+    def each(self, listing: Callable[..., Page[Item]], **filters: Any) -> Iterator[Item]:  # noqa: ANN401 - of the API
+        """Every item of a list, page by page: `heloise.each(heloise.messages, tag="receipt")`."""
+        cursor = None
+        while True:
+            page = listing(cursor=cursor, **filters)
+            yield from page["items"]
+            if page["next_cursor"] in {None, cursor} or not page["items"]:
+                return
+            cursor = page["next_cursor"]
+
+
+class AsyncHeloise:
+    """The same for asyncio: each method is awaited."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        tenant: str | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        retries: int = RETRIES,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        settings = _settings(url, key, tenant, timeout_seconds)
+        self._http = httpx2.AsyncClient(transport=transport, **settings)
+        self._retries = retries
+        self._wait = wait
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def call(self, call: Call[T]) -> T:
+        """The answer to a call, however often it has to be sent."""
+        one = _Try(call, self._retries)
+        while True:
+            found: httpx2.Response | httpx2.TransportError
+            try:
+                found = await self._http.send(one.request(self._http))
+            except httpx2.TransportError as error:
+                found = error
+            wait_seconds = one.wait_after(found)
+            if wait_seconds is None:
+                return call.answer(_content(found))
+            await self._wait(wait_seconds)
+
+    send = _async(calls.send)
+    send_batch = _async(calls.send_batch)
+    message = _async(calls.message)
+    messages = _async(calls.messages)
+    attempts = _async(calls.attempts)
+    cancel = _async(calls.cancel)
+    reschedule = _async(calls.reschedule)
+    retry = _async(calls.retry)
+    resolve = _async(calls.resolve)
+    suppress = _async(calls.suppress)
+    unsuppress = _async(calls.unsuppress)
+    suppressions = _async(calls.suppressions)
+    events = _async(calls.events)
+
+    async def each(
+        self,
+        listing: Callable[..., Awaitable[Page[Item]]],
+        **filters: Any,  # noqa: ANN401 - of the API
+    ) -> AsyncIterator[Item]:
+        """Every item of a list, page by page."""
+        cursor = None
+        while True:
+            page = await listing(cursor=cursor, **filters)
+            for item in page["items"]:
+                yield item
+            if page["next_cursor"] in {None, cursor} or not page["items"]:
+                return
+            cursor = page["next_cursor"]

@@ -1,0 +1,107 @@
+"""What the API answers, as far as a program asks for it; /docs has every field."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+
+Item = TypeVar("Item")
+Address = str | Mapping[str, str]
+RecipientStatus = Literal[
+    "queued",
+    "sending",
+    "deferred",
+    "sent",
+    "bounced",
+    "expired",
+    "suppressed",
+    "cancelled",
+    "uncertain",
+]
+MessageStatus = Literal[
+    "scheduled", "queued", "sending", "sent", "partially_sent", "failed", "cancelled", "held"
+]
+
+
+class Reply(TypedDict):
+    """What a server said last."""
+
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    classification: str | None
+
+
+class Recipient(TypedDict):
+    """Where a recipient stands; `address` is null once it is erased."""
+
+    address: str | None
+    name: str
+    kind: Literal["to", "cc", "bcc"]
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: str | None
+    last_reply: Reply | None
+    sent_to: str | None
+
+
+Message = TypedDict(
+    "Message",
+    {
+        "id": str,
+        "status": MessageStatus,
+        "profile": str,
+        "profile_id": str,
+        "from": str,
+        "subject": str | None,
+        "recipients": list[Recipient],
+        "message_id_header": str,
+        "size_bytes": int,
+        "tags": list[str],
+        "metadata": dict[str, str],
+        "priority": str,
+        "guarantee": str,
+        "sensitive": bool,
+        "content_wiped_at": str | None,
+        "created_at": str,
+        "send_at": str | None,
+        "expires_at": str,
+        "updated_at": str,
+        "finished_at": str | None,
+        "retry_of": str | None,
+    },
+)
+
+
+class Result(TypedDict):
+    """What became of one message of a batch: `message`, or the `problem`."""
+
+    status: int
+    message: Message | None
+    problem: Mapping[str, Any] | None
+
+
+class Event(TypedDict):
+    """Something that happened."""
+
+    id: str
+    type: str
+    timestamp: str
+    ordering_key: str
+    data: Mapping[str, Any]
+
+
+class Suppression(TypedDict):
+    """Somebody who is sent nothing."""
+
+    id: str
+    address: str
+    tag: str | None
+    reason: str
+    detail: str | None
+    created_at: str
+
+
+class Page(TypedDict, Generic[Item]):
+    """A part of a list."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
