@@ -26,6 +26,8 @@ COUNT_ON_SQLITE: Final = (
 )
 COUNT_ON_POSTGRESQL: Final = "copy(n) AS (SELECT generate_series({}, {}))"
 MESSAGE_ID: Final = "'msg_' || {pad}n{end}"
+# More than a message has rows in any table where it has several with ids of their own.
+OF_ONE: Final = 1000
 PROFILE_ID: Final = "'prf_' || {pad}n{end}"
 
 
@@ -76,7 +78,14 @@ def _of_messages(computed: Mapping[str, str]) -> Iterator[Copies]:
     yield Copies(messages, f"id = {newest}", {"id": MESSAGE_ID, **computed})
     for table in metadata.sorted_tables:
         if "message_id" in table.c:
-            own = {"message_id": MESSAGE_ID, "id": "substr(id, 1, 4) || {pad}n{end}", **computed}
+            number = (
+                "n" if table.autoincrement_column is None else f"n * {OF_ONE} + number % {OF_ONE}"
+            )
+            own = {
+                "message_id": MESSAGE_ID,
+                "id": f"substr(id, 1, 4) || {{pad}}{number}{{end}}",
+                **computed,
+            }
             yield Copies(table, f"message_id = {newest}", own)
 
 
@@ -85,7 +94,9 @@ def _copy(url: str, rows: Iterator[Copies] | list[Copies], first: int, last: int
     pad = PAD_ON_SQLITE if is_sqlite else PAD_ON_POSTGRESQL
     numbers = (COUNT_ON_SQLITE if is_sqlite else COUNT_ON_POSTGRESQL).format(first, last)
     for each in rows:
-        names = [column.name for column in each.table.c]
+        # What the database numbers by itself it numbers in the copies, too.
+        numbered = each.table.autoincrement_column
+        names = [column.name for column in each.table.c if column is not numbered]
         values = [each.computed.get(name, name).format(**pad) for name in names]
         _run(
             url,

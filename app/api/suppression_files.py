@@ -57,7 +57,7 @@ class SuppressionsImported(BaseModel):
 
 
 def _described(example: str) -> dict[str, Any]:
-    return {MEDIA_TYPE: {"schema": {"type": "string"}, "examples": {"lines": {"value": example}}}}
+    return {MEDIA_TYPE: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
 
 @router.get(

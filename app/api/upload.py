@@ -35,7 +35,7 @@ PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": fa
 
 
 def _described(example: str) -> dict[str, Any]:
-    return {TYPES[0]: {"schema": {"type": "string"}, "examples": {"lines": {"value": example}}}}
+    return {TYPES[0]: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
 
 class _Progress(Response):
