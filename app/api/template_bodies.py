@@ -111,7 +111,7 @@ Source = Annotated[Text, Field(max_length=MAX_SOURCE_CHARACTERS)]
 Variables = Annotated[
     dict[str, JsonValue], Field(description="What stands in the template as `{{ name }}`.")
 ]
-Version = Annotated[int, Field(ge=1, le=1_000_000)]
+Version = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class Parts(Body):

@@ -134,6 +134,7 @@ class WebhookRotate(Body):
         default=86_400,
         ge=0,
         le=604_800,
+        strict=True,
         description="How long what is posted is signed with the former secret too.",
     )
 
