@@ -230,7 +230,6 @@ def _engine(
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
-        event_retention=timedelta(days=settings.event_retention_days),
         retention=settings.retention(),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,

@@ -36,6 +36,7 @@ EXAMPLE: Final[dict[str, Any]] = {
         "recipient_days": None,
         "attempt_days": None,
         "message_days": 90,
+        "event_days": None,
     },
     "redirect_all_to": None,
     "allowed_recipient_domains": [],
@@ -157,6 +158,9 @@ class Retention(Body):
         default=None,
         description="The message with all of these. HELOISE_MESSAGE_RETENTION_DAYS.",
     )
+    event_days: Days | None = Field(
+        default=None, description="What happened, and what webhooks said to it."
+    )
 
     def days(self) -> domain_retention.Retention:
         """The retention."""
@@ -172,6 +176,7 @@ class RetentionRead(BaseModel):
     recipient_days: int | None = None
     attempt_days: int | None = None
     message_days: int | None = None
+    event_days: int | None = None
 
 
 TenantRetention = Annotated[

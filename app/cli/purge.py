@@ -39,13 +39,14 @@ def purge(
     else:
         typer.echo(
             f"Purged {counts['messages']} messages; of others {counts['contents']} contents,"
-            f" the recipients of {counts['recipients']} and the attempts of {counts['attempts']}."
+            f" the recipients of {counts['recipients']} and the attempts of {counts['attempts']};"
+            f" and {counts['events']} events."
         )
 
 
 async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
     await require_schema(settings)
-    counts = Counter(messages=0, contents=0, recipients=0, attempts=0)
+    counts = Counter(messages=0, contents=0, recipients=0, attempts=0, events=0)
     async with opened(settings) as database:
         tenant_id = None
         if tenant is not None:
@@ -69,5 +70,6 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
                 contents=purged.contents,
                 recipients=purged.recipients,
                 attempts=purged.attempts,
+                events=purged.events,
             )
     return counts

@@ -51,7 +51,6 @@ class EngineConfig:
     machine: str
     transcript_retention: timedelta
     audit_retention: timedelta
-    event_retention: timedelta
     retention: Retention
     lease_seconds: float
     poll_interval_seconds: float
@@ -124,7 +123,6 @@ class Engine:
             sweep_interval=timedelta(seconds=config.poll_interval_seconds),
             transcript_retention=config.transcript_retention,
             audit_retention=config.audit_retention,
-            event_retention=config.event_retention,
             retention=config.retention,
             measure=measure,
         )

@@ -10,7 +10,7 @@ from typing import Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
 from app.domain.retention import Retention
-from app.store import audit, events, idempotency, outbox, outcomes, permits, purging, workers
+from app.store import audit, idempotency, outbox, outcomes, permits, purging, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ class Upkeep:
         sweep_interval: timedelta,
         transcript_retention: timedelta,
         audit_retention: timedelta,
-        event_retention: timedelta,
         retention: Retention,
         measure: Measure = no_measure,
     ) -> None:
@@ -56,7 +55,6 @@ class Upkeep:
         self._sweep_interval = sweep_interval
         self._transcript_retention = transcript_retention
         self._audit_retention = audit_retention
-        self._event_retention = event_retention
         self._retention = retention
         self._started_at: datetime | None = None
         self._measure = measure
@@ -103,11 +101,7 @@ class Upkeep:
             forgotten_keys = await idempotency.forget(
                 connection, before=now - KEYS_KEPT, limit=ENDED_AT_ONCE
             )
-            forgotten_events = await events.forget(
-                connection, before=now - self._event_retention, limit=ENDED_AT_ONCE
-            )
-        done = (ended, forgotten, forgotten_acts, forgotten_keys, forgotten_events)
-        if max(done) < ENDED_AT_ONCE:
+        if max(ended, forgotten, forgotten_acts, forgotten_keys) < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 
     async def purge(self) -> None:

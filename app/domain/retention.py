@@ -8,17 +8,19 @@ from app.domain.optional import given
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Days from acceptance after which something is taken away; None keeps it with the message.
+    """Days after which something is taken away; None keeps it with the message.
 
     `content_days`: the bytes and the subject. `recipient_days`: whatever names a recipient, and the
     content with it. `attempt_days`: the attempts. `message_days`: the message with all of these.
-    Nothing is taken from a message that is not finished; it is taken once it is.
+    These are from acceptance, and nothing is taken from a message that is not finished; it is taken
+    once it is. `event_days`: what happened, from then on, with what webhooks said to it.
     """
 
     content_days: int | None = None
     recipient_days: int | None = None
     attempt_days: int | None = None
     message_days: int | None = None
+    event_days: int | None = None
 
     def or_else(self, default: "Retention") -> "Retention":
         """The same, with what it does not say as `default` has it."""

@@ -315,6 +315,7 @@ class Settings(BaseSettings):
             recipient_days=self.recipient_retention_days,
             attempt_days=self.attempt_retention_days,
             message_days=self.message_retention_days,
+            event_days=self.event_retention_days,
         )
 
     def routing(self) -> Routing:

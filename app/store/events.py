@@ -36,7 +36,7 @@ from app.domain.events import (
     NewEvent,
     Position,
 )
-from app.domain.ids import first_id, new_id
+from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind
 from app.store.bulk import Bulk
 from app.store.event_tables import events, webhooks
@@ -292,16 +292,22 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
     )
 
 
-async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
-    """Delete at most `limit` events that are older; answers how many there were."""
-    old = (
-        select(events.c.number)
-        .where(events.c.id < first_id("evt", before))
-        .order_by(events.c.id)
+async def forget(
+    connection: AsyncConnection, *, tenant_id: str, before: datetime, limit: int
+) -> int:
+    """Delete at most `limit` of a tenant's events that are older; answers how many there were.
+
+    The first in their order are looked at alone: no index is needed to find those that are old.
+    """
+    first = (
+        select(events.c.number, events.c.created_at)
+        .where(events.c.tenant_id == tenant_id)
+        .order_by(events.c.transaction_id, events.c.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    numbers = (await connection.execute(old)).scalars().all()
+    rows = (await connection.execute(first)).all()
+    numbers = [row.number for row in rows if row.created_at < before]
     if numbers:
         await connection.execute(delete(events).where(events.c.number.in_(numbers)))
     return len(numbers)

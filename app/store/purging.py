@@ -16,7 +16,7 @@ from app.store.tables import attempts, messages, purges, tenants
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """Of how many messages content, recipients, attempts or all was taken away.
+    """Of how many messages content, recipients, attempts or all was taken away; of events, too.
 
     `is_done`: nothing of the tenant's is left that is old enough.
     """
@@ -25,6 +25,7 @@ class Purged:
     recipients: int = 0
     attempts: int = 0
     messages: int = 0
+    events: int = 0
     is_done: bool = True
 
 
@@ -49,7 +50,7 @@ async def purge(
     limit: int,
     tenant_id: str | None = None,
 ) -> Purged | None:
-    """Take away what is old of one tenant, of each kind from at most `limit` messages.
+    """Take away what is old of one tenant, of each kind from at most `limit` messages, and events.
 
     It is the tenant whose turn was longest ago and `before` that moment, or the one that is named;
     None where there is none. One whom another process purges just now is left to it. `default` is
@@ -94,6 +95,11 @@ async def purge(
             if mark:
                 until[mark] = old.ids[-1]
         is_done = is_done and len(old.ids) < limit
+    if kept.event_days is not None:
+        too_old = now - timedelta(days=kept.event_days)
+        gone = await events.forget(connection, tenant_id=mine, before=too_old, limit=limit)
+        counts["events"] = gone
+        is_done = is_done and gone < limit
     if is_done:
         until["purged_at"] = now
     await connection.execute(update(purges).where(purges.c.tenant_id == mine).values(until))

@@ -213,20 +213,25 @@ async def test_what_is_erased_is_told_by_no_event(heloise: Heloise, server: Smtp
 
 
 async def test_they_are_kept_for_some_days(start: Start, server: SmtpServer) -> None:
-    """And a cursor from before still goes on."""
+    """The service's, or the tenant's own; and a cursor from before still goes on."""
     clock = HandClock()
-    acme = await (await start(clock=clock, event_retention_days=2)).tenant()
-    await acme.profile("main", server.port)
-    await acme.message(await acme.send(), status="sent")
+    heloise = await start(clock=clock, event_retention_days=2)
+    acme = await heloise.tenant("acme")
+    patient = await heloise.tenant("patient", retention={"event_days": 9})
+    for tenant in (acme, patient):
+        await tenant.profile("main", server.port)
+        await tenant.message(await tenant.send(), status="sent")
     cursor = (await acme.read("/events"))["next_cursor"]
+    kept = await all_events(patient)
     await clock.advance(days=3)
 
     async def gone() -> bool | None:
+        await clock.advance(minutes=1)
         return not (await acme.read("/events"))["items"] or None
 
     await until(gone)
-    # Their ids, by which they are kept, go by the machine's clock.
     assert (await acme.read(f"/events?cursor={cursor}"))["items"] == []
+    assert await all_events(patient) == kept
 
 
 @asynccontextmanager

@@ -30,13 +30,13 @@ ACROSS_TENANTS = {
     "events.append_of_profile": "the tenant is the profile's",
     "events.horizon": "it tells of no event, but how far all can be read",
     "events.tags_of": "it tells of given messages alone",
-    "events.forget": "what is old goes, whosever it is",
     "events.forget_messages": "it is of given messages alone",
     "events.erase_words": "it is of given messages alone",
     "events.renumber": "the operator has restored everybody's",
     "webhook_deliveries.with_news": "a worker looks for everybody",
     "webhook_deliveries.due": "as above",
     "webhook_deliveries.release": "a worker gives back what is leased to it",
+    "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
@@ -45,6 +45,7 @@ ACROSS_TENANTS = {
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
+CARRIES_ITS_TENANT |= {"suppressions.add": "made"}
 CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
 CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
 
