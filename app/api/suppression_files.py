@@ -28,7 +28,7 @@ COLUMNS: Final = ("address", "tag", "reason", "detail", "created_at")
 AT_ONCE: Final = 500
 WRONG_SHOWN: Final = 100
 TEXT: Final = (
-    "address,tag,reason,detail,created_at\r\nann@example.org,,manual,,2026-01-15T09:30:00Z\r\n"
+    "address,tag,reason,detail,created_at\r\neve@example.org,,manual,,2026-01-15T09:30:00Z\r\n"
 )
 EXAMPLE: Final[dict[str, Any]] = {
     "added": 2,
