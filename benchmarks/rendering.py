@@ -19,6 +19,7 @@ from typing import Final
 
 from app.accept.draft import Draft
 from app.accept.message import prepare
+from app.accept.terms import Terms
 from app.domain.mime import Attachment, Content, render
 from app.domain.types import Mailbox, Profile
 from app.store.vault import Vault
@@ -104,10 +105,12 @@ def accepted(given: Content) -> bytes:
     message = prepare(
         draft,
         profile=PROFILE,
-        now=NOW,
-        max_message_bytes=100_000_000,
-        max_age_seconds=86_400,
-        seal_content=VAULT.seal_content,
+        terms=Terms(
+            now=NOW,
+            max_message_bytes=100_000_000,
+            max_age_seconds=86_400,
+            seal_content=VAULT.seal_content,
+        ),
     )
     return message.mime
 

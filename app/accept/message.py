@@ -1,16 +1,16 @@
 """From what the caller wants to a message that can be written: resolve, check, render once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.accept.allowed import SenderRule, check_recipients, check_senders
+from app.accept.allowed import check_recipients, check_senders
 from app.accept.draft import Draft, DsnWish, Importance
+from app.accept.terms import Terms
 from app.domain.dsn import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
-from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import (
     MAX_RECIPIENTS,
     Mailbox,
@@ -18,7 +18,6 @@ from app.domain.types import (
     Profile,
     RecipientAddress,
     RecipientKind,
-    SealedContent,
 )
 
 MISSING: Final = "missing"
@@ -27,38 +26,32 @@ MAX_AHEAD: Final = timedelta(days=366)
 
 
 X_PRIORITY: Final = {Importance.HIGH: "1", Importance.LOW: "5"}
-SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
 def prepare(
     draft: Draft,
     *,
     profile: Profile,
-    allowed_from: Sequence[SenderRule] = (),
-    routing: Routing = EVERYBODY,
-    now: datetime,
-    max_message_bytes: int,
-    max_age_seconds: float,
-    seal_content: SealContent,
+    terms: Terms,
 ) -> NewMessage:
     """The message as it will be stored and sent, rendered here and never again (invariant 2).
 
     Raises InvalidRequest naming every wrong field, Forbidden where the profile or another rule
-    does not allow the sender or `routing` a recipient, TooLarge where the rendered message has more
-    than `max_message_bytes`.
+    does not allow the sender or the routing a recipient, TooLarge where the rendered message has
+    more bytes than it may.
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_recipients(draft))
-    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, now)]
+    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, terms.now)]
     if sender is None or wrong:
         raise _invalid(wrong)
-    check_senders(sender, draft.submitter, draft.return_path, profile, allowed_from)
-    check_recipients(recipients, routing)
-    check_message_size(_content_bytes(draft), max_message_bytes)
+    check_senders(sender, draft.submitter, draft.return_path, profile, terms.allowed_from)
+    check_recipients(recipients, terms.routing)
+    check_message_size(_content_bytes(draft), terms.max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
-    mime = render(_content(draft, sender, recipients, header, _starts_at(draft, now)))
-    check_message_size(len(mime), max_message_bytes)
+    mime = render(_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
+    check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
         draft,
         message_id=message_id,
@@ -67,9 +60,7 @@ def prepare(
         header=header,
         mime=mime,
         profile=profile,
-        now=now,
-        max_age_seconds=max_age_seconds,
-        seal_content=seal_content,
+        terms=terms,
     )
 
 
@@ -82,12 +73,10 @@ def new_message(
     header: str,
     mime: bytes,
     profile: Profile,
-    now: datetime,
-    max_age_seconds: float,
-    seal_content: SealContent,
+    terms: Terms,
 ) -> NewMessage:
     """The message that goes with these bytes, whose Message-ID is `header`."""
-    starts_at = _starts_at(draft, now)
+    now, starts_at = terms.now, _starts_at(draft, terms.now)
     return NewMessage(
         id=message_id,
         tenant_id=profile.tenant_id,
@@ -104,10 +93,10 @@ def new_message(
         created_at=now,
         send_at=draft.send_at,
         expires_at=draft.expires_at
-        or starts_at + timedelta(seconds=profile.retry.max_age or max_age_seconds),
+        or starts_at + timedelta(seconds=profile.retry.max_age or terms.max_age_seconds),
         priority=draft.priority,
         guarantee=draft.guarantee,
-        sealed=seal_content(mime, row=message_id) if draft.is_sensitive else None,
+        sealed=terms.seal_content(mime, row=message_id) if draft.is_sensitive else None,
         dsn=dsn_request(draft.dsn, message_id),
     )
 

@@ -1,18 +1,17 @@
 """A message that the caller has made himself: its bytes are checked and kept."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 
-from app.accept.allowed import SenderRule, check_recipients, check_senders
+from app.accept.allowed import check_recipients, check_senders
 from app.accept.draft import Draft
-from app.accept.message import SealContent, check_message_size, checked_recipients, new_message
+from app.accept.message import check_message_size, checked_recipients, new_message
+from app.accept.terms import Terms
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.mime import message_id_header
 from app.domain.raw_message import RawMessage, parse
-from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import NewMessage, Profile
 
 
@@ -21,12 +20,7 @@ def prepare_raw(
     envelope: Draft,
     *,
     profile: Profile,
-    allowed_from: Sequence[SenderRule] = (),
-    routing: Routing = EVERYBODY,
-    now: datetime,
-    max_message_bytes: int,
-    max_age_seconds: float,
-    seal_content: SealContent,
+    terms: Terms,
 ) -> NewMessage:
     """The message as it will be stored and sent: these bytes, with what they lack before them.
 
@@ -37,13 +31,13 @@ def prepare_raw(
         raw = parse(content)
     except ValueError as error:
         raise InvalidRequest.at("message", msg=str(error)) from None
-    recipients = checked_recipients(envelope, now)
-    check_senders(raw.sender, raw.submitter, envelope.return_path, profile, allowed_from)
-    check_recipients(recipients, routing)
+    recipients = checked_recipients(envelope, terms.now)
+    check_senders(raw.sender, raw.submitter, envelope.return_path, profile, terms.allowed_from)
+    check_recipients(recipients, terms.routing)
     message_id = new_id("msg")
     header = raw.message_id or message_id_header(message_id, raw.sender)
-    mime = _with_what_lacks(raw, header, now)
-    check_message_size(len(mime), max_message_bytes)
+    mime = _with_what_lacks(raw, header, terms.now)
+    check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
         replace(envelope, subject=raw.subject),
         message_id=message_id,
@@ -52,9 +46,7 @@ def prepare_raw(
         header=header,
         mime=mime,
         profile=profile,
-        now=now,
-        max_age_seconds=max_age_seconds,
-        seal_content=seal_content,
+        terms=terms,
     )
 
 

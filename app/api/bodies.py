@@ -25,11 +25,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.domain.addresses import make_mailbox, parse_mailbox
 from app.domain.ehlo import parse_ehlo_name
+from app.domain.ids import Prefix, is_id
 from app.domain.types import Mailbox
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
+# What profiles and templates are called by.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
 MAX_KEY_CHARACTERS: Final = 60
 
@@ -77,6 +80,15 @@ def _one_line(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("it holds a line break or another control character; leave them out")
     return text
+
+
+def check_name(name: str, *, prefix: Prefix) -> str:
+    """A name that is no id of its kind; raises ValueError."""
+    if NAME.fullmatch(name) is None:
+        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
+    if is_id(name, prefix):
+        raise ValueError("it looks like an id; choose a name")
+    return name
 
 
 def _storable_secret(secret: SecretStr) -> SecretStr:

@@ -79,13 +79,11 @@ class Edge:
             await send(message)
 
         body, limit = _Body(receive), self._limit(scope["path"])
-        is_stream = scope["path"] == STREAMED
         try:
-            if refusal := _refusal(scope, None if is_stream else limit):
+            if refusal := _refusal(scope, limit):
                 await refusal(scope, receive, send_with_id)
             else:
-                taken = self._passing(body) if is_stream else self._limited(body, limit)
-                await self._app(scope, taken, send_with_id)
+                await self._app(scope, self._counted(body, limit), send_with_id)
         except Problem as problem:  # while the body was read, outside of what answers problems
             if is_started:
                 raise
@@ -97,44 +95,39 @@ class Edge:
         finally:
             self._buffered_bytes -= body.held_bytes
 
-    def _limit(self, path: str) -> int:
+    def _limit(self, path: str) -> int | None:
+        """How many bytes a body may have; None for one that is never held as a whole."""
+        if path == STREAMED:
+            return None
         is_message = path.startswith(MESSAGES)
         return self._max_body_bytes if is_message else min(SMALL_BODY_BYTES, self._max_body_bytes)
 
-    def _limited(self, body: "_Body", limit: int) -> Receive:
-        async def receive_limited() -> Message:
+    def _counted(self, body: "_Body", limit: int | None) -> Receive:
+        async def receive_counted() -> Message:
+            if limit is None:  # what was taken before is gone by now
+                self._buffered_bytes -= body.held_bytes
+                body.held_bytes = 0
             message = await body.receive()
             if message["type"] == "http.request":
                 size = len(message.get("body", b""))
                 body.received_bytes += size
                 body.held_bytes += size
                 self._buffered_bytes += size
-                if body.received_bytes > limit:
-                    raise HTTPException(413, _too_large(limit))
-                if self._buffered_bytes > self._max_buffered_bytes:
-                    raise Unavailable(
-                        "overloaded",
-                        "More is being received than fits into memory (HELOISE_MAX_BUFFERED_BYTES)."
-                        " Nothing was written; send the request again.",
-                    )
+                if limit is not None:
+                    self._check(body, limit)
             return message
 
-        return receive_limited
+        return receive_counted
 
-    def _passing(self, body: "_Body") -> Receive:
-        """For a body that is never held as a whole: what was taken before is gone by then."""
-
-        async def receive_next() -> Message:
-            self._buffered_bytes -= body.held_bytes
-            body.held_bytes = 0
-            message = await body.receive()
-            size = len(message.get("body", b""))
-            body.received_bytes += size
-            body.held_bytes = size
-            self._buffered_bytes += size
-            return message
-
-        return receive_next
+    def _check(self, body: "_Body", limit: int) -> None:
+        if body.received_bytes > limit:
+            raise HTTPException(413, _too_large(limit))
+        if self._buffered_bytes > self._max_buffered_bytes:
+            raise Unavailable(
+                "overloaded",
+                "More is being received than fits into memory (HELOISE_MAX_BUFFERED_BYTES)."
+                " Nothing was written; send the request again.",
+            )
 
 
 class _Body:

@@ -122,9 +122,6 @@ class EventPage(BaseModel):
     )
 
 
-EventPattern = Text
-
-
 class EventQuery(BaseModel):
     """Which events are wanted: those that match everything given."""
 
@@ -136,7 +133,7 @@ class EventQuery(BaseModel):
         max_length=MAX_CURSOR_CHARACTERS,
         description="`next_cursor` of the part before; left out, from the oldest that is kept.",
     )
-    type: list[EventPattern] = Field(
+    type: list[Text] = Field(
         default_factory=list,
         max_length=20,
         description="One of these types; `*` stands for any: `recipient.*`.",

@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
@@ -17,11 +17,11 @@ from app.api.event_reads import EXAMPLE, EventPage, EventQuery, EventRead
 from app.api.json_bounds import BoundedRoute
 from app.api.openapi import tenant_problems
 from app.api.paging import MAX_CURSOR_CHARACTERS
+from app.api.profile_filter import profile_id_of
 from app.api.state import Services, ServicesOf
 from app.domain.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from app.domain.events import FIRST, Position, matching_types, parse_position
-from app.domain.ids import is_id
-from app.store import events, profiles
+from app.store import events
 
 router = APIRouter(tags=["Events"], route_class=BoundedRoute)
 
@@ -51,7 +51,8 @@ async def list_events(
     What is answered is complete: nothing appears before `next_cursor` later. Needs the scope
     `events:read`; a key that is bound to profiles reads what happened to those.
     """
-    found = await _page(services, caller, query, _start(query.cursor, "query", "cursor") or FIRST)
+    start = _start(query.cursor, "query", "cursor") or FIRST
+    found = await (await _wanted(services, caller, query)).page(services, start)
     return EventPage(
         items=[EventRead.of(each) for each in found.items], next_cursor=cursor_of(found.end)
     )
@@ -62,8 +63,7 @@ class _Following:
     """Somebody who follows what happens, and what he gets first."""
 
     services: Services
-    caller: Caller
-    query: EventQuery
+    wanted: "_Wanted"
     found: events.Events
     stopping: asyncio.Event
 
@@ -88,9 +88,9 @@ async def _follow(
     if start is None:
         async with services.database.reading() as connection:
             start = await events.horizon(connection)
-    found = await _page(services, caller, query, start)
+    wanted = await _wanted(services, caller, query)
     stopping = getattr(request.state, "stopping", None) or asyncio.Event()
-    return _Following(services, caller, query, found, stopping)
+    return _Following(services, wanted, await wanted.page(services, start), stopping)
 
 
 @router.get(
@@ -120,10 +120,10 @@ async def stream_events(
         now = services.now()
         if following.stopping.is_set() or now >= ends_at:
             return
-        if len(found.items) < following.query.limit:
+        if len(found.items) < following.wanted.limit:
             await services.clock.wait(following.stopping, now + LOOK_EVERY)
         try:
-            found = await _page(services, following.caller, following.query, found.end)
+            found = await following.wanted.page(services, found.end)
         except Unavailable:  # whoever connects again goes on where it ended
             return
 
@@ -150,35 +150,48 @@ async def get_event(
     return EventRead.of(found)
 
 
-async def _page(
-    services: Services, caller: Caller, query: EventQuery, start: Position
-) -> events.Events:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which of a tenant's events, looked up once, however often they are read."""
+
+    tenant_id: str
+    limit: int
+    types: Sequence[str]
+    profile_ids: Sequence[str] | None
+    message_id: str | None
+    created_after: datetime | None
+
+    async def page(self, services: Services, start: Position) -> events.Events:
+        """Those after a place."""
+        async with services.database.reading() as connection:
+            return await events.page(
+                connection,
+                tenant_id=self.tenant_id,
+                limit=self.limit,
+                start=start,
+                types=self.types,
+                profile_ids=self.profile_ids,
+                message_id=self.message_id,
+                created_after=self.created_after,
+            )
+
+
+async def _wanted(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
+    """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
     try:
         types = matching_types(query.type)
     except ValueError as error:
         raise InvalidRequest(
             f"query.type: {error}", [FieldError(("query", "type"), str(error))]
         ) from None
-    async with services.database.reading() as connection:
-        profile_ids = caller.profiles
-        if query.profile is not None:
-            profile_id = query.profile
-            if not is_id(profile_id, "prf"):
-                named = await profiles.get(
-                    connection, tenant_id=caller.tenant_id, profile=profile_id
-                )
-                profile_id = caller.require(named).id
-            profile_ids = (profile_id,) if caller.may_use(profile_id) else ()
-        return await events.page(
-            connection,
-            tenant_id=caller.tenant_id,
-            limit=query.limit,
-            start=start,
-            types=types,
-            profile_ids=profile_ids,
-            message_id=query.message,
-            created_after=query.created_after,
-        )
+    profile_ids = caller.profiles
+    if query.profile is not None:
+        async with services.database.reading() as connection:
+            profile_id = await profile_id_of(connection, caller, query.profile)
+        profile_ids = (profile_id,) if caller.may_use(profile_id) else ()
+    return _Wanted(
+        caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
+    )
 
 
 def cursor_of(position: Position) -> str:

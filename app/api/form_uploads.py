@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from app.api.attachment_bodies import MAX_ATTACHMENTS
 from app.api.json_bounds import BoundedRoute, check_json
+from app.api.media_types import media_type_of
 from app.domain.errors import InvalidRequest
 
 FORM: Final = "multipart/form-data"
@@ -63,8 +64,8 @@ class UploadRoute(BoundedRoute):
         handle = super().get_route_handler()
 
         async def uploaded(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            return await handle(await _as_json(request) if kind == FORM else request)
+            is_form = media_type_of(request) == FORM
+            return await handle(await _as_json(request) if is_form else request)
 
         return uploaded
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request, Response
 
 from app.api.callers import Caller
+from app.api.media_types import media_type_of
 from app.api.message_reads import MessageRead
 from app.api.sending import accepted, shown, stored
 from app.api.state import Services
@@ -163,7 +164,7 @@ class Keyed:
 async def _fingerprint_of(request: Request) -> str:
     """What tells a request from another, whatever the order and the blanks of its JSON."""
     content = await request.body()
-    if not request.headers.get("content-type", "").partition(";")[0].strip().endswith("json"):
+    if not media_type_of(request).endswith("json"):
         digest = sha256(content).hexdigest()
         return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
     if len(content) > LARGE_BYTES:

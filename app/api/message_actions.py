@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from fastapi import Body as JsonBody
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accept.committer import Offer
 from app.api.auth import MessageManager
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
@@ -21,10 +20,9 @@ from app.api.message_bodies import (
 )
 from app.api.messages import filter_of, visible
 from app.api.openapi import tenant_problems
-from app.api.quotas import problem_of
-from app.api.sending import prepared_again
+from app.api.sending import prepared_again, stored
 from app.api.state import Services, ServicesOf
-from app.domain.errors import InvalidRequest, Problem, QuotaError
+from app.domain.errors import InvalidRequest, Problem
 from app.domain.ids import is_id
 from app.store import decisions, messages
 
@@ -153,10 +151,7 @@ async def _do(
     """Do it to one message; raises what the operation on one does."""
     if action is Action.RETRY:
         again, _ = await prepared_again(services, caller, message, MessageRetry())
-        try:
-            await services.committer.accept(Offer(again, caller.tenant.quota))
-        except QuotaError as error:
-            raise problem_of(error.exceeded, services.now()) from None
+        await stored(services, caller, again)
         return
     one = {"tenant_id": caller.tenant_id, "message_id": message}
     async with services.database.transaction() as connection:

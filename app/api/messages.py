@@ -1,15 +1,18 @@
 """`/messages`: send, and follow what became of it."""
 
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.accepting import accepting
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
 from app.api.form_uploads import EXTRA, UploadRoute
-from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, accepted_once
+from app.api.idempotency import IdempotencyKey, accepted_once
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
@@ -32,48 +35,27 @@ from app.api.message_examples import (
     RETRY,
 )
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
-from app.api.openapi import located, tenant_problems
+from app.api.openapi import tenant_problems
 from app.api.paging import cut, start
+from app.api.profile_filter import profile_id_of
 from app.api.rescheduling import rescheduled
 from app.api.sending import prepared, prepared_again
-from app.api.state import ServicesOf
+from app.api.state import Services, ServicesOf
 from app.domain.errors import NotFound
-from app.domain.ids import is_id
-from app.store import decisions, messages, profiles
-from app.store.decisions import Scheduled
+from app.store import decisions, messages
 from app.store.message_views import MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
 
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
+NOTHING_MORE: Final[Mapping[str, object]] = {}
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The message as RFC 5322 has it.",
         "content": {"message/rfc822": {"schema": {"type": "string"}, "example": RAW}},
     }
 }
-
-
-def _accepting(example: dict[str, Any], *problems: str) -> dict[int | str, dict[str, Any]]:
-    """What may be answered where a message is accepted, these problems besides what all have."""
-    return tenant_problems(
-        *problems,
-        "sender-not-allowed",
-        "recipient-not-allowed",
-        "profile-not-found",
-        "quota-exceeded",
-        "quota-used-up",
-        "queue-full",
-        "idempotency-key-reused",
-        "idempotency-key-in-flight",
-        has_body=True,
-    ) | {
-        202: {
-            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
-            "content": {"application/json": {"example": example}},
-        }
-    }
 
 
 @uploads.post(
@@ -84,7 +66,7 @@ def _accepting(example: dict[str, Any], *problems: str) -> dict[int | str, dict[
     operation_id="send_message",
     summary="Send a message",
     response_description="The message is safely stored and will be sent.",
-    responses=_accepting(QUEUED, "message-too-large"),
+    responses=accepting(QUEUED, "message-too-large"),
 )
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
@@ -229,27 +211,19 @@ async def resolve_message(
 
     Needs the scope `messages:manage`.
     """
-    act = caller.act(services)
-    async with services.database.transaction(announce=True) as connection:
-        before = await visible(connection, caller, message)
+
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
         await decisions.resolve(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
             addresses=body.recipients,
             event=RESOLUTION_EVENTS[body.resolution],
-            now=act.now,
+            now=now,
         )
-        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-        await act.record(
-            connection,
-            "message.resolve",
-            tenant_id=caller.tenant_id,
-            object_id=message,
-            before={"status": before.status},
-            after={"status": view.status, "as": body.resolution},
-        )
-    return MessageRead.of(view, act.now)
+
+    told = {"as": body.resolution}
+    return await _decided(services, caller, message, "message.resolve", decide, told=told)
 
 
 @router.patch(
@@ -272,33 +246,20 @@ async def update_message(
     Its content was made when it was accepted, and stays: `Date` in its header too. To change it,
     cancel this one and send another. Needs the scope `messages:manage`.
     """
-    act = caller.act(services)
 
-    def changed(before: Scheduled) -> Scheduled:
-        return rescheduled(before, body, act.now)
-
-    async with services.database.transaction(announce=True) as connection:
-        before = await visible(connection, caller, message)
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
         await decisions.reschedule(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
-            changes=changed,
-            now=act.now,
+            changes=lambda before: rescheduled(before, body, now),
+            now=now,
         )
-        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-        await act.record(
-            connection,
-            "message.update",
-            tenant_id=caller.tenant_id,
-            object_id=message,
-            before=_schedule(before),
-            after=_schedule(view),
-        )
-    return MessageRead.of(view, act.now)
+
+    return await _decided(services, caller, message, "message.update", decide, shown=_schedule)
 
 
-def _schedule(view: MessageView) -> dict[str, object]:
+def _schedule(view: MessageView, _: datetime) -> dict[str, object]:
     return {
         "send_at": view.send_at,
         "expires_at": view.expires_at,
@@ -321,20 +282,43 @@ async def cancel_message(
     What was sent stays `sent`, what is `uncertain` stays so. While the message is being sent it
     cannot be cancelled: ask again. Needs the scope `messages:manage`.
     """
+
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
+        await decisions.cancel(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
+
+    return await _decided(services, caller, message, "message.cancel", decide)
+
+
+def _status(view: MessageView, now: datetime) -> dict[str, object]:
+    return {"status": view.status_at(now)}
+
+
+async def _decided(
+    services: Services,
+    caller: Caller,
+    message: str,
+    action: str,
+    decide: Callable[[AsyncConnection, datetime], Awaitable[None]],
+    *,
+    shown: Callable[[MessageView, datetime], dict[str, object]] = _status,
+    told: Mapping[str, object] = NOTHING_MORE,
+) -> MessageRead:
+    """Do what was decided of a message, and write it down as `shown` tells it before and after.
+
+    `told` is written besides. Raises what `decide` does, or NotFound.
+    """
     act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
         before = await visible(connection, caller, message)
-        await decisions.cancel(
-            connection, tenant_id=caller.tenant_id, message_id=message, now=act.now
-        )
+        await decide(connection, act.now)
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
         await act.record(
             connection,
-            "message.cancel",
+            action,
             tenant_id=caller.tenant_id,
             object_id=message,
-            before={"status": before.status_at(act.now)},
-            after={"status": view.status},
+            before=shown(before, act.now),
+            after={**shown(view, act.now), **told},
         )
     return MessageRead.of(view, act.now)
 
@@ -346,7 +330,7 @@ async def cancel_message(
     operation_id="retry_message",
     summary="Send a message once more to those who did not get it",
     response_description="Another message, which sends the same content.",
-    responses=_accepting(
+    responses=accepting(
         RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
     ),
 )
@@ -376,10 +360,9 @@ async def filter_of(
     connection: AsyncConnection, caller: Caller, wanted: MessageWanted
 ) -> messages.MessageFilter:
     """What is wanted of what the caller may see; raises NotFound for an unknown profile."""
-    profile_id = wanted.profile
-    if profile_id is not None and not is_id(profile_id, "prf"):
-        named = await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile_id)
-        profile_id = caller.require(named).id
+    profile_id = None
+    if wanted.profile is not None:
+        profile_id = await profile_id_of(connection, caller, wanted.profile)
     return messages.MessageFilter(
         status=wanted.status,
         profile_id=profile_id,

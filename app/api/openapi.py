@@ -110,6 +110,11 @@ def located(path: str) -> dict[str, Any]:
     return {"Location": {"description": "Where it is now.", "schema": _string(path)}}
 
 
+def lines_of(media_type: str, example: str) -> dict[str, Any]:
+    """The `content` of a body that is lines of text, of which whatever is sent is a form."""
+    return {media_type: {"schema": {}, "examples": {"lines": {"value": example}}}}
+
+
 def _problems(*slugs: str) -> Responses:
     responses: Responses = {}
     for slug in sorted(slugs, key=lambda each: PROBLEMS[each].status):

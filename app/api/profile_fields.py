@@ -2,15 +2,15 @@
 
 import ipaddress
 import re
+from functools import partial
 from typing import Annotated, Final, Literal
 
 import idna
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.api.bodies import Line, Secret, Text
+from app.api.bodies import NAME, Line, Secret, Text, check_name
 from app.api.pem import check_certificates, check_private_key
 from app.domain.addresses import check_pattern
-from app.domain.ids import is_id
 
 MAX_HOST_CHARACTERS: Final = 253
 MAX_PATTERNS: Final = 100
@@ -18,7 +18,6 @@ MAX_PEM_CHARACTERS: Final = 65_536
 MAX_PINS: Final = 20
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A digest of 32 bytes. Curl writes two strokes; one alone may be the digest's own first character.
 _PIN: Final = re.compile(r"sha256//?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -63,14 +62,6 @@ def _parse_source(text: str) -> str:
     return str(address)
 
 
-def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
-    if is_id(name, "prf"):
-        raise ValueError("it looks like an id; choose a name")
-    return name
-
-
 def _check_key(key: SecretStr) -> SecretStr:
     check_private_key(key.get_secret_value())
     return key
@@ -93,11 +84,11 @@ def _unique(texts: list[str]) -> list[str]:
 Name = Annotated[
     str,
     Field(
-        json_schema_extra={"pattern": f"^{_NAME.pattern}$"},
+        json_schema_extra={"pattern": f"^{NAME.pattern}$"},
         description="Unique in the tenant: 1 to 100 of letters, digits and `._-`.",
         examples=["transactional"],
     ),
-    AfterValidator(_check_name),
+    AfterValidator(partial(check_name, prefix="prf")),
 ]
 Host = Annotated[
     Line,

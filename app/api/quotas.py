@@ -42,6 +42,12 @@ def check_profiles(tenant: Tenant, count: int) -> None:
         )
 
 
+def check_count(noun: str, count: int, limit: int) -> None:
+    """Raise QuotaExceeded where a tenant that has so many of something may have no more."""
+    if count >= limit:
+        raise QuotaExceeded(f"A tenant may have {limit} {noun}, and has: delete one.")
+
+
 def check_recipients(tenant: Tenant, count: int) -> None:
     """Raise QuotaExceeded where a message has more recipients than the tenant's may have."""
     limit = tenant.quota.recipients_per_message

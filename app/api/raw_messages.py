@@ -8,18 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accept.draft import Draft
 from app.accept.raw import prepare_raw
+from app.api.accepting import accepting
 from app.api.auth import Sender
 from app.api.bodies import Address, Instant, Text
 from app.api.callers import Caller
-from app.api.idempotency import REPLAYED_HEADER, IdempotencyKey, accepted_once
+from app.api.idempotency import IdempotencyKey, accepted_once
+from app.api.media_types import require_type
 from app.api.message_bodies import MAX_TAGS, ReturnPath, Tag
-from app.api.message_examples import MESSAGE, QUEUED, RAW
+from app.api.message_examples import QUEUED, RAW
 from app.api.message_reads import MessageRead
-from app.api.openapi import located, tenant_problems
 from app.api.quotas import check_recipients
-from app.api.sending import LARGE, limits, profile_of
+from app.api.sending import LARGE, profile_of, terms_of
 from app.api.state import Services, ServicesOf
-from app.domain.errors import UnsupportedMediaType
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
 router = APIRouter(tags=["Messages"])
@@ -72,24 +72,7 @@ class Envelope(BaseModel):
     operation_id="send_raw_message",
     summary="Send a message as it is",
     response_description="The message is safely stored and will be sent.",
-    responses=tenant_problems(
-        "sender-not-allowed",
-        "recipient-not-allowed",
-        "profile-not-found",
-        "quota-exceeded",
-        "quota-used-up",
-        "queue-full",
-        "idempotency-key-reused",
-        "idempotency-key-in-flight",
-        "message-too-large",
-        has_body=True,
-    )
-    | {
-        202: {
-            "headers": located(f"/messages/{MESSAGE['id']}") | REPLAYED_HEADER,
-            "content": {"application/json": {"example": QUEUED}},
-        }
-    },
+    responses=accepting(QUEUED, "message-too-large"),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -116,12 +99,7 @@ async def send_raw_message(
     before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
     refused. From and Sender are to be allowed, as in any message. Needs the scope `messages:send`.
     """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != RFC822:
-        raise UnsupportedMediaType(
-            f"The body is {given or 'of no type'}; send the message with the header"
-            f" `Content-Type: {RFC822}`."
-        )
+    require_type(request, "the message", RFC822)
     content = await request.body()
     return await accepted_once(
         services,
@@ -139,7 +117,9 @@ async def _prepared(
     check_recipients(caller.tenant, len(envelope.to))
 
     def prepare() -> NewMessage:
-        return prepare_raw(content, envelope.draft(), profile=profile, **limits(services, caller))
+        return prepare_raw(
+            content, envelope.draft(), profile=profile, terms=terms_of(services, caller)
+        )
 
     if len(content) > LARGE:
         return await asyncio.to_thread(prepare), profile

@@ -2,26 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Final, TypedDict
+from typing import Final
 
 from starlette.responses import Response
 
-from app.accept.allowed import SenderRule
 from app.accept.committer import Offer
 from app.accept.draft import Draft
-from app.accept.message import SealContent, prepare
+from app.accept.message import prepare
 from app.accept.retry import again
+from app.accept.terms import Terms
 from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate, MessageRetry
 from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients, problem_of
 from app.api.state import Services
-from app.api.template_rendering import rendered
+from app.api.template_rendering import Which, rendered
 from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
-from app.domain.routing import Routing
 from app.domain.types import NewMessage, Profile
 from app.store import messages, profiles
 from app.store.idempotency import KeyedRequest
@@ -66,10 +63,11 @@ async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Dr
     """The message with what its template makes; with HTML alone, with its text as well."""
     draft = body.draft()
     if body.template is not None:
-        made = await rendered(
+        _, made = await rendered(
             services,
             caller.tenant_id,
             body.template,
+            which=Which.PUBLISHED,
             variables=body.variables,
             locale=body.locale,
         )
@@ -129,32 +127,19 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
 
 
 def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile) -> NewMessage:
-    return prepare(draft, profile=profile, **limits(services, caller))
+    return prepare(draft, profile=profile, terms=terms_of(services, caller))
 
 
-class Limits(TypedDict):
-    """What `prepare` keeps a caller to, and what it works with."""
-
-    allowed_from: Sequence[SenderRule]
-    routing: Routing
-    now: datetime
-    max_message_bytes: int
-    max_age_seconds: float
-    seal_content: SealContent
-
-
-def limits(services: Services, caller: Caller) -> Limits:
-    """What a message of the caller's is kept to."""
-    return {
-        "allowed_from": caller.allowed_from,
-        "routing": services.routing.with_rule(caller.tenant.recipient_rule),
-        "now": services.now(),
-        "max_message_bytes": _smaller(
-            services.max_message_bytes, caller.tenant.quota.message_bytes
-        ),
-        "max_age_seconds": services.message_max_age_seconds,
-        "seal_content": services.vault.seal_content,
-    }
+def terms_of(services: Services, caller: Caller) -> Terms:
+    """What the caller's messages are held to."""
+    return Terms(
+        allowed_from=caller.allowed_from,
+        routing=services.routing.with_rule(caller.tenant.recipient_rule),
+        now=services.now(),
+        max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
+        max_age_seconds=services.message_max_age_seconds,
+        seal_content=services.vault.seal_content,
+    )
 
 
 def _smaller(limit: int, other: int | None) -> int:

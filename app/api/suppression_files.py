@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -12,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.api.auth import SuppressionManager
 from app.api.csv_files import MEDIA_TYPE, meant, written
-from app.api.openapi import tenant_problems
+from app.api.media_types import require_type
+from app.api.openapi import lines_of, tenant_problems
 from app.api.problem_answers import field_error
 from app.api.state import Services, ServicesOf
 from app.api.suppressions import SuppressionCreate
 from app.domain.clock import rfc3339
-from app.domain.errors import InvalidRequest, UnsupportedMediaType
-from app.domain.ids import new_id
+from app.domain.errors import InvalidRequest
 from app.domain.types import Suppression
 from app.store import suppressions
 
@@ -56,17 +55,13 @@ class SuppressionsImported(BaseModel):
     errors: list[WrongLine] = Field(description="The first 100 of those that are wrong.")
 
 
-def _described(example: str) -> dict[str, Any]:
-    return {MEDIA_TYPE: {"schema": {}, "examples": {"lines": {"value": example}}}}
-
-
 @router.get(
     "/suppressions/export",
     operation_id="export_suppressions",
     summary="Export suppressions",
     response_class=StreamingResponse,
     responses=tenant_problems("key-is-bound")
-    | {200: {"description": "All of them, newest first.", "content": _described(TEXT)}},
+    | {200: {"description": "All of them, newest first.", "content": lines_of(MEDIA_TYPE, TEXT)}},
 )
 async def export_suppressions(
     caller: SuppressionManager, services: ServicesOf
@@ -113,7 +108,7 @@ def _cells(row: Suppression) -> tuple[str, ...]:
             "required": True,
             "description": "A header line that names the columns, of which `address` is needed; up"
             " to a MiB.",
-            "content": _described(TEXT),
+            "content": lines_of(MEDIA_TYPE, TEXT),
         }
     },
 )
@@ -126,12 +121,7 @@ async def import_suppressions(
     is told, and keeps no other from being added. Needs the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != MEDIA_TYPE:
-        raise UnsupportedMediaType(
-            f"The body is {given or 'of no type'}; send CSV with the header"
-            f" `Content-Type: {MEDIA_TYPE}`."
-        )
+    require_type(request, "CSV", MEDIA_TYPE)
     content = _decoded(await request.body())
     act = caller.act(services)
     made, wrong = list[Suppression](), list[WrongLine]()
@@ -143,7 +133,7 @@ async def import_suppressions(
             place = ".".join(map(str, first.loc))
             wrong.append(WrongLine(line=number, msg=f"{place}: {first.msg}"))
         else:
-            made.append(_suppression(caller.tenant_id, body, act.now))
+            made.append(body.suppression(caller.tenant_id, act.now))
     added = 0
     async with services.database.transaction() as connection:
         for start in range(0, len(made), AT_ONCE):
@@ -182,15 +172,3 @@ def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
             yield reader.line_num, {name: value for name, value in taken.items() if value}
     except csv.Error as error:
         raise InvalidRequest(f"The file is no CSV: {error}.") from None
-
-
-def _suppression(tenant_id: str, body: SuppressionCreate, now: datetime) -> Suppression:
-    return Suppression(
-        id=new_id("sup"),
-        tenant_id=tenant_id,
-        address=body.address,
-        tag=body.tag,
-        reason=body.reason,
-        detail=body.detail,
-        created_at=now,
-    )

@@ -54,6 +54,18 @@ class SuppressionCreate(Body):
     reason: SuppressionReason = SuppressionReason.MANUAL
     detail: Text | None = Field(default=None, max_length=1000, description="In your words.")
 
+    def suppression(self, tenant_id: str, now: datetime) -> Suppression:
+        """A new one, as it is stored."""
+        return Suppression(
+            id=new_id("sup"),
+            tenant_id=tenant_id,
+            address=self.address,
+            tag=self.tag,
+            reason=self.reason,
+            detail=self.detail,
+            created_at=now,
+        )
+
 
 class SuppressionRead(BaseModel):
     """Somebody who is sent nothing."""
@@ -101,15 +113,7 @@ async def create_suppression(
     """
     caller.require_unbound()
     act = caller.act(services)
-    made = Suppression(
-        id=new_id("sup"),
-        tenant_id=caller.tenant_id,
-        address=body.address,
-        tag=body.tag,
-        reason=body.reason,
-        detail=body.detail,
-        created_at=act.now,
-    )
+    made = body.suppression(caller.tenant_id, act.now)
     async with services.database.transaction() as connection:
         await suppressions.insert(connection, suppression=made)
         await act.record(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -15,15 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.bodies import Address, Body, Line, Text
+from app.api.bodies import Address, Body, Line, Text, check_name
 from app.api.paging import Page
-from app.domain.ids import is_id
 from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
 
 MAX_SOURCE_CHARACTERS: Final = 500_000
 MAX_LOCALES: Final = 100
 MAX_TEST_RECIPIENTS: Final = 10
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCALE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")  # RFC 5646 section 2.1, roughly
 
 PUBLISHED: Final[dict[str, Any]] = {
@@ -91,21 +90,17 @@ PUBLISH: Final[dict[str, Any]] = {
 }
 
 
-def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
-    if is_id(name, "tpl"):
-        raise ValueError("it looks like an id; choose a name")
-    return name
-
-
 def _check_locale(tag: str) -> str:
     if _LOCALE.fullmatch(tag) is None:
         raise ValueError("write a language tag such as de or de-AT")
     return tag
 
 
-Name = Annotated[Line, Field(max_length=100, examples=["receipt"]), AfterValidator(_check_name)]
+Name = Annotated[
+    Line,
+    Field(max_length=100, examples=["receipt"]),
+    AfterValidator(partial(check_name, prefix="tpl")),
+]
 Locale = Annotated[Line, Field(max_length=35, examples=["de-AT"]), AfterValidator(_check_locale)]
 Source = Annotated[Text, Field(max_length=MAX_SOURCE_CHARACTERS)]
 Variables = Annotated[

@@ -1,6 +1,7 @@
 """Templates with their variables: what they name is looked up, and what is wrong is told."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +13,15 @@ from app.store import templates
 from app.templating.renderer import Rendered, TemplateError
 
 MAX_REFERENCES: Final = 50
-# What is said of a part of it stands where the sender gives the name of the template.
-OF_REQUEST: Final = {"variables": ("body", "variables")}
 
 Partials = dict[str, Mapping[str, str]]
+
+
+class Which(Enum):
+    """A version that is named otherwise than by its number."""
+
+    PUBLISHED = "published"
+    LAST = "last"
 
 
 async def rendered(
@@ -23,44 +29,35 @@ async def rendered(
     tenant_id: str,
     template: str,
     *,
+    which: int | Which,
     variables: Mapping[str, Any],
     locale: str | None,
-) -> Rendered:
-    """What a published template makes of variables.
+) -> tuple[int, Rendered]:
+    """The number of a version of a template, and what it makes of variables.
 
     Raises NotFound, InvalidRequest where it or they are wrong, or Unavailable.
     """
     async with services.database.reading() as connection:
         found = await templates.get(connection, tenant_id=tenant_id, template=template)
-        if found.published is None:
-            raise InvalidRequest.at(
-                "template", msg=f"no version of {found.name!r} is published yet; publish one"
-            )
         version = await templates.version(
-            connection, tenant_id=tenant_id, template=found, number=found.published
-        )
-        partials = await _partials(connection, tenant_id, version.content, locale)
-    return await _rendered(services, found, version, partials, variables, locale)
-
-
-async def tried(
-    services: Services,
-    tenant_id: str,
-    template: str,
-    *,
-    number: int | None,
-    variables: Mapping[str, Any],
-    locale: str | None,
-) -> tuple[int, Rendered]:
-    """What any version, or the last, makes of variables, and its number. Raises as `rendered`."""
-    async with services.database.reading() as connection:
-        found = await templates.get(connection, tenant_id=tenant_id, template=template)
-        version = await templates.version(
-            connection, tenant_id=tenant_id, template=found, number=number
+            connection, tenant_id=tenant_id, template=found, number=_number(found, which)
         )
         partials = await _partials(connection, tenant_id, version.content, locale)
     made = await _rendered(services, found, version, partials, variables, locale)
     return version.number, made
+
+
+def _number(template: Template, which: int | Which) -> int | None:
+    """The number of a version, None for the last; raises InvalidRequest without one to send."""
+    if which is Which.LAST:
+        return None
+    if which is not Which.PUBLISHED:
+        return which
+    if template.published is None:
+        raise InvalidRequest.at(
+            "template", msg=f"no version of {template.name!r} is published yet; publish one"
+        )
+    return template.published
 
 
 async def checked(services: Services, tenant_id: str, content: TemplateContent) -> tuple[str, ...]:
@@ -114,7 +111,7 @@ async def _rendered(
         )
     except TemplateError as error:
         if error.part == "variables":
-            msg, where = str(error), OF_REQUEST["variables"]
+            msg, where = str(error), ("body", "variables")
         else:
             msg, where = f"{template.name!r}, {error.part}: {_said(error)}", ("body", "template")
         raise InvalidRequest(msg, [FieldError(where, msg)], "template-failed") from None

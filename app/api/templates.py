@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from fastapi import Body as JsonBody
 
+from app.api.accepting import accepting
 from app.api.auth import SENDING, TemplateManager
 from app.api.idempotency import accepted_once
 from app.api.json_bounds import BoundedRoute
@@ -15,6 +16,7 @@ from app.api.message_examples import QUEUED
 from app.api.message_reads import MessageRead
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
+from app.api.quotas import check_count
 from app.api.sending import prepared
 from app.api.state import ServicesOf
 from app.api.template_bodies import (
@@ -35,8 +37,8 @@ from app.api.template_bodies import (
     TemplateVersionRead,
     TemplateVersions,
 )
-from app.api.template_rendering import checked, tried
-from app.domain.errors import InvalidRequest, QuotaExceeded
+from app.api.template_rendering import Which, checked, rendered
+from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.templates import PARTS, Template, TemplateContent
 from app.store import templates, tenants
@@ -91,10 +93,8 @@ async def create_template(
     )
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
-        if await templates.count(connection, tenant_id=caller.tenant_id) >= MAX_TEMPLATES:
-            raise QuotaExceeded(
-                f"A tenant may have {MAX_TEMPLATES} templates, and has: delete one."
-            )
+        count = await templates.count(connection, tenant_id=caller.tenant_id)
+        check_count("templates", count, MAX_TEMPLATES)
         await templates.insert(connection, template=made, content=content)
         await act.record(
             connection,
@@ -343,11 +343,11 @@ async def preview_template(
     Needs the scope `templates:manage`.
     """
     caller.require_unbound()
-    number, made = await tried(
+    number, made = await rendered(
         services,
         caller.tenant_id,
         template,
-        number=body.version,
+        which=body.version or Which.LAST,
         variables=body.variables,
         locale=body.locale,
     )
@@ -361,24 +361,9 @@ async def preview_template(
     operation_id="test_template",
     summary="Send a template to try it out",
     response_description="The message is safely stored and will be sent.",
-    responses=tenant_problems(
-        *NOUN,
-        "template-version-not-found",
-        "template-failed",
-        "sender-not-allowed",
-        "recipient-not-allowed",
-        "profile-not-found",
-        "quota-exceeded",
-        "quota-used-up",
-        "queue-full",
-        has_body=True,
-    )
-    | {
-        202: {
-            "headers": located("/messages/msg_0198c5a2d3f07b6e8a4c1d2e3f405162"),
-            "content": {"application/json": {"example": QUEUED}},
-        }
-    },
+    responses=accepting(
+        QUEUED, *NOUN, "template-version-not-found", "template-failed", is_keyed=False
+    ),
 )
 async def test_template(
     template: InPath,
@@ -393,11 +378,11 @@ async def test_template(
     """
     caller.require_unbound()
     SENDING.check(caller.key)
-    _, made = await tried(
+    _, made = await rendered(
         services,
         caller.tenant_id,
         template,
-        number=body.version,
+        which=body.version or Which.LAST,
         variables=body.variables,
         locale=body.locale,
     )

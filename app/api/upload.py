@@ -11,11 +11,12 @@ from app.api.auth import Sender
 from app.api.callers import Caller
 from app.api.idempotency import IdempotencyKey, Keyed, alone, fingerprint
 from app.api.json_bounds import check_json
-from app.api.openapi import tenant_problems
+from app.api.media_types import require_type
+from app.api.openapi import lines_of, tenant_problems
 from app.api.problem_answers import body_of
 from app.api.state import Services, ServicesOf
 from app.api.together import Item, Wrong, accept_items, replay_known, tried
-from app.domain.errors import FieldError, Problem, TooLarge, UnsupportedMediaType
+from app.domain.errors import FieldError, Problem, TooLarge
 
 router = APIRouter(tags=["Messages"])
 
@@ -32,10 +33,6 @@ PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": fa
 {"line": 17, "problem": {"type": "/problems/invalid-request", "status": 422}}
 {"lines": 350, "accepted": 349, "refused": 1, "is_done": true}
 """
-
-
-def _described(example: str) -> dict[str, Any]:
-    return {TYPES[0]: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
 
 class _Progress(Response):
@@ -68,14 +65,14 @@ class _Progress(Response):
         202: {
             "description": "How far it has come, a line after each 200 messages; the last says"
             " `is_done`. Without that line, or with a `problem` of its own, not all was taken.",
-            "content": _described(PROGRESS),
+            "content": lines_of(TYPES[0], PROGRESS),
         }
     },
     openapi_extra={
         "requestBody": {
             "required": True,
             "description": "A message a line, each as POST /messages takes it.",
-            "content": _described(LINES),
+            "content": lines_of(TYPES[0], LINES),
         }
     },
 )
@@ -92,12 +89,7 @@ async def upload_messages(
     with an `Idempotency-Key` the same lines are sent again, and those that were accepted are not
     sent twice. Needs the scope `messages:send`.
     """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given not in TYPES:
-        raise UnsupportedMediaType(
-            f"The body is {given or 'of no type'}; send JSON Lines with the header"
-            f" `Content-Type: {TYPES[0]}`."
-        )
+    require_type(request, "JSON Lines", *TYPES)
     return _Progress(_progress(services, caller, request, idempotency_key))
 
 

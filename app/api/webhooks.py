@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import WebhookManager
 from app.api.callers import Caller
@@ -18,6 +17,7 @@ from app.api.json_bounds import BoundedRoute
 from app.api.key_actions import profile_ids
 from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
+from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf
 from app.api.webhook_bodies import (
     CREATE,
@@ -37,7 +37,7 @@ from app.api.webhook_bodies import (
     WebhookRotate,
     WebhookUpdate,
 )
-from app.domain.errors import FieldError, InvalidRequest, QuotaExceeded
+from app.domain.errors import FieldError, InvalidRequest
 from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.webhooks import Webhook
@@ -93,8 +93,8 @@ async def create_webhook(
     act, secret = caller.act(services), _new_secret()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
-        if await webhooks.count(connection, tenant_id=caller.tenant_id) >= MAX_WEBHOOKS:
-            raise QuotaExceeded(f"A tenant may have {MAX_WEBHOOKS} webhooks, and has: delete one.")
+        count = await webhooks.count(connection, tenant_id=caller.tenant_id)
+        check_count("webhooks", count, MAX_WEBHOOKS)
         made = Webhook(
             id=new_id("whk"),
             tenant_id=caller.tenant_id,
@@ -406,17 +406,11 @@ async def replay_webhook(
             created_before=body.created_before,
             status=body.status,
         )
-        await _record_replay(connection, caller, services, found, count)
+        await act.record(
+            connection,
+            "webhook.replay",
+            tenant_id=caller.tenant_id,
+            object_id=webhook,
+            after={"replayed": count},
+        )
     return WebhookReplayed(replayed=count, next_after=after)
-
-
-async def _record_replay(
-    connection: AsyncConnection, caller: Caller, services: Services, webhook: Webhook, count: int
-) -> None:
-    await caller.act(services).record(
-        connection,
-        "webhook.replay",
-        tenant_id=caller.tenant_id,
-        object_id=webhook.id,
-        after={"replayed": count},
-    )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,13 +31,12 @@ from app.domain.retry import Random
 from app.smtp.resolve import Network
 from app.store import outcomes
 from app.store.database import Database
-from app.store.database_faults import RolledBack
+from app.store.duties import repeat
 from app.store.outbox import ClaimedMessage
 from app.store.outcomes import Settlement
 
 log = logging.getLogger(__name__)
 
-FAULT_PAUSE_SECONDS: Final = 1.0
 # What is known must be written before the end, whatever the grace for transmissions was.
 LAST_WRITES_SECONDS: Final = 10.0
 
@@ -139,10 +138,13 @@ class Engine:
                 await self._upkeep.take_over()
             async with self._database.listening(self._claims.wake.set):
                 steps = (self._upkeep.renew, self._upkeep.sweep, self._upkeep.purge)
-                duties = [asyncio.create_task(_repeat(step), name=step.__name__) for step in steps]
+                duties = [
+                    asyncio.create_task(repeat(step, "delivery"), name=step.__name__)
+                    for step in steps
+                ]
                 duties.append(asyncio.create_task(self._settler.run(), name="settler"))
                 claiming = asyncio.create_task(
-                    _repeat(self._look, self._claims.is_over), name="claims"
+                    repeat(self._look, "delivery", self._claims.is_over), name="claims"
                 )
                 log.info("delivery started", extra={"worker": self.worker_id})
                 try:
@@ -277,22 +279,6 @@ class Engine:
                 lane.is_halted = lane.is_direct = False
         if any(each.settlement.due_at is not None or each.heals for each in group):
             self._claims.wake.set()
-
-
-async def _repeat(
-    step: Callable[[], Awaitable[None]], is_over: Callable[[], bool] = lambda: False
-) -> None:
-    """Do a step again and again; a database that is away, or a fault of ours, is no end."""
-    while not is_over():
-        try:
-            await step()
-        except RolledBack:
-            continue
-        except Unavailable:
-            await asyncio.sleep(FAULT_PAUSE_SECONDS)
-        except Exception:
-            log.exception("delivery met an unexpected fault")
-            await asyncio.sleep(FAULT_PAUSE_SECONDS)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

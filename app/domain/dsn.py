@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
-MAX_ENVELOPE_ID_CHARACTERS: Final = 100  # RFC 3461 section 4.4
-
 
 class DsnNotify(StrEnum):
     """Of what a notification is wanted (RFC 3461 section 4.1)."""

@@ -125,7 +125,14 @@ class Event:
     @property
     def ordering_key(self) -> str:
         """What it happened to: events that share it are told in the order of their happening."""
-        return self.message_id or self.data.get("webhook") or self.profile_id or self.id
+        return ordering_key(self.id, self.message_id, self.profile_id, self.data)
+
+
+def ordering_key(
+    event_id: str, message_id: str | None, profile_id: str | None, data: Mapping[str, Any] | None
+) -> str:
+    """What an event happened to, by what its row has."""
+    return message_id or (data or {}).get("webhook") or profile_id or event_id
 
 
 REPLY_KEYS: Final = ("code", "enhanced_code", "text", "classification")

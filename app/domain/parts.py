@@ -25,21 +25,17 @@ class Part(NamedTuple):
 
 def text_part(subtype: Literal["plain", "html"], text: str) -> Part:
     """A text in any script (RFC 2046 section 4.1)."""
-    encoding, octets = encoded_text(text)
-    header = (
-        f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
-        f"Content-Transfer-Encoding: {encoding}\r\n"
-    )
-    return Part(header.encode(), (octets,))
+    return _text_part(f'text/{subtype}; charset="utf-8"', text)
 
 
 def calendar_part(calendar: Calendar) -> Part:
     """An invitation that stands beside the text (RFC 6047 section 2.4)."""
-    encoding, octets = encoded_text(calendar.text)
-    header = (
-        f'Content-Type: text/calendar; charset="utf-8"; method={calendar.method}\r\n'
-        f"Content-Transfer-Encoding: {encoding}\r\n"
-    )
+    return _text_part(f'text/calendar; charset="utf-8"; method={calendar.method}', calendar.text)
+
+
+def _text_part(content_type: str, text: str) -> Part:
+    encoding, octets = encoded_text(text)
+    header = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n"
     return Part(header.encode(), (octets,))
 
 

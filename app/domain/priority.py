@@ -1,8 +1,8 @@
 """Which messages of a profile go first, without the others waiting for ever."""
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 from app.domain.types import Priority
 
@@ -13,3 +13,17 @@ HEAD_START: Final[Mapping[Priority, timedelta]] = {
     Priority.NORMAL: timedelta(minutes=1),
     Priority.LOW: timedelta(),
 }
+
+
+class Turn(NamedTuple):
+    """A message's place in the queue, and when somebody is to look at it first."""
+
+    turn_at: datetime
+    due_at: datetime
+
+
+def turn_of(send_at: datetime | None, priority: Priority, now: datetime) -> Turn:
+    """The turn of what is sent from `send_at` on: at once, where there is none or it is past."""
+    starts_at = now if send_at is None else max(now, send_at)
+    turn_at = starts_at - HEAD_START[priority]
+    return Turn(turn_at, starts_at if starts_at > now else turn_at)

@@ -8,10 +8,9 @@ from email.parser import BytesHeaderParser
 from typing import Final
 
 from app.domain.addresses import make_mailbox
+from app.domain.transfer_encoding import CRLF, MAX_LINE_OCTETS
 from app.domain.types import Mailbox
 
-CRLF: Final = b"\r\n"
-MAX_LINE_OCTETS: Final = 998  # RFC 5322 section 2.1.1
 # Each at most once (RFC 5322 section 3.6).
 SINGLE: Final = frozenset(
     {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
@@ -19,7 +18,7 @@ SINGLE: Final = frozenset(
 NOT_SENT: Final = {
     "bcc": "name those in the envelope alone, and take this field out",
     "resent-bcc": "name those in the envelope alone, and take this field out",
-    "return-path": "this is written by whoever delivers it; say `from` in the envelope",
+    "return-path": "this is written by whoever delivers it; say `return_path` in the envelope",
 }
 _FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")

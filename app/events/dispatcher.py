@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from app.domain.clock import Clock, monotonic_seconds
@@ -16,6 +17,7 @@ from app.https import GuardedTransport
 from app.smtp.resolve import Network
 from app.store import events, webhook_deliveries
 from app.store.database import Database
+from app.store.duties import repeat
 from app.store.webhook_deliveries import ClaimedDelivery, Due, Told
 from app.store.webhooks import SECRET
 
@@ -23,7 +25,6 @@ log = logging.getLogger(__name__)
 
 # An event is told so much later at most than it could be.
 LOOK_EVERY: Final = timedelta(seconds=1)
-FAULT_PAUSE_SECONDS: Final = 1.0
 # So many at a time for one webhook, and for all: who is slow does not keep others waiting.
 PER_WEBHOOK: Final = 8
 IN_ALL: Final = 64
@@ -64,7 +65,9 @@ class Dispatcher:
         A receiver may have got it then, and gets it again: at least once.
         """
         poster = Poster.over(await GuardedTransport.made(self._network, cuts_answers=True))
-        looking = asyncio.create_task(self._run(poster), name="webhooks")
+        looking = asyncio.create_task(
+            repeat(partial(self._look, poster), "webhooks"), name="webhooks"
+        )
         try:
             yield
         finally:
@@ -72,16 +75,6 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(looking, *self._tasks, return_exceptions=True)
             await poster.close()
-
-    async def _run(self, poster: Poster) -> None:
-        while True:
-            try:
-                await self._look(poster)
-            except Unavailable:
-                await asyncio.sleep(FAULT_PAUSE_SECONDS)
-            except Exception:
-                log.exception("webhooks met an unexpected fault")
-                await asyncio.sleep(FAULT_PAUSE_SECONDS)
 
     async def _look(self, poster: Poster) -> None:
         """Look through what is new, begin what is due, and wait for more of either."""

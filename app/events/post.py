@@ -11,7 +11,6 @@ from pydantic_core import to_json
 from standardwebhooks.webhooks import Webhook as Signer
 
 from app import __version__
-from app.domain.clock import rfc3339
 from app.domain.events import Event, payload
 from app.domain.webhooks import Answer
 from app.https import GuardedTransport
@@ -23,7 +22,7 @@ USER_AGENT: Final = f"Heloise/{__version__}"
 
 def body_of(event: Event) -> bytes:
     """What is posted."""
-    return to_json(payload(event) | {"timestamp": rfc3339(event.created_at)})
+    return to_json(payload(event))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.events import EventType, NewEvent, of_recipient
-from app.domain.priority import HEAD_START
+from app.domain.events import EventType, NewEvent
+from app.domain.priority import turn_of
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
-from app.store.events import Change
 from app.store.outbox import ClaimedRecipient, recipients_of
 from app.store.outcomes import close, finish_open
 from app.store.tables import messages, recipients
@@ -73,8 +72,7 @@ async def reschedule(
             "Only a message whose time has not come can be changed; this one is not scheduled.",
         )
     after = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
-    turn_at = max(now, after.send_at) - HEAD_START[after.priority]
-    is_scheduled = after.send_at > now
+    turn = turn_of(after.send_at, after.priority, now)
     await connection.execute(
         update(messages)
         .where(messages.c.id == message_id)
@@ -82,12 +80,12 @@ async def reschedule(
             send_at=after.send_at,
             expires_at=after.expires_at,
             priority=after.priority.value,
-            turn_at=turn_at,
-            due_at=after.send_at if is_scheduled else turn_at,
+            turn_at=turn.turn_at,
+            due_at=turn.due_at,
             updated_at=now,
         )
     )
-    if not is_scheduled:
+    if after.send_at <= now:
         queued = NewEvent(EventType.MESSAGE_QUEUED, now, tenant_id, row.profile_id, message_id)
         await events.append(connection, [queued])
 
@@ -137,8 +135,8 @@ async def resolve(
             finished_at=now if resolved in FINAL else None,
         )
     )
-    told = [Change(message_id, of_recipient(resolved), each) for each in positions]
-    await events.append_changes(connection, told, now)
+    places = [(message_id, each) for each in positions]
+    await events.append_of_recipients(connection, places, resolved, now)
     if resolved in TO_SEND:
         await connection.execute(
             update(messages)

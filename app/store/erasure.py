@@ -8,11 +8,9 @@ from typing import Final, Self
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.events import of_recipient
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import events, outcomes, wiping
-from app.store.events import Change
 from app.store.tables import addressed_to, messages, recipients
 
 
@@ -109,9 +107,8 @@ async def _cancel(
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
-    rows = (await connection.execute(cancelled)).all()
-    told = [Change(row.message_id, of_recipient(ended), row.position) for row in rows]
-    await events.append_changes(connection, told, now)
+    places = [(row.message_id, row.position) for row in await connection.execute(cancelled)]
+    await events.append_of_recipients(connection, places, ended, now)
     await outcomes.close(connection, message_ids=message_ids, now=now)
 
 

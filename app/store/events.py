@@ -35,9 +35,10 @@ from app.domain.events import (
     EventType,
     NewEvent,
     Position,
+    of_recipient,
 )
 from app.domain.ids import new_id
-from app.domain.types import Mailbox, RecipientKind
+from app.domain.types import Mailbox, RecipientKind, RecipientStatus
 from app.store.bulk import Bulk
 from app.store.event_tables import events, webhooks
 from app.store.tables import message_contents, message_tags, messages, profiles, recipients
@@ -95,35 +96,26 @@ async def append(connection: AsyncConnection, new: Sequence[NewEvent]) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What came about of a message, or of the recipient at a position."""
-
-    message_id: str
-    type: EventType
-    position: int | None = None
-
-
-async def append_changes(
-    connection: AsyncConnection, changes: Sequence[Change], now: datetime
+async def append_of_recipients(
+    connection: AsyncConnection,
+    places: Iterable[tuple[str, int]],
+    status: RecipientStatus,
+    now: datetime,
 ) -> None:
-    """Write what happened to messages whose tenants are to be looked up."""
-    if not changes:
+    """Write where recipients have come to stand, each by its message and its position there."""
+    ordered = sorted(places)
+    if not ordered:
         return
     query = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
-        messages.c.id.in_({each.message_id for each in changes})
+        messages.c.id.in_({message_id for message_id, _ in ordered})
     )
     of = {row.id: row for row in await connection.execute(query)}
+    kind = of_recipient(status)
     new = [
         NewEvent(
-            each.type,
-            now,
-            of[each.message_id].tenant_id,
-            of[each.message_id].profile_id,
-            each.message_id,
-            each.position,
+            kind, now, of[message_id].tenant_id, of[message_id].profile_id, message_id, position
         )
-        for each in changes
+        for message_id, position in ordered
     ]
     await append(connection, new)
 

@@ -13,7 +13,7 @@ from app.domain.dsn import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
 from app.domain.outcome import OUTCOME_UNKNOWN
-from app.domain.priority import HEAD_START
+from app.domain.priority import turn_of
 from app.domain.status import TO_SEND
 from app.domain.types import (
     Guarantee,
@@ -165,17 +165,14 @@ async def exists(connection: AsyncConnection, *, message_id: str) -> bool:
 
 
 def _message_row(message: NewMessage) -> dict[str, Any]:
-    starts_at = message.created_at
-    if message.send_at is not None and message.is_scheduled:
-        starts_at = message.send_at
-    turn_at = starts_at - HEAD_START[message.priority]
+    turn = turn_of(message.send_at, message.priority, message.created_at)
     return {
         "id": message.id,
         "tenant_id": message.tenant_id,
         "profile_id": message.profile_id,
         "status": QUEUED,
-        "due_at": starts_at if message.is_scheduled else turn_at,
-        "turn_at": turn_at,
+        "due_at": turn.due_at,
+        "turn_at": turn.turn_at,
         "lease_owner": None,
         "priority": message.priority.value,
         "guarantee": message.guarantee.value,

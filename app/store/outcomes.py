@@ -16,7 +16,6 @@ from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, ne
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import events, suppressions, wiping
 from app.store.bulk import Bulk
-from app.store.events import Change
 from app.store.outbox import recipients_of
 from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
 from app.store.wiping import AtEnd
@@ -325,9 +324,8 @@ async def finish_open(
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
-    rows = sorted((row.message_id, row.position) for row in await connection.execute(finished))
-    told = [Change(message_id, of_recipient(ended), each) for message_id, each in rows]
-    await events.append_changes(connection, told, now)
+    places = [(row.message_id, row.position) for row in await connection.execute(finished)]
+    await events.append_of_recipients(connection, places, ended, now)
     await close(connection, message_ids=message_ids, now=now)
 
 

@@ -1,6 +1,6 @@
 """What was sealed under an older key is sealed under the newest, so that the older can go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import select, update
@@ -42,11 +42,7 @@ async def reseal_profile(
 
 async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile) -> bool:
     try:
-        fresh = {
-            name: vault.resealed(old, row=row.id, field=field_of(name))
-            for name, old in row.sealed.items()
-            if old is not None and not vault.is_current(old)
-        }
+        fresh = _fresh(vault, row.id, row.sealed, field_of)
     except SealError as error:
         raise SealError(
             f"{error} It belongs to a profile: add the key that sealed it to HELOISE_SECRET_KEYS,"
@@ -57,6 +53,17 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
             connection, tenant_id=row.tenant_id, profile_id=row.id, sealed=fresh
         )
     return bool(fresh)
+
+
+def _fresh(
+    vault: Vault, row: str, sealed: Mapping[str, bytes | None], field_of: Callable[[str], str]
+) -> dict[str, bytes]:
+    """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
+    return {
+        name: vault.resealed(old, row=row, field=field_of(name))
+        for name, old in sealed.items()
+        if old is not None and not vault.is_current(old)
+    }
 
 
 async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
@@ -72,12 +79,7 @@ async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
             "sealed_secret": row.sealed_secret,
             "sealed_former_secret": row.sealed_former_secret,
         }
-        fresh = {
-            name: vault.resealed(old, row=row.id, field=SECRET)
-            for name, old in held.items()
-            if old is not None and not vault.is_current(old)
-        }
-        if fresh:
+        if fresh := _fresh(vault, row.id, held, lambda _: SECRET):
             await connection.execute(update(webhooks).where(webhooks.c.id == row.id).values(fresh))
             count += 1
     return count

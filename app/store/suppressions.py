@@ -11,12 +11,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
-from app.domain.events import of_recipient
 from app.domain.ids import new_id
 from app.domain.status import TO_SEND, RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
-from app.store.events import Change
 from app.store.tables import message_tags, recipients, suppressions, tenants
 from app.store.uniqueness import taken_means
 
@@ -167,10 +165,9 @@ async def apply(
         )
         .returning(recipients.c.message_id, recipients.c.position)
     )
-    rows = sorted((row.message_id, row.position) for row in await connection.execute(changed))
-    told = [Change(message_id, of_recipient(suppressed), each) for message_id, each in rows]
-    await events.append_changes(connection, told, now)
-    return list(dict.fromkeys(message_id for message_id, _ in rows))
+    places = [(row.message_id, row.position) for row in await connection.execute(changed)]
+    await events.append_of_recipients(connection, places, suppressed, now)
+    return list(dict.fromkeys(message_id for message_id, _ in places))
 
 
 def _row(suppression: Suppression) -> dict[str, Any]:

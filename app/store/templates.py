@@ -98,25 +98,23 @@ async def version(
     connection: AsyncConnection, *, tenant_id: str, template: Template, number: int | None = None
 ) -> TemplateVersion:
     """A version of a template, or the last one; raises NotFound."""
-    query = (
-        select(template_versions)
-        .join(templates, templates.c.id == template_versions.c.template_id)
-        .where(templates.c.tenant_id == tenant_id, template_versions.c.template_id == template.id)
-        .order_by(template_versions.c.number.desc())
-        .limit(1)
+    found = await versions(
+        connection, tenant_id=tenant_id, template=template, limit=1, number=number
     )
-    if number is not None:
-        query = query.where(template_versions.c.number == number)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
+    if not found:
         raise NotFound("template-version", f"{template.name} {number}")
-    return _version(row)
+    return found[0]
 
 
 async def versions(
-    connection: AsyncConnection, *, tenant_id: str, template: Template, limit: int
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    template: Template,
+    limit: int,
+    number: int | None = None,
 ) -> list[TemplateVersion]:
-    """At most `limit` versions, the last first."""
+    """At most `limit` versions, the last first, or the one with a number."""
     query = (
         select(template_versions)
         .join(templates, templates.c.id == template_versions.c.template_id)
@@ -124,6 +122,8 @@ async def versions(
         .order_by(template_versions.c.number.desc())
         .limit(limit)
     )
+    if number is not None:
+        query = query.where(template_versions.c.number == number)
     return [_version(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -6,18 +6,19 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Insert, Row, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Insert, Row, exists, select, tuple_, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.events import EventFilter, EventType, NewEvent, Position
+from app.domain.events import EventFilter, EventType, NewEvent, Position, ordering_key
 from app.domain.ids import first_id, new_id
 from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook
 from app.store import events as event_rows
 from app.store.event_tables import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks import webhook_of
 
+_Row = Row[*tuple[Any, ...]]
 PENDING: Final = DeliveryStatus.PENDING.value
 SPREAD_AT_ONCE: Final = 500
 
@@ -93,6 +94,8 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
         events.c.tenant_id == webhook.tenant_id,
         event_rows.after(start),
         event_rows.until(end),
+        order=(events.c.transaction_id, events.c.number),
+        limit=SPREAD_AT_ONCE,
     )
     is_all = len(rows) < SPREAD_AT_ONCE
     if not is_all:
@@ -106,7 +109,13 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
     return not is_all
 
 
-async def _events(connection: AsyncConnection, *wanted: Any) -> Sequence[Row[*tuple[Any, ...]]]:  # noqa: ANN401 - conditions
+async def _events(
+    connection: AsyncConnection,
+    *wanted: ColumnElement[bool],
+    order: Sequence[ColumnElement[Any]],
+    limit: int,
+) -> Sequence[_Row]:
+    """What is to be known of events to say whom they are for."""
     query = (
         select(
             events.c.number,
@@ -118,15 +127,15 @@ async def _events(connection: AsyncConnection, *wanted: Any) -> Sequence[Row[*tu
             events.c.data,
         )
         .where(*wanted)
-        .order_by(events.c.transaction_id, events.c.number)
-        .limit(SPREAD_AT_ONCE)
+        .order_by(*order)
+        .limit(limit)
     )
     return (await connection.execute(query)).all()
 
 
 async def _wanted(
-    connection: AsyncConnection, rows: Sequence[Row[*tuple[Any, ...]]], wanted: EventFilter
-) -> list[Row[*tuple[Any, ...]]]:
+    connection: AsyncConnection, rows: Sequence[_Row], wanted: EventFilter
+) -> list[_Row]:
     """Those of the events that a webhook is for."""
     tags = dict[str, tuple[str, ...]]()
     if wanted.tags:
@@ -141,7 +150,7 @@ async def _write(
     connection: AsyncConnection,
     how: Mapping[str, Insert],
     webhook: Webhook,
-    rows: Iterable[Row[*tuple[Any, ...]]],
+    rows: Iterable[_Row],
     now: datetime,
 ) -> None:
     values = [
@@ -152,10 +161,7 @@ async def _write(
             "event_number": row.number,
             "event_id": row.id,
             "event_type": row.type,
-            "ordering_key": row.message_id
-            or (row.data or {}).get("webhook")
-            or row.profile_id
-            or row.id,
+            "ordering_key": ordering_key(row.id, row.message_id, row.profile_id, row.data),
             "status": PENDING,
             "attempts": 0,
             "due_at": now,
@@ -437,7 +443,7 @@ async def replay(
     Those that are named, whatever the webhook is for; or of those it is for all of a time, or with
     `status` those that stand so. Answers how many, and where to go on `after`, if there are more.
     """
-    wanted = [events.c.tenant_id == tenant_id]
+    wanted: list[ColumnElement[bool]] = [events.c.tenant_id == tenant_id]
     if event_ids is not None:
         wanted.append(events.c.id.in_(event_ids))
     if after is not None:
@@ -453,20 +459,7 @@ async def replay(
             webhook_deliveries.c.status == status.value,
         )
         wanted.append(stands)
-    query = (
-        select(
-            events.c.number,
-            events.c.id,
-            events.c.type,
-            events.c.profile_id,
-            events.c.message_id,
-            events.c.data,
-        )
-        .where(*wanted)
-        .order_by(events.c.id)
-        .limit(limit)
-    )
-    rows = (await connection.execute(query)).all()
+    rows = await _events(connection, *wanted, order=(events.c.id,), limit=limit)
     mine = EventFilter() if event_ids is not None else webhook.wanted
     chosen = await _wanted(connection, rows, mine)
     await _write(connection, _REPLAY, webhook, chosen, now)

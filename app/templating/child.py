@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from app.templating import LENGTH_BYTES
 from app.templating.rendering import answer
 
-LENGTH_BYTES: Final = 4
 MEMORY_BYTES: Final = 384 * 1024 * 1024
 # The parent kills what takes too long; this is for one that has lost its parent.
 CPU_SECONDS: Final = 10

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import app
 from app.domain.errors import HeloiseError, Unavailable
+from app.templating import LENGTH_BYTES
 
 log = logging.getLogger(__name__)
 
-LENGTH_BYTES: Final = 4
 # A usual template takes a millisecond.
 JOB_SECONDS: Final = 2.0
 START_SECONDS: Final = 20.0

@@ -21,7 +21,6 @@ from mjml import mjml2html
 from app.templating.plain_text import text_of
 
 Job = Mapping[str, Any]
-PARTS: Final = ("subject", "text", "html", "mjml")
 ESCAPED: Final = frozenset({"html", "mjml"})
 KEPT_ENVIRONMENTS: Final = 64
 _LINE: Final = re.compile(r"\s+")

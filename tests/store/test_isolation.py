@@ -26,7 +26,7 @@ ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
     "api_keys.touch": "the service notes the uses of all keys in one go",
     "events.append": "a group of changes is of many tenants; each carries its own",
-    "events.append_changes": "a group of messages is of many tenants; each is its own tenant's",
+    "events.append_of_recipients": "messages of many tenants; each is its own tenant's",
     "events.append_of_profile": "the tenant is the profile's",
     "events.horizon": "it tells of no event, but how far all can be read",
     "events.tags_of": "it tells of given messages alone",

@@ -8,6 +8,7 @@ import pytest
 
 from app.accept.draft import Draft
 from app.accept.message import prepare
+from app.accept.terms import Terms
 from app.domain.addresses import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (
@@ -52,10 +53,12 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
     return prepare(
         draft(**fields),
         profile=profile,
-        now=NOW,
-        max_message_bytes=limit_bytes,
-        max_age_seconds=86_400,
-        seal_content=Vault([bytes(32)]).seal_content,
+        terms=Terms(
+            now=NOW,
+            max_message_bytes=limit_bytes,
+            max_age_seconds=86_400,
+            seal_content=Vault([bytes(32)]).seal_content,
+        ),
     )
 
 

@@ -1,0 +1,26 @@
+"""What every message of a caller is held to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.accept.allowed import SenderRule
+from app.domain.routing import EVERYBODY, Routing
+from app.domain.types import SealedContent
+
+SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Whom it may be from and go to, how large it may be, and how long it is tried at most.
+
+    It is accepted `now`; a sensitive one is sealed with `seal_content`.
+    """
+
+    allowed_from: Sequence[SenderRule] = ()
+    routing: Routing = EVERYBODY
+    now: datetime
+    max_message_bytes: int
+    max_age_seconds: float
+    seal_content: SealContent
