@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from app.api.state import Services
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
 from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure, no_measure
+from app.doctor.records import txt_records
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -110,6 +112,7 @@ def create_app(
         max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
+        txt_records=partial(txt_records, parts.network.resolver),
         readiness=readiness.look,
         schema_fault=readiness.fault,
         metrics=metrics.exposition,

@@ -51,6 +51,7 @@ def prepare(
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
     mime = render(_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
+    mime = terms.signing.signed(mime, sender.domain, terms.now)
     check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
         draft,

@@ -37,6 +37,8 @@ def prepare_raw(
     message_id = new_id("msg")
     header = raw.message_id or message_id_header(message_id, raw.sender)
     mime = _with_what_lacks(raw, header, terms.now)
+    if not raw.is_signed:
+        mime = terms.signing.signed(mime, raw.sender.domain, terms.now)
     check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
         replace(envelope, subject=raw.subject),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.accept.allowed import SenderRule
+from app.domain.dkim import UNSIGNED, Signing
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import SealedContent
 
@@ -15,7 +16,8 @@ SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 class Terms:
     """Whom it may be from and go to, how large it may be, and how long it is tried at most.
 
-    It is accepted `now`; a sensitive one is sealed with `seal_content`.
+    It is accepted `now`; a sensitive one is sealed with `seal_content`. `signing` says whose
+    messages are signed.
     """
 
     allowed_from: Sequence[SenderRule] = ()
@@ -24,3 +26,4 @@ class Terms:
     max_message_bytes: int
     max_age_seconds: float
     seal_content: SealContent
+    signing: Signing = UNSIGNED

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.api import (
     audit_log,
     batch,
+    domains,
     events,
     health,
     keys,
@@ -46,6 +47,7 @@ routers: Final[list[APIRouter]] = [
     usage.router,
     profile_verify.router,
     profiles.router,
+    domains.router,
     keys.router,
     audit_log.router,
     health.router,

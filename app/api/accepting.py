@@ -20,6 +20,7 @@ def accepting(example: dict[str, Any], *problems: str, is_keyed: bool = True) ->
         "quota-exceeded",
         "quota-used-up",
         "queue-full",
+        "signing-key-unreadable",
         *(OF_KEYS if is_keyed else ()),
         has_body=True,
     ) | {

@@ -10,12 +10,13 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, AuditEntry, changes_between
+from app.domain.dkim import SendingDomain
 from app.domain.ids import new_id
 from app.domain.types import ApiKey, Profile, Suppression, Tenant
 from app.domain.webhooks import Webhook
 from app.store import audit
 
-Shown = ApiKey | Profile | Suppression | Tenant | Webhook
+Shown = ApiKey | Profile | SendingDomain | Suppression | Tenant | Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

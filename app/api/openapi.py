@@ -40,6 +40,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Events", "description": "What happened, in order: to read, and to follow live."},
     {"name": "Webhooks", "description": "Where a tenant's events are posted."},
     {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
+    {"name": "Domains", "description": "Whose messages are signed (DKIM), and with which keys."},
     {"name": "Tenants", "description": "Who owns profiles, keys and messages (admin key)."},
     {"name": "Keys", "description": "A tenant's API keys: what each may do, and from where."},
     {"name": "Audit", "description": "Who did what, from where, and who was refused."},

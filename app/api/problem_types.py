@@ -173,6 +173,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /webhooks lists them.",
         "There is no webhook 'whk_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "domain-not-found": ProblemType(
+        404,
+        "Domain not found",
+        "Check the name; GET /domains lists them.",
+        "There is no domain 'example.com' here.",
+    ),
     "problem-not-found": ProblemType(
         404,
         "Problem type not found",
@@ -234,6 +240,19 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Name taken",
         "Choose another name, or change the webhook that has it.",
         "There is a webhook 'orders' already; choose another name.",
+    ),
+    "domain-exists": ProblemType(
+        409,
+        "Domain exists",
+        "Read it, or have its keys replaced.",
+        "There is example.com already; read it, or rotate it.",
+    ),
+    "rotation-pending": ProblemType(
+        409,
+        "Rotation pending",
+        "Add the records of the new keys to the DNS, and check the domain.",
+        "example.com has a key whose record was not found yet (h7k2m9q4e): add that to the DNS, and"
+        " check the domain.",
     ),
     "profile-exists": ProblemType(
         409,
@@ -349,7 +368,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         429,
         "Too many verifies",
         "Wait as long as Retry-After says, or have HELOISE_VERIFY_PER_MINUTE raised.",
-        "A tenant may have 10 profiles verified in a minute (HELOISE_VERIFY_PER_MINUTE); wait as"
+        "A tenant may have 10 profiles or domains verified in a minute"
+        " (HELOISE_VERIFY_PER_MINUTE); wait as"
         " long as Retry-After says.",
     ),
     "internal-error": ProblemType(
@@ -377,6 +397,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Wait as long as Retry-After says and send the request again; nothing was written.",
         "More messages wait to be stored than fit into memory, or the service is stopping."
         " Nothing was written; send the request again.",
+    ),
+    "signing-key-unreadable": ProblemType(
+        503,
+        "Signing key unreadable",
+        "Have the key that sealed it added to HELOISE_SECRET_KEYS, or delete the domain.",
+        "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS: have"
+        " that added. Nothing was written.",
     ),
     "not-ready": ProblemType(
         503,

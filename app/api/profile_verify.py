@@ -53,7 +53,7 @@ async def verify_unsaved_profile(
     if profile.transport is Transport.SANDBOX:
         raise InvalidRequest.at("transport", msg="a sandbox has no server that could be verified")
     check = check_asked(profile, body)
-    await _take_permit(services, caller.tenant_id)
+    await take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
     found = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
@@ -97,7 +97,7 @@ async def verify_profile(
     if found is None or found.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
     check = check_asked(found.profile, asked)
-    await _take_permit(services, caller.tenant_id)
+    await take_permit(services, caller.tenant_id)
     report = await services.verifier.saved(found, check)
     await remember(services.database, found.profile, report, services.now())
     return VerifyRead.of(report, services.now())
@@ -112,7 +112,7 @@ def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check
         raise InvalidRequest.at("sender", msg=str(error)) from None
 
 
-async def _take_permit(services: Services, tenant_id: str) -> None:
+async def take_permit(services: Services, tenant_id: str) -> None:
     """Raise TooManyRequests where the tenant has had its share of this minute."""
     limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
     async with services.database.transaction() as connection:
@@ -121,7 +121,7 @@ async def _take_permit(services: Services, tenant_id: str) -> None:
         wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
         raise TooManyRequests(
             "too-many-verifies",
-            f"A tenant may have {limit.amount} profiles verified in a minute"
+            f"A tenant may have {limit.amount} profiles or domains verified in a minute"
             " (HELOISE_VERIFY_PER_MINUTE); wait as long as Retry-After says.",
             retry_after_seconds=max(1, math.ceil(wait)),
             limit=limit.amount,

@@ -95,7 +95,8 @@ async def send_raw_message(
 ) -> Response:
     """Send the bytes that are given to those whom the envelope names.
 
-    They are kept as they are, signatures too. What they lack of a Date and a Message-ID is put
+    They are kept as they are, signatures too; one that has no DKIM-Signature gets those of its
+    domain before it. What they lack of a Date and a Message-ID is put
     before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
     refused. From and Sender are to be allowed, as in any message. Needs the scope `messages:send`.
     """
@@ -115,11 +116,10 @@ async def _prepared(
 ) -> tuple[NewMessage, Profile]:
     profile = caller.require(await profile_of(services, caller, envelope.profile))
     check_recipients(caller.tenant, len(envelope.to))
+    terms = await terms_of(services, caller)
 
     def prepare() -> NewMessage:
-        return prepare_raw(
-            content, envelope.draft(), profile=profile, terms=terms_of(services, caller)
-        )
+        return prepare_raw(content, envelope.draft(), profile=profile, terms=terms)
 
     if len(content) > LARGE:
         return await asyncio.to_thread(prepare), profile

@@ -16,6 +16,7 @@ from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate, MessageRetry
 from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients, problem_of
+from app.api.signing import signing_of
 from app.api.state import Services
 from app.api.template_rendering import Which, rendered
 from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
@@ -42,10 +43,11 @@ async def prepared(
     profile = await profile_of(services, caller, body.profile)
     draft = await _filled(services, caller, body)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
+    terms = await terms_of(services, caller)
     files = sum(len(each.content) for each in draft.attachments)
     if len(draft.text or "") + len(draft.html or "") + files > LARGE:
-        return await asyncio.to_thread(_prepare, services, caller, draft, profile), profile
-    return _prepare(services, caller, draft, profile), profile
+        return await asyncio.to_thread(prepare, draft, profile=profile, terms=terms), profile
+    return prepare(draft, profile=profile, terms=terms), profile
 
 
 async def profile_of(services: Services, caller: Caller, name: str | None) -> Profile:
@@ -126,11 +128,7 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
     return profile
 
 
-def _prepare(services: Services, caller: Caller, draft: Draft, profile: Profile) -> NewMessage:
-    return prepare(draft, profile=profile, terms=terms_of(services, caller))
-
-
-def terms_of(services: Services, caller: Caller) -> Terms:
+async def terms_of(services: Services, caller: Caller) -> Terms:
     """What the caller's messages are held to."""
     return Terms(
         allowed_from=caller.allowed_from,
@@ -139,6 +137,7 @@ def terms_of(services: Services, caller: Caller) -> Terms:
         max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
+        signing=await signing_of(services, caller.tenant_id),
     )
 
 

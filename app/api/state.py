@@ -12,10 +12,12 @@ from app.api.buckets import Buckets
 from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache
 from app.api.profile_cache import ProfileCache
+from app.api.signing_cache import SigningCache
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.networks import AddressGuard
+from app.domain.outcome import Failure
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Profile
 from app.store.database import Database
@@ -68,6 +70,7 @@ class Services:
     verifier: Verifier
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
+    txt_records: Callable[[str], Awaitable[list[str] | Failure]]
     readiness: Callable[[], Awaitable[list[str]]]
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
     schema_fault: Callable[[], str | None] = lambda: None
@@ -77,6 +80,7 @@ class Services:
     requests: Buckets = field(default_factory=Buckets)
     guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
     profiles: ProfileCache = field(default_factory=ProfileCache)
+    signing: SigningCache = field(default_factory=SigningCache)
     # The keys of requests that this process works on: the tenant's id, and the key.
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 

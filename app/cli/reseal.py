@@ -20,13 +20,13 @@ def reseal() -> None:
     settings = checked_settings()
     vault = Vault(settings.encryption_keys())
 
-    async def work(connection: AsyncConnection) -> tuple[int, int, int]:
-        profiles = await resealing.reseal_profiles(connection, vault)
-        webhooks = await resealing.reseal_webhooks(connection, vault)
-        return profiles, webhooks, await resealing.reseal_contents(connection, vault)
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        return {
+            "profiles": await resealing.reseal_profiles(connection, vault),
+            "webhooks": await resealing.reseal_webhooks(connection, vault),
+            "DKIM keys": await resealing.reseal_dkim_keys(connection, vault),
+            "sensitive messages": await resealing.reseal_contents(connection, vault),
+        }
 
-    profiles, webhooks, messages = transact(settings, work)
-    typer.echo(
-        f"Sealed {profiles} profiles, {webhooks} webhooks and {messages} sensitive messages anew;"
-        " all are under the newest key."
-    )
+    *before, last = (f"{count} {what}" for what, count in transact(settings, work).items())
+    typer.echo(f"Sealed {', '.join(before)} and {last} anew; all are under the newest key.")

@@ -25,6 +25,8 @@ Prefix = Literal[
     "whk",  # webhook
     "whd",  # an event for a webhook
     "wha",  # a try to deliver it
+    "dom",  # a domain that is sent from
+    "dkm",  # a key that signs for it
 ]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")

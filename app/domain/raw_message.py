@@ -35,6 +35,7 @@ class RawMessage:
     subject: str
     message_id: str | None
     has_date: bool
+    is_signed: bool
 
 
 def parse(content: bytes) -> RawMessage:
@@ -68,6 +69,7 @@ def parse(content: bytes) -> RawMessage:
         subject=str(fields["subject"] or ""),
         message_id=message_id,
         has_date="date" in names,
+        is_signed="dkim-signature" in names,
     )
 
 

@@ -274,7 +274,10 @@ class Settings(BaseSettings):
         description="How long the dialogue of each attempt is kept; 0 keeps none.",
     )
     verify_per_minute: Annotated[int, About(unit="times")] = Field(
-        10, ge=1, le=1000, description="How often a tenant may have profiles verified in a minute."
+        10,
+        ge=1,
+        le=1000,
+        description="How often a tenant may have profiles or domains verified in a minute.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
         "info", description="The least severe log line that is written."

@@ -9,7 +9,7 @@ import ipaddress
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import dns.asyncresolver
 import dns.exception
@@ -36,6 +36,7 @@ MAX_CACHED: Final = 4096
 MAX_ABSENT_SECONDS: Final = 5.0
 MAX_NAMES: Final = 8
 MAX_ADDRESSES: Final = 16
+MAX_TEXTS: Final = 16
 MAX_DETAIL_CHARACTERS: Final = 300
 # What resolv.conf(5) says where there is no such file.
 DEFAULT_SERVERS: Final = (Do53Nameserver("127.0.0.1", DNS_PORT),)
@@ -86,11 +87,27 @@ class Resolver:
             raise _worst(address, [error]) from error
         return [name.rstrip(".").lower() for name in found][:MAX_NAMES]
 
+    async def texts(self, name: str, seconds: float) -> list[str]:
+        """The TXT records of a full name, the strings of each put together; none is no error.
+
+        Raises StageFailedError as in `addresses` where it is not known.
+        """
+        try:
+            found = await self._records(dns.name.from_text(f"{name}."), "TXT", seconds)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise _worst(name, [error]) from error
+        return [b"".join(each.strings).decode("ascii", "replace") for each in found][:MAX_TEXTS]
+
     async def _ask(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
+        return [record.to_text() for record in await self._records(name, kind, seconds)]
+
+    async def _records(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[Any]:
         # dnspython's own limit does not hold where a server answers with one CNAME after another.
         async with asyncio.timeout(seconds):
             answer = await self._current().resolve(name, kind, lifetime=seconds, search=True)
-        return [record.to_text() for record in answer]
+        return list(answer)
 
     def _current(self) -> dns.asyncresolver.Resolver:
         """By resolv.conf as it stands now: a network may come up, or change, while we run."""

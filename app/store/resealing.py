@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SealError
 from app.store import profiles
+from app.store.domain_tables import dkim_keys
 from app.store.event_tables import webhooks
 from app.store.profile_rows import field_of
 from app.store.profiles import SealedProfile
+from app.store.sending_domains import PRIVATE_KEY
 from app.store.tables import message_contents
 from app.store.vault import CONTENT_KEY, Vault
 from app.store.webhooks import SECRET
@@ -81,6 +83,25 @@ async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
         }
         if fresh := _fresh(vault, row.id, held, lambda _: SECRET):
             await connection.execute(update(webhooks).where(webhooks.c.id == row.id).values(fresh))
+            count += 1
+    return count
+
+
+async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the keys that sign messages anew; answers of how many that was."""
+    query = (
+        select(dkim_keys.c.id, dkim_keys.c.sealed_private_key)
+        .where(dkim_keys.c.sealed_private_key.is_not(None))
+        .order_by(dkim_keys.c.id)
+        .with_for_update()
+    )
+    count = 0
+    for row in (await connection.execute(query)).all():
+        held = {"sealed_private_key": row.sealed_private_key}
+        if fresh := _fresh(vault, row.id, held, lambda _: PRIVATE_KEY):
+            await connection.execute(
+                update(dkim_keys).where(dkim_keys.c.id == row.id).values(fresh)
+            )
             count += 1
     return count
 

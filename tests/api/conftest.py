@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from app.accept.committer import Committer
 from app.api.guesses import Guesses
 from app.api.http import OPENAPI_KWARGS, install
 from app.api.state import Services
+from app.doctor.records import txt_records
 from app.doctor.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.networks import AddressGuard
@@ -55,6 +57,7 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
     network = Network(guard, Resolver([dns.address]))
     return Services(
         database=database,
+        txt_records=partial(txt_records, network.resolver),
         vault=vault,
         verifier=Verifier(
             network=network,

@@ -9,7 +9,7 @@ import pytest
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 # The parameters of tenants' own paths; those of the admin's and of the open ones lead elsewhere.
-OBJECTS = {"profile", "message", "key", "suppression", "event", "webhook", "template"}
+OBJECTS = {"profile", "message", "key", "suppression", "event", "webhook", "template", "domain"}
 # It does not end by itself: who follows is told of in tests/e2e/test_events.
 STREAM = "/events/stream"
 # An address is no object: what is found by it is the caller's, or nothing.
@@ -51,9 +51,11 @@ async def objects(acme: Caller) -> dict[str, list[str]]:
     suppression = await acme.made("/suppressions", {"address": "eve@example.org"})
     webhook = await acme.made("/webhooks", {"name": "log", "url": "https://log.example.com/"})
     template = await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
+    domain = await acme.made("/domains", {"domain": "example.com"})
     [event] = (await acme.read("/events"))["items"]
     return {
         "event": [event["id"]],
+        "domain": [domain["id"], domain["domain"]],
         "webhook": [webhook["id"]],
         "template": [template["id"], template["name"]],
         "profile": [profile["id"], profile["name"]],
@@ -124,7 +126,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         listed.add(path)
     assert listed == {
         *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
-        *("/events", "/webhooks", "/templates", "/suppressions/export"),
+        *("/events", "/webhooks", "/templates", "/domains", "/suppressions/export"),
         "/messages/export",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")

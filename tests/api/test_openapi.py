@@ -9,6 +9,7 @@ import pytest
 
 from app.api import (
     audit_log,
+    domain_bodies,
     event_reads,
     key_bodies,
     message_reads,
@@ -147,6 +148,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "send_raw_message",
         "upload_messages",
         "test_template",
+        "create_domain",
         "create_webhook",
         "update_webhook",
         "rotate_webhook_secret",
@@ -207,6 +209,7 @@ MODELS = [
     profile_reads.ProfileRead,
     usage.UsageRead,
     event_reads.EventRead,
+    domain_bodies.DomainRead,
     webhook_bodies.WebhookRead,
     webhook_bodies.WebhookCreated,
     template_bodies.TemplateRead,

@@ -38,6 +38,12 @@ NEEDS: Final = {
     "resume_profile": "profiles:manage",
     "verify_profile": "profiles:manage",
     "verify_unsaved_profile": "profiles:manage",
+    "create_domain": "profiles:manage",
+    "list_domains": "profiles:read",
+    "get_domain": "profiles:read",
+    "check_domain": "profiles:manage",
+    "rotate_domain": "profiles:manage",
+    "delete_domain": "profiles:manage",
     "create_suppression": "suppressions:manage",
     "list_suppressions": "suppressions:manage",
     "delete_suppression": "suppressions:manage",
@@ -174,7 +180,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     message = await acme.made("/messages", MESSAGE)
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
     named |= {"address": MESSAGE["to"][0], "suppression": "sup_1", "webhook": "whk_1"}
-    named |= {"template": "none"}
+    named |= {"template": "none", "domain": "none"}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":

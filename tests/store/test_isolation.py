@@ -13,6 +13,7 @@ from app.store import (
     messages,
     oauth_tokens,
     profiles,
+    sending_domains,
     suppressions,
     templates,
     webhook_deliveries,
@@ -20,7 +21,7 @@ from app.store import (
 )
 
 MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
-MODULES += [templates, webhook_deliveries, webhooks]
+MODULES += [sending_domains, templates, webhook_deliveries, webhooks]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
@@ -46,6 +47,11 @@ CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
 CARRIES_ITS_TENANT |= {"suppressions.add": "made"}
+CARRIES_ITS_TENANT |= {
+    f"sending_domains.{name}": "domain"
+    for name in ("insert", "write_keys", "forget_retired", "delete")
+}
+CARRIES_ITS_TENANT |= {"sending_domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
 CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
 

@@ -1,0 +1,144 @@
+"""What a request says of a domain, and what is read of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.api.bodies import Body, Line
+from app.api.paging import Page
+from app.domain.addresses import check_domain
+from app.domain.dkim import DkimAlgorithm, DkimKey, DkimKeyStatus, SendingDomain
+
+DOMAIN: Final = "dom_0198c5a2d3f07b6e8a4c1d2e3f405162"
+RECORD: Final = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": DOMAIN,
+    "domain": "example.com",
+    "signed": True,
+    "keys": [
+        {
+            "selector": "h7k2m9q4e",
+            "algorithm": "ed25519-sha256",
+            "status": "active",
+            "dns_record": {
+                "name": "h7k2m9q4e._domainkey.example.com",
+                "type": "TXT",
+                "value": RECORD,
+            },
+            "found_at": "2026-01-15T09:45:00Z",
+            "checked_at": "2026-01-15T09:45:00Z",
+            "problem": None,
+            "retired_at": None,
+            "record_needed_until": None,
+            "created_at": "2026-01-15T09:30:00Z",
+        }
+    ],
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "domain": {"summary": "A domain", "value": {"domain": "example.com"}}
+}
+
+
+def _plain(text: str) -> str:
+    domain = check_domain(text)
+    if domain.startswith("*."):
+        raise ValueError("name one domain; what is below it is signed with its keys too")
+    return domain
+
+
+Domain = Annotated[
+    Line,
+    Field(
+        max_length=253,
+        description="What stands right of the @ in From. A domain below it that has no keys of its"
+        " own is signed with its keys.",
+        examples=["example.com"],
+    ),
+    AfterValidator(_plain),
+]
+
+
+class DomainCreate(Body):
+    """A domain whose messages are to be signed."""
+
+    domain: Domain
+
+
+class DnsRecord(BaseModel):
+    """A record to be added to the DNS."""
+
+    name: str
+    type: str
+    value: str = Field(
+        description="In one piece; where a string may have 255 characters at most, cut it in two."
+    )
+
+
+class DkimKeyRead(BaseModel):
+    """A key that signs for a domain, or will once its record is found."""
+
+    selector: str
+    algorithm: DkimAlgorithm
+    status: DkimKeyStatus = Field(
+        description="`pending` until its record is found; `active` while it signs; `retired` once"
+        " another has taken over."
+    )
+    dns_record: DnsRecord
+    found_at: datetime | None = Field(
+        description="When the record was found, where it was at the last look-up."
+    )
+    checked_at: datetime | None = Field(description="When it was last looked up.")
+    problem: str | None = Field(description="What was wrong with the record then.")
+    retired_at: datetime | None
+    record_needed_until: datetime | None = Field(
+        description="Of a retired key: until then leave its record, for what is still under way."
+    )
+    created_at: datetime
+
+    @classmethod
+    def of(cls, key: DkimKey, domain: str) -> Self:
+        """The key as it is read."""
+        return cls(
+            selector=key.selector,
+            algorithm=key.algorithm,
+            status=key.status,
+            dns_record=DnsRecord(name=key.record_name(domain), type="TXT", value=key.record),
+            found_at=key.found_at,
+            checked_at=key.checked_at,
+            problem=key.problem,
+            retired_at=key.retired_at,
+            record_needed_until=key.record_needed_until,
+            created_at=key.created_at,
+        )
+
+
+class DomainRead(BaseModel):
+    """A domain, and what signs for it. The secret halves of its keys are shown to nobody."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    domain: str
+    signed: bool = Field(description="Whether messages from it are signed: a key is active.")
+    keys: list[DkimKeyRead] = Field(description="Newest first.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, domain: SendingDomain) -> Self:
+        """The domain as it is read."""
+        return cls(
+            id=domain.id,
+            domain=domain.domain,
+            signed=domain.is_signed,
+            keys=[DkimKeyRead.of(each, domain.domain) for each in domain.keys],
+            created_at=domain.created_at,
+            updated_at=domain.updated_at,
+        )
+
+
+class DomainPage(Page[DomainRead]):
+    """A page of them, newest first."""

@@ -1,0 +1,44 @@
+"""Who signs a tenant's messages: read when that was not seen lately."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from app.api.state import Services
+from app.domain.dkim import DkimSigner, Signing, load_key
+from app.domain.errors import SealError, Unavailable
+from app.store import sending_domains
+from app.store.sending_domains import PRIVATE_KEY, SealedKey
+
+log = logging.getLogger(__name__)
+
+
+async def signing_of(services: Services, tenant_id: str) -> Signing:
+    """Whose messages of this tenant are signed, and with what.
+
+    Raises Unavailable where a key does not open: nothing goes unsigned that is to be signed.
+    """
+    known = services.signing.get(tenant_id)
+    if known is not None:
+        return known
+    async with services.database.reading() as connection:
+        keys = await sending_domains.signing(connection, tenant_id=tenant_id)
+    signers = defaultdict[str, list[DkimSigner]](list)
+    try:
+        for each in keys:
+            signers[each.domain].append(_signer(each, services.vault.open))
+    except SealError as error:
+        log.error("a DKIM key does not open: %s", error)  # noqa: TRY400 - it says all there is
+        raise Unavailable(
+            "signing-key-unreadable",
+            "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS:"
+            " have that added. Nothing was written.",
+        ) from None
+    signing = Signing({domain: tuple(found) for domain, found in signers.items()})
+    services.signing.put(tenant_id, signing)
+    return signing
+
+
+def _signer(key: SealedKey, open_sealed: Callable[..., str]) -> DkimSigner:
+    pem = open_sealed(key.sealed_private_key, row=key.key_id, field=PRIVATE_KEY)
+    return DkimSigner(key.domain, key.selector, key.algorithm, load_key(pem))
