@@ -31,7 +31,8 @@ class DsnWish:
 class Draft:
     """A message as the caller gave it: each value well-formed, nothing decided yet.
 
-    `return_path` is the reverse-path where that is not the sender's address; empty for `<>`.
+    `return_path` is the reverse-path where that is not the sender's address; empty for `<>`. With
+    `has_verp` each recipient has one of its own, made from it.
     """
 
     sender: Mailbox | None
@@ -41,6 +42,7 @@ class Draft:
     reply_to: tuple[Mailbox, ...] = ()
     submitter: Mailbox | None = None
     return_path: str | None = None
+    has_verp: bool = False
     subject: str = ""
     text: str | None = None
     html: str | None = None

@@ -7,6 +7,7 @@ from typing import Final
 from app.accept.allowed import check_recipients, check_senders
 from app.accept.draft import Draft, DsnWish, Importance
 from app.accept.terms import Terms
+from app.domain import verp
 from app.domain.dsn import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
@@ -45,6 +46,7 @@ def prepare(
     wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, terms.now)]
     if sender is None or wrong:
         raise _invalid(wrong)
+    check_return_path(draft, sender)
     check_senders(sender, draft.submitter, draft.return_path, profile, terms.allowed_from)
     check_recipients(recipients, terms.routing)
     check_message_size(_content_bytes(draft), terms.max_message_bytes)
@@ -83,7 +85,7 @@ def new_message(
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
-        envelope_from=sender.address if draft.return_path is None else draft.return_path,
+        envelope_from=_reverse_path(draft, sender),
         sender=sender,
         recipients=recipients,
         subject=draft.subject,
@@ -99,6 +101,7 @@ def new_message(
         guarantee=draft.guarantee,
         sealed=terms.seal_content(mime, row=message_id) if draft.is_sensitive else None,
         dsn=dsn_request(draft.dsn, message_id),
+        has_verp=draft.has_verp,
     )
 
 
@@ -114,6 +117,20 @@ def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, .
     if wrong:
         raise _invalid(wrong)
     return recipients
+
+
+def check_return_path(draft: Draft, sender: Mailbox) -> None:
+    """Raise InvalidRequest where each recipient is to have a reverse-path, and cannot."""
+    if not draft.has_verp:
+        return
+    try:
+        verp.check_base(_reverse_path(draft, sender))
+    except ValueError as error:
+        raise InvalidRequest.at("verp", msg=str(error)) from None
+
+
+def _reverse_path(draft: Draft, sender: Mailbox) -> str:
+    return sender.address if draft.return_path is None else draft.return_path
 
 
 def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:

@@ -6,7 +6,12 @@ from email.utils import format_datetime
 
 from app.accept.allowed import check_recipients, check_senders
 from app.accept.draft import Draft
-from app.accept.message import check_message_size, checked_recipients, new_message
+from app.accept.message import (
+    check_message_size,
+    check_return_path,
+    checked_recipients,
+    new_message,
+)
 from app.accept.terms import Terms
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
@@ -32,6 +37,7 @@ def prepare_raw(
     except ValueError as error:
         raise InvalidRequest.at("message", msg=str(error)) from None
     recipients = checked_recipients(envelope, terms.now)
+    check_return_path(envelope, raw.sender)
     check_senders(raw.sender, raw.submitter, envelope.return_path, profile, terms.allowed_from)
     check_recipients(recipients, terms.routing)
     message_id = new_id("msg")

@@ -1,6 +1,7 @@
 """Another try at a message: its bytes as they are, to those who did not get it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from app.accept.allowed import SenderRule, check_recipients, check_sender
@@ -29,8 +30,9 @@ def again(
     recipients = _failed(original, addresses)
     check_sender(original.sender, profile, allowed_from)
     check_recipients(recipients, routing)
+    message_id = new_id("msg")
     return NewMessage(
-        id=new_id("msg"),
+        id=message_id,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
@@ -47,7 +49,8 @@ def again(
         priority=original.priority,
         guarantee=original.guarantee,
         retry_of=retry_of,
-        dsn=original.dsn,
+        dsn=original.dsn and replace(original.dsn, envelope_id=message_id),
+        has_verp=original.has_verp,
     )
 
 

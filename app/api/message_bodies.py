@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validator
 
 from app.accept.draft import Draft, DsnWish, Importance
 from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
@@ -157,6 +157,13 @@ class MessageCreate(Body):
         " nobody (`<>`), as automatic answers have it.",
         examples=["bounces@example.com"],
     )
+    verp: StrictBool = Field(
+        default=False,
+        description="Whether failures of each recipient are reported to an address of its own,"
+        " `bounces+<message>-<recipient>@example.com`, made from `return_path` or `from`: each is"
+        " sent to in a transaction of its own then, and `POST /inbound/bounces` knows whose a"
+        " report is.",
+    )
     list_unsubscribe: UnsubscribeBody | None = None
     auto_submitted: Literal["auto-generated", "auto-replied"] | None = Field(
         default=None, description="That no person wrote it (RFC 3834): keeps absence notes away."
@@ -239,6 +246,7 @@ class MessageCreate(Body):
             calendar=None if self.calendar is None else Calendar(self.calendar),
             submitter=self.agent,
             return_path=self.return_path,
+            has_verp=self.verp,
             unsubscribe=None if self.list_unsubscribe is None else self.list_unsubscribe.value(),
             auto_submitted=self.auto_submitted,
             importance=self.importance,

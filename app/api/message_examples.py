@@ -82,6 +82,7 @@ MESSAGE: Final[dict[str, Any]] = {
                 "classification": "delivered",
             },
             "sent_to": None,
+            "report": None,
         }
     ],
     "message_id_header": "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>",

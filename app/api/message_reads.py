@@ -12,6 +12,7 @@ from app.api.paging import Page
 from app.domain.dialogue import parse_dialogue
 from app.domain.ehlo import EhloSource
 from app.domain.outcome import Blast, Stage, Verdict
+from app.domain.reports import ReportKind
 from app.domain.types import (
     Guarantee,
     MessageStatus,
@@ -33,6 +34,18 @@ class LastReply(BaseModel):
     classification: str | None
 
 
+class ReportRead(BaseModel):
+    """What came back by mail after it was sent."""
+
+    kind: ReportKind = Field(
+        description="`returned`: a server further on did not deliver it. The last of these that"
+        " came, or the gravest."
+    )
+    code: str | None = Field(description="The enhanced status code (RFC 3463).")
+    text: str | None
+    at: datetime
+
+
 class RecipientRead(BaseModel):
     """One recipient, and what became of it."""
 
@@ -46,6 +59,7 @@ class RecipientRead(BaseModel):
     sent_to: str | None = Field(
         description="Where it was sent instead, under `redirect_all_to`; null: to `address`."
     )
+    report: ReportRead | None = Field(description="Null where nothing came back.")
 
     @classmethod
     def of(cls, view: RecipientView) -> Self:
@@ -67,7 +81,16 @@ class RecipientRead(BaseModel):
             next_attempt_at=view.next_attempt_at,
             last_reply=reply,
             sent_to=view.sent_to,
+            report=_report(view),
         )
+
+
+def _report(view: RecipientView) -> ReportRead | None:
+    if view.report is None or view.reported_at is None:
+        return None
+    return ReportRead(
+        kind=view.report, code=view.report_code, text=view.report_text, at=view.reported_at
+    )
 
 
 class MessageRead(BaseModel):
@@ -168,6 +191,7 @@ def _queued(message: NewMessage) -> list[RecipientRead]:
             next_attempt_at=None,
             last_reply=None,
             sent_to=None,
+            report=None,
         )
         for each in message.recipients
     ]

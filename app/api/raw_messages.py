@@ -38,6 +38,7 @@ class Envelope(BaseModel):
         default=None,
         description="Where failures are reported to (MAIL FROM), if not to From; empty for nobody.",
     )
+    verp: bool = Field(default=False, description="As in POST /messages.")
     profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
     tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
     send_at: Instant | None = Field(default=None, description="When to send it.")
@@ -54,6 +55,7 @@ class Envelope(BaseModel):
             sender=None,
             to=tuple(self.to),
             return_path=self.return_path,
+            has_verp=self.verp,
             headers={},
             metadata={},
             tags=tuple(self.tag),

@@ -30,6 +30,15 @@ class Reply(TypedDict):
     classification: str | None
 
 
+class Report(TypedDict):
+    """What came back by mail after a message was sent."""
+
+    kind: str
+    code: str | None
+    text: str | None
+    at: str
+
+
 class Recipient(TypedDict):
     """Where a recipient stands; `address` is null once it is erased."""
 
@@ -41,6 +50,7 @@ class Recipient(TypedDict):
     next_attempt_at: str | None
     last_reply: Reply | None
     sent_to: str | None
+    report: Report | None
 
 
 Message = TypedDict(

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.delivery.judgement import Judgement, interrupted, judge
 from app.delivery.record import Recorder
+from app.domain import verp
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Outcome
 from app.domain.routing import EVERYBODY, Routing
@@ -84,8 +85,12 @@ class Attempts:
             return None
         # An address in another script need not be the end of the others': it goes by itself.
         pending = [pair for pair in pending if pair[1].isascii()] or pending
+        reverse_path = self.message.envelope_from
+        if self.message.has_verp:  # one a recipient, so a transaction for each
+            pending = pending[:1]
+            reverse_path = verp.return_path(reverse_path, self.message.id, pending[0][0].position)
         addresses = list(dict.fromkeys(to for _, to in pending))
-        mail = Mail(self.message.envelope_from, addresses, self.message.mime, self.message.dsn)
+        mail = Mail(reverse_path, addresses, self.message.mime, self.message.dsn)
         return Turn([each for each, _ in pending], mail)
 
     def begin(self, now: datetime) -> Mail | None:

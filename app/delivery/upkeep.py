@@ -10,7 +10,7 @@ from typing import Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
 from app.domain.retention import Retention
-from app.store import audit, idempotency, outbox, outcomes, permits, purging, workers
+from app.store import audit, idempotency, outbox, outcomes, permits, purging, reports, workers
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 RENEWALS_PER_LEASE: Final = 3
 ENDED_AT_ONCE: Final = 500
 KEYS_KEPT: Final = timedelta(hours=24)
+REPORTS_KEPT: Final = timedelta(days=30)
 # Small, so that nobody waits for long who is about the same messages.
 PURGED_AT_ONCE: Final = 100
 PURGE_EVERY: Final = timedelta(hours=1)
@@ -101,7 +102,10 @@ class Upkeep:
             forgotten_keys = await idempotency.forget(
                 connection, before=now - KEYS_KEPT, limit=ENDED_AT_ONCE
             )
-        if max(ended, forgotten, forgotten_acts, forgotten_keys) < ENDED_AT_ONCE:
+            forgotten_reports = await reports.forget(
+                connection, before=now - REPORTS_KEPT, limit=ENDED_AT_ONCE
+            )
+        if max(ended, forgotten, forgotten_acts, forgotten_keys, forgotten_reports) < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 
     async def purge(self) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from app.domain.reports import ReportKind
 from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
 
 
@@ -32,6 +33,12 @@ class EventType(StrEnum):
     RECIPIENT_SUPPRESSED = "recipient.suppressed"
     RECIPIENT_CANCELLED = "recipient.cancelled"
     RECIPIENT_UNCERTAIN = "recipient.uncertain"
+    # What came back by mail later; where the recipient stands it leaves as it is.
+    RECIPIENT_DELIVERED = "recipient.delivered"
+    RECIPIENT_DELAYED = "recipient.delayed"
+    RECIPIENT_RETURNED = "recipient.returned"
+    RECIPIENT_COMPLAINED = "recipient.complained"
+    RECIPIENT_UNSUBSCRIBED = "recipient.unsubscribed"
     PROFILE_FAILING = "profile.failing"
     PROFILE_RECOVERED = "profile.recovered"
     PROFILE_PAUSED = "profile.paused"
@@ -42,6 +49,11 @@ class EventType(StrEnum):
 def of_message(status: MessageStatus) -> EventType:
     """What is told of a message that has come to stand there."""
     return EventType(f"message.{status}")
+
+
+def of_report(kind: ReportKind) -> EventType:
+    """What is told of a recipient of whom something came back by mail."""
+    return EventType(f"recipient.{kind}")
 
 
 def of_recipient(status: RecipientStatus) -> EventType:
@@ -55,6 +67,7 @@ class NewEvent:
 
     `position` is the recipient's in its message. `data` is what is not to be looked up later:
     of a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`,
+    and `status` where its type does not tell that,
     of a profile `code` and `reason`, of a webhook `webhook` and `reason`; keys may be missing.
     """
 
@@ -169,7 +182,7 @@ def _recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
         "address": recipient.mailbox.address,
         "name": recipient.mailbox.name,
         "kind": recipient.kind.value,
-        "status": event.type.value.partition(".")[2],
+        "status": event.data.get("status", event.type.value.partition(".")[2]),
         "attempts": event.data.get("attempts", 0),
         "next_attempt_at": event.data.get("next_attempt_at"),
         "sent_to": event.data.get("sent_to"),

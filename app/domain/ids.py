@@ -27,6 +27,7 @@ Prefix = Literal[
     "wha",  # a try to deliver it
     "dom",  # a domain that is sent from
     "dkm",  # a key that signs for it
+    "mbx",  # a mailbox that reports come to
 ]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")

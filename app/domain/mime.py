@@ -50,6 +50,14 @@ def message_id_header(message_id: str, sender: Mailbox) -> str:
     return f"<{UUID(message_id.rpartition('_')[2])}@{sender.domain}>"
 
 
+def id_in_header(message_id: str) -> str | None:
+    """The id of the message that a Message-ID was made for by `message_id_header`, if it was."""
+    try:
+        return f"msg_{UUID(message_id.strip().strip('<').partition('@')[0]).hex}"
+    except ValueError:
+        return None
+
+
 def render(content: Content) -> bytes:
     """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
     body = _body(content)

@@ -392,7 +392,8 @@ class NewMessage:
     dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
     that the message was made by. `sealed` is what is stored of a sensitive one instead of `mime`.
     Before `send_at` nothing is sent. `retry_of` is the message whose bytes it sends once more.
-    `dsn` is what servers that offer it are asked about notifications.
+    `dsn` is what servers that offer it are asked about notifications. With `has_verp` each
+    recipient has a reverse-path of its own, made from `envelope_from`.
     """
 
     id: str
@@ -415,6 +416,7 @@ class NewMessage:
     send_at: datetime | None = None
     retry_of: str | None = None
     dsn: DsnRequest | None = None
+    has_verp: bool = False
 
     @property
     def is_scheduled(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from app.domain.reports import ReportKind
 from app.domain.status import TO_SEND
 from app.domain.types import (
     Guarantee,
@@ -34,6 +35,10 @@ class RecipientView:
     classification: str | None
     sent_to: str | None
     erased_at: datetime | None
+    report: ReportKind | None
+    report_code: str | None
+    report_text: str | None
+    reported_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,4 +169,8 @@ def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
         classification=row["classification"],
         sent_to=row["sent_to"],
         erased_at=row["erased_at"],
+        report=row["report"] and ReportKind(row["report"]),
+        report_code=row["report_code"],
+        report_text=row["report_text"],
+        reported_at=row["reported_at"],
     )

@@ -302,6 +302,7 @@ class Original:
     tags: tuple[str, ...]
     failed: tuple[RecipientAddress, ...]
     dsn: DsnRequest | None
+    has_verp: bool
     mime: bytes = field(repr=False)
 
 
@@ -309,7 +310,7 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
     """The message with its bytes; raises NotFound, or Gone where they are not for use."""
     mime = await raw(connection, tenant_id=tenant_id, message_id=message_id)
     view = await get(connection, tenant_id=tenant_id, message_id=message_id)
-    query = select(messages.c.envelope_from, messages.c.dsn).where(
+    query = select(messages.c.envelope_from, messages.c.dsn, messages.c.has_verp).where(
         messages.c.tenant_id == tenant_id, messages.c.id == message_id
     )
     envelope = (await connection.execute(query)).one()
@@ -318,6 +319,7 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
         profile_id=view.profile_id,
         envelope_from=envelope.envelope_from,
         dsn=DsnRequest.of(envelope.dsn),
+        has_verp=envelope.has_verp,
         priority=view.priority,
         guarantee=view.guarantee,
         max_age=view.expires_at - starts_at,

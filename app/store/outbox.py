@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.dsn import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
+from app.domain.mime import id_in_header
 from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import turn_of
 from app.domain.status import TO_SEND
@@ -75,6 +76,7 @@ class ClaimedMessage:
     recipients: tuple[ClaimedRecipient, ...]
     mime: bytes = field(repr=False)
     dsn: DsnRequest | None = None
+    has_verp: bool = False
     sealed_key: bytes | None = field(default=None, repr=False)
     unreadable: str | None = None
 
@@ -112,6 +114,7 @@ class ClaimedMessage:
             ),
             mime=message.mime,
             dsn=message.dsn,
+            has_verp=message.has_verp,
         )
 
 
@@ -184,6 +187,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "send_at": message.send_at,
         "retry_of": message.retry_of,
         "dsn": None if message.dsn is None else message.dsn.as_dict(),
+        "has_verp": message.has_verp,
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
     }
@@ -192,12 +196,14 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
 def _content_row(message: NewMessage) -> dict[str, Any]:
     """A sensitive message's subject stands nowhere but in its sealed bytes."""
     sealed = message.sealed
+    is_given = id_in_header(message.message_id_header) != message.id
     return {
         "message_id": message.id,
         "sender_address": message.sender.address,
         "sender_name": message.sender.name,
         "subject": message.subject if sealed is None else "",
         "message_id_header": message.message_id_header,
+        "given_message_id": message.message_id_header if is_given else None,
         "metadata": dict(message.metadata),
         "size_bytes": len(message.mime),
         "mime": message.mime if sealed is None else sealed.content,
@@ -263,6 +269,7 @@ async def claim(
             messages.c.expires_at,
             messages.c.lease_owner,
             messages.c.dsn,
+            messages.c.has_verp,
             messages.c.recipient_count,
             message_contents.c.size_bytes,
         )
@@ -298,6 +305,7 @@ async def claim(
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
             dsn=DsnRequest.of(row.dsn),
+            has_verp=row.has_verp,
         )
         for row in rows
     ]

@@ -105,6 +105,17 @@ suppressions = Table(
     Index("uq_suppressions_address", "tenant_id", "address", "tag", unique=True),
 )
 
+# Reports that were read, by a hash of their bytes: none is told twice. Kept for a month.
+inbound_reports = Table(
+    "inbound_reports",
+    metadata,
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "digest"),
+    Index("ix_inbound_reports_created", "created_at"),
+)
+
 # Requests that came with a key, each of which is done once; kept for a day.
 idempotency_keys = Table(
     "idempotency_keys",
@@ -371,8 +382,10 @@ messages = Table(
     # From when on it may be sent, where that was asked for; of which message it is another try.
     Column("send_at", Instant),
     Column("retry_of", Id),
-    # What servers are asked about notifications (RFC 3461).
+    # What servers are asked about notifications (RFC 3461); whether each recipient has a
+    # reverse-path of its own.
     Column("dsn", Json),
+    Column("has_verp", Boolean, nullable=False, server_default=false()),
     # What happens once it is final: to its content, and to all that names its recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),
@@ -435,6 +448,8 @@ message_contents = Table(
     Column("sender_name", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("message_id_header", String(512), nullable=False),
+    # The same where it was not made from the message's own id, by which it is found else.
+    Column("given_message_id", String(512)),
     Column("metadata", Json, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("mime", LargeBinary, nullable=False),
@@ -442,6 +457,13 @@ message_contents = Table(
     Column("is_sensitive", Boolean, nullable=False, server_default=false()),
     Column("wiped_at", Instant),
     Column("sealed_key", LargeBinary),
+    Index(
+        "ix_message_contents_given_message_id",
+        "given_message_id",
+        "message_id",
+        sqlite_where=text("given_message_id IS NOT NULL"),
+        postgresql_where=text("given_message_id IS NOT NULL"),
+    ),
 )
 
 message_tags = Table(
@@ -477,6 +499,11 @@ recipients = Table(
     # Where it went instead of to `address`, if it did.
     Column("sent_to", String(320)),
     Column("erased_at", Instant),
+    # What came back by mail after it was sent, and when.
+    Column("report", String(16)),
+    Column("report_code", String(16)),
+    Column("report_text", Text),
+    Column("reported_at", Instant),
     PrimaryKeyConstraint("message_id", "position"),
     _one_of("kind", "to", "cc", "bcc"),
     _one_of(
@@ -563,6 +590,7 @@ __all__ = [
     "audit_log",
     "connection_permits",
     "idempotency_keys",
+    "inbound_reports",
     "lanes",
     "message_contents",
     "message_tags",

@@ -77,7 +77,14 @@ async def erase_recipients(
     await connection.execute(
         update(recipients)
         .where(*who, recipients.c.erased_at.is_(None))
-        .values(address=ERASED, name=ERASED, reply_text=None, sent_to=None, erased_at=now)
+        .values(
+            address=ERASED,
+            name=ERASED,
+            reply_text=None,
+            report_text=None,
+            sent_to=None,
+            erased_at=now,
+        )
     )
     wiped = [each for each in message_ids if each not in keep_content_of]
     await wipe_contents(connection, message_ids=wiped, now=now)

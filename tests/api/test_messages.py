@@ -67,6 +67,7 @@ async def test_everything_given_is_read_back(sender: Caller) -> None:
         "next_attempt_at": None,
         "last_reply": None,
         "sent_to": None,
+        "report": None,
     }
 
 

@@ -11,6 +11,7 @@ from app.api import (
     audit_log,
     domain_bodies,
     event_reads,
+    inbound,
     key_bodies,
     message_reads,
     problems,
@@ -161,6 +162,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "act_on_messages",
         "retry_message",
         "import_suppressions",
+        "receive_bounce",
         "create_suppression",  # nothing goes to ann from then on
     ]
     found = {
@@ -210,6 +212,7 @@ MODELS = [
     usage.UsageRead,
     event_reads.EventRead,
     domain_bodies.DomainRead,
+    inbound.InboundRead,
     webhook_bodies.WebhookRead,
     webhook_bodies.WebhookCreated,
     template_bodies.TemplateRead,

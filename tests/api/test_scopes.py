@@ -69,6 +69,7 @@ NEEDS: Final = {
     "replay_webhook": "webhooks:manage",
     "export_suppressions": "suppressions:manage",
     "import_suppressions": "suppressions:manage",
+    "receive_bounce": "suppressions:manage",
     "create_own_key": "keys:manage",
     "list_own_keys": "keys:manage",
     "rotate_own_key": "keys:manage",

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import httpx
 
-from app.domain.events import EventType, of_message, of_recipient
+from app.domain.events import EventType, of_message, of_recipient, of_report
 from app.domain.status import FINAL
+from app.domain.reports import ReportKind
 from app.domain.types import MessageStatus, RecipientStatus
 from tests.api.client import bearer
 from tests.e2e.conftest import Start
@@ -314,4 +315,5 @@ def test_every_status_has_its_event() -> None:
     shown_only = {MessageStatus.SENDING}, {RecipientStatus.SENDING}
     told = {of_message(each) for each in set(MessageStatus) - shown_only[0]}
     told |= {of_recipient(each) for each in set(RecipientStatus) - shown_only[1]}
+    told |= set(map(of_report, ReportKind))
     assert told == {e for e in EventType if e.partition(".")[0] in {"message", "recipient"}}

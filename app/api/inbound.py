@@ -1,0 +1,161 @@
+"""`POST /inbound/bounces`: what came back by mail is read, and told."""
+
+import asyncio
+from hashlib import sha256
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import SuppressionManager
+from app.api.bodies import Line
+from app.api.media_types import require_type
+from app.api.openapi import tenant_problems
+from app.api.sending import LARGE
+from app.api.state import ServicesOf
+from app.domain.errors import InvalidRequest
+from app.domain.reports import ReportKind, parse
+from app.store import reports
+from app.store.reports import Received
+
+router = APIRouter(tags=["Suppressions"])
+
+RFC822: Final = "message/rfc822"
+EXAMPLE: Final[dict[str, Any]] = {
+    "new": True,
+    "recipients": [
+        {
+            "kind": "returned",
+            "address": "ann@example.org",
+            "code": "5.1.1",
+            "text": "550 5.1.1 <ann@example.org>: user unknown",
+            "message": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "suppressed": True,
+        }
+    ],
+}
+DSN: Final = """\
+From: MAILER-DAEMON@relay.example.com
+To: bounces+0198c5a2d3f07b6e8a4c1d2e3f405162-0@example.com
+Subject: Undelivered Mail Returned to Sender
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: text/plain
+
+ann@example.org: user unknown
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; relay.example.com
+
+Final-Recipient: rfc822; ann@example.org
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <ann@example.org>: user unknown
+--b--
+"""
+
+
+class InboundQuery(BaseModel):
+    """How the mail came."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sent_to: Line | None = Field(
+        default=None,
+        max_length=320,
+        description="The address of the envelope, where no header field tells it.",
+    )
+
+
+class InboundRecipient(BaseModel):
+    """What is said of one recipient."""
+
+    kind: ReportKind
+    address: str | None = Field(description="As the message had it; else as the report has it.")
+    code: str | None = Field(description="The enhanced status code (RFC 3463).")
+    text: str | None
+    message: str | None = Field(description="The message's id; null where none was found.")
+    suppressed: bool = Field(description="Whether it is sent nothing more.")
+
+    @classmethod
+    def of(cls, received: Received) -> Self:
+        """As it is answered."""
+        reported = received.reported
+        return cls(
+            kind=reported.kind,
+            address=received.address or next(iter(reported.addresses), None),
+            code=reported.code,
+            text=reported.text,
+            message=received.message_id,
+            suppressed=received.is_suppressed,
+        )
+
+
+class InboundRead(BaseModel):
+    """What a report was taken to say."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    new: bool = Field(description="False where the same mail came before: nothing was written.")
+    recipients: list[InboundRecipient]
+
+
+@router.post(
+    "/inbound/bounces",
+    operation_id="receive_bounce",
+    summary="Read a report that came back by mail",
+    response_description="What it says, of whom, and what was made of it.",
+    responses=tenant_problems("key-is-bound", has_body=True)
+    | {200: {"content": {"application/json": {"example": EXAMPLE}}}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The mail as it came (RFC 5322).",
+            "content": {
+                RFC822: {
+                    "schema": {"type": "string", "format": "binary"},
+                    "examples": {"bounce": {"summary": "A bounce", "value": DSN}},
+                }
+            },
+        }
+    },
+)
+async def receive_bounce(
+    query: Annotated[InboundQuery, Query()],
+    caller: SuppressionManager,
+    services: ServicesOf,
+    request: Request,
+) -> InboundRead:
+    """Take a bounce (RFC 3464, or qmail's or Exim's own), a complaint (RFC 5965) or an unsubscribe.
+
+    Each recipient's message is found by its return path (`verp`), the envelope's id (`dsn`) or the
+    Message-ID. It becomes an event and the recipient's `report`; who complains or unsubscribes is
+    suppressed, and who does not exist where the tenant has `suppresses_hard_bounces`. A mail with
+    the subject `unsubscribe` suppresses who wrote it, for one tag where that follows. The same
+    mail again changes nothing. Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    require_type(request, "the mail", RFC822)
+    content = await request.body()
+    try:
+        if len(content) > LARGE:
+            report = await asyncio.to_thread(parse, content, sent_to=query.sent_to)
+        else:
+            report = parse(content, sent_to=query.sent_to)
+    except ValueError as error:
+        raise InvalidRequest.at("report", msg=str(error)) from None
+    now = services.now()
+    async with services.database.transaction() as connection:
+        is_new = await reports.is_new(
+            connection,
+            tenant_id=caller.tenant_id,
+            digest=sha256(content).digest(),
+            now=now,
+        )
+        received = await reports.receive(
+            connection, tenant_id=caller.tenant_id, report=report, now=now, is_new=is_new
+        )
+    return InboundRead(new=is_new, recipients=[InboundRecipient.of(each) for each in received])

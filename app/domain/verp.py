@@ -1,0 +1,37 @@
+"""Variable envelope return paths: each recipient's failures come back to an address of its own.
+
+The address is the one that was asked for, with what stands for the recipient behind a `+` in its
+local part (RFC 5233), as `bounces+<message>-<recipient>@example.com`.
+"""
+
+import re
+from typing import Final
+
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321 section 4.5.3.1.1
+TOKEN_CHARACTERS: Final = len("+") + 32 + len("-999")
+MAX_BASE_OCTETS: Final = MAX_LOCAL_OCTETS - TOKEN_CHARACTERS
+_TOKEN: Final = re.compile(r".*\+([0-9a-f]{32})-([0-9]{1,3})", re.DOTALL)
+
+
+def check_base(address: str) -> None:
+    """Raise ValueError where an address has no room for what stands for a recipient."""
+    local = address.rpartition("@")[0]
+    if not local:
+        raise ValueError("failures that are reported to nobody have no address of their own")
+    if len(local.encode()) > MAX_BASE_OCTETS:
+        raise ValueError(
+            f"what stands left of the @ in {address} may have {MAX_BASE_OCTETS} bytes at most, so"
+            " that the recipient can stand behind it"
+        )
+
+
+def return_path(base: str, message_id: str, position: int) -> str:
+    """The address for the recipient at a position of a message."""
+    local, _, domain = base.rpartition("@")
+    return f"{local}+{message_id.rpartition('_')[2]}-{position}@{domain}"
+
+
+def parse(address: str) -> tuple[str, int] | None:
+    """The message's id and the recipient's position, if an address stands for one."""
+    found = _TOKEN.fullmatch(address.rpartition("@")[0].lower())
+    return None if found is None else (f"msg_{found[1]}", int(found[2]))

@@ -1,0 +1,232 @@
+"""`POST /inbound/bounces`: what came back by mail finds its message, and has its effect once."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.api.client import MESSAGE, PROFILE, Api, Caller
+
+CORPUS = Path(__file__).parents[1] / "unit" / "reports"
+WRITTEN = "0198c5a2d3f07b6e8a4c1d2e3f405162"
+RFC822 = {"Content-Type": "message/rfc822"}
+
+
+def mail(name: str, message: Any) -> bytes:
+    """A mail of the corpus that is about this message."""
+    text = (CORPUS / f"{name}.eml").read_text()
+    uuid = message["id"].partition("_")[2]
+    text = text.replace(f"<{UUID(WRITTEN)}@example.com>", message["message_id_header"])
+    return text.replace(WRITTEN, uuid).replace("\n", "\r\n").encode()
+
+
+async def received(caller: Caller, content: bytes, query: str = "") -> Any:
+    """What is answered to a mail."""
+    answer = await caller("POST", f"/inbound/bounces{query}", content=content, headers=RFC822)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def reports(caller: Caller, message: Any) -> list[Any]:
+    """What came back of each recipient of a message."""
+    return [
+        (each["report"] or {}).get("kind")
+        for each in (await caller.read(f"/messages/{message['id']}"))["recipients"]
+    ]
+
+
+async def happened(caller: Caller, message: Any) -> list[tuple[str, str]]:
+    """The events of a message after it was accepted, and of whom they are."""
+    events = (await caller.read(f"/events?message={message['id']}"))["items"]
+    return [
+        (each["type"], each["data"]["recipient"]["address"])
+        for each in events
+        if each["data"]["recipient"] is not None
+    ]
+
+
+@pytest.fixture
+async def sent(acme: Caller) -> Any:
+    """A message to two."""
+    await acme.made("/profiles", PROFILE | {"is_default": True})
+    return await acme.made("/messages", MESSAGE | {"to": ["ann@example.org", "bob@example.org"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("postfix_failed", ["returned", "returned"]),
+        ("postfix_delayed", [None, "delayed"]),
+        ("exim", ["returned", None]),
+        ("exim_old", ["returned", "returned"]),
+        ("exchange", ["returned", None]),
+        ("gmail", ["returned", None]),
+        ("qmail", ["returned", "returned"]),
+        ("complaint", ["complained", None]),
+        ("unsubscribe", ["unsubscribed", None]),
+    ],
+)
+async def test_each_form_finds_its_message(
+    acme: Caller, sent: Any, name: str, kinds: list[str | None]
+) -> None:
+    """Each recipient that it names has its report and its event; the status stays as it was."""
+    answer = await received(acme, mail(name, sent))
+    assert answer["new"]
+    assert {each["message"] for each in answer["recipients"]} == {sent["id"]}
+    assert await reports(acme, sent) == kinds
+    addresses = ["ann@example.org", "bob@example.org"]
+    told = [
+        (f"recipient.{kind}", address)
+        for kind, address in zip(kinds, addresses, strict=True)
+        if kind is not None
+    ]
+    assert await happened(acme, sent) == told
+    read = await acme.read(f"/messages/{sent['id']}")
+    assert {each["status"] for each in read["recipients"]} == {"queued"}
+
+
+async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> None:
+    """And where the recipient stood."""
+    await received(acme, mail("exchange", sent))
+    read = await acme.read(f"/messages/{sent['id']}")
+    report = read["recipients"][0]["report"]
+    assert report["code"] == "5.1.10"
+    assert report["text"].startswith("550 5.1.10 RESOLVER.ADR.RecipientNotFound")
+    events = (await acme.read("/events?type=recipient.returned"))["items"]
+    recipient = events[0]["data"]["recipient"]
+    assert recipient["status"] == "queued"
+    assert recipient["last_reply"]["enhanced_code"] == "5.1.10"
+
+
+async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> None:
+    """It is answered alike, and says that it is not new."""
+    first = await received(acme, mail("gmail", sent))
+    again = await received(acme, mail("gmail", sent))
+    assert (first.pop("new"), again.pop("new")) == (True, False)
+    assert first == again
+    assert await happened(acme, sent) == [("recipient.returned", "ann@example.org")]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "suppressed"),
+    [
+        ("gmail", False, {}),
+        ("gmail", True, {"ann@example.org": ("hard_bounce", None)}),
+        ("postfix_failed", True, {"ann@example.org": ("hard_bounce", None)}),
+        ("postfix_delayed", True, {}),
+        ("complaint", False, {"ann@example.org": ("complaint", None)}),
+        ("unsubscribe", False, {"ann@example.org": ("unsubscribe", "newsletter")}),
+    ],
+)
+async def test_whom_it_suppresses(
+    api: Api,
+    acme: Caller,
+    sent: Any,
+    name: str,
+    wanted: bool,  # noqa: FBT001 - a column of the table
+    suppressed: dict[str, Any],
+) -> None:
+    """Who complains or leaves; who does not exist, where the tenant wants that."""
+    await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": wanted})
+    answer = await received(acme, mail(name, sent))
+    found = (await acme.read("/suppressions"))["items"]
+    assert {each["address"]: (each["reason"], each["tag"]) for each in found} == suppressed
+    told = {each["address"] for each in answer["recipients"] if each["suppressed"]}
+    assert told == set(suppressed)
+    for each in found:
+        assert sent["id"] in each["detail"]
+
+
+async def test_a_complaint_without_an_address_is_of_the_only_recipient(
+    acme: Caller, sent: Any
+) -> None:
+    """Of several it is nobody's."""
+    assert (await received(acme, mail("complaint_redacted", sent)))["recipients"] == [
+        {
+            "kind": "complained",
+            "address": None,
+            "code": None,
+            "text": "feedback of type abuse",
+            "message": None,
+            "suppressed": False,
+        }
+    ]
+    alone = await acme.made("/messages", MESSAGE)
+    [answer] = (await received(acme, mail("complaint_redacted", alone)))["recipients"]
+    assert (answer["address"], answer["message"]) == ("ann@example.org", alone["id"])
+
+
+async def test_the_return_path_names_the_recipient_whatever_the_report_says(
+    acme: Caller, sent: Any
+) -> None:
+    """As where its mail is forwarded to an address that nobody here knows."""
+    content = mail("gmail", sent).replace(b"rfc822; ann@", b"rfc822; else@")
+    token = f"bounces%2B{sent['id'].partition('_')[2]}-1@example.com"
+    [answer] = (await received(acme, content, f"?sent_to={token}"))["recipients"]
+    assert answer["address"] == "bob@example.org"
+    assert await reports(acme, sent) == [None, "returned"]
+
+
+async def test_a_message_id_that_the_caller_gave_is_found(acme: Caller, sent: Any) -> None:
+    """As of a message that was made elsewhere."""
+    raw = b"From: billing@example.com\r\nMessage-ID: <42@shop.example.com>\r\n\r\nHi.\r\n"
+    answer = await acme("POST", "/messages/raw?to=ann@example.org", content=raw, headers=RFC822)
+    message = answer.json()
+    await received(acme, mail("exim", message))
+    assert await reports(acme, message) == ["returned"]
+    assert await reports(acme, sent) == [None, None]
+
+
+async def test_what_is_graver_stays(acme: Caller, sent: Any) -> None:
+    """A delay that is told after the failure is told, and does not stand for it."""
+    failed = mail("postfix_failed", sent)
+    await received(acme, failed)
+    await received(acme, mail("postfix_delayed", sent))
+    assert await reports(acme, sent) == ["returned", "returned"]
+    assert ("recipient.delayed", "bob@example.org") in await happened(acme, sent)
+
+
+async def test_another_tenants_message_is_nobodys(api: Api, sent: Any) -> None:
+    """However it is named."""
+    other = await api.tenant("other")
+    for name in ("postfix_failed", "postfix_delayed", "gmail", "complaint", "unsubscribe"):
+        answer = await received(other, mail(name, sent))
+        assert {each["message"] for each in answer["recipients"]} == {None}
+    assert (await other.read("/suppressions"))["items"] == []
+    assert (await other.read("/events"))["items"] == []
+
+
+async def test_who_was_erased_stays_so(acme: Caller, sent: Any) -> None:
+    """A report that comes later brings no address, nor what was said of it."""
+    await acme("POST", f"/messages/{sent['id']}/cancel")
+    assert (await acme("DELETE", "/recipients/ann@example.org")).status_code == 200
+    token = f"bounces%2B{sent['id'].partition('_')[2]}-0@example.com"
+    await received(acme, mail("gmail", sent), f"?sent_to={token}")
+    text = (await acme("GET", f"/messages/{sent['id']}")).text
+    assert '"returned"' in text
+    assert "tried to reach" not in text
+    assert (await acme.read("/suppressions"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b"Subject: Hello\r\n\r\nHow are you?\r\n", "message/rfc822", 422),
+        (b"", "message/rfc822", 422),
+        (b"{}", "application/json", 415),
+    ],
+)
+async def test_what_is_no_report_is_refused(
+    acme: Caller,
+    content: bytes,
+    media_type: str,
+    status: int,
+) -> None:
+    """And it is said what would be one."""
+    answer = await acme(
+        "POST", "/inbound/bounces", content=content, headers={"Content-Type": media_type}
+    )
+    assert answer.status_code == status
+    if status == 422:
+        assert "RFC 3464" in answer.text
