@@ -5,7 +5,7 @@ import gc
 import logging
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +30,7 @@ from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.events.dispatcher import Dispatcher
+from app.inbound.poller import Poller
 from app.metrics import Metrics
 from app.oauth.access_tokens import AccessTokens
 from app.settings import Settings, load
@@ -126,8 +127,8 @@ def create_app(
             await readiness.look()
             await _set_right(clock)
             if engine is not None:
-                dispatcher = _dispatcher(engine, database, clock, parts)
-                await stack.enter_async_context(delivering(engine, dispatcher, readiness))
+                beside = _beside_delivery(engine, database, clock, parts)
+                await stack.enter_async_context(delivering(engine, beside, readiness))
             else:  # what delivery sees to for itself
                 await stack.enter_async_context(_beside(readiness.wait_ready()))
                 await stack.enter_async_context(_beside(_keep_right(clock, settings)))
@@ -154,27 +155,32 @@ async def run_worker(
         stack.push_async_callback(database.close)
         parts = _parts(settings, database, clock, hostname)
         engine = _engine(settings, database, clock, Metrics(database, clock), parts)
-        await stack.enter_async_context(engine.running())
-        await stack.enter_async_context(_dispatcher(engine, database, clock, parts).running())
+        beside = _beside_delivery(engine, database, clock, parts)
+        await stack.enter_async_context(_running(engine, *beside))
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def delivering(
-    engine: Engine, dispatcher: Dispatcher, readiness: Readiness
+    engine: Engine, beside: Sequence[Dispatcher | Poller], readiness: Readiness
 ) -> AsyncIterator[None]:
     """Deliver while the block runs, from the moment on at which the schema is at head."""
-    if readiness.fault() is None:
-        async with engine.running(), dispatcher.running():
-            yield
-        return
 
     async def once_ready() -> None:
         await readiness.wait_ready()
-        async with engine.running(), dispatcher.running():
+        async with _running(engine, *beside):
             await asyncio.Event().wait()
 
-    async with _beside(once_ready()):
+    async with _running(engine, *beside) if readiness.fault() is None else _beside(once_ready()):
+        yield
+
+
+@asynccontextmanager
+async def _running(*parts: Engine | Dispatcher | Poller) -> AsyncIterator[None]:
+    """All of them while the block runs; they end in the other order."""
+    async with AsyncExitStack() as stack:
+        for each in parts:
+            await stack.enter_async_context(each.running())
         yield
 
 
@@ -248,9 +254,11 @@ def _engine(
     )
 
 
-def _dispatcher(engine: Engine, database: Database, clock: Clock, parts: _Parts) -> Dispatcher:
-    """What tells webhooks of events beside an engine."""
-    return Dispatcher(
+def _beside_delivery(
+    engine: Engine, database: Database, clock: Clock, parts: _Parts
+) -> tuple[Dispatcher, Poller]:
+    """What tells webhooks of events, and what reads mailboxes."""
+    dispatcher = Dispatcher(
         database,
         parts.network,
         owner=engine.worker_id,
@@ -258,6 +266,8 @@ def _dispatcher(engine: Engine, database: Database, clock: Clock, parts: _Parts)
         random=random.random,
         open_sealed=parts.vault.open,
     )
+    poller = Poller(database, parts.network, clock=clock, open_sealed=parts.vault.open)
+    return dispatcher, poller
 
 
 def _measure(clock: Clock) -> Measure:

@@ -173,6 +173,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /webhooks lists them.",
         "There is no webhook 'whk_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "mailbox-not-found": ProblemType(
+        404,
+        "Mailbox not found",
+        "Check the id; GET /mailboxes lists them.",
+        "There is no mailbox 'mbx_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
     "domain-not-found": ProblemType(
         404,
         "Domain not found",
@@ -240,6 +246,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Name taken",
         "Choose another name, or change the webhook that has it.",
         "There is a webhook 'orders' already; choose another name.",
+    ),
+    "mailbox-exists": ProblemType(
+        409,
+        "Name taken",
+        "Choose another name, or change the mailbox that has it.",
+        "There is a mailbox 'bounces' already; choose another name.",
     ),
     "domain-exists": ProblemType(
         409,

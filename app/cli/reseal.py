@@ -25,6 +25,7 @@ def reseal() -> None:
             "profiles": await resealing.reseal_profiles(connection, vault),
             "webhooks": await resealing.reseal_webhooks(connection, vault),
             "DKIM keys": await resealing.reseal_dkim_keys(connection, vault),
+            "mailboxes": await resealing.reseal_mailboxes(connection, vault),
             "sensitive messages": await resealing.reseal_contents(connection, vault),
         }
 

@@ -10,6 +10,8 @@ from app.domain.errors import SealError
 from app.store import profiles
 from app.store.domain_tables import dkim_keys
 from app.store.event_tables import webhooks
+from app.store.mailbox_tables import mailboxes
+from app.store.mailboxes import PASSWORD
 from app.store.profile_rows import field_of
 from app.store.profiles import SealedProfile
 from app.store.sending_domains import PRIVATE_KEY
@@ -101,6 +103,20 @@ async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
         if fresh := _fresh(vault, row.id, held, lambda _: PRIVATE_KEY):
             await connection.execute(
                 update(dkim_keys).where(dkim_keys.c.id == row.id).values(fresh)
+            )
+            count += 1
+    return count
+
+
+async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the passwords of mailboxes anew; answers of how many that was."""
+    query = select(mailboxes.c.id, mailboxes.c.sealed_password).order_by(mailboxes.c.id)
+    count = 0
+    for row in (await connection.execute(query.with_for_update())).all():
+        held = {"sealed_password": row.sealed_password}
+        if fresh := _fresh(vault, row.id, held, lambda _: PASSWORD):
+            await connection.execute(
+                update(mailboxes).where(mailboxes.c.id == row.id).values(fresh)
             )
             count += 1
     return count

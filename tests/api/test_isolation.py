@@ -9,7 +9,17 @@ import pytest
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
 
 # The parameters of tenants' own paths; those of the admin's and of the open ones lead elsewhere.
-OBJECTS = {"profile", "message", "key", "suppression", "event", "webhook", "template", "domain"}
+OBJECTS = {
+    "profile",
+    "message",
+    "key",
+    "suppression",
+    "event",
+    "webhook",
+    "template",
+    "domain",
+    "mailbox",
+}
 # It does not end by itself: who follows is told of in tests/e2e/test_events.
 STREAM = "/events/stream"
 # An address is no object: what is found by it is the caller's, or nothing.
@@ -51,10 +61,13 @@ async def objects(acme: Caller) -> dict[str, list[str]]:
     suppression = await acme.made("/suppressions", {"address": "eve@example.org"})
     webhook = await acme.made("/webhooks", {"name": "log", "url": "https://log.example.com/"})
     template = await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
+    inbox = {"name": "in", "host": "imap.example.com", "username": "u", "password": "p"}
+    mailbox = await acme.made("/mailboxes", inbox)
     domain = await acme.made("/domains", {"domain": "example.com"})
     [event] = (await acme.read("/events"))["items"]
     return {
         "event": [event["id"]],
+        "mailbox": [mailbox["id"]],
         "domain": [domain["id"], domain["domain"]],
         "webhook": [webhook["id"]],
         "template": [template["id"], template["name"]],
@@ -126,7 +139,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         listed.add(path)
     assert listed == {
         *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
-        *("/events", "/webhooks", "/templates", "/domains", "/suppressions/export"),
+        *("/events", "/webhooks", "/templates", "/domains", "/mailboxes", "/suppressions/export"),
         "/messages/export",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")

@@ -13,6 +13,7 @@ from app.api import (
     event_reads,
     inbound,
     key_bodies,
+    mailbox_bodies,
     message_reads,
     problems,
     profile_reads,
@@ -163,6 +164,8 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "retry_message",
         "import_suppressions",
         "receive_bounce",
+        "create_mailbox",
+        "update_mailbox",
         "create_suppression",  # nothing goes to ann from then on
     ]
     found = {
@@ -187,6 +190,8 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
                 await caller("POST", f"/messages/{made['id']}/cancel")
             if "{webhook}" in path:
                 acting["webhook"] = (await caller.read("/webhooks"))["items"][0]["id"]
+            if "{mailbox}" in path:
+                acting["mailbox"] = (await caller.read("/mailboxes"))["items"][0]["id"]
             if "{key" in path:
                 body = {"name": "test", "scopes": ["messages:send"]}
                 acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]
@@ -213,6 +218,7 @@ MODELS = [
     event_reads.EventRead,
     domain_bodies.DomainRead,
     inbound.InboundRead,
+    mailbox_bodies.MailboxRead,
     webhook_bodies.WebhookRead,
     webhook_bodies.WebhookCreated,
     template_bodies.TemplateRead,

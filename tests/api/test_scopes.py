@@ -69,6 +69,11 @@ NEEDS: Final = {
     "replay_webhook": "webhooks:manage",
     "export_suppressions": "suppressions:manage",
     "import_suppressions": "suppressions:manage",
+    "create_mailbox": "suppressions:manage",
+    "list_mailboxes": "suppressions:manage",
+    "get_mailbox": "suppressions:manage",
+    "update_mailbox": "suppressions:manage",
+    "delete_mailbox": "suppressions:manage",
     "receive_bounce": "suppressions:manage",
     "create_own_key": "keys:manage",
     "list_own_keys": "keys:manage",
@@ -181,7 +186,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     message = await acme.made("/messages", MESSAGE)
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
     named |= {"address": MESSAGE["to"][0], "suppression": "sup_1", "webhook": "whk_1"}
-    named |= {"template": "none", "domain": "none"}
+    named |= {"template": "none", "domain": "none", "mailbox": "none"}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":

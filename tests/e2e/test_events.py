@@ -10,8 +10,8 @@ from typing import Any, Final
 import httpx
 
 from app.domain.events import EventType, of_message, of_recipient, of_report
-from app.domain.status import FINAL
 from app.domain.reports import ReportKind
+from app.domain.status import FINAL
 from app.domain.types import MessageStatus, RecipientStatus
 from tests.api.client import bearer
 from tests.e2e.conftest import Start

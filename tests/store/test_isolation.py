@@ -10,6 +10,7 @@ import pytest
 from app.store import (
     api_keys,
     events,
+    mailboxes,
     messages,
     oauth_tokens,
     profiles,
@@ -22,7 +23,7 @@ from app.store import (
 )
 
 MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
-MODULES += [reports, sending_domains, templates, webhook_deliveries, webhooks]
+MODULES += [mailboxes, reports, sending_domains, templates, webhook_deliveries, webhooks]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
@@ -40,6 +41,8 @@ ACROSS_TENANTS = {
     "webhook_deliveries.release": "a worker gives back what is leased to it",
     "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
+    "mailboxes.claim": "a worker reads everybody's",
+    "mailboxes.earliest": "as above",
     "reports.forget": "a worker forgets everybody's",
     "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
@@ -52,6 +55,9 @@ CARRIES_ITS_TENANT |= {"suppressions.add": "made"}
 CARRIES_ITS_TENANT |= {
     f"sending_domains.{name}": "domain"
     for name in ("insert", "write_keys", "forget_retired", "delete")
+}
+CARRIES_ITS_TENANT |= {
+    f"mailboxes.{name}": "mailbox" for name in ("insert", "note_read", "note_failure")
 }
 CARRIES_ITS_TENANT |= {"sending_domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}

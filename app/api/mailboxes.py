@@ -1,0 +1,253 @@
+"""`/mailboxes`: where a tenant's bounces, complaints and unsubscribes come to."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Response
+from fastapi import Body as JsonBody
+
+from app.api.auth import SuppressionManager
+from app.api.json_bounds import BoundedRoute
+from app.api.mailbox_bodies import (
+    CREATE,
+    MAILBOX,
+    UPDATE,
+    MailboxCreate,
+    MailboxPage,
+    MailboxRead,
+    MailboxUpdate,
+)
+from app.api.openapi import located, tenant_problems
+from app.api.paging import ListQuery, cut, start
+from app.api.quotas import check_count
+from app.api.state import Services, ServicesOf
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.ids import new_id
+from app.domain.mailboxes import Mailbox, MailboxTls
+from app.store import mailboxes, tenants
+from app.store.mailboxes import PASSWORD
+
+router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+
+MAX_MAILBOXES: Final = 20
+PORTS: Final = frozenset({143, 993})
+MAY_BE_NULL: Final = frozenset({"tls_ca"})
+InPath = Annotated[str, Path(description="The mailbox's id.", examples=[MAILBOX])]
+LOCATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": located(f"/mailboxes/{MAILBOX}")}
+}
+
+
+def _check_where(mailbox: Mailbox, services: Services) -> None:
+    """Raise InvalidRequest where it is plain without a lookup that it may not be read there."""
+    guard = services.guard
+    if reason := guard.host_refusal(mailbox.host):
+        raise InvalidRequest.at("host", msg=reason)
+    if guard.allow_private:
+        return
+    if mailbox.port not in PORTS:
+        raise InvalidRequest.at("port", msg="IMAP is at port 993, or at 143 with STARTTLS")
+    if mailbox.tls is MailboxTls.NONE:
+        raise InvalidRequest.at("tls", msg="a password goes over no connection in clear")
+
+
+@router.post(
+    "/mailboxes",
+    status_code=201,
+    operation_id="create_mailbox",
+    summary="Have a mailbox read",
+    response_description="It is read from now on.",
+    responses=tenant_problems("mailbox-exists", "quota-exceeded", "key-is-bound", has_body=True)
+    | LOCATED,
+)
+async def create_mailbox(
+    body: Annotated[MailboxCreate, JsonBody(openapi_examples=CREATE)],
+    caller: SuppressionManager,
+    response: Response,
+    services: ServicesOf,
+) -> MailboxRead:
+    """Read what comes to an IMAP folder as `POST /inbound/bounces` would.
+
+    It begins with the oldest mail, and leaves all of them unread and where they are, unless
+    `delete_reports` says so. Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    made = Mailbox(
+        id=new_id("mbx"),
+        tenant_id=caller.tenant_id,
+        name=body.name,
+        host=body.host,
+        port=body.port,
+        tls=body.tls,
+        tls_ca=body.tls_ca,
+        username=body.username,
+        folder=body.folder,
+        poll_seconds=body.poll_seconds,
+        deletes_reports=body.delete_reports,
+        disabled_at=None if body.enabled else act.now,
+        next_poll_at=act.now,
+        created_at=act.now,
+        updated_at=act.now,
+    )
+    _check_where(made, services)
+    password = body.password.get_secret_value()
+    async with services.database.transaction() as connection:
+        await tenants.lock(connection, tenant_id=caller.tenant_id)
+        count = await mailboxes.count(connection, tenant_id=caller.tenant_id)
+        check_count("mailboxes", count, MAX_MAILBOXES)
+        await mailboxes.insert(
+            connection,
+            mailbox=made,
+            sealed_password=services.vault.seal(password, row=made.id, field=PASSWORD),
+        )
+        await act.record(
+            connection,
+            "mailbox.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=mailboxes.columns_of(made),
+        )
+    response.headers["Location"] = f"/mailboxes/{made.id}"
+    return MailboxRead.of(made)
+
+
+@router.get(
+    "/mailboxes",
+    operation_id="list_mailboxes",
+    summary="List mailboxes",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_mailboxes(
+    paging: ListQuery, caller: SuppressionManager, services: ServicesOf
+) -> MailboxPage:
+    """The tenant's mailboxes, newest first.
+
+    Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    before = start(paging, "mbx")
+    async with services.database.reading() as connection:
+        rows = await mailboxes.page(
+            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return MailboxPage(items=[MailboxRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/mailboxes/{mailbox}",
+    operation_id="get_mailbox",
+    summary="Read how a mailbox fares",
+    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
+)
+async def get_mailbox(
+    mailbox: InPath, caller: SuppressionManager, services: ServicesOf
+) -> MailboxRead:
+    """When it was last read, what was in it, and why it cannot be read.
+
+    Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        found = await mailboxes.get(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+    return MailboxRead.of(found)
+
+
+@router.patch(
+    "/mailboxes/{mailbox}",
+    operation_id="update_mailbox",
+    summary="Change a mailbox",
+    responses=tenant_problems("mailbox-not-found", "mailbox-exists", "key-is-bound", has_body=True),
+)
+async def update_mailbox(
+    mailbox: InPath,
+    body: Annotated[MailboxUpdate, JsonBody(openapi_examples=UPDATE)],
+    caller: SuppressionManager,
+    services: ServicesOf,
+) -> MailboxRead:
+    """Change what is given, and read it at once; elsewhere it begins with the oldest mail again.
+
+    Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    _check_nulls(body)
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        before = await mailboxes.get(
+            connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, to_change=True
+        )
+        after = replace(_changed(before, body), next_poll_at=act.now, updated_at=act.now)
+        if body.enabled is not None and body.enabled is (before.disabled_at is not None):
+            after = replace(after, disabled_at=None if body.enabled else act.now)
+        _check_where(after, services)
+        changes = mailboxes.columns_of(after)
+        if body.password is not None:
+            password = body.password.get_secret_value()
+            sealed = services.vault.seal(password, row=mailbox, field=PASSWORD)
+            changes["sealed_password"] = sealed
+        if _place(after) != _place(before):
+            changes |= {"uid_validity": None, "last_uid": 0}
+        await mailboxes.update(
+            connection,
+            tenant_id=caller.tenant_id,
+            mailbox_id=mailbox,
+            changes=changes,
+            now=act.now,
+        )
+        await act.record(
+            connection,
+            "mailbox.update",
+            tenant_id=caller.tenant_id,
+            object_id=mailbox,
+            before=mailboxes.columns_of(before),
+            after=mailboxes.columns_of(after),
+        )
+    return MailboxRead.of(after)
+
+
+def _place(mailbox: Mailbox) -> tuple[str, int, str, str]:
+    return mailbox.host, mailbox.port, mailbox.username, mailbox.folder
+
+
+def _check_nulls(body: MailboxUpdate) -> None:
+    """Raise InvalidRequest where null is given for what cannot be without a value."""
+    given = body.model_fields_set - MAY_BE_NULL
+    nulls = sorted(name for name in given if getattr(body, name) is None)
+    if nulls:
+        msg = "null is no value for this; leave it out to keep it as it is"
+        wrong = [FieldError(("body", name), msg) for name in nulls]
+        raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
+
+
+def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:
+    changes = body.model_dump(exclude_unset=True, exclude={"password", "enabled"})
+    if "delete_reports" in changes:
+        changes["deletes_reports"] = changes.pop("delete_reports")
+    return replace(before, **changes)
+
+
+@router.delete(
+    "/mailboxes/{mailbox}",
+    status_code=204,
+    operation_id="delete_mailbox",
+    summary="Read a mailbox no more",
+    response_description="It is forgotten; what is in it stays there.",
+    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
+)
+async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: ServicesOf) -> None:
+    """Forget it, and its password.
+
+    Needs the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+        await act.record(
+            connection,
+            "mailbox.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=mailboxes.columns_of(gone),
+        )

@@ -1,0 +1,45 @@
+"""Mailboxes: where a tenant's bounces, complaints and unsubscribes come to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class MailboxTls(StrEnum):
+    """How a connection to an IMAP server is protected (RFC 8314); the certificate is verified."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """Where to read, as whom, and how far that has come. Holds no secret.
+
+    Read is what has a higher UID than `last_uid`, which counts for `uid_validity` (RFC 3501 section
+    2.3.1.1). `reports` and `others` are how many mails were some, and were none.
+    """
+
+    id: str
+    tenant_id: str
+    name: str
+    host: str
+    port: int
+    tls: MailboxTls
+    tls_ca: str | None
+    username: str
+    folder: str
+    poll_seconds: int
+    deletes_reports: bool
+    disabled_at: datetime | None
+    uid_validity: int | None = None
+    last_uid: int = 0
+    next_poll_at: datetime
+    polled_at: datetime | None = None
+    failing_since: datetime | None = None
+    reason: str | None = None
+    reports: int = 0
+    others: int = 0
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,1 @@
+"""Mailboxes that are read for what comes back by mail."""

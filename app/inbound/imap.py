@@ -1,0 +1,182 @@
+"""An IMAP mailbox, read by imap-tools in a thread of its own (RFC 3501)."""
+
+import imaplib
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from imap_tools.errors import ImapToolsError
+from imap_tools.mailbox import BaseMailBox
+
+from app.domain.mailboxes import MailboxTls
+
+SECONDS: Final = 30.0
+# No report is larger; what is, is not read.
+MAX_MAIL_BYTES: Final = 5_000_000
+
+
+class ImapError(Exception):
+    """A mailbox cannot be read; its text says why, and holds nothing that is not IMAP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where to connect, at an address that was checked, and as whom."""
+
+    host: str
+    addresses: Sequence[str]
+    port: int
+    tls: MailboxTls
+    tls_ca: str | None
+    username: str
+    password: str = field(repr=False)
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail by its number in the folder."""
+
+    uid: int
+    content: bytes = field(repr=False)
+
+
+class Imap(BaseMailBox):
+    """A folder, between `open` and `close`; all of its methods block, and raise ImapError.
+
+    `abort`, which any thread may call, ends whatever blocks.
+    """
+
+    def __init__(self, where: Where) -> None:  # what it inherits would connect at once
+        self._where = where
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Connect, log in, and open the folder."""
+        where = self._where
+        with _told("the server did not speak IMAP"):
+            super().__init__()
+        with _told("the login was refused"):
+            can_say_any = "AUTH=PLAIN" in self.client.capabilities
+            log_in = self.login_utf8 if can_say_any else self.login
+            log_in(where.username, where.password, initial_folder=None)
+        with _told(f"there is no folder {where.folder!r}"):
+            self.folder.set(where.folder)
+
+    def _get_mailbox_client(self) -> imaplib.IMAP4:
+        client = _Client(self)
+        if self._where.tls is MailboxTls.STARTTLS:
+            client.starttls(_context(self._where.tls_ca))
+        return client
+
+    def connected(self) -> socket.socket:
+        """A socket to the first address that answers."""
+        for address in self._where.addresses:
+            try:
+                plain = socket.create_connection((address, self._where.port), SECONDS)
+            except OSError:
+                continue
+            self._socket = plain
+            if self._where.tls is not MailboxTls.IMPLICIT:
+                return plain
+            context = _context(self._where.tls_ca)
+            self._socket = context.wrap_socket(plain, server_hostname=self._where.host)
+            return self._socket
+        raise ImapError(f"{self._where.host} port {self._where.port} does not answer")
+
+    @property
+    def host(self) -> str:
+        """The name that the certificate is to be of."""
+        return self._where.host
+
+    @property
+    def uid_validity(self) -> int:
+        """What the folder's numbers count for."""
+        with _told("the server told no UIDVALIDITY"):
+            return int(self.client.response("UIDVALIDITY")[1][0])
+
+    def uids_after(self, last_uid: int, limit: int) -> list[int]:
+        """The numbers of the next mails, in their order, at most so many."""
+        with _told("the folder could not be searched"):
+            found = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
+        return [uid for uid in found if uid > last_uid][:limit]
+
+    def read(self, uid: int) -> Mail | None:
+        """A mail as it is, which stays unread; None where it is too large, or gone."""
+        with _told("a mail could not be read"):
+            _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
+            told = b"".join(each for each in sizes if isinstance(each, bytes))
+            size = told.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
+            if not size or int(size) > MAX_MAIL_BYTES:
+                return None
+            _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
+        content = next((each[1] for each in parts if isinstance(each, tuple)), None)
+        return None if content is None else Mail(uid, content)
+
+    def remove(self, uids: Sequence[int]) -> None:
+        """Delete mails."""
+        with _told("mails could not be deleted"):
+            self.delete([str(uid) for uid in uids])
+
+    def close(self) -> None:
+        """Log out, if the server lets us."""
+        with suppress(ImapToolsError, imaplib.IMAP4.error, OSError):
+            self.logout()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        client: imaplib.IMAP4 | None = getattr(self, "client", None)  # once it is connected
+        used = self._socket if client is None else client.sock
+        if used is not None:
+            with suppress(OSError):
+                used.shutdown(socket.SHUT_RDWR)
+            used.close()
+        if client is not None:
+            with suppress(OSError, ValueError):
+                client.file.close()
+
+
+class _Client(imaplib.IMAP4):
+    """Over a connection that is made for it; what is longer than a mail may be is not read."""
+
+    def __init__(self, mailbox: Imap) -> None:
+        self._mailbox = mailbox
+        super().__init__(mailbox.host, timeout=SECONDS)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        del timeout
+        return self._mailbox.connected()
+
+    def read(self, size: int) -> bytes:
+        if size > 2 * MAX_MAIL_BYTES:
+            raise self.abort("too large")
+        return super().read(size)
+
+
+@lru_cache(maxsize=64)
+def _context(authority: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority)
+    if authority is not None:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+@contextmanager
+def _told(refusal: str) -> Iterator[None]:
+    """Tell what went wrong without the words of a server that may be no mail server."""
+    try:
+        yield
+    except ImapError:
+        raise
+    except ssl.SSLCertVerificationError as error:
+        raise ImapError(f"its certificate is not trusted: {error.verify_message}") from error
+    except TimeoutError as error:
+        raise ImapError("it did not answer in time") from error
+    except (imaplib.IMAP4.abort, ssl.SSLError, OSError) as error:
+        raise ImapError(f"{refusal}, or the connection broke") from error
+    except (ImapToolsError, imaplib.IMAP4.error, ValueError) as error:
+        raise ImapError(refusal) from error

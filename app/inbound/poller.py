@@ -1,0 +1,168 @@
+"""Mailboxes are read in turn, as one of any number of workers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.clock import Clock
+from app.domain.errors import SealError
+from app.domain.mailboxes import Mailbox
+from app.domain.reports import Report, parse
+from app.inbound.imap import Imap, ImapError, Mail, Where
+from app.smtp.faults import StageFailedError
+from app.smtp.resolve import Network
+from app.store import mailboxes, reports
+from app.store.database import Database
+from app.store.duties import repeat
+from app.store.mailboxes import PASSWORD, ClaimedMailbox
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = timedelta(seconds=5)
+LOOKUP_SECONDS: Final = 10.0
+AT_ONCE: Final = 8
+MAILS_AT_ONCE: Final = 100
+# So long one reading may take, whatever the server does.
+READING_SECONDS: Final = 300.0
+LEASE: Final = timedelta(seconds=2 * READING_SECONDS)
+# One that fails is tried no more often than this.
+FAILED_AGAIN: Final = timedelta(minutes=5)
+
+
+class Poller:
+    """Reads what is new in mailboxes; `open_sealed` opens their passwords."""
+
+    def __init__(
+        self,
+        database: Database,
+        network: Network,
+        *,
+        clock: Clock,
+        open_sealed: Callable[..., str],
+    ) -> None:
+        self._database = database
+        self._network = network
+        self._clock = clock
+        self._open_sealed = open_sealed
+        self._never = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read while the block runs; what is not noted down when it ends is read once more."""
+        task = asyncio.create_task(repeat(self._look, "mailboxes"), name="mailboxes")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _look(self) -> None:
+        """Read those whose turn it is; where there are none, wait."""
+        now = self._clock.now()
+        async with self._database.reading() as connection:
+            next_at = await mailboxes.earliest(connection)
+        if next_at is None or next_at > now:
+            await self._clock.wait(self._never, now + LOOK_EVERY)
+            return
+        async with self._database.transaction() as connection:
+            claimed = await mailboxes.claim(
+                connection, now=now, limit=AT_ONCE, lease_until=now + LEASE
+            )
+        await asyncio.gather(*map(self._read, claimed))
+
+    async def _read(self, claimed: ClaimedMailbox) -> None:
+        """Read one mailbox, and note down how far that came, or why it did not."""
+        mailbox = claimed.mailbox
+        try:
+            where = await self._where(claimed)
+            async with asyncio.timeout(READING_SECONDS):
+                after, has_more = await self._read_new(mailbox, where)
+        except (ImapError, StageFailedError, SealError, TimeoutError) as error:
+            await self._failed(mailbox, str(error) or "it took too long to read")
+            return
+        now = self._clock.now()
+        wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
+        async with self._database.transaction() as connection:
+            await mailboxes.note_read(connection, mailbox=after, now=now, next_poll_at=now + wait)
+
+    async def _failed(self, mailbox: Mailbox, reason: str) -> None:
+        log.warning("mailbox is not read: %s", reason, extra={"mailbox_id": mailbox.id})
+        now = self._clock.now()
+        wait = max(timedelta(seconds=mailbox.poll_seconds), FAILED_AGAIN)
+        async with self._database.transaction() as connection:
+            await mailboxes.note_failure(
+                connection, mailbox=mailbox, reason=reason, now=now, next_poll_at=now + wait
+            )
+
+    async def _where(self, claimed: ClaimedMailbox) -> Where:
+        """Where to connect, at addresses that the guard has seen.
+
+        Raises StageFailedError or SealError, or ImapError with the guard's words.
+        """
+        mailbox = claimed.mailbox
+        addresses = await self._network.resolver.addresses(mailbox.host, LOOKUP_SECONDS)
+        for address in addresses:
+            if reason := self._network.guard.address_refusal(address):
+                raise ImapError(f"{mailbox.host}: {reason}")
+        return Where(
+            host=mailbox.host,
+            addresses=[str(each) for each in addresses],
+            port=mailbox.port,
+            tls=mailbox.tls,
+            tls_ca=mailbox.tls_ca,
+            username=mailbox.username,
+            password=self._open_sealed(claimed.sealed_password, row=mailbox.id, field=PASSWORD),
+            folder=mailbox.folder,
+        )
+
+    async def _read_new(self, mailbox: Mailbox, where: Where) -> tuple[Mailbox, bool]:
+        """The mailbox as it stands once what is new was read, and whether there is more."""
+        imap = Imap(where)
+        try:
+            await asyncio.to_thread(imap.open)
+            validity = await asyncio.to_thread(lambda: imap.uid_validity)
+            last_uid = mailbox.last_uid if validity == mailbox.uid_validity else 0
+            uids = await asyncio.to_thread(imap.uids_after, last_uid, MAILS_AT_ONCE)
+            taken = list[int]()
+            for uid in uids:
+                mail = await asyncio.to_thread(imap.read, uid)
+                if mail is not None and await self._receive(mailbox.tenant_id, mail):
+                    taken.append(uid)
+            if taken and mailbox.deletes_reports:
+                await asyncio.to_thread(imap.remove, taken)
+            await asyncio.to_thread(imap.close)
+        finally:
+            imap.abort()
+        after = replace(
+            mailbox,
+            uid_validity=validity,
+            last_uid=max(uids, default=last_uid),
+            reports=mailbox.reports + len(taken),
+            others=mailbox.others + len(uids) - len(taken),
+        )
+        return after, len(uids) == MAILS_AT_ONCE
+
+    async def _receive(self, tenant_id: str, mail: Mail) -> bool:
+        """Whether a mail is a report, of which what it says is written down then."""
+        try:
+            report = await asyncio.to_thread(parse, mail.content)
+        except ValueError:
+            return False
+        await self._database.repeated(partial(self._write, tenant_id, mail, report))
+        return True
+
+    async def _write(
+        self, tenant_id: str, mail: Mail, report: Report, connection: AsyncConnection
+    ) -> None:
+        now, digest = self._clock.now(), sha256(mail.content).digest()
+        if await reports.is_new(connection, tenant_id=tenant_id, digest=digest, now=now):
+            await reports.receive(connection, tenant_id=tenant_id, report=report, now=now)

@@ -1,0 +1,192 @@
+"""Mailboxes are read over IMAP, from a real Dovecot: each report has its effect once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.inbound.poller import LOOK_EVERY
+from tests.api.test_inbound import happened, mail, reports
+from tests.e2e.conftest import Start
+from tests.e2e.harness import Heloise, Tenant, until
+from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.imap_server import USER, ImapServer, imap_server
+from tests.fixtures.smtp_server import SmtpServer
+
+__all__ = ["imap_server"]
+
+pytestmark = pytest.mark.dovecot
+NO_REPORT = b"From: ann@example.org\r\nSubject: Thanks\r\n\r\nIt came.\r\n"
+
+
+async def read_from(acme: Tenant, server: ImapServer, **fields: Any) -> str:
+    """Have the mailbox read; answers its id."""
+    body = {
+        "name": "bounces",
+        "host": "localhost",
+        "port": server.tls_port,
+        "tls_ca": server.authority,
+        "username": USER,
+        "password": server.password,
+    }
+    return str((await acme.made("/mailboxes", body | fields))["id"])
+
+
+async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
+    """The mailbox, once it says all of this."""
+
+    async def fact() -> Any:
+        found = await acme.read(f"/mailboxes/{mailbox}")
+        return found if all(found[name] == value for name, value in wanted.items()) else None
+
+    return await until(fact)
+
+
+async def sent(acme: Tenant, server: SmtpServer) -> Any:
+    """A message that its server took."""
+    await acme.profile("main", server.port)
+    return await acme.message(await acme.send(), status="sent")
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls", "none"])
+async def test_what_comes_is_read_and_stays_unread(
+    heloise: Heloise, server: SmtpServer, imap_server: ImapServer, tls: str
+) -> None:
+    """However the connection is protected; what is no report is counted, and left alone."""
+    acme = await heloise.tenant()
+    message = await sent(acme, server)
+    imap_server.deliver(NO_REPORT)
+    imap_server.deliver(mail("gmail", message))
+    port = imap_server.tls_port if tls == "implicit" else imap_server.port
+    mailbox = await read_from(acme, imap_server, tls=tls, port=port)
+    await once(acme, mailbox, reports=1, others=1, reason=None)
+    assert await reports(acme, message) == ["returned"]
+    assert imap_server.unread() == 2
+
+
+async def test_each_is_read_once(start: Start, server: SmtpServer, imap_server: ImapServer) -> None:
+    """At the next look what came since; from the beginning where the server numbers anew."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant()
+    message = await sent(acme, server)
+    imap_server.deliver(mail("gmail", message))
+    mailbox = await read_from(acme, imap_server, poll_seconds=3600)
+    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await once(acme, mailbox, reports=1)
+    imap_server.deliver(mail("complaint", message))
+    await clock.advance(seconds=3600)
+    await once(acme, mailbox, reports=2)
+    await acme("PATCH", f"/mailboxes/{mailbox}", {"folder": "inbox"})
+    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await once(acme, mailbox, reports=4)
+    types = [kind for kind, _ in await happened(acme, message)]
+    assert types == ["recipient.sent", "recipient.returned", "recipient.complained"]
+
+
+async def test_reports_are_deleted_where_that_is_wanted(
+    heloise: Heloise, server: SmtpServer, imap_server: ImapServer
+) -> None:
+    """And nothing else is."""
+    acme = await heloise.tenant()
+    message = await sent(acme, server)
+    imap_server.deliver(mail("gmail", message))
+    imap_server.deliver(NO_REPORT)
+    mailbox = await read_from(acme, imap_server, delete_reports=True)
+    await once(acme, mailbox, reports=1, others=1)
+    assert imap_server.unread() == 1
+
+
+async def told(acme: Tenant, mailbox: str) -> str:
+    """Why a mailbox cannot be read, once that is known."""
+
+    async def fact() -> str | None:
+        found = await acme.read(f"/mailboxes/{mailbox}")
+        return found["reason"] if found["failing_since"] else None
+
+    return str(await until(fact))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"password": "wrong"}, "the login was refused"),
+        ({"folder": "Nowhere"}, "there is no folder 'Nowhere'"),
+        ({"tls_ca": None}, "its certificate is not trusted"),
+        ({"port": 1}, "does not answer"),
+        ({"host": "nowhere.invalid"}, "is not in the DNS"),
+    ],
+)
+async def test_why_one_cannot_be_read_is_told(
+    heloise: Heloise, imap_server: ImapServer, fields: dict[str, Any], reason: str
+) -> None:
+    """In words that say what to mend."""
+    acme = await heloise.tenant()
+    mailbox = await read_from(acme, imap_server, **fields)
+    assert reason in await told(acme, mailbox)
+
+
+async def test_it_is_read_again_once_it_is_mended(
+    heloise: Heloise, imap_server: ImapServer
+) -> None:
+    """At once, when it was changed."""
+    acme = await heloise.tenant()
+    imap_server.deliver(NO_REPORT)
+    mailbox = await read_from(acme, imap_server, password="wrong")
+    await told(acme, mailbox)
+    answer = await acme("PATCH", f"/mailboxes/{mailbox}", {"password": imap_server.password})
+    assert answer.status_code == 200
+    await once(acme, mailbox, others=1, failing_since=None, reason=None)
+
+
+@asynccontextmanager
+async def speaking(words: bytes) -> AsyncIterator[int]:
+    """The port of a server that says this to whoever comes, and then nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"HTTP/1.1 400 Bad Request: the secret of another service\r\n\r\n",
+        b"* OK [CAPABILITY IMAP4rev1] ready\r\n* BYE secret\r\n",
+        b"* OK {99999999999999}\r\nsecret",
+    ],
+)
+async def test_nothing_of_another_service_is_told(
+    heloise: Heloise, imap_server: ImapServer, words: bytes
+) -> None:
+    """The poller is no window into the network that it stands in."""
+    acme = await heloise.tenant()
+    async with speaking(words) as port:
+        mailbox = await read_from(acme, imap_server, tls="none", port=port)
+        reason = await told(acme, mailbox)
+    assert "secret" not in reason
+    assert "IMAP" in reason
+
+
+async def test_nothing_is_read_inside_the_network_of_the_service(
+    start: Start, imap_server: ImapServer
+) -> None:
+    """An address is refused at once, a name when it is looked up; and no port but IMAP's."""
+    acme = await (await start(allow_private_hosts=False)).tenant()
+    body = {"name": "in", "username": "u", "password": "p"}
+    for fields, where in (
+        ({"host": "10.0.0.1"}, "host"),
+        ({"host": "localhost"}, "host"),
+        ({"host": "imap.example.com", "port": 22}, "port"),
+        ({"host": "imap.example.com", "tls": "none"}, "tls"),
+    ):
+        answer = await acme("POST", "/mailboxes", body | fields)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["body", where]
+    assert imap_server.unread() == 0
