@@ -16,6 +16,7 @@ from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address, make_mai
 from app.domain.calendar import Calendar
 from app.domain.dsn import DsnNotify, DsnReturn
 from app.domain.list_unsubscribe import MAX_URL_CHARACTERS, ListUnsubscribe
+from app.domain.search import Search, words
 from app.domain.status import RecipientEvent
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
 
@@ -328,14 +329,50 @@ class MessageWanted(Body):
     recipient: Wanted | None = Field(
         default=None, description="An address in to, cc or bcc, the letters A to Z in any case."
     )
+    message_id: Text | None = Field(
+        default=None,
+        max_length=512,
+        description="The header field Message-ID, with its brackets or without.",
+        examples=["<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>"],
+    )
     created_after: Instant | None = Field(
         default=None, description="At this time or later (RFC 3339, with its offset)."
     )
     created_before: Instant | None = Field(default=None, description="Before this time.")
 
 
+def _pair(text: str) -> str:
+    if not text.partition(":")[1]:
+        raise ValueError("write key:value, as order:42")
+    return text
+
+
 class MessageQuery(MessageWanted, Paging):
     """Which messages are wanted, and which part of them."""
+
+    subject: Text | None = Field(
+        default=None,
+        max_length=200,
+        description="Words that the subject has, or beginnings of them, in any order and case. So"
+        " are 20000 messages looked through at a time: a page may have few, or none, and go on.",
+        examples=["receipt jan"],
+    )
+    metadata: list[Annotated[Text, AfterValidator(_pair)]] = Field(
+        default_factory=list,
+        max_length=10,
+        description="`key:value`, which the message has in its metadata; looked through likewise.",
+        examples=[["order:42"]],
+    )
+
+    def search(self) -> Search | None:
+        """What is looked for by words, if anything."""
+        if self.subject is None and not self.metadata:
+            return None
+        pairs = (each.partition(":") for each in self.metadata)
+        return Search(
+            subject=tuple(words(self.subject or "")),
+            metadata=tuple((key, value) for key, _, value in pairs),
+        )
 
 
 class Action(StrEnum):

@@ -36,7 +36,7 @@ from app.api.message_examples import (
 )
 from app.api.message_reads import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.openapi import tenant_problems
-from app.api.paging import cut, start
+from app.api.paging import cursor_of, cut, start
 from app.api.profile_filter import profile_id_of
 from app.api.rescheduling import rescheduled
 from app.api.sending import prepared, prepared_again
@@ -48,6 +48,7 @@ from app.store.message_views import MessageView
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
 
+LOOKED_THROUGH: Final = 20_000
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
 NOTHING_MORE: Final[Mapping[str, object]] = {}
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
@@ -105,15 +106,29 @@ async def list_messages(
 
     Needs the scope `messages:read`.
     """
-    before, now = start(query, "msg"), services.now()
+    before, now, search = start(query, "msg"), services.now(), query.search()
     async with services.database.reading() as connection:
+        wanted = await filter_of(connection, caller, query)
+        if search is not None:
+            found, end = await messages.search(
+                connection,
+                tenant_id=caller.tenant_id,
+                limit=query.limit,
+                look_at=LOOKED_THROUGH,
+                now=now,
+                matching=search,
+                before=before,
+                wanted=wanted,
+            )
+            items = [MessageRead.of(row, now) for row in found]
+            return MessagePage(items=items, next_cursor=end and cursor_of(end))
         rows = await messages.page(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit + 1,
             now=now,
             before=before,
-            wanted=await filter_of(connection, caller, query),
+            wanted=wanted,
         )
     kept, cursor = cut(rows, query.limit)
     return MessagePage(items=[MessageRead.of(row, now) for row in kept], next_cursor=cursor)
@@ -368,6 +383,7 @@ async def filter_of(
         profile_id=profile_id,
         tag=wanted.tag,
         recipient=wanted.recipient,
+        message_id=wanted.message_id and f"<{wanted.message_id.strip().strip('<>')}>",
         created_after=wanted.created_after,
         created_before=wanted.created_before,
         within=caller.profiles,

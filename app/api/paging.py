@@ -68,4 +68,9 @@ def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
     if len(rows) <= limit:
         return rows, None
     kept = rows[:limit]
-    return kept, base64.urlsafe_b64encode(kept[-1].id.encode("ascii")).decode("ascii").rstrip("=")
+    return kept, cursor_of(kept[-1].id)
+
+
+def cursor_of(last: str) -> str:
+    """The cursor for what comes after an id."""
+    return base64.urlsafe_b64encode(last.encode("ascii")).decode("ascii").rstrip("=")

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.dsn import DsnRequest
 from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
+from app.domain.mime import id_in_header
+from app.domain.search import Search
 from app.domain.types import (
     Guarantee,
     Mailbox,
@@ -79,13 +81,15 @@ class MessageFilter:
     """Which messages are wanted: those that match all that is given.
 
     `created_after` is inclusive, `created_before` is not; `recipient` is matched in any letter
-    case; `within` are the ids of the only profiles whose messages are looked at.
+    case; `within` are the ids of the only profiles whose messages are looked at. `message_id` is
+    the header field Message-ID.
     """
 
     status: MessageStatus | None = None
     profile_id: str | None = None
     tag: str | None = None
     recipient: str | None = None
+    message_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     within: Sequence[str] | None = None
@@ -130,6 +134,49 @@ async def ids(
     return (await connection.execute(query)).scalars().all()
 
 
+async def search(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    look_at: int,
+    now: datetime,
+    matching: Search,
+    before: str | None = None,
+    wanted: MessageFilter = EVERYTHING,
+) -> tuple[list[MessageView], str | None]:
+    """At most `limit` of the messages that are wanted and match, newest first.
+
+    At most `look_at` are looked at. Answers after which id the next ones come; None: there are no
+    more. What was wiped has no subject, and what was erased no metadata.
+    """
+    query, key = _wanted(tenant_id, wanted, now)
+    if before is not None:
+        query = query.where(key < before)
+    looked = query.order_by(key.desc()).limit(look_at).subquery()
+    contents = (
+        select(
+            message_contents.c.message_id, message_contents.c.subject, message_contents.c.metadata
+        )
+        .join(looked, looked.c[0] == message_contents.c.message_id)
+        .order_by(message_contents.c.message_id.desc())
+    )
+    rows = (await connection.execute(contents)).all()
+    found = list[str]()
+    for row in rows:
+        if matching.matches(row.subject, row.metadata):
+            found.append(row.message_id)
+            if len(found) == limit:
+                return await _views(connection, tenant_id, found), row.message_id
+    end = rows[-1].message_id if len(rows) == look_at else None
+    return await _views(connection, tenant_id, found), end
+
+
+def of_filter(tenant_id: str, wanted: MessageFilter, now: datetime) -> Select[str]:
+    """The ids of the tenant's messages that are wanted."""
+    return _wanted(tenant_id, wanted, now)[0]
+
+
 async def count(
     connection: AsyncConnection,
     *,
@@ -154,6 +201,12 @@ def _wanted(
         of_message += _has_status(wanted.status, now)
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
             of_message += _partial(wanted.status)
+    if wanted.message_id is not None:
+        given = select(message_contents.c.message_id).where(
+            message_contents.c.given_message_id.is_not(None),
+            message_contents.c.given_message_id == wanted.message_id,
+        )
+        query = query.where(or_(key == id_in_header(wanted.message_id), key.in_(given)))
     if wanted.profile_id is not None:
         of_message.append(messages.c.profile_id == wanted.profile_id)
     if wanted.within is not None:

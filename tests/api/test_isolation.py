@@ -141,6 +141,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
         *("/events", "/webhooks", "/templates", "/domains", "/mailboxes", "/suppressions/export"),
         "/messages/export",
+        "/stats",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []

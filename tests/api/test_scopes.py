@@ -14,6 +14,7 @@ __all__ = ["document"]
 # What each operation asks of a key; a new operation cannot be forgotten here.
 NEEDS: Final = {
     "get_usage": "messages:read",
+    "get_stats": "messages:read",
     "send_message": "messages:send",
     "send_batch": "messages:send",
     "send_raw_message": "messages:send",

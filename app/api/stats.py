@@ -1,0 +1,144 @@
+"""`GET /stats`: how many recipients came to what."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import MessageReader
+from app.api.bodies import Instant, Text
+from app.api.openapi import tenant_problems
+from app.api.profile_filter import profile_id_of
+from app.api.state import ServicesOf
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.reports import ReportKind
+from app.domain.types import RecipientStatus
+from app.store import stats
+from app.store.messages import MessageFilter
+from app.store.stats import By, Count
+
+router = APIRouter(tags=["Messages"])
+
+USUAL: Final = timedelta(days=30)
+LONGEST: Final = timedelta(days=366)
+EXAMPLE: Final[dict[str, Any]] = {
+    "by": "domain",
+    "created_after": "2026-01-01T00:00:00Z",
+    "created_before": "2026-01-16T00:00:00Z",
+    "groups": [
+        {
+            "key": "example.org",
+            "recipients": 120,
+            "statuses": {
+                "queued": 0,
+                "deferred": 2,
+                "sent": 115,
+                "bounced": 3,
+                "expired": 0,
+                "suppressed": 0,
+                "cancelled": 0,
+                "uncertain": 0,
+            },
+            "reports": {
+                "delivered": 0,
+                "delayed": 0,
+                "returned": 4,
+                "complained": 1,
+                "unsubscribed": 0,
+            },
+        }
+    ],
+}
+
+
+class StatsQuery(BaseModel):
+    """What is counted, and by what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: By | None = Field(default=None, description="Left out: all in one group.")
+    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    tag: Text | None = Field(default=None, max_length=64)
+    created_after: Instant | None = Field(
+        default=None, description="Messages accepted at this time or later; else of 30 days."
+    )
+    created_before: Instant | None = Field(
+        default=None, description="Accepted before this time; else until now. At most 366 days."
+    )
+
+
+class StatsGroup(BaseModel):
+    """The recipients of one group."""
+
+    key: str | None = Field(
+        description="The profile's name, the tag, the domain, or when the hour or day begins."
+    )
+    recipients: int
+    statuses: dict[RecipientStatus, int] = Field(description="How many stand where.")
+    reports: dict[ReportKind, int] = Field(description="Of how many what came back by mail.")
+
+    @classmethod
+    def of(cls, count: Count) -> Self:
+        """As it is answered."""
+        stored = {each: n for each, n in count.statuses.items() if each != RecipientStatus.SENDING}
+        return cls(
+            key=count.key, recipients=count.recipients, statuses=stored, reports=count.reports
+        )
+
+
+class StatsRead(BaseModel):
+    """How many recipients came to what."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    by: By | None
+    created_after: datetime
+    created_before: datetime
+    groups: list[StatsGroup] = Field(
+        description="Those with the most recipients first, at most 1000; of time in its order."
+    )
+
+
+@router.get(
+    "/stats",
+    operation_id="get_stats",
+    summary="Count what became of recipients",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def get_stats(
+    query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ServicesOf
+) -> StatsRead:
+    """Count recipients as they stand now, by profile, tag, domain, hour or day of acceptance.
+
+    Those of messages with several tags count for each of them. Needs the scope `messages:read`.
+    """
+    before = query.created_before or services.now()
+    after = query.created_after or before - USUAL
+    if not timedelta(0) <= before - after <= LONGEST:
+        msg = "give times that are in order, and at most 366 days apart"
+        wrong = FieldError(("query", "created_after"), msg)
+        raise InvalidRequest(f"query.created_after: {msg}", [wrong])
+    async with services.database.reading() as connection:
+        profile_id = None
+        if query.profile is not None:
+            profile_id = await profile_id_of(connection, caller, query.profile)
+        counts = await stats.count(
+            connection,
+            tenant_id=caller.tenant_id,
+            by=query.by,
+            wanted=MessageFilter(
+                profile_id=profile_id,
+                tag=query.tag,
+                created_after=after,
+                created_before=before,
+                within=caller.profiles,
+            ),
+            now=services.now(),
+        )
+    return StatsRead(
+        by=query.by,
+        created_after=after,
+        created_before=before,
+        groups=[StatsGroup.of(each) for each in counts],
+    )

@@ -1,0 +1,36 @@
+"""Whether a message is one that somebody looks for, by words that no index holds."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+def words(text: str) -> Iterator[str]:
+    """The words of a text, in the form in which they are compared: whatever case and width."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    word = ""
+    for char in folded:
+        if char.isalnum() or unicodedata.combining(char):
+            word += char
+        elif word:
+            yield word
+            word = ""
+    if word:
+        yield word
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Messages whose subject has all of these words, or words that begin so, and these metadata."""
+
+    subject: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, subject: str, metadata: Mapping[str, str]) -> bool:
+        """Whether a message is one of them."""
+        if any(metadata.get(key) != value for key, value in self.metadata):
+            return False
+        if not self.subject:
+            return True
+        known = set(words(subject))
+        return all(any(each.startswith(word) for each in known) for word in self.subject)
