@@ -6,7 +6,7 @@ from app.domain.outcome import Failure
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError
 
-SECONDS: Final = 10.0
+SECONDS: Final = 5.0
 
 
 async def txt_records(resolver: Resolver, name: str) -> list[str] | Failure:

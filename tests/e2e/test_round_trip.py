@@ -1,0 +1,123 @@
+"""What was asked for is what another parser reads, after a real wire: whatever it was."""
+
+import base64
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.e2e.harness import Heloise
+from tests.fixtures.smtp_server import SmtpServer
+
+COUNT: Final = 150
+# What a line of a header may hold: no control character, no half of a pair, no separator of lines.
+LINE: Final = st.characters(
+    exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"], exclude_characters="\u034f"
+)
+WORDS: Final = st.text(LINE, min_size=1, max_size=60).map(lambda each: " ".join(each.split()))
+NAMES: Final = WORDS.filter(bool)
+TEXTS: Final = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300
+)
+MAILBOXES: Final = st.builds(
+    lambda number, name: {"email": f"p{number}@example.org", "name": name},
+    st.integers(0, 99_999),
+    NAMES,
+)
+TYPES: Final = ["application/pdf", "image/png", "text/csv", "application/octet-stream"]
+FILES: Final = st.builds(
+    lambda name, kind, content: {
+        "filename": name,
+        "content_type": kind,
+        "content": base64.b64encode(content).decode(),
+    },
+    NAMES.filter(lambda each: not set(each) & set('/\\"') and each.strip(". ") == each),
+    st.sampled_from(TYPES),
+    st.binary(max_size=200),
+)
+MESSAGES: Final = st.fixed_dictionaries(
+    {
+        "to": st.lists(MAILBOXES, min_size=1, max_size=4, unique_by=lambda each: each["email"]),
+        "subject": WORDS,
+        "text": TEXTS,
+        "headers": st.dictionaries(st.sampled_from(["X-Campaign", "X-Kind"]), NAMES),
+    },
+    optional={"html": TEXTS, "attachments": st.lists(FILES, max_size=3)},
+)
+
+
+def drawn() -> list[dict[str, Any]]:
+    """Messages as hypothesis makes them up, the odd ones among them."""
+    made = list[dict[str, Any]]()
+
+    @settings(
+        max_examples=COUNT,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(MESSAGES)
+    def keep(message: dict[str, Any]) -> None:
+        made.append(message)
+
+    keep()
+    return made
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, whose ends are the wire's, without the last one's."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def content_of(part: Any) -> Any:
+    """The text of a part with all of its line ends, or a file's bytes."""
+    payload = part.get_payload(decode=True)
+    return payload.decode("utf-8")
+
+
+def check(asked: dict[str, Any], found: EmailMessage) -> None:
+    """Everything that was asked for stands in the message as it was asked for."""
+    assert found["Subject"] == asked["subject"]
+    addressed = [(each.addr_spec, each.display_name) for each in found["To"].addresses]
+    assert addressed == [(each["email"], each["name"]) for each in asked["to"]]
+    for name, value in asked["headers"].items():
+        assert found[name] == value
+    for part in found.walk():
+        assert part.defects == []
+    text = found.get_body(("plain",))
+    assert lines(content_of(text)) == lines(asked["text"])
+    if "html" in asked:
+        assert lines(content_of(found.get_body(("html",)))) == lines(asked["html"])
+    files = [
+        (each.get_filename(), each.get_content_type(), each.get_payload(decode=True))
+        for each in found.iter_attachments()
+    ]
+    assert files == [
+        (each["filename"], each["content_type"], base64.b64decode(each["content"]))
+        for each in asked.get("attachments", [])
+    ]
+
+
+async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: SmtpServer) -> None:
+    """Names, scripts, texts, pages and files, each message to its recipients and no others."""
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    asked = drawn()
+    taken = dict[str, dict[str, Any]]()
+    for at in range(0, len(asked), 50):
+        part = asked[at : at + 50]
+        answer = await acme("POST", "/messages/batch", {"messages": part})
+        for message, result in zip(part, answer.json()["results"], strict=True):
+            assert result["status"] == 202, (message, result["problem"])
+            taken[result["message"]["message_id_header"]] = message
+    got = await server.wait_for_messages(len(taken))
+    assert len(got) == len(taken) >= COUNT // 2
+    for each in got:
+        found = message_from_bytes(each.data, policy=policy.SMTP)
+        assert isinstance(found, EmailMessage)
+        message = taken.pop(str(found["Message-ID"]))
+        assert each.recipients == [to["email"] for to in message["to"]]
+        check(message, found)
+    assert taken == {}

@@ -1,0 +1,24 @@
+"""docs/compare.md promises nothing that no test shows."""
+
+import pytest
+
+from tests.cli.terminal import ROOT
+from tests.project.pages import is_a_test, rows
+
+PAGE = (ROOT / "docs" / "compare.md").read_text()
+ROWS = rows(PAGE, "to")
+
+
+def test_nothing_is_yet_to_come() -> None:
+    """A row is there once it is done."""
+    assert len(ROWS) > 30
+    for word in ("planned", "soon", "roadmap", "later version"):
+        assert word not in PAGE.lower()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_each_row_names_a_test_that_there_is(row: list[str]) -> None:
+    """By its file and name."""
+    what, elsewhere, here, test = row
+    assert all((what, elsewhere, here))
+    assert is_a_test(test)
