@@ -14,7 +14,7 @@ from imap_tools.mailbox import BaseMailBox
 
 from app.domain.mailboxes import MailboxTls
 
-SECONDS: Final = 30.0
+SECONDS: Final = 15.0
 # No report is larger; what is, is not read.
 MAX_MAIL_BYTES: Final = 5_000_000
 

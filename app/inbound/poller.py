@@ -3,17 +3,18 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import Clock
-from app.domain.errors import SealError
+from app.domain.errors import SealError, Unavailable
 from app.domain.mailboxes import Mailbox
 from app.domain.reports import Report, parse
 from app.inbound.imap import Imap, ImapError, Mail, Where
@@ -25,13 +26,14 @@ from app.store.duties import repeat
 from app.store.mailboxes import PASSWORD, ClaimedMailbox
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOOK_EVERY: Final = timedelta(seconds=5)
 LOOKUP_SECONDS: Final = 10.0
-AT_ONCE: Final = 8
-MAILS_AT_ONCE: Final = 100
+AT_ONCE: Final = 16
+MAILS_AT_ONCE: Final = 25
 # So long one reading may take, whatever the server does.
-READING_SECONDS: Final = 300.0
+READING_SECONDS: Final = 60.0
 LEASE: Final = timedelta(seconds=2 * READING_SECONDS)
 # One that fails is tried no more often than this.
 FAILED_AGAIN: Final = timedelta(minutes=5)
@@ -52,32 +54,51 @@ class Poller:
         self._network = network
         self._clock = clock
         self._open_sealed = open_sealed
-        self._never = asyncio.Event()
+        # Not the process's own threads: a server that is slow keeps nobody else waiting.
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="imap")
+        self._tasks = set[asyncio.Task[None]]()
+        self._room = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read while the block runs; what is not noted down when it ends is read once more."""
-        task = asyncio.create_task(repeat(self._look, "mailboxes"), name="mailboxes")
+        looking = asyncio.create_task(repeat(self._look, "mailboxes"), name="mailboxes")
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in (looking, *self._tasks):
+                task.cancel()
+            await asyncio.gather(looking, *self._tasks, return_exceptions=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _look(self) -> None:
-        """Read those whose turn it is; where there are none, wait."""
+        """Begin on those whose turn it is, as far as there is room; where there are none, wait."""
+        self._room.clear()
         now = self._clock.now()
         async with self._database.reading() as connection:
             next_at = await mailboxes.earliest(connection)
-        if next_at is None or next_at > now:
-            await self._clock.wait(self._never, now + LOOK_EVERY)
+        room = AT_ONCE - len(self._tasks)
+        if room <= 0 or next_at is None or next_at > now:
+            await self._clock.wait(self._room, now + LOOK_EVERY)
             return
         async with self._database.transaction() as connection:
             claimed = await mailboxes.claim(
-                connection, now=now, limit=AT_ONCE, lease_until=now + LEASE
+                connection, now=now, limit=room, lease_until=now + LEASE
             )
-        await asyncio.gather(*map(self._read, claimed))
+        for each in claimed:
+            task = asyncio.create_task(self._read_and_note(each))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _read_and_note(self, claimed: ClaimedMailbox) -> None:
+        try:
+            await self._read(claimed)
+        except Unavailable:
+            log.warning("how far a mailbox was read waits for its lease")
+        except Exception:
+            log.exception("a mailbox could not be read")
+        finally:
+            self._room.set()
 
     async def _read(self, claimed: ClaimedMailbox) -> None:
         """Read one mailbox, and note down how far that came, or why it did not."""
@@ -128,18 +149,18 @@ class Poller:
         """The mailbox as it stands once what is new was read, and whether there is more."""
         imap = Imap(where)
         try:
-            await asyncio.to_thread(imap.open)
-            validity = await asyncio.to_thread(lambda: imap.uid_validity)
+            await self._in_thread(imap.open)
+            validity = await self._in_thread(lambda: imap.uid_validity)
             last_uid = mailbox.last_uid if validity == mailbox.uid_validity else 0
-            uids = await asyncio.to_thread(imap.uids_after, last_uid, MAILS_AT_ONCE)
+            uids = await self._in_thread(lambda: imap.uids_after(last_uid, MAILS_AT_ONCE))
             taken = list[int]()
             for uid in uids:
-                mail = await asyncio.to_thread(imap.read, uid)
+                mail = await self._in_thread(partial(imap.read, uid))
                 if mail is not None and await self._receive(mailbox.tenant_id, mail):
                     taken.append(uid)
             if taken and mailbox.deletes_reports:
-                await asyncio.to_thread(imap.remove, taken)
-            await asyncio.to_thread(imap.close)
+                await self._in_thread(lambda: imap.remove(taken))
+            await self._in_thread(imap.close)
         finally:
             imap.abort()
         after = replace(
@@ -151,10 +172,13 @@ class Poller:
         )
         return after, len(uids) == MAILS_AT_ONCE
 
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     async def _receive(self, tenant_id: str, mail: Mail) -> bool:
         """Whether a mail is a report, of which what it says is written down then."""
         try:
-            report = await asyncio.to_thread(parse, mail.content)
+            report = await self._in_thread(partial(parse, mail.content))
         except ValueError:
             return False
         await self._database.repeated(partial(self._write, tenant_id, mail, report))
