@@ -76,7 +76,9 @@ class EventRecipient(BaseModel):
     address: str
     name: str
     kind: RecipientKind
-    status: RecipientStatus = Field(description="Where it stood from then on.")
+    status: RecipientStatus = Field(
+        description="Where it stood from then on; of what came back by mail, where it stands now."
+    )
     attempts: int
     next_attempt_at: datetime | None
     sent_to: str | None

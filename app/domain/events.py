@@ -67,7 +67,6 @@ class NewEvent:
 
     `position` is the recipient's in its message. `data` is what is not to be looked up later:
     of a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`,
-    and `status` where its type does not tell that,
     of a profile `code` and `reason`, of a webhook `webhook` and `reason`; keys may be missing.
     """
 
@@ -114,10 +113,11 @@ class EventMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecipient:
-    """Whom an event is of; erased ones have no address."""
+    """Whom an event is of, and where that one stands now; erased ones have no address."""
 
     mailbox: Mailbox
     kind: RecipientKind
+    status: RecipientStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +148,7 @@ def ordering_key(
     return message_id or (data or {}).get("webhook") or profile_id or event_id
 
 
+REPORTED: Final = frozenset(map(of_report, ReportKind))
 REPLY_KEYS: Final = ("code", "enhanced_code", "text", "classification")
 
 
@@ -182,12 +183,19 @@ def _recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
         "address": recipient.mailbox.address,
         "name": recipient.mailbox.name,
         "kind": recipient.kind.value,
-        "status": event.data.get("status", event.type.value.partition(".")[2]),
+        "status": _status(event, recipient),
         "attempts": event.data.get("attempts", 0),
         "next_attempt_at": event.data.get("next_attempt_at"),
         "sent_to": event.data.get("sent_to"),
         "last_reply": said if any(value is not None for value in said.values()) else None,
     }
+
+
+def _status(event: Event, recipient: EventRecipient) -> str:
+    """Where the recipient stood then; what came back by mail leaves it where it stands."""
+    if event.type in REPORTED:
+        return recipient.status.value
+    return event.type.value.partition(".")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,7 @@ _QUERY: Final[Select[Any]] = (
         recipients.c.address,
         recipients.c.name.label("recipient_name"),
         recipients.c.kind,
+        recipients.c.status.label("recipient_status"),
     )
     .join(profiles, profiles.c.id == events.c.profile_id, isouter=True)
     .join(message_contents, message_contents.c.message_id == events.c.message_id, isouter=True)
@@ -269,7 +270,11 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
         )
     if row["address"] is not None:
         mailbox = Mailbox(row["address"], row["recipient_name"])
-        recipient = EventRecipient(mailbox=mailbox, kind=RecipientKind(row["kind"]))
+        recipient = EventRecipient(
+            mailbox=mailbox,
+            kind=RecipientKind(row["kind"]),
+            status=RecipientStatus(row["recipient_status"]),
+        )
     return Event(
         id=row["id"],
         position=Position(row["transaction_id"], row["number"]),

@@ -37,7 +37,6 @@ _COLUMNS: Final = (
     recipients.c.position,
     recipients.c.address,
     recipients.c.sent_to,
-    recipients.c.status,
     recipients.c.report,
     recipients.c.erased_at,
     messages.c.profile_id,
@@ -231,7 +230,7 @@ async def _note(
         row["profile_id"],
         row["message_id"],
         row["position"],
-        {"status": row["status"]} | {key: value for key, value in said.items() if value},
+        {key: value for key, value in said.items() if value},
     )
     await events.append(connection, [event])
 

@@ -205,6 +205,9 @@ async def test_who_was_erased_stays_so(acme: Caller, sent: Any) -> None:
     await received(acme, mail("gmail", sent), f"?sent_to={token}")
     text = (await acme("GET", f"/messages/{sent['id']}")).text
     assert '"returned"' in text
+    [told] = (await acme.read("/events?type=recipient.returned"))["items"]
+    assert told["data"]["recipient"]["status"] == "cancelled"
+    assert told["data"]["recipient"]["address"] == ""
     assert "tried to reach" not in text
     assert (await acme.read("/suppressions"))["items"] == []
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from app.domain.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
+from app.domain.ids import new_id
+from app.domain.mailboxes import Mailbox, MailboxTls
 from app.domain.types import SealedContent
-from app.store import outbox
+from app.store import mailboxes, outbox, sending_domains
 from app.store.database import Database
 from app.store.tables import message_contents
 from app.store.vault import Vault, parse_key
@@ -108,6 +112,62 @@ def test_sensitive_messages_that_wait_are_resealed_too(operator: Terminal) -> No
     assert "and 0 sensitive messages" in operator.done("reseal").out
     vault = Vault([parse_key(new)])
     assert vault.open_content(with_database(operator, read), row=message_id) == content
+
+
+def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
+    """All that is sealed is, or an old key could not be dropped."""
+    old = operator.environment["HELOISE_SECRET_KEYS"]
+    new = operator.done("secret-key").out.strip()
+    now = datetime.now(UTC)
+    pem, public = new_key(DkimAlgorithm.ED25519_SHA256)
+
+    async def write(database: Database) -> None:
+        tenant_id, vault = (await made_tenant(database)).id, Vault([parse_key(old)])
+        domain = SendingDomain(
+            id=new_id("dom"),
+            tenant_id=tenant_id,
+            domain="example.com",
+            created_at=now,
+            updated_at=now,
+        )
+        key = DkimKey(
+            id=new_id("dkm"),
+            selector="s",
+            algorithm=DkimAlgorithm.ED25519_SHA256,
+            public_key=public,
+            created_at=now,
+        )
+        mailbox = Mailbox(
+            id=new_id("mbx"),
+            tenant_id=tenant_id,
+            name="in",
+            host="imap.example.com",
+            port=993,
+            tls=MailboxTls.IMPLICIT,
+            tls_ca=None,
+            username="u",
+            folder="INBOX",
+            poll_seconds=60,
+            deletes_reports=False,
+            disabled_at=None,
+            next_poll_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        async with database.transaction() as connection:
+            await sending_domains.insert(connection, domain=domain)
+            sealed = vault.seal(pem, row=key.id, field="private_key")
+            await sending_domains.insert_key(
+                connection, domain_id=domain.id, key=key, sealed_private_key=sealed
+            )
+            sealed = vault.seal("pw", row=mailbox.id, field="password")
+            await mailboxes.insert(connection, mailbox=mailbox, sealed_password=sealed)
+
+    with_database(operator, write)
+    operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
+    assert "1 DKIM keys, 1 mailboxes" in operator.done("reseal").out
+    operator.environment["HELOISE_SECRET_KEYS"] = new
+    assert "0 DKIM keys, 0 mailboxes" in operator.done("reseal").out
 
 
 def printing(folder: Path, *lines: str) -> str:
