@@ -341,12 +341,6 @@ class MessageWanted(Body):
     created_before: Instant | None = Field(default=None, description="Before this time.")
 
 
-def _pair(text: str) -> str:
-    if not text.partition(":")[1]:
-        raise ValueError("write key:value, as order:42")
-    return text
-
-
 class MessageQuery(MessageWanted, Paging):
     """Which messages are wanted, and which part of them."""
 
@@ -357,10 +351,11 @@ class MessageQuery(MessageWanted, Paging):
         " are 20000 messages looked through at a time: a page may have few, or none, and go on.",
         examples=["receipt jan"],
     )
-    metadata: list[Annotated[Text, AfterValidator(_pair)]] = Field(
+    metadata: list[Text] = Field(
         default_factory=list,
         max_length=10,
-        description="`key:value`, which the message has in its metadata; looked through likewise.",
+        description="`key:value`, which the message has in its metadata, or a key with any value;"
+        " looked through likewise.",
         examples=[["order:42"]],
     )
 
@@ -371,7 +366,7 @@ class MessageQuery(MessageWanted, Paging):
         pairs = (each.partition(":") for each in self.metadata)
         return Search(
             subject=tuple(words(self.subject or "")),
-            metadata=tuple((key, value) for key, _, value in pairs),
+            metadata=tuple((key, value if colon else None) for key, colon, value in pairs),
         )
 
 

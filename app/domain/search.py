@@ -21,15 +21,19 @@ def words(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Messages whose subject has all of these words, or words that begin so, and these metadata."""
+    """Messages whose subject has all of these words, or words that begin so, and these metadata.
+
+    Each of `metadata` is a key and its value; None stands for any.
+    """
 
     subject: tuple[str, ...] = ()
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str | None], ...] = ()
 
     def matches(self, subject: str, metadata: Mapping[str, str]) -> bool:
         """Whether a message is one of them."""
-        if any(metadata.get(key) != value for key, value in self.metadata):
-            return False
+        for key, value in self.metadata:
+            if key not in metadata or value not in {None, metadata[key]}:
+                return False
         if not self.subject:
             return True
         known = set(words(subject))
