@@ -8,8 +8,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from app.domain.types import Mailbox
 from tests.e2e.harness import Heloise
 from tests.fixtures.smtp_server import SmtpServer
+from tests.unit.test_mime import mailboxes
 
 COUNT: Final = 150
 # What a line of a header may hold: no control character, no half of a pair, no separator of lines.
@@ -77,11 +79,14 @@ def content_of(part: Any) -> Any:
     return payload.decode("utf-8")
 
 
-def check(asked: dict[str, Any], found: EmailMessage) -> None:
+def check(asked: dict[str, Any], mime: bytes) -> None:
     """Everything that was asked for stands in the message as it was asked for."""
+    found = message_from_bytes(mime, policy=policy.SMTP)
+    assert isinstance(found, EmailMessage)
     assert found["Subject"] == asked["subject"]
-    addressed = [(each.addr_spec, each.display_name) for each in found["To"].addresses]
-    assert addressed == [(each["email"], each["name"]) for each in asked["to"]]
+    assert [each.addr_spec for each in found["To"].addresses] == [e["email"] for e in asked["to"]]
+    # The newer parser of the standard library puts a blank between two encoded words of a name.
+    assert mailboxes(mime, "To") == [Mailbox(each["email"], each["name"]) for each in asked["to"]]
     for name, value in asked["headers"].items():
         assert found[name] == value
     for part in found.walk():
@@ -115,9 +120,7 @@ async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: Smtp
     got = await server.wait_for_messages(len(taken))
     assert len(got) == len(taken) >= COUNT // 2
     for each in got:
-        found = message_from_bytes(each.data, policy=policy.SMTP)
-        assert isinstance(found, EmailMessage)
-        message = taken.pop(str(found["Message-ID"]))
+        message = taken.pop(str(message_from_bytes(each.data)["Message-ID"]))
         assert each.recipients == [to["email"] for to in message["to"]]
-        check(message, found)
+        check(message, each.data)
     assert taken == {}
