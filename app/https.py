@@ -6,8 +6,7 @@ from typing import Final, Self
 
 import httpx2
 
-from app.domain.outcome import Fault, Stage
-from app.smtp.faults import StageFailedError, fail
+from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
 
 MAX_ANSWER_BYTES: Final = 65_536
@@ -59,10 +58,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if not guard.allow_private and (url.scheme, url.port) != ("https", None):
             raise httpx2.ConnectError("it is to be an https:// URL without a port of its own")
         try:
-            found = await self._network.resolver.addresses(url.host, LOOKUP_SECONDS)
-            for address in found:
-                if reason := guard.address_refusal(address):
-                    raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{url.host}: {reason}")
+            found = await self._network.allowed_addresses(url.host, LOOKUP_SECONDS)
         except StageFailedError as error:
             raise httpx2.ConnectError(error.failure.detail) from None
         return [str(address) for address in found]

@@ -4,6 +4,7 @@ No message of a check quotes a value that may be secret.
 """
 
 import re
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
@@ -25,6 +26,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.domain.addresses import make_mailbox, parse_mailbox
 from app.domain.ehlo import parse_ehlo_name
+from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
 from app.domain.types import Mailbox
 
@@ -89,6 +91,16 @@ def check_name(name: str, *, prefix: Prefix) -> str:
     if is_id(name, prefix):
         raise ValueError("it looks like an id; choose a name")
     return name
+
+
+def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) -> None:
+    """Raise InvalidRequest where null is given for a field that cannot be without a value."""
+    given = body.model_fields_set - may_be_null
+    nulls = sorted(name for name in given if getattr(body, name) is None)
+    if nulls:
+        msg = "null is no value for this; leave it out to keep it as it is"
+        wrong = [FieldError(("body", name), msg) for name in nulls]
+        raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
 
 
 def _storable_secret(secret: SecretStr) -> SecretStr:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import SuppressionManager
 from app.api.bodies import Line
-from app.api.media_types import require_type
+from app.api.media_types import RFC822, require_type
 from app.api.openapi import tenant_problems
 from app.api.sending import LARGE
 from app.api.state import ServicesOf
@@ -20,7 +20,6 @@ from app.store.reports import Received
 
 router = APIRouter(tags=["Suppressions"])
 
-RFC822: Final = "message/rfc822"
 EXAMPLE: Final[dict[str, Any]] = {
     "new": True,
     "recipients": [

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 
 from app.api.auth import SuppressionManager
+from app.api.bodies import check_nulls
 from app.api.json_bounds import BoundedRoute
 from app.api.mailbox_bodies import (
     CREATE,
@@ -21,7 +22,7 @@ from app.api.openapi import located, tenant_problems
 from app.api.paging import ListQuery, cut, start
 from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.mailboxes import Mailbox, MailboxTls
 from app.store import mailboxes, tenants
@@ -171,7 +172,7 @@ async def update_mailbox(
     Needs the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    _check_nulls(body)
+    check_nulls(body, MAY_BE_NULL)
     act = caller.act(services)
     async with services.database.transaction() as connection:
         before = await mailboxes.get(
@@ -208,16 +209,6 @@ async def update_mailbox(
 
 def _place(mailbox: Mailbox) -> tuple[str, int, str, str]:
     return mailbox.host, mailbox.port, mailbox.username, mailbox.folder
-
-
-def _check_nulls(body: MailboxUpdate) -> None:
-    """Raise InvalidRequest where null is given for what cannot be without a value."""
-    given = body.model_fields_set - MAY_BE_NULL
-    nulls = sorted(name for name in given if getattr(body, name) is None)
-    if nulls:
-        msg = "null is no value for this; leave it out to keep it as it is"
-        wrong = [FieldError(("body", name), msg) for name in nulls]
-        raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
 
 
 def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:

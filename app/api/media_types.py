@@ -1,8 +1,12 @@
 """Of which type a body is (RFC 9110 section 8.3)."""
 
+from typing import Final
+
 from fastapi import Request
 
 from app.domain.errors import UnsupportedMediaType
+
+RFC822: Final = "message/rfc822"
 
 
 def media_type_of(request: Request) -> str:

@@ -13,7 +13,7 @@ from app.api.auth import Sender
 from app.api.bodies import Address, Instant, Text
 from app.api.callers import Caller
 from app.api.idempotency import IdempotencyKey, accepted_once
-from app.api.media_types import require_type
+from app.api.media_types import RFC822, require_type
 from app.api.message_bodies import MAX_TAGS, ReturnPath, Tag
 from app.api.message_examples import QUEUED, RAW
 from app.api.message_reads import MessageRead
@@ -24,7 +24,6 @@ from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Pr
 
 router = APIRouter(tags=["Messages"])
 
-RFC822: Final = "message/rfc822"
 ENVELOPE: Final = "Addresses of the envelope, with or without names, whatever the header says."
 
 

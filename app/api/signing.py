@@ -35,7 +35,7 @@ async def signing_of(services: Services, tenant_id: str) -> Signing:
             " have that added. Nothing was written.",
         ) from None
     signing = Signing({domain: tuple(found) for domain, found in signers.items()})
-    services.signing.put(tenant_id, signing)
+    services.signing.put(tenant_id, None, signing)
     return signing
 
 

@@ -11,10 +11,10 @@ from app.accept.committer import Offer
 from app.api.buckets import Buckets
 from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache
-from app.api.profile_cache import ProfileCache
-from app.api.signing_cache import SigningCache
+from app.api.tenant_cache import TenantCache
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
+from app.domain.dkim import Signing
 from app.domain.errors import Unavailable
 from app.domain.networks import AddressGuard
 from app.domain.outcome import Failure
@@ -29,6 +29,8 @@ from app.templating.renderer import Renderer
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
 FAILED_KEYS_PER_MINUTE: Final = 20
+PROFILE_SECONDS: Final = 1.0
+SIGNING_SECONDS: Final = 3.0
 
 
 class Accepts(Protocol):
@@ -79,8 +81,12 @@ class Services:
     keys: KeyCache = field(default_factory=KeyCache)
     requests: Buckets = field(default_factory=Buckets)
     guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
-    profiles: ProfileCache = field(default_factory=ProfileCache)
-    signing: SigningCache = field(default_factory=SigningCache)
+    profiles: TenantCache[Profile] = field(
+        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+    )
+    signing: TenantCache[Signing] = field(
+        default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
+    )
     # The keys of requests that this process works on: the tenant's id, and the key.
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
 from app.api.auth import WebhookManager
+from app.api.bodies import check_nulls
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
 from app.api.key_actions import profile_ids
@@ -37,7 +38,7 @@ from app.api.webhook_bodies import (
     WebhookRotate,
     WebhookUpdate,
 )
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.webhooks import Webhook
@@ -190,7 +191,7 @@ async def update_webhook(
     Needs the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    _check_nulls(body)
+    check_nulls(body)
     if body.url is not None:
         _check_url(body.url, services)
     act = caller.act(services)
@@ -218,15 +219,6 @@ async def update_webhook(
             after=after,
         )
     return WebhookRead.of(after)
-
-
-def _check_nulls(body: WebhookUpdate) -> None:
-    """Raise InvalidRequest where null is given: nothing of a webhook can be without a value."""
-    nulls = [name for name in body.model_fields_set if getattr(body, name) is None]
-    if nulls:
-        msg = "null is no value for this; leave it out to keep it as it is"
-        wrong = [FieldError(("body", name), msg) for name in sorted(nulls)]
-        raise InvalidRequest(f"{wrong[0].loc[1]}: {msg}", wrong)
 
 
 def _changed(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:

@@ -1,5 +1,6 @@
 """What a sender wants to be told of by delivery status notifications (RFC 3461)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,3 +76,8 @@ def xtext(text: str) -> str:
     return "".join(
         char if "!" <= char <= "~" and char not in "+=" else f"+{ord(char):02X}" for char in text
     )
+
+
+def from_xtext(text: str) -> str:
+    """What `xtext` wrote."""
+    return re.sub(r"\+([0-9A-F]{2})", lambda each: chr(int(each[1], 16)), text)

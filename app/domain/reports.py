@@ -15,6 +15,7 @@ from typing import Final
 
 from app.domain import verp
 from app.domain.addresses import make_mailbox
+from app.domain.dsn import from_xtext
 from app.domain.outcome import NO_SUCH_MAILBOX
 from app.domain.replies import printable
 
@@ -147,7 +148,7 @@ def _of_notification(mail: Message, status: Message) -> Report:
     envelope = next((_said(each.get("Original-Envelope-Id")) for each in blocks), None)
     return Report(
         recipients=tuple(recipients),
-        ids=(_from_xtext(envelope),) if envelope else (),
+        ids=(from_xtext(envelope),) if envelope else (),
         message_ids=_message_ids(mail),
     )
 
@@ -307,8 +308,3 @@ def _after(text: str, address: str) -> str | None:
 
 def _cut(text: str) -> str:
     return printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]
-
-
-def _from_xtext(text: str) -> str:
-    """What `xtext` wrote (RFC 3461 section 4)."""
-    return re.sub(r"\+([0-9A-F]{2})", lambda each: chr(int(each[1], 16)), text)

@@ -127,13 +127,10 @@ class Poller:
     async def _where(self, claimed: ClaimedMailbox) -> Where:
         """Where to connect, at addresses that the guard has seen.
 
-        Raises StageFailedError or SealError, or ImapError with the guard's words.
+        Raises StageFailedError or SealError.
         """
         mailbox = claimed.mailbox
-        addresses = await self._network.resolver.addresses(mailbox.host, LOOKUP_SECONDS)
-        for address in addresses:
-            if reason := self._network.guard.address_refusal(address):
-                raise ImapError(f"{mailbox.host}: {reason}")
+        addresses = await self._network.allowed_addresses(mailbox.host, LOOKUP_SECONDS)
         return Where(
             host=mailbox.host,
             addresses=[str(each) for each in addresses],

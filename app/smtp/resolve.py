@@ -36,11 +36,16 @@ class Network:
         """
         if reason := self.guard.port_refusal(identity.port):
             raise fail(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
-        found = await self.resolver.addresses(identity.host, identity.timeouts.connect)
+        found = await self.allowed_addresses(identity.host, identity.timeouts.connect)
+        return _reachable(found, identity)
+
+    async def allowed_addresses(self, host: str, seconds: float) -> list[IPAddress]:
+        """A host's addresses, each of which may be connected to; raises StageFailedError."""
+        found = await self.resolver.addresses(host, seconds)
         for address in found:
             if reason := self.guard.address_refusal(address):
-                raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{identity.host}: {reason}")
-        return _reachable(found, identity)
+                raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{host}: {reason}")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sqlalchemy import Insert, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store import aging
 from app.store.tables import idempotency_keys
 
 _INSERT: Final[Mapping[str, Insert]] = {
@@ -79,15 +80,4 @@ async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest
 
 async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete keys that were used before a moment, the oldest first; answers how many."""
-    oldest = (
-        select(idempotency_keys.c.tenant_id, idempotency_keys.c.key)
-        .where(idempotency_keys.c.created_at < before)
-        .order_by(idempotency_keys.c.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    pairs = [tuple(row) for row in await connection.execute(oldest)]
-    if pairs:
-        key = tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key)
-        await connection.execute(delete(idempotency_keys).where(key.in_(pairs)))
-    return len(pairs)
+    return await aging.forget_oldest(connection, idempotency_keys, before=before, limit=limit)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, delete, select, tuple_, update
+from sqlalchemy import Insert, RowMapping, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,7 @@ from app.domain.ids import new_id
 from app.domain.mime import id_in_header
 from app.domain.reports import Report, Reported, ReportKind
 from app.domain.types import Suppression, SuppressionReason
-from app.store import events, suppressions
+from app.store import aging, events, suppressions
 from app.store.tables import (
     addressed_to,
     inbound_reports,
@@ -237,15 +237,4 @@ async def _note(
 
 async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Forget which reports were read before a moment; answers of how many."""
-    oldest = (
-        select(inbound_reports.c.tenant_id, inbound_reports.c.digest)
-        .where(inbound_reports.c.created_at < before)
-        .order_by(inbound_reports.c.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    keys = [tuple(row) for row in await connection.execute(oldest)]
-    if keys:
-        key = tuple_(inbound_reports.c.tenant_id, inbound_reports.c.digest)
-        await connection.execute(delete(inbound_reports).where(key.in_(keys)))
-    return len(keys)
+    return await aging.forget_oldest(connection, inbound_reports, before=before, limit=limit)

@@ -1,0 +1,24 @@
+"""What is kept for a time is forgotten after it."""
+
+from datetime import datetime
+
+from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+async def forget_oldest(
+    connection: AsyncConnection, table: Table, *, before: datetime, limit: int
+) -> int:
+    """Delete rows that were created before a moment, the oldest first; answers how many."""
+    key = list(table.primary_key.columns)
+    oldest = (
+        select(*key)
+        .where(table.c.created_at < before)
+        .order_by(table.c.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = [tuple(row) for row in await connection.execute(oldest)]
+    if found:
+        await connection.execute(delete(table).where(tuple_(*key).in_(found)))
+    return len(found)
