@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     delete,
     func,
-    insert,
     literal,
     select,
     tuple_,
@@ -39,6 +38,7 @@ from app.domain.events import (
 )
 from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind, RecipientStatus
+from app.store.among import among
 from app.store.bulk import Bulk
 from app.store.event_tables import events, webhooks
 from app.store.tables import message_contents, message_tags, messages, profiles, recipients
@@ -73,7 +73,7 @@ _COLUMNS: Final = (
     "data",
     "created_at",
 )
-_INSERT: Final = Bulk(insert(events).values(transaction_id=_Transaction()), _COLUMNS)
+_INSERT: Final = Bulk.insert(events, _COLUMNS, transaction_id=_Transaction())
 
 
 async def append(connection: AsyncConnection, new: Sequence[NewEvent]) -> None:
@@ -106,10 +106,8 @@ async def append_of_recipients(
     ordered = sorted(places)
     if not ordered:
         return
-    query = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
-        messages.c.id.in_({message_id for message_id, _ in ordered})
-    )
-    of = {row.id: row for row in await connection.execute(query)}
+    ids = {message_id for message_id, _ in ordered}
+    of = {row.id: row for row in await connection.execute(_OWNERS, {"ids": ids})}
     kind = of_recipient(status)
     new = [
         NewEvent(
@@ -118,6 +116,11 @@ async def append_of_recipients(
         for message_id, position in ordered
     ]
     await append(connection, new)
+
+
+_OWNERS: Final = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
+    among(messages.c.id, "ids")
+)
 
 
 async def append_of_profile(

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, Self
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn import DsnRequest
@@ -25,9 +25,11 @@ from app.domain.types import (
     SealedContent,
 )
 from app.store import events, suppressions
+from app.store.among import among
 from app.store.bulk import Bulk
 from app.store.column_types import EPOCH
 from app.store.tables import (
+    IS_TO_SEND,
     UNFINISHED,
     message_contents,
     message_tags,
@@ -250,43 +252,15 @@ async def claim(
     `max_recipients`, together. A message whose former lease has ended is due again, and so taken
     over here. With `is_known`, none with a recipient whose last outcome is not known.
     """
-    wanted = [messages.c.profile_id == profile_id, messages.c.due_at <= now]
-    if is_known:
-        unknown = select(recipients.c.message_id).where(
-            recipients.c.message_id == messages.c.id,
-            recipients.c.classification == OUTCOME_UNKNOWN,
-            recipients.c.status.in_(TO_SEND),
-        )
-        wanted.append(~unknown.exists())
-    due = (
-        select(
-            messages.c.id,
-            messages.c.tenant_id,
-            messages.c.profile_id,
-            messages.c.envelope_from,
-            messages.c.priority,
-            messages.c.guarantee,
-            messages.c.expires_at,
-            messages.c.lease_owner,
-            messages.c.dsn,
-            messages.c.has_verp,
-            messages.c.recipient_count,
-            message_contents.c.size_bytes,
-        )
-        .join(message_contents, message_contents.c.message_id == messages.c.id)
-        .where(*wanted)
-        .order_by(messages.c.due_at, messages.c.id)
-        .limit(limit)
-        .with_for_update(of=messages, skip_locked=True)
+    due = await connection.execute(
+        _KNOWN_DUE if is_known else _DUE, {"profile_id": profile_id, "now": now, "limit": limit}
     )
-    rows = _within(max_bytes, max_recipients, (await connection.execute(due)).all())
+    rows = _within(max_bytes, max_recipients, due.all())
     ids = [row.id for row in rows]
     if not ids:
         return []
     await connection.execute(
-        update(messages)
-        .where(messages.c.id.in_(ids))
-        .values(status=SENDING, lease_owner=owner, due_at=lease_until, updated_at=now)
+        _LEASE, {"ids": ids, "owner": owner, "lease_until": lease_until, "now": now}
     )
     await suppressions.apply(connection, message_ids=ids, now=now)
     contents = await _contents(connection, ids)
@@ -311,6 +285,48 @@ async def claim(
     ]
 
 
+_DUE: Final = (
+    select(
+        messages.c.id,
+        messages.c.tenant_id,
+        messages.c.profile_id,
+        messages.c.envelope_from,
+        messages.c.priority,
+        messages.c.guarantee,
+        messages.c.expires_at,
+        messages.c.lease_owner,
+        messages.c.dsn,
+        messages.c.has_verp,
+        messages.c.recipient_count,
+        message_contents.c.size_bytes,
+    )
+    .join(message_contents, message_contents.c.message_id == messages.c.id)
+    .where(messages.c.profile_id == bindparam("profile_id"), messages.c.due_at <= bindparam("now"))
+    .order_by(messages.c.due_at, messages.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(of=messages, skip_locked=True)
+)
+_KNOWN_DUE: Final = _DUE.where(
+    ~select(recipients.c.message_id)
+    .where(
+        recipients.c.message_id == messages.c.id,
+        recipients.c.classification == OUTCOME_UNKNOWN,
+        IS_TO_SEND,
+    )
+    .exists()
+)
+_LEASE: Final = (
+    update(messages)
+    .where(among(messages.c.id, "ids"))
+    .values(
+        status=SENDING,
+        lease_owner=bindparam("owner"),
+        due_at=bindparam("lease_until"),
+        updated_at=bindparam("now"),
+    )
+)
+
+
 def _within(max_bytes: int, max_recipients: int | None, rows: Iterable[Any]) -> list[Any]:
     """The first rows, as many as begin before they have so much together."""
     kept, size_bytes, recipient_count = list[Any](), 0, 0
@@ -327,30 +343,19 @@ def _within(max_bytes: int, max_recipients: int | None, rows: Iterable[Any]) -> 
 
 
 async def _contents(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
-    query = select(
-        message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
-    ).where(message_contents.c.message_id.in_(ids))
-    return {row.message_id: row for row in await connection.execute(query)}
+    return {row.message_id: row for row in await connection.execute(_CONTENTS, {"ids": ids})}
+
+
+_CONTENTS: Final = select(
+    message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
+).where(among(message_contents.c.message_id, "ids"))
 
 
 async def recipients_of(
     connection: AsyncConnection, ids: Sequence[str]
 ) -> dict[str, tuple[ClaimedRecipient, ...]]:
     """The recipients of messages that the caller holds, by message, in their order."""
-    query = (
-        select(
-            recipients.c.message_id,
-            recipients.c.position,
-            recipients.c.address,
-            recipients.c.status,
-            recipients.c.attempts,
-            recipients.c.next_attempt_at,
-            recipients.c.classification,
-        )
-        .where(recipients.c.message_id.in_(ids))
-        .order_by(recipients.c.message_id, recipients.c.position)
-    )
-    rows = await connection.execute(query)
+    rows = await connection.execute(_RECIPIENTS, {"ids": ids})
     return {
         message_id: tuple(
             ClaimedRecipient(
@@ -367,38 +372,53 @@ async def recipients_of(
     }
 
 
+_RECIPIENTS: Final = (
+    select(
+        recipients.c.message_id,
+        recipients.c.position,
+        recipients.c.address,
+        recipients.c.status,
+        recipients.c.attempts,
+        recipients.c.next_attempt_at,
+        recipients.c.classification,
+    )
+    .where(among(recipients.c.message_id, "ids"))
+    .order_by(recipients.c.message_id, recipients.c.position)
+)
+
+
 async def renew(
     connection: AsyncConnection, *, owner: str, held: Sequence[str], lease_until: datetime
 ) -> set[str]:
     """Lengthen the leases of the messages held; answers which are still the owner's."""
-    renewed = (
-        update(messages)
-        .where(messages.c.id.in_(held), messages.c.lease_owner == owner)
-        .values(due_at=lease_until)
-        .returning(messages.c.id)
-    )
-    return set((await connection.execute(renewed)).scalars())
+    given = {"ids": held, "owner": owner, "lease_until": lease_until}
+    return set((await connection.execute(_RENEW, given)).scalars())
+
+
+_HELD: Final = (among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+_RENEW: Final = (
+    update(messages).where(*_HELD).values(due_at=bindparam("lease_until")).returning(messages.c.id)
+)
 
 
 async def release(
     connection: AsyncConnection, *, owner: str, held: Sequence[str], now: datetime
 ) -> None:
     """Give messages back untouched, due at once."""
-    await connection.execute(
-        update(messages)
-        .where(messages.c.id.in_(held), messages.c.lease_owner == owner)
-        .values(_released(now))
+    await connection.execute(_RELEASE, {"ids": held, "owner": owner, "now": now})
+
+
+# A message that was not begun goes back to its place in the queue.
+_RELEASE: Final = (
+    update(messages)
+    .where(*_HELD)
+    .values(
+        status=QUEUED,
+        lease_owner=null(),
+        due_at=messages.c.turn_at,
+        updated_at=bindparam("now"),
     )
-
-
-def _released(now: datetime) -> dict[str, Any]:
-    """A message that was not begun goes back to its place in the queue."""
-    return {
-        "status": QUEUED,
-        "lease_owner": None,
-        "due_at": messages.c.turn_at,
-        "updated_at": now,
-    }
+)
 
 
 async def release_all(connection: AsyncConnection, *, now: datetime) -> int:

@@ -12,12 +12,20 @@ from app.domain.clock import rfc3339
 from app.domain.events import NewEvent, of_message, of_recipient
 from app.domain.ids import first_id
 from app.domain.replies import Reply
-from app.domain.status import FINAL, TO_SEND, RecipientEvent, message_status, next_status
+from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import events, suppressions, wiping
+from app.store.among import among
 from app.store.bulk import Bulk
 from app.store.outbox import recipients_of
-from app.store.tables import attempt_transcripts, attempts, messages, profiles, recipients
+from app.store.tables import (
+    IS_TO_SEND,
+    attempt_transcripts,
+    attempts,
+    messages,
+    profiles,
+    recipients,
+)
 from app.store.wiping import AtEnd
 
 
@@ -122,7 +130,7 @@ async def mark(
         .where(
             recipients.c.message_id == message_id,
             recipients.c.position.in_(positions),
-            recipients.c.status.in_(TO_SEND),
+            IS_TO_SEND,
         )
         .values(
             status=next_status(RecipientStatus.QUEUED, RecipientEvent.MARK).value,
@@ -137,13 +145,8 @@ async def _lock_owned(
     connection: AsyncConnection, owner: str, ids: Sequence[str]
 ) -> dict[str, _Held]:
     """Which of them are still the owner's."""
-    query = (
-        select(*_HELD)
-        .where(messages.c.id.in_(ids), messages.c.lease_owner == owner)
-        .order_by(messages.c.id)
-        .with_for_update()
-    )
-    return _held((await connection.execute(query)).all())
+    rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
+    return _held(rows.all())
 
 
 _HELD: Final = (
@@ -153,6 +156,14 @@ _HELD: Final = (
     messages.c.status,
     messages.c.wipes_content,
     messages.c.erases_recipients,
+)
+
+
+_LOCK_OWNED: Final = (
+    select(*_HELD)
+    .where(among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+    .order_by(messages.c.id)
+    .with_for_update()
 )
 
 
@@ -168,46 +179,37 @@ def _held(rows: Iterable[Any]) -> dict[str, _Held]:
     }
 
 
-_UPDATE_MESSAGE: Final = Bulk(
-    update(messages)
-    .where(messages.c.id == bindparam("b_id"))
-    .values(
-        status=bindparam("b_status"),
-        due_at=bindparam("b_due_at"),
-        lease_owner=null(),
-        updated_at=bindparam("b_now"),
-        finished_at=bindparam("b_finished_at"),
-    )
+_UPDATE_MESSAGE: Final = Bulk.update(
+    messages,
+    keys=["id"],
+    values=["status", "due_at", "updated_at", "finished_at"],
+    lease_owner=null(),
 )
-
-_UPDATE_RECIPIENT: Final = Bulk(
-    update(recipients)
-    .where(
-        recipients.c.message_id == bindparam("b_message_id"),
-        recipients.c.position == bindparam("b_position"),
-    )
-    .values(
-        status=bindparam("b_status"),
-        attempts=bindparam("b_attempts"),
-        next_attempt_at=bindparam("b_next_attempt_at"),
-        reply_code=bindparam("b_code"),
-        reply_enhanced_code=bindparam("b_enhanced_code"),
-        reply_text=bindparam("b_text"),
-        classification=bindparam("b_classification"),
-        sent_to=bindparam("b_sent_to"),
-        updated_at=bindparam("b_now"),
-        finished_at=bindparam("b_finished_at"),
-    )
+_UPDATE_RECIPIENT: Final = Bulk.update(
+    recipients,
+    keys=["message_id", "position"],
+    values=[
+        "status",
+        "attempts",
+        "next_attempt_at",
+        "reply_code",
+        "reply_enhanced_code",
+        "reply_text",
+        "classification",
+        "sent_to",
+        "updated_at",
+        "finished_at",
+    ],
 )
 
 
 def _message_update(settlement: Settlement, now: datetime) -> dict[str, Any]:
     return {
-        "b_id": settlement.message_id,
-        "b_status": (settlement.status or MessageStatus.QUEUED).value,
-        "b_due_at": settlement.due_at,
-        "b_now": now,
-        "b_finished_at": _finished_at(settlement.status, now),
+        "id": settlement.message_id,
+        "status": (settlement.status or MessageStatus.QUEUED).value,
+        "due_at": settlement.due_at,
+        "updated_at": now,
+        "finished_at": _finished_at(settlement.status, now),
     }
 
 
@@ -218,18 +220,18 @@ def _finished_at(status: MessageStatus | None, now: datetime) -> datetime | None
 def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[str, Any]]:
     for each in settlement.recipients:
         yield {
-            "b_message_id": settlement.message_id,
-            "b_position": each.position,
-            "b_status": each.status.value,
-            "b_attempts": each.attempts,
-            "b_next_attempt_at": each.next_attempt_at,
-            "b_code": each.reply.code if each.reply else None,
-            "b_enhanced_code": each.reply.enhanced_code if each.reply else None,
-            "b_text": each.reply.text if each.reply else None,
-            "b_classification": each.classification,
-            "b_sent_to": each.sent_to,
-            "b_now": now,
-            "b_finished_at": now if each.status in FINAL else None,
+            "message_id": settlement.message_id,
+            "position": each.position,
+            "status": each.status.value,
+            "attempts": each.attempts,
+            "next_attempt_at": each.next_attempt_at,
+            "reply_code": each.reply.code if each.reply else None,
+            "reply_enhanced_code": each.reply.enhanced_code if each.reply else None,
+            "reply_text": each.reply.text if each.reply else None,
+            "classification": each.classification,
+            "sent_to": each.sent_to,
+            "updated_at": now,
+            "finished_at": now if each.status in FINAL else None,
         }
 
 
@@ -320,7 +322,7 @@ async def finish_open(
     ended = next_status(RecipientStatus.QUEUED, event)
     finished = (
         update(recipients)
-        .where(recipients.c.message_id.in_(message_ids), recipients.c.status.in_(TO_SEND))
+        .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
         .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
@@ -341,18 +343,18 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
     }
     rows = [
         {
-            "b_id": message_id,
-            "b_status": status.value,
-            "b_due_at": None,
-            "b_now": now,
-            "b_finished_at": _finished_at(status, now),
+            "id": message_id,
+            "status": status.value,
+            "due_at": None,
+            "updated_at": now,
+            "finished_at": _finished_at(status, now),
         }
         for message_id, status in statuses.items()
         if status is not None
     ]
     if not rows:
         return
-    query = select(*_HELD).where(messages.c.id.in_([row["b_id"] for row in rows]))
+    query = select(*_HELD).where(messages.c.id.in_([row["id"] for row in rows]))
     held = _held((await connection.execute(query)).all())
     await _UPDATE_MESSAGE.execute(connection, rows)
     told = [
@@ -361,5 +363,5 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         if (status := statuses[message_id]) is not None and status != before.status
     ]
     await events.append(connection, told)
-    finished = [str(row["b_id"]) for row in rows if row["b_finished_at"] is not None]
+    finished = [str(row["id"]) for row in rows if row["finished_at"] is not None]
     await wiping.at_end(connection, {each: held[each].end for each in held}, finished, now)

@@ -18,6 +18,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.routing import ANYBODY, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store import tenants
+from app.store.among import among
 from app.store.column_types import Instant
 from app.store.profile_deletion import delete
 from app.store.profile_rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
@@ -232,18 +233,20 @@ async def update(
 
 async def ready(connection: AsyncConnection, *, revisions: Mapping[str, int]) -> set[str]:
     """Which of these profiles are still at these revisions, open, and not known to fail."""
-    query = (
-        select(profiles.c.id, profiles.c.revision)
-        .join(lanes, lanes.c.profile_id == profiles.c.id)
-        .where(
-            profiles.c.id.in_(list(revisions)),
-            profiles.c.paused_at.is_(None),
-            profiles.c.deleted_at.is_(None),
-            lanes.c.failing_since.is_(None),
-        )
-    )
-    rows = await connection.execute(query)
+    rows = await connection.execute(_READY, {"ids": list(revisions)})
     return {row.id for row in rows if row.revision == revisions[row.id]}
+
+
+_READY: Final = (
+    select(profiles.c.id, profiles.c.revision)
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .where(
+        among(profiles.c.id, "ids"),
+        profiles.c.paused_at.is_(None),
+        profiles.c.deleted_at.is_(None),
+        lanes.c.failing_since.is_(None),
+    )
+)
 
 
 async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: datetime) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, exists, func, or_, select, tuple_, update
+from sqlalchemy import Insert, RowMapping, bindparam, exists, func, or_, select, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.ids import new_id
-from app.domain.status import TO_SEND, RecipientEvent, next_status
+from app.domain.status import RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
-from app.store.tables import message_tags, recipients, suppressions, tenants
+from app.store.among import among
+from app.store.tables import IS_TO_SEND, message_tags, recipients, suppressions, tenants
 from app.store.uniqueness import taken_means
 
 _ADD: Final[Mapping[str, Insert]] = {
@@ -130,44 +131,43 @@ async def apply(
 
     Answers which messages had such a recipient. One that has nobody else left is not ended here.
     """
-    tagged = (
-        exists()
-        .where(
-            message_tags.c.tenant_id == recipients.c.tenant_id,
-            message_tags.c.tag == suppressions.c.tag,
-            message_tags.c.message_id == recipients.c.message_id,
-        )
-        .correlate(recipients, suppressions)
-    )
-    is_suppressed = (
-        exists()
-        .where(
-            suppressions.c.tenant_id == recipients.c.tenant_id,
-            suppressions.c.address == func.lower(recipients.c.address),
-            or_(suppressions.c.tag == "", tagged),
-        )
-        .correlate(recipients)
-    )
-    suppressed = next_status(RecipientStatus.QUEUED, RecipientEvent.SUPPRESS)
-    changed = (
-        update(recipients)
-        .where(
-            recipients.c.message_id.in_(message_ids),
-            recipients.c.status.in_(TO_SEND),
-            is_suppressed,
-        )
-        .values(
-            status=suppressed.value,
-            next_attempt_at=None,
-            classification="suppressed",
-            updated_at=now,
-            finished_at=now,
-        )
-        .returning(recipients.c.message_id, recipients.c.position)
-    )
-    places = [(row.message_id, row.position) for row in await connection.execute(changed)]
-    await events.append_of_recipients(connection, places, suppressed, now)
+    changed = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
+    places = [(row.message_id, row.position) for row in changed]
+    await events.append_of_recipients(connection, places, _SUPPRESSED, now)
     return list(dict.fromkeys(message_id for message_id, _ in places))
+
+
+_SUPPRESSED: Final = next_status(RecipientStatus.QUEUED, RecipientEvent.SUPPRESS)
+_IS_TAGGED: Final = (
+    exists()
+    .where(
+        message_tags.c.tenant_id == recipients.c.tenant_id,
+        message_tags.c.tag == suppressions.c.tag,
+        message_tags.c.message_id == recipients.c.message_id,
+    )
+    .correlate(recipients, suppressions)
+)
+_IS_SUPPRESSED: Final = (
+    exists()
+    .where(
+        suppressions.c.tenant_id == recipients.c.tenant_id,
+        suppressions.c.address == func.lower(recipients.c.address),
+        or_(suppressions.c.tag == "", _IS_TAGGED),
+    )
+    .correlate(recipients)
+)
+_APPLY: Final = (
+    update(recipients)
+    .where(among(recipients.c.message_id, "message_ids"), IS_TO_SEND, _IS_SUPPRESSED)
+    .values(
+        status=_SUPPRESSED.value,
+        next_attempt_at=None,
+        classification="suppressed",
+        updated_at=bindparam("now"),
+        finished_at=bindparam("now"),
+    )
+    .returning(recipients.c.message_id, recipients.c.position)
+)
 
 
 def _row(suppression: Suppression) -> dict[str, Any]:

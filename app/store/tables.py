@@ -21,9 +21,11 @@ from sqlalchemy import (
     Text,
     false,
     func,
+    literal_column,
     text,
 )
 
+from app.domain.status import TO_SEND
 from app.store.column_types import Id, Instant, Json
 
 metadata = MetaData(
@@ -530,6 +532,12 @@ recipients = Table(
 def addressed_to(address: str) -> ColumnElement[bool]:
     """That a recipient has this address, the letters A to Z in any case, as its index has it."""
     return func.lower(recipients.c.address) == func.lower(address)
+
+
+# Words of the statement: as parameters they would be put into it anew each time.
+IS_TO_SEND: Final = recipients.c.status.in_(
+    [literal_column(f"'{each.value}'") for each in sorted(TO_SEND)]
+)
 
 
 attempts = Table(
