@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.domain.errors import SettingsError, Unavailable
+from app.store import sqlite_driver
 from app.store.database_faults import CommitUnknown, RolledBack, database_faults
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def async_url(url: str) -> URL:
     parsed = make_url(url)
     match parsed.get_backend_name():
         case "sqlite":
-            return parsed.set(drivername="sqlite+aiosqlite")
+            return parsed.set(drivername=sqlite_driver.DRIVER)
         case "postgresql" | "postgres":
             # asyncpg's own connect() knows libpq's `sslmode`, its SQLAlchemy dialect only `ssl`.
             query = {
@@ -244,6 +245,8 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
+        # A connection ends its own transaction: to end it once more is a turn of its thread.
+        pool_reset_on_return=None,
         # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
         connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
     )

@@ -1,0 +1,97 @@
+"""SQLAlchemy's dialect of aiosqlite, with one call of the connection's thread for a statement.
+
+aiosqlite has four: to make a cursor, execute, fetch, and close. Each costs more than the statement.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+    AsyncAdapt_aiosqlite_cursor,
+    AsyncAdapt_aiosqlite_dbapi,
+    SQLiteDialect_aiosqlite,
+)
+
+DRIVER: Final = "sqlite+heloise"
+
+
+class _Cursor(AsyncAdapt_aiosqlite_cursor):
+    """What a statement has answered, which was all fetched with it."""
+
+    __slots__ = ("_description", "_last_row_id", "_row_count", "arraysize")
+
+    def __init__(self, adapt_connection: AsyncAdapt_aiosqlite_connection) -> None:
+        self._adapt_connection = adapt_connection
+        self._connection = adapt_connection._connection  # noqa: SLF001 - as SQLAlchemy's own cursors
+        self._rows = deque[Any]()
+        self._description: Any = None
+        self._row_count, self._last_row_id, self.arraysize = -1, 0, 1
+
+    @property
+    def description(self) -> Any:  # noqa: ANN401 - as PEP 249 has it
+        return self._description
+
+    @property
+    def rowcount(self) -> int:
+        return self._row_count
+
+    @property
+    def lastrowid(self) -> int:
+        return self._last_row_id
+
+    def close(self) -> None:
+        self._rows.clear()
+
+    async def _async_soft_close(self) -> None:
+        """There is nothing to close: what was fetched stays."""
+
+    async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
+        await self._run(sqlite3.Connection.execute, operation, parameters or ())
+
+    async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> None:  # noqa: ANN401 - as above
+        await self._run(sqlite3.Connection.executemany, operation, seq_of_parameters)
+
+    async def _run(self, execute: Callable[..., sqlite3.Cursor], *given: Any) -> None:  # noqa: ANN401 - as above
+        connection = self._connection
+
+        def run() -> tuple[Any, list[Any], int, int]:
+            cursor = execute(connection._conn, *given)  # noqa: SLF001 - aiosqlite's is in its thread's hands
+            try:
+                rows = [] if cursor.description is None else cursor.fetchall()
+                return cursor.description, rows, cursor.rowcount, cursor.lastrowid or 0
+            finally:
+                cursor.close()
+
+        found = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
+        self._description, rows, self._row_count, self._last_row_id = found
+        self._rows = deque(rows)
+
+
+class _Connection(AsyncAdapt_aiosqlite_connection):
+    __slots__ = ()
+
+    _cursor_cls: type[AsyncAdapt_aiosqlite_cursor] = _Cursor
+
+
+class _Driver(AsyncAdapt_aiosqlite_dbapi):
+    def connect(self, *given: Any, **named: Any) -> AsyncAdapt_aiosqlite_connection:  # noqa: ANN401 - as above
+        made = super().connect(*given, **named)
+        return _Connection(self, made._connection)  # noqa: SLF001 - as above
+
+
+class Dialect(SQLiteDialect_aiosqlite):
+    """SQLite as SQLAlchemy knows it."""
+
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> AsyncAdapt_aiosqlite_dbapi:
+        """The module aiosqlite, with connections of ours."""
+        return _Driver(__import__("aiosqlite"), sqlite3)
+
+
+registry.register(DRIVER.replace("+", "."), __name__, "Dialect")
