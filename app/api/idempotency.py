@@ -16,8 +16,8 @@ from fastapi import Header, Request, Response
 
 from app.api.callers import Caller
 from app.api.media_types import media_type_of
-from app.api.message_reads import MessageRead
-from app.api.sending import accepted, shown, stored
+from app.api.message_reads import MessageRead, new_message_json
+from app.api.sending import accepted, stored
 from app.api.state import Services
 from app.domain.errors import Conflict, InvalidRequest, SealError
 from app.domain.types import NewMessage, Profile
@@ -67,12 +67,12 @@ async def accepted_once(
     if key is None:
         message, profile = await make()
         await stored(services, caller, message)
-        return accepted(message.id, shown(message, profile))
+        return accepted(message.id, new_message_json(message, profile))
     keyed = Keyed(services, caller, key, await _fingerprint_of(request))
     with alone(services, caller, key):
         if (earlier := await keyed.earlier()) is None:
             message, profile = await make()
-            response = shown(message, profile)
+            response = new_message_json(message, profile)
             earlier = await stored(services, caller, message, keyed.request(message, response))
             if earlier is None:
                 return accepted(message.id, response)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from app.api.bodies import format_mailbox
 from app.api.message_examples import ATTEMPT, MESSAGE
@@ -152,49 +153,50 @@ class MessageRead(BaseModel):
             retry_of=view.retry_of,
         )
 
-    @classmethod
-    def of_new(cls, message: NewMessage, profile: Profile) -> "MessageRead":
-        """What is shown of a message that was just stored, without reading it back."""
-        return cls.model_construct(  # of values of ours, which need no check
-            id=message.id,
-            status=MessageStatus.SCHEDULED if message.is_scheduled else MessageStatus.QUEUED,
-            profile=profile.name,
-            profile_id=profile.id,
-            sender=format_mailbox(message.sender),
-            subject=None if message.is_sensitive else message.subject,
-            recipients=_queued(message),
-            message_id_header=message.message_id_header,
-            size_bytes=len(message.mime),
-            tags=sorted(message.tags),
-            metadata=dict(message.metadata),
-            priority=message.priority,
-            guarantee=message.guarantee,
-            sensitive=message.is_sensitive,
-            content_wiped_at=None,
-            created_at=message.created_at,
-            send_at=message.send_at,
-            expires_at=message.expires_at,
-            updated_at=message.created_at,
-            finished_at=None,
-            retry_of=message.retry_of,
-        )
 
+def new_message_json(message: NewMessage, profile: Profile) -> str:
+    """A MessageRead of a message that was just stored, without reading it back.
 
-def _queued(message: NewMessage) -> list[RecipientRead]:
-    return [
-        RecipientRead.model_construct(
-            address=each.mailbox.address,
-            name=each.mailbox.name,
-            kind=each.kind,
-            status=RecipientStatus.QUEUED,
-            attempts=0,
-            next_attempt_at=None,
-            last_reply=None,
-            sent_to=None,
-            report=None,
-        )
-        for each in message.recipients
-    ]
+    Of values of ours, which need no check: by way of the model it would take four times as long.
+    """
+    status = MessageStatus.SCHEDULED if message.is_scheduled else MessageStatus.QUEUED
+    read = {
+        "id": message.id,
+        "status": status,
+        "profile": profile.name,
+        "profile_id": profile.id,
+        "from": format_mailbox(message.sender),
+        "subject": None if message.is_sensitive else message.subject,
+        "recipients": [
+            {
+                "address": each.mailbox.address,
+                "name": each.mailbox.name,
+                "kind": each.kind,
+                "status": RecipientStatus.QUEUED,
+                "attempts": 0,
+                "next_attempt_at": None,
+                "last_reply": None,
+                "sent_to": None,
+                "report": None,
+            }
+            for each in message.recipients
+        ],
+        "message_id_header": message.message_id_header,
+        "size_bytes": len(message.mime),
+        "tags": sorted(message.tags),
+        "metadata": message.metadata,
+        "priority": message.priority,
+        "guarantee": message.guarantee,
+        "sensitive": message.is_sensitive,
+        "content_wiped_at": None,
+        "created_at": message.created_at,
+        "send_at": message.send_at,
+        "expires_at": message.expires_at,
+        "updated_at": message.created_at,
+        "finished_at": None,
+        "retry_of": message.retry_of,
+    }
+    return to_json(read).decode()
 
 
 class MessagePage(Page[MessageRead]):

@@ -14,7 +14,6 @@ from app.accept.retry import again
 from app.accept.terms import Terms
 from app.api.callers import Caller
 from app.api.message_bodies import MessageCreate, MessageRetry
-from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients, problem_of
 from app.api.signing import signing_of
 from app.api.state import Services
@@ -156,11 +155,6 @@ async def stored(
         return await services.committer.accept(Offer(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise problem_of(error.exceeded, services.now()) from None
-
-
-def shown(message: NewMessage, profile: Profile) -> str:
-    """What is answered of a message that was just accepted, as JSON."""
-    return MessageRead.of_new(message, profile).model_dump_json(by_alias=True)
 
 
 def accepted(message_id: str, response: str, **headers: str) -> Response:

@@ -14,8 +14,9 @@ from app.api.auth import SENDING
 from app.api.callers import Caller
 from app.api.json_bounds import check_json
 from app.api.message_bodies import MessageCreate
+from app.api.message_reads import new_message_json
 from app.api.problem_answers import answer
-from app.api.sending import accepted, prepared, shown, stored
+from app.api.sending import accepted, prepared, stored
 from app.api.state import Services
 from app.domain.errors import Problem, TooManyRequests, Unavailable
 
@@ -59,7 +60,7 @@ class Shortcut:
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
         else:
-            await accepted(message.id, shown(message, profile))(scope, receive, send)
+            await accepted(message.id, new_message_json(message, profile))(scope, receive, send)
 
 
 def _caller(services: Services, scope: Scope) -> Caller | None:

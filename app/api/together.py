@@ -12,11 +12,12 @@ from app.accept.committer import Offer
 from app.api.callers import Caller
 from app.api.idempotency import Keyed
 from app.api.message_bodies import MessageCreate
+from app.api.message_reads import new_message_json
 from app.api.problem_answers import field_error, invalid
 from app.api.problem_types import PROBLEMS
 from app.api.quotas import problem_of
 from app.api.refusals import note_refusal
-from app.api.sending import prepared, shown
+from app.api.sending import prepared
 from app.api.state import Services
 from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
@@ -108,7 +109,7 @@ async def _prepare(services: Services, caller: Caller, item: Item) -> None:
     except Problem as problem:
         item.problem = problem
     else:
-        item.message, item.response = message, shown(message, profile)
+        item.message, item.response = message, new_message_json(message, profile)
 
 
 def _offer(caller: Caller, item: Item) -> Offer:

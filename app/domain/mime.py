@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -47,7 +48,9 @@ class Content:
 
 def message_id_header(message_id: str, sender: Mailbox) -> str:
     """`<uuid@domain>` (RFC 5322 section 3.6.4), from a message's id and its sender's domain."""
-    return f"<{UUID(message_id.rpartition('_')[2])}@{sender.domain}>"
+    _, _, digits = message_id.rpartition("_")
+    uuid = "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+    return f"<{uuid}@{sender.domain}>"
 
 
 def id_in_header(message_id: str) -> str | None:
@@ -64,10 +67,15 @@ def render(content: Content) -> bytes:
     return b"".join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
+@lru_cache(maxsize=16)  # many are accepted within one second
+def _date_field(second: datetime) -> str:
+    return f"Date: {format_datetime(second)}\r\n"
+
+
 def _header(content: Content) -> str:
     """The message's own fields; ASCII, but for addresses that are not (RFC 6532)."""
     fields = [
-        f"Date: {format_datetime(content.date)}\r\n",
+        _date_field(content.date.replace(microsecond=0)),
         mailbox_field("From", [content.sender]),
         *([mailbox_field("Sender", [content.submitter])] if content.submitter else []),
         *(
