@@ -1,8 +1,9 @@
-"""Many rows by one statement, compiled once.
+"""Many rows, of one table or several, by one statement, compiled once.
 
 SQLAlchemy compiles a statement once too, but what it does for the parameters of each row costs more
-than the database does for the row. SQLite runs the statement for each row; PostgreSQL, for which
-each run has a cost of its own, is given the rows column by column and runs it once.
+than the database does for the row. PostgreSQL, for which each run of a statement has a cost of its
+own, is given the rows column by column and runs it once; SQLite runs it for each row, and all of it
+in one turn of the connection's thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,32 +32,29 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
+from app.store.sqlite_driver import END
+
 Row = Mapping[str, Any]
 Processor = Callable[[Any], Any]
-Computed = Mapping[str, ColumnElement[Any]]
 
 
-class _Compiled(NamedTuple):
-    """The text; and of each parameter, in order, the column and what makes it the driver's own."""
+class Write:
+    """An INSERT or UPDATE for rows that give its values by the names of columns.
 
-    sql: str
-    parameters: tuple[tuple[str, Processor | None], ...]
-
-
-class Bulk:
-    """A statement whose parameters each row gives by the names of columns; what it lacks is NULL.
-
-    `computed` are columns that the statement itself knows what to set to.
+    What a row lacks is NULL. `computed` are columns that the statement itself knows what to set to.
     """
 
     def __init__(
-        self, table: Table, keys: Sequence[str], values: Sequence[str], computed: Computed
+        self,
+        table: Table,
+        keys: Sequence[str],
+        values: Sequence[str],
+        computed: Mapping[str, ColumnElement[Any]],
     ) -> None:
         self._table = table
         self._keys = [table.c[name] for name in keys]
         self._values = [table.c[name] for name in values]
-        self._computed = dict(computed)
-        self._compiled: dict[str, _Compiled] = {}
+        self._computed = computed
 
     @classmethod
     def insert(cls, table: Table, columns: Sequence[str] = (), **computed: Any) -> Self:  # noqa: ANN401 - an expression of any type
@@ -75,60 +73,108 @@ class Bulk:
         """Set `values` where `keys` are those of the row."""
         return cls(table, keys, values, computed)
 
-    async def execute(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
-        """Do it for each row; raises as `AsyncConnection.execute` does."""
-        if not rows:
-            return
-        dialect = connection.dialect
-        compiled = self._compiled.get(dialect.name)
-        if compiled is None:
-            compiled = self._compiled[dialect.name] = self._compile(dialect)
-        columns = [_column(rows, *each) for each in compiled.parameters]
-        if dialect.name == "postgresql":
-            await connection.exec_driver_sql(compiled.sql, tuple(columns))
-        else:
-            await connection.exec_driver_sql(compiled.sql, list(zip(*columns, strict=True)))
+    def for_each(self) -> Insert | Update:
+        """The statement with a parameter for each column of one row."""
+        columns = [*self._keys, *self._values]
+        return self._setting({each.name: _parameter(each, each.type) for each in columns})
 
-    def _compile(self, dialect: Dialect) -> _Compiled:
-        at_once = dialect.name == "postgresql"
-        statement = self._for_all() if at_once else self._for_each()
-        compiled = statement.compile(dialect=dialect)
-        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - what a statement compiles to
-        assert isinstance(dialect, DefaultDialect)  # noqa: S101 - as every dialect is
-        names = compiled.positiontup or ()
-        types = {name: self._type(name).dialect_impl(dialect) for name in names}
-        return _Compiled(
-            compiled.string,
-            tuple((_name(name), types[name].bind_processor(dialect)) for name in names),
-        )
+    def for_all(self) -> Insert | Update:
+        """The statement with a parameter for each column of all rows: an array."""
+        given = _unnested([*self._keys, *self._values])
+        if self._keys:
+            return self._setting(dict(given.c))
+        set_to = {**given.c, **self._computed}
+        return insert(self._table).from_select(list(set_to), select(*set_to.values()))
 
-    def _type(self, parameter: str) -> TypeEngine[Any]:
-        return self._table.c[_name(parameter)].type
-
-    def _for_each(self) -> Insert | Update:
-        given = {each.name: _parameter(each, each.type) for each in (*self._keys, *self._values)}
-        set_to = {each.name: given[each.name] for each in self._values} | self._computed
+    def _setting(self, given: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
+        set_to = {each.name: given[each.name] for each in self._values} | dict(self._computed)
         if not self._keys:
             return insert(self._table).values(set_to)
         mine = [each == given[each.name] for each in self._keys]
         return update(self._table).where(*mine).values(set_to)
 
-    def _for_all(self) -> Insert | Update:
-        given = _unnested([*self._keys, *self._values])
-        set_to = {each.name: given.c[each.name] for each in self._values} | self._computed
-        if not self._keys:
-            return insert(self._table).from_select(list(set_to), select(*set_to.values()))
-        mine = [each == given.c[each.name] for each in self._keys]
-        return update(self._table).where(*mine).values(set_to)
+    def processors(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
+        """The parameters of a compiled statement that are of this table, in its order."""
+        assert isinstance(dialect, DefaultDialect)  # noqa: S101 - as every dialect is
+        prefix = _prefix(self._table)
+        names = [
+            each.removeprefix(prefix)
+            for each in compiled.positiontup or ()
+            if each.startswith(prefix)
+        ]
+        types = [self._table.c[name].type.dialect_impl(dialect) for name in names]
+        return [
+            _Parameter(name, of.bind_processor(dialect))
+            for name, of in zip(names, types, strict=True)
+        ]
 
 
-def _column(rows: Sequence[Row], name: str, process: Processor | None) -> list[Any]:
-    values = [row.get(name) for row in rows]
-    return values if process is None else [process(each) for each in values]
+class _Parameter(NamedTuple):
+    """The column, and what makes a value of it the driver's own."""
+
+    name: str
+    process: Processor | None
+
+    def values(self, rows: Sequence[Row]) -> list[Any]:
+        given = [row.get(self.name) for row in rows]
+        return given if self.process is None else [self.process(each) for each in given]
+
+
+class _Compiled(NamedTuple):
+    sql: str
+    parameters: list[list[_Parameter]]  # of each of its writes
+
+
+class Bulk:
+    """Writes that are done together, each to a table of its own."""
+
+    def __init__(self, *writes: Write) -> None:
+        self._writes = writes
+        self._compiled: dict[str, _Compiled] = {}
+
+    async def execute(self, connection: AsyncConnection, *rows: Sequence[Row]) -> None:
+        """Do each for its rows; raises as `AsyncConnection.execute` does."""
+        if not any(rows):
+            return
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        columns = [
+            [parameter.values(of) for parameter in parameters]
+            for of, parameters in zip(rows, compiled.parameters, strict=True)
+        ]
+        if dialect.name == "postgresql":
+            given = tuple(column for of in columns for column in of)
+        else:
+            given = tuple(list(zip(*of, strict=True)) for of in columns)
+        await connection.exec_driver_sql(compiled.sql, given)
+
+    def _compile(self, dialect: Dialect) -> _Compiled:
+        if dialect.name == "postgresql":
+            *others, last = [each.for_all() for each in self._writes]
+            ctes = [each.cte(f"write_{number}") for number, each in enumerate(others)]
+            whole = _text(last.add_cte(*ctes), dialect)
+            parameters = [each.processors(whole, dialect) for each in self._writes]
+            return _Compiled(whole.string, parameters)
+        texts = [_text(each.for_each(), dialect) for each in self._writes]
+        return _Compiled(
+            "".join(f"{each.string}{END}" for each in texts),
+            [
+                write.processors(text, dialect)
+                for write, text in zip(self._writes, texts, strict=True)
+            ],
+        )
+
+
+def _text(statement: Insert | Update, dialect: Dialect) -> SQLCompiler:
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)  # noqa: S101 - what a statement compiles to
+    return compiled
 
 
 def _unnested(columns: Sequence[Column[Any]]) -> TableValuedAlias:
-    """A table of these columns, each of which is one parameter: an array."""
+    """A table of these columns, each of which is one parameter."""
     types = {each.name: _unbounded(each.type) for each in columns}
     arrays = [_parameter(each, ARRAY(types[each.name])) for each in columns]
     named = [column(name, of) for name, of in types.items()]
@@ -141,9 +187,9 @@ def _unbounded(of: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _parameter(of: Column[Any], type_: TypeEngine[Any]) -> ColumnElement[Any]:
-    """A parameter of which SQLAlchemy does not think that it is the column's own in an UPDATE."""
-    return bindparam(f"b_{of.name}", type_=type_)
+    return bindparam(f"{_prefix(of.table)}{of.name}", type_=type_)
 
 
-def _name(parameter: str) -> str:
-    return parameter.removeprefix("b_")
+def _prefix(table: Table) -> str:
+    """What the names of a table's parameters begin with: no other table's do."""
+    return f"{table.name}__"

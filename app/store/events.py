@@ -4,7 +4,7 @@ The order is that of transactions, and within one of writing. What is read ends 
 transaction that is not over, so that nothing can appear before it later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -39,7 +39,7 @@ from app.domain.events import (
 from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind, RecipientStatus
 from app.store.among import among
-from app.store.bulk import Bulk
+from app.store.bulk import Bulk, Write
 from app.store.event_tables import events, webhooks
 from app.store.tables import message_contents, message_tags, messages, profiles, recipients
 
@@ -73,27 +73,30 @@ _COLUMNS: Final = (
     "data",
     "created_at",
 )
-_INSERT: Final = Bulk.insert(events, _COLUMNS, transaction_id=_Transaction())
+APPEND: Final = Write.insert(events, _COLUMNS, transaction_id=_Transaction())
+_APPEND: Final = Bulk(APPEND)
 
 
 async def append(connection: AsyncConnection, new: Sequence[NewEvent]) -> None:
     """Write what happened, in this order."""
-    await _INSERT.execute(
-        connection,
-        [
-            {
-                "id": new_id("evt"),
-                "tenant_id": each.tenant_id,
-                "type": each.type.value,
-                "profile_id": each.profile_id,
-                "message_id": each.message_id,
-                "position": each.position,
-                "data": each.data,
-                "created_at": each.at,
-            }
-            for each in new
-        ],
-    )
+    await _APPEND.execute(connection, rows_of(new))
+
+
+def rows_of(new: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
+    """What `APPEND` writes of what happened, in this order."""
+    return [
+        {
+            "id": new_id("evt"),
+            "tenant_id": each.tenant_id,
+            "type": each.type.value,
+            "profile_id": each.profile_id,
+            "message_id": each.message_id,
+            "position": each.position,
+            "data": each.data,
+            "created_at": each.at,
+        }
+        for each in new
+    ]
 
 
 async def append_of_recipients(

@@ -26,7 +26,7 @@ from app.domain.types import (
 )
 from app.store import events, suppressions
 from app.store.among import among
-from app.store.bulk import Bulk
+from app.store.bulk import Bulk, Write
 from app.store.column_types import EPOCH
 from app.store.tables import (
     IS_TO_SEND,
@@ -144,12 +144,14 @@ async def accept(
     for row in rows:
         if row["id"] in lease.message_ids:
             row.update(taken)
-    await _INSERT_MESSAGE.execute(connection, rows)
-    await _INSERT_CONTENT.execute(connection, [_content_row(each) for each in accepted])
-    to = [row for each in accepted for row in _recipient_rows(each)]
-    await _INSERT_RECIPIENT.execute(connection, to)
-    await _INSERT_TAG.execute(connection, [row for each in accepted for row in _tag_rows(each)])
-    await events.append(connection, [_accepted(each) for each in accepted])
+    await _ACCEPT.execute(
+        connection,
+        rows,
+        [_content_row(each) for each in accepted],
+        [row for each in accepted for row in _recipient_rows(each)],
+        [row for each in accepted for row in _tag_rows(each)],
+        events.rows_of(_accepted(each) for each in accepted),
+    )
 
 
 def _accepted(message: NewMessage) -> NewEvent:
@@ -157,10 +159,13 @@ def _accepted(message: NewMessage) -> NewEvent:
     return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
 
 
-_INSERT_MESSAGE: Final = Bulk.insert(messages)
-_INSERT_CONTENT: Final = Bulk.insert(message_contents)
-_INSERT_RECIPIENT: Final = Bulk.insert(recipients)
-_INSERT_TAG: Final = Bulk.insert(message_tags)
+_ACCEPT: Final = Bulk(
+    Write.insert(messages),
+    Write.insert(message_contents),
+    Write.insert(recipients),
+    Write.insert(message_tags),
+    events.APPEND,
+)
 
 
 async def exists(connection: AsyncConnection, *, message_id: str) -> bool:

@@ -16,7 +16,7 @@ from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store import events, suppressions, wiping
 from app.store.among import among
-from app.store.bulk import Bulk
+from app.store.bulk import Bulk, Write
 from app.store.outbox import recipients_of
 from app.store.tables import (
     IS_TO_SEND,
@@ -78,12 +78,17 @@ async def settle(
     owned = await _lock_owned(connection, owner, ids)
     mine = [each for each in settlements if each.message_id in owned]
     finished = [each.message_id for each in mine if _finished_at(each.status, now) is not None]
-    rows = [row for each in mine for row in _recipient_updates(each, now)]
-    await _UPDATE_RECIPIENT.execute(connection, rows)
-    await _UPDATE_MESSAGE.execute(connection, [_message_update(each, now) for each in mine])
-    await note(connection, [attempt for each in mine for attempt in each.attempts])
-    told = [event for each in mine for event in _told(each, owned[each.message_id], now)]
-    await events.append(connection, told)
+    noted = [attempt for each in mine for attempt in each.attempts]
+    await _SETTLE.execute(
+        connection,
+        [row for each in mine for row in _recipient_updates(each, now)],
+        [_message_update(each, now) for each in mine],
+        noted,
+        _transcripts(noted),
+        events.rows_of(
+            event for each in mine for event in _told(each, owned[each.message_id], now)
+        ),
+    )
     bounced = [
         (e.message_id, each.position) for e in mine for each in e.recipients if each.is_hard_bounce
     ]
@@ -179,13 +184,13 @@ def _held(rows: Iterable[Any]) -> dict[str, _Held]:
     }
 
 
-_UPDATE_MESSAGE: Final = Bulk.update(
+_UPDATE_MESSAGE: Final = Write.update(
     messages,
     keys=["id"],
     values=["status", "due_at", "updated_at", "finished_at"],
     lease_owner=null(),
 )
-_UPDATE_RECIPIENT: Final = Bulk.update(
+_UPDATE_RECIPIENT: Final = Write.update(
     recipients,
     keys=["message_id", "position"],
     values=[
@@ -237,17 +242,21 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
 
 async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append attempts, each with its transcript where that is to be kept."""
-    await _INSERT_ATTEMPT.execute(connection, rows)
-    transcripts = [
+    await _NOTE.execute(connection, rows, _transcripts(rows))
+
+
+def _transcripts(noted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [
         {"attempt_id": row["id"], "transcript": said}
-        for row in rows
+        for row in noted
         if (said := row.get("transcript")) is not None
     ]
-    await _INSERT_TRANSCRIPT.execute(connection, transcripts)
 
 
-_INSERT_ATTEMPT: Final = Bulk.insert(attempts)
-_INSERT_TRANSCRIPT: Final = Bulk.insert(attempt_transcripts)
+_WRITE_ATTEMPTS: Final = (Write.insert(attempts), Write.insert(attempt_transcripts))
+_NOTE: Final = Bulk(*_WRITE_ATTEMPTS)
+_SETTLE: Final = Bulk(_UPDATE_RECIPIENT, _UPDATE_MESSAGE, *_WRITE_ATTEMPTS, events.APPEND)
+_CLOSE: Final = Bulk(_UPDATE_MESSAGE, events.APPEND)
 
 
 async def forget_transcripts(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
@@ -356,12 +365,11 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         return
     query = select(*_HELD).where(messages.c.id.in_([row["id"] for row in rows]))
     held = _held((await connection.execute(query)).all())
-    await _UPDATE_MESSAGE.execute(connection, rows)
-    told = [
+    told = (
         NewEvent(of_message(status), now, before.tenant_id, before.profile_id, message_id)
         for message_id, before in held.items()
         if (status := statuses[message_id]) is not None and status != before.status
-    ]
-    await events.append(connection, told)
+    )
+    await _CLOSE.execute(connection, rows, events.rows_of(told))
     finished = [str(row["id"]) for row in rows if row["finished_at"] is not None]
     await wiping.at_end(connection, {each: held[each].end for each in held}, finished, now)

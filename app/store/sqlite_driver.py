@@ -1,11 +1,12 @@
-"""SQLAlchemy's dialect of aiosqlite, with one call of the connection's thread for a statement.
+"""SQLAlchemy's dialect of aiosqlite, with one turn of the connection's thread for a statement.
 
-aiosqlite has four: to make a cursor, execute, fetch, and close. Each costs more than the statement.
+aiosqlite takes four: to make a cursor, execute, fetch, and close. Each costs more than most
+statements do.
 """
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy.dialects import registry
@@ -17,6 +18,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 )
 
 DRIVER: Final = "sqlite+heloise"
+# Stands after each of several statements that are executed in one turn, for rows of their own.
+END: Final = ";\x1e\n"
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -50,7 +53,10 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         """There is nothing to close: what was fetched stays."""
 
     async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
-        await self._run(sqlite3.Connection.execute, operation, parameters or ())
+        if END in operation:
+            await self._run(_execute_each, operation.split(END)[:-1], parameters)
+        else:
+            await self._run(sqlite3.Connection.execute, operation, parameters or ())
 
     async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> None:  # noqa: ANN401 - as above
         await self._run(sqlite3.Connection.executemany, operation, seq_of_parameters)
@@ -69,6 +75,15 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         found = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
         self._description, rows, self._row_count, self._last_row_id = found
         self._rows = deque(rows)
+
+
+def _execute_each(
+    connection: sqlite3.Connection, statements: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> sqlite3.Cursor:
+    cursor = connection.cursor()
+    for statement, of_statement in zip(statements, rows, strict=True):
+        cursor.executemany(statement, of_statement)
+    return cursor
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
