@@ -127,7 +127,7 @@ def create_app(
             await readiness.look()
             await _set_right(clock)
             if engine is not None:
-                beside = _beside_delivery(engine, database, clock, parts)
+                beside = _beside_delivery(settings, engine, database, clock, parts)
                 await stack.enter_async_context(delivering(engine, beside, readiness))
             else:  # what delivery sees to for itself
                 await stack.enter_async_context(_beside(readiness.wait_ready()))
@@ -155,7 +155,7 @@ async def run_worker(
         stack.push_async_callback(database.close)
         parts = _parts(settings, database, clock, hostname)
         engine = _engine(settings, database, clock, Metrics(database, clock), parts)
-        beside = _beside_delivery(engine, database, clock, parts)
+        beside = _beside_delivery(settings, engine, database, clock, parts)
         await stack.enter_async_context(_running(engine, *beside))
         await asyncio.Event().wait()
 
@@ -255,7 +255,7 @@ def _engine(
 
 
 def _beside_delivery(
-    engine: Engine, database: Database, clock: Clock, parts: _Parts
+    settings: Settings, engine: Engine, database: Database, clock: Clock, parts: _Parts
 ) -> tuple[Dispatcher, Poller]:
     """What tells webhooks of events, and what reads mailboxes."""
     dispatcher = Dispatcher(
@@ -265,6 +265,7 @@ def _beside_delivery(
         clock=clock,
         random=random.random,
         open_sealed=parts.vault.open,
+        poll_interval=timedelta(seconds=settings.poll_interval_seconds),
     )
     poller = Poller(database, parts.network, clock=clock, open_sealed=parts.vault.open)
     return dispatcher, poller

@@ -137,7 +137,8 @@ class Engine:
             if is_sole:
                 await self._upkeep.take_over()
             async with self._database.listening(self._claims.wake.set):
-                steps = (self._upkeep.renew, self._upkeep.sweep, self._upkeep.purge)
+                upkeep = self._upkeep
+                steps = (upkeep.renew, upkeep.sweep, upkeep.forget, upkeep.purge)
                 duties = [
                     asyncio.create_task(repeat(step, "delivery"), name=step.__name__)
                     for step in steps

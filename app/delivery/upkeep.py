@@ -88,25 +88,30 @@ class Upkeep:
         return FORGOTTEN_AFTER_LEASES * self._leases.length
 
     async def sweep(self) -> None:
-        """End what is past its time, and what a deleted profile left; forget what is old."""
+        """End what is past its time, and what a deleted profile left."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
             ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
-            forgotten = await outcomes.forget_transcripts(
-                connection, before=now - self._transcript_retention, limit=ENDED_AT_ONCE
-            )
-            forgotten_acts = await audit.forget(
-                connection, before=now - self._audit_retention, limit=ENDED_AT_ONCE
-            )
-            forgotten_keys = await idempotency.forget(
-                connection, before=now - KEYS_KEPT, limit=ENDED_AT_ONCE
-            )
-            forgotten_reports = await reports.forget(
-                connection, before=now - REPORTS_KEPT, limit=ENDED_AT_ONCE
-            )
-        if max(ended, forgotten, forgotten_acts, forgotten_keys, forgotten_reports) < ENDED_AT_ONCE:
+        if ended < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
+
+    async def forget(self) -> None:
+        """Forget what was kept for a time, and is of no tenant's own retention."""
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            forgotten = [
+                await outcomes.forget_transcripts(
+                    connection, before=now - self._transcript_retention, limit=ENDED_AT_ONCE
+                ),
+                await audit.forget(
+                    connection, before=now - self._audit_retention, limit=ENDED_AT_ONCE
+                ),
+                await idempotency.forget(connection, before=now - KEYS_KEPT, limit=ENDED_AT_ONCE),
+                await reports.forget(connection, before=now - REPORTS_KEPT, limit=ENDED_AT_ONCE),
+            ]
+        if max(forgotten) < ENDED_AT_ONCE:
+            await self._pause_until(now + LOOK_FOR_OLD_EVERY)
 
     async def purge(self) -> None:
         """Take away what is old of the next tenant whose turn it is, a batch at a time."""

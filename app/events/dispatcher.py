@@ -35,7 +35,8 @@ LEASE: Final = timedelta(seconds=3 * ANSWER_SECONDS)
 class Dispatcher:
     """Tells webhooks of events, as one of any number of workers.
 
-    `open_sealed` opens their secrets.
+    `open_sealed` opens their secrets. Where there is no webhook, one is looked for each
+    `poll_interval`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Dispatcher:
         clock: Clock,
         random: Callable[[], float],
         open_sealed: Callable[..., str],
+        poll_interval: timedelta,
     ) -> None:
         self._database = database
         self._network = network
@@ -54,6 +56,7 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._open_sealed = open_sealed
+        self._poll_interval = poll_interval
         self._in_hand = Counter[str]()
         self._tasks = set[asyncio.Task[None]]()
         self._room = asyncio.Event()
@@ -79,6 +82,11 @@ class Dispatcher:
     async def _look(self, poster: Poster) -> None:
         """Look through what is new, begin what is due, and wait for more of either."""
         self._room.clear()
+        async with self._database.reading() as connection:
+            is_used = await webhook_deliveries.has_webhooks(connection)
+        if not is_used:
+            await self._clock.wait(self._room, self._clock.now() + self._poll_interval)
+            return
         has_more = await self._spread()
         has_begun = await self._begin(poster)
         if not (has_more or has_begun):

@@ -5,7 +5,7 @@ once somebody wants it, which is where secrets are taken out that a server said 
 own are never taken in (invariant 9).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Final
@@ -39,7 +39,7 @@ class Transcript:
         """All that is kept, in order of time, a line each: `12.3 ehlo client EHLO example.com`."""
         written: list[str] = []
         for at, stage, by, said in sorted(self._entries, key=itemgetter(0)):
-            head = f"{(at - self._began) * 1000:.3f} {stage.value} {by} "
+            head = f"{(at - self._began) * 1000:.3f} {stage} {by} "
             written += [head + line[:MAX_LINE_CHARACTERS] for line in _lines(stage, said)]
         left_out = self._left_out + len(written) - MAX_LINES
         if left_out > 0:
@@ -104,21 +104,20 @@ def _without_secret(said: bytes) -> str:
     return " ".join([*known, REDACTED] if len(words) > len(known) else known)
 
 
-def _lines(stage: Stage, said: Said) -> Iterator[str]:
+def _lines(stage: Stage, said: Said) -> Sequence[str]:
     if isinstance(said, Reply):
-        yield from _reply_lines(stage, said)
-    elif isinstance(said, bytes):
-        yield said.decode("utf-8", "replace").rstrip("\r\n")
-    else:
-        yield printable(said() if callable(said) else said).replace("\n", " ")
+        return _reply_lines(stage, said)
+    if isinstance(said, bytes):
+        return (said.decode("utf-8", "replace").rstrip("\r\n"),)
+    return (printable(said() if callable(said) else said).replace("\n", " "),)
 
 
-def _reply_lines(stage: Stage, reply: Reply) -> Iterator[str]:
+def _reply_lines(stage: Stage, reply: Reply) -> Sequence[str]:
     if stage is Stage.AUTH and reply.code == CHALLENGE:
-        yield f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE)
-        return
+        return (f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE),)
     enhanced = f"{reply.enhanced_code} " if reply.enhanced_code else ""
     *before, last = reply.text.split("\n")
-    for text in before:
-        yield f"{reply.code}-{enhanced}{text}"
-    yield f"{reply.code} {enhanced}{last}"
+    return [
+        *(f"{reply.code}-{enhanced}{text}" for text in before),
+        f"{reply.code} {enhanced}{last}",
+    ]

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 from filelock import FileLock, Timeout
+from pydantic_core import to_json
 from sqlalchemy import URL, ExceptionContext, event, make_url, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -210,12 +211,18 @@ class Database:
             await self._reader.dispose()
 
 
+def _json(value: object) -> str:
+    """As the standard library's, in a tenth of the time."""
+    return to_json(value).decode()
+
+
 def _postgresql_engine(url: URL, *, pool_size: int, answer_seconds: float | None) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
+        json_serializer=_json,
         connect_args={
             "timeout": answer_seconds or CONNECT_SECONDS,
             "command_timeout": answer_seconds,
@@ -245,6 +252,7 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
+        json_serializer=_json,
         # A connection ends its own transaction: to end it once more is a turn of its thread.
         pool_reset_on_return=None,
         # None hands BEGIN to us: the driver's own comes too late to hold for the first read.

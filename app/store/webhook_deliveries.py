@@ -60,6 +60,12 @@ class Due:
     sealed_secrets: tuple[bytes, ...] = field(repr=False)
 
 
+async def has_webhooks(connection: AsyncConnection) -> bool:
+    """Whether there is one at all that is to be told anything."""
+    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None)).limit(1)
+    return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
 async def with_news(connection: AsyncConnection) -> list[str]:
     """The webhooks for which there are events that were not looked through."""
     end = await event_rows.horizon(connection)
