@@ -1,6 +1,7 @@
 """The one place where the parts are made and joined: `create_app`, and delivery on its own."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import random
@@ -47,12 +48,15 @@ log = logging.getLogger(__name__)
 
 KEY_USE_SECONDS: Final = 10.0
 COLLECTED_AFTER: Final = 20_000  # more objects than there were
+M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
+LARGE_BLOCK_BYTES: Final = 1024 * 1024
 
 
 def from_environment() -> FastAPI:
     """The app as the settings in the environment want it: what uvicorn's processes call."""
     settings = load()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+    give_large_blocks_back()
     app = create_app(settings)
     spare_collector()
     return app
@@ -67,6 +71,16 @@ def spare_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
+
+
+def give_large_blocks_back() -> None:
+    """Let what a large message took go back to the system once it is freed.
+
+    glibc's malloc would by itself keep such blocks from the second one on, and in pieces; other
+    allocators are left as they are.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 def machine_hostname() -> str:

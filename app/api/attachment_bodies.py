@@ -1,7 +1,7 @@
 """What a request says of a file to attach."""
 
-import base64
 import binascii
+from collections.abc import Iterator
 from mimetypes import MimeTypes
 from typing import Annotated, Final, Literal
 
@@ -11,6 +11,8 @@ from app.api.bodies import Body
 from app.domain.attachment import MAX_FILENAME_CHARACTERS, Attachment, parse_content_type
 
 MAX_ATTACHMENTS: Final = 100
+QUANTUM: Final = 4  # characters of base64 for three octets
+BLOCK_CHARACTERS: Final = 1_000_000
 UNKNOWN: Final = "application/octet-stream"
 # What is said of a file where nothing better is known fits any name.
 OF_ANY_NAME: Final = frozenset({UNKNOWN, "text/plain"})
@@ -22,11 +24,24 @@ def _decoded(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return base64.b64decode("".join(value.split()), validate=True)
+        return b"".join(_decoded_blocks(value))
     except (binascii.Error, ValueError):
         raise ValueError(
             "it is not base64: encode the file's bytes (RFC 4648 section 4), with their padding"
         ) from None
+
+
+def _decoded_blocks(text: str) -> Iterator[bytes]:
+    """What base64 stands for, block by block: between two of them others have their turn."""
+    rest, is_padded = "", False
+    for start in range(0, len(text), BLOCK_CHARACTERS):
+        digits = rest + "".join(text[start : start + BLOCK_CHARACTERS].split())
+        if digits and is_padded:
+            raise ValueError("there is more after the padding")
+        whole = len(digits) - len(digits) % QUANTUM
+        yield binascii.a2b_base64(digits[:whole], strict_mode=True)
+        is_padded, rest = digits.endswith("=", 0, whole), digits[whole:]
+    yield binascii.a2b_base64(rest, strict_mode=True)
 
 
 class AttachmentBody(Body):

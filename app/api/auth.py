@@ -73,16 +73,22 @@ class TenantScope:
         check_rate(known.tenant, services.requests)
         return known
 
-    def known(self, services: Services, secret: str, source: str | None) -> Caller | None:
-        """The caller by a key that was seen lately and may do this; None says nothing of why.
+    async def known(self, services: Services, secret: str, source: str | None) -> Caller | None:
+        """The caller by a key that may do this; None says nothing of why.
 
-        Raises TooManyRequests as `caller` does.
+        Raises TooManyRequests as `caller` does, and for a source that guesses, or Unavailable.
         """
-        known, now = services.keys.get(hash_of(secret)), services.now()
+        key_hash = hash_of(secret)
+        kept, now = services.keys.get(key_hash), services.now()
+        if kept is None:
+            services.guesses.check(source, key_hash)
+        known = kept or await _stored(services, key_hash)
         if known is None or not known.key.is_valid(now) or not known.key.holds(self.scope):
             return None
         if not _is_from(known.key.networks, source):
             return None
+        if kept is None:
+            services.guesses.right(source, key_hash)
         check_rate(known.tenant, services.requests)
         services.keys.mark_used(known.key.id, now)
         return _caller(known, source)

@@ -11,7 +11,6 @@ from app.domain.errors import InvalidRequest
 
 MAX_VALUES: Final = 100_000
 UNCHECKED_BYTES: Final = MAX_VALUES
-_ALL_BUT_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b",[{")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|$)', re.DOTALL)
 
 
@@ -31,7 +30,7 @@ def check_json(content: bytes) -> None:
 
 
 def _structure(content: bytes) -> int:
-    return len(content.translate(None, _ALL_BUT_STRUCTURE))
+    return sum(content.count(byte) for byte in b",[{")
 
 
 class BoundedRoute(APIRoute):

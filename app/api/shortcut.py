@@ -4,6 +4,7 @@ Routing, injection and the validation of Python objects cost more than all that 
 message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from app.api.json_bounds import check_json
 from app.api.message_bodies import MessageCreate
 from app.api.message_reads import new_message_json
 from app.api.problem_answers import answer
-from app.api.sending import accepted, prepared, stored
+from app.api.sending import LARGE, accepted, prepared, stored
 from app.api.state import Services
 from app.domain.errors import Problem, TooManyRequests, Unavailable
 
@@ -36,25 +37,25 @@ class Shortcut:
         is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         services: Services = scope["app"].state.services
         try:
-            caller = _caller(services, scope) if is_meant else None
-        except TooManyRequests as problem:
+            caller = await _caller(services, scope) if is_meant else None
+        except (TooManyRequests, Unavailable) as problem:
             await answer(problem, PATH)(scope, receive, send)
             return
         if caller is None:
             await self._app(scope, receive, send)
             return
-        received = list[Message]()
-        content = await _content(receive, received)
+        if (content := await _content(receive)) is None:
+            return
         try:
-            check_json(content)
-            body = MessageCreate.model_validate_json(content)
+            body = await _read(content)
             message, profile = await prepared(services, caller, body)
         except Unavailable as problem:  # asked again it would be waited for again
             await answer(problem, PATH)(scope, receive, send)
             return
         except (ValidationError, Problem):
-            await self._app(scope, _again(received, receive), send)
+            await self._app(scope, _again(content, receive), send)
             return
+        del content, body  # a large one is not to be kept while its message is written
         try:
             await stored(services, caller, message)
         except Problem as problem:
@@ -63,8 +64,8 @@ class Shortcut:
             await accepted(message.id, new_message_json(message, profile))(scope, receive, send)
 
 
-def _caller(services: Services, scope: Scope) -> Caller | None:
-    """Who sends, where the key was seen lately and the request is of the usual form."""
+async def _caller(services: Services, scope: Scope) -> Caller | None:
+    """Who sends, where the key opens this and the request is of the usual form."""
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
     given, count = dict(headers), len(headers)
     secret = given.get(b"authorization", b"")
@@ -79,25 +80,40 @@ def _caller(services: Services, scope: Scope) -> Caller | None:
     if not is_usual or not secret.isascii():
         return None
     source = scope["client"][0] if scope["client"] else None
-    return SENDING.known(services, secret[len(BEARER) :].decode(), source)
+    return await SENDING.known(services, secret[len(BEARER) :].decode(), source)
 
 
-async def _content(receive: Receive, received: list[Message]) -> bytes:
-    """The request's body, nothing of it where the caller went away; `received` is all that came."""
-    parts = list[bytes]()
-    while True:
-        message = await receive()
-        received.append(message)
-        parts.append(message.get("body", b""))
-        if message["type"] == DISCONNECT:
-            return b""
+async def _content(receive: Receive) -> bytes | None:
+    """The request's body; None where the caller went away."""
+    message = await receive()
+    content = bytearray()  # parts of their own would be as much again
+    while message["type"] != DISCONNECT:
+        part: bytes = message.get("body", b"")
         if not message.get("more_body", False):
-            return b"".join(parts)
+            if not content:
+                return part
+            content += part
+            return bytes(content)
+        content += part
+        message = await receive()
+    return None
 
 
-def _again(received: list[Message], receive: Receive) -> Receive:
+async def _read(content: bytes) -> MessageCreate:
+    """The message that it holds; raises ValidationError or InvalidRequest."""
+    if len(content) > LARGE:
+        return await asyncio.to_thread(_parsed, content)
+    return _parsed(content)
+
+
+def _parsed(content: bytes) -> MessageCreate:
+    check_json(content)
+    return MessageCreate.model_validate_json(content)
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
     """What was received already, then what comes."""
-    before = iter(received)
+    before = iter([{"type": "http.request", "body": content, "more_body": False}])
 
     async def receive_again() -> Message:
         if (message := next(before, None)) is not None:

@@ -14,6 +14,7 @@ MAX_LINE_OCTETS: Final = 998  # as above: must
 BASE64_LINE_OCTETS: Final = 76
 # 57 octets make a line. A block is some 0.9 MB: it is encoded without a copy of all the rest.
 BASE64_BLOCK_OCTETS: Final = 57 * 16_384
+BLOCK_OCTETS: Final = 1_000_000
 
 # What delimits parts begins with this. Neither base64 nor quoted-printable can hold `=_`; what is
 # sent as it is must not hold it.
@@ -30,21 +31,33 @@ def encoded_text(text: str) -> tuple[str, bytes]:
     As it is (7bit) where it is ASCII in short lines, else in what is shorter of quoted-printable
     and base64. A lone CR or LF becomes CRLF.
     """
-    octets, longest = _canonical(text)
+    octets = _canonical(text)
+    longest = max(max(map(len, each.split(CRLF))) for each in _blocks(octets))
     if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(octets):
         return "7bit", octets
-    unsafe_octets = len(octets.translate(None, _LITERAL))
+    unsafe_octets = sum(len(each.translate(None, _LITERAL)) for each in _blocks(octets))
     if unsafe_octets * 6 > len(octets):  # 2 octets more for each, against a third more for all
         return "base64", b"".join(base64_lines(octets))
-    return "quoted-printable", _quoted_printable(octets)
+    return "quoted-printable", b"".join(map(_quoted_printable, _blocks(octets)))
 
 
-def _canonical(text: str) -> tuple[bytes, int]:
-    """The text in UTF-8 and CRLF lines, and the octets of the longest."""
-    lines = text.encode().splitlines() or [b""]
-    longest = max(map(len, lines))
-    lines.append(b"")
-    return CRLF.join(lines), longest
+def _canonical(text: str) -> bytes:
+    """The text in UTF-8 and CRLF lines, the last one ended too."""
+    octets = text.encode()
+    if b"\r" in octets:
+        octets = octets.replace(CRLF, b"\n").replace(b"\r", b"\n")
+    return (octets if octets.endswith(b"\n") else octets + b"\n").replace(b"\n", CRLF)
+
+
+def _blocks(octets: bytes) -> Iterator[bytes]:
+    """Whole lines, about so many octets at a time: between two of them others have their turn."""
+    start = 0
+    while len(octets) - start > BLOCK_OCTETS:
+        end = octets.index(CRLF, start + BLOCK_OCTETS - len(CRLF)) + len(CRLF)
+        yield octets[start:end]
+        start = end
+    if start < len(octets):
+        yield octets[start:]
 
 
 def _is_7bit(octets: bytes) -> bool:

@@ -33,9 +33,21 @@ def counted(mime: bytes) -> list[bytes]:
     return [b"BDAT %d LAST\r\n" % len(body), body]
 
 
-def blocks(parts: list[bytes]) -> Iterator[memoryview]:
-    """The same bytes in blocks that are worth a wait each."""
-    for part in parts:
-        view = memoryview(part)
-        for start in range(0, len(view), BLOCK_BYTES):
-            yield view[start : start + BLOCK_BYTES]
+def dot_stuffed_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """What `dot_stuffed` has, in blocks of whole lines that are worth a wait each.
+
+    Each is made when its turn comes, of `size` bytes or a line more.
+    """
+    start = 0
+    while (end := mime.find(b"\r\n", start + size) + 2) > 1:
+        yield b"".join(dot_stuffed(mime[start:end])[:-1])
+        start = end
+    yield b"".join(dot_stuffed(mime[start:]))
+
+
+def counted_blocks(mime: bytes) -> Iterator[bytes]:
+    """What `counted` has, in such blocks."""
+    header, body = counted(mime)
+    yield header
+    for start in range(0, len(body), BLOCK_BYTES):
+        yield body[start : start + BLOCK_BYTES]

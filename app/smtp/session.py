@@ -1,6 +1,6 @@
 """One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,14 @@ from app.domain.clock import monotonic_seconds
 from app.domain.failure_table import UNFIT
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
-from app.smtp.body import BLOCK_BYTES, NOTHING, blocks, counted, dot_stuffed
+from app.smtp.body import (
+    BLOCK_BYTES,
+    NOTHING,
+    counted,
+    counted_blocks,
+    dot_stuffed,
+    dot_stuffed_blocks,
+)
 from app.smtp.faults import StageFailedError, fail, refused_by, stage
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.protocol import (
@@ -220,15 +227,17 @@ class Session:
 
     async def _content(self, exchange: Exchange, following: Following | None) -> Reply:
         mime = exchange.mail.mime
-        parts = counted(mime) if self._extensions.chunking else dot_stuffed(mime)
-        is_long = len(mime) > BLOCK_BYTES
+        is_chunked, is_long = self._extensions.chunking, len(mime) > BLOCK_BYTES
         answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
         if answers.error is not None:  # the connection ended meanwhile: nothing has gone out
             with stage(Stage.DATA):
                 raise answers.error
         if is_long:
-            parts = await self._write_long(parts, answers)
+            blocks = counted_blocks(mime) if is_chunked else dot_stuffed_blocks(mime)
+            parts = [await self._write_long(blocks, answers)]
             self._wire.limit(answers, self.identity.timeouts.data)
+        else:
+            parts = counted(mime) if is_chunked else dot_stuffed(mime)
         ahead = self._ahead(exchange, following)
         self.stage = self.transcript.stage = Stage.DOT
         self.transcript.note(f"the message goes out: {len(mime)} bytes")
@@ -253,19 +262,20 @@ class Session:
         ahead = Exchange(mail, self._extensions)
         return ahead if ahead.unfit is None else None
 
-    async def _write_long(self, parts: list[bytes], answers: Answers) -> list[bytes]:
+    async def _write_long(self, blocks: Iterator[bytes], answers: Answers) -> bytes:
         """Write no faster than the server reads; answers the last block, which is yet to go out.
 
         The server has `command` seconds to take each block, and may say before the end that it
         has had enough.
         """
-        *before, last = blocks(parts)
-        for block in before:
+        block = next(blocks)
+        for following in blocks:
             with stage(Stage.DATA):
                 await self._wire.write_block(block, answers, self.identity.timeouts.command)
             if answers.is_done:
                 raise await self._broken_off(answers)
-        return [bytes(last)]
+            block = following
+        return block
 
     async def _broken_off(self, answers: Answers) -> StageFailedError:
         """The server spoke while the message was going out: no more can be said to it."""

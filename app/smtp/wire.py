@@ -121,7 +121,7 @@ class Wire(asyncio.Protocol):
         if self._awaited:
             self._watch_first()
 
-    async def write_block(self, block: memoryview, answers: Answers, seconds: float) -> None:
+    async def write_block(self, block: bytes, answers: Answers, seconds: float) -> None:
         """Write, and return once the server can take more or `answers` is done.
 
         Raises TimeoutError where it does not read on within `seconds`.

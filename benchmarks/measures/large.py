@@ -1,9 +1,11 @@
-"""What messages of 25 MB cost: memory a request, and how long the others wait meanwhile."""
+"""What a file of 25 MB costs: memory a request, and how long the others wait meanwhile."""
 
 import asyncio
 import json
+import os
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from app.cli.trial.load import put_load, request
-from app.cli.trial.message import BODY, LINE
+from app.cli.trial.message import BODY
 from app.cli.trial.processes import read, unused_port
 from app.cli.trial.service import ACCEPTED
 from benchmarks.heloise import Entry, entered, warmed
@@ -27,9 +29,9 @@ OVERLOADED: Final = 503  # the memory for what waits to be stored is bounded
 
 
 def large_content() -> bytes:
-    """A request with 25 MB of text."""
-    text = LINE * (BODY_BYTES // len(LINE))
-    return json.dumps({**BODY, "text": text, "html": None}).encode()
+    """A request with a file, 25 MB in base64."""
+    file = b64encode(os.urandom(BODY_BYTES * 3 // 4)).decode()
+    return json.dumps({**BODY, "attachments": [{"filename": "a.bin", "content": file}]}).encode()
 
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
@@ -104,7 +106,7 @@ def _watched(url: str) -> Iterator[list[float]]:
 
 MEASURE: Final = Measure(
     name=NAME,
-    title="Messages of 25 MB: memory a request",
+    title="A file of 25 MB in base64: memory a request",
     unit="times its size",
     enter=_enter,
     is_once=True,
