@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,11 +24,15 @@ from app.store import lanes, outbox, outcomes, permits, profiles, resealing
 from app.store.database import Database
 from app.store.lanes import LaneDue
 from app.store.outbox import ClaimedMessage
+from app.store.profiles import DeliveryProfile
 
 log = logging.getLogger(__name__)
 
 # How soon a lane is looked at again whose due messages somebody else had locked.
 CONTENDED: Final = timedelta(seconds=0.5)
+# So many lanes, and messages, in one transaction: none of them keeps the others waiting for long.
+FED_AT_ONCE: Final = 32
+CLAIMED_AT_ONCE: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,38 @@ class LaneParts:
     recorder: Recorder
     results: Results
     facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What is due of one profile, and the lane that is to have it: its own, or its fallback's."""
+
+    lane: Lane
+    source: LaneDue
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether one message is to show that the profile's fault is over."""
+        return self.source.is_failing and self.source.profile_id == self.lane.profile_id
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing bounds it but the room of the lane."""
+        config = self.lane.config
+        limits = (config.profile.rate_limit, config.tenant_rate_limit)
+        is_own = self.source.profile_id == self.lane.profile_id
+        return is_own and not self.is_probe and limits == (None, None)
+
+
+def apart(feeds: Sequence[Feed]) -> Iterator[list[Feed]]:
+    """Those that may be fed in one transaction, then each that needs one of its own.
+
+    Locks on rates of several tenants would be taken in an order that other workers do not have.
+    """
+    plain = [each for each in feeds if each.is_plain]
+    if plain:
+        yield plain
+    yield from ([each] for each in feeds if not each.is_plain)
 
 
 class Claims:
@@ -93,15 +129,20 @@ class Claims:
         self._note_backlogs(waiting, now)
         await self._leave_closed(waiting)
         is_contended = False
-        for due in in_turn(each for each in waiting if each.is_open and is_ready(each, now)):
-            lane, source = await self._lane_for(due, now)
-            if lane is None or not lane.may_ask or self._is_stopping or self._is_backed_up():
-                continue
-            if await self._feed(lane, source):
-                # Its next message, or its next permit, is due at a moment that is not known yet.
-                self.wake.set()
-            else:
-                is_contended = True
+        ready = in_turn(each for each in waiting if each.is_open and is_ready(each, now))
+        for start in range(0, len(ready), FED_AT_ONCE):
+            for feeds in apart(await self._feeds(ready[start : start + FED_AT_ONCE], now)):
+                if self._is_stopping or self._is_backed_up():
+                    await self._wait(waiting, now, is_contended=is_contended)
+                    return
+                fed = await self._feed(feeds)
+                if fed:
+                    # Its next message, or its next permit, is due at a moment that is not known.
+                    self.wake.set()
+                is_contended = is_contended or fed < len(feeds)
+        await self._wait(waiting, now, is_contended=is_contended)
+
+    async def _wait(self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool) -> None:
         if not self._is_stopping:
             until = self._next_look(waiting, now, is_contended=is_contended)
             await self._clock.wait(self.wake, until)
@@ -176,39 +217,58 @@ class Claims:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
-    async def _lane_for(self, due: LaneDue, now: datetime) -> tuple[Lane | None, LaneDue]:
-        """The lane that is to have what is due: the profile's own, or its fallback's."""
+    async def _feeds(self, ready: Iterable[LaneDue], now: datetime) -> list[Feed]:
+        """Which lanes are to have what is due, where they can take anything."""
+        pairs = [(due, await self._sender(due, now)) for due in ready]
+        known = await self._lanes_of([sender for _, sender in pairs if sender is not None])
+        feeds = [
+            Feed(known[sender.profile_id], due)
+            for due, sender in pairs
+            if sender is not None and sender.profile_id in known
+        ]
+        return [each for each in feeds if each.lane.may_ask]
+
+    async def _sender(self, due: LaneDue, now: datetime) -> LaneDue | None:
+        """Who is to send what is due: the profile itself, or its fallback; None: nobody now."""
         if due.due_at <= now or due.fallback_profile_id is None:
-            return await self._lane(due), due
+            return due
         async with self._database.reading() as connection:
             fallback = await lanes.find(connection, profile_id=due.fallback_profile_id, now=now)
-        if fallback.is_open and not fallback.is_failing and fallback.due_at <= now:
-            return await self._lane(fallback), due
-        return None, due
+        may_send = fallback.is_open and not fallback.is_failing and fallback.due_at <= now
+        return fallback if may_send else None
 
-    async def _lane(self, due: LaneDue) -> Lane | None:
-        """The profile's lane at its current revision; None where the profile has just gone."""
-        lane = self.lanes.get(due.profile_id)
-        if lane is not None and lane.config.profile.revision == due.revision:
-            return lane
+    async def _lanes_of(self, dues: Iterable[LaneDue]) -> dict[str, Lane]:
+        """The profiles' lanes at their current revisions, but for those that have just gone."""
+        known, unknown = dict[str, Lane](), list[LaneDue]()
+        for due in dues:
+            lane = self.lanes.get(due.profile_id)
+            if lane is not None and lane.config.profile.revision == due.revision:
+                known[due.profile_id] = lane
+            else:
+                unknown.append(due)
+        if not unknown:
+            return known
         async with self._database.reading() as connection:
-            found = await profiles.for_delivery(
-                connection, tenant_id=due.tenant_id, profile_id=due.profile_id
-            )
-        if found is None:
-            return None
+            ids = [each.profile_id for each in unknown]
+            found = await profiles.of_lanes(connection, profile_ids=ids)
+        for due in unknown:
+            if (of_due := found.get(due.profile_id)) is not None:
+                known[due.profile_id] = await self._configured(due, of_due)
+        return known
+
+    async def _configured(self, due: LaneDue, found: DeliveryProfile) -> Lane:
+        """A lane that works by what was just read of its profile."""
         parts, config = self._parts, self._parts.configs.config(found)
         if parts.configs.is_stale(found):
             await self._reseal(due)
-        if lane is None:
-            lane = Lane(
-                config, network=parts.network, recorder=parts.recorder, results=parts.results
-            )
-            if self._is_shared:
-                lane.granted = 0  # until it has asked
-            self.lanes[due.profile_id] = lane
-        else:
+        lane = self.lanes.get(due.profile_id)
+        if lane is not None:
             lane.reconfigure(config)
+            return lane
+        lane = Lane(config, network=parts.network, recorder=parts.recorder, results=parts.results)
+        if self._is_shared:
+            lane.granted = 0  # until it has asked
+        self.lanes[due.profile_id] = lane
         return lane
 
     async def _reseal(self, due: LaneDue) -> None:
@@ -224,31 +284,29 @@ class Claims:
         except (SealError, Unavailable) as error:
             log.warning("credentials are left under an older key: %s", error)
 
-    async def _feed(self, lane: Lane, source: LaneDue) -> bool:
-        """Claim from one profile's queue what the lane can take; answers whether there was any."""
+    async def _feed(self, feeds: Sequence[Feed]) -> int:
+        """Claim what lanes can take, in one transaction; answers how many were given anything."""
         now = self._clock.now()
         until = now + self._leases.length
-        is_probe = source.is_failing and source.profile_id == lane.profile_id
-        granted = lane.granted
+        granted = {each.lane: each.lane.granted for each in feeds}
         try:
             async with self._database.transaction() as connection:
-                if is_probe and not await lanes.take_probe(
-                    connection, profile_id=source.profile_id, now=now, until=until
-                ):
-                    return False
-                # It may have failed since this round looked.
-                if not is_probe and await lanes.is_failing(connection, profile_id=lane.profile_id):
-                    return False
-                if self._is_shared:
-                    await self._ask_for_connections(connection, lane, now=now, until=until)
-                limit = min(1, lane.room) if is_probe else lane.room
-                claimed = await self._claim(
-                    connection, lane, source.profile_id, limit=limit, now=now, until=until
-                )
+                claimed = await self._claim(connection, feeds, now=now, until=until)
         except BaseException:
-            lane.granted = granted  # nothing of it was written
+            for lane, connections in granted.items():
+                lane.granted = connections  # nothing of it was written
             raise
         self._leases.add((each.id for each in claimed), until)
+        by_source = defaultdict[str, list[ClaimedMessage]](list)
+        for each in claimed:
+            by_source[each.profile_id].append(each)
+        for feed in feeds:
+            await self._give(feed, by_source[feed.source.profile_id])
+        return sum(map(bool, by_source.values()))
+
+    async def _give(self, feed: Feed, claimed: Sequence[ClaimedMessage]) -> None:
+        """Hand a lane what was claimed for it, or give that back where it cannot begin any more."""
+        lane = feed.lane
         if lane.granted == 0:
             await self.give_back(lane.drop_queue())
         if claimed:
@@ -256,9 +314,8 @@ class Claims:
         if self._is_stopping or lane.is_halted:
             await self.give_back([each.id for each in claimed])
         elif claimed:
-            lane.probe = claimed[0].id if is_probe else None
+            lane.probe = claimed[0].id if feed.is_probe else None
             lane.take(claimed)
-        return bool(claimed)
 
     async def _ask_for_connections(
         self, connection: AsyncConnection, lane: Lane, *, now: datetime, until: datetime
@@ -273,18 +330,53 @@ class Claims:
         )
 
     async def _claim(
-        self,
-        connection: AsyncConnection,
-        lane: Lane,
-        source: str,
-        *,
-        limit: int,
-        now: datetime,
-        until: datetime,
+        self, connection: AsyncConnection, feeds: Sequence[Feed], *, now: datetime, until: datetime
     ) -> list[ClaimedMessage]:
         """Lease what rate and time allow; what is past its time is ended here instead."""
+        # In one order, so that two workers do not lock each other out.
+        feeds = sorted(feeds, key=lambda each: each.lane.profile_id)
+        own = [each.lane.profile_id for each in feeds if not each.is_probe]
+        failing = await lanes.failing(connection, profile_ids=own)  # since this round looked
+        able = list[Feed]()
+        for each in feeds:
+            source = each.source.profile_id
+            if each.is_probe:
+                if not await lanes.take_probe(connection, profile_id=source, now=now, until=until):
+                    continue
+            elif each.lane.profile_id in failing:
+                continue
+            if self._is_shared:
+                await self._ask_for_connections(connection, each.lane, now=now, until=until)
+            able.append(each)
+        if all(each.is_plain for each in able):
+            return await self._claim_plain(connection, able, now=now, until=until)
+        [feed] = able
+        return await self._claim_counted(connection, feed, now=now, until=until)
+
+    async def _claim_plain(
+        self, connection: AsyncConnection, feeds: Sequence[Feed], *, now: datetime, until: datetime
+    ) -> list[ClaimedMessage]:
+        """Lease what is due of several profiles that nothing bounds but the room of their lanes."""
+        at_most = max(1, CLAIMED_AT_ONCE // max(1, len(feeds)))
+        wants = [
+            outbox.Want(each.lane.profile_id, min(each.lane.room, at_most), each.lane.room_bytes)
+            for each in feeds
+            if each.lane.room
+        ]
+        if not wants:
+            return []
+        claimed = await outbox.claim_of_many(
+            connection, wants, owner=self._leases.owner, now=now, lease_until=until
+        )
+        return await self._live(connection, claimed, now)
+
+    async def _claim_counted(
+        self, connection: AsyncConnection, feed: Feed, *, now: datetime, until: datetime
+    ) -> list[ClaimedMessage]:
+        """Lease what is due of one profile, as far as its rates allow and its probe goes."""
+        lane, source = feed.lane, feed.source.profile_id
         allowance = await take_allowance(connection, lane.config, now=now)
-        limit = min(limit, allowance.messages)
+        limit = min(lane.room, allowance.messages, 1 if feed.is_probe else lane.room)
         if limit == 0:
             return []
         claimed = await outbox.claim(
@@ -299,6 +391,14 @@ class Claims:
             # Where the profile's own server may have a message, another one must not get it too.
             is_known=source != lane.profile_id,
         )
+        live = await self._live(connection, claimed, now)
+        await allowance.spend(connection, live)
+        return live
+
+    async def _live(
+        self, connection: AsyncConnection, claimed: Iterable[ClaimedMessage], now: datetime
+    ) -> list[ClaimedMessage]:
+        """What of it is to be sent, opened; the rest is ended."""
         claimed = [each.opened(self._parts.configs.vault.open_content) for each in claimed]
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
         lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
@@ -311,9 +411,7 @@ class Claims:
         decided = [each.id for each in claimed if not any(to.is_open for to in each.recipients)]
         await outcomes.close(connection, message_ids=decided, now=now)
         over = {*late, *decided}
-        live = [each for each in claimed if each.id not in over]
-        await allowance.spend(connection, live)
-        return live
+        return [each for each in claimed if each.id not in over]
 
 
 def is_ready(due: LaneDue, now: datetime) -> bool:

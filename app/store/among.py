@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic_core import to_json
-from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam, column
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -41,6 +42,27 @@ class _Among(FunctionElement[bool]):
 def among(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
     """Whether a column has one of the texts that this parameter is given when it is executed."""
     return _Among(column, bindparam(parameter, type_=_Texts()))
+
+
+class _Each(FunctionElement[str]):
+    type = Text()
+    name = "each"
+    inherit_cache = True
+
+
+def each_of(parameter: str) -> TableValuedAlias:
+    """The texts that this parameter is given when it is executed, as a table: `value`."""
+    return _Each(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
+
+
+@compiles(_Each, "sqlite")
+def _each_in_sqlite(each: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+    return f"json_each({compiler.process(each.clauses, **words)})"
+
+
+@compiles(_Each, "postgresql")
+def _each_in_postgresql(each: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
+    return f"(SELECT unnest({compiler.process(each.clauses, **words)}) AS value)"
 
 
 @compiles(_Among, "sqlite")

@@ -1,15 +1,25 @@
 """What changes as a profile delivers: which lanes have work, and their health."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    RowMapping,
+    Select,
+    Table,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import EventType
 from app.domain.limits import Bucket, next_permit_at, refill
+from app.store.among import among
 from app.store.events import append_of_profile
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
@@ -126,10 +136,14 @@ def _ready_at(row: RowMapping, now: datetime) -> datetime:
     return max(moments)
 
 
-async def is_failing(connection: AsyncConnection, *, profile_id: str) -> bool:
-    """Whether the profile's server is known to refuse it."""
-    query = select(lanes.c.failing_since).where(lanes.c.profile_id == profile_id)
-    return (await connection.execute(query)).scalar_one() is not None
+async def failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
+    """Those of the profiles whose servers are known to refuse them."""
+    return set((await connection.execute(_FAILING, {"profile_ids": profile_ids})).scalars())
+
+
+_FAILING: Final = select(lanes.c.profile_id).where(
+    among(lanes.c.profile_id, "profile_ids"), lanes.c.failing_since.is_not(None)
+)
 
 
 async def take_probe(

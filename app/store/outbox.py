@@ -1,12 +1,13 @@
 """The outbox: accept, claim, renew, release. What becomes of messages is in `outcomes`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, Self
 
-from sqlalchemy import bindparam, null, select, update
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, null, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn import DsnRequest
@@ -25,7 +26,7 @@ from app.domain.types import (
     SealedContent,
 )
 from app.store import events, suppressions
-from app.store.among import among
+from app.store.among import among, each_of
 from app.store.bulk import Bulk, Write
 from app.store.column_types import EPOCH
 from app.store.tables import (
@@ -261,6 +262,54 @@ async def claim(
         _KNOWN_DUE if is_known else _DUE, {"profile_id": profile_id, "now": now, "limit": limit}
     )
     rows = _within(max_bytes, max_recipients, due.all())
+    return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """How much a lane can take of what its profile has due: `limit` messages of `max_bytes`."""
+
+    profile_id: str
+    limit: int
+    max_bytes: int
+
+
+async def claim_of_many(
+    connection: AsyncConnection,
+    wants: Sequence[Want],
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+) -> list[ClaimedMessage]:
+    """Lease what is due of several profiles, of each as `claim` does."""
+    given = {
+        "profile_ids": [each.profile_id for each in wants],
+        "now": now,
+        "limit": max(each.limit for each in wants),
+    }
+    due = await connection.execute(_DUE_OF_MANY[connection.dialect.name], given)
+    ordered = sorted(due.all(), key=attrgetter("profile_id", "due_at", "id"))
+    by_profile = {
+        profile_id: list(group)
+        for profile_id, group in groupby(ordered, key=attrgetter("profile_id"))
+    }
+    rows = [
+        row
+        for each in wants
+        for row in _within(each.max_bytes, None, by_profile.get(each.profile_id, [])[: each.limit])
+    ]
+    return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
+
+
+async def _leased(
+    connection: AsyncConnection,
+    rows: Sequence[Any],
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+) -> list[ClaimedMessage]:
     ids = [row.id for row in rows]
     if not ids:
         return []
@@ -290,21 +339,22 @@ async def claim(
     ]
 
 
+_OF_DUE: Final = (
+    messages.c.id,
+    messages.c.tenant_id,
+    messages.c.profile_id,
+    messages.c.envelope_from,
+    messages.c.priority,
+    messages.c.guarantee,
+    messages.c.expires_at,
+    messages.c.due_at,
+    messages.c.lease_owner,
+    messages.c.dsn,
+    messages.c.has_verp,
+    messages.c.recipient_count,
+)
 _DUE: Final = (
-    select(
-        messages.c.id,
-        messages.c.tenant_id,
-        messages.c.profile_id,
-        messages.c.envelope_from,
-        messages.c.priority,
-        messages.c.guarantee,
-        messages.c.expires_at,
-        messages.c.lease_owner,
-        messages.c.dsn,
-        messages.c.has_verp,
-        messages.c.recipient_count,
-        message_contents.c.size_bytes,
-    )
+    select(*_OF_DUE, message_contents.c.size_bytes)
     .join(message_contents, message_contents.c.message_id == messages.c.id)
     .where(messages.c.profile_id == bindparam("profile_id"), messages.c.due_at <= bindparam("now"))
     .order_by(messages.c.due_at, messages.c.id)
@@ -320,6 +370,32 @@ _KNOWN_DUE: Final = _DUE.where(
     )
     .exists()
 )
+_PROFILES: Final = each_of("profile_ids")
+
+
+def _first_of_each(of: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
+    """What is due first of the profile that the query around it is at."""
+    return (
+        select(*columns)
+        .where(of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bindparam("now"))
+        .order_by(of.c.due_at, of.c.id)
+        .limit(bindparam("limit"))
+        .correlate(_PROFILES)
+    )
+
+
+_LOCKED: Final = _first_of_each(messages, *_OF_DUE).with_for_update(skip_locked=True).lateral()
+_FIRST: Final = messages.alias()
+_DUE_OF_MANY: Final[Mapping[str, Select[Any]]] = {
+    "postgresql": select(*_LOCKED.c, message_contents.c.size_bytes)
+    .select_from(_PROFILES)
+    .join(_LOCKED, true())
+    .join(message_contents, message_contents.c.message_id == _LOCKED.c.id),
+    "sqlite": select(*_OF_DUE, message_contents.c.size_bytes)
+    .select_from(_PROFILES)
+    .join(messages, messages.c.id.in_(_first_of_each(_FIRST, _FIRST.c.id)))
+    .join(message_contents, message_contents.c.message_id == messages.c.id),
+}
 _LEASE: Final = (
     update(messages)
     .where(among(messages.c.id, "ids"))

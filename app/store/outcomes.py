@@ -345,6 +345,8 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
 
     The caller holds the rows. A message with a recipient that is still to be sent stays as it is.
     """
+    if not message_ids:
+        return
     addressed = await recipients_of(connection, message_ids)
     statuses = {
         message_id: message_status(each.status for each in group)

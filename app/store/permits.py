@@ -4,8 +4,20 @@ They are taken in slices, a claim's worth at a time: no message costs a round tr
 """
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Table,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, permits, refill
@@ -113,27 +125,39 @@ async def lease_connections(
     The share is an even one among the workers that live, as far as the others leave it free: a
     worker with more gives back what it can as soon as it asks again. Answers how many it may have.
     """
-    await connection.execute(
-        select(lanes.c.profile_id).where(lanes.c.profile_id == profile_id).with_for_update()
-    )
-    this = connection_permits.c.worker_id == worker_id
-    of_profile = connection_permits.c.profile_id == profile_id
-    taken = select(func.coalesce(func.sum(connection_permits.c.permits), 0)).where(
-        of_profile, ~this, connection_permits.c.expires_at > now
-    )
-    others = int((await connection.execute(taken)).scalar_one())
-    alive = max(
-        1, (await connection.execute(select(func.count()).select_from(workers))).scalar_one()
-    )
-    granted = max(0, min(-(-most // alive), most - others))
+    mine = {"profile": profile_id, "worker": worker_id}
+    await connection.execute(_LOCK_LANE, {"profile": profile_id})
+    others, alive = (await connection.execute(_SHARED, {**mine, "now": now})).one()
+    granted: int = max(0, min(-(-most // max(1, alive)), most - others))
     values = {"permits": granted, "expires_at": until}
-    written = await connection.execute(
-        update(connection_permits).where(of_profile, this).values(values)
-    )
+    written = await connection.execute(_LENGTHEN, {**mine, **values})
     if written.rowcount == 0:
         row = {"profile_id": profile_id, "worker_id": worker_id, **values}
         await connection.execute(insert(connection_permits).values(row))
     return granted
+
+
+_LOCK_LANE: Final = (
+    select(lanes.c.profile_id).where(lanes.c.profile_id == bindparam("profile")).with_for_update()
+)
+_SHARED: Final = select(
+    select(cast(func.coalesce(func.sum(connection_permits.c.permits), 0), Integer))
+    .where(
+        connection_permits.c.profile_id == bindparam("profile"),
+        connection_permits.c.worker_id != bindparam("worker"),
+        connection_permits.c.expires_at > bindparam("now"),
+    )
+    .scalar_subquery(),
+    select(func.count()).select_from(workers).scalar_subquery(),
+)
+_LENGTHEN: Final = (
+    update(connection_permits)
+    .where(
+        connection_permits.c.profile_id == bindparam("profile"),
+        connection_permits.c.worker_id == bindparam("worker"),
+    )
+    .values(permits=bindparam("permits"), expires_at=bindparam("expires_at"))
+)
 
 
 async def renew_connections(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import RowMapping, Select, exists, func, literal, or_, select
+from sqlalchemy import RowMapping, Select, bindparam, exists, func, literal, or_, select
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -330,23 +330,21 @@ async def for_delivery(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> DeliveryProfile | None:
     """What is needed to deliver through a profile, or None where it was deleted."""
-    query = (
-        select(
-            *PROFILE_COLUMNS,
-            *(profiles.c[name] for name in SEALED),
-            tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
-            tenants_table.c.redirect_all_to,
-            tenants_table.c.allowed_recipient_domains,
-            *labelled(tenants_table, "tenant_"),
-            lanes.c.concurrency,
-        )
-        .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
-        .join(lanes, lanes.c.profile_id == profiles.c.id)
-        .where(*live(tenant_id), profiles.c.id == profile_id)
-    )
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        return None
+    given = {"tenant_id": tenant_id, "profile_ids": [profile_id]}
+    query = _FOR_DELIVERY.where(profiles.c.tenant_id == bindparam("tenant_id"))
+    row = (await connection.execute(query, given)).mappings().one_or_none()
+    return None if row is None else _delivery_profile(row)
+
+
+async def of_lanes(
+    connection: AsyncConnection, *, profile_ids: Sequence[str]
+) -> dict[str, DeliveryProfile]:
+    """The same of these profiles, whose ever they are, by id."""
+    rows = await connection.execute(_FOR_DELIVERY, {"profile_ids": profile_ids})
+    return {row["id"]: _delivery_profile(row) for row in rows.mappings()}
+
+
+def _delivery_profile(row: RowMapping) -> DeliveryProfile:
     return DeliveryProfile(
         profile=profile_of(row),
         tenant_rate_limit=rate_limit_of(row, "tenant_"),
@@ -357,6 +355,22 @@ async def for_delivery(
         ),
         sealed={name: row[name] for name in SEALED},
     )
+
+
+_FOR_DELIVERY: Final = (
+    select(
+        *PROFILE_COLUMNS,
+        *(profiles.c[name] for name in SEALED),
+        tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+        tenants_table.c.redirect_all_to,
+        tenants_table.c.allowed_recipient_domains,
+        *labelled(tenants_table, "tenant_"),
+        lanes.c.concurrency,
+    )
+    .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .where(among(profiles.c.id, "profile_ids"), profiles.c.deleted_at.is_(None))
+)
 
 
 __all__ = [
@@ -370,6 +384,7 @@ __all__ = [
     "get_to_change",
     "health",
     "insert",
+    "of_lanes",
     "page",
     "pause",
     "recommend",
