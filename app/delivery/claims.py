@@ -335,19 +335,20 @@ class Claims:
         """Lease what rate and time allow; what is past its time is ended here instead."""
         # In one order, so that two workers do not lock each other out.
         feeds = sorted(feeds, key=lambda each: each.lane.profile_id)
-        own = [each.lane.profile_id for each in feeds if not each.is_probe]
-        failing = await lanes.failing(connection, profile_ids=own)  # since this round looked
         able = list[Feed]()
         for each in feeds:
             source = each.source.profile_id
-            if each.is_probe:
-                if not await lanes.take_probe(connection, profile_id=source, now=now, until=until):
-                    continue
-            elif each.lane.profile_id in failing:
+            if each.is_probe and not await lanes.take_probe(
+                connection, profile_id=source, now=now, until=until
+            ):
                 continue
             if self._is_shared:
                 await self._ask_for_connections(connection, each.lane, now=now, until=until)
             able.append(each)
+        # They may have failed since this round looked; from here on that waits.
+        own = [each.lane.profile_id for each in able if not each.is_probe]
+        failing = await lanes.failing(connection, profile_ids=own)
+        able = [each for each in able if each.is_probe or each.lane.profile_id not in failing]
         if all(each.is_plain for each in able):
             return await self._claim_plain(connection, able, now=now, until=until)
         [feed] = able

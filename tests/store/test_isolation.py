@@ -36,7 +36,8 @@ ACROSS_TENANTS = {
     "events.forget_messages": "it is of given messages alone",
     "events.erase_words": "it is of given messages alone",
     "events.renumber": "the operator has restored everybody's",
-    "webhook_deliveries.with_news": "a worker looks for everybody",
+    "webhook_deliveries.has_webhooks": "a worker looks for everybody",
+    "webhook_deliveries.with_news": "as above",
     "webhook_deliveries.due": "as above",
     "webhook_deliveries.release": "a worker gives back what is leased to it",
     "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
@@ -44,6 +45,7 @@ ACROSS_TENANTS = {
     "mailboxes.claim": "a worker reads everybody's",
     "mailboxes.earliest": "as above",
     "reports.forget": "a worker forgets everybody's",
+    "profiles.of_lanes": "a worker delivers for everybody; it tells given ids alone",
     "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
 }
