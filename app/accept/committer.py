@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
@@ -98,16 +98,20 @@ class Committer:
         written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
         Unavailable where the database does not take it now or too much waits already.
         """
-        [outcome] = await self.accept_all([offer])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        with self._waiting([offer]) as [waiting]:
+            return await waiting.written
 
     async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable, which are written in one transaction.
 
         Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
         """
+        with self._waiting(offers) as waiting:
+            return [await _outcome(each.written) for each in waiting]
+
+    @contextmanager
+    def _waiting(self, offers: Sequence[Offer]) -> Iterator[list[_Waiting]]:
+        """Offers that are to be written in one transaction, and whose callers wait in the block."""
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
                 "overloaded",
@@ -120,7 +124,7 @@ class Committer:
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(waiting)
         try:
-            return [await _outcome(each.written) for each in waiting]
+            yield waiting
         finally:
             self._waiting_bytes -= size_bytes
             for each in waiting:  # where its caller went away nobody asks what became of it

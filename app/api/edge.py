@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problem_answers import ProblemResponse, answer, answer_unexpected
 from app.api.request_ids import id_of, request_id
+from app.api.slow_clients import IS_WHOLE
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import Problem, RequestTimeout, Unavailable
 
@@ -78,7 +79,7 @@ class Edge:
                     headers += OF_DOCUMENTS
             await send(message)
 
-        body, limit = _Body(receive), self._limit(scope["path"])
+        body, limit = _Body(scope, receive), self._limit(scope["path"])
         try:
             if refusal := _refusal(scope, limit):
                 await refusal(scope, receive, send_with_id)
@@ -136,7 +137,8 @@ class _Body:
     What is waited for after the whole of it, that he goes away, has no end of its own.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
         self._receive = receive
         self._waited_seconds = 0.0
         self._is_whole = False
@@ -146,7 +148,8 @@ class _Body:
         """The next part. Raises RequestTimeout where it is too long in coming."""
         if self._is_whole:
             return await self._receive()
-        message = await self._next_part()
+        is_here = self._scope.get(IS_WHOLE, False)  # and needs no timer
+        message = await (self._receive() if is_here else self._next_part())
         self._is_whole = not message.get("more_body", False)
         return message
 

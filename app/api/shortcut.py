@@ -28,7 +28,7 @@ BEARER: Final = b"Bearer "
 
 
 class Shortcut:
-    """ASGI middleware: accepts what is plainly a message of a known key."""
+    """ASGI middleware: accepts what is plainly a message of a key that may send."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

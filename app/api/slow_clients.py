@@ -6,6 +6,8 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES: Final = 65_536
+# What a scope has once the whole of its request has come in.
+IS_WHOLE: Final = "heloise.is_whole"
 TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
 
 
@@ -16,6 +18,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     header_seconds = 10.0
+    _is_in_header = True
     _header_due: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
@@ -28,9 +31,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        was_within = self._header_due is not None
+        was_in_header = self._is_in_header
         super().data_received(data)
-        if was_within and self._header_due is not None:
+        if not self._is_in_header:
+            return
+        self._expect_header()  # most come whole, and need no timer
+        if was_in_header:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._forget_header()
@@ -44,11 +50,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._expect_header()
+        self._is_in_header = True
 
     def on_headers_complete(self) -> None:
+        self._is_in_header = False
         self._forget_header()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope[IS_WHOLE] = True  # type: ignore[typeddict-unknown-key]
 
     def _expect_header(self) -> None:
         if self._header_due is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -161,6 +162,79 @@ async def test_a_sole_worker_frees_what_the_dead_one_held(
     async with database.transaction() as connection:
         assert await outbox.release_all(connection, now=NOW) == 1
     assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
+
+
+async def test_what_is_due_of_several_profiles_is_claimed_together(
+    database: Database, profile: Profile
+) -> None:
+    """Of each the first, as many as its lane takes; of others, and of what is not due, nothing."""
+    second, third = [
+        await made_profile(database, await made_tenant(database, name)) for name in ("b", "c")
+    ]
+    made = {
+        each.id: [(await queued_message(database, each)).id for _ in range(3)]
+        for each in (profile, second, third)
+    }
+    await queued_message(database, second, created_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
+    await leased_messages(database, profile, owner="wrk_other", limit=1)
+    wants = [
+        outbox.Want(profile.id, limit=1, max_bytes=PLENTY),
+        outbox.Want(second.id, limit=5, max_bytes=PLENTY),
+    ]
+    async with database.transaction() as connection:
+        claimed = await outbox.claim_of_many(
+            connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
+        )
+    assert [each.id for each in claimed] == [made[profile.id][1], *made[second.id]]
+    assert [each.recipients[0].address for each in claimed] == ["ann@example.org"] * 4
+    assert {await status_of(database, third, each) for each in made[third.id]} == {
+        MessageStatus.QUEUED
+    }
+    assert await leased_messages(database, second, owner="wrk_2") == []
+
+
+async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
+    database: Database, profile: Profile
+) -> None:
+    """One message is taken whatever its size."""
+    second = await made_profile(database, await made_tenant(database, "b"))
+    for each in (profile, second):
+        for _ in range(3):
+            await queued_message(database, each, mime=b"x" * 100)
+    wants = [outbox.Want(profile.id, 3, max_bytes=1), outbox.Want(second.id, 3, max_bytes=150)]
+    async with database.transaction() as connection:
+        claimed = await outbox.claim_of_many(
+            connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
+        )
+    assert [each.profile_id for each in claimed] == [profile.id, second.id, second.id]
+
+
+async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
+    database: Database, profile: Profile
+) -> None:
+    """On PostgreSQL nobody waits for it; who held it before is told once its lease has ended."""
+    message = await queued_message(database, profile)
+    wants = [outbox.Want(profile.id, 3, max_bytes=PLENTY)]
+
+    async def claim(owner: str, now: datetime) -> list[str | None]:
+        async with database.transaction() as connection:
+            claimed = await outbox.claim_of_many(
+                connection, wants, owner=owner, now=now, lease_until=now + MINUTE
+            )
+            return [each.former_owner for each in claimed]
+
+    if database.is_postgresql:
+        async with database.transaction() as connection:
+            await connection.execute(
+                select(tables.messages.c.id)
+                .where(tables.messages.c.id == message.id)
+                .with_for_update()
+            )
+            async with asyncio.timeout(30):
+                assert await claim("wrk_1", NOW) == []
+    assert await claim("wrk_1", NOW) == [None]
+    assert await claim("wrk_2", NOW) == []
+    assert await claim("wrk_2", NOW + MINUTE) == ["wrk_1"]
 
 
 async def test_claimers_at_the_same_time_share_and_do_not_wait(

@@ -116,6 +116,28 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
     assert_by_index(first, "ix_messages_due")
 
 
+async def test_a_claim_for_several_profiles_goes_by_the_same_index(
+    database: Database, profile: Profile
+) -> None:
+    """For each of them; what belongs to the messages is found by their ids."""
+    async with database.transaction() as connection:
+        with noted() as statements:
+            claimed = await outbox.claim_of_many(
+                connection,
+                [outbox.Want(profile.id, 10, PLENTY)],
+                owner="wrk_1",
+                now=NOW,
+                lease_until=NOW + MINUTE,
+            )
+        assert len(claimed) == 10
+        for each in statements:
+            found = await plan(connection, each)
+            large = "|".join(LARGE)
+            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
+            if "json_each(?) AS" in each[0] or "LATERAL" in each[0]:
+                assert "ix_messages_due" in found
+
+
 async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
     """It looks at what is unfinished alone."""
     assert profile
