@@ -318,33 +318,31 @@ class Claims:
             lane.take(claimed)
 
     async def _ask_for_connections(
-        self, connection: AsyncConnection, lane: Lane, *, now: datetime, until: datetime
+        self, connection: AsyncConnection, feeds: Sequence[Feed], *, now: datetime, until: datetime
     ) -> None:
-        lane.granted = await permits.lease_connections(
+        granted = await permits.lease_connections(
             connection,
-            profile_id=lane.profile_id,
+            most={e.lane.profile_id: e.lane.config.profile.max_connections for e in feeds},
             worker_id=self._leases.owner,
-            most=lane.config.profile.max_connections,
             now=now,
             until=until,
         )
+        for each in feeds:
+            each.lane.granted = granted[each.lane.profile_id]
 
     async def _claim(
         self, connection: AsyncConnection, feeds: Sequence[Feed], *, now: datetime, until: datetime
     ) -> list[ClaimedMessage]:
         """Lease what rate and time allow; what is past its time is ended here instead."""
-        # In one order, so that two workers do not lock each other out.
-        feeds = sorted(feeds, key=lambda each: each.lane.profile_id)
         able = list[Feed]()
         for each in feeds:
             source = each.source.profile_id
-            if each.is_probe and not await lanes.take_probe(
+            if not each.is_probe or await lanes.take_probe(
                 connection, profile_id=source, now=now, until=until
             ):
-                continue
-            if self._is_shared:
-                await self._ask_for_connections(connection, each.lane, now=now, until=until)
-            able.append(each)
+                able.append(each)
+        if self._is_shared:
+            await self._ask_for_connections(connection, able, now=now, until=until)
         # They may have failed since this round looked; from here on that waits.
         own = [each.lane.profile_id for each in able if not each.is_probe]
         failing = await lanes.failing(connection, profile_ids=own)

@@ -3,15 +3,14 @@
 They are taken in slices, a claim's worth at a time: no message costs a round trip of its own.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     Table,
-    bindparam,
-    cast,
     delete,
     func,
     insert,
@@ -22,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.limits import Bucket, permits, refill
 from app.domain.types import RateLimit
+from app.store.among import among
+from app.store.bulk import Bulk, Write
 from app.store.tables import (
     connection_permits,
     lanes,
@@ -114,49 +115,59 @@ async def spend_tenant(
 async def lease_connections(
     connection: AsyncConnection,
     *,
-    profile_id: str,
+    most: Mapping[str, int],
     worker_id: str,
-    most: int,
     now: datetime,
     until: datetime,
-) -> int:
-    """Take this worker's share of a profile's `most` connections, until a moment.
+) -> dict[str, int]:
+    """Take this worker's share of the `most` connections of each profile, until a moment.
 
     The share is an even one among the workers that live, as far as the others leave it free: a
     worker with more gives back what it can as soon as it asks again. Answers how many it may have.
     """
-    mine = {"profile": profile_id, "worker": worker_id}
-    await connection.execute(_LOCK_LANE, {"profile": profile_id})
-    others, alive = (await connection.execute(_SHARED, {**mine, "now": now})).one()
-    granted: int = max(0, min(-(-most // max(1, alive)), most - others))
-    values = {"permits": granted, "expires_at": until}
-    written = await connection.execute(_LENGTHEN, {**mine, **values})
-    if written.rowcount == 0:
-        row = {"profile_id": profile_id, "worker_id": worker_id, **values}
-        await connection.execute(insert(connection_permits).values(row))
+    ids = {"profile_ids": list(most)}
+    await connection.execute(_LOCK_LANES, ids)
+    rows = (await connection.execute(_TAKEN, ids)).all()
+    alive = max(1, (await connection.execute(_ALIVE)).scalar_one())
+    others = Counter[str]()
+    for row in rows:
+        if row.worker_id != worker_id and row.expires_at > now:
+            others[row.profile_id] += row.permits
+    granted = {
+        profile_id: max(0, min(-(-connections // alive), connections - others[profile_id]))
+        for profile_id, connections in most.items()
+    }
+    known = {row.profile_id for row in rows if row.worker_id == worker_id}
+    written = [
+        {
+            "profile_id": profile_id,
+            "worker_id": worker_id,
+            "permits": permits,
+            "expires_at": until,
+        }
+        for profile_id, permits in granted.items()
+    ]
+    await _UPDATE.execute(connection, [each for each in written if each["profile_id"] in known])
+    await _INSERT.execute(connection, [each for each in written if each["profile_id"] not in known])
     return granted
 
 
-_LOCK_LANE: Final = (
-    select(lanes.c.profile_id).where(lanes.c.profile_id == bindparam("profile")).with_for_update()
+# In one order, so that two workers do not lock each other out.
+_LOCK_LANES: Final = (
+    select(lanes.c.profile_id)
+    .where(among(lanes.c.profile_id, "profile_ids"))
+    .order_by(lanes.c.profile_id)
+    .with_for_update()
 )
-_SHARED: Final = select(
-    select(cast(func.coalesce(func.sum(connection_permits.c.permits), 0), Integer))
-    .where(
-        connection_permits.c.profile_id == bindparam("profile"),
-        connection_permits.c.worker_id != bindparam("worker"),
-        connection_permits.c.expires_at > bindparam("now"),
-    )
-    .scalar_subquery(),
-    select(func.count()).select_from(workers).scalar_subquery(),
+_TAKEN: Final = select(connection_permits).where(
+    among(connection_permits.c.profile_id, "profile_ids")
 )
-_LENGTHEN: Final = (
-    update(connection_permits)
-    .where(
-        connection_permits.c.profile_id == bindparam("profile"),
-        connection_permits.c.worker_id == bindparam("worker"),
+_ALIVE: Final = select(func.count()).select_from(workers)
+_INSERT: Final = Bulk(Write.insert(connection_permits))
+_UPDATE: Final = Bulk(
+    Write.update(
+        connection_permits, keys=["profile_id", "worker_id"], values=["permits", "expires_at"]
     )
-    .values(permits=bindparam("permits"), expires_at=bindparam("expires_at"))
 )
 
 
