@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Position
 from app.domain.types import MessageStatus, Profile
-from app.store import events, messages, outbox, outcomes, tables
+from app.store import events, lanes, messages, outbox, outcomes, tables
 from app.store.database import Database
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 
@@ -136,6 +136,21 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
             assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
             if "json_each(?) AS" in each[0] or "LATERAL" in each[0]:
                 assert "ix_messages_due" in found
+
+
+async def test_who_has_work_is_found_by_the_same_index(
+    database: Database, profile: Profile
+) -> None:
+    """From one profile that has any to the next: neither history nor idle profiles are read."""
+    await made_profile(database, await made_tenant(database, "idle"))
+    async with database.reading() as connection:
+        with noted() as statements:
+            waiting = await lanes.waiting(connection, now=NOW)
+        assert profile.id in {each.profile_id for each in waiting}
+        assert len(waiting) == 2
+        found = await plan(connection, statements[0])
+    assert_by_index(found, "ix_messages_due")
+    assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", found), found
 
 
 async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
