@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.harness import Heloise, Process, Tenant, Watched, unused_port
+from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.smtp_server import SmtpServer
 
 
@@ -116,9 +117,9 @@ async def test_what_another_process_changed_holds_as_soon_as_it_has_answered(
 
 
 async def test_a_failing_profile_is_handed_nothing(start: Start) -> None:
-    """Its probe is one message, however many come meanwhile."""
+    """It is tried with one message, however many come until it is time for the next."""
     async with SmtpServer() as server:
-        heloise = await start()
+        heloise = await start(clock=HandClock())
         acme = await heloise.tenant()
         await _warm(acme, server.port, max_connections=1, max_messages_per_connection=1)
         server.script["ehlo"] = "550 5.7.1 Helo command rejected"
