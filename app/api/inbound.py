@@ -1,6 +1,5 @@
 """`POST /inbound/bounces`: what came back by mail is read, and told."""
 
-import asyncio
 from hashlib import sha256
 from typing import Annotated, Any, Final, Self
 
@@ -9,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import SuppressionManager
 from app.api.bodies import Line
+from app.api.large import beside_if_large
 from app.api.media_types import RFC822, require_type
 from app.api.openapi import tenant_problems
-from app.api.sending import LARGE
 from app.api.state import ServicesOf
 from app.domain.errors import InvalidRequest
 from app.domain.reports import ReportKind, parse
@@ -140,10 +139,7 @@ async def receive_bounce(
     require_type(request, "the mail", RFC822)
     content = await request.body()
     try:
-        if len(content) > LARGE:
-            report = await asyncio.to_thread(parse, content, sent_to=query.sent_to)
-        else:
-            report = parse(content, sent_to=query.sent_to)
+        report = await beside_if_large(len(content), parse, content, sent_to=query.sent_to)
     except ValueError as error:
         raise InvalidRequest.at("report", msg=str(error)) from None
     now = services.now()

@@ -1,6 +1,5 @@
 """`POST /messages/raw`: a message that the caller has made himself."""
 
-import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,12 +12,13 @@ from app.api.auth import Sender
 from app.api.bodies import Address, Instant, Text
 from app.api.callers import Caller
 from app.api.idempotency import IdempotencyKey, accepted_once
+from app.api.large import beside_if_large
 from app.api.media_types import RFC822, require_type
 from app.api.message_bodies import MAX_TAGS, ReturnPath, Tag
 from app.api.message_examples import QUEUED, RAW
 from app.api.message_reads import MessageRead
 from app.api.quotas import check_recipients
-from app.api.sending import LARGE, profile_of, terms_of
+from app.api.sending import profile_of, terms_of
 from app.api.state import Services, ServicesOf
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
@@ -118,10 +118,7 @@ async def _prepared(
     profile = caller.require(await profile_of(services, caller, envelope.profile))
     check_recipients(caller.tenant, len(envelope.to))
     terms = await terms_of(services, caller)
-
-    def prepare() -> NewMessage:
-        return prepare_raw(content, envelope.draft(), profile=profile, terms=terms)
-
-    if len(content) > LARGE:
-        return await asyncio.to_thread(prepare), profile
-    return prepare(), profile
+    message = await beside_if_large(
+        len(content), prepare_raw, content, envelope.draft(), profile=profile, terms=terms
+    )
+    return message, profile

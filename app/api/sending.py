@@ -1,6 +1,5 @@
 """What `POST /messages` does, however the request came to it."""
 
-import asyncio
 import logging
 from dataclasses import replace
 from typing import Final
@@ -13,6 +12,7 @@ from app.accept.message import prepare
 from app.accept.retry import again
 from app.accept.terms import Terms
 from app.api.callers import Caller
+from app.api.large import beside_if_large
 from app.api.message_bodies import MessageCreate, MessageRetry
 from app.api.quotas import check_recipients, problem_of
 from app.api.signing import signing_of
@@ -26,8 +26,6 @@ from app.templating.renderer import TemplateError
 
 log = logging.getLogger(__name__)
 
-# Rendering so much takes longer than other requests should wait for it.
-LARGE: Final = 1_000_000
 # Nobody reads so much as plain text; it goes without.
 MAX_READ_CHARACTERS: Final = 1_000_000
 
@@ -44,9 +42,8 @@ async def prepared(
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
     files = sum(len(each.content) for each in draft.attachments)
-    if len(draft.text or "") + len(draft.html or "") + files > LARGE:
-        return await asyncio.to_thread(prepare, draft, profile=profile, terms=terms), profile
-    return prepare(draft, profile=profile, terms=terms), profile
+    size = len(draft.text or "") + len(draft.html or "") + files
+    return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
 
 
 async def profile_of(services: Services, caller: Caller, name: str | None) -> Profile:

@@ -4,7 +4,6 @@ Routing, injection and the validation of Python objects cost more than all that 
 message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.auth import SENDING
 from app.api.callers import Caller
 from app.api.json_bounds import check_json
+from app.api.large import beside_if_large
 from app.api.message_bodies import MessageCreate
 from app.api.message_reads import new_message_json
 from app.api.problem_answers import answer
-from app.api.sending import LARGE, accepted, prepared, stored
+from app.api.sending import accepted, prepared, stored
 from app.api.state import Services
 from app.domain.errors import Problem, TooManyRequests, Unavailable
 
@@ -47,7 +47,7 @@ class Shortcut:
         if (content := await _content(receive)) is None:
             return
         try:
-            body = await _read(content)
+            body = await beside_if_large(len(content), _parsed, content)
             message, profile = await prepared(services, caller, body)
         except Unavailable as problem:  # asked again it would be waited for again
             await answer(problem, PATH)(scope, receive, send)
@@ -99,14 +99,8 @@ async def _content(receive: Receive) -> bytes | None:
     return None
 
 
-async def _read(content: bytes) -> MessageCreate:
-    """The message that it holds; raises ValidationError or InvalidRequest."""
-    if len(content) > LARGE:
-        return await asyncio.to_thread(_parsed, content)
-    return _parsed(content)
-
-
 def _parsed(content: bytes) -> MessageCreate:
+    """The message that it holds; raises ValidationError or InvalidRequest."""
     check_json(content)
     return MessageCreate.model_validate_json(content)
 

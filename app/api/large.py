@@ -1,0 +1,17 @@
+"""What goes over a large body is done off the loop: other requests should not wait for it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE: Final = 1_000_000
+
+
+async def beside_if_large(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What `work` answers or raises, in a thread where it goes over so many bytes or characters."""
+    if size > LARGE:
+        return await asyncio.to_thread(work, *given, **named)
+    return work(*given, **named)
