@@ -1,8 +1,9 @@
 """The outbox: accept, claim, renew, release. What becomes of messages is in `outcomes`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, Self
@@ -258,20 +259,20 @@ async def claim(
     `max_recipients`, together. A message whose former lease has ended is due again, and so taken
     over here. With `is_known`, none with a recipient whose last outcome is not known.
     """
-    due = await connection.execute(
-        _KNOWN_DUE if is_known else _DUE, {"profile_id": profile_id, "now": now, "limit": limit}
+    want = Want(profile_id, limit, max_bytes, max_recipients)
+    return await claim_of_many(
+        connection, [want], owner=owner, now=now, lease_until=lease_until, is_known=is_known
     )
-    rows = _within(max_bytes, max_recipients, due.all())
-    return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """How much a lane can take of what its profile has due: `limit` messages of `max_bytes`."""
+    """How much of what a profile has due can be taken: so many messages, as `claim` counts them."""
 
     profile_id: str
     limit: int
     max_bytes: int
+    max_recipients: int | None = None
 
 
 async def claim_of_many(
@@ -281,6 +282,7 @@ async def claim_of_many(
     owner: str,
     now: datetime,
     lease_until: datetime,
+    is_known: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease what is due of several profiles, of each as `claim` does."""
     given = {
@@ -288,17 +290,14 @@ async def claim_of_many(
         "now": now,
         "limit": max(each.limit for each in wants),
     }
-    due = await connection.execute(_DUE_OF_MANY[connection.dialect.name], given)
+    statement = _due(connection.dialect.name, is_known=is_known)
+    due = await connection.execute(statement, given)
     ordered = sorted(due.all(), key=attrgetter("profile_id", "due_at", "id"))
     by_profile = {
         profile_id: list(group)
         for profile_id, group in groupby(ordered, key=attrgetter("profile_id"))
     }
-    rows = [
-        row
-        for each in wants
-        for row in _within(each.max_bytes, None, by_profile.get(each.profile_id, [])[: each.limit])
-    ]
+    rows = [row for each in wants for row in _within(each, by_profile.get(each.profile_id, []))]
     return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 
@@ -340,62 +339,62 @@ async def _leased(
 
 
 _OF_DUE: Final = (
-    messages.c.id,
-    messages.c.tenant_id,
-    messages.c.profile_id,
-    messages.c.envelope_from,
-    messages.c.priority,
-    messages.c.guarantee,
-    messages.c.expires_at,
-    messages.c.due_at,
-    messages.c.lease_owner,
-    messages.c.dsn,
-    messages.c.has_verp,
-    messages.c.recipient_count,
-)
-_DUE: Final = (
-    select(*_OF_DUE, message_contents.c.size_bytes)
-    .join(message_contents, message_contents.c.message_id == messages.c.id)
-    .where(messages.c.profile_id == bindparam("profile_id"), messages.c.due_at <= bindparam("now"))
-    .order_by(messages.c.due_at, messages.c.id)
-    .limit(bindparam("limit"))
-    .with_for_update(of=messages, skip_locked=True)
-)
-_KNOWN_DUE: Final = _DUE.where(
-    ~select(recipients.c.message_id)
-    .where(
-        recipients.c.message_id == messages.c.id,
-        recipients.c.classification == OUTCOME_UNKNOWN,
-        IS_TO_SEND,
-    )
-    .exists()
+    "id",
+    "tenant_id",
+    "profile_id",
+    "envelope_from",
+    "priority",
+    "guarantee",
+    "expires_at",
+    "due_at",
+    "lease_owner",
+    "dsn",
+    "has_verp",
+    "recipient_count",
 )
 _PROFILES: Final = each_of("profile_ids")
 
 
-def _first_of_each(of: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
-    """What is due first of the profile that the query around it is at."""
-    return (
-        select(*columns)
+@cache
+def _due(dialect: str, *, is_known: bool) -> Select[Any]:
+    """What is due first of each profile; on PostgreSQL locked, but for what somebody has locked."""
+    # SQLite knows no LATERAL, and has one writer.
+    of = messages if dialect == "postgresql" else messages.alias()
+    first = (
+        select(*(of.c[name] for name in _OF_DUE))
         .where(of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bindparam("now"))
         .order_by(of.c.due_at, of.c.id)
         .limit(bindparam("limit"))
         .correlate(_PROFILES)
     )
+    if is_known:
+        first = first.where(~_unknown(of))
+    if dialect == "postgresql":
+        due: FromClause = first.with_for_update(skip_locked=True).lateral()
+        found = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
+    else:
+        due = messages
+        ids = first.with_only_columns(of.c.id)
+        columns = (messages.c[name] for name in _OF_DUE)
+        found = select(*columns, message_contents.c.size_bytes).join_from(
+            _PROFILES, messages, messages.c.id.in_(ids)
+        )
+    return found.join(message_contents, message_contents.c.message_id == due.c.id)
 
 
-_LOCKED: Final = _first_of_each(messages, *_OF_DUE).with_for_update(skip_locked=True).lateral()
-_FIRST: Final = messages.alias()
-_DUE_OF_MANY: Final[Mapping[str, Select[Any]]] = {
-    "postgresql": select(*_LOCKED.c, message_contents.c.size_bytes)
-    .select_from(_PROFILES)
-    .join(_LOCKED, true())
-    .join(message_contents, message_contents.c.message_id == _LOCKED.c.id),
-    "sqlite": select(*_OF_DUE, message_contents.c.size_bytes)
-    .select_from(_PROFILES)
-    .join(messages, messages.c.id.in_(_first_of_each(_FIRST, _FIRST.c.id)))
-    .join(message_contents, message_contents.c.message_id == messages.c.id),
-}
+def _unknown(of: FromClause) -> ColumnElement[bool]:
+    """That a message has a recipient to send to whose last outcome is not known."""
+    return (
+        select(recipients.c.message_id)
+        .where(
+            recipients.c.message_id == of.c.id,
+            recipients.c.classification == OUTCOME_UNKNOWN,
+            IS_TO_SEND,
+        )
+        .exists()
+    )
+
+
 _LEASE: Final = (
     update(messages)
     .where(among(messages.c.id, "ids"))
@@ -408,12 +407,12 @@ _LEASE: Final = (
 )
 
 
-def _within(max_bytes: int, max_recipients: int | None, rows: Iterable[Any]) -> list[Any]:
+def _within(want: Want, rows: Sequence[Any]) -> list[Any]:
     """The first rows, as many as begin before they have so much together."""
     kept, size_bytes, recipient_count = list[Any](), 0, 0
-    for row in rows:
-        is_full = size_bytes >= max_bytes or (
-            max_recipients is not None and recipient_count >= max_recipients
+    for row in rows[: want.limit]:
+        is_full = size_bytes >= want.max_bytes or (
+            want.max_recipients is not None and recipient_count >= want.max_recipients
         )
         if kept and is_full:
             break
