@@ -6,6 +6,7 @@ what stands in the database is read from it, and so is the same from every proce
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -30,19 +31,22 @@ class Metrics:
         self._clock = clock
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._outcomes = Counter(
+        outcomes = Counter(
             "heloise_recipient_outcomes",
             "What became of recipients in attempts, by verdict and by whom a failure touched.",
             ("verdict", "scope"),
             registry=registry,
         )
-        self._attempts = Histogram(
+        attempts = Histogram(
             "heloise_attempt_seconds",
             "How long an attempt took, by the stage at which it ended.",
             ("stage",),
             buckets=SECONDS,
             registry=registry,
         )
+        # Each message is counted by words that are few and always the same.
+        self._outcomes_by = cache(outcomes.labels)
+        self._attempts_by = cache(attempts.labels)
         self._groups = Histogram(
             "heloise_group_size",
             "How many were written in one transaction: messages accepted, claimed, settled.",
@@ -79,13 +83,13 @@ class Metrics:
 
     def attempt(self, row: Mapping[str, Any]) -> None:
         """An attempt has ended: the row that is written of it."""
-        self._attempts.labels(row["stage"]).observe(row["duration_ms"] / 1000)
+        self._attempts_by(row["stage"]).observe(row["duration_ms"] / 1000)
 
     def outcomes(self, decided: Iterable[Outcome]) -> None:
         """Recipients were decided."""
         for outcome in decided:
             scope = outcome.blast.value if outcome.blast else "none"
-            self._outcomes.labels(outcome.verdict.value, scope).inc()
+            self._outcomes_by(outcome.verdict.value, scope).inc()
 
     def group(self, work: str, size: int) -> None:
         """So many were written at once; `work` is accept, claim or settle."""

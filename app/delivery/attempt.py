@@ -13,18 +13,23 @@ from app.domain.clock import monotonic_seconds
 from app.domain.outcome import Outcome
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Guarantee
+from app.domain.value import value
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
 from app.smtp.session import Following, Session
 from app.store.outbox import ClaimedMessage, ClaimedRecipient
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turn:
-    """The recipients whose turn it is, and what is sent to them in one transaction."""
+    """The recipients whose turn it is, and what is sent to them in one transaction.
+
+    `is_last`: nobody else is waiting for one.
+    """
 
     recipients: Sequence[ClaimedRecipient]
     mail: Mail
+    is_last: bool
 
 
 @dataclass(slots=True)
@@ -78,20 +83,21 @@ class Attempts:
         begun, self.begun = self.begun, None
         if begun is not None:
             return begun
-        pending = [
+        waiting = [
             (each, to) for each in self.undecided(now) if (to := self.destination(each)) is not None
         ]
-        if not pending or self.message.unreadable is not None:
+        if not waiting or self.message.unreadable is not None:
             return None
         # An address in another script need not be the end of the others': it goes by itself.
-        pending = [pair for pair in pending if pair[1].isascii()] or pending
+        pending = [pair for pair in waiting if pair[1].isascii()] or waiting
         reverse_path = self.message.envelope_from
         if self.message.has_verp:  # one a recipient, so a transaction for each
             pending = pending[:1]
             reverse_path = verp.return_path(reverse_path, self.message.id, pending[0][0].position)
         addresses = list(dict.fromkeys(to for _, to in pending))
         mail = Mail(reverse_path, addresses, self.message.mime, self.message.dsn)
-        return Turn([each for each, _ in pending], mail)
+        is_last = len(pending) == len(waiting)
+        return Turn([each for each, _ in pending], mail, is_last)
 
     def begin(self, now: datetime) -> Mail | None:
         """The mail of the next turn, which is to be sent as it is now."""
@@ -121,8 +127,7 @@ async def transact(
     """
     attempts.fault = None
     while (turn := attempts.turn(recorder.now())) is not None:
-        is_last = len(turn.recipients) == len(attempts.undecided(recorder.now()))
-        then = following if is_last else None
+        then = following if turn.is_last else None
         judgement = await _transact_once(attempts, session, recorder, mark, turn, then)
         for each in turn.recipients:
             to = attempts.destination(each)
@@ -130,7 +135,7 @@ async def transact(
             if outcome is not None and to not in judgement.again:
                 attempts.outcomes[each.position] = outcome
         attempts.fault = judgement.fault
-        if judgement.fault is not None:
+        if judgement.fault is not None or (turn.is_last and not judgement.again):
             return
 
 

@@ -1,7 +1,7 @@
 """What one mail transaction means for each recipient, and for the profile."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from app.domain.failure_table import classify
 from app.domain.outcome import (
@@ -13,10 +13,11 @@ from app.domain.outcome import (
     Verdict,
     delivered,
 )
+from app.domain.value import value
 from app.smtp.session import Transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Judgement:
     """One transaction, judged: recipients decided, those to try again at once, and a fault."""
 

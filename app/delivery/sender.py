@@ -1,6 +1,6 @@
 """One message through whatever session its profile's identity asks for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -73,8 +73,9 @@ class Sender:
 
         `following` is whom to ask for the mail after it.
         """
-        self._decide_here(attempts)
-        if not attempts.undecided(self._recorder.now()):
+        now = self._recorder.now()
+        self._decide_here(attempts, attempts.undecided(now))
+        if not attempts.undecided(now):
             return session
         if config.profile.transport is Transport.SANDBOX:
             self._capture(attempts)
@@ -150,9 +151,8 @@ class Sender:
         )
         attempts.rows.append(row)
 
-    def _decide_here(self, attempts: Attempts) -> None:
+    def _decide_here(self, attempts: Attempts, pending: Sequence[ClaimedRecipient]) -> None:
         """Decide on whom no server is told: nobody's, the simulator's, those who get nothing."""
-        pending = attempts.undecided(self._recorder.now())
         if attempts.message.unreadable is not None:
             fault = replace(UNREADABLE, detail=attempts.message.unreadable)
             self._decide(attempts, dict.fromkeys(pending, fault))

@@ -16,6 +16,7 @@ from app.domain.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stag
 from app.domain.retry import PROBE, Random, retry_delay
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
+from app.domain.value import value
 from app.store import lanes, outbox, outcomes
 from app.store.database import Database
 from app.store.database_faults import RolledBack
@@ -113,7 +114,7 @@ class Trip:
     released: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Settled:
     """One settlement on its way to the database.
 

@@ -132,10 +132,9 @@ def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -
     It is where an address of the envelope or something in the message's header is not ASCII. Only
     the header is looked at: what is 8-bit in a body is another extension's, 8BITMIME.
     """
-    header = mime[: mime.find(b"\r\n\r\n")]
-    return not (
-        header.isascii() and envelope_from.isascii() and all(each.isascii() for each in recipients)
-    )
+    if not envelope_from.isascii() or not all(map(str.isascii, recipients)):
+        return True
+    return not mime.isascii() and not mime[: mime.find(b"\r\n\r\n")].isascii()
 
 
 def _lower_first(text: str) -> str:

@@ -5,11 +5,12 @@ gets one more after so many successes as it has connections.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from app.domain.outcome import Outcome
 from app.domain.replies import UNAVAILABLE
+from app.domain.value import value
 
 # What servers say to a client that was silent for too long: it has asked for nothing.
 IDLE_TOO_LONG: Final = "4.4.2"
@@ -21,7 +22,7 @@ SLOWER: Final = 4.0
 SLOW_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Concurrency:
     """The limit in force, at most `most`; `successes` since it last changed.
 
@@ -49,8 +50,9 @@ class Concurrency:
     def succeeded(self, seconds: float) -> "Concurrency":
         """A transaction was taken; it took so long."""
         fast, slow = self.fast_seconds, self.slow_seconds
-        after = replace(
-            self,
+        after = Concurrency(
+            most=self.most,
+            limit=self.limit,
             successes=self.successes + 1,
             fast_seconds=fast + FAST * (seconds - fast) if fast else seconds,
             slow_seconds=slow + SLOW * (seconds - slow) if slow else seconds,

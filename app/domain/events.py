@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from app.domain.reports import ReportKind
 from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
+from app.domain.value import value
 
 
 class EventType(StrEnum):
@@ -61,7 +62,7 @@ def of_recipient(status: RecipientStatus) -> EventType:
     return EventType(f"recipient.{status}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewEvent:
     """Something that happened, ready to be written.
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.replies import Reply
+from app.domain.value import value
 
 # RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: a domain without mail.
 NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
@@ -105,7 +106,7 @@ class Failure:
         return str(self.reply) if self.reply is not None else self.detail
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """A failure or success, judged. `classification` is a stable word for programs."""
 

@@ -1,8 +1,9 @@
 """SMTP replies as values (RFC 5321 section 4.2) with their enhanced codes (RFC 3463)."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from app.domain.value import value
 
 SERVICE_READY: Final = 220
 COMPLETED: Final = 250
@@ -16,7 +17,7 @@ _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """What the server said: `code`, the enhanced code where there was one, and the lines' text.
 
@@ -63,6 +64,8 @@ class Reply:
 
 def printable(text: str) -> str:
     """The text with its control characters, but for line feeds, made visible; a tab is a space."""
+    if text.isprintable():
+        return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))
 
 

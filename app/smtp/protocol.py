@@ -5,19 +5,21 @@ RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, Self
 
 from app.domain.addresses import needs_smtputf8
 from app.domain.dsn import DsnRequest
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
+from app.domain.value import value
 
 MAX_LINE_BYTES: Final = 8192
 MAX_REPLY_BYTES: Final = 4 * MAX_LINE_BYTES
 CODE_DIGITS: Final = 3
+KNOWN_LINES: Final = 32
 DATA: Final = b"DATA\r\n"
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -28,14 +30,16 @@ class MalformedReplyError(Exception):
     """What the server said is no reply."""
 
 
-# What servers answer to MAIL, RCPT and DATA is the same again and again.
-_parsed = lru_cache(maxsize=1024)(Reply.parse)
-
-
 class ReplyReader:
-    """Bytes in, whole replies out (RFC 5321 section 4.2.1), bounded in what is kept of them."""
+    """Bytes in, whole replies out (RFC 5321 section 4.2.1), bounded in what is kept of them.
 
-    def __init__(self) -> None:
+    What the server says is passed on as it may be `shown`.
+    """
+
+    def __init__(self, shown: Callable[[str], str]) -> None:
+        self._shown = shown
+        # What is answered to MAIL, RCPT and DATA is the same again and again.
+        self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply, shown))
         self._buffer = b""
         self._lines: list[bytes] = []
         self._kept_bytes = 0
@@ -44,20 +48,34 @@ class ReplyReader:
         """The replies that are whole now; raises MalformedReplyError after those before it."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
         for line in whole:
-            if not line[:CODE_DIGITS].isdigit() or len(line) > MAX_LINE_BYTES:
-                raise MalformedReplyError(line[:MAX_LINE_BYTES].decode("utf-8", "ignore"))
-            self._lines.append(line[CODE_DIGITS + 1 :].strip(b" \t\r"))
-            self._kept_bytes += len(line)
-            if line[CODE_DIGITS : CODE_DIGITS + 1] != b"-":
-                text = b"\n".join(self._lines).decode("utf-8", "surrogateescape")
-                self._lines, self._kept_bytes = [], 0
-                yield _parsed(int(line[:CODE_DIGITS]), text)
-            self._check_bounds()
+            if line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
+                _check_line(self._shown, line)
+                self._lines.append(line)
+                self._kept_bytes += len(line)
+                self._check_bounds()
+            elif self._lines:
+                lines, self._lines, self._kept_bytes = self._lines, [], 0
+                yield _reply(self._shown, *lines, line)
+            else:
+                yield self._reply_of_line(line)
         self._check_bounds()
 
     def _check_bounds(self) -> None:
         if len(self._buffer) + self._kept_bytes > MAX_REPLY_BYTES:
             raise MalformedReplyError("an endless reply")
+
+
+def _reply(shown: Callable[[str], str], *lines: bytes) -> Reply:
+    _check_line(shown, lines[-1])
+    texts = [line[CODE_DIGITS + 1 :].strip(b" \t\r") for line in lines]
+    text = b"\n".join(texts).decode("utf-8", "surrogateescape")
+    reply = Reply.parse(int(lines[-1][:CODE_DIGITS]), text)
+    return replace(reply, text=shown(reply.text))
+
+
+def _check_line(shown: Callable[[str], str], line: bytes) -> None:
+    if not line[:CODE_DIGITS].isdigit() or len(line) > MAX_LINE_BYTES:
+        raise MalformedReplyError(shown(line[:MAX_LINE_BYTES].decode("utf-8", "ignore")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +107,7 @@ class Extensions:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Mail:
     """What is to be sent to whom: envelope addresses without brackets, and the message's bytes."""
 
@@ -101,7 +119,7 @@ class Mail:
 
 def command(line: str) -> bytes:
     """A command with its end; raises ValueError where it holds what would begin another."""
-    if _CONTROL.search(line):
+    if not line.isprintable() and _CONTROL.search(line):
         raise ValueError(f"a command holds a control character: {line!r}")
     return line.encode() + b"\r\n"
 
@@ -109,18 +127,21 @@ def command(line: str) -> bytes:
 class Exchange:
     """One mail transaction up to its content: `commands` in order, and what is answered to them.
 
-    `unfit` is why the server could not take it, known before anything is said. `refused` holds the
-    recipients that the server refused, `taken` those that it took. `failure` is what stopped all of
-    it. `is_awaited` tells that the server waits for the content: by 354, or with CHUNKING as soon
-    as it has taken somebody.
+    `unfit` is why the server could not take it, known before anything is said. `stages` are those
+    of the answers, in order. `refused` holds the recipients that the server refused, `taken` those
+    that it took. `failure` is what stopped all of it. `is_awaited` tells that the server waits for
+    the content: by 354, or with CHUNKING as soon as it has taken somebody.
     """
 
     def __init__(self, mail: Mail, extensions: Extensions) -> None:
         script = needs_smtputf8(mail.envelope_from, mail.recipients, mail.mime)
-        needs = _Needs(smtputf8=script, eight_bit=script or not mail.mime.isascii())
+        needs = _Needs(script, script or not mail.mime.isascii())
         self.mail = mail
         self.unfit = _unfit(mail, extensions, needs)
         self.commands = _commands(mail, extensions, needs)
+        # After DATA, which is not said where the content is counted, all that comes is of it.
+        to_all = (Stage.RCPT,) * len(mail.recipients)
+        self.stages = (Stage.MAIL, *to_all, Stage.DATA, Stage.DATA)
         self.refused: dict[str, Failure] = {}
         self.taken: list[str] = []
         self.failure: Failure | None = None
@@ -131,9 +152,7 @@ class Exchange:
     @property
     def stage(self) -> Stage:
         """To which stage the next answer belongs."""
-        if self._answered == 0:
-            return Stage.MAIL
-        return Stage.RCPT if self._answered <= len(self.mail.recipients) else Stage.DATA
+        return self.stages[self._answered]
 
     @property
     def is_over(self) -> bool:
@@ -143,8 +162,9 @@ class Exchange:
 
     def receive(self, reply: Reply) -> None:
         """The answer to the next command."""
-        at, number = self.stage, self._answered
-        self._answered += 1
+        number = self._answered
+        at = self.stages[number]
+        self._answered = number + 1
         if at is Stage.DATA:
             self.is_awaited = reply.is_intermediate
         if self.failure is not None:
@@ -164,8 +184,7 @@ class Exchange:
             self.failure = refusal(Stage.RCPT, reply)
 
 
-@dataclass(frozen=True, slots=True)
-class _Needs:
+class _Needs(NamedTuple):
     """Which extensions a mail cannot do without."""
 
     smtputf8: bool

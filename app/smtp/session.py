@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -10,6 +10,7 @@ from app.domain.clock import monotonic_seconds
 from app.domain.failure_table import UNFIT
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
+from app.domain.value import value
 from app.smtp.body import (
     BLOCK_BYTES,
     NOTHING,
@@ -25,10 +26,9 @@ from app.smtp.protocol import (
     Exchange,
     Extensions,
     Mail,
-    MalformedReplyError,
     command,
 )
-from app.smtp.transcript import Transcript
+from app.smtp.transcript import Entry, Transcript
 from app.smtp.wire import Answers, Wire
 
 BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
@@ -39,7 +39,7 @@ QUIT_TIMEOUT_SECONDS: Final = 5.0
 UNSAID: Final = UNFIT
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Transaction:
     """How one mail transaction ended.
 
@@ -59,6 +59,14 @@ class _Begun(NamedTuple):
     exchange: Exchange
     answers: Answers
     said_at: float
+
+    def dialogue(self) -> Iterator[Entry]:
+        """What was said so far, each at its stage."""
+        exchange, answers = self.exchange, self.answers
+        for at, line in zip(exchange.stages, exchange.commands, strict=False):
+            yield self.said_at, at, "client", line
+        for at, moment, reply in zip(exchange.stages, answers.times, answers.replies, strict=False):
+            yield moment, at, "server", reply
 
 
 class Session:
@@ -137,8 +145,9 @@ class Session:
         self.transactions += 1
         begun, self._begun = self._begun, None
         if self.transactions > 1:
-            told = partial(_told, self.facts, self.transactions, self.transcript.seconds)
-            self.transcript.restart(told, None if begun is None else begun.said_at)
+            at = monotonic_seconds() if begun is None else begun.said_at
+            told = partial(_told, self.facts, self.transactions, at - self.opened_seconds)
+            self.transcript.restart(told, at)
         exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
             await self._envelope(mail, exchange, begun)
@@ -187,28 +196,18 @@ class Session:
     async def _hear(self, exchange: Exchange, begun: _Begun) -> None:
         """Take in the answers to commands that were said at once."""
         answers = begun.answers
+        self.transcript.tell_later(begun.dialogue)
         error: StageFailedError | None = None
         try:
-            with stage(Stage.MAIL):
-                await answers.wait()
+            await answers.wait(Stage.MAIL)
         except StageFailedError as failed:
             error = failed
         finally:
-            self._note_begun(exchange, begun)
-            self.stage = exchange.stage
+            for reply in answers.replies:
+                exchange.receive(reply)
+            self.stage = self.transcript.stage = exchange.stage
         if error is not None and exchange.failure is None:
             raise self._confused(exchange.stage, error.failure)
-
-    def _note_begun(self, exchange: Exchange, begun: _Begun) -> None:
-        """Take the replies in, and write down what was said, each at its stage."""
-        heard = zip(begun.answers.times, begun.answers.replies, strict=True)
-        for line in exchange.commands:
-            self.transcript.stage = exchange.stage
-            self.transcript.client(line, begun.said_at)
-            if (answer := next(heard, None)) is not None:
-                at, reply = answer
-                self.transcript.server(reply, at)
-                exchange.receive(reply)
 
     def _confused(self, at: Stage, failure: Failure) -> StageFailedError:
         """A server that fails over several commands at once is to be asked one by one.
@@ -230,8 +229,7 @@ class Session:
         is_chunked, is_long = self._extensions.chunking, len(mime) > BLOCK_BYTES
         answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
         if answers.error is not None:  # the connection ended meanwhile: nothing has gone out
-            with stage(Stage.DATA):
-                raise answers.error
+            await answers.wait(Stage.DATA)
         if is_long:
             blocks = counted_blocks(mime) if is_chunked else dot_stuffed_blocks(mime)
             parts = [await self._write_long(blocks, answers)]
@@ -240,15 +238,15 @@ class Session:
             parts = counted(mime) if is_chunked else dot_stuffed(mime)
         ahead = self._ahead(exchange, following)
         self.stage = self.transcript.stage = Stage.DOT
-        self.transcript.note(f"the message goes out: {len(mime)} bytes")
+        at = monotonic_seconds()
+        self.transcript.note(f"the message goes out: {len(mime)} bytes", at)
         self._wire.write(parts if ahead is None else parts + ahead.commands)
         if ahead is not None:
             seconds = self.identity.timeouts.command
             expected = self._wire.expect(len(ahead.commands), seconds)
-            self._begun = _Begun(ahead, expected, monotonic_seconds())
-        with stage(Stage.DOT):
-            [reply] = await answers.wait()
-        self.transcript.server(reply)
+            self._begun = _Begun(ahead, expected, at)
+        [reply] = await answers.wait(Stage.DOT)
+        self.transcript.server(reply, answers.times[0])
         if not reply.is_positive:
             raise refused_by(Stage.DOT, reply)
         return reply
@@ -281,8 +279,7 @@ class Session:
         """The server spoke while the message was going out: no more can be said to it."""
         self.abort()
         try:
-            with stage(Stage.DATA):
-                [reply] = await answers.wait()
+            [reply] = await answers.wait(Stage.DATA)
         except StageFailedError as error:
             return error
         self.transcript.server(reply)
@@ -291,8 +288,7 @@ class Session:
     async def _command(self, at: Stage, line: bytes) -> Reply:
         self.stage = self.transcript.stage = at
         self.transcript.client(b"." if line is NOTHING else line)
-        with stage(at):
-            [reply] = await self._say([line]).wait()
+        [reply] = await self._say([line]).wait(at)
         self.transcript.server(reply)
         return reply
 
@@ -348,8 +344,8 @@ class Session:
         """
         if self._begun is None and not self._wire.is_awaited:
             answers = self._wire.ask([command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
-            with suppress(OSError, MalformedReplyError):
-                await answers.wait()
+            with suppress(StageFailedError):
+                await answers.wait(Stage.MAIL)
         self._wire.close()
 
     def abort(self) -> None:

@@ -5,8 +5,9 @@ once somebody wants it, which is where secrets are taken out that a server said 
 own are never taken in (invariant 9).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from operator import itemgetter
 from typing import Final
 
@@ -22,6 +23,7 @@ CHALLENGE: Final = 334  # RFC 4954 section 4
 AUTH_WORDS: Final = 2
 
 Said = str | bytes | Reply | Callable[[], str]
+Entry = tuple[float, Stage, Speaker, Said]
 
 
 class Transcript:
@@ -31,16 +33,21 @@ class Transcript:
         self.stage = Stage.DNS
         self._secret_forms = secret_forms
         self._began = monotonic_seconds()
-        self._entries: list[tuple[float, Stage, Speaker, Said]] = []
+        self._entries: list[Entry] = []
+        self._told_later: list[Callable[[], Iterable[Entry]]] = []
         self._left_out = 0
 
     @property
     def text(self) -> str:
         """All that is kept, in order of time, a line each: `12.3 ehlo client EHLO example.com`."""
-        written: list[str] = []
-        for at, stage, by, said in sorted(self._entries, key=itemgetter(0)):
-            head = f"{(at - self._began) * 1000:.3f} {stage} {by} "
-            written += [head + line[:MAX_LINE_CHARACTERS] for line in _lines(stage, said)]
+        entries = sorted(
+            chain(self._entries, *(tell() for tell in self._told_later)), key=itemgetter(0)
+        )
+        written = [
+            f"{(at - self._began) * 1000:.3f} {stage} {by} {line[:MAX_LINE_CHARACTERS]}"
+            for at, stage, by, said in entries
+            for line in _lines(stage, said)
+        ]
         left_out = self._left_out + len(written) - MAX_LINES
         if left_out > 0:
             half = MAX_LINES // 2
@@ -64,9 +71,13 @@ class Transcript:
 
     def restart(self, note: Callable[[], str], at: float | None = None) -> None:
         """Forget what was said before the next transaction, but for a note."""
-        self._entries, self._left_out = [], 0
+        self._entries, self._told_later, self._left_out = [], [], 0
         self.stage = Stage.MAIL
         self._add("note", note, at)
+
+    def tell_later(self, tell: Callable[[], Iterable[Entry]]) -> None:
+        """What was said at moments that whoever tells it knows."""
+        self._told_later.append(tell)
 
     def note(self, text: str, at: float | None = None) -> None:
         """What happened without a word."""
@@ -105,10 +116,10 @@ def _without_secret(said: bytes) -> str:
 
 
 def _lines(stage: Stage, said: Said) -> Sequence[str]:
-    if isinstance(said, Reply):
-        return _reply_lines(stage, said)
     if isinstance(said, bytes):
         return (said.decode("utf-8", "replace").rstrip("\r\n"),)
+    if isinstance(said, Reply):
+        return _reply_lines(stage, said)
     return (printable(said() if callable(said) else said).replace("\n", " "),)
 
 
@@ -117,7 +128,6 @@ def _reply_lines(stage: Stage, reply: Reply) -> Sequence[str]:
         return (f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE),)
     enhanced = f"{reply.enhanced_code} " if reply.enhanced_code else ""
     *before, last = reply.text.split("\n")
-    return [
-        *(f"{reply.code}-{enhanced}{text}" for text in before),
-        f"{reply.code} {enhanced}{last}",
-    ]
+    lines = [f"{reply.code}-{enhanced}{text}" for text in before]
+    lines.append(f"{reply.code} {enhanced}{last}")
+    return lines

@@ -4,25 +4,23 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
 from typing import Final, cast
 
 from app.domain.clock import monotonic_seconds
+from app.domain.outcome import Stage
 from app.domain.replies import UNAVAILABLE, Reply
-from app.smtp.faults import ServerClosedError
+from app.smtp.faults import ServerClosedError, stage
 from app.smtp.protocol import MalformedReplyError, ReplyReader
 
-CLEANED: Final = 32
 UNASKED: Final = "it spoke without being asked"
 
 
 class Answers:
     """The replies to commands that were said together, as they come in.
 
-    Each has `seconds` from the one before it, the first from `since`, a reading of the loop's
-    clock. `times` are the moments at which they came, as `monotonic_seconds`. `waiter` is resolved
-    once all have come in, or no more will.
+    Each has `seconds` from `since`, a reading of the loop's clock: when the one before it came, or
+    they were asked for. `times` are the moments at which they came, as `monotonic_seconds`.
+    `waiter` is resolved once all have come in, or no more will.
     """
 
     __slots__ = ("count", "error", "replies", "seconds", "since", "times", "waiter")
@@ -41,21 +39,17 @@ class Answers:
         """Whether all have come in, or no more will."""
         return self.error is not None or len(self.replies) == self.count
 
-    @property
-    def deadline(self) -> float:
-        """By when the next one has to be there."""
-        return self.since + self.seconds
-
-    async def wait(self) -> list[Reply]:
+    async def wait(self, at: Stage) -> list[Reply]:
         """All of them. Where they end before, `replies` holds those that came.
 
-        Raises TimeoutError, MalformedReplyError, or ConnectionError where the connection was lost.
+        Raises StageFailedError, of this stage.
         """
         if not self.is_done:
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
         if self.error is not None:
-            raise self.error
+            with stage(at):
+                raise self.error
         return self.replies
 
     def wake(self) -> None:
@@ -72,10 +66,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport, shown: Callable[[str], str]) -> None:
         self._transport = transport
-        self._shown = shown
-        # What is answered to MAIL, RCPT and DATA is the same again and again.
-        self._cleaned = lru_cache(maxsize=CLEANED)(partial(_cleaned, shown))
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(shown)
         self._loop = asyncio.get_running_loop()
         self._awaited: deque[Answers] = deque()
         self._error: Exception | None = None
@@ -112,7 +103,8 @@ class Wire(asyncio.Protocol):
         answers.error = self._error
         if answers.error is None:
             self._awaited.append(answers)
-            self._watch_first()
+            if self._awaited[0] is answers:
+                self._watch_first()
         return answers
 
     def limit(self, answers: Answers, seconds: float) -> None:
@@ -144,27 +136,27 @@ class Wire(asyncio.Protocol):
         cast("asyncio.WriteTransport", self._transport).abort()
 
     def data_received(self, data: bytes) -> None:
+        at = monotonic_seconds()
         try:
             for reply in self._reader.feed(data):
-                self._receive(self._cleaned(reply))
+                self._receive(reply, at)
         except MalformedReplyError as error:
-            self._fail(MalformedReplyError(self._shown(str(error))))
+            self._fail(error)
+        if self._awaited:
+            self._awaited[0].since = self._loop.time()
+            self._watch_first()
 
-    def _receive(self, reply: Reply) -> None:
+    def _receive(self, reply: Reply, at: float) -> None:
         if not self._awaited:
             closed = reply.code == UNAVAILABLE
             self._fail(ServerClosedError() if closed else MalformedReplyError(UNASKED))
             return
         answers = self._awaited[0]
         answers.replies.append(reply)
-        answers.since = self._loop.time()
-        answers.times.append(monotonic_seconds())
+        answers.times.append(at)
         if len(answers.replies) == answers.count:
             self._awaited.popleft()
             answers.wake()
-            if self._awaited:
-                self._awaited[0].since = answers.since
-                self._watch_first()
         if reply.code == UNAVAILABLE:  # whatever was asked besides gets no answer
             self._fail(ServerClosedError())
 
@@ -194,7 +186,8 @@ class Wire(asyncio.Protocol):
 
     def _watch_first(self) -> None:
         """One timer looks after all replies: most come long before it has to."""
-        deadline = self._awaited[0].deadline
+        first = self._awaited[0]
+        deadline = first.since + first.seconds
         if deadline == math.inf:
             return
         if self._watch is not None:
@@ -205,17 +198,15 @@ class Wire(asyncio.Protocol):
 
     def _look(self) -> None:
         self._watch = None
-        if self._awaited and self._awaited[0].deadline <= self._loop.time():
+        if not self._awaited:
+            return
+        first = self._awaited[0]
+        if first.since + first.seconds <= self._loop.time():
             self._fail(TimeoutError())
-        elif self._awaited:
+        else:
             self._watch_first()
 
     def _stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-
-
-def _cleaned(shown: Callable[[str], str], reply: Reply) -> Reply:
-    text = shown(reply.text)
-    return reply if text == reply.text else replace(reply, text=text)

@@ -1,7 +1,6 @@
 """What became of messages: settle, mark, expire, end (invariants 3, 4, 5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from app.domain.ids import first_id
 from app.domain.replies import Reply
 from app.domain.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.types import MessageStatus, RecipientStatus
+from app.domain.value import value
 from app.store import events, suppressions, wiping
 from app.store.among import among
 from app.store.bulk import Bulk, Write
@@ -29,7 +29,7 @@ from app.store.tables import (
 from app.store.wiping import AtEnd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RecipientUpdate:
     """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did.
 
@@ -46,7 +46,7 @@ class RecipientUpdate:
     is_hard_bounce: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Settlement:
     """The end of one claim: each touched recipient, then either a final status or a due time."""
 
@@ -57,7 +57,7 @@ class Settlement:
     attempts: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Held:
     """What is known of a message that is the caller's, and what is to be done at its end."""
 

@@ -1,0 +1,23 @@
+"""Values of which each message has some twenty: nothing changes them once they are made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform, overload
+
+Of = TypeVar("Of")
+
+
+@overload
+def value(of: type[Of]) -> type[Of]: ...
+@overload
+def value(*, kw_only: bool) -> Callable[[type[Of]], type[Of]]: ...
+@dataclass_transform(frozen_default=True)
+def value(
+    of: type[Of] | None = None, *, kw_only: bool = False
+) -> type[Of] | Callable[[type[Of]], type[Of]]:
+    """A frozen dataclass with slots, frozen by the type checker alone.
+
+    One that Python freezes takes more than twice as long to make.
+    """
+    made = dataclass(slots=True, kw_only=kw_only, unsafe_hash=True)
+    return made if of is None else made(of)
