@@ -1,15 +1,15 @@
 """Who may send, and to whom: what profile, tenant, key and service allow."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from app.domain.addresses import is_allowed
 from app.domain.errors import Forbidden
 from app.domain.routing import Routing
 from app.domain.types import Mailbox, Profile, RecipientAddress
+from app.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SenderRule:
     """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
 

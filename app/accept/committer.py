@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ from app.domain.errors import QuotaError, Unavailable
 from app.domain.facts import Facts
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
+from app.domain.value import value
 from app.store import idempotency, outbox, outcomes, profiles, suppressions, usage
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
@@ -30,7 +31,7 @@ MAX_DOUBT_SECONDS: Final = 10.0
 LOOK_AGAIN_SECONDS: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Offer:
     """A message to accept within its tenant's quota; `request` is the one that has a key."""
 
@@ -39,7 +40,7 @@ class Offer:
     request: KeyedRequest | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Waiting:
     offer: Offer
     written: asyncio.Future[KeyedRequest | None]

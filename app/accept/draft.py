@@ -10,6 +10,7 @@ from app.domain.calendar import Calendar
 from app.domain.dsn import DsnNotify, DsnReturn
 from app.domain.list_unsubscribe import ListUnsubscribe
 from app.domain.types import Guarantee, Mailbox, Priority
+from app.domain.value import value
 
 
 class Importance(StrEnum):
@@ -27,7 +28,7 @@ class DsnWish:
     returns: DsnReturn | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Draft:
     """A message as the caller gave it: each value well-formed, nothing decided yet.
 

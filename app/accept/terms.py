@@ -1,18 +1,18 @@
 """What every message of a caller is held to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from app.accept.allowed import SenderRule
 from app.domain.dkim import UNSIGNED, Signing
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import SealedContent
+from app.domain.value import value
 
 SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Terms:
     """Whom it may be from and go to, how large it may be, and how long it is tried at most.
 

@@ -1,7 +1,5 @@
 """Who asks, for which tenant, and how far their key reaches."""
 
-from dataclasses import dataclass
-
 from fastapi import Request
 
 from app.accept.allowed import SenderRule
@@ -11,9 +9,10 @@ from app.api.state import Services
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden, NotFound
 from app.domain.types import ApiKey, Profile, Tenant
+from app.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """Somebody who may do what he asks for with a tenant's things; `key` is None for an admin."""
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from app.domain.value import value
+
 # A change is the value before and the one after; of what is made or deleted one of them is null.
 Changes = Mapping[str, tuple[Any, Any]]
 ALWAYS_CHANGED: Final = frozenset({"updated_at", "revision"})
@@ -20,7 +22,7 @@ class ActorKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Actor:
     """Who acts: a key (by its id and name), an admin key or a person at a shell (by name).
 

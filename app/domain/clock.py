@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -38,6 +38,5 @@ def rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def monotonic_seconds() -> float:
-    """A reading for durations only; two readings subtract, one alone says nothing."""
-    return time.monotonic()
+# A reading for durations only: two readings subtract, one alone says nothing.
+monotonic_seconds: Final = time.monotonic

@@ -5,7 +5,7 @@ the header of a message whose addresses need it is in UTF-8 (RFC 6532).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -17,13 +17,14 @@ from app.domain.calendar import Calendar
 from app.domain.headers import check_header, check_subject, mailbox_field, text_field
 from app.domain.parts import Part, calendar_part, file_part, multipart, text_part
 from app.domain.types import Mailbox
+from app.domain.value import value
 
 __all__ = ["Attachment", "Content", "check_header", "check_subject", "message_id_header", "render"]
 
 MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Content:
     """What stands in a message. Whom it goes to in secret does not.
 

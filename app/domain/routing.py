@@ -4,11 +4,12 @@ For staging: what is for real people must not reach them, whatever a copied data
 decided at each transmission anew, not once at acceptance.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+from app.domain.value import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class RecipientRule:
     """Which domains are sent to: all, unless there are patterns or somebody who gets all else.
 
@@ -37,7 +38,7 @@ def _matches(domain: str, pattern: str) -> bool:
     return domain.endswith(pattern[1:]) if pattern.startswith("*.") else domain == pattern
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Routing:
     """The rules that an address goes through, one after the other: the tenant's, the service's.
 
@@ -64,6 +65,8 @@ class Routing:
 
     def with_rule(self, rule: RecipientRule) -> "Routing":
         """The same with a rule that comes before the others."""
+        if rule == ANYBODY:
+            return self
         return Routing((rule, *self.rules), self.simulator_domain)
 
 

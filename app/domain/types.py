@@ -10,6 +10,7 @@ from app.domain.dsn import DsnRequest
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.retention import KEPT, Retention
 from app.domain.routing import RecipientRule
+from app.domain.value import value
 
 
 class TlsMode(StrEnum):
@@ -155,7 +156,7 @@ class Suppression:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mailbox:
     """An address and the name shown beside it.
 
@@ -368,7 +369,7 @@ def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
     return ProfileState.ACTIVE if health.failing_since is None else ProfileState.FAILING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecipientAddress:
     """A recipient as the caller gave it."""
 
@@ -384,7 +385,7 @@ class SealedContent:
     key: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class NewMessage:
     """A message ready to be written: validated, resolved, rendered once (invariant 2).
 

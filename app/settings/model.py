@@ -324,7 +324,7 @@ class Settings(BaseSettings):
     def routing(self) -> Routing:
         """Whom this installation sends to."""
         rule = RecipientRule(self.redirect_all_to, parse_domains(self.allowed_recipient_domains))
-        return Routing((rule,), self.simulator_domain)
+        return Routing((), self.simulator_domain).with_rule(rule)
 
     def guard(self) -> AddressGuard:
         """Where connections may go."""

@@ -1,7 +1,9 @@
 """The types of columns that both databases share; migrations use them too."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, Dialect, String
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -25,17 +27,28 @@ class Instant(TypeDecorator[datetime]):
             return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(BigInteger())
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return (value - EPOCH) // MICROSECOND
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], object] | None:
+        return None if dialect.name == "postgresql" else _microseconds
 
-    def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if dialect.name == "postgresql":
-            return cast("datetime", value).astimezone(UTC)
-        return EPOCH + cast("int", value) * MICROSECOND
+    def result_processor(
+        self, dialect: Dialect, _coltype: object
+    ) -> Callable[[Any], datetime | None]:
+        return _in_utc if dialect.name == "postgresql" else _instant
+
+
+# A moment is written in many columns of many rows.
+@lru_cache
+def _microseconds(value: datetime | None) -> int | None:
+    return None if value is None else (value - EPOCH) // MICROSECOND
+
+
+@lru_cache
+def _instant(value: int | None) -> datetime | None:
+    return None if value is None else EPOCH + value * MICROSECOND
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    return None if value is None else value.astimezone(UTC)
 
 
 # Identifiers compare by bytes: collation "C" keeps PostgreSQL's index order the order of time.

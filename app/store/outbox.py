@@ -1,7 +1,7 @@
 """The outbox: accept, claim, renew, release. What becomes of messages is in `outcomes`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -127,7 +127,7 @@ class ClaimedMessage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Lease:
     """Who works on these messages, and until when nobody else may."""
 

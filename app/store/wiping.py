@@ -1,13 +1,13 @@
 """What is taken away from messages that stay: their content, and who they went to."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.value import value
 from app.store import events
 from app.store.tables import (
     addressed_to,
@@ -22,7 +22,7 @@ from app.store.tables import (
 ERASED: Final = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AtEnd:
     """What happens to a message once it is final."""
 
