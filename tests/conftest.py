@@ -9,7 +9,7 @@ from typing import Literal
 import hypothesis
 import pytest
 
-from app.store import schema
+from app.store import migrating
 from app.store.database import Database
 from tests.fixtures.postgresql import Server, postgresql_server
 from tests.fixtures.required import pytest_runtest_makereport
@@ -44,7 +44,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def migrate() -> None:
         database = Database(f"sqlite:///{path}")
-        await schema.migrate(database)
+        await migrating.migrate(database)
         await database.close()
 
     asyncio.run(migrate())

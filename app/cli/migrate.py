@@ -6,7 +6,7 @@ import typer
 
 from app.cli.environment import checked_settings, opened
 from app.settings import Settings
-from app.store import schema
+from app.store import migrating
 
 app = typer.Typer()
 
@@ -23,4 +23,4 @@ def migrate() -> None:
 
 async def _migrate(settings: Settings) -> str:
     async with opened(settings) as database:
-        return await schema.migrate(database)
+        return await migrating.migrate(database)

@@ -25,7 +25,7 @@ from app.dev.screen import Screen
 from app.domain.errors import SettingsError
 from app.main import create_app
 from app.settings import Settings
-from app.store import schema
+from app.store import migrating
 from app.store.database import Database
 from app.store.vault import Vault
 
@@ -110,7 +110,7 @@ async def _run(
 async def _prepare(settings: Settings, keys: Keys, *, smtp_port: int) -> None:
     database = Database(settings.database_url)
     try:
-        await schema.migrate(database)
+        await migrating.migrate(database)
         vault = Vault(settings.encryption_keys())
         async with database.transaction() as connection:
             await first_run.prepare(connection, vault, keys, smtp_port=smtp_port)

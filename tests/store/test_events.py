@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import text, update
 
 from app.domain.events import FIRST, EventType, NewEvent, Position
-from app.store import events, schema
+from app.store import events, migrating
 from app.store.database import Database
 from app.store.event_tables import events as table
 from tests.store.made import NOW
@@ -66,7 +66,7 @@ async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database)
         ahead = text("pg_current_xact_id()::text::bigint + 1000000")
         await connection.execute(update(table).values(transaction_id=ahead))
     assert (await read(database))[0] == []
-    await schema.migrate(database)
+    await migrating.migrate(database)
     found, _ = await read(database)
     assert found == ["old", "older than new"]
     async with database.transaction() as connection:

@@ -15,8 +15,8 @@ from sqlalchemy import CheckConstraint, Connection, Index, insert, inspect, sele
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import SettingsError
+from app.store import migrating, schema, tables
 from app.store import profiles as profile_rows
-from app.store import schema, tables
 from app.store.database import Database
 from app.store.profile_rows import row_of
 from app.store.tables import lanes, messages, metadata, profiles
@@ -30,7 +30,7 @@ async def test_an_empty_database_has_no_schema(database_url: str) -> None:
     database = Database(database_url)
     before = await schema.state(database)
     assert (before.current, before.is_current) == (None, False)
-    head = await schema.migrate(database)
+    head = await migrating.migrate(database)
     after = await schema.state(database)
     assert (after.current, after.head, after.is_current) == (head, head, True)
     await database.close()
@@ -141,7 +141,7 @@ async def test_what_was_there_before_a_migration_is_there_after_it(database_url:
         old = {name: value for name, value in row_of(profile).items() if name not in new}
         await connection.execute(insert(profiles).values(old))
         await connection.execute(insert(lanes).values(profile_id=profile.id, faults=0))
-    await schema.migrate(database)
+    await migrating.migrate(database)
     async with database.transaction() as connection:
         assert (
             await profile_rows.get(connection, tenant_id=tenant.id, profile=profile.id) == profile
@@ -160,9 +160,9 @@ async def test_many_may_migrate_at_once(database_url: str) -> None:
     """Each in a process of its own: one does it, all succeed."""
     script = (
         "import asyncio, sys\n"
-        "from app.store import schema\n"
+        "from app.store import migrating\n"
         "from app.store.database import Database\n"
-        "print(asyncio.run(schema.migrate(Database(sys.argv[1]))))\n"
+        "print(asyncio.run(migrating.migrate(Database(sys.argv[1]))))\n"
     )
     started = [
         await asyncio.create_subprocess_exec(
@@ -188,7 +188,7 @@ async def test_a_newer_schema_is_left_alone(database: Database) -> None:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert not (await schema.state(database)).is_current
     with pytest.raises(SettingsError, match=r"'9999'.*newer version"):
-        await schema.migrate(database)
+        await migrating.migrate(database)
     async with database.transaction() as connection:
         await connection.execute(
             text("UPDATE alembic_version SET version_num = :head"),

@@ -32,7 +32,7 @@ from app.cli.trial.processes import (
 from app.cli.trial.sink import Counts
 from app.domain.keys import new_secret
 from app.domain.types import Scope
-from app.store import profiles, schema
+from app.store import migrating, profiles
 from app.store.database import Database
 from app.store.vault import new_key as new_secret_key
 
@@ -127,7 +127,7 @@ class TrialService:
     async def _prepare(self, smtp_port: int) -> None:
         database = Database(self.database_url, pool_size=1)
         try:
-            await schema.migrate(database)
+            await migrating.migrate(database)
             async with database.transaction() as connection:
                 await _insert_tenant(connection, secret=self.key, smtp_port=smtp_port)
         finally:
