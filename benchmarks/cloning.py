@@ -24,7 +24,7 @@ PAD_ON_POSTGRESQL: Final = {"pad": "lpad(to_hex(", "end": "), 32, '0')"}
 COUNT_ON_SQLITE: Final = (
     "RECURSIVE copy(n) AS (SELECT {} UNION ALL SELECT n + 1 FROM copy WHERE n < {})"
 )
-COUNT_ON_POSTGRESQL: Final = "copy(n) AS (SELECT generate_series({}, {}))"
+COUNT_ON_POSTGRESQL: Final = "copy(n) AS (SELECT generate_series({}::bigint, {}))"
 MESSAGE_ID: Final = "'msg_' || {pad}n{end}"
 # More than a message has rows in any table where it has several with ids of their own.
 OF_ONE: Final = 1000
