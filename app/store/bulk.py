@@ -3,8 +3,8 @@
 SQLAlchemy compiles a statement once too, but what it does for the parameters of each row costs more
 than the database does for the row. PostgreSQL, for which each run of a statement has a cost of its
 own, is given all rows of a table as JSON and runs it once: over the elements of arrays asyncpg
-takes longer than both sides do over JSON. SQLite runs it for each row, and all of it in one turn of the
-connection's thread.
+takes longer than both sides do over JSON. SQLite runs it for each row, and all of it in one turn of
+the connection's thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
