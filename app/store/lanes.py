@@ -1,7 +1,6 @@
 """What changes as a profile delivers: which lanes have work, and their health."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -9,7 +8,6 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Row,
-    RowMapping,
     Select,
     Table,
     func,
@@ -20,13 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import EventType
 from app.domain.limits import Bucket, next_permit_at, refill
+from app.domain.value import value
 from app.store.among import among
 from app.store.events import append_of_profile
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class LaneDue:
     """A lane with unfinished messages: `due_at` is when it may next be given one.
 
@@ -97,9 +96,9 @@ _QUERY: Final[Select[Any]] = (
         profiles.c.fallback_after_seconds,
         lanes.c.failing_since,
         lanes.c.next_probe_at,
+        _SOONEST.label("soonest"),
         *_limit_columns(profiles, lanes, "profile_"),
         *_limit_columns(tenants, tenant_buckets, "tenant_"),
-        _SOONEST.label("soonest"),
     )
     .join(lanes, lanes.c.profile_id == profiles.c.id)
     .join(tenants, tenants.c.id == profiles.c.tenant_id)
@@ -124,34 +123,38 @@ _AT_WORK: Final = _at_work()
 _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 
-def _lane(row: Row[Any], now: datetime) -> LaneDue:
+def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
+    # Of ten thousand at once: to take a row apart costs a tenth of what asking it for names does.
+    profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
+    fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at = health
     fallback_at = None
-    if row.failing_since is not None and row.fallback_profile_id is not None:
-        fallback_at = row.failing_since + timedelta(seconds=row.fallback_after_seconds)
+    if failing_since is not None and fallback_profile_id is not None:
+        fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
+    due_at = max(soonest or now, next_probe_at) if next_probe_at else soonest or now
     return LaneDue(
-        profile_id=row.id,
-        tenant_id=row.tenant_id,
-        revision=row.revision,
-        is_open=row.paused_at is None and row.deleted_at is None,
-        is_failing=row.failing_since is not None,
-        due_at=_ready_at(row._mapping, now),  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-        work_at=row.soonest,
-        fallback_profile_id=row.fallback_profile_id,
+        profile_id=profile_id,
+        tenant_id=tenant_id,
+        revision=revision,
+        is_open=paused_at is None and deleted_at is None,
+        is_failing=failing_since is not None,
+        due_at=max(due_at, *_permits_at(row, now)) if any(row[_OF_LANE:]) else due_at,
+        work_at=soonest,
+        fallback_profile_id=fallback_profile_id,
         fallback_at=fallback_at,
     )
 
 
-def _ready_at(row: RowMapping, now: datetime) -> datetime:
-    """When there is a message, and a permit for it, and no fault in the way."""
-    moments: list[datetime] = [row["soonest"] or now]
-    if row["next_probe_at"] is not None:
-        moments.append(row["next_probe_at"])
+_OF_LANE: Final = 10
+
+
+def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]:
+    """When there is a permit of each of the lane's rates."""
+    of = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     for prefix in ("profile_", "tenant_"):
-        limit, tokens = rate_limit_of(row, prefix), row[f"{prefix}tokens"]
+        limit, tokens = rate_limit_of(of, prefix), of[f"{prefix}tokens"]
         if limit is not None and tokens is not None:
-            before = Bucket(tokens, row[f"{prefix}tokens_at"])
-            moments.append(next_permit_at(refill(before, limit, now), limit))
-    return max(moments)
+            before = Bucket(tokens, of[f"{prefix}tokens_at"])
+            yield next_permit_at(refill(before, limit, now), limit)
 
 
 async def failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
