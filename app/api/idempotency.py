@@ -4,9 +4,9 @@ After the IETF's draft "The Idempotency-Key HTTP Header Field". A key is a tenan
 for a day at least.
 """
 
-import asyncio
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request, Response
 
 from app.api.callers import Caller
+from app.api.large import beside_if_large
 from app.api.media_types import media_type_of
 from app.api.message_reads import MessageRead, new_message_json
 from app.api.sending import accepted, stored
@@ -25,7 +26,9 @@ from app.store import idempotency, messages
 from app.store.idempotency import KeyedRequest
 
 FIELD: Final = "fingerprint"
-LARGE_BYTES: Final = 1_000_000
+MAX_CHARACTERS: Final = 255
+PATTERN: Final = r"^[ -~]+$"
+BLOCK_CHARACTERS: Final = 100_000
 REPLAYED: Final = "Idempotent-Replayed"
 REPLAYED_HEADER: Final[dict[str, Any]] = {
     REPLAYED: {
@@ -39,8 +42,8 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
-        pattern=r"^[ -~]+$",
+        max_length=MAX_CHARACTERS,
+        pattern=PATTERN,
         description="Any text that no other request has, such as a UUID: a request that comes again"
         " with the same key and body, for whatever reason, is answered as before and sends nothing."
         " Kept for 24 hours at least.",
@@ -55,20 +58,20 @@ Made = tuple[NewMessage, Profile]
 async def accepted_once(
     services: Services,
     caller: Caller,
-    request: Request,
     key: str | None,
+    fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Made]],
 ) -> Response:
     """Accept the message that `make` answers, or answer as before where its key was used.
 
-    Raises what `make` and the committer do; Conflict while the first request is worked on, and
-    InvalidRequest where it was another one.
+    Raises what `fingerprint_of`, `make` and the committer do; Conflict while the first request is
+    worked on, and InvalidRequest where it was another one.
     """
     if key is None:
         message, profile = await make()
         await stored(services, caller, message)
         return accepted(message.id, new_message_json(message, profile))
-    keyed = Keyed(services, caller, key, await _fingerprint_of(request))
+    keyed = Keyed(services, caller, key, await fingerprint_of())
     with alone(services, caller, key):
         if (earlier := await keyed.earlier()) is None:
             message, profile = await make()
@@ -161,15 +164,23 @@ class Keyed:
         return f"{self._tenant_id} {self.key}"
 
 
-async def _fingerprint_of(request: Request) -> str:
+def is_key(text: str) -> bool:
+    """Whether `IdempotencyKey` takes it."""
+    return len(text) <= MAX_CHARACTERS and re.fullmatch(PATTERN, text) is not None
+
+
+async def fingerprint_of(request: Request) -> str:
     """What tells a request from another, whatever the order and the blanks of its JSON."""
     content = await request.body()
-    if not media_type_of(request).endswith("json"):
-        digest = sha256(content).hexdigest()
-        return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
-    if len(content) > LARGE_BYTES:
-        return await asyncio.to_thread(_fingerprint, request.url.path, content)
-    return _fingerprint(request.url.path, content)
+    if media_type_of(request).endswith("json"):
+        return await fingerprint_of_json(request.url.path, content)
+    digest = sha256(content).hexdigest()
+    return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
+
+
+async def fingerprint_of_json(path: str, content: bytes) -> str:
+    """The same of a body of JSON; raises ValueError or RecursionError where it is none."""
+    return await beside_if_large(len(content), _fingerprint, path, content)
 
 
 def _fingerprint(path: str, content: bytes) -> str:
@@ -178,5 +189,30 @@ def _fingerprint(path: str, content: bytes) -> str:
 
 def fingerprint(path: str, value: object) -> str:
     """What tells this JSON, sent to this path, from any other."""
-    written = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return sha256(f"{path}\n{written}".encode()).hexdigest()
+    digest = sha256(f"{path}\n".encode())
+    for part in _canonical(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical(value: object) -> Iterator[bytes]:
+    """Other bytes for every other value, in pieces: that of a file would be as long as the body."""
+    match value:
+        case str():
+            yield b"%d:" % len(value)
+            for start in range(0, len(value), BLOCK_CHARACTERS):
+                block = value[start : start + BLOCK_CHARACTERS]
+                yield block.encode("utf-8", "surrogatepass")
+        case dict():
+            yield b"{"
+            for name in sorted(value):
+                yield from _canonical(name)
+                yield from _canonical(value[name])
+            yield b"}"
+        case list() | tuple():
+            yield b"["
+            for each in value:
+                yield from _canonical(each)
+            yield b"]"
+        case _:
+            yield json.dumps(value).encode() + b","

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,7 +13,7 @@ from app.api.accepting import accepting
 from app.api.auth import MessageManager, MessageReader, Sender
 from app.api.callers import Caller
 from app.api.form_uploads import EXTRA, UploadRoute
-from app.api.idempotency import IdempotencyKey, accepted_once
+from app.api.idempotency import IdempotencyKey, accepted_once, fingerprint_of
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
     RESOLUTION_EVENTS,
@@ -87,8 +88,8 @@ async def send_message(
     return await accepted_once(
         services,
         caller,
-        request,
         idempotency_key,
+        partial(fingerprint_of, request),
         lambda: prepared(services, caller, body),
     )
 
@@ -365,8 +366,8 @@ async def retry_message(
     return await accepted_once(
         services,
         caller,
-        request,
         idempotency_key,
+        partial(fingerprint_of, request),
         lambda: prepared_again(services, caller, message, body),
     )
 

@@ -1,5 +1,6 @@
 """`POST /messages/raw`: a message that the caller has made himself."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +12,7 @@ from app.api.accepting import accepting
 from app.api.auth import Sender
 from app.api.bodies import Address, Instant, Text
 from app.api.callers import Caller
-from app.api.idempotency import IdempotencyKey, accepted_once
+from app.api.idempotency import IdempotencyKey, accepted_once, fingerprint_of
 from app.api.large import beside_if_large
 from app.api.media_types import RFC822, require_type
 from app.api.message_bodies import MAX_TAGS, ReturnPath, Tag
@@ -106,8 +107,8 @@ async def send_raw_message(
     return await accepted_once(
         services,
         caller,
-        request,
         idempotency_key,
+        partial(fingerprint_of, request),
         lambda: _prepared(services, caller, envelope, content),
     )
 

@@ -12,19 +12,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import SENDING
 from app.api.callers import Caller
+from app.api.idempotency import accepted_once, fingerprint_of_json, is_key
 from app.api.json_bounds import check_json
 from app.api.large import beside_if_large
 from app.api.message_bodies import MessageCreate
-from app.api.message_reads import new_message_json
 from app.api.problem_answers import answer
-from app.api.sending import accepted, prepared, stored
+from app.api.sending import prepared
 from app.api.state import Services
 from app.domain.errors import Problem, TooManyRequests, Unavailable
+from app.domain.types import NewMessage, Profile
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
 DISCONNECT: Final = "http.disconnect"
 BEARER: Final = b"Bearer "
+KEY: Final = b"idempotency-key"
 
 
 class Shortcut:
@@ -46,22 +48,59 @@ class Shortcut:
             return
         if (content := await _content(receive)) is None:
             return
+        sent = _Sent(services, caller, content)
+        del content
         try:
-            body = await beside_if_large(len(content), _parsed, content)
-            message, profile = await prepared(services, caller, body)
-        except Unavailable as problem:  # asked again it would be waited for again
-            await answer(problem, PATH)(scope, receive, send)
+            response = await accepted_once(
+                services, caller, _key(scope), sent.fingerprint, sent.made
+            )
+        except _NotPlainError:
+            await self._app(scope, _again(sent.content, receive), send)
             return
-        except (ValidationError, Problem):
-            await self._app(scope, _again(content, receive), send)
-            return
-        del content, body  # a large one is not to be kept while its message is written
-        try:
-            await stored(services, caller, message)
         except Problem as problem:
-            await answer(problem, PATH)(scope, receive, send)
-        else:
-            await accepted(message.id, new_message_json(message, profile))(scope, receive, send)
+            response = answer(problem, PATH)
+        await response(scope, receive, send)
+
+
+class _NotPlainError(Exception):
+    """The usual way has an answer to it."""
+
+
+class _Sent:
+    """What was sent; its content is not kept once a message is made of it: it may be large."""
+
+    def __init__(self, services: Services, caller: Caller, content: bytes) -> None:
+        self._services = services
+        self._caller = caller
+        self.content = content
+
+    async def fingerprint(self) -> str:
+        """What tells it from other requests; raises _NotPlainError."""
+        try:
+            return await fingerprint_of_json(PATH, self.content)
+        except (ValueError, RecursionError) as error:
+            raise _NotPlainError from error
+
+    async def made(self) -> tuple[NewMessage, Profile]:
+        """The message, and the profile that it is sent through.
+
+        Raises Unavailable: asked again, it would be waited for again; and _NotPlainError.
+        """
+        try:
+            body = await beside_if_large(len(self.content), _parsed, self.content)
+            made = await prepared(self._services, self._caller, body)
+        except Unavailable:
+            raise
+        except (ValidationError, Problem) as error:
+            raise _NotPlainError from error
+        self.content = b""
+        return made
+
+
+def _key(scope: Scope) -> str | None:
+    """The Idempotency-Key of a request that gives no header twice."""
+    given: bytes | None = dict(scope["headers"]).get(KEY)
+    return None if given is None else given.decode("latin-1")
 
 
 async def _caller(services: Services, scope: Scope) -> Caller | None:
@@ -74,7 +113,7 @@ async def _caller(services: Services, scope: Scope) -> Caller | None:
         and given.get(b"content-type") == JSON
         and b"content-length" in given  # by which its size is known and bounded already
         and b"heloise-tenant" not in given
-        and b"idempotency-key" not in given
+        and is_key(given.get(KEY, b"-").decode("latin-1"))
         and secret.startswith(BEARER)
     )
     if not is_usual or not secret.isascii():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
@@ -9,7 +10,7 @@ from fastapi import Body as JsonBody
 
 from app.api.accepting import accepting
 from app.api.auth import SENDING, TemplateManager
-from app.api.idempotency import accepted_once
+from app.api.idempotency import accepted_once, fingerprint_of
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import MessageCreate
 from app.api.message_examples import QUEUED
@@ -398,5 +399,9 @@ async def test_template(
         }
     )
     return await accepted_once(
-        services, caller, request, None, lambda: prepared(services, caller, message)
+        services,
+        caller,
+        None,
+        partial(fingerprint_of, request),
+        lambda: prepared(services, caller, message),
     )

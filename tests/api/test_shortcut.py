@@ -75,6 +75,46 @@ async def test_what_is_no_json_is_answered_the_same(sender: Caller, content: byt
     assert answers[0].status_code == 422
 
 
+@pytest.mark.parametrize("ways", [({}, LONG_WAY), (LONG_WAY, {})], ids=["short", "long"])
+async def test_a_key_is_one_key_whichever_way_it_came(
+    sender: Caller, ways: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    """What was done is not done again, with its JSON in whatever order; another body is refused."""
+    key = {"Idempotency-Key": "order-42"}
+    turned = dict(reversed(MESSAGE.items()))
+    first, again = [
+        await sender("POST", "/messages", body, headers=key | way)
+        for body, way in zip((MESSAGE, turned), ways, strict=True)
+    ]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert (again.json(), again.headers["Idempotent-Replayed"]) == (first.json(), "true")
+    others = [
+        await sender("POST", "/messages", MESSAGE | {"subject": "Another"}, headers=key | way)
+        for way in ways
+    ]
+    assert _shown(others[0]) == _shown(others[1])
+    assert others[0].json()["type"] == "/problems/idempotency-key-reused"
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body)[-50:])
+async def test_both_ways_answer_the_same_to_a_new_key(sender: Caller, body: Any) -> None:
+    """Keys change nothing of what is accepted."""
+    short = await sender("POST", "/messages", body, headers={"Idempotency-Key": "a"})
+    long = await sender("POST", "/messages", body, headers={"Idempotency-Key": "b"} | LONG_WAY)
+    assert _shown(short) == _shown(long)
+
+
+@pytest.mark.parametrize("key", ["", "a" * 256, "caf\u00e9"])
+async def test_both_ways_refuse_what_is_no_key(sender: Caller, key: str) -> None:
+    """Empty, too long, or not ASCII."""
+    short, long = [
+        await sender("POST", "/messages", MESSAGE, headers={"Idempotency-Key": key.encode()} | way)
+        for way in ({}, LONG_WAY)
+    ]
+    assert _shown(short) == _shown(long)
+    assert short.status_code == 422
+
+
 async def test_a_header_that_is_given_twice_is_no_shortcut(sender: Caller) -> None:
     """The first one counts, as everywhere."""
     right = sender.headers["Authorization"]
