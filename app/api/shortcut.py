@@ -77,8 +77,9 @@ class _Sent:
     async def fingerprint(self) -> str:
         """What tells it from other requests; raises _NotPlainError."""
         try:
+            await beside_if_large(len(self.content), check_json, self.content)
             return await fingerprint_of_json(PATH, self.content)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, Problem) as error:
             raise _NotPlainError from error
 
     async def made(self) -> tuple[NewMessage, Profile]:

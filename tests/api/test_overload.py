@@ -211,8 +211,11 @@ async def until(caller: Caller, method: str, status: int) -> None:
 
 
 DEEP: Final = 100_000
+JSON: Final = {"Content-Type": "application/json"}
+WITH_A_KEY: Final = JSON | {"Idempotency-Key": "order-42"}
 
 
+@pytest.mark.parametrize("headers", [JSON, WITH_A_KEY], ids=["plain", "with a key"])
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize("path", ["/messages", "/profiles"])
 @pytest.mark.parametrize(
@@ -226,27 +229,26 @@ DEEP: Final = 100_000
     ],
 )
 async def test_json_that_is_hard_to_read_is_refused(
-    acme: Caller, path: str, body: str, problem: str, *, is_known: bool
+    acme: Caller, path: str, body: str, problem: str, headers: dict[str, str], *, is_known: bool
 ) -> None:
     """422, whichever way the request goes."""
     if is_known:
         await acme.read("/messages")
-    answer = await acme(
-        "POST", path, content=body.encode(), headers={"Content-Type": "application/json"}
-    )
+    answer = await acme("POST", path, content=body.encode(), headers=headers)
     assert answer.status_code == 422, answer.text
     assert answer.json()["type"].removeprefix("/problems/") in problem.split()
 
 
+@pytest.mark.parametrize("headers", [JSON, WITH_A_KEY], ids=["plain", "with a key"])
 @pytest.mark.parametrize("is_known", [True, False])
-async def test_json_of_many_values_is_refused(acme: Caller, *, is_known: bool) -> None:
+async def test_json_of_many_values_is_refused(
+    acme: Caller, headers: dict[str, str], *, is_known: bool
+) -> None:
     """Parsed it would take many times its bytes."""
     if is_known:
         await acme.read("/messages")
     body = b'{"to": [' + b"1," * (MAX_VALUES + 1) + b"1]}"
-    answer = await acme(
-        "POST", "/messages", content=body, headers={"Content-Type": "application/json"}
-    )
+    answer = await acme("POST", "/messages", content=body, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/json-too-large")
 
 
