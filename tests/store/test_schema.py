@@ -101,8 +101,8 @@ async def test_partial_indexes_are_partial(database: Database) -> None:
 
 async def test_contents_are_compressed_by_lz4(database: Database) -> None:
     """PostgreSQL's own way takes longer than all the rest of writing a message of a few KB."""
-    if not database.is_postgresql:
-        pytest.skip("SQLite compresses nothing")
+    if not database.is_postgresql:  # SQLite compresses nothing
+        return
     profile = await made_profile(database, await made_tenant(database))
     await queued_message(database, profile, mime=b"Thanks.\r\n" * 1000)
     query = "SELECT pg_column_compression(mime) FROM message_contents"
