@@ -124,9 +124,11 @@ class Claims:
             # The database was away: what is in hand is not to be claimed once more, by ourselves.
             await self._leases.renew()
         now = self._clock.now()
+        health = {each: lane.health for each, lane in self.lanes.items()}
         async with self._database.reading() as connection:
             waiting = await lanes.waiting(connection, now=now)
-        self._note_backlogs(waiting, now)
+        same = [each for each, lane in self.lanes.items() if lane.health == health[each]]
+        self._note_backlogs(waiting, now, same)
         await self._leave_closed(waiting)
         is_contended = False
         ready = in_turn(each for each in waiting if each.is_open and is_ready(each, now))
@@ -147,11 +149,16 @@ class Claims:
             until = self._next_look(waiting, now, is_contended=is_contended)
             await self._clock.wait(self.wake, until)
 
-    def _note_backlogs(self, waiting: Iterable[LaneDue], now: datetime) -> None:
-        """Note which lanes have nothing due, and nothing in the way of what comes."""
+    def _note_backlogs(self, waiting: Iterable[LaneDue], now: datetime, of: Iterable[str]) -> None:
+        """Note which of these lanes have nothing due, and nothing in the way of what comes.
+
+        One that has failed, or whose fault was written, since `waiting` was read is none of them.
+        """
         known = {due.profile_id: due for due in waiting}
-        for profile_id, lane in self.lanes.items():
-            due = known.get(profile_id)
+        for profile_id in of:
+            due, lane = known.get(profile_id), self.lanes[profile_id]
+            if lane.is_halted:  # its fault is not written yet, so what was read does not tell
+                continue
             is_sound = due is None or (due.is_open and not due.is_failing)
             lane.is_direct = is_sound and (due is None or due.due_at > now)
             lane.has_failed = lane.has_failed and not is_sound

@@ -100,6 +100,11 @@ class Lane:
         return not is_at_work and not self._pool.has_sessions
 
     @property
+    def health(self) -> tuple[bool, bool]:
+        """Another one after each fault that is found, and once that is written down."""
+        return self.is_halted, self.has_failed
+
+    @property
     def busy(self) -> int:
         """How many slots are at work."""
         return len(self._slots)

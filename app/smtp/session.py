@@ -60,13 +60,10 @@ class _Begun(NamedTuple):
     answers: Answers
     said_at: float
 
-    def dialogue(self) -> Iterator[Entry]:
-        """What was said so far, each at its stage."""
-        exchange, answers = self.exchange, self.answers
-        for at, line in zip(exchange.stages, exchange.commands, strict=False):
-            yield self.said_at, at, "client", line
-        for at, moment, reply in zip(exchange.stages, answers.times, answers.replies, strict=False):
-            yield moment, at, "server", reply
+    def dialogue(self) -> Callable[[], Iterator[Entry]]:
+        """What tells what was said, each at its stage; it does not keep the mail."""
+        exchange = self.exchange
+        return partial(_dialogue, exchange.stages, exchange.commands, self.said_at, self.answers)
 
 
 class Session:
@@ -196,7 +193,7 @@ class Session:
     async def _hear(self, exchange: Exchange, begun: _Begun) -> None:
         """Take in the answers to commands that were said at once."""
         answers = begun.answers
-        self.transcript.tell_later(begun.dialogue)
+        self.transcript.tell_later(begun.dialogue())
         error: StageFailedError | None = None
         try:
             await answers.wait(Stage.MAIL)
@@ -356,6 +353,15 @@ class Session:
 async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
     if not await before_body(exchange.taken):
         raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
+
+
+def _dialogue(
+    stages: Sequence[Stage], commands: Sequence[bytes], said_at: float, answers: Answers
+) -> Iterator[Entry]:
+    for at, line in zip(stages, commands, strict=False):
+        yield said_at, at, "client", line
+    for at, moment, reply in zip(stages, answers.times, answers.replies, strict=False):
+        yield moment, at, "server", reply
 
 
 def _told(facts: ConnectionFacts, number: int, seconds: float) -> str:

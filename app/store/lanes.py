@@ -130,14 +130,18 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
     fallback_at = None
     if failing_since is not None and fallback_profile_id is not None:
         fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
-    due_at = max(soonest or now, next_probe_at) if next_probe_at else soonest or now
+    moments: list[datetime] = [soonest or now]
+    if next_probe_at is not None:
+        moments.append(next_probe_at)
+    if any(row[_OF_LANE:]):
+        moments += _permits_at(row, now)
     return LaneDue(
         profile_id=profile_id,
         tenant_id=tenant_id,
         revision=revision,
         is_open=paused_at is None and deleted_at is None,
         is_failing=failing_since is not None,
-        due_at=max(due_at, *_permits_at(row, now)) if any(row[_OF_LANE:]) else due_at,
+        due_at=max(moments),
         work_at=soonest,
         fallback_profile_id=fallback_profile_id,
         fallback_at=fallback_at,
