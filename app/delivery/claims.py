@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -127,8 +127,13 @@ class Claims:
         health = {each: lane.health for each, lane in self.lanes.items()}
         async with self._database.reading() as connection:
             waiting = await lanes.waiting(connection, now=now)
-        same = [each for each, lane in self.lanes.items() if lane.health == health[each]]
-        self._note_backlogs(waiting, now, same)
+        # Of a lane that has failed meanwhile, or whose fault is not written yet, it does not tell.
+        told = {
+            each: lane
+            for each, lane in self.lanes.items()
+            if lane.health == health[each] and not lane.is_halted
+        }
+        _note_backlogs(told, waiting, now)
         await self._leave_closed(waiting)
         is_contended = False
         ready = in_turn(each for each in waiting if each.is_open and is_ready(each, now))
@@ -148,20 +153,6 @@ class Claims:
         if not self._is_stopping:
             until = self._next_look(waiting, now, is_contended=is_contended)
             await self._clock.wait(self.wake, until)
-
-    def _note_backlogs(self, waiting: Iterable[LaneDue], now: datetime, of: Iterable[str]) -> None:
-        """Note which of these lanes have nothing due, and nothing in the way of what comes.
-
-        One that has failed, or whose fault was written, since `waiting` was read is none of them.
-        """
-        known = {due.profile_id: due for due in waiting}
-        for profile_id in of:
-            due, lane = known.get(profile_id), self.lanes[profile_id]
-            if lane.is_halted:  # its fault is not written yet, so what was read does not tell
-                continue
-            is_sound = due is None or (due.is_open and not due.is_failing)
-            lane.is_direct = is_sound and (due is None or due.due_at > now)
-            lane.has_failed = lane.has_failed and not is_sound
 
     def direct_lane(self, profile_id: str) -> Lane | None:
         """The lane that may take a message before it is in any queue, if there is one."""
@@ -418,6 +409,18 @@ class Claims:
         await outcomes.close(connection, message_ids=decided, now=now)
         over = {*late, *decided}
         return [each for each in claimed if each.id not in over]
+
+
+def _note_backlogs(
+    lanes_by_profile: Mapping[str, Lane], waiting: Iterable[LaneDue], now: datetime
+) -> None:
+    """Note which of these lanes have nothing due, and nothing in the way of what comes."""
+    known = {due.profile_id: due for due in waiting}
+    for profile_id, lane in lanes_by_profile.items():
+        due = known.get(profile_id)
+        is_sound = due is None or (due.is_open and not due.is_failing)
+        lane.is_direct = is_sound and (due is None or due.due_at > now)
+        lane.has_failed = lane.has_failed and not is_sound
 
 
 def is_ready(due: LaneDue, now: datetime) -> bool:
