@@ -73,8 +73,10 @@ def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict
     }
     loggers |= {
         name: {"level": severity, "handlers": [], "propagate": True}
-        for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+        for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi")
     }
+    # Ours names the request's id; and to write a line takes as long as to insert a message.
+    loggers["uvicorn.access"] = {"handlers": [], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -81,8 +81,8 @@ class Database:
                 self.url, pool_size=pool_size, answer_seconds=answer_seconds
             )
         else:
-            self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
-            self._reader = _sqlite_engine(self.url, pool_size=4, begin="BEGIN")
+            self._writer = _sqlite_engine(self.url, pool_size=1, begin=sqlite_driver.WRITE)
+            self._reader = _sqlite_engine(self.url, pool_size=4, begin=sqlite_driver.READ)
 
     @asynccontextmanager
     async def transaction(self, *, announce: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -269,6 +269,6 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
-        connection.exec_driver_sql(begin)
+        connection.connection.dbapi_connection.begin_with(begin)
 
     return engine

@@ -1,7 +1,8 @@
 """SQLAlchemy's dialect of aiosqlite, with one turn of the connection's thread for a statement.
 
 aiosqlite takes four: to make a cursor, execute, fetch, and close. Each costs more than most
-statements do.
+statements do. So a transaction begins in the turn of its first statement, and nobody waits for the
+end of one that has only read.
 """
 
 import sqlite3
@@ -18,6 +19,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 )
 
 DRIVER: Final = "sqlite+heloise"
+READ: Final = "BEGIN"
+WRITE: Final = "BEGIN IMMEDIATE"
 # Stands after each of several statements that are executed in one turn, for rows of their own.
 END: Final = ";\x1e\n"
 
@@ -27,8 +30,8 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
     __slots__ = ("_description", "_last_row_id", "_row_count", "arraysize")
 
-    def __init__(self, adapt_connection: AsyncAdapt_aiosqlite_connection) -> None:
-        self._adapt_connection = adapt_connection
+    def __init__(self, adapt_connection: "_Connection") -> None:
+        self._adapt_connection: _Connection = adapt_connection
         self._connection = adapt_connection._connection  # noqa: SLF001 - as SQLAlchemy's own cursors
         self._rows = deque[Any]()
         self._description: Any = None
@@ -62,10 +65,12 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         await self._run(sqlite3.Connection.executemany, operation, seq_of_parameters)
 
     async def _run(self, execute: Callable[..., sqlite3.Cursor], *given: Any) -> None:  # noqa: ANN401 - as above
-        connection = self._connection
+        connection, begin = self._connection, self._adapt_connection.take_begin()
 
         def run() -> tuple[Any, list[Any], int, int]:
-            cursor = execute(connection._conn, *given)  # noqa: SLF001 - aiosqlite's is in its thread's hands
+            if begin is not None:
+                connection._conn.execute(begin)  # noqa: SLF001 - aiosqlite's is in its thread's hands
+            cursor = execute(connection._conn, *given)  # noqa: SLF001 - as above
             try:
                 rows = [] if cursor.description is None else cursor.fetchall()
                 return cursor.description, rows, cursor.rowcount, cursor.lastrowid or 0
@@ -87,9 +92,38 @@ def _execute_each(
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ()
+    __slots__ = ("_begin", "_only_reads")
 
     _cursor_cls: type[AsyncAdapt_aiosqlite_cursor] = _Cursor
+
+    def __init__(self, driver: "_Driver", connection: Any) -> None:  # noqa: ANN401 - as above
+        super().__init__(driver, connection)
+        self._begin: str | None = None
+        self._only_reads = False
+
+    def begin_with(self, statement: str) -> None:
+        """Execute this before the next statement; `BEGIN` begins what only reads."""
+        self._begin, self._only_reads = statement, statement == READ
+
+    def take_begin(self) -> str | None:
+        """What is to be executed before a statement, if this has not been."""
+        begin, self._begin = self._begin, None
+        return begin
+
+    def commit(self) -> None:
+        self._end(super().commit)
+
+    def rollback(self) -> None:
+        self._end(super().rollback)
+
+    def _end(self, end: Callable[[], None]) -> None:
+        if self.take_begin() is not None:
+            return
+        if self._only_reads and (reader := self._connection._connection) is not None:  # noqa: SLF001 - as above
+            # Whatever comes next on this connection comes after it.
+            self._connection._tx.put_nowait((None, reader.rollback))  # noqa: SLF001 - as above
+        else:
+            end()
 
 
 class _Driver(AsyncAdapt_aiosqlite_dbapi):

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Final
 
 from app.cli.trial.load import put_load, request
@@ -85,23 +86,36 @@ def _cost(entry: Entry, content: bytes, count: int) -> _Cost:
 
 @contextmanager
 def _watched(url: str) -> Iterator[list[float]]:
-    """Ask for a URL again and again beside the block: how long each answer took."""
+    """Ask for a URL again and again beside the block: how long each answer took.
+
+    A process of its own asks: in this one it would wait for the load's work, too.
+    """
+    context = get_context("spawn")
     took_seconds: list[float] = []
-    is_over = threading.Event()
-
-    def ask() -> None:
-        while not is_over.wait(LOOK_SECONDS):
-            started_at = time.monotonic()
-            read(url)
-            took_seconds.append(time.monotonic() - started_at)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
+    ours, its = context.Pipe()
+    watcher = context.Process(target=_watch, args=(url, its))
+    watcher.start()
+    its.close()
     try:
+        ours.recv()  # it has begun
         yield took_seconds
+        ours.send(None)
+        took_seconds += ours.recv()
     finally:
-        is_over.set()
-        thread.join()
+        ours.close()
+        watcher.join()
+
+
+def _watch(url: str, asked: Connection) -> None:
+    took_seconds = []
+    asked.send(None)
+    while not asked.poll(LOOK_SECONDS):
+        started_at = time.monotonic()
+        read(url)
+        took_seconds.append(time.monotonic() - started_at)
+    with suppress(EOFError):  # nobody wants to know
+        asked.recv()
+        asked.send(took_seconds)
 
 
 MEASURE: Final = Measure(
