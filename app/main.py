@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 import socket
+import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ KEY_USE_SECONDS: Final = 10.0
 COLLECTED_AFTER: Final = 20_000  # more objects than there were
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 LARGE_BLOCK_BYTES: Final = 1024 * 1024
+TURN_SECONDS: Final = 0.001
 
 
 def from_environment() -> FastAPI:
@@ -57,6 +59,7 @@ def from_environment() -> FastAPI:
     settings = load()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     give_large_blocks_back()
+    shorten_turns()
     app = create_app(settings)
     spare_collector()
     return app
@@ -81,6 +84,14 @@ def give_large_blocks_back() -> None:
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def shorten_turns() -> None:
+    """Let a thread that makes a large message leave the interpreter to the loop when it is asked.
+
+    By itself it would after 5 ms, and answering a request beside it needs several turns.
+    """
+    sys.setswitchinterval(TURN_SECONDS)
 
 
 def machine_hostname() -> str:

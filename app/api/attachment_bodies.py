@@ -9,10 +9,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from app.api.bodies import Body
 from app.domain.attachment import MAX_FILENAME_CHARACTERS, Attachment, parse_content_type
+from app.domain.blocks import BLOCK_OCTETS, joined
 
 MAX_ATTACHMENTS: Final = 100
 QUANTUM: Final = 4  # characters of base64 for three octets
-BLOCK_CHARACTERS: Final = 1_000_000
 UNKNOWN: Final = "application/octet-stream"
 # What is said of a file where nothing better is known fits any name.
 OF_ANY_NAME: Final = frozenset({UNKNOWN, "text/plain"})
@@ -24,7 +24,7 @@ def _decoded(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return b"".join(_decoded_blocks(value))
+        return joined(_decoded_blocks(value))
     except (binascii.Error, ValueError):
         raise ValueError(
             "it is not base64: encode the file's bytes (RFC 4648 section 4), with their padding"
@@ -34,8 +34,8 @@ def _decoded(value: object) -> object:
 def _decoded_blocks(text: str) -> Iterator[bytes]:
     """What base64 stands for, block by block: between two of them others have their turn."""
     rest, is_padded = "", False
-    for start in range(0, len(text), BLOCK_CHARACTERS):
-        digits = rest + "".join(text[start : start + BLOCK_CHARACTERS].split())
+    for start in range(0, len(text), BLOCK_OCTETS):
+        digits = rest + "".join(text[start : start + BLOCK_OCTETS].split())
         if digits and is_padded:
             raise ValueError("there is more after the padding")
         whole = len(digits) - len(digits) % QUANTUM

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from app.domain.blocks import BLOCK_OCTETS
 from app.domain.errors import InvalidRequest
 
 MAX_VALUES: Final = 100_000
@@ -30,7 +31,11 @@ def check_json(content: bytes) -> None:
 
 
 def _structure(content: bytes) -> int:
-    return sum(content.count(byte) for byte in b",[{")
+    return sum(
+        content.count(byte, start, start + BLOCK_OCTETS)
+        for start in range(0, len(content), BLOCK_OCTETS)
+        for byte in b",[{"
+    )
 
 
 class BoundedRoute(APIRoute):

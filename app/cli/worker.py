@@ -10,7 +10,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
 from app.cli.environment import checked_settings, require_schema
-from app.main import give_large_blocks_back, run_worker, spare_collector
+from app.main import give_large_blocks_back, run_worker, shorten_turns, spare_collector
 from app.settings import Settings
 
 app = typer.Typer()
@@ -28,6 +28,7 @@ def worker() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     give_large_blocks_back()
+    shorten_turns()
     spare_collector()
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(_work(settings))

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from app.domain.attachment import Attachment
+from app.domain.blocks import joined
 from app.domain.calendar import Calendar
 from app.domain.headers import check_header, check_subject, mailbox_field, text_field
 from app.domain.parts import Part, calendar_part, file_part, multipart, text_part
@@ -65,7 +66,8 @@ def id_in_header(message_id: str) -> str | None:
 def render(content: Content) -> bytes:
     """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
     body = _body(content)
-    return b"".join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
+    join = joined if content.attachments else b"".join
+    return join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
 @lru_cache(maxsize=16)  # many are accepted within one second
