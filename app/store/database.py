@@ -131,7 +131,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reads alone: on SQLite it waits for no writer."""
+        """A connection for reads alone: on SQLite it waits for no writer, and cannot write."""
         with database_faults():
             async with self._reader.begin() as connection:
                 yield connection
@@ -265,6 +265,8 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        if begin == sqlite_driver.READ:  # whose end nobody waits for
+            cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
