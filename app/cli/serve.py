@@ -104,7 +104,6 @@ def _serve(settings: Settings, workers: int) -> None:
         ),
         "server_header": False,
         "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES
-        "access_log": False,
         "timeout_graceful_shutdown": settings.shutdown_grace_seconds,
     }
     if workers > 1:

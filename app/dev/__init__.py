@@ -144,7 +144,6 @@ async def _serve(
         ws="none",
         lifespan="on",
         log_config=None,
-        access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
     )

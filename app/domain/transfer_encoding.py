@@ -8,13 +8,14 @@ from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterator
 from typing import Final
 
+from app.domain.blocks import BLOCK_OCTETS
+
 CRLF: Final = b"\r\n"
 MAX_TEXT_LINE_OCTETS: Final = 78  # RFC 5322 section 2.1.1: should; what is longer is encoded
 MAX_LINE_OCTETS: Final = 998  # as above: must
 BASE64_LINE_OCTETS: Final = 76
 # 57 octets make a line. A block is some 0.9 MB: it is encoded without a copy of all the rest.
 BASE64_BLOCK_OCTETS: Final = 57 * 16_384
-BLOCK_OCTETS: Final = 1_000_000
 
 # What delimits parts begins with this. Neither base64 nor quoted-printable can hold `=_`; what is
 # sent as it is must not hold it.
