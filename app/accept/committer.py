@@ -15,7 +15,7 @@ from app.domain.facts import Facts
 from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
 from app.domain.value import value
-from app.store import idempotency, outbox, outcomes, profiles, suppressions, usage
+from app.store import admission, idempotency, outbox, outcomes, suppressions, usage
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
 from app.store.idempotency import KeyedRequest
@@ -168,7 +168,7 @@ class Committer:
         """Write a group; where it fails for a reason of one, each is written by itself."""
         messages = [each.message for each in group]
         reserved = self._reserve(messages)
-        written, refused, admitted = reserved, dict[str, QuotaError](), list[NewMessage]()
+        written, refused, admitted = NO_LEASE, dict[str, QuotaError](), list[NewMessage]()
         earlier = dict[str, KeyedRequest]()
 
         async def write(connection: AsyncConnection) -> None:
@@ -181,10 +181,10 @@ class Committer:
                 connection, [each for each in requests if each.message_id in refused]
             )
             admitted[:] = [each.message for each in new if each.message.id not in refused]
-            written = await _still_meant(connection, admitted, reserved)
             if admitted:
-                await outbox.accept(connection, admitted, written)
-                written = await _without_suppressed(connection, admitted, written, self._now())
+                written = await _write(connection, admitted, reserved, self._now())
+            else:
+                written = NO_LEASE
 
         error = await self._error_of(write, admitted, is_all_reserved=len(reserved) == len(group))
         self._hand_over(messages, written if error is None else NO_LEASE, reserved)
@@ -251,17 +251,22 @@ class Committer:
         return doubt
 
 
-async def _still_meant(
-    connection: AsyncConnection, messages: Sequence[NewMessage], lease: Lease
+async def _write(
+    connection: AsyncConnection, messages: Sequence[NewMessage], reserved: Lease, now: datetime
 ) -> Lease:
-    """The lease without those whose profile was changed, paused or found failing meanwhile."""
-    leased = [each for each in messages if each.id in lease.message_ids]
-    if not leased:
-        return lease
-    revisions = {each.profile_id: each.profile_revision for each in leased}
-    kept = await profiles.ready(connection, revisions=revisions)
-    ids = frozenset(each.id for each in leased if each.profile_id in kept)
-    return replace(lease, message_ids=ids)
+    """Write messages down; answers the lease of those of which nothing was found in the way.
+
+    That is a profile that was changed, paused or found failing meanwhile, or a suppression.
+    """
+    leased = [each for each in messages if each.id in reserved.message_ids]
+    profile_ids = list({each.profile_id for each in leased})
+    found = await admission.look(connection, messages, profile_ids=profile_ids)
+    ready = (e.id for e in leased if (e.profile_id, e.profile_revision) in found.ready)
+    lease = replace(reserved, message_ids=frozenset(ready))
+    await outbox.accept(connection, messages, lease)
+    if found.may_suppress:
+        lease = await _without_suppressed(connection, messages, lease, now)
+    return lease
 
 
 async def _without_suppressed(

@@ -1,6 +1,6 @@
 """`column IN (…)` as one statement whatever it is compared with: compiled, and prepared, once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from pydantic_core import to_json
@@ -53,6 +53,36 @@ class _Each(FunctionElement[str]):
 def each_of(parameter: str) -> TableValuedAlias:
     """The texts that this parameter is given when it is executed, as a table: `value`."""
     return _Each(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
+
+
+class _Pairs(TypeDecorator[Sequence[tuple[str, str]]]):
+    """Pairs of texts as one parameter: a JSON array of arrays."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str:  # noqa: ARG002 - as above
+        return to_json(value).decode()
+
+
+class _EachPair(FunctionElement[str]):
+    type = Text()
+    name = "each_pair"
+    inherit_cache = True
+
+
+def pairs_of(parameter: str) -> TableValuedAlias:
+    """The pairs of texts that this parameter is given, as a table: `first` and `second`."""
+    columns = (column(name, Text()) for name in ("first", "second"))
+    return _EachPair(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
+
+
+@compiles(_EachPair)
+def _each_pair(each: _EachPair, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+    pairs = compiler.process(each.clauses, **words)
+    is_postgresql = compiler.dialect.name == "postgresql"
+    rows = f"json_array_elements(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
+    return f"(SELECT value ->> 0 AS first, value ->> 1 AS second FROM {rows})"  # noqa: S608 - as above
 
 
 @compiles(_Each, "sqlite")

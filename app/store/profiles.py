@@ -231,24 +231,6 @@ async def update(
     )
 
 
-async def ready(connection: AsyncConnection, *, revisions: Mapping[str, int]) -> set[str]:
-    """Which of these profiles are still at these revisions, open, and not known to fail."""
-    rows = await connection.execute(_READY, {"ids": list(revisions)})
-    return {row.id for row in rows if row.revision == revisions[row.id]}
-
-
-_READY: Final = (
-    select(profiles.c.id, profiles.c.revision)
-    .join(lanes, lanes.c.profile_id == profiles.c.id)
-    .where(
-        among(profiles.c.id, "ids"),
-        profiles.c.paused_at.is_(None),
-        profiles.c.deleted_at.is_(None),
-        lanes.c.failing_since.is_(None),
-    )
-)
-
-
 async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: datetime) -> None:
     await connection.execute(
         update_rows(lanes)

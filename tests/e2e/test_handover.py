@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.e2e.conftest import Start
 from tests.e2e.harness import Heloise, Process, Tenant, Watched, unused_port
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.smtp_server import SmtpServer
+
+ACCEPTED: Final = HTTPStatus.ACCEPTED
+BODY: Final = {"to": ["ann@example.org"], "subject": "beyond", "text": "It works."}
 
 
 async def _handed_over(heloise: Heloise) -> int:
@@ -142,6 +146,44 @@ async def test_a_profile_with_a_rate_is_asked_for_its_permits(
     for _ in range(5):
         await acme.message(await acme.send(), status="sent")
     assert await _handed_over(heloise) == 0
+
+
+async def test_what_was_refused_is_not_handed_over(start: Start, server: SmtpServer) -> None:
+    """A message beyond its tenant's quota is sent to nobody, however ready its lane is."""
+    heloise = await start()
+    acme = await heloise.tenant(quota={"messages_per_day": 20})
+    await _warm(acme, server.port)
+    accepted = [await _send_directly(heloise, acme)]
+    while (answer := await acme("POST", "/messages", BODY)).status_code == ACCEPTED:
+        accepted.append(answer.json()["id"])
+    assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    assert accepted
+    for message in accepted:
+        await acme.message(message, status="sent")
+    await acme.settled()
+    assert sum(b"Subject: beyond" in each.data for each in server.messages) == len(accepted) - 1
+
+
+async def test_a_request_that_two_replicas_get_is_sent_once(
+    start: Start, server: SmtpServer
+) -> None:
+    """By one key: the replica that comes second hands over nothing, however ready its lane is."""
+    heloise, other = await start(), await start(delivery=False)
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    elsewhere = Tenant(other.http, acme.headers, acme.tenant_id)
+    for number in range(30):
+        body = BODY | {"subject": f"n{number}"}
+        key = {"Idempotency-Key": f"key-{number}"}
+        both = (each("POST", "/messages", body, headers=key) for each in (elsewhere, acme))
+        answers = await asyncio.gather(*both)
+        accepted = {each.json()["id"] for each in answers if each.status_code == ACCEPTED}
+        assert len(accepted) == 1
+        await acme.message(accepted.pop(), status="sent")
+    await acme.settled()
+    for number in range(30):
+        subject = f"Subject: n{number}\r\n".encode()
+        assert sum(subject in each.data for each in server.messages) == 1
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])

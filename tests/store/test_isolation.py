@@ -46,7 +46,6 @@ ACROSS_TENANTS = {
     "mailboxes.earliest": "as above",
     "reports.forget": "a worker forgets everybody's",
     "profiles.of_lanes": "a worker delivers for everybody; it tells given ids alone",
-    "profiles.ready": "a group of messages is of many tenants; it tells given ids alone",
     "profiles.sealed": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.

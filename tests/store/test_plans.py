@@ -12,8 +12,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Position
-from app.domain.types import MessageStatus, Profile
-from app.store import events, lanes, messages, outbox, outcomes, tables
+from app.domain.ids import new_id
+from app.domain.types import MessageStatus, Profile, Suppression, SuppressionReason
+from app.store import admission, events, lanes, messages, outbox, outcomes, suppressions, tables
 from app.store.database import Database
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 
@@ -136,6 +137,44 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
             assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
             if "json_each(?) AS" in each[0] or "LATERAL" in each[0]:
                 assert "ix_messages_due" in found
+
+
+def suppressed(tenant_id: str, number: int) -> Suppression:
+    """An address that this tenant alone suppresses."""
+    return Suppression(
+        id=new_id("sup"),
+        tenant_id=tenant_id,
+        address=f"{number}@{tenant_id}.example.org",
+        tag="news" if number % 2 else None,
+        reason=SuppressionReason.MANUAL,
+        detail=None,
+        created_at=NOW,
+    )
+
+
+async def test_what_stands_in_the_way_of_a_group_goes_by_whom_it_is_to(
+    database: Database, profile: Profile
+) -> None:
+    """However many a tenant suppresses: an address is looked up, whatever its letters' case."""
+    other = await made_profile(database, await made_tenant(database, "suppressing"))
+    async with database.transaction() as connection:
+        for tenant_id in (profile.tenant_id, other.tenant_id):
+            for n in range(OWN):
+                await suppressions.insert(connection, suppression=suppressed(tenant_id, n))
+        if database.is_postgresql:
+            await connection.execute(text("ANALYZE suppressions"))
+        sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
+        with noted() as statements:
+            found = await admission.look(connection, sent, profile_ids=[profile.id])
+        assert found.ready == {(profile.id, profile.revision)}
+        assert not found.may_suppress
+        how = await plan(connection, statements[0])
+        mine = a_message(profile, f"7@{profile.tenant_id}.Example.org")
+        assert (await admission.look(connection, [mine], profile_ids=[])).may_suppress
+        others = a_message(profile, f"7@{other.tenant_id}.example.org")
+        assert not (await admission.look(connection, [others], profile_ids=[])).may_suppress
+    assert "uq_suppressions_address" in how, how
+    assert not re.search(r"(Seq Scan on|SCAN) (suppressions|profiles|lanes)\b", how), how
 
 
 async def test_who_has_work_is_found_by_the_same_index(
