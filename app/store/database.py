@@ -77,9 +77,12 @@ class Database:
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self._listeners: list[Callable[[], None]] = []
         if self.is_postgresql:
-            self._writer = self._reader = _postgresql_engine(
+            self._writer = _postgresql_engine(
                 self.url, pool_size=pool_size, answer_seconds=answer_seconds
             )
+            # Each statement sees what was committed before it, in a transaction or not (READ
+            # COMMITTED): so none is begun and ended, which are round trips of their own.
+            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         else:
             self._writer = _sqlite_engine(self.url, pool_size=1, begin=sqlite_driver.WRITE)
             self._reader = _sqlite_engine(self.url, pool_size=4, begin=sqlite_driver.READ)
@@ -131,7 +134,10 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reads alone: on SQLite it waits for no writer, and cannot write."""
+        """A connection for reads alone: on SQLite it waits for no writer, and cannot write.
+
+        On PostgreSQL each statement sees what stands when it begins, on SQLite the first one.
+        """
         with database_faults():
             async with self._reader.begin() as connection:
                 yield connection
@@ -207,7 +213,7 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._writer.dispose()
-        if self._reader is not self._writer:
+        if not self.is_postgresql:  # where both have one pool
             await self._reader.dispose()
 
 
