@@ -2,20 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from app.domain.errors import QuotaError, Unavailable
+from app.accept.group import Group, Offer
+from app.domain.errors import Unavailable
 from app.domain.facts import Facts
-from app.domain.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
 from app.domain.value import value
-from app.store import admission, idempotency, outbox, outcomes, suppressions, usage
+from app.store import outbox
 from app.store.database import Database
 from app.store.database_faults import CommitUnknown, not_written
 from app.store.idempotency import KeyedRequest
@@ -32,26 +29,9 @@ LOOK_AGAIN_SECONDS: Final = 0.1
 
 
 @value
-class Offer:
-    """A message to accept within its tenant's quota; `request` is the one that has a key."""
-
-    message: NewMessage
-    quota: Quota = NO_QUOTA
-    request: KeyedRequest | None = None
-
-
-@value
 class _Waiting:
     offer: Offer
     written: asyncio.Future[KeyedRequest | None]
-
-    @property
-    def message(self) -> NewMessage:
-        return self.offer.message
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.offer.message.mime)
 
 
 class Handover(Protocol):
@@ -121,7 +101,7 @@ class Committer:
             )
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(each, loop.create_future()) for each in offers]
-        size_bytes = sum(each.size_bytes for each in waiting)
+        size_bytes = sum(each.offer.size_bytes for each in waiting)
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(waiting)
         try:
@@ -151,67 +131,51 @@ class Committer:
 
     async def _commit_with_others(self, first: list[_Waiting]) -> None:
         """Write what came first, and all that fits into one group with it."""
-        group, size_bytes, count = list(first), sum(each.size_bytes for each in first), 1
+        group, size_bytes, count = list(first), sum(each.offer.size_bytes for each in first), 1
         while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
             try:
                 more = self._queue.get_nowait()
             except asyncio.QueueEmpty:
                 break
             group += more
-            size_bytes += sum(each.size_bytes for each in more)
+            size_bytes += sum(each.offer.size_bytes for each in more)
             count += 1
         await self._commit(group)
         for _ in range(count):
             self._queue.task_done()
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         """Write a group; where it fails for a reason of one, each is written by itself."""
-        messages = [each.message for each in group]
-        reserved = self._reserve(messages)
-        written, refused, admitted = NO_LEASE, dict[str, QuotaError](), list[NewMessage]()
-        earlier = dict[str, KeyedRequest]()
-
-        async def write(connection: AsyncConnection) -> None:
-            nonlocal written, refused, earlier
-            requests = [each.offer.request for each in group if each.offer.request is not None]
-            earlier = await idempotency.claim(connection, requests)
-            new = [each for each in group if each.message.id not in earlier]
-            refused = await _beyond_quota(connection, new, self._now())
-            await idempotency.give_back(
-                connection, [each for each in requests if each.message_id in refused]
-            )
-            admitted[:] = [each.message for each in new if each.message.id not in refused]
-            if admitted:
-                written = await _write(connection, admitted, reserved, self._now())
-            else:
-                written = NO_LEASE
-
-        error = await self._error_of(write, admitted, is_all_reserved=len(reserved) == len(group))
-        self._hand_over(messages, written if error is None else NO_LEASE, reserved)
+        messages = [each.offer.message for each in waiting]
+        group = Group([each.offer for each in waiting], self._reserve(messages))
+        error = await self._error_of(group)
+        lease = group.lease if error is None else NO_LEASE
+        self._hand_over(messages, lease, group.reserved)
         if error is None or isinstance(error, Unavailable):
-            for each in group:
-                name = each.message.id
-                _answer([each], error or refused.get(name), earlier.get(name))
-        elif len(group) == 1:
+            for each in waiting:
+                name = each.offer.message.id
+                _answer([each], error or group.refused.get(name), group.earlier.get(name))
+        elif len(waiting) == 1:
             log.error("a message could not be written", exc_info=error)
-            _answer(group, error)
+            _answer(waiting, error)
         else:
-            for each in group:
+            for each in waiting:
                 await self._commit([each])
 
-    async def _error_of(
-        self,
-        write: Callable[[AsyncConnection], Awaitable[None]],
-        admitted: Sequence[NewMessage],
-        *,
-        is_all_reserved: bool,
-    ) -> Exception | None:
-        """Write, and answer why it could not be done, or None; `admitted` is what was written."""
+    async def _error_of(self, group: Group) -> Exception | None:
+        """Write, and answer why it could not be done, or None."""
+        # What is reserved is delivered here: no other process has to be told of it.
+        announce = len(group.reserved) < len(group.offers)
         try:
-            await self._database.repeated(write, announce=not is_all_reserved)
-            self._facts.group("accept", len(admitted))
+            if not group.is_plain or not await self._database.repeated(
+                group.write_plain, announce=announce, autocommit=True
+            ):
+                await self._database.repeated(
+                    lambda connection: group.write(connection, self._now()), announce=announce
+                )
+            self._facts.group("accept", len(group.admitted))
         except CommitUnknown as unknown:
-            return await self._find_out(admitted[0], unknown) if admitted else None
+            return await self._find_out(group.admitted, unknown)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             return error
         return None
@@ -236,78 +200,23 @@ class Committer:
         if len(written) < len(reserved):
             self._database.wake()
 
-    async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
+    async def _find_out(
+        self, written: Sequence[NewMessage], doubt: CommitUnknown
+    ) -> Unavailable | None:
         """What to answer after a commit without an answer: one of its messages stands for all."""
+        if not written:
+            return None
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
                     try:
                         async with self._database.reading() as connection:
-                            stands = await outbox.exists(connection, message_id=message.id)
+                            stands = await outbox.exists(connection, message_id=written[0].id)
                     except Unavailable:
                         await asyncio.sleep(LOOK_AGAIN_SECONDS)
                     else:
                         return None if stands else not_written()
         return doubt
-
-
-async def _write(
-    connection: AsyncConnection, messages: Sequence[NewMessage], reserved: Lease, now: datetime
-) -> Lease:
-    """Write messages down; answers the lease of those of which nothing was found in the way.
-
-    That is a profile that was changed, paused or found failing meanwhile, or a suppression.
-    """
-    leased = [each for each in messages if each.id in reserved.message_ids]
-    profile_ids = list({each.profile_id for each in leased})
-    found = await admission.look(connection, messages, profile_ids=profile_ids)
-    ready = (e.id for e in leased if (e.profile_id, e.profile_revision) in found.ready)
-    lease = replace(reserved, message_ids=frozenset(ready))
-    await outbox.accept(connection, messages, lease)
-    if found.may_suppress:
-        lease = await _without_suppressed(connection, messages, lease, now)
-    return lease
-
-
-async def _without_suppressed(
-    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease, now: datetime
-) -> Lease:
-    """The lease without messages that somebody is not to get: they are read as they are now."""
-    ids = [each.id for each in accepted]
-    changed = await suppressions.apply(connection, message_ids=ids, now=now)
-    if not changed:
-        return lease
-    leased = [each for each in changed if each in lease.message_ids]
-    await outbox.release(connection, owner=lease.owner, held=leased, now=now)
-    await outcomes.close(connection, message_ids=changed, now=now)
-    return replace(lease, message_ids=lease.message_ids - set(leased))
-
-
-async def _beyond_quota(
-    connection: AsyncConnection, group: Sequence[_Waiting], now: datetime
-) -> dict[str, QuotaError]:
-    """The messages that their tenants' quotas have no room for, by id; all others are counted.
-
-    Tenants in the order of their ids, so that two processes do not lock each other out.
-    """
-    counted = [each for each in group if each.offer.quota.is_counted]
-    by_tenant = dict[str, list[_Waiting]]()
-    for each in counted:
-        by_tenant.setdefault(each.message.tenant_id, []).append(each)
-    refused = dict[str, QuotaError]()
-    for tenant_id in sorted(by_tenant):
-        waiting = by_tenant[tenant_id]
-        verdicts = await usage.charge(
-            connection,
-            tenant_id=tenant_id,
-            quota=waiting[-1].offer.quota,
-            sizes=[each.size_bytes for each in waiting],
-            now=now,
-        )
-        for each, exceeded in zip(waiting, verdicts, strict=True):
-            if exceeded is not None:
-                refused[each.message.id] = QuotaError(exceeded)
-    return refused
 
 
 async def _outcome(written: asyncio.Future[KeyedRequest | None]) -> KeyedRequest | Exception | None:

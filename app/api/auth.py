@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Annotated, Final
 
@@ -193,13 +193,15 @@ async def _known(
 
 async def _stored(services: Services, key_hash: bytes) -> Known | None:
     """The key as the database has it, kept for the next requests."""
+    return await services.keys.read(key_hash, partial(_read, services, key_hash))
+
+
+async def _read(services: Services, key_hash: bytes) -> Known | None:
     async with services.database.reading() as connection:
         key = await api_keys.find_by_hash(connection, hash=key_hash)
         if key is None:
             return None
-        known = Known(key, await tenants.get(connection, tenant=key.tenant_id))
-    services.keys.put(key_hash, known)
-    return known
+        return Known(key, await tenants.get(connection, tenant=key.tenant_id))
 
 
 def _caller(known: Known, source: str | None) -> Caller:

@@ -1,9 +1,11 @@
 """Keys seen lately, so that a request with a known key reads nothing from the database."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 
+from app.api.shared_reads import SharedReads
 from app.domain.clock import monotonic_seconds
 from app.domain.types import ApiKey, Tenant
 
@@ -33,6 +35,7 @@ class KeyCache:
         self._max_keys = max_keys
         self._monotonic = monotonic
         self._kept: dict[bytes, tuple[float, Known]] = {}
+        self._reads = SharedReads[bytes, Known | None]()
         self.used: dict[str, datetime] = {}
 
     def get(self, key_hash: bytes) -> Known | None:
@@ -45,8 +48,16 @@ class KeyCache:
             return None
         return found[1]
 
-    def put(self, key_hash: bytes, known: Known) -> None:
+    async def read(
+        self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
+    ) -> Known | None:
+        """What `find` answers, which is kept where it is a key; raises what it does."""
+        return await self._reads.get(key_hash, find, partial(self._keep, key_hash))
+
+    def _keep(self, key_hash: bytes, known: Known | None) -> None:
         """Keep a key that was just read; where there are too many, the oldest goes."""
+        if known is None:
+            return
         self._kept.pop(key_hash, None)
         if len(self._kept) >= self._max_keys:
             del self._kept[next(iter(self._kept))]
@@ -61,6 +72,7 @@ class KeyCache:
         self._drop(lambda key: key.tenant_id == tenant_id)
 
     def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
+        self._reads.outdate()
         for key_hash in [each for each, (_, known) in self._kept.items() if is_meant(known.key)]:
             del self._kept[key_hash]
 

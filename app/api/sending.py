@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
 
-from app.accept.committer import Offer
 from app.accept.draft import Draft
+from app.accept.group import Offer
 from app.accept.message import prepare
 from app.accept.retry import again
 from app.accept.terms import Terms
@@ -51,10 +52,8 @@ async def profile_of(services: Services, caller: Caller, name: str | None) -> Pr
 
     Raises NotFound, or InvalidRequest where there is no default.
     """
-    profile = services.profiles.get(caller.tenant_id, name)
-    if profile is None:
-        profile = await _read_profile(services, caller.tenant_id, name)
-    return caller.require(profile)
+    read = partial(_read_profile, services, caller.tenant_id, name)
+    return caller.require(await services.profiles.get(caller.tenant_id, name, read))
 
 
 async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Draft:
@@ -120,7 +119,6 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
         )
     if profile is None:
         raise NotFound("profile", str(name))
-    services.profiles.put(tenant_id, name, profile)
     return profile
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from app.api.state import Services
 from app.domain.dkim import DkimSigner, Signing, load_key
@@ -18,9 +19,10 @@ async def signing_of(services: Services, tenant_id: str) -> Signing:
 
     Raises Unavailable where a key does not open: nothing goes unsigned that is to be signed.
     """
-    known = services.signing.get(tenant_id)
-    if known is not None:
-        return known
+    return await services.signing.get(tenant_id, None, partial(_read, services, tenant_id))
+
+
+async def _read(services: Services, tenant_id: str) -> Signing:
     async with services.database.reading() as connection:
         keys = await sending_domains.signing(connection, tenant_id=tenant_id)
     signers = defaultdict[str, list[DkimSigner]](list)
@@ -34,9 +36,7 @@ async def signing_of(services: Services, tenant_id: str) -> Signing:
             "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS:"
             " have that added. Nothing was written.",
         ) from None
-    signing = Signing({domain: tuple(found) for domain, found in signers.items()})
-    services.signing.put(tenant_id, None, signing)
-    return signing
+    return Signing({domain: tuple(found) for domain, found in signers.items()})
 
 
 def _signer(key: SealedKey, open_sealed: Callable[..., str]) -> DkimSigner:

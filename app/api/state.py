@@ -7,7 +7,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
-from app.accept.committer import Offer
+from app.accept.group import Offer
 from app.api.buckets import Buckets
 from app.api.guesses import Guesses
 from app.api.key_cache import KeyCache

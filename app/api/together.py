@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import Request
 from pydantic import ValidationError
 
-from app.accept.committer import Offer
+from app.accept.group import Offer
 from app.api.callers import Caller
 from app.api.idempotency import Keyed
 from app.api.message_bodies import MessageCreate

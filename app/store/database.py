@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WAKE_CHANNEL: Final = "heloise_wake"
+_NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
 SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
 LISTEN_RETRY_SECONDS: Final = 2.0
 LISTEN_CHECK_SECONDS: Final = 30.0
@@ -82,34 +83,46 @@ class Database:
             )
             # Each statement sees what was committed before it, in a transaction or not (READ
             # COMMITTED): so none is begun and ended, which are round trips of their own.
-            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._autocommit = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._reader = self._autocommit
         else:
             self._writer = _sqlite_engine(self.url, pool_size=1, begin=sqlite_driver.WRITE)
+            self._autocommit = self._writer.execution_options(**{sqlite_driver.AUTOCOMMIT: True})
             self._reader = _sqlite_engine(self.url, pool_size=4, begin=sqlite_driver.READ)
 
     @asynccontextmanager
-    async def transaction(self, *, announce: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, *, announce: bool = False, autocommit: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits when the block ends and rolls back when it raises.
 
         With `announce`, every delivering process is woken once the commit stands: those elsewhere
-        by NOTIFY (PostgreSQL), those here directly. Raises Unavailable where the database is
-        locked, full or gone; nothing is half done then: RolledBack where it may be repeated at
-        once, CommitUnknown where all of it or nothing was done.
+        by NOTIFY (PostgreSQL), those here directly. With `autocommit`, each statement is a
+        transaction of its own, which spares the ways to begin and to commit it.
+
+        Raises Unavailable where the database is locked, full or gone; nothing is half done then:
+        RolledBack where it may be repeated at once, CommitUnknown where all of it or nothing was
+        done.
         """
+        engine = self._autocommit if autocommit else self._writer
         with database_faults():
-            async with self._writer.connect() as connection:  # it rolls back what is not committed
+            async with engine.connect() as connection:  # it rolls back what is not committed
                 await connection.begin()
-                yield connection
-                if announce and self.is_postgresql:
-                    await connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
-                await self._commit(connection)
+                with self._committing() if autocommit else nullcontext():
+                    yield connection
+                    if announce and self.is_postgresql:
+                        await connection.execute(_NOTIFY)
+                with self._committing():
+                    await connection.commit()
         if announce:
             self.wake()
 
-    async def _commit(self, connection: AsyncConnection) -> None:
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Tell the faults that leave in doubt whether what stands in the block was committed."""
         try:
             with database_faults():
-                await connection.commit()
+                yield
         except RolledBack:
             raise
         except Unavailable as error:
@@ -118,7 +131,11 @@ class Database:
             raise
 
     async def repeated(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, announce: bool = False
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        announce: bool = False,
+        autocommit: bool = False,
     ) -> T:
         """What `work` answers in a transaction, repeated where that is rolled back for another.
 
@@ -127,9 +144,9 @@ class Database:
         """
         for _ in range(MAX_REPEATS):
             with suppress(RolledBack):
-                async with self.transaction(announce=announce) as connection:
+                async with self.transaction(announce=announce, autocommit=autocommit) as connection:
                     return await work(connection)
-        async with self.transaction(announce=announce) as connection:
+        async with self.transaction(announce=announce, autocommit=autocommit) as connection:
             return await work(connection)
 
     @asynccontextmanager
@@ -277,6 +294,7 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
-        connection.connection.dbapi_connection.begin_with(begin)
+        autocommit = connection.get_execution_options().get(sqlite_driver.AUTOCOMMIT, False)
+        connection.connection.dbapi_connection.begin_with(begin, autocommit=autocommit)
 
     return engine

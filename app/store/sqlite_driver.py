@@ -8,6 +8,7 @@ end of one that has only read.
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from typing import Any, Final
 
 from sqlalchemy.dialects import registry
@@ -21,6 +22,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 DRIVER: Final = "sqlite+heloise"
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
+# The execution option with which each statement is a transaction of its own, in the same turn.
+AUTOCOMMIT: Final = "heloise_autocommit"
 # Stands after each of several statements that are executed in one turn, for rows of their own.
 END: Final = ";\x1e\n"
 
@@ -66,16 +69,15 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
     async def _run(self, execute: Callable[..., sqlite3.Cursor], *given: Any) -> None:  # noqa: ANN401 - as above
         connection, begin = self._connection, self._adapt_connection.take_begin()
+        is_alone = self._adapt_connection.autocommit
 
         def run() -> tuple[Any, list[Any], int, int]:
+            mine = connection._conn  # noqa: SLF001 - aiosqlite's is in its thread's hands
             if begin is not None:
-                connection._conn.execute(begin)  # noqa: SLF001 - aiosqlite's is in its thread's hands
-            cursor = execute(connection._conn, *given)  # noqa: SLF001 - as above
-            try:
+                mine.execute(begin)
+            with mine if is_alone else nullcontext(), closing(execute(mine, *given)) as cursor:
                 rows = [] if cursor.description is None else cursor.fetchall()
                 return cursor.description, rows, cursor.rowcount, cursor.lastrowid or 0
-            finally:
-                cursor.close()
 
         found = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
         self._description, rows, self._row_count, self._last_row_id = found
@@ -92,22 +94,25 @@ def _execute_each(
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ("_begin", "_only_reads")
+    __slots__ = ("_begin", "_only_reads", "autocommit")
 
     _cursor_cls: type[AsyncAdapt_aiosqlite_cursor] = _Cursor
 
     def __init__(self, driver: "_Driver", connection: Any) -> None:  # noqa: ANN401 - as above
         super().__init__(driver, connection)
         self._begin: str | None = None
-        self._only_reads = False
+        self._only_reads = self.autocommit = False
 
-    def begin_with(self, statement: str) -> None:
-        """Execute this before the next statement; `BEGIN` begins what only reads."""
+    def begin_with(self, statement: str, *, autocommit: bool) -> None:
+        """Execute this before the next statement, or each; `BEGIN` begins what only reads."""
         self._begin, self._only_reads = statement, statement == READ
+        self.autocommit = autocommit
 
     def take_begin(self) -> str | None:
         """What is to be executed before a statement, if this has not been."""
-        begin, self._begin = self._begin, None
+        begin = self._begin
+        if not self.autocommit:
+            self._begin = None
         return begin
 
     def commit(self) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from app.api.key_cache import KeyCache
+from app.api.key_cache import KeyCache, Known
 from app.domain.types import ApiKey
 from app.store import api_keys
 from tests.api.client import ADMIN_KEY, MESSAGE, PROFILE, Api, Caller, HandClock, bearer
@@ -138,9 +139,13 @@ def a_key(number: int) -> ApiKey:
     )
 
 
-def test_the_key_cache_is_bounded() -> None:
+async def test_the_key_cache_is_bounded() -> None:
     """Past its bound the oldest key goes."""
     cache = KeyCache(max_keys=2, monotonic=HandClock())
+
+    async def found(number: int) -> Known:
+        return a_key(number)
+
     for number in range(3):
-        cache.put(bytes([number]), a_key(number))
+        await cache.read(bytes([number]), partial(found, number))
     assert [cache.get(bytes([number])) is not None for number in range(3)] == [False, True, True]
