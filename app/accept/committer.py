@@ -175,7 +175,9 @@ class Committer:
                 )
             self._facts.group("accept", len(group.admitted))
         except CommitUnknown as unknown:
-            return await self._find_out(group.admitted, unknown)
+            if group.admitted:
+                return await self._find_out(group.admitted[0], unknown)
+            return not_written() if group.is_plain else None
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             return error
         return None
@@ -200,18 +202,14 @@ class Committer:
         if len(written) < len(reserved):
             self._database.wake()
 
-    async def _find_out(
-        self, written: Sequence[NewMessage], doubt: CommitUnknown
-    ) -> Unavailable | None:
+    async def _find_out(self, one: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
         """What to answer after a commit without an answer: one of its messages stands for all."""
-        if not written:
-            return None
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
                     try:
-                        async with self._database.reading() as connection:
-                            stands = await outbox.exists(connection, message_id=written[0].id)
+                        async with self._database.transaction() as connection:
+                            stands = await outbox.stands(connection, message_id=one.id)
                     except Unavailable:
                         await asyncio.sleep(LOOK_AGAIN_SECONDS)
                     else:

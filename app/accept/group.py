@@ -34,15 +34,15 @@ class Offer:
 class Group:
     """Offers that are written together, with the lease that is reserved for some of them.
 
-    What came of it: `admitted` are the messages that are written, with `lease` for those that it
-    holds. `refused`, by the ids of messages, were beyond their tenants' quotas, and `earlier` has
-    the requests that had used the keys of others.
+    What came of it: `admitted` are the messages that are written, or were to be when it failed,
+    with `lease` for those that it holds. `refused`, by the ids of messages, were beyond their
+    tenants' quotas, and `earlier` has the requests that had used the keys of others.
     """
 
     offers: Sequence[Offer]
     reserved: Lease = NO_LEASE
     lease: Lease = NO_LEASE
-    admitted: list[NewMessage] = field(default_factory=list)
+    admitted: Sequence[NewMessage] = ()
     refused: dict[str, QuotaError] = field(default_factory=dict)
     earlier: dict[str, KeyedRequest] = field(default_factory=dict)
 
@@ -56,10 +56,10 @@ class Group:
 
         Each statement may be a transaction of its own.
         """
-        self.admitted = [each.message for each in self.offers]
-        found = await self._look(connection)
+        messages = [each.message for each in self.offers]
+        found = await self._look(connection, messages)
         if not found.may_suppress:
-            await self._accept(connection, found)
+            await self._accept(connection, messages, found)
         return not found.may_suppress
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
@@ -71,28 +71,30 @@ class Group:
         await idempotency.give_back(
             connection, [each for each in requests if each.message_id in self.refused]
         )
-        self.admitted = [each.message for each in new if each.message.id not in self.refused]
-        self.lease = NO_LEASE
-        if self.admitted:
-            found = await self._look(connection)
-            await self._accept(connection, found)
+        messages = [each.message for each in new if each.message.id not in self.refused]
+        self.admitted, self.lease = (), NO_LEASE
+        if messages:
+            found = await self._look(connection, messages)
+            await self._accept(connection, messages, found)
             if found.may_suppress:
                 await self._suppress(connection, now)
 
-    async def _look(self, connection: AsyncConnection) -> Admission:
-        profile_ids = {e.profile_id for e in self.admitted if e.id in self.reserved.message_ids}
-        return await admission.look(connection, self.admitted, profile_ids=list(profile_ids))
+    async def _look(self, connection: AsyncConnection, messages: Sequence[NewMessage]) -> Admission:
+        leased = {each.profile_id for each in messages if each.id in self.reserved.message_ids}
+        return await admission.look(connection, messages, profile_ids=list(leased))
 
-    async def _accept(self, connection: AsyncConnection, found: Admission) -> None:
+    async def _accept(
+        self, connection: AsyncConnection, messages: Sequence[NewMessage], found: Admission
+    ) -> None:
         """With the lease for those whose profile is what it was when they were made."""
         ready = frozenset(
             each.id
-            for each in self.admitted
+            for each in messages
             if each.id in self.reserved.message_ids
             and (each.profile_id, each.profile_revision) in found.ready
         )
-        self.lease = replace(self.reserved, message_ids=ready)
-        await outbox.accept(connection, self.admitted, self.lease)
+        self.admitted, self.lease = messages, replace(self.reserved, message_ids=ready)
+        await outbox.accept(connection, messages, self.lease)
 
     async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
         """Send nothing to whom tenants suppress; such messages are read as they are then."""

@@ -8,7 +8,17 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, FromClause, Select, bindparam, null, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    null,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn import DsnRequest
@@ -175,10 +185,19 @@ _ACCEPT: Final = Bulk(
 )
 
 
-async def exists(connection: AsyncConnection, *, message_id: str) -> bool:
-    """Whether a message that the caller has made is stored."""
+async def stands(connection: AsyncConnection, *, message_id: str) -> bool:
+    """Whether a message is stored whose caller has lost sight of the writing of it.
+
+    Who writes messages at this moment is waited for, since it may be among them: a server goes on
+    with a statement whose client has gone.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_AFTER_ALL_WRITERS)
     query = select(messages.c.id).where(messages.c.id == message_id)
     return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
+_AFTER_ALL_WRITERS: Final = text(f"LOCK TABLE {messages.name} IN SHARE MODE")
 
 
 def _message_row(message: NewMessage) -> dict[str, Any]:

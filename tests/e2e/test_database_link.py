@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 
 from app.accept import committer
+from app.store.database import Database
 from tests.e2e.conftest import Start
 from tests.e2e.harness import Heloise, Tenant, Watched, until
 from tests.fixtures.smtp_server import SmtpServer
@@ -19,6 +21,7 @@ pytestmark = [
 WRITTEN = pytest.mark.parametrize("is_written", [True, False])
 BODY = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
 LOST = "a lost commit"
+WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 NOT_WRITTEN = (503, "/problems/database-unavailable")
 
 
@@ -66,14 +69,15 @@ async def test_a_database_that_goes_mute_counts_as_away(
 
 
 @WRITTEN
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "one"}], ids=["plain", "keyed"])
 async def test_a_message_whose_commit_got_no_answer_is_looked_for(
-    proxy: TcpProxy, start: Start, server: SmtpServer, *, is_written: bool
+    proxy: TcpProxy, start: Start, server: SmtpServer, *, is_written: bool, key: dict[str, str]
 ) -> None:
     """202 where it stands in the database, 503 where it does not: as is answered, so it is."""
     heloise = await start(database_url=proxy.url)
     acme = await _ready(heloise, server)
     proxy.lose_commit, proxy.after_it = LOST.encode(), is_written
-    answer = await acme("POST", "/messages", json=BODY | {"subject": LOST})
+    answer = await acme("POST", "/messages", json=BODY | {"subject": LOST}, headers=key)
     assert proxy.lose_commit is None
     if is_written:
         assert answer.status_code == 202
@@ -81,6 +85,29 @@ async def test_a_message_whose_commit_got_no_answer_is_looked_for(
     else:
         assert (answer.status_code, answer.json()["type"]) == NOT_WRITTEN
     assert len(await _subjects(acme)) == len(server.messages) == int(is_written)
+
+
+async def test_a_message_that_is_still_being_written_is_waited_for(
+    proxy: TcpProxy, start: Start, server: SmtpServer, database: Database
+) -> None:
+    """The server goes on with it after the connection is lost: what is not there yet may come."""
+    heloise = await start(database_url=proxy.url)
+    acme = await _ready(heloise, server)
+    await acme.message(await acme.send(), status="sent")
+    proxy.lose_commit = LOST.encode()
+
+    async def is_waiting(count: int) -> bool | None:
+        async with database.reading() as connection:
+            waiting = await connection.execute(WAITING)
+            return waiting.scalar_one() == count or None
+
+    async with database.transaction() as connection:
+        await connection.execute(text("SELECT id FROM profiles FOR UPDATE"))
+        asked = asyncio.create_task(acme("POST", "/messages", json=BODY | {"subject": LOST}))
+        await until(lambda: is_waiting(2))  # who writes it, and who wants to know
+    answer = await asked
+    assert answer.status_code == 202
+    assert LOST in await _subjects(acme)
 
 
 async def test_where_nobody_can_say_whether_it_was_written_that_is_said(

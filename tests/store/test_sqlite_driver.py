@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Unavailable
@@ -102,3 +103,21 @@ async def test_what_raises_leaves_nothing_behind(database: Database) -> None:
             await fail()
     async with database.reading() as connection:
         assert await _count(connection) == 0
+
+
+async def test_with_autocommit_a_statement_stands_once_it_has_run(database: Database) -> None:
+    """Whatever becomes of the block; what fails leaves nothing, and the next one begins anew."""
+    with pytest.raises(LookupError):
+        async with database.transaction(autocommit=True) as connection:
+            await connection.execute(INSERT)
+            async with database.reading() as other:
+                assert await _count(other) == 1
+            raise LookupError
+    with pytest.raises(IntegrityError):
+        async with database.transaction(autocommit=True) as connection:
+            await connection.execute(text("INSERT INTO kept VALUES (7), (7)"))
+    async with database.transaction(autocommit=True) as connection:
+        await connection.execute(INSERT)
+    await _insert(database)
+    async with database.reading() as connection:
+        assert await _count(connection) == 3
