@@ -107,12 +107,16 @@ async def test_what_raises_leaves_nothing_behind(database: Database) -> None:
 
 async def test_with_autocommit_a_statement_stands_once_it_has_run(database: Database) -> None:
     """Whatever becomes of the block; what fails leaves nothing, and the next one begins anew."""
-    with pytest.raises(LookupError):
+
+    async def fail_afterwards() -> None:
         async with database.transaction(autocommit=True) as connection:
             await connection.execute(INSERT)
             async with database.reading() as other:
                 assert await _count(other) == 1
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail_afterwards()
     with pytest.raises(IntegrityError):
         async with database.transaction(autocommit=True) as connection:
             await connection.execute(text("INSERT INTO kept VALUES (7), (7)"))
