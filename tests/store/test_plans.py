@@ -72,7 +72,7 @@ def search(statements: list[Statement]) -> Statement:
 
 
 async def plan(connection: AsyncConnection, statement: Statement) -> str:
-    """How the database would run it."""
+    """How the database would run it; the connection is in a transaction."""
     sql, parameters = statement
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":
@@ -182,7 +182,7 @@ async def test_who_has_work_is_found_by_the_same_index(
 ) -> None:
     """From one profile that has any to the next: neither history nor idle profiles are read."""
     await made_profile(database, await made_tenant(database, "idle"))
-    async with database.reading() as connection:
+    async with database.transaction() as connection:
         with noted() as statements:
             waiting = await lanes.waiting(connection, now=NOW)
         assert profile.id in {each.profile_id for each in waiting}
@@ -220,7 +220,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         ({"created_after": NOW + timedelta(days=9)}, by_time),
     ]
     for filters, indexes in cases:
-        async with database.reading() as connection:
+        async with database.transaction() as connection:
             with noted() as statements:
                 before = filters.pop("before", None)
                 await messages.page(
@@ -240,7 +240,7 @@ async def test_events_are_read_in_their_order_by_its_index(
 ) -> None:
     """From any place on, and those of one message by theirs."""
     for given, index in (({}, "ix_events_order"), ({"message_id": "msg_0"}, "ix_events_message")):
-        async with database.reading() as connection:
+        async with database.transaction() as connection:
             with noted() as statements:
                 await events.page(
                     connection,
@@ -257,7 +257,7 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
     database: Database, profile: Profile
 ) -> None:
     """Recipients and tags are found by the ids of the page, not among all of the tenant's."""
-    async with database.reading() as connection:
+    async with database.transaction() as connection:
         with noted() as statements:
             await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
         for table in ("recipients", "message_tags"):
