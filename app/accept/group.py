@@ -100,6 +100,8 @@ class Group:
         """Send nothing to whom tenants suppress; such messages are read as they are then."""
         ids = [each.id for each in self.admitted]
         changed = await suppressions.apply(connection, message_ids=ids, now=now)
+        if not changed:  # a suppression for a tag that none of them has
+            return
         leased = self.lease.message_ids & set(changed)
         await outbox.release(connection, owner=self.lease.owner, held=list(leased), now=now)
         await outcomes.close(connection, message_ids=changed, now=now)

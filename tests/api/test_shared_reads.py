@@ -1,33 +1,14 @@
 """What requests need to know is read once for all that come at one moment."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from app.api.shared_reads import SharedReads
 from tests.api.client import MESSAGE, PROFILE, Api, Caller
+from tests.fixtures.statements import noted
 
 AT_ONCE = 20
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """The SQL that runs in the block."""
-    ran: list[str] = []
-
-    def note(*given: Any) -> None:
-        ran.append(given[2])
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield ran
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 async def test_a_burst_of_messages_reads_key_tenant_profile_and_signing_once(
@@ -36,13 +17,13 @@ async def test_a_burst_of_messages_reads_key_tenant_profile_and_signing_once(
     """Also when what was known of the key has just been let go."""
     await acme.made("/profiles", {**PROFILE, "is_default": True})
     api.monotonic.seconds += 60
-    with statements() as ran:
+    with noted() as statements:
         answers = await asyncio.gather(
             *(acme("POST", "/messages", MESSAGE) for _ in range(AT_ONCE))
         )
     assert {each.status_code for each in answers} == {202}
     for what in ("api_keys.hash", "tenants.slug", "profiles.ehlo_name", "sending_domains"):
-        assert sum("SELECT" in each and what in each for each in ran) == 1, what
+        assert sum("SELECT" in each and what in each for each, _ in statements) == 1, what
 
 
 class Reading:

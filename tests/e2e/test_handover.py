@@ -30,6 +30,14 @@ async def _warm(acme: Tenant, port: int, **fields: Any) -> None:
     await acme.settled()
 
 
+async def _on_two(start: Start, server: SmtpServer) -> tuple[Heloise, Tenant, Tenant]:
+    """A process that delivers and has a warm lane, its tenant, and the same tenant by another."""
+    heloise, other = await start(), await start(delivery=False)
+    acme = await heloise.tenant()
+    await _warm(acme, server.port)
+    return heloise, acme, Tenant(other.http, acme.headers, acme.tenant_id)
+
+
 async def _send_directly(heloise: Heloise, acme: Tenant, **fields: Any) -> str:
     """A message that was handed over; answers its id."""
     async with asyncio.timeout(60):
@@ -105,10 +113,7 @@ async def test_what_another_process_changed_holds_as_soon_as_it_has_answered(
     start: Start, server: SmtpServer
 ) -> None:
     """Whatever this one still has in mind of the profile: it is looked at as one is written."""
-    heloise, other = await start(), await start(delivery=False)
-    acme = await heloise.tenant()
-    await _warm(acme, server.port)
-    elsewhere = Tenant(other.http, acme.headers, acme.tenant_id)
+    heloise, acme, elsewhere = await _on_two(start, server)
     for _ in range(5):
         await acme.message(await _send_directly(heloise, acme), status="sent")
         seen = len(server.messages)
@@ -168,10 +173,7 @@ async def test_a_request_that_two_replicas_get_is_sent_once(
     start: Start, server: SmtpServer
 ) -> None:
     """By one key: the replica that comes second hands over nothing, however ready its lane is."""
-    heloise, other = await start(), await start(delivery=False)
-    acme = await heloise.tenant()
-    await _warm(acme, server.port)
-    elsewhere = Tenant(other.http, acme.headers, acme.tenant_id)
+    _, acme, elsewhere = await _on_two(start, server)
     for number in range(30):
         body = BODY | {"subject": f"n{number}"}
         key = {"Idempotency-Key": f"key-{number}"}

@@ -6,8 +6,6 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from app.domain.errors import NotFound
 from app.domain.types import (
@@ -21,6 +19,7 @@ from app.domain.types import (
 )
 from app.store import messages, outbox, tables, tenants
 from app.store.database import Database
+from tests.fixtures.statements import noted
 from tests.store.made import (
     HOUR,
     MINUTE,
@@ -183,20 +182,12 @@ async def test_pages_follow_each_other_under_inserts(
 async def test_a_list_never_reads_the_bytes(database: Database, profile: Profile) -> None:
     """A page of two hundred large messages is no gigabyte."""
     message = await queued_message(database, profile, tags=("a",))
-    statements: list[str] = []
-
-    def note(*given: Any) -> None:
-        statements.append(given[2])
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with noted() as statements:
         for filters in ({}, {"tag": "a"}, {"recipient": "ann@example.org"}):
             assert await listed(database, profile, **filters) == [message.id]
         await view_of(database, message)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    assert any("message_contents" in statement for statement in statements)
-    assert not any("mime" in statement for statement in statements)
+    assert any("message_contents" in statement for statement, _ in statements)
+    assert not any("mime" in statement for statement, _ in statements)
 
 
 async def test_a_leased_message_shows_who_is_being_sent_to(

@@ -1,14 +1,11 @@
 """What a query costs does not grow with history: its plan is read from the database."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.engine import Engine
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Position
@@ -16,11 +13,10 @@ from app.domain.ids import new_id
 from app.domain.types import MessageStatus, Profile, Suppression, SuppressionReason
 from app.store import admission, events, lanes, messages, outbox, outcomes, suppressions, tables
 from app.store.database import Database
+from tests.fixtures.statements import Statement, noted
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 
 OWN, OTHERS, DUE = 200, 2000, 50
-
-Statement = tuple[str, Any]
 
 
 @pytest.fixture
@@ -49,21 +45,6 @@ def _finish(owner: Profile) -> Any:
         .where(tables.messages.c.profile_id == owner.id)
         .values(status="sent", due_at=None, finished_at=NOW)
     )
-
-
-@contextmanager
-def noted() -> Iterator[list[Statement]]:
-    """The statements that run in the block."""
-    statements: list[Statement] = []
-
-    def note(*given: Any) -> None:
-        statements.append((given[2], given[3]))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def search(statements: list[Statement]) -> Statement:
