@@ -89,10 +89,13 @@ class Upkeep:
 
     async def sweep(self) -> None:
         """End what is past its time, and what a deleted profile left."""
-        now = self._clock.now()
-        async with self._database.transaction() as connection:
-            ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
-            ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
+        now, ended = self._clock.now(), 0
+        async with self._database.reading() as connection:
+            is_any = await outcomes.is_any_over(connection, now=now)
+        if is_any:
+            async with self._database.transaction() as connection:
+                ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
+                ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
         if ended < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 

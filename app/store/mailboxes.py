@@ -125,10 +125,14 @@ class ClaimedMailbox:
     sealed_password: bytes = field(repr=False)
 
 
+_EARLIEST: Final = select(func.min(mailboxes.c.next_poll_at)).where(
+    mailboxes.c.disabled_at.is_(None)
+)
+
+
 async def earliest(connection: AsyncConnection) -> datetime | None:
     """When the next mailbox has its turn; None where there is none."""
-    query = select(func.min(mailboxes.c.next_poll_at)).where(mailboxes.c.disabled_at.is_(None))
-    found: datetime | None = (await connection.execute(query)).scalar_one()
+    found: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
+from sqlalchemy import BindParameter, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import rfc3339
@@ -278,38 +278,44 @@ async def forget_transcripts(connection: AsyncConnection, *, before: datetime, l
     return gone.rowcount
 
 
+_NOW: Final[BindParameter[datetime]] = bindparam("now")
+# Nobody holds it, or its holder's lease has ended.
+_IS_FREE: Final = or_(messages.c.lease_owner.is_(None), messages.c.due_at <= _NOW)
+_OVERDUE: Final = select(messages.c.id).where(
+    messages.c.expires_at <= _NOW, messages.c.due_at.is_not(None), _IS_FREE
+)
+_ORPHANED: Final = (
+    select(messages.c.id)
+    .join(profiles, profiles.c.id == messages.c.profile_id)
+    .where(profiles.c.deleted_at.is_not(None), messages.c.due_at.is_not(None), _IS_FREE)
+)
+_IS_ANY_OVER: Final = select(or_(_OVERDUE.exists(), _ORPHANED.exists()))
+
+
+async def is_any_over(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Whether there is anything for `expire` or `cancel_orphans` to end."""
+    return bool((await connection.execute(_IS_ANY_OVER, {"now": now})).scalar_one())
+
+
 async def expire(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
     """End what is past its time and not being sent; answers how many messages that was."""
-    overdue = (
-        select(messages.c.id)
-        .where(messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return await _finish(connection, overdue, RecipientEvent.EXPIRE, now)
+    return await _finish(connection, _OVERDUE, RecipientEvent.EXPIRE, now, limit)
 
 
 async def cancel_orphans(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
     """End what deleted profiles left unsent and nobody is sending; answers how many that was."""
-    orphaned = (
-        select(messages.c.id)
-        .join(profiles, profiles.c.id == messages.c.profile_id)
-        .where(profiles.c.deleted_at.is_not(None), messages.c.due_at.is_not(None), _is_free(now))
-        .limit(limit)
-        .with_for_update(of=messages, skip_locked=True)
-    )
-    return await _finish(connection, orphaned, RecipientEvent.CANCEL, now)
-
-
-def _is_free(now: datetime) -> ColumnElement[bool]:
-    """Whether nobody holds a message, or its holder's lease has ended."""
-    return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
+    return await _finish(connection, _ORPHANED, RecipientEvent.CANCEL, now, limit)
 
 
 async def _finish(
-    connection: AsyncConnection, which: Select[str], event: RecipientEvent, now: datetime
+    connection: AsyncConnection,
+    which: Select[str],
+    event: RecipientEvent,
+    now: datetime,
+    limit: int,
 ) -> int:
-    ids = list((await connection.execute(which)).scalars())
+    held = which.limit(limit).with_for_update(of=messages, skip_locked=True)
+    ids = list((await connection.execute(held, {"now": now})).scalars())
     await finish_open(connection, message_ids=ids, event=event, now=now)
     return len(ids)
 

@@ -60,10 +60,12 @@ class Due:
     sealed_secrets: tuple[bytes, ...] = field(repr=False)
 
 
+_HAS_WEBHOOKS: Final = select(exists().where(webhooks.c.disabled_at.is_(None)))
+
+
 async def has_webhooks(connection: AsyncConnection) -> bool:
     """Whether there is one at all that is to be told anything."""
-    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None)).limit(1)
-    return (await connection.execute(query)).scalar_one_or_none() is not None
+    return bool((await connection.execute(_HAS_WEBHOOKS)).scalar_one())
 
 
 async def with_news(connection: AsyncConnection) -> list[str]:

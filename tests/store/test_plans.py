@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -176,12 +177,17 @@ async def test_who_has_work_is_found_by_the_same_index(
 async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
     """It looks at what is unfinished alone."""
     assert profile
-    for sweep in (outcomes.expire, outcomes.cancel_orphans):
+    sweeps = (
+        outcomes.is_any_over,
+        partial(outcomes.expire, limit=10),
+        partial(outcomes.cancel_orphans, limit=10),
+    )
+    for sweep in sweeps:
         async with database.transaction() as connection:
             with noted() as statements:
-                assert await sweep(connection, now=NOW, limit=10) == 0
+                assert not await sweep(connection, now=NOW)
             found = await plan(connection, search(statements))
-        assert "ix_messages_due" in found or "ix_messages_expiring" in found, found
+        assert_by_index(found, "ix_messages_due", "ix_messages_expiring")
 
 
 async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profile: Profile) -> None:
