@@ -57,6 +57,8 @@ class Group:
         Each statement may be a transaction of its own.
         """
         messages = [each.message for each in self.offers]
+        if not outbox.takes_one_statement(connection, messages):
+            return False
         found = await self._look(connection, messages)
         if not found.may_suppress:
             await self._accept(connection, messages, found)

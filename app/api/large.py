@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
+
+from app.domain.blocks import LARGE_OCTETS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE: Final = 1_000_000
-
 
 async def beside_if_large(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
     """What `work` answers or raises, in a thread where it goes over so many bytes or characters."""
-    if size > LARGE:
+    if size > LARGE_OCTETS:
         return await asyncio.to_thread(work, *given, **named)
     return work(*given, **named)

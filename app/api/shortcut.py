@@ -5,6 +5,7 @@ message itself. Whatever is not plain goes the usual way, which finds the same a
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Final
 
 from pydantic import ValidationError
@@ -126,15 +127,14 @@ async def _caller(services: Services, scope: Scope) -> Caller | None:
 async def _content(receive: Receive) -> bytes | None:
     """The request's body; None where the caller went away."""
     message = await receive()
-    content = bytearray()  # parts of their own would be as much again
+    content = BytesIO()  # which gives what it holds without a copy
     while message["type"] != DISCONNECT:
         part: bytes = message.get("body", b"")
+        if not message.get("more_body", False) and not content.tell():
+            return part
+        content.write(part)
         if not message.get("more_body", False):
-            if not content:
-                return part
-            content += part
-            return bytes(content)
-        content += part
+            return content.getvalue()
         message = await receive()
     return None
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import Final
 
-# What takes a thread some milliseconds.
-BLOCK_OCTETS: Final = 1_000_000
+# From here on nothing goes over octets, or copies them, on the loop.
+LARGE_OCTETS: Final = 1_000_000
+# What takes a thread about a millisecond.
+BLOCK_OCTETS: Final = 250_000
 
 
 def joined(blocks: Iterable[bytes]) -> bytes:

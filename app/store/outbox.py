@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.blocks import LARGE_OCTETS
 from app.domain.dsn import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
@@ -41,6 +42,7 @@ from app.store import events, suppressions
 from app.store.among import among, each_of
 from app.store.bulk import Bulk, Write
 from app.store.column_types import EPOCH
+from app.store.copying import copy_row
 from app.store.tables import (
     IS_TO_SEND,
     UNFINISHED,
@@ -161,14 +163,28 @@ async def accept(
     for row in rows:
         if row["id"] in lease.message_ids:
             row.update(taken)
+    contents = [_content_row(each) for each in accepted if not _is_large(connection, each)]
     await _ACCEPT.execute(
         connection,
         rows,
-        [_content_row(each) for each in accepted],
+        contents,
         [row for each in accepted for row in _recipient_rows(each)],
         [row for each in accepted for row in _tag_rows(each)],
         events.rows_of(_accepted(each) for each in accepted),
     )
+    for each in accepted:
+        if _is_large(connection, each):
+            await copy_row(connection, message_contents, _content_row(each))
+
+
+def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
+    """Whether `accept` writes these by one statement, which needs no transaction around it."""
+    return not any(_is_large(connection, each) for each in messages)
+
+
+def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
+    """Whether the bytes of a message would keep the loop while a statement is made of them."""
+    return len(message.mime) > LARGE_OCTETS and connection.dialect.name == "postgresql"
 
 
 def _accepted(message: NewMessage) -> NewEvent:

@@ -20,7 +20,9 @@ pytestmark = [
 
 WRITTEN = pytest.mark.parametrize("is_written", [True, False])
 BODY = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
+LARGE = BODY | {"text": "It is large.\n" * 100_000}
 LOST = "a lost commit"
+CUT = "Here it is cut. "
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 NOT_WRITTEN = (503, "/problems/database-unavailable")
 
@@ -85,6 +87,35 @@ async def test_a_message_whose_commit_got_no_answer_is_looked_for(
     else:
         assert (answer.status_code, answer.json()["type"]) == NOT_WRITTEN
     assert len(await _subjects(acme)) == len(server.messages) == int(is_written)
+
+
+@WRITTEN
+async def test_the_same_holds_of_a_large_one(
+    proxy: TcpProxy, start: Start, server: SmtpServer, *, is_written: bool
+) -> None:
+    """Though it is written by more than one statement."""
+    heloise = await start(database_url=proxy.url)
+    acme = await _ready(heloise, server)
+    proxy.lose_commit, proxy.after_it = LOST.encode(), is_written
+    answer = await acme("POST", "/messages", json=LARGE | {"subject": LOST})
+    assert proxy.lose_commit is None
+    assert answer.status_code == (202 if is_written else 503)
+    await acme.message(await acme.send(**LARGE), status="sent")
+    assert len(await _subjects(acme)) == len(server.messages) == is_written + 1
+
+
+async def test_a_large_message_that_is_lost_on_its_way_is_told(
+    proxy: TcpProxy, start: Start, server: SmtpServer
+) -> None:
+    """Nothing of it stands, and the next one finds a connection that works."""
+    heloise = await start(database_url=proxy.url)
+    acme = await _ready(heloise, server)
+    proxy.refuses = CUT.encode()
+    answer = await acme("POST", "/messages", json=LARGE | {"text": f"{CUT}\n" * 100_000})
+    assert (answer.status_code, answer.json()["type"]) == NOT_WRITTEN
+    proxy.refuses = None
+    await acme.message(await acme.send(**LARGE), status="sent")
+    assert len(await _subjects(acme)) == len(server.messages) == 1
 
 
 async def test_a_message_that_is_still_being_written_is_waited_for(

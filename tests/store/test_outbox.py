@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from app.domain.types import MessageStatus, Priority, Profile, RecipientStatus
+from app.domain.types import (
+    Mailbox,
+    MessageStatus,
+    Priority,
+    Profile,
+    RecipientStatus,
+    SealedContent,
+)
 from app.store import messages, outbox, tables
 from app.store.database import Database
 from tests.store.made import (
@@ -50,6 +57,37 @@ async def test_a_message_is_accepted_whole_or_not_at_all(
         async with database.reading() as connection:
             count = await connection.execute(select(func.count()).select_from(table))
             assert count.scalar_one() == 0
+
+
+LARGE = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 10_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"subject": "Grüße 🎉", "metadata": {"order": 'ü"\\\n', "": "1"}},
+        {"message_id_header": "<given@example.org>", "sender": Mailbox("b@example.com")},
+        {"sealed": SealedContent(key=b"\x00\xff", content=LARGE[::-1])},
+    ],
+    ids=["usual", "unicode", "given id", "sealed"],
+)
+async def test_a_large_message_is_stored_as_a_small_one_is(
+    database: Database, profile: Profile, fields: dict[str, Any]
+) -> None:
+    """Beside it, in one transaction, though not by one statement where that would be slow."""
+    small, large = a_message(profile, **fields), a_message(profile, mime=LARGE, **fields)
+    async with database.transaction() as connection:
+        await outbox.accept(connection, [small, large, a_message(profile)])
+    columns = tables.message_contents.c
+    async with database.reading() as connection:
+        found = await connection.execute(select(tables.message_contents))
+        rows = {row["message_id"]: dict(row) for row in found.mappings()}
+    stored = rows[large.id]
+    assert stored[columns.mime.name] == (large.sealed.content if large.sealed else LARGE)
+    own = {"message_id": large.id, "mime": stored["mime"], "size_bytes": len(LARGE)}
+    assert stored == rows[small.id] | own
+    assert len(rows) == 3
 
 
 async def test_what_is_due_is_claimed_oldest_first(database: Database, profile: Profile) -> None:
