@@ -6,8 +6,8 @@ from typing import Final
 
 # From here on nothing goes over octets, or copies them, on the loop.
 LARGE_OCTETS: Final = 1_000_000
-# What takes a thread about a millisecond.
-BLOCK_OCTETS: Final = 250_000
+# What takes a thread a millisecond or two.
+BLOCK_OCTETS: Final = 500_000
 
 
 def joined(blocks: Iterable[bytes]) -> bytes:
