@@ -13,6 +13,7 @@ from benchmarks.setting import Setting
 SQLITE: Final = "Heloise, SQLite"
 POSTGRESQL: Final = "Heloise, PostgreSQL"
 TWO_PROCESSES: Final = "Heloise, PostgreSQL, --workers 2"
+TWO_WORKERS: Final = ("--workers", "2")
 NO_POSTGRESQL: Final = "there is no PostgreSQL server, and --postgresql names none"
 CONNECTIONS: Final = 32
 WARM_UP: Final = 200

@@ -12,6 +12,7 @@ from benchmarks.heloise import (
     CONNECTIONS,
     NO_POSTGRESQL,
     TWO_PROCESSES,
+    TWO_WORKERS,
     Entry,
     enter,
     entered,
@@ -40,7 +41,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
         yield Absent(TWO_PROCESSES, NO_POSTGRESQL)
         yield Absent(NAIVE_POSTGRESQL, NO_POSTGRESQL)
         return
-    words = ("--no-delivery", "--workers", "2")
+    words = ("--no-delivery", *TWO_WORKERS)
     url = setting.new_postgresql()
     yield _heloise(enter(setting, stack, nobody, url, *words, name=TWO_PROCESSES), messages)
     yield _naive(NAIVE_POSTGRESQL, setting, stack, setting.new_postgresql())
