@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -33,6 +34,7 @@ from app.domain.types import Mailbox
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # What profiles and templates are called by.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
@@ -108,6 +110,13 @@ def _storable_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _dated(given: object) -> object:
+    """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
+    if isinstance(given, str | int | float) and _DATE.match(str(given)) is None:
+        raise ValueError("write a time with its zone, such as 2026-01-16T09:30:00Z (RFC 3339)")
+    return given
+
+
 def _to_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -118,7 +127,7 @@ def _to_utc(moment: datetime) -> datetime:
 Line = Annotated[str, AfterValidator(_one_line)]
 Text = Annotated[str, AfterValidator(_storable)]
 Secret = Annotated[SecretStr, AfterValidator(_storable_secret)]
-Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_to_utc)]
 EhloName = Annotated[
     str,
     Field(max_length=255, examples=["mail.example.com"]),

@@ -33,6 +33,8 @@ JSON = {"Content-Type": "application/json"}
         ("GET", "/messages?tag=%00", 422, "invalid-request"),
         ("GET", "/messages?created_after=2026-01-15", 422, "invalid-request"),
         ("GET", "/messages?created_after=0001-01-01T00:00:00%2B14:00", 422, "invalid-request"),
+        ("GET", "/messages?created_after=1700000000", 422, "invalid-request"),
+        ("GET", "/stats?created_before=1.3e-133", 422, "invalid-request"),
         ("POST", "/messages", 422, "invalid-request"),
         ("PUT", "/messages", 405, "method-not-allowed"),
         ("GET", "/tenants", 403, "admin-only"),
@@ -52,6 +54,16 @@ async def test_an_error_is_a_problem(
     assert body["detail"]
     assert body["instance"] == httpx_path(path)
     assert body["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("moment", [1_800_000_000, 1.8e9, "1800000000", "tomorrow", True])
+async def test_a_time_is_no_number(acme: Caller, moment: object) -> None:
+    """Whether seconds or milliseconds were meant nobody could tell."""
+    answer = await acme("POST", "/messages", json=MESSAGE | {"send_at": moment})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["body", "send_at"]
+    assert "2026-01-16T09:30:00Z" in error["msg"]
 
 
 def httpx_path(path: str) -> str:
