@@ -54,16 +54,15 @@ class Group:
     async def write_plain(self, connection: AsyncConnection) -> bool:
         """Write a plain group by one statement; answers whether nothing stood in the way of that.
 
-        It may be a transaction of its own.
+        Each statement may be a transaction of its own.
         """
         messages = [each.message for each in self.offers]
         if not outbox.takes_one_statement(connection, messages):
             return False
-        self.admitted, self.lease = messages, self.reserved
-        if await outbox.accept_plain(connection, messages, self.reserved):
-            return True
-        self.admitted, self.lease = (), NO_LEASE
-        return False
+        found = await self._look(connection, messages)
+        if not found.may_suppress:
+            await self._accept(connection, messages, found)
+        return not found.may_suppress
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Write it in the transaction of the connection, and all that has to be with it."""

@@ -1,9 +1,9 @@
 """What the database knows of messages that are about to be written: one look for all of a group."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import Integer, Text, and_, cast, func, literal, not_, or_, select, union_all
+from sqlalchemy import Integer, and_, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.types import NewMessage
@@ -28,50 +28,30 @@ async def look(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look for these profiles, and for whom these messages are to."""
-    given = {"profile_ids": profile_ids, "addressed": _addressed(messages)}
-    found = [(row.id, row.revision) for row in await connection.execute(_LOOK, given)]
+    to = [(each.tenant_id, one.mailbox.address) for each in messages for one in each.recipients]
+    rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": to})
+    found = [(row.id, row.revision) for row in rows]
     ready = frozenset(each for each in found if each[1] != _SUPPRESSION)
     return Admission(ready, may_suppress=len(ready) < len(found))
 
 
-def given(messages: Sequence[NewMessage], leased: Iterable[NewMessage]) -> dict[str, Any]:
-    """What `IS_PLAIN` is asked with of messages, and of those that are written with a lease."""
-    profiles = {(each.profile_id, str(each.profile_revision)) for each in leased}
-    return {"leased": list(profiles), "addressed": _addressed(messages)}
-
-
-def _addressed(messages: Sequence[NewMessage]) -> list[tuple[str, str]]:
-    return [(each.tenant_id, one.mailbox.address) for each in messages for one in each.recipients]
-
-
 _SUPPRESSION: Final = 0  # a profile's first revision is 1
 _ADDRESSED: Final = pairs_of("addressed")
-_LEASED: Final = pairs_of("leased")
-_READY: Final = (
+_LOOK: Final = union_all(
     select(profiles.c.id, profiles.c.revision)
     .join(lanes, lanes.c.profile_id == profiles.c.id)
     .where(
+        among(profiles.c.id, "profile_ids"),
         profiles.c.paused_at.is_(None),
         profiles.c.deleted_at.is_(None),
         lanes.c.failing_since.is_(None),
-    )
-)
-_SUPPRESSED: Final = select(suppressions.c.id).join_from(
-    _ADDRESSED,
-    suppressions,
-    and_(
-        suppressions.c.tenant_id == _ADDRESSED.c.first,
-        suppressions.c.address == func.lower(_ADDRESSED.c.second),
     ),
-)
-_LOOK: Final = union_all(
-    _READY.where(among(profiles.c.id, "profile_ids")),
-    _SUPPRESSED.add_columns(literal(_SUPPRESSION, Integer())),
-)
-_IS_READY: Final = _READY.where(
-    profiles.c.id == _LEASED.c.first, cast(profiles.c.revision, Text) == _LEASED.c.second
-).correlate(_LEASED)
-# Whether `look` would find nobody suppressed, and each profile of a lease ready.
-IS_PLAIN: Final = select(
-    not_(or_(_SUPPRESSED.exists(), select(_LEASED.c.first).where(~_IS_READY.exists()).exists()))
+    select(suppressions.c.id, literal(_SUPPRESSION, Integer())).join_from(
+        _ADDRESSED,
+        suppressions,
+        and_(
+            suppressions.c.tenant_id == _ADDRESSED.c.first,
+            suppressions.c.address == func.lower(_ADDRESSED.c.second),
+        ),
+    ),
 )

@@ -9,7 +9,6 @@ the connection's thread.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
 from pydantic_core import to_json
@@ -21,7 +20,6 @@ from sqlalchemy import (
     Insert,
     Integer,
     LargeBinary,
-    Select,
     String,
     Table,
     Text,
@@ -41,7 +39,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
-from app.store.sqlite_driver import END, IF
+from app.store.sqlite_driver import END
 
 Row = Mapping[str, Any]
 Processor = Callable[[Any], Any]
@@ -91,14 +89,13 @@ class Write:
         columns = [*self._keys, *self._values]
         return self._setting({each.name: _parameter(each, each.type) for each in columns})
 
-    def for_all(self, *conditions: ColumnElement[bool]) -> Insert | Update:
+    def for_all(self) -> Insert | Update:
         """The statement with one parameter for all rows, JSON, and arrays of what is binary."""
         given = self._given()
         if self._keys:
-            return self._setting(given, *conditions)
+            return self._setting(given)
         set_to = {**given, **self._computed}
-        rows = select(*set_to.values()).where(*conditions)
-        return insert(self._table).from_select(list(set_to), rows)
+        return insert(self._table).from_select(list(set_to), select(*set_to.values()))
 
     def _given(self) -> dict[str, ColumnElement[Any]]:
         """What the rows give, by the names of columns."""
@@ -123,21 +120,19 @@ class Write:
         """The columns for whose values JSON has no form."""
         return frozenset(e.name for e in self._values if isinstance(e.type, LargeBinary))
 
-    def _setting(
-        self, given: Mapping[str, ColumnElement[Any]], *conditions: ColumnElement[bool]
-    ) -> Insert | Update:
+    def _setting(self, given: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
         set_to = {each.name: given[each.name] for each in self._values} | dict(self._computed)
         if not self._keys:
             return insert(self._table).values(set_to)
         mine = [each == given[each.name] for each in self._keys]
-        return update(self._table).where(*mine, *conditions).values(set_to)
+        return update(self._table).where(*mine).values(set_to)
 
     def parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
         """The parameters of a compiled statement that are of this table, in its order."""
         prefix = _prefix(self._table)
         return [
             self._parameter(each.removeprefix(prefix), dialect)
-            for each in _names(compiled)
+            for each in compiled.positiontup or ()
             if each.startswith(prefix)
         ]
 
@@ -168,89 +163,52 @@ def _column(name: str, process: Processor | None, rows: Sequence[Row]) -> list[A
 
 class _Compiled(NamedTuple):
     sql: str
-    asked: list[Processor]  # makes the parameters of the condition
     parameters: list[list[_Parameter]]  # of each of its writes
 
 
 class Bulk:
-    """Writes that are done together, each to a table of its own.
+    """Writes that are done together, each to a table of its own."""
 
-    Where there is a query `only_if`, it is asked on the way, and nothing is done where it is false.
-    """
-
-    def __init__(self, *writes: Write, only_if: Select[tuple[bool]] | None = None) -> None:
+    def __init__(self, *writes: Write) -> None:
         self._writes = writes
-        self._only_if = only_if
         self._compiled: dict[str, _Compiled] = {}
 
-    async def execute(
-        self,
-        connection: AsyncConnection,
-        *rows: Sequence[Row],
-        given: Mapping[str, Any] = MappingProxyType({}),
-    ) -> bool:
-        """Do each for its rows; raises as `AsyncConnection.execute` does.
-
-        `given` has the parameters of `only_if`. Answers whether the last write was done at all.
-        """
+    async def execute(self, connection: AsyncConnection, *rows: Sequence[Row]) -> None:
+        """Do each for its rows; raises as `AsyncConnection.execute` does."""
         if not any(rows):
-            return False
+            return
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
-        asked = [value(given) for value in compiled.asked]
         columns = [
             [parameter(of) for parameter in parameters]
             for of, parameters in zip(rows, compiled.parameters, strict=True)
         ]
-        values: tuple[Any, ...]
         if dialect.name == "postgresql":
-            values = (*asked, *(column for of in columns for column in of))
+            given = tuple(column for of in columns for column in of)
         else:
-            of_each = [list(zip(*of, strict=True)) for of in columns]
-            values = tuple(of_each if self._only_if is None else [asked, *of_each])
-        done = await connection.exec_driver_sql(compiled.sql, values)
-        return done.rowcount > 0
+            given = tuple(list(zip(*of, strict=True)) for of in columns)
+        await connection.exec_driver_sql(compiled.sql, given)
 
     def _compile(self, dialect: Dialect) -> _Compiled:
-        asked = None if self._only_if is None else _text(self._only_if, dialect)
-        of_asked = [] if asked is None else [_value(asked, each, dialect) for each in _names(asked)]
         if dialect.name == "postgresql":
-            whole = _text(self._whole(), dialect)
+            *others, last = [each.for_all() for each in self._writes]
+            ctes = [each.cte(f"write_{number}") for number, each in enumerate(others)]
+            whole = _text(last.add_cte(*ctes), dialect)
             parameters = [each.parameters(whole, dialect) for each in self._writes]
-            return _Compiled(whole.string, of_asked, parameters)
+            return _Compiled(whole.string, parameters)
         texts = [_text(each.for_each(), dialect) for each in self._writes]
-        writes = "".join(f"{each.string}{END}" for each in texts)
         return _Compiled(
-            writes if asked is None else f"{asked.string}{IF}{writes}",
-            of_asked,
+            "".join(f"{each.string}{END}" for each in texts),
             [
                 write.parameters(text, dialect)
                 for write, text in zip(self._writes, texts, strict=True)
             ],
         )
 
-    def _whole(self) -> Insert | Update:
-        """All of it as one statement."""
-        asked = [] if self._only_if is None else [self._only_if.cte("only_if")]
-        conditions = [select(each).scalar_subquery() for each in asked]
-        *others, last = [each.for_all(*conditions) for each in self._writes]
-        ctes = [each.cte(f"write_{number}") for number, each in enumerate(others)]
-        return last.add_cte(*asked, *ctes)
 
-
-def _names(compiled: SQLCompiler) -> Sequence[str]:
-    return compiled.positiontup or ()
-
-
-def _value(compiled: SQLCompiler, name: str, dialect: Dialect) -> Processor:
-    """What makes the parameter with this name of those that are given."""
-    process = compiled.binds[name].type.bind_processor(dialect)
-    return lambda given: given[name] if process is None else process(given[name])
-
-
-def _text(statement: Insert | Update | Select[Any], dialect: Dialect) -> SQLCompiler:
+def _text(statement: Insert | Update, dialect: Dialect) -> SQLCompiler:
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - what a statement compiles to
     return compiled

@@ -1,6 +1,6 @@
 """The outbox: accept, claim, renew, release. What becomes of messages is in `outcomes`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import cache
@@ -38,7 +38,7 @@ from app.domain.types import (
     SealedContent,
 )
 from app.domain.value import value
-from app.store import admission, events, suppressions
+from app.store import events, suppressions
 from app.store.among import among, each_of
 from app.store.bulk import Bulk, Write
 from app.store.column_types import EPOCH
@@ -158,42 +158,27 @@ async def accept(
     connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease = NO_LEASE
 ) -> None:
     """Write new messages, due at once, but for those that a lease is for: they have their owner."""
-    small = [each for each in accepted if not _is_large(connection, each)]
-    await _ACCEPT.execute(connection, *_rows(accepted, small, lease))
-    for each in accepted:
-        if _is_large(connection, each):
-            await copy_row(connection, message_contents, _content_row(each))
-
-
-async def accept_plain(
-    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease
-) -> bool:
-    """The same by one statement, which answers whether nothing stood in the way of it.
-
-    Then nothing is written: somebody may be suppressed, or a profile of the lease is not ready.
-    """
-    leased = (each for each in accepted if each.id in lease.message_ids)
-    given = admission.given(accepted, leased)
-    return await _ACCEPT_PLAIN.execute(connection, *_rows(accepted, accepted, lease), given=given)
-
-
-def _rows(
-    accepted: Sequence[NewMessage], with_content: Iterable[NewMessage], lease: Lease
-) -> Iterator[Sequence[Mapping[str, Any]]]:
     rows = [_message_row(each) for each in accepted]
     taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
     for row in rows:
         if row["id"] in lease.message_ids:
             row.update(taken)
-    yield rows
-    yield [_content_row(each) for each in with_content]
-    yield [row for each in accepted for row in _recipient_rows(each)]
-    yield [row for each in accepted for row in _tag_rows(each)]
-    yield events.rows_of(_accepted(each) for each in accepted)
+    contents = [_content_row(each) for each in accepted if not _is_large(connection, each)]
+    await _ACCEPT.execute(
+        connection,
+        rows,
+        contents,
+        [row for each in accepted for row in _recipient_rows(each)],
+        [row for each in accepted for row in _tag_rows(each)],
+        events.rows_of(_accepted(each) for each in accepted),
+    )
+    for each in accepted:
+        if _is_large(connection, each):
+            await copy_row(connection, message_contents, _content_row(each))
 
 
 def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
-    """Whether these can be written by one statement, which needs no transaction around it."""
+    """Whether `accept` writes these by one statement, which needs no transaction around it."""
     return not any(_is_large(connection, each) for each in messages)
 
 
@@ -207,15 +192,13 @@ def _accepted(message: NewMessage) -> NewEvent:
     return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
 
 
-_WRITES: Final = (
+_ACCEPT: Final = Bulk(
     Write.insert(messages),
     Write.insert(message_contents),
     Write.insert(recipients),
     Write.insert(message_tags),
     events.APPEND,
 )
-_ACCEPT: Final = Bulk(*_WRITES)
-_ACCEPT_PLAIN: Final = Bulk(*_WRITES, only_if=admission.IS_PLAIN)
 
 
 async def stands(connection: AsyncConnection, *, message_id: str) -> bool:

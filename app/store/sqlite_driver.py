@@ -26,8 +26,6 @@ WRITE: Final = "BEGIN IMMEDIATE"
 AUTOCOMMIT: Final = "heloise_autocommit"
 # Stands after each of several statements that are executed in one turn, for rows of their own.
 END: Final = ";\x1e\n"
-# Stands after a question before them: they are executed where its answer is true.
-IF: Final = ";\x1d\n"
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -62,7 +60,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
     async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
         if END in operation:
-            await self._run(_execute_each, operation, parameters)
+            await self._run(_execute_each, operation.split(END)[:-1], parameters)
         else:
             await self._run(sqlite3.Connection.execute, operation, parameters or ())
 
@@ -87,16 +85,11 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
 
 def _execute_each(
-    connection: sqlite3.Connection, operation: str, parameters: Sequence[Sequence[Any]]
+    connection: sqlite3.Connection, statements: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> sqlite3.Cursor:
     cursor = connection.cursor()
-    asked, is_asked, statements = operation.rpartition(IF)
-    if is_asked:
-        given, *parameters = parameters
-        if not cursor.execute(asked, given).fetchone()[0]:
-            return connection.cursor()
-    for statement, rows in zip(statements.split(END)[:-1], parameters, strict=True):
-        cursor.executemany(statement, rows)
+    for statement, of_statement in zip(statements, rows, strict=True):
+        cursor.executemany(statement, of_statement)
     return cursor
 
 

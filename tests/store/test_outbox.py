@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, Update, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from app.domain.ids import new_id
 from app.domain.types import (
     Mailbox,
     MessageStatus,
@@ -17,12 +16,9 @@ from app.domain.types import (
     Profile,
     RecipientStatus,
     SealedContent,
-    Suppression,
-    SuppressionReason,
 )
-from app.store import messages, outbox, suppressions, tables
+from app.store import messages, outbox, tables
 from app.store.database import Database
-from app.store.outbox import NO_LEASE, Lease
 from tests.store.made import (
     HOUR,
     MINUTE,
@@ -61,64 +57,6 @@ async def test_a_message_is_accepted_whole_or_not_at_all(
         async with database.reading() as connection:
             count = await connection.execute(select(func.count()).select_from(table))
             assert count.scalar_one() == 0
-
-
-def _changed(table: Table, **values: Any) -> Update:
-    """Whatever the table has, changed."""
-    return update(table).values(**values)
-
-
-HINDRANCES = {
-    "paused": _changed(tables.profiles, paused_at=NOW),
-    "deleted": _changed(tables.profiles, deleted_at=NOW),
-    "changed": _changed(tables.profiles, revision=tables.profiles.c.revision + 1),
-    "failing": _changed(
-        tables.lanes, failing_since=NOW, next_probe_at=NOW, reason="away", code="tcp", faults=1
-    ),
-}
-
-
-@pytest.mark.parametrize("hindrance", HINDRANCES.values(), ids=HINDRANCES.keys())
-async def test_a_group_is_written_at_once_where_the_profiles_of_its_lease_are_ready(
-    database: Database, profile: Profile, hindrance: Update
-) -> None:
-    """All of it, or nothing: who holds the lease would send it as things were."""
-    leased, other = a_message(profile), a_message(profile)
-    lease = Lease(owner="wrk_1", until=NOW + MINUTE, message_ids=frozenset([leased.id]))
-    async with database.transaction() as connection:
-        await connection.execute(hindrance)
-        assert not await outbox.accept_plain(connection, [leased, other], lease)
-        assert not await outbox.stands(connection, message_id=other.id)
-        assert await outbox.accept_plain(connection, [other], NO_LEASE)
-        assert await outbox.stands(connection, message_id=other.id)
-
-
-async def test_a_group_to_somebody_suppressed_is_not_written_at_once(
-    database: Database, profile: Profile
-) -> None:
-    """By his tenant, whatever the case of the address; not by another tenant."""
-    other = await made_profile(database, await made_tenant(database, "other"))
-    suppressed = Suppression(
-        id=new_id("sup"),
-        tenant_id=profile.tenant_id,
-        address="ben@example.org",
-        tag=None,
-        reason=SuppressionReason.MANUAL,
-        detail=None,
-        created_at=NOW,
-    )
-    free, stopped = a_message(profile), a_message(profile, "Ben@example.org")
-    others = a_message(other, "ben@example.org")
-    lease = Lease(owner="wrk_1", until=NOW + MINUTE, message_ids=frozenset([free.id]))
-    async with database.transaction() as connection:
-        await suppressions.insert(connection, suppression=suppressed)
-        assert not await outbox.accept_plain(connection, [free, stopped, others], lease)
-        assert not await outbox.stands(connection, message_id=free.id)
-        assert await outbox.accept_plain(connection, [free, others], lease)
-    rows = select(tables.messages.c.id, tables.messages.c.lease_owner)
-    async with database.reading() as connection:
-        found = {row.id: row.lease_owner for row in await connection.execute(rows)}
-    assert found == {free.id: "wrk_1", others.id: None}
 
 
 LARGE = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 10_000
