@@ -13,7 +13,6 @@ from benchmarks.setting import Setting
 SQLITE: Final = "Heloise, SQLite"
 POSTGRESQL: Final = "Heloise, PostgreSQL"
 TWO_PROCESSES: Final = "Heloise, PostgreSQL, --workers 2"
-TWO_WORKERS: Final = ("--workers", "2")
 NO_POSTGRESQL: Final = "there is no PostgreSQL server, and --postgresql names none"
 CONNECTIONS: Final = 32
 WARM_UP: Final = 200
@@ -47,6 +46,16 @@ def entered(
             continue
         name, url = each
         yield enter(setting, stack, smtp_port, url, *words, name=name)
+
+
+def two_processes(
+    setting: Setting, stack: ExitStack, smtp_port: int, *words: str
+) -> Entry | Absent:
+    """The same by two processes, which takes PostgreSQL."""
+    if setting.new_postgresql is None:
+        return Absent(TWO_PROCESSES, NO_POSTGRESQL)
+    url, both = setting.new_postgresql(), ("--workers", "2")
+    return enter(setting, stack, smtp_port, url, *words, *both, name=TWO_PROCESSES)
 
 
 def enter(

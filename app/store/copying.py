@@ -6,7 +6,7 @@ the octets, one after another.
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -48,8 +48,8 @@ async def _parts(
             continue
         octets = _octets(connection, table.c[name], value)
         yield _INTEGER.pack(len(octets))
-        for part in _blocks(octets):
-            yield part
+        for start in range(0, len(octets), BLOCK_OCTETS):
+            yield octets[start : start + BLOCK_OCTETS]
             await asyncio.sleep(0)  # a socket that takes it at once gives nobody else a turn
     yield _TRAILER
 
@@ -68,8 +68,3 @@ def _octets(connection: AsyncConnection, column: Column[Any], value: Any) -> byt
         case bytes():
             return value
     raise TypeError(f"{column} takes no {type(value).__name__} here")
-
-
-def _blocks(octets: bytes) -> Iterator[bytes]:
-    for start in range(0, len(octets), BLOCK_OCTETS):
-        yield octets[start : start + BLOCK_OCTETS]

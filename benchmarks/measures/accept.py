@@ -11,11 +11,9 @@ from benchmarks.contestants import naive_api
 from benchmarks.heloise import (
     CONNECTIONS,
     NO_POSTGRESQL,
-    TWO_PROCESSES,
-    TWO_WORKERS,
     Entry,
-    enter,
     entered,
+    two_processes,
     warmed,
 )
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
@@ -37,13 +35,11 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     for entry in entered(setting, stack, nobody, "--no-delivery"):
         yield entry if isinstance(entry, Absent) else _heloise(entry, messages)
     yield _naive(NAIVE_SQLITE, setting, stack, setting.new_sqlite())
+    two = two_processes(setting, stack, nobody, "--no-delivery")
+    yield two if isinstance(two, Absent) else _heloise(two, messages)
     if setting.new_postgresql is None:
-        yield Absent(TWO_PROCESSES, NO_POSTGRESQL)
         yield Absent(NAIVE_POSTGRESQL, NO_POSTGRESQL)
         return
-    words = ("--no-delivery", *TWO_WORKERS)
-    url = setting.new_postgresql()
-    yield _heloise(enter(setting, stack, nobody, url, *words, name=TWO_PROCESSES), messages)
     yield _naive(NAIVE_POSTGRESQL, setting, stack, setting.new_postgresql())
 
 

@@ -6,15 +6,7 @@ from typing import Final
 
 from app.cli.trial.sink import Counts, running_sink
 from benchmarks.contestants import post_office, postfix
-from benchmarks.heloise import (
-    CONNECTIONS,
-    NO_POSTGRESQL,
-    TWO_PROCESSES,
-    TWO_WORKERS,
-    Entry,
-    enter,
-    entered,
-)
+from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -27,14 +19,8 @@ POST_OFFICE_POSTGRESQL: Final = post_office.NAME.format("PostgreSQL")
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     messages = setting.size.ended
     port, counts = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port):
+    for entry in (*entered(setting, stack, port), two_processes(setting, stack, port)):
         yield entry if isinstance(entry, Absent) else _heloise(entry, counts, messages)
-    if setting.new_postgresql is None:
-        yield Absent(TWO_PROCESSES, NO_POSTGRESQL)
-    else:
-        url = setting.new_postgresql()
-        two = enter(setting, stack, port, url, *TWO_WORKERS, name=TWO_PROCESSES)
-        yield _heloise(two, counts, messages)
     if reason := postfix.missing():
         yield Absent(postfix.NAME, reason)
     else:
