@@ -292,9 +292,10 @@ async def cells(database_url: str) -> AsyncIterator[tuple[str, object]]:
     try:
         async with database.reading() as connection:
             for table in metadata.sorted_tables:
+                names = [f"{table.name}.{column.name}" for column in table.columns]
                 for row in await connection.execute(select(table)):
-                    for name, value in row._mapping.items():  # noqa: SLF001 - public name
-                        yield f"{table.name}.{name}", value
+                    for cell in zip(names, row, strict=True):
+                        yield cell
     finally:
         await database.close()
 

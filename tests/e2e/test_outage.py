@@ -15,7 +15,7 @@ from tests.e2e.harness import Tenant, until
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.smtp_server import SmtpServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 MESSAGES: Final = 10_000
 
