@@ -8,6 +8,7 @@ from typing import Literal
 
 import hypothesis
 import pytest
+from fastapi.dependencies import models
 
 from app.store import migrating
 from app.store.database import Database
@@ -21,6 +22,20 @@ hypothesis.settings.register_profile("heloise", deadline=None)
 hypothesis.settings.load_profile("heloise")
 
 Backend = Literal["sqlite", "postgresql"]
+
+
+@pytest.fixture(autouse=True)
+def forget_apps() -> Iterator[None]:
+    """Let go of the app that a test made.
+
+    FastAPI remembers thousands of functions of routes, and by theirs hundreds of apps: a process of
+    tests had gigabytes, and stood still for half a minute while they were looked through for
+    garbage.
+    """
+    yield
+    for each in vars(models).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
