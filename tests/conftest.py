@@ -1,6 +1,7 @@
 """What every test may ask for: a database of its own, once on SQLite and once on PostgreSQL."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Literal
 
 import hypothesis
 import pytest
-from fastapi.dependencies import models
 
 from app.store import migrating
 from app.store.database import Database
+from tests.fixtures.databases import open_databases
+from tests.fixtures.memory import memory_folder
 from tests.fixtures.postgresql import Server, postgresql_server
 from tests.fixtures.required import pytest_runtest_makereport
+from tests.fixtures.store_statements import StatementRecorder
 
 __all__ = ["pytest_runtest_makereport"]
 
@@ -21,26 +24,47 @@ __all__ = ["pytest_runtest_makereport"]
 hypothesis.settings.register_profile("heloise", deadline=None)
 hypothesis.settings.load_profile("heloise")
 
+# Here pytest makes `tmp_path`.
+if (folder := memory_folder()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
 Backend = Literal["sqlite", "postgresql"]
 
 
-@pytest.fixture(autouse=True)
-def forget_apps() -> Iterator[None]:
-    """Let go of the app that a test made.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--every-statement`."""
+    parser.addoption(
+        "--every-statement",
+        action="store_true",
+        help="fail where a statement of app/store did not run on both databases",
+    )
 
-    FastAPI remembers thousands of functions of routes, and by theirs hundreds of apps: a process of
-    tests had gigabytes, and stood still for half a minute while they were looked through for
-    garbage.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note the statements that run, where that was asked for."""
+    if config.getoption("every_statement"):
+        config.pluginmanager.register(StatementRecorder())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a database on SQLite and on PostgreSQL (invariant 11).
+
+    A test marked `one_database` runs on SQLite alone: its claim does not depend on the database.
     """
-    yield
-    for each in vars(models).values():
-        if hasattr(each, "cache_clear"):
-            each.cache_clear()
+    is_chosen = any(
+        "backend" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")
+    )
+    if "backend" not in metafunc.fixturenames or is_chosen:
+        return
+    backends = [pytest.param("sqlite")]
+    if metafunc.definition.get_closest_marker("one_database") is None:
+        backends.append(pytest.param("postgresql", marks=pytest.mark.postgresql))
+    metafunc.parametrize("backend", backends, indirect=True)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+@pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Which database the test runs on: each one in turn (invariant 11)."""
+    """Which database the test runs on."""
     kind: Backend = request.param
     return kind
 
@@ -53,9 +77,15 @@ def postgresql() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the SQLite files of this process lie."""
+    return tmp_path_factory.mktemp("sqlite")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(sqlite_folder: Path) -> Path:
     """A migrated SQLite file, to copy."""
-    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    path = sqlite_folder / "template.db"
 
     async def migrate() -> None:
         database = Database(f"sqlite:///{path}")
@@ -76,10 +106,17 @@ def database_url(backend: Backend, tmp_path: Path, request: pytest.FixtureReques
 
 
 @pytest.fixture
-def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a migrated database without any row; other processes may use it too."""
+def migrated_url(
+    backend: Backend, sqlite_folder: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The URL of a migrated database without any row; other processes may use it too.
+
+    It is the same for every test of this process, for the sake of `open_databases`.
+    """
     if backend == "sqlite":
-        path = tmp_path / "heloise.db"
+        path = sqlite_folder / "heloise.db"
+        for left in sqlite_folder.glob(f"{path.name}*"):
+            left.unlink()
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
@@ -91,6 +128,5 @@ def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureReques
 @pytest.fixture
 async def database(migrated_url: str) -> AsyncIterator[Database]:
     """A migrated database without any row, open."""
-    database = Database(migrated_url)
-    yield database
-    await database.close()
+    async with open_databases.lend(migrated_url) as database:
+        yield database
