@@ -1,6 +1,8 @@
 # Needs Python 3.11 or later with venv, and nothing else; `make PYTHON=python3.12` picks another.
 PYTHON ?= python3
 BIN := .venv/bin
+# What has been installed into .venv: what running needs, and what developing needs.
+RUN := .venv/.run
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests wait more than they compute: two processes a core.
@@ -20,7 +22,7 @@ locked = { sed '/^[^\#]/,$$d' $(1); build/venv/bin/uv pip compile --quiet --univ
 	--constraint constraints.txt $(2); } > build/locked.txt && mv build/locked.txt $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test coverage test-long fuzz check bench bench-quick soak fmt constraints sbom audit \
+.PHONY: help venv run test-quick test coverage test-long fuzz check bench bench-quick soak fmt constraints sbom audit \
 	secrets clean
 
 help: ## print what there is
@@ -28,32 +30,47 @@ help: ## print what there is
 
 venv: $(STAMP) ## make .venv and install everything into it
 
-$(STAMP): pyproject.toml constraints.txt
+$(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is no Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	@echo "installing into .venv"
+	@echo "installing what Heloise needs into .venv"
+	@$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(STAMP): $(RUN)
+	@echo "installing what its tests and checks need into .venv"
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(STAMP) ## start Heloise with an inbox on this machine, to try it out
+run: $(RUN) ## start Heloise with an inbox on this machine, to try it out
 	@$(BIN)/heloise dev
 
 # No end is set to a process that is meant to take longer than pyproject.toml allows.
 HOURS := -o faulthandler_timeout=0
 
-SHORT := --numprocesses $(WORKERS) --dist worksteal -m "not long"
+PYTEST := $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist worksteal
+ALL := $(PYTEST) --every-statement
+QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templating tests/unit
+
+test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
+	@echo "test-quick: units, store, SMTP and API on SQLite: about a minute on two cores"
+	@$(PYTEST) -m "not long and not slow and not postgresql" $(QUICK)
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
-	@$(BIN)/pytest $(SHORT)
+	@echo "test: everything but crashes and outages, on SQLite and PostgreSQL:"
+	@echo "      about 6 minutes on two cores; \`make test-quick\` takes one"
+	@$(ALL)
 
 coverage: $(STAMP) ## the same, and measure how much of the code they go through: it takes twice as long
-	@$(BIN)/pytest $(SHORT) --cov --cov-report term
+	@$(ALL) --cov --cov-report term
 
 test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
-	@$(BIN)/pytest --numprocesses $(WORKERS) -m long
+	@echo "test-long: crashes, outages and backlogs: about 5 minutes on two cores"
+	@$(PYTEST) -m long
 
 fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and that do not
+	@echo "fuzz: thousands of requests to every operation: about half an hour on two cores"
 	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) -rP $(HOURS) tests/fuzz
 
 check: $(STAMP) ## lint, format, types, imports, versions
@@ -71,7 +88,7 @@ bench-quick: $(STAMP) ## the same in short, within a minute: JSON=FILE keeps it 
 	@$(BIN)/python -m benchmarks --quick --json $(JSON)
 
 soak: $(STAMP) ## mix faults for ten minutes on each database
-	@SOAK_SECONDS=600 $(BIN)/pytest $(HOURS) tests/e2e/test_soak.py
+	@SOAK_SECONDS=600 $(BIN)/pytest -m long $(HOURS) tests/e2e/test_soak.py
 
 fmt: $(STAMP) ## format, and mend what can be mended
 	@$(BIN)/ruff format

@@ -5,10 +5,11 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import hypothesis
 import pytest
+from fastapi.dependencies import models
 
 from app.store import migrating
 from app.store.database import Database
@@ -28,6 +29,8 @@ hypothesis.settings.load_profile("heloise")
 if (folder := memory_folder()) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
+MANY_FUNCTIONS: Final = 500  # five times as many as the API has
+
 Backend = Literal["sqlite", "postgresql"]
 
 
@@ -46,6 +49,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(StatementRecorder())
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start slow tests first: each process of xdist finds its part of them ahead of its share.
+
+    A slow test that starts last is waited for by all.
+    """
+    processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    quick = [item for item in items if item.get_closest_marker("slow") is None]
+    ordered: list[pytest.Item] = []
+    for number in range(processes):
+        size = (len(items) - len(ordered)) // (processes - number)  # as `--dist worksteal` has it
+        first = slow[number::processes]
+        ordered += [*first, *(quick.pop(0) for _ in range(size - len(first)))]
+    items[:] = ordered
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for a database on SQLite and on PostgreSQL (invariant 11).
 
@@ -60,6 +80,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("one_database") is None:
         backends.append(pytest.param("postgresql", marks=pytest.mark.postgresql))
     metafunc.parametrize("backend", backends, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def forget_apps() -> Iterator[None]:
+    """Let go of the apps that tests made.
+
+    FastAPI remembers thousands of functions of routes, and by theirs hundreds of apps: a process of
+    tests would look through all of them for garbage.
+    """
+    yield
+    for cached in vars(models).values():
+        if hasattr(cached, "cache_info") and cached.cache_info().currsize > MANY_FUNCTIONS:
+            cached.cache_clear()
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The whole API over a real, migrated database: SQLite and PostgreSQL."""
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -104,3 +106,27 @@ async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
 async def acme(api: Api) -> Caller:
     """A tenant's caller, whose key may do everything."""
     return await api.tenant("acme")
+
+
+@pytest.fixture(scope="session")
+def documents() -> dict[str, Any]:
+    """What `document_text` and `document` keep: making the document takes a second."""
+    return {}
+
+
+@pytest.fixture
+async def document_text(api: Api, documents: dict[str, Any]) -> str:
+    """The OpenAPI document as it is served, which is the same for every app."""
+    if "text" not in documents:
+        documents["text"] = (await api.nobody("GET", "/openapi.json")).text
+    text: str = documents["text"]
+    return text
+
+
+@pytest.fixture
+def document(document_text: str, documents: dict[str, Any]) -> dict[str, Any]:
+    """The same, parsed. Other tests read it too, so do not change it."""
+    if "parsed" not in documents:
+        documents["parsed"] = json.loads(document_text)
+    parsed: dict[str, Any] = documents["parsed"]
+    return parsed

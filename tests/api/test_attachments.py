@@ -10,6 +10,8 @@ import pytest
 
 from tests.api.client import MESSAGE, Api, Caller
 
+pytestmark = pytest.mark.one_database
+
 
 def encoded(content: bytes) -> str:
     """As a request has it."""

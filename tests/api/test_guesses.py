@@ -9,6 +9,8 @@ from app.api.guesses import Guesses
 from app.domain.errors import TooManyRequests
 from tests.api.client import EVERY_SCOPE, Api, Caller, HandClock, bearer
 
+pytestmark = pytest.mark.one_database
+
 A_MINUTE: Final = 5
 WRONG: Final = bearer("hel_wrong")
 

@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.api.client import Api, Caller
+
+pytestmark = pytest.mark.one_database
 
 
 async def test_alive(api: Api) -> None:

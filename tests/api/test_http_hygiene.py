@@ -10,6 +10,8 @@ from fastapi_offline import FastAPIOffline
 from app.api.http import OPENAPI_KWARGS, install
 from tests.api.client import MESSAGE, PROFILE, Api, Caller, serving
 
+pytestmark = pytest.mark.one_database
+
 ORIGIN = "https://evil.example.net"
 
 

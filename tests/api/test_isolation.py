@@ -47,13 +47,6 @@ def least_body(operation: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-async def document(api: Api) -> dict[str, Any]:
-    """The document as it is served."""
-    answer: dict[str, Any] = await api.nobody.read("/openapi.json")
-    return answer
-
-
-@pytest.fixture
 async def objects(acme: Caller) -> dict[str, list[str]]:
     """By which names tenant A's objects can be called, for each parameter of a path."""
     profile = await acme.made("/profiles", PROFILE)

@@ -14,6 +14,8 @@ from app.api.json_bounds import MAX_VALUES
 from app.api.slow_clients import MAX_HEADER_BYTES, BoundedProtocol
 from tests.api.client import MESSAGE, PROFILE, Api, Caller, serving
 
+pytestmark = pytest.mark.one_database
+
 SHORT_SECONDS: Final = 0.3
 # Far above it: that it ends is what is shown.
 CLEARLY_TOO_LONG: Final = 30.0

@@ -4,6 +4,8 @@ import pytest
 
 from tests.api.client import Api
 
+pytestmark = pytest.mark.one_database
+
 PATHS = ["/healthz", "/nothing", "/profiles", "/docs", "/openapi.json", "/problems/none"]
 
 

@@ -7,9 +7,7 @@ import httpx
 import pytest
 
 from tests.api.client import EVERY_SCOPE, MESSAGE, PROFILE, Api, Caller, bearer
-from tests.api.test_isolation import STREAM, document, least_body, operations, parameters
-
-__all__ = ["document"]
+from tests.api.test_isolation import STREAM, least_body, operations, parameters
 
 # What each operation asks of a key; a new operation cannot be forgotten here.
 NEEDS: Final = {

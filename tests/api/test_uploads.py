@@ -4,7 +4,11 @@ import json
 from email import message_from_bytes, policy
 from typing import Any, Final
 
+import pytest
+
 from tests.api.client import PROFILE, Caller
+
+pytestmark = pytest.mark.one_database
 
 MESSAGE: Final = {"to": ["ann@example.org"], "subject": "Files", "html": '<img src="cid:logo@x">'}
 PDF: Final = ("Rechnung für Zoë.pdf", b"%PDF-1.7 \x00\xff", "application/pdf")

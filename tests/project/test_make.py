@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 from importlib.metadata import distributions
+from itertools import chain
 
 import pytest
 import yaml
@@ -11,7 +12,18 @@ import yaml
 from tests.cli.terminal import ROOT
 
 TARGETS = (
-    *("run", "test", "fuzz", "check", "bench", "bench-quick", "soak", "fmt"),
+    *(
+        "run",
+        "test-quick",
+        "test",
+        "test-long",
+        "fuzz",
+        "check",
+        "bench",
+        "bench-quick",
+        "soak",
+        "fmt",
+    ),
     *("constraints", "sbom", "audit"),
 )
 
@@ -42,9 +54,10 @@ def test_every_target_knows_how(target: str) -> None:
 
 
 def test_the_environment_is_made_again_when_what_it_needs_changes() -> None:
-    """Its stamp is older than neither file."""
+    """Its stamps are older than neither file."""
     text = (ROOT / "Makefile").read_text()
-    assert "$(STAMP): pyproject.toml constraints.txt" in text
+    assert "$(RUN): pyproject.toml constraints.txt" in text
+    assert "$(STAMP): $(RUN)" in text
 
 
 def normal(name: str) -> str:
@@ -64,8 +77,9 @@ def test_constraints_are_exact_versions_and_name_no_index() -> None:
     """Of everything that is needed, and they are what is installed here."""
     pins = pinned()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    for requirement in wanted:
+    extras = project["optional-dependencies"]
+    assert extras.pop("dev") == [f"heloise[{','.join(extras)}]"]
+    for requirement in chain(project["dependencies"], *extras.values()):
         found = re.match(r"[A-Za-z0-9_.-]+", requirement)
         assert found is not None
         assert normal(found[0]) in pins
