@@ -2,13 +2,13 @@
 
 from contextlib import ExitStack
 
-from app.cli.trial.processes import clean_environment, process, unused_port, wait_until_answers
+from app.cli.trial.processes import clean_environment, held_port, process, wait_until_answers
 from benchmarks.setting import Setting
 
 
 def serve_app(setting: Setting, stack: ExitStack, factory: str, **environment: str) -> str:
     """Serve the app that `module:function` makes, until the stack is closed; answers its URL."""
-    port = unused_port()
+    port = stack.enter_context(held_port())
     words = ("uvicorn", factory, "--factory", "--port", str(port), "--no-access-log")
     options = ("--loop", "uvloop", "--http", "httptools")
     started = process(

@@ -23,6 +23,9 @@ app = typer.Typer()
 
 APP: Final = "app.main:from_environment"
 NOT_STARTED: Final = 3
+# One of several processes answers nobody while it imports, which takes long on a busy machine:
+# after uvicorn's 5 s each would be killed, and started again for ever.
+SILENT_SECONDS: Final = 60
 DATE_SECONDS: Final = 1  # how exact the Date of answers is
 SIGNALLED: Final = 128  # as shells tell of a process that a signal ended
 
@@ -123,6 +126,7 @@ def _serve(settings: Settings, workers: int) -> None:
         "server_header": False,
         "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES
         "timeout_graceful_shutdown": settings.shutdown_grace_seconds,
+        "timeout_worker_healthcheck": SILENT_SECONDS,
     }
     if workers > 1:
         uvicorn.run(APP, workers=workers, **given)

@@ -143,8 +143,14 @@ class AccessTokens:
             token = (None if stored is None else self._opened(profile, stored)) or known
             if token is not None and self._now() < token.renew_at:
                 return token
-            secrets = await self._begin(profile)
-            if secrets is not None:
+            begun = await self._begin(profile)
+            if begun is not None:
+                secrets, stored = begun
+                newer = None if stored is None else self._opened(profile, stored)
+                if newer is not None and self._now() < newer.renew_at:
+                    # Another replica began and ended between the look above and this one.
+                    await self._give_up(profile)
+                    return newer
                 found = await self._renewed(profile, oauth, secrets)
                 is_lost = isinstance(found, Failure) and token is not None and self._is_good(token)
                 return token if is_lost and token is not None else found
@@ -177,10 +183,11 @@ class AccessTokens:
         renew_at = datetime.fromisoformat(told["renew_at"])
         return _Token(told["token"], stored.sealed, renew_at, stored.expires_at)
 
-    async def _begin(self, profile: Profile) -> SealedSecrets | None:
+    async def _begin(self, profile: Profile) -> tuple[SealedSecrets, StoredToken | None] | None:
+        """What to ask with, and the token as it is once nobody else renews it."""
         now = self._now()
         async with self._database.transaction() as connection:
-            return await oauth_tokens.begin_renewal(
+            secrets = await oauth_tokens.begin_renewal(
                 connection,
                 tenant_id=profile.tenant_id,
                 profile_id=profile.id,
@@ -189,6 +196,15 @@ class AccessTokens:
                 now=now,
                 until=now + RENEWAL,
             )
+            if secrets is None:
+                return None
+            stored = await oauth_tokens.find(
+                connection,
+                tenant_id=profile.tenant_id,
+                profile_id=profile.id,
+                revision=profile.revision,
+            )
+            return secrets, stored
 
     async def _renewed(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets

@@ -1,4 +1,4 @@
-"""Terminals: one without anything, and an operator's with a database."""
+"""Terminals: without anything, as processes, and an operator's with a database."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,12 @@ from tests.cli.terminal import NearTerminal, Terminal
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
     """A terminal without any setting."""
+    return NearTerminal(tmp_path)
+
+
+@pytest.fixture
+def process_terminal(tmp_path: Path) -> Terminal:
+    """A terminal without any setting, in which each command is a process."""
     return Terminal(tmp_path)
 
 

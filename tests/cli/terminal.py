@@ -1,14 +1,16 @@
-"""The real console entry as a process, in an empty folder and an environment without settings."""
+"""The real console entry, in an empty folder and an environment without settings."""
 
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -31,7 +33,11 @@ class Ended:
 
 
 class Terminal:
-    """Where commands are typed: a folder, an environment, and all that was ever printed."""
+    """Where commands are typed: a folder, an environment, and all that was ever printed.
+
+    Each is a process of its own, which costs the start of an interpreter and all imports: this is
+    for what is told of processes, as signals, pipes, ports and what they print while they go on.
+    """
 
     def __init__(self, folder: Path) -> None:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")}
@@ -54,7 +60,7 @@ class Terminal:
     def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
         """Type a command, with `variables` set for it alone (`PORT` is HELOISE_PORT)."""
         process = self.start(*words, **variables)
-        out, err = process.communicate(stdin, timeout=60)
+        out, err = process.communicate(stdin)
         self.printed += out + err
         return Ended(process.returncode, out, err)
 
@@ -66,21 +72,23 @@ class Terminal:
 
 
 class NearTerminal(Terminal):
-    """The same entry called within this process: a command does not cost an interpreter's start."""
+    """The same entry called within this process, which a command leaves as it was."""
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
         out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        given = {f"HELOISE_{name}": value for name, value in variables.items()}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            mock.patch.dict(os.environ, self.environment | given, clear=True),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             patch.chdir(self.folder)
-            for name in [name for name in os.environ if name.startswith("HELOISE_")]:
-                patch.delenv(name)
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            for name, value in variables.items():
-                patch.setenv(f"HELOISE_{name}", value)
             patch.setattr(sys, "argv", ["heloise", *words])
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with pytest.raises(SystemExit) as ended:
                 cli.run()
+        signal.signal(signal.SIGTERM, on_sigterm)
         self.printed += out.getvalue() + err.getvalue()
         return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())

@@ -48,6 +48,7 @@ def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
     assert secret not in operator.done("key", "list", "-t", acme, "--json").out
 
 
+@pytest.mark.one_database
 def test_a_key_for_people_comes_with_a_warning(operator: Terminal, acme: str) -> None:
     """On stderr, so that what is piped is the key alone."""
     made = operator.done("key", "create", "-t", acme)
@@ -55,6 +56,7 @@ def test_a_key_for_people_comes_with_a_warning(operator: Terminal, acme: str) ->
     assert "hel_" in made.out
 
 
+@pytest.mark.one_database
 def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
     """An option may be repeated."""
     words = ("--scope", "messages:send", "--scope", "messages:read", "--expires-in-days", "30")
@@ -66,6 +68,7 @@ def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
     assert (found.expires_at - found.created_at).days == 30
 
 
+@pytest.mark.one_database
 def test_a_scope_that_is_none_is_told(operator: Terminal, acme: str) -> None:
     """With those that there are."""
     ended = operator.run("key", "create", "-t", acme, "--scope", "everything")
@@ -73,6 +76,7 @@ def test_a_scope_that_is_none_is_told(operator: Terminal, acme: str) -> None:
     assert "messages:send" in ended.err
 
 
+@pytest.mark.one_database
 def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
     """With the moment of its end."""
     made = operator.done("key", "create", "-t", acme, "--json").json
@@ -93,6 +97,7 @@ def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
     assert operator.run("key", "create", "-t", "nobody").code == 1
 
 
+@pytest.mark.one_database
 def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
     """Each may be repeated; a wrong one is told by its name."""
     words = ("--allowed-from", "*@example.com", "--network", "192.0.2.1", "--network", "10.0.0.0/8")
@@ -121,6 +126,7 @@ def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
     assert "key_none" in gone.err
 
 
+@pytest.mark.one_database
 def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: str) -> None:
     """By whose user, at which machine."""
     made = operator.done("key", "create", "-t", acme, "--json").json

@@ -80,6 +80,7 @@ def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileF
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 def test_a_profile_is_created_from_stdin(acme: Terminal) -> None:
     """For programs that make one up."""
     body = '{"name": "a", "host": "smtp.example.com"}'
@@ -87,6 +88,7 @@ def test_a_profile_is_created_from_stdin(acme: Terminal) -> None:
     assert (made["name"], made["is_default"]) == ("a", True)
 
 
+@pytest.mark.one_database
 def test_a_profile_is_created_from_options(acme: Terminal) -> None:
     """The password comes by stdin, where no list of processes shows it."""
     words = (
@@ -104,6 +106,7 @@ def test_a_profile_is_created_from_options(acme: Terminal) -> None:
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 def test_what_is_asked_of_tls_is_told_by_options(acme: Terminal) -> None:
     """A pin may be followed by another; the list is replaced as a whole."""
     pins = [f"sha256/{'A' * 43}=", f"sha256/{'B' * 42}A="]
@@ -123,6 +126,7 @@ def test_what_is_asked_of_tls_is_told_by_options(acme: Terminal) -> None:
     assert changed == made | {"tls_pins": pins[1:], "updated_at": changed["updated_at"]}
 
 
+@pytest.mark.one_database
 def test_a_login_by_oauth_is_told_by_options(acme: Terminal, tmp_path: Path) -> None:
     """A preset fills in what is published; each secret comes by a file and is never shown."""
     secret = tmp_path / "secret"
@@ -149,6 +153,7 @@ def test_a_login_by_oauth_is_told_by_options(acme: Terminal, tmp_path: Path) -> 
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFile) -> None:
     """What the file says of the login stays, but for what the option names."""
     path = profile_file(auth={"username": "billing", "password": CANARY})
@@ -159,6 +164,7 @@ def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFi
     assert opened_password(acme, made) == CANARY
 
 
+@pytest.mark.one_database
 def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile) -> None:
     """It is not echoed."""
     ours, theirs = pty.openpty()
@@ -185,6 +191,7 @@ def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile
     os.close(ours)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
@@ -206,6 +213,7 @@ def test_what_the_api_refuses_is_refused(
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -227,6 +235,7 @@ def test_a_file_that_is_no_profile_is_told(
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 def test_a_profile_is_changed_where_it_is_asked_for(
     acme: Terminal, profile_file: ProfileFile, tmp_path: Path
 ) -> None:
@@ -244,6 +253,7 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     assert opened_password(acme, again) == "another"
 
 
+@pytest.mark.one_database
 def test_a_change_is_checked_as_a_whole(acme: Terminal, profile_file: ProfileFile) -> None:
     """What was right before may be wrong together with it."""
     acme.done("profile", "create", profile_file(), "-t", "acme")
@@ -252,6 +262,7 @@ def test_a_change_is_checked_as_a_whole(acme: Terminal, profile_file: ProfileFil
     assert "\n  port: port 26 is not among the allowed ones" in ended.err
 
 
+@pytest.mark.one_database
 def test_a_profile_is_paused_and_resumed(acme: Terminal, profile_file: ProfileFile) -> None:
     """The answer says how it stands now."""
     acme.done("profile", "create", profile_file(), "-t", "acme")
@@ -337,6 +348,7 @@ def test_a_profile_with_unfinished_messages_is_deleted_on_request(
     assert acme.run("profile", "show", "transactional", "-t", "acme").code == 1
 
 
+@pytest.mark.one_database
 def test_a_profile_belongs_to_its_tenant(acme: Terminal, profile_file: ProfileFile) -> None:
     """Another tenant neither sees nor changes it (invariant 10)."""
     acme.done("profile", "create", profile_file(), "-t", "acme")

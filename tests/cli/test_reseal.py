@@ -49,6 +49,7 @@ def test_an_old_key_can_be_dropped_once_all_is_resealed(
     assert CANARY not in operator.printed
 
 
+@pytest.mark.one_database
 def test_a_key_that_is_dropped_too_early_is_told(
     operator: Terminal, sealed: dict[str, object]
 ) -> None:
@@ -177,6 +178,7 @@ def printing(folder: Path, *lines: str) -> str:
     return f"cat '{path}'"
 
 
+@pytest.mark.one_database
 def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, object]) -> None:
     """As a KMS gives them; they come before those of the setting, which so can be left."""
     new = operator.done("secret-key").out.strip()
@@ -188,6 +190,7 @@ def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, obje
     assert operator.done("reseal").out.startswith("Sealed 0 profiles, ")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("command", "why"),
     [

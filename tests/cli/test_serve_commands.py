@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,39 +12,32 @@ import httpx
 import pytest
 import trustme
 
+from app.cli.trial.processes import held_port
 from tests.cli.terminal import Terminal
-
-
-def unused_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
 def serving(terminal: Terminal, *words: str, **variables: str) -> Iterator[tuple[str, list[str]]]:
     """A served API's address and what it logs; ends by SIGTERM, and has to end well."""
-    port = unused_port()
-    process = terminal.start("serve", "--port", str(port), *words, **variables)
-    assert process.stderr is not None
-    lines: list[str] = []
-    try:
-        for line in process.stderr:
-            lines.append(line)
-            if "Uvicorn running on" in line:
-                break
-        yield f"http://127.0.0.1:{port}", lines
-    finally:
-        lines += stopped(process).splitlines(keepends=True)
-    assert process.returncode == 0, lines
+    with held_port() as port:
+        process = terminal.start("serve", "--port", str(port), *words, **variables)
+        assert process.stderr is not None
+        lines: list[str] = []
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if "Uvicorn running on" in line:
+                    break
+            yield f"http://127.0.0.1:{port}", lines
+        finally:
+            lines += stopped(process).splitlines(keepends=True)
+        assert process.returncode == 0, lines
 
 
 def stopped(process: subprocess.Popen[str]) -> str:
     """What a process writes after it is told to stop."""
     process.send_signal(signal.SIGTERM)
-    return process.communicate(timeout=60)[1]
+    return process.communicate()[1]
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "reseal"])
@@ -65,10 +57,12 @@ def test_several_processes_need_postgresql(terminal: Terminal) -> None:
     assert "PostgreSQL" in ended.err
 
 
-def test_a_worker_asks_for_the_tables(terminal: Terminal, database_url: str) -> None:
+def test_a_worker_asks_for_the_tables(
+    terminal: Terminal, process_terminal: Terminal, database_url: str
+) -> None:
     """It names the command that makes them."""
     key = terminal.done("secret-key").out.strip()
-    ended = terminal.run("worker", SECRET_KEYS=key, DATABASE_URL=database_url)
+    ended = process_terminal.run("worker", SECRET_KEYS=key, DATABASE_URL=database_url)
     assert ended.code == 2
     assert "run heloise migrate" in ended.err
 
@@ -87,14 +81,15 @@ def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     assert "no/such/folder" in ended.err
 
 
+@pytest.mark.one_database
 def test_serve_answers_and_stops_on_sigterm(operator: Terminal) -> None:
     """Each log line is JSON, that of a refused request too, with the id that the answer carries.
 
     One that went well has no line: to write it takes as long as to insert a message.
     """
     with serving(operator) as (address, lines):
-        assert httpx.get(f"{address}/readyz").status_code == 200
-        response = httpx.get(f"{address}/nothing")
+        assert httpx.get(f"{address}/readyz", timeout=60).status_code == 200
+        response = httpx.get(f"{address}/nothing", timeout=60)
     assert response.status_code == 404
     assert "server" not in response.headers
     events = [json.loads(line) for line in lines]
@@ -104,14 +99,15 @@ def test_serve_answers_and_stops_on_sigterm(operator: Terminal) -> None:
     assert not [line for line in lines if "/readyz" in line]
 
 
+@pytest.mark.one_database
 def test_serve_starts_on_an_old_schema_and_is_not_ready(
     terminal: Terminal, database_url: str
 ) -> None:
     """An orchestrator sees why at /readyz."""
     key = terminal.done("secret-key").out.strip()
     with serving(terminal, SECRET_KEYS=key, DATABASE_URL=database_url) as (address, _):
-        assert httpx.get(f"{address}/healthz").status_code == 200
-        response = httpx.get(f"{address}/readyz")
+        assert httpx.get(f"{address}/healthz", timeout=60).status_code == 200
+        response = httpx.get(f"{address}/readyz", timeout=60)
     assert response.status_code == 503
     assert "heloise migrate" in response.text
 
@@ -125,11 +121,12 @@ def test_several_processes_serve_one_port(operator: Terminal) -> None:
     operator.environment["PYTHONWARNINGS"] += ",ignore::ResourceWarning"
     with serving(operator, "--workers", "2", "--no-delivery") as (address, lines):
         transport = httpx.HTTPTransport(retries=20)
-        with httpx.Client(base_url=address, transport=transport) as client:
+        with httpx.Client(base_url=address, transport=transport, timeout=60) as client:
             assert client.get("/healthz").status_code == 200
     assert all(json.loads(line) for line in lines)
 
 
+@pytest.mark.one_database
 def test_a_worker_stops_on_sigterm(operator: Terminal) -> None:
     """It ends with 0 after what it was transmitting."""
     process = operator.start("worker", LOG_LEVEL="debug")
@@ -158,15 +155,17 @@ def client_context(ca: trustme.CA, *names: str) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.one_database
 def test_it_serves_tls(operator: Terminal, ca: trustme.CA, tmp_path: Path) -> None:
     """By a certificate from a file."""
     with serving(operator, TLS_CERTIFICATE=str(tmp_path / "server.pem")) as (told, _):
         url = told.replace("http:", "https:")
-        answer = httpx.get(f"{url}/healthz", verify=client_context(ca))
+        answer = httpx.get(f"{url}/healthz", timeout=60, verify=client_context(ca))
         assert answer.status_code == 200
         assert "Server" not in answer.headers  # nor by which version of what
 
 
+@pytest.mark.one_database
 def test_it_serves_those_whose_certificate_it_knows(
     operator: Terminal, ca: trustme.CA, tmp_path: Path
 ) -> None:
@@ -178,11 +177,12 @@ def test_it_serves_those_whose_certificate_it_knows(
     with serving(operator, **files) as (told, _):
         url = told.replace("http:", "https:")
         known = client_context(ca, "proxy.example.com")
-        assert httpx.get(f"{url}/healthz", verify=known).status_code == 200
+        assert httpx.get(f"{url}/healthz", timeout=60, verify=known).status_code == 200
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"{url}/healthz", verify=client_context(ca))
+            httpx.get(f"{url}/healthz", timeout=60, verify=client_context(ca))
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("given", ["TLS_KEY", "TLS_CLIENT_CA"])
 def test_tls_without_a_certificate_is_told(
     operator: Terminal, ca: trustme.CA, tmp_path: Path, given: str
@@ -194,6 +194,7 @@ def test_tls_without_a_certificate_is_told(
     assert "HELOISE_TLS_CERTIFICATE: not set" in ended.err
 
 
+@pytest.mark.one_database
 def test_a_certificate_that_is_not_there_is_told(operator: Terminal) -> None:
     """As any other wrong setting."""
     ended = operator.run("serve", TLS_CERTIFICATE="/nowhere/server.pem")

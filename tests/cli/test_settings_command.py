@@ -7,15 +7,9 @@ from dotenv import dotenv_values
 
 from app.cli.reference import as_env_file, as_markdown
 from app.settings import Settings, default_text, variable
-from tests.cli.terminal import ROOT, NearTerminal, Terminal
+from tests.cli.terminal import ROOT, Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Terminal:
-    """A terminal without any setting."""
-    return NearTerminal(tmp_path)
 
 
 def test_every_setting_is_printed_with_value_and_source(terminal: Terminal) -> None:

@@ -1,5 +1,7 @@
 """`heloise tenant`: what the API does with tenants, from a terminal."""
 
+import pytest
+
 from tests.cli.terminal import Terminal
 
 
@@ -26,6 +28,7 @@ def test_a_tenant_is_created_and_shown(operator: Terminal) -> None:
     assert "mail.example.com" in operator.done("tenant", "show", "acme").out
 
 
+@pytest.mark.one_database
 def test_tenants_are_listed(operator: Terminal) -> None:
     """Oldest first."""
     for slug in ("beta", "acme"):
@@ -36,6 +39,7 @@ def test_tenants_are_listed(operator: Terminal) -> None:
     assert table.index("beta") < table.index("acme")
 
 
+@pytest.mark.one_database
 def test_a_tenant_is_changed_where_it_is_asked_for(operator: Terminal) -> None:
     """What is left out stays; the EHLO name can be taken away."""
     operator.done("tenant", "create", "acme", "--ehlo-name", "mail.example.com")
@@ -46,6 +50,7 @@ def test_a_tenant_is_changed_where_it_is_asked_for(operator: Terminal) -> None:
     assert bare["ehlo_name"] is None
 
 
+@pytest.mark.one_database
 def test_what_the_api_refuses_is_refused(operator: Terminal) -> None:
     """Exit 1, with the field and what is wrong with it."""
     operator.done("tenant", "create", "acme")
@@ -69,6 +74,7 @@ def test_a_tenant_is_deleted_once_it_has_no_profiles(operator: Terminal) -> None
     assert operator.done("tenant", "list", "--json").json == []
 
 
+@pytest.mark.one_database
 def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
     """Limits are put in place together; one that is none is told by its name."""
     words = ("--quota", "messages_per_day=1000", "--quota", "profiles=3")
@@ -90,6 +96,7 @@ def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
         assert "quota." in ended.err
 
 
+@pytest.mark.one_database
 def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
     """How long what is kept, and whom it sends to."""
     made = operator.done(

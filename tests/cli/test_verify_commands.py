@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.cli.trial.processes import held_port
 from tests.cli.terminal import Terminal
 from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.smtp_server import SmtpServer
@@ -37,7 +38,7 @@ def served(*given: Any, **fields: Any) -> Iterator[SmtpServer]:
 @pytest.fixture
 def acme(operator: Terminal) -> Iterator[Terminal]:
     """An operator with a tenant, on a network of its own."""
-    with DnsServer() as dns:
+    with DnsServer() as dns, held_port() as port:
         dns.add(GOOD, "A", "127.0.0.1")
         dns.point("127.0.0.1", GOOD)
         operator.environment |= {
@@ -45,15 +46,10 @@ def acme(operator: Terminal) -> Iterator[Terminal]:
             "HELOISE_ALLOWED_PORTS": "1-65535",
             "HELOISE_DNS_SERVERS": dns.setting,
             "HELOISE_EHLO_NAME": "service.example.com",
-            "HELOISE_PORT": str(_unused_port()),
+            "HELOISE_PORT": str(port),
         }
         operator.done("tenant", "create", "acme")
         yield operator
-
-
-def _unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _profile(acme: Terminal, server: SmtpServer, name: str = "main", *more: str) -> None:
@@ -65,6 +61,7 @@ def _only_good(name: str) -> str | None:
     return None if name == GOOD else f"550 5.7.1 HELO {name} is not welcome"
 
 
+@pytest.mark.one_database
 def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
     """Nothing is sent, and it ends with 0."""
     with served() as server:
@@ -82,6 +79,7 @@ def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
     assert server.messages == []
 
 
+@pytest.mark.one_database
 def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> None:
     """It ends with 1, and `profile show` says the same from then on."""
     with served({"ehlo": _only_good}) as server:
@@ -96,6 +94,7 @@ def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> No
         acme.done("profile", "verify", "main", "-t", "acme")
 
 
+@pytest.mark.one_database
 def test_no_password_is_printed(acme: Terminal) -> None:
     """Not even where the server says it back."""
     with served({"auth": f"535 5.7.8 {CANARY} is wrong"}, users={"ann": CANARY}) as server:
@@ -110,6 +109,7 @@ def test_no_password_is_printed(acme: Terminal) -> None:
     assert CANARY not in acme.printed
 
 
+@pytest.mark.one_database
 def test_what_cannot_be_verified_is_told(acme: Terminal) -> None:
     """In a sentence, with 1."""
     acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"s","transport":"sandbox"}')
@@ -145,6 +145,7 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) ->
     ]
 
 
+@pytest.mark.one_database
 def test_the_doctor_ends_with_1_where_a_profile_will_fail(acme: Terminal) -> None:
     """And says which, why, and what to do; another tenant's is left out where one is named."""
     acme.done("tenant", "create", "other")
@@ -170,6 +171,7 @@ def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
     assert not (terminal.folder / "none.db").exists()
 
 
+@pytest.mark.one_database
 def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
     """With the profile's id, and under which code delivery would fail."""
     with served(users={"ann": CANARY}) as server:
@@ -191,6 +193,7 @@ def _hang_up(listening: socket.socket) -> None:
     listening.accept()[0].close()
 
 
+@pytest.mark.one_database
 def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
     """By something that is not Heloise."""
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -16,6 +16,9 @@ from tests.fixtures.smtp_server import SmtpServer
 
 __all__ = ["heloise", "server", "start", "watched"]
 
+# What a client does depends on the API, and that on no database.
+pytestmark = pytest.mark.one_database
+
 ANN: Final = "ann@example.org"
 
 

@@ -1,7 +1,6 @@
 """`heloise dev` as a process, as a person starts it."""
 
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +9,8 @@ from typing import Any
 
 import httpx
 
+from app.cli.trial.processes import held_port
 from tests.cli.terminal import Terminal
-
-
-def unused_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -54,37 +46,32 @@ class Dev:
 
     def http(self) -> httpx.Client:
         """A client with the printed key."""
-        return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.printed('key')}"}
-        )
+        bearer = {"Authorization": f"Bearer {self.printed('key')}"}
+        return httpx.Client(base_url=self.url, headers=bearer, timeout=60)
 
     def mails(self) -> list[dict[str, Any]]:
         """What the inbox lists."""
-        items: list[dict[str, Any]] = httpx.get(f"{self.url}/inbox").json()["items"]
+        items: list[dict[str, Any]] = httpx.get(f"{self.url}/inbox", timeout=60).json()["items"]
         return items
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Tell it to stop, and answer how it ended."""
         self.process.send_signal(number)
-        try:
-            self.process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
+        self.process.communicate()
         return self.process.returncode
 
 
 @contextmanager
 def developing(terminal: Terminal, *words: str, **variables: str) -> Iterator[Dev]:
     """Start it in the terminal's folder on unused ports; it is ready when the block begins."""
-    port, smtp_port = unused_port(), unused_port()
-    process = terminal.start(
-        "dev", "--port", str(port), "--smtp-port", str(smtp_port), *words, **variables
-    )
-    dev = Dev(process, smtp_port, f"http://127.0.0.1:{port}")
-    try:
-        dev.read_until("curl ")
-        yield dev
-    finally:
-        if process.poll() is None:
-            dev.stop()
+    with held_port() as port, held_port() as smtp_port:
+        process = terminal.start(
+            "dev", "--port", str(port), "--smtp-port", str(smtp_port), *words, **variables
+        )
+        dev = Dev(process, smtp_port, f"http://127.0.0.1:{port}")
+        try:
+            dev.read_until("curl ")
+            yield dev
+        finally:
+            if process.poll() is None:
+                dev.stop()

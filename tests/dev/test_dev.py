@@ -8,13 +8,19 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.cli.terminal import Terminal
-from tests.dev.running import Dev, developing, unused_port
+from app.cli.trial.processes import held_port
+from tests.cli.terminal import Ended, NearTerminal, Terminal
+from tests.dev.running import Dev, developing
+
+# Two starts, one after another, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(600)
 
 
 def paste(command: str) -> dict[str, object]:
@@ -27,29 +33,69 @@ def paste(command: str) -> dict[str, object]:
     headers = [word.split(": ", 1) for flag, word in pairwise(words) if flag == "-H"]
     body = words[words.index("-d") + 1]
     url = next(word for word in words if word.startswith("http"))
-    posted: dict[str, object] = httpx.post(url, content=body, headers=dict(headers)).json()
+    answer = httpx.post(url, content=body, headers=dict(headers), timeout=60)
+    posted: dict[str, object] = answer.json()
     return posted
 
 
-@pytest.fixture
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
-    """A terminal in an empty folder."""
-    return Terminal(tmp_path_factory.mktemp("dev"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the one runs that the tests share."""
+    return tmp_path_factory.mktemp("dev")
 
 
-@pytest.fixture
-def dev(terminal: Terminal) -> Iterator[Dev]:
-    """It runs, for the first time in this folder."""
-    with developing(terminal) as dev:
+@pytest.fixture(scope="module")
+def dev(folder: Path) -> Iterator[Dev]:
+    """It runs, for the first time in its folder; several tests send to it, and none stops it."""
+    with developing(Terminal(folder)) as dev:
         yield dev
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What came of two runs in one folder, the first on a database of the settings."""
+
+    first: Dev
+    second: Dev
+    too_long: httpx.Response
+    mails: list[list[str]]
+    codes: dict[signal.Signals, int]
+    settings_database: Path
+    without_keys: Ended
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """It ran, was stopped, ran again, was stopped, lost its keys, and was started once more."""
+    terminal = Terminal(tmp_path_factory.mktemp("lived"))
+    other = terminal.folder / "real.db"
+    given = {"DATABASE_URL": f"sqlite:///{other}", "MAX_MESSAGE_BYTES": "2048"}
+    codes, mails = {}, []
+    with developing(terminal, **given) as first, first.http() as http:
+        body = {"to": ["ann@example.org"], "subject": "Long", "text": "x" * 4096}
+        too_long = http.post("/messages", json=body)
+        paste(first.first_request)
+        first.read_until("EHLO ")
+        codes[signal.SIGTERM] = first.stop(signal.SIGTERM)
+    with developing(terminal) as second:
+        mails.append([mail["subject"] for mail in second.mails()])
+        paste(second.first_request)
+        second.read_until("EHLO ")
+        mails.append([mail["subject"] for mail in second.mails()])
+        codes[signal.SIGINT] = second.stop(signal.SIGINT)
+    (terminal.folder / "heloise-data" / "keys.json").unlink()
+    without_keys = NearTerminal(terminal.folder).run("dev")
+    return Lived(first, second, too_long, mails, codes, other, without_keys)
 
 
 def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
     """It arrives under the profile's name and login, and is shown in the terminal."""
+    before = dev.mails()
     answer = paste(dev.first_request)
     assert str(answer["id"]).startswith("msg_")
     shown = dev.read_until("EHLO ")
-    (mail,) = dev.mails()
+    mail, *older = dev.mails()
+    assert older == before
     assert mail["ehlo_name"] == "mail.dev.example"
     assert mail["auth_user"] == "transactional"
     assert mail["rcpt_to"] == ["ann@example.org"]
@@ -61,9 +107,9 @@ def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
         "Hello",
     ):
         assert fact in shown
-    full = httpx.get(f"{dev.url}/inbox/{mail['id']}").json()
+    full = httpx.get(f"{dev.url}/inbox/{mail['id']}", timeout=60).json()
     assert full["text"].strip() == "It works."
-    raw = httpx.get(f"{dev.url}/inbox/{mail['id']}/raw")
+    raw = httpx.get(f"{dev.url}/inbox/{mail['id']}/raw", timeout=60)
     assert raw.headers["content-type"].startswith("message/rfc822")
     assert b"Subject: Hello\r\n" in raw.content
 
@@ -75,95 +121,82 @@ def test_each_profile_is_itself(dev: Dev) -> None:
             body = {"profile": profile, "to": ["ann@example.org"], "subject": profile, "text": "."}
             assert http.post("/messages", json=body).status_code == 202
             dev.read_until(profile)
-    seen = {(mail["subject"], mail["ehlo_name"], mail["auth_user"]) for mail in dev.mails()}
+    newest = dev.mails()[:2]
+    seen = {(mail["subject"], mail["ehlo_name"], mail["auth_user"]) for mail in newest}
     assert seen == {
         ("transactional", "mail.dev.example", "transactional"),
         ("marketing", "news.dev.example", "marketing"),
     }
 
 
-def test_a_restart_finds_keys_and_mails_again(terminal: Terminal) -> None:
+def test_a_restart_finds_keys_and_mails_again(lived: Lived) -> None:
     """On other ports too: the profiles follow the inbox."""
-    with developing(terminal) as first:
-        paste(first.first_request)
-        first.read_until("EHLO ")
-        assert first.stop() == 0
-    with developing(terminal) as second:
-        assert second.smtp_port != first.smtp_port
-        assert second.printed("key") == first.printed("key")
-        assert second.printed("admin key") == first.printed("admin key")
-        assert [mail["subject"] for mail in second.mails()] == ["Hello"]
-        paste(second.first_request)
-        second.read_until("EHLO ")
-        assert len(second.mails()) == 2
+    first, second = lived.first, lived.second
+    assert second.smtp_port != first.smtp_port
+    assert second.printed("key") == first.printed("key")
+    assert second.printed("admin key") == first.printed("admin key")
+    assert lived.mails == [["Hello"], ["Hello", "Hello"]]
 
 
-def test_the_keys_are_for_the_users_eyes_alone(dev: Dev, terminal: Terminal) -> None:
+def test_the_keys_are_for_the_users_eyes_alone(dev: Dev, folder: Path) -> None:
     """The folder too."""
-    folder = terminal.folder / "heloise-data"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((folder / "keys.json").stat().st_mode) == 0o600
-    with httpx.Client(headers={"Authorization": f"Bearer {dev.printed('admin key')}"}) as admin:
-        assert admin.get(f"{dev.url}/tenants").json()["items"][0]["slug"] == "dev"
+    data = folder / "heloise-data"
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((data / "keys.json").stat().st_mode) == 0o600
+    bearer = {"Authorization": f"Bearer {dev.printed('admin key')}"}
+    answer = httpx.get(f"{dev.url}/tenants", headers=bearer, timeout=60)
+    assert answer.json()["items"][0]["slug"] == "dev"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_when_it_is_told(dev: Dev, number: signal.Signals) -> None:
+def test_it_stops_when_it_is_told(lived: Lived, number: signal.Signals) -> None:
     """That is no failure, and leaves nothing to complain about."""
-    assert dev.stop(number) == 0
+    assert lived.codes[number] == 0
 
 
 def test_the_inbox_is_in_the_documents(dev: Dev) -> None:
     """Beside the API itself."""
-    paths = httpx.get(f"{dev.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{dev.url}/openapi.json", timeout=60).json()["paths"]
     assert {"/inbox", "/inbox/{mail}", "/inbox/{mail}/raw", "/messages"} <= set(paths)
-    assert httpx.get(f"{dev.url}/docs").status_code == 200
+    assert httpx.get(f"{dev.url}/docs", timeout=60).status_code == 200
 
 
 def test_a_mail_that_is_not_there_is_a_problem(dev: Dev) -> None:
     """Answered as all others are."""
-    answer = httpx.get(f"{dev.url}/inbox/../keys.json")
+    answer = httpx.get(f"{dev.url}/inbox/../keys.json", timeout=60)
     assert answer.status_code == 404
-    answer = httpx.get(f"{dev.url}/inbox/cap_1")
+    answer = httpx.get(f"{dev.url}/inbox/cap_1", timeout=60)
     assert answer.json()["type"] == "/problems/not-found"
 
 
-def test_it_never_touches_the_database_of_the_settings(terminal: Terminal) -> None:
+def test_it_never_touches_the_database_of_the_settings(lived: Lived) -> None:
     """What is tried out goes nowhere else; other settings hold."""
-    other = terminal.folder / "real.db"
-    given = {"DATABASE_URL": f"sqlite:///{other}", "MAX_MESSAGE_BYTES": "2048"}
-    with developing(terminal, **given) as dev, dev.http() as http:
-        body = {"to": ["ann@example.org"], "subject": "Long", "text": "x" * 4096}
-        assert http.post("/messages", json=body).status_code == 413
-    assert not other.exists()
+    assert lived.too_long.status_code == 413
+    assert not lived.settings_database.exists()
 
 
 @pytest.mark.parametrize("option", ["--port", "--smtp-port"])
-def test_a_port_that_is_taken_is_told(option: str, terminal: Terminal) -> None:
+def test_a_port_that_is_taken_is_told(option: str, tmp_path: Path) -> None:
     """With the option to change it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken, held_port() as http, held_port() as smtp:
         port = str(taken.getsockname()[1])
-        free = {"--port": str(unused_port()), "--smtp-port": str(unused_port())}
+        free = {"--port": str(http), "--smtp-port": str(smtp)}
         words = [word for pair in (free | {option: port}).items() for word in pair]
-        ended = terminal.run("dev", *words)
+        ended = NearTerminal(tmp_path).run("dev", *words)
     assert ended.code == 2
     assert f"port {port}" in ended.err
     assert option in ended.err
 
 
 @pytest.mark.usefixtures("dev")
-def test_a_folder_has_one_process(terminal: Terminal) -> None:
+def test_a_folder_has_one_process(folder: Path) -> None:
     """A second one is told, before it changes anything."""
-    ended = terminal.run("dev")
+    ended = NearTerminal(folder).run("dev")
     assert ended.code == 2
     assert "heloise-data" in ended.err
 
 
-def test_keys_that_are_gone_are_told(terminal: Terminal) -> None:
+def test_keys_that_are_gone_are_told(lived: Lived) -> None:
     """The credentials in the database would open no more."""
-    with developing(terminal) as dev:
-        dev.stop()
-    (terminal.folder / "heloise-data" / "keys.json").unlink()
-    ended = terminal.run("dev")
-    assert ended.code == 2
-    assert "keys.json" in ended.err
+    assert lived.without_keys.code == 2
+    assert "keys.json" in lived.without_keys.err

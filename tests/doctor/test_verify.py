@@ -17,6 +17,7 @@ from tests.doctor.small_internet import (
     OUR_NAME,
     PASSWORD,
     PTR_NAME,
+    SHORT_OF_PATIENCE,
     USER,
     SmallInternet,
 )
@@ -190,7 +191,7 @@ async def test_a_dead_address_is_warned_of(net: SmallInternet) -> None:
     net.dns.add(HOST, "A", "127.0.0.1", "127.0.0.2")
     async with SmtpServer() as server:
         with mute("127.0.0.2", server.port):
-            report = await tried(net, net.subject(server))
+            report = await tried(net, net.subject(server, timeouts=SHORT_OF_PATIENCE))
     tcp = of(report, Step.TCP)
     assert tcp.status is Status.WARNING
     assert report.is_ok
@@ -206,7 +207,7 @@ async def test_where_no_address_answers_each_says_why(net: SmallInternet) -> Non
     async with SmtpServer() as closed:
         port = closed.port
     with mute("127.0.0.1", port), mute("127.0.0.2", port):
-        report = await tried(net, net.subject(closed))
+        report = await tried(net, net.subject(closed, timeouts=SHORT_OF_PATIENCE))
     assert report.failed is not None
     assert (report.failed.stage, report.failed.code) == (Step.TCP, "connect_timeout")
     assert all(each.error for each in report.failed.addresses)

@@ -10,8 +10,8 @@ import pytest
 
 from app.doctor.report import Status, Step
 from app.domain.outcome import Failure, Fault, Stage
-from app.domain.types import Timeouts, TlsMode
-from tests.doctor.small_internet import CHECK, PASSWORD, USER, SmallInternet
+from app.domain.types import TlsMode
+from tests.doctor.small_internet import CHECK, PASSWORD, PATIENT, USER, SmallInternet
 from tests.doctor.test_verify import tried
 from tests.fixtures.dns_server import silent
 from tests.fixtures.smtp_server import DISCONNECT, DRIBBLE, ENDLESS, RESET, SILENCE, SmtpServer
@@ -22,7 +22,6 @@ SECONDS: Final = 3.0
 CLEARLY_TOO_LONG: Final = 30.0
 MAX_REPORT_CHARACTERS: Final = 200_000
 OPEN_STATES: Final = {"01", "08"}  # ESTABLISHED, CLOSE_WAIT
-PATIENT: Final = Timeouts(connect=60, command=60, data=60)
 LOGIN: Final = {"username": USER, "password": PASSWORD}
 
 # The one that verify names, the server's, and at which time it comes to it; `tls` of the server

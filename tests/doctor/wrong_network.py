@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from app.domain.networks import AddressGuard
-from app.domain.types import Timeouts
-from tests.doctor.small_internet import HOST, SmallInternet
+from tests.doctor.small_internet import HOST, SHORT_OF_PATIENCE, SmallInternet
 from tests.doctor.wrong import Attempts, wrong
 from tests.fixtures.dns_server import Behaviour, DnsServer, servfail, silent
 from tests.fixtures.mute import mute
@@ -74,16 +73,15 @@ async def firewall(net: SmallInternet) -> Attempts:
         port = closed.port
     async with SmtpServer() as server:
         with mute("127.0.0.1", port):
-            yield net.subject(server, port=port)
-        yield net.subject(server)
+            yield net.subject(server, port=port, timeouts=SHORT_OF_PATIENCE)
+        yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
 @wrong("Behind the port is no mail server, and it says nothing")
 async def says_nothing(net: SmallInternet) -> Attempts:
-    waits = Timeouts(connect=1, command=0.3, data=1)
     async with SmtpServer({"banner": SILENCE}) as silence, SmtpServer() as server:
-        yield net.subject(server, port=silence.port, timeouts=waits)
-        yield net.subject(server, timeouts=waits)
+        yield net.subject(server, port=silence.port, timeouts=SHORT_OF_PATIENCE)
+        yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
 @wrong("Behind the port is no mail server, but one of another kind")

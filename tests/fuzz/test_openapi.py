@@ -1,99 +1,183 @@
 """The API against its own document, by schemathesis: nothing fails here, and no answer lies.
 
 Each operation gets what its schema allows and what it does not, with keys that may do much, little
-or nothing. `FUZZ_EXAMPLES` is how many of each; `make fuzz` tries many.
+or nothing. `make test` tries the same few on every run. `make fuzz` tries `FUZZ_EXAMPLES` of each,
+others every time unless `FUZZ_SEED` says which.
 """
 
 import os
-import subprocess
+import random
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import pytest
+from schemathesis import openapi
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import StopReason, events, from_schema
+from schemathesis.schemas import BaseSchema
 
+from app.main import create_app
+from app.settings import Settings
 from tests.cli.conftest import operator
 from tests.cli.terminal import Terminal
-from tests.cli.test_serve_commands import unused_port
+from tests.fixtures.served import served
+from tests.fuzz import hooks
 
-__all__ = ["operator"]
+__all__ = ["hooks", "operator"]
 
-ROOT: Final = Path(__file__).parents[2]
-CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES: Final = os.environ.get("FUZZ_EXAMPLES", "3")
+FEW: Final = 3
+EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", FEW))
+IS_MANY: Final = EXAMPLES > FEW
+SEED: Final = int(os.environ.get("FUZZ_SEED", random.getrandbits(32) if IS_MANY else 1))
 ADMIN_KEY: Final = "an-admin-key-of-more-than-32-characters"
-SETTINGS: Final = {
-    "ADMIN_KEY": ADMIN_KEY,
-    "FAILED_KEYS_PER_MINUTE": "10000",
-    "VERIFY_PER_MINUTE": "1000",
-    "DENIED_NETWORKS": "0.0.0.0/0,::/0",  # what is made up may be somebody's
-    "DNS_SERVERS": "127.0.0.1:1",  # nobody answers there, and at once
-    "LOG_LEVEL": "error",
+SETTINGS: Final[dict[str, Any]] = {
+    "admin_key": ADMIN_KEY,
+    "failed_keys_per_minute": 10_000,
+    "verify_per_minute": 1000,
+    "denied_networks": "0.0.0.0/0,::/0",  # what is made up may be somebody's
+    "dns_servers": "127.0.0.1:1",  # nobody answers there
+    "log_level": "error",
 }
-# What fits the schema may be refused all the same: a host that sandboxes do without, an address.
-NOT_SAID_BY_SCHEMA: Final = "positive_data_acceptance"
 # Its own key is among what a caller may revoke, after which nothing is accepted any more; and
 # verify connects to whatever host is made up for it.
 # A stream of events does not end by itself.
 NOT_ASKED: Final = "^(delete_tenant|revoke.*|rotate_(own_)?key|verify.*|stream_events)$"
+# What is too large is refused before anybody looks whether it is wrong otherwise.
+REFUSALS: Final = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+# Tags of the document, so that no test takes long; OTHERS are the rest.
+OTHERS: Final = ()
+GROUPS: Final = {
+    "messages": ("Messages",),
+    "profiles": ("Profiles", "Domains"),
+    "templates": ("Templates", "Webhooks"),
+    "others": OTHERS,
+}
+NAMED: Final = [tag for tags in GROUPS.values() for tag in tags]
+EXHAUSTIVE: Final = ("coverage",)
+CHOSEN: Final = ("examples", "fuzzing")
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    # The service, which runs in this process, draws numbers while hypothesis makes up requests.
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies"),
+]
 
 
-@pytest.fixture
-def url(operator: Terminal) -> Iterator[str]:
+def phases_on(database_url: str) -> tuple[str, ...]:
+    """What is tried where: by `make fuzz` all of it.
+
+    What every value's limits are is asked of PostgreSQL alone otherwise, which takes fewer values.
+    """
+    if IS_MANY:
+        return CHOSEN + EXHAUSTIVE
+    return CHOSEN if database_url.startswith("sqlite") else EXHAUSTIVE
+
+
+@contextmanager
+def serving(operator: Terminal) -> Iterator[str]:
     """A served API with a tenant, a profile and a message."""
     operator.done("tenant", "create", "acme")
     words = ("--host", "smtp.example.com", "--default-from", "a@example.com")
     operator.done("profile", "create", "-t", "acme", "--name", "transactional", *words)
-    environment = {f"HELOISE_{name}": value for name, value in SETTINGS.items()}
-    port = unused_port()
-    with (operator.folder / "served.log").open("w") as log:  # a pipe that nobody reads fills up
-        served = subprocess.Popen(  # noqa: S603 - our own words
-            [sys.executable, "-m", "app.cli", "serve", "--port", str(port)],
-            cwd=operator.folder,
-            env=operator.environment | environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            served.terminate()
-            served.wait()
+    given = {
+        "database_url": operator.environment["HELOISE_DATABASE_URL"],
+        "secret_keys": operator.environment["HELOISE_SECRET_KEYS"],
+    }
+    with served(create_app(Settings(**given, **SETTINGS), hostname="test.example.com")) as url:
+        yield url
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("scopes", ["all", "messages:read", "none", "admin"])
-def test_no_answer_is_a_fault_or_a_lie(operator: Terminal, url: str, scopes: str) -> None:
-    """Statuses, types, headers and bodies are those of the document; a key is always asked for."""
-    headers = []
-    if scopes == "admin":
-        headers = [f"Authorization: Bearer {ADMIN_KEY}", "Heloise-Tenant: acme"]
-    elif scopes != "none":
-        chosen = () if scopes == "all" else ("--scope", scopes)
-        made = operator.done("key", "create", "-t", "acme", *chosen, "--json").json
-        headers = [f"Authorization: Bearer {made['key']}"]
-    phases = "examples,coverage,fuzzing" if scopes in {"all", "admin"} else "examples,fuzzing"
-    # What is a tenant's is tried with a tenant's key, in all of its forms.
-    only = ("--include-path-regex", "^/tenants") if scopes == "admin" else ()
-    command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
-        *("run", f"{url}/openapi.json"),
-        *("--phases", phases, "--max-examples", EXAMPLES, "--no-color", "--no-shrink"),
-        *("--exclude-checks", NOT_SAID_BY_SCHEMA, "--wait-for-schema", "60"),
-        *only,
-        *("--exclude-operation-id-regex", NOT_ASKED),
-        *(word for header in headers for word in ("-H", header)),
-    ]
-    hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(  # noqa: S603 - our own words
-        command,
-        cwd=operator.folder,
-        env=operator.environment | hooks,
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.fixture
+def url(operator: Terminal) -> Iterator[str]:
+    """Where it is served."""
+    with serving(operator) as url:
+        yield url
+
+
+def document(url: str, phases: Iterable[str], **headers: str) -> BaseSchema:
+    """The API's document, with how it is to be tried."""
+    config = {
+        "seed": SEED,
+        "headers": headers,
+        "request-timeout": 600,
+        # How long it takes to make up a request is the machine's affair.
+        "suppress-health-check": ["all"],
+        # What fits the schema may be refused all the same: a host that sandboxes do without.
+        "checks": {
+            "positive_data_acceptance": {"enabled": False},
+            "negative_data_rejection": {"expected-statuses": REFUSALS},
+        },
+        "generation": {"max-examples": EXAMPLES, "no-shrink": True, "database": "none"},
+        "phases": {
+            phase: {"enabled": phase in phases}
+            for phase in ("examples", "coverage", "fuzzing", "stateful")
+        },
+    }
+    schema = openapi.from_url(
+        f"{url}/openapi.json", config=SchemathesisConfig.from_dict(config), timeout=600
     )
-    told = "\n".join(line[:500] for line in ended.stdout.splitlines()[-300:])
-    assert ended.returncode == 0, told + ended.stderr[-2000:]
-    sys.stdout.write(ended.stdout[ended.stdout.rindex("Test cases:") :])  # for `make fuzz`
+    return schema.exclude(operation_id_regex=NOT_ASKED)
+
+
+def failures(schema: BaseSchema, tried: list[int]) -> Iterator[str]:
+    """What was wrong with any answer; `tried` is told how many requests there were."""
+    for event in from_schema(schema).execute():
+        match event:
+            case events.ScenarioFinished():
+                tried.append(len(event.recorder.cases))
+                for checks in event.recorder.checks.values():
+                    for info in (check.failure_info for check in checks if check.failure_info):
+                        told = (event.recorder.label, info.failure.message, info.code_sample)
+                        yield "\n".join((info.failure.title, *told))
+            case events.NonFatalError():
+                yield f"{event.label}: {event.info}"
+            case events.FatalError():
+                raise event.exception
+            case events.EngineFinished():
+                assert event.stop_reason is StopReason.COMPLETED
+
+
+def try_all(schema: BaseSchema, test: str) -> None:
+    """Ask all that there is in the document, and find nothing wrong with the answers."""
+    again = f"FUZZ_SEED={SEED} FUZZ_EXAMPLES={EXAMPLES} .venv/bin/pytest '{test}'"
+    tried: list[int] = []
+    wrong = [text[:2000] for text in failures(schema, tried)]
+    sys.stdout.write(f"{sum(tried)} requests to {len(tried)} operations; again by: {again}\n")
+    assert not wrong, "\n\n".join([*wrong[:20], f"{len(wrong)} in all; again by: {again}"])
+    assert tried
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_answer_is_a_fault_or_a_lie(
+    operator: Terminal, url: str, group: str, request: pytest.FixtureRequest
+) -> None:
+    """Statuses, types, headers and bodies are those of the document, for a key of every scope."""
+    made = operator.done("key", "create", "-t", "acme", "--json").json
+    phases = phases_on(operator.environment["HELOISE_DATABASE_URL"])
+    schema = document(url, phases, Authorization=f"Bearer {made['key']}")
+    tags = GROUPS[group]
+    schema = schema.exclude(tag=NAMED) if tags is OTHERS else schema.include(tag=list(tags))
+    try_all(schema, request.node.nodeid)
+
+
+def test_nor_is_an_admins(operator: Terminal, url: str, request: pytest.FixtureRequest) -> None:
+    """What is a tenant's is tried with a tenant's key, in all of its forms."""
+    phases = phases_on(operator.environment["HELOISE_DATABASE_URL"])
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Heloise-Tenant": "acme"}
+    schema = document(url, phases, **headers).include(path_regex="^/tenants")
+    try_all(schema, request.node.nodeid)
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("scope", ["messages:read", "none"])
+def test_nor_is_one_to_who_may_do_little(
+    operator: Terminal, url: str, scope: str, request: pytest.FixtureRequest
+) -> None:
+    """A key is always asked for, and it has to be one that may."""
+    headers = {}
+    if scope != "none":
+        words = ("key", "create", "-t", "acme", "--scope", scope, "--json")
+        headers["Authorization"] = f"Bearer {operator.done(*words).json['key']}"
+    try_all(document(url, CHOSEN, **headers), request.node.nodeid)

@@ -16,6 +16,7 @@ from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store import profiles, tables
 from app.store.database import Database
+from app.store.oauth_tokens import StoredToken
 from app.store.vault import Vault
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.token_server import CLIENT, CLIENT_SECRET, REFRESH_TOKEN, SCOPE, TokenServer
@@ -71,6 +72,27 @@ async def test_those_who_ask_at_one_moment_share_one_answer(
     found = await asyncio.gather(*(each.get(profile) for each in (one, one, two, two, one)))
     assert set(found) == {server.valid["billing@example.com"]}
     assert len(server.requests) == 1
+
+
+async def test_who_begins_once_another_has_ended_uses_its_token(
+    database: Database, profile: Profile, server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though there was none when it looked: the token server is asked once."""
+    clock = HandClock()
+    one, two = replica(database, clock), replica(database, clock)
+    look = two._stored  # noqa: SLF001 - the moment after it is what the test is about
+
+    async def look_and_be_overtaken(profile: Profile) -> StoredToken | None:
+        stored = await look(profile)
+        await one.get(profile)
+        return stored
+
+    monkeypatch.setattr(two, "_stored", look_and_be_overtaken)
+    assert await two.get(profile) == server.valid["billing@example.com"]
+    assert len(server.requests) == 1
+    await clock.advance(minutes=56)
+    assert await one.get(profile) == server.valid["billing@example.com"]
+    assert len(server.requests) == 2
 
 
 async def test_one_replica_renews_while_the_other_uses_what_is_still_good(

@@ -16,9 +16,11 @@ from sqlalchemy import make_url
 from typer.main import get_command
 
 from app.cli import COMMANDS
+from app.main import create_app
 from app.settings import PREFIX, Settings, variable
+from app.store.vault import new_key
 from tests.cli.terminal import ROOT, NearTerminal, Terminal
-from tests.dev.running import developing
+from tests.fixtures.served import served
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -111,19 +113,21 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:
     """It fails where nothing answers, and passes where the API runs."""
     words = json.loads(of_final_stage("HEALTHCHECK").partition("CMD ")[2])
-    terminal = Terminal(tmp_path)
-    with developing(terminal) as dev:
-        environment = terminal.environment | {"HELOISE_PORT": dev.url.rpartition(":")[2]}
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/none.db", secret_keys=new_key())
 
-        def is_healthy() -> bool:
-            done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
-                [sys.executable, *words[1:]], env=environment, capture_output=True, check=False
-            )
-            return done.returncode == 0
+    def is_healthy(port: str) -> bool:
+        done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
+            [sys.executable, *words[1:]],
+            env=Terminal(tmp_path).environment | {"HELOISE_PORT": port},
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
 
-        assert is_healthy()
-        dev.stop()
-        assert not is_healthy()
+    with served(create_app(settings, hostname="test.example.com")) as url:
+        port = url.rpartition(":")[2]
+        assert is_healthy(port)
+    assert not is_healthy(port)
 
 
 def test_services_wait_for_what_they_need() -> None:

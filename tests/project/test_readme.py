@@ -17,8 +17,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.cli.terminal import ROOT, Terminal
-from tests.dev.running import developing, unused_port
+from app.cli.trial.processes import held_port
+from tests.cli.terminal import ROOT, NearTerminal, Terminal
+from tests.dev.running import developing
 from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.postgresql import Server
 
@@ -68,7 +69,6 @@ def shell(text: str, terminal: Terminal, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -88,6 +88,7 @@ def test_every_block_is_run_here() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "json", "text"}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 def test_every_curl_is_accepted(terminal: Terminal) -> None:
     """By a real `heloise dev`, one after the other; each answers what is shown below it."""
@@ -123,8 +124,9 @@ def test_every_make_target_exists(line: str) -> None:
 
 
 @pytest.mark.parametrize("block", CONTAINERS, ids=lambda block: block.heading)
-def test_what_is_run_in_a_container_runs(block: Block, terminal: Terminal) -> None:
+def test_what_is_run_in_a_container_runs(block: Block, tmp_path: Path) -> None:
     """In a service that there is, with its variables: here without the container."""
+    terminal = NearTerminal(tmp_path)
     lines = [line for line in block.commands() if line.startswith("docker ")]
     assert lines[0] == "docker compose up --build --detach"
     service = COMPOSE["services"]["api"]
@@ -137,12 +139,13 @@ def test_what_is_run_in_a_container_runs(block: Block, terminal: Terminal) -> No
     terminal.done("migrate")
     for line in lines[1:]:
         assert line.startswith("docker compose exec api heloise ")
-        shell(line.removeprefix("docker compose exec api "), terminal)
+        terminal.done(*shlex.split(line.removeprefix("docker compose exec api heloise ")))
     shown = terminal.done("profile", "show", "caught", "-t", "acme", "--json").json
     assert shown["host"] in COMPOSE["services"]
 
 
 @pytest.mark.postgresql
+@pytest.mark.timeout(600)
 def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal) -> None:
     """All is set up by one block, and then both processes serve until they are told to stop."""
     (setting_up,), (running,) = SETTING_UP, RUNNING
@@ -151,15 +154,16 @@ def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal
     printed = shell(f"{text}env", terminal).splitlines()
     variables = [line for line in printed if line.startswith("HELOISE_")]
     terminal.environment |= dict(line.split("=", 1) for line in variables)
-    port = str(unused_port())
-    processes = [terminal.start(*shlex.split(line)[1:], PORT=port) for line in running.commands()]
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as http:
-            assert http.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+    with held_port() as port:
+        commands = [shlex.split(line)[1:] for line in running.commands()]
+        processes = [terminal.start(*words, PORT=str(port)) for words in commands]
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=9), timeout=60) as http:
+                assert http.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+                process.communicate()
     assert [process.returncode for process in processes] == [0, 0]
 
 

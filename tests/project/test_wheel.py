@@ -82,7 +82,7 @@ def install(wheel: Path, python: Path) -> None:
     subprocess.run(  # noqa: S603 - pip of our own environment
         [
             *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"),
-            *("--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)),
+            *("--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check", str(wheel)),
         ],
         check=True,
         capture_output=True,

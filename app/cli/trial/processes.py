@@ -19,7 +19,7 @@ from app.settings import PREFIX
 Process = subprocess.Popen[bytes]
 
 ROOT: Final = Path(__file__).parents[3]
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 120.0  # what a busy machine may take to start a process
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
 TOLD_CHARACTERS: Final = 4000
@@ -57,10 +57,24 @@ def process(*words: str, folder: Path, environment: Mapping[str, str]) -> Iterat
 
 def unused_port() -> int:
     """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    with held_port() as port:
         return port
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A TCP port that the system gives to nobody else meanwhile: a process may listen on it.
+
+    A socket that is bound and does not listen holds it. On Linux, who names the port may bind it as
+    well, since servers let addresses be reused; elsewhere it is only free just now.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 def read(url: str) -> bytes:

@@ -24,9 +24,9 @@ from app.cli.trial.processes import (
     EndedError,
     Process,
     clean_environment,
+    held_port,
     process,
     read,
-    unused_port,
     wait_until_answers,
 )
 from app.cli.trial.sink import Counts
@@ -136,9 +136,14 @@ class TrialService:
     @contextmanager
     def serving(self, *words: str) -> Iterator[Served]:
         """`heloise serve` with these words after it."""
-        port = unused_port()
-        command = ("app.cli", "serve", "--port", str(port), *words)
-        with process(*command, folder=self._folder, environment=self.environment) as api:
+        with (
+            held_port() as port,
+            process(
+                *("app.cli", "serve", "--port", str(port), *words),
+                folder=self._folder,
+                environment=self.environment,
+            ) as api,
+        ):
             url = f"http://127.0.0.1:{port}"
             wait_until_answers(f"{url}/readyz", api)
             yield Served(url, self.key, api)
