@@ -3,9 +3,8 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from fastapi import Query
 from pydantic import BaseModel, Field
 
 from app.api.bodies import Body
@@ -34,9 +33,6 @@ class Paging(Body):
         max_length=MAX_CURSOR_CHARACTERS,
         description="`next_cursor` of the page before.",
     )
-
-
-ListQuery = Annotated[Paging, Query()]
 
 
 class HasId(Protocol):

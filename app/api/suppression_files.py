@@ -13,9 +13,9 @@ from app.api.auth import SuppressionManager
 from app.api.csv_files import MEDIA_TYPE, meant, written
 from app.api.media_types import require_type
 from app.api.openapi import lines_of, tenant_problems
-from app.api.problem_answers import field_error
 from app.api.state import Services, ServicesOf
 from app.api.suppressions import SuppressionCreate
+from app.api.wrong_fields import field_error
 from app.domain.clock import rfc3339
 from app.domain.errors import InvalidRequest
 from app.domain.types import Suppression
