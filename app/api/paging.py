@@ -5,9 +5,9 @@ import binascii
 from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from app.api.bodies import Body
+from app.api.bodies import Answer, Body
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
 
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 MAX_CURSOR_CHARACTERS: Final = 100
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(Answer, Generic[Item]):
     """A part of a list, and where it goes on."""
 
     items: list[Item]

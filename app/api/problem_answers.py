@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.bodies import Answer
 from app.api.problem_types import PROBLEMS, ProblemType
 from app.api.refusals import note_refusal
 from app.api.request_ids import request_id
@@ -33,7 +34,7 @@ MAX_ERRORS: Final = 100
 SHAPE_ERRORS: Final = frozenset({"model_attributes_type", "dict_type"})
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(Answer):
     """One wrong value in a request."""
 
     loc: list[str | int] = Field(
@@ -43,7 +44,7 @@ class FieldProblem(BaseModel):
     type: str = Field(description="A stable name of the kind of fault.")
 
 
-class ProblemBody(BaseModel):
+class ProblemBody(Answer):
     """An error as RFC 9457 describes it."""
 
     type: str = Field(description="A stable path that names the type; it can be read with GET.")
