@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import telemetry
 from app.accept.committer import Committer
@@ -164,8 +165,6 @@ def create_app(
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
     install(app, services)
     if settings.trusted_proxies:
-        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
 

@@ -78,7 +78,9 @@ class Settings(BaseSettings):
             is_secret=True,
         ),
     ] = Field(
-        "sqlite:///heloise.db", description="The database that holds everything, the queue too."
+        "sqlite:///heloise.db",
+        validate_default=False,  # a check would import SQLAlchemy
+        description="The database that holds everything, the queue too.",
     )
     secret_keys: Annotated[
         SecretKeys,
