@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.settings import load
 from app.store.database import Database
-from app.store.tables import metadata
+from app.store.metadata import metadata
 
 
 def run(connection: Connection) -> None:

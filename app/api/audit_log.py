@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api.auth import Auditor
-from app.api.bodies import Text
+from app.api.bodies import Answer, Text
 from app.api.openapi import tenant_problems
 from app.api.paging import Page, Paging, cut, start
 from app.api.state import ServicesOf
@@ -45,7 +45,7 @@ class AuditQuery(Paging):
     )
 
 
-class ActorRead(BaseModel):
+class ActorRead(Answer):
     """Who acted."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -59,14 +59,14 @@ class ActorRead(BaseModel):
     source: str | None = Field(description="The address, or the machine of the command line.")
 
 
-class ChangeRead(BaseModel):
+class ChangeRead(Answer):
     """A field's value before and after."""
 
     before: Any
     after: Any
 
 
-class AuditRead(BaseModel):
+class AuditRead(Answer):
     """A line of the audit log."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Body as JsonBody
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import ConfigDict, Field, WrapValidator
 
 from app.api.auth import Sender
-from app.api.bodies import Body
+from app.api.bodies import Answer, Body
 from app.api.idempotency import REPLAYED, REPLAYED_HEADER, IdempotencyKey, Keyed, alone, fingerprint
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import MessageCreate
@@ -46,7 +46,7 @@ class BatchCreate(Body):
     )
 
 
-class BatchResult(BaseModel):
+class BatchResult(Answer):
     """What became of one message of a batch."""
 
     status: int = Field(description="What `POST /messages` would have answered: 202, or an error.")
@@ -54,7 +54,7 @@ class BatchResult(BaseModel):
     problem: ProblemBody | None = Field(description="Why it was not, where it was not.")
 
 
-class BatchRead(BaseModel):
+class BatchRead(Answer):
     """A result for each message, in their order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [BATCHED]})

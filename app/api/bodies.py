@@ -1,4 +1,4 @@
-"""What request bodies share: strictness, and the types of their fields.
+"""What bodies share: strictness, and the types of their fields.
 
 No message of a check quotes a value that may be secret.
 """
@@ -39,6 +39,15 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
 MAX_KEY_CHARACTERS: Final = 60
+
+
+class Answer(BaseModel):
+    """An answer or part of one; it is built when it is first used.
+
+    There are a hundred, of which most processes need few.
+    """
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class Body(BaseModel):

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from app.api.bodies import Body, Line
+from app.api.bodies import Answer, Body, Line
 from app.api.paging import Page
 from app.domain.addresses import check_domain
 from app.domain.dkim import DkimAlgorithm, DkimKey, DkimKeyStatus, SendingDomain
@@ -67,7 +67,7 @@ class DomainCreate(Body):
     domain: Domain
 
 
-class DnsRecord(BaseModel):
+class DnsRecord(Answer):
     """A record to be added to the DNS."""
 
     name: str
@@ -77,7 +77,7 @@ class DnsRecord(BaseModel):
     )
 
 
-class DkimKeyRead(BaseModel):
+class DkimKeyRead(Answer):
     """A key that signs for a domain, or will once its record is found."""
 
     selector: str
@@ -115,7 +115,7 @@ class DkimKeyRead(BaseModel):
         )
 
 
-class DomainRead(BaseModel):
+class DomainRead(Answer):
     """A domain, and what signs for it. The secret halves of its keys are shown to nobody."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

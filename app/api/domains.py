@@ -15,8 +15,9 @@ from app.api.auditing import Act
 from app.api.auth import ProfileManager, ProfileReader
 from app.api.domain_bodies import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
 from app.api.json_bounds import BoundedRoute
+from app.api.list_queries import ListQuery
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.profile_verify import take_permit
 from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf

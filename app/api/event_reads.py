@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.bodies import Instant, Text
+from app.api.bodies import Answer, Instant, Text
 from app.api.paging import MAX_CURSOR_CHARACTERS
 from app.domain.events import Event, EventType, payload
 from app.domain.types import RecipientKind, RecipientStatus
@@ -45,14 +45,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class EventProfile(BaseModel):
+class EventProfile(Answer):
     """The profile that it happened to, or to whose message."""
 
     id: str
     name: str
 
 
-class EventMessage(BaseModel):
+class EventMessage(Answer):
     """The message that it happened to."""
 
     id: str
@@ -61,7 +61,7 @@ class EventMessage(BaseModel):
     metadata: dict[str, str]
 
 
-class EventReply(BaseModel):
+class EventReply(Answer):
     """What the server said."""
 
     code: int | None
@@ -70,7 +70,7 @@ class EventReply(BaseModel):
     classification: str | None
 
 
-class EventRecipient(BaseModel):
+class EventRecipient(Answer):
     """The recipient that it happened to; once it is erased, `address` is empty."""
 
     address: str
@@ -85,7 +85,7 @@ class EventRecipient(BaseModel):
     last_reply: EventReply | None
 
 
-class EventData(BaseModel):
+class EventData(Answer):
     """What is known of it; null where it is not about such a thing, or that is kept no longer."""
 
     profile: EventProfile | None
@@ -96,7 +96,7 @@ class EventData(BaseModel):
     reason: str | None = Field(description="Why, in a sentence.")
 
 
-class EventRead(BaseModel):
+class EventRead(Answer):
     """Something that happened."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -115,7 +115,7 @@ class EventRead(BaseModel):
         return cls.model_validate(payload(event))
 
 
-class EventPage(BaseModel):
+class EventPage(Answer):
     """A part of the events, in the order in which they happened."""
 
     items: list[EventRead]

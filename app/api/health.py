@@ -3,8 +3,8 @@
 from typing import Final, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
 
+from app.api.bodies import Answer
 from app.api.openapi import Responses, open_problems
 from app.api.state import ServicesEvenIfNotReady, ServicesOf
 from app.domain.errors import Unavailable
@@ -12,13 +12,13 @@ from app.domain.errors import Unavailable
 router = APIRouter(tags=["Health"])
 
 
-class Alive(BaseModel):
+class Alive(Answer):
     """The process answers."""
 
     status: Literal["ok"] = "ok"
 
 
-class Ready(BaseModel):
+class Ready(Answer):
     """The process can do its work."""
 
     status: Literal["ready"] = "ready"

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from app.api import admin_routers, routers
 from app.api.edge import Edge
 from app.api.openapi import OPENAPI_KWARGS, describe
 from app.api.problem_answers import add_handlers
 from app.api.request_ids import request_id
+from app.api.routers import admin_routers, routers
 from app.api.shortcut import Shortcut
 from app.api.state import Services
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import SuppressionManager
-from app.api.bodies import Line
+from app.api.bodies import Answer, Line
 from app.api.large import beside_if_large
 from app.api.media_types import RFC822, require_type
 from app.api.openapi import tenant_problems
@@ -68,7 +68,7 @@ class InboundQuery(BaseModel):
     )
 
 
-class InboundRecipient(BaseModel):
+class InboundRecipient(Answer):
     """What is said of one recipient."""
 
     kind: ReportKind
@@ -92,7 +92,7 @@ class InboundRecipient(BaseModel):
         )
 
 
-class InboundRead(BaseModel):
+class InboundRead(Answer):
     """What a report was taken to say."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

@@ -4,9 +4,9 @@ import ipaddress
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from app.api.bodies import Body, Instant, Line, Text
+from app.api.bodies import Answer, Body, Instant, Line, Text
 from app.api.paging import Page
 from app.api.profile_fields import Pattern
 from app.domain.types import ApiKey, Scope
@@ -121,7 +121,7 @@ class KeyRotate(Body):
     )
 
 
-class KeyRead(BaseModel):
+class KeyRead(Answer):
     """A key without the key itself."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

@@ -17,8 +17,9 @@ from app.api.key_bodies import (
     KeyRead,
     KeyRotate,
 )
+from app.api.list_queries import ListQuery
 from app.api.openapi import admin_problems, located, tenant_problems
-from app.api.paging import ListQuery, Paging, cut, start
+from app.api.paging import Paging, cut, start
 from app.api.state import Services, ServicesOf
 from app.api.tenants import InPath
 from app.store import api_keys, tenants

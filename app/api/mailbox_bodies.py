@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import ConfigDict, Field, StrictBool
 
 from app.api import profile_fields as fields
-from app.api.bodies import Body, Line, Secret
+from app.api.bodies import Answer, Body, Line, Secret
 from app.api.paging import Page
 from app.domain.mailboxes import Mailbox, MailboxTls
 
@@ -94,7 +94,7 @@ class MailboxUpdate(Body):
     enabled: StrictBool | None = None
 
 
-class MailboxRead(BaseModel):
+class MailboxRead(Answer):
     """A mailbox, and how it fares. Its password is shown to nobody."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

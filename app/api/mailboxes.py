@@ -9,6 +9,7 @@ from fastapi import Body as JsonBody
 from app.api.auth import SuppressionManager
 from app.api.bodies import check_nulls
 from app.api.json_bounds import BoundedRoute
+from app.api.list_queries import ListQuery
 from app.api.mailbox_bodies import (
     CREATE,
     MAILBOX,
@@ -19,7 +20,7 @@ from app.api.mailbox_bodies import (
     MailboxUpdate,
 )
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf
 from app.domain.errors import InvalidRequest

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from fastapi import Body as JsonBody
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api.auth import MessageManager
+from app.api.bodies import Answer
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import (
@@ -57,7 +58,7 @@ EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-class ActionsRead(BaseModel):
+class ActionsRead(Answer):
     """What was done to how many."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

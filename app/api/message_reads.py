@@ -4,10 +4,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.bodies import format_mailbox
+from app.api.bodies import Answer, format_mailbox
 from app.api.message_examples import ATTEMPT, MESSAGE
 from app.api.paging import Page
 from app.domain.dialogue import parse_dialogue
@@ -26,7 +26,7 @@ from app.domain.types import (
 from app.store.message_views import AttemptView, MessageView, RecipientView
 
 
-class LastReply(BaseModel):
+class LastReply(Answer):
     """What the server said last, word for word, and how it was understood."""
 
     code: int | None
@@ -35,7 +35,7 @@ class LastReply(BaseModel):
     classification: str | None
 
 
-class ReportRead(BaseModel):
+class ReportRead(Answer):
     """What came back by mail after it was sent."""
 
     kind: ReportKind = Field(
@@ -47,7 +47,7 @@ class ReportRead(BaseModel):
     at: datetime
 
 
-class RecipientRead(BaseModel):
+class RecipientRead(Answer):
     """One recipient, and what became of it."""
 
     address: str | None = Field(description="Null once it was erased.")
@@ -94,7 +94,7 @@ def _report(view: RecipientView) -> ReportRead | None:
     )
 
 
-class MessageRead(BaseModel):
+class MessageRead(Answer):
     """A message, and what became of it for each recipient."""
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
@@ -203,7 +203,7 @@ class MessagePage(Page[MessageRead]):
     """A page of messages, newest first."""
 
 
-class AttemptRecipient(BaseModel):
+class AttemptRecipient(Answer):
     """What became of one recipient in an attempt."""
 
     address: str
@@ -215,7 +215,7 @@ class AttemptRecipient(BaseModel):
     reply_text: str | None
 
 
-class TranscriptLine(BaseModel):
+class TranscriptLine(Answer):
     """A line of a dialogue."""
 
     ms: float = Field(description="Milliseconds since the connection was begun.")
@@ -224,7 +224,7 @@ class TranscriptLine(BaseModel):
     text: str
 
 
-class AttemptRead(BaseModel):
+class AttemptRead(Answer):
     """One try to send a message: how far it came, and what the server said."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})

@@ -3,12 +3,11 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from app.api.bodies import Body
+from app.api.bodies import Answer, Body
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
 
@@ -16,7 +15,7 @@ Item = TypeVar("Item")
 MAX_CURSOR_CHARACTERS: Final = 100
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(Answer, Generic[Item]):
     """A part of a list, and where it goes on."""
 
     items: list[Item]
@@ -34,9 +33,6 @@ class Paging(Body):
         max_length=MAX_CURSOR_CHARACTERS,
         description="`next_cursor` of the page before.",
     )
-
-
-ListQuery = Annotated[Paging, Query()]
 
 
 class HasId(Protocol):

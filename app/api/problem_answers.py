@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.bodies import Answer
 from app.api.problem_types import PROBLEMS, ProblemType
 from app.api.refusals import note_refusal
 from app.api.request_ids import request_id
+from app.api.wrong_fields import MAX_LOC_CHARACTERS, field_error, invalid
 from app.domain.errors import (
     FieldError,
     InvalidRequest,
@@ -29,11 +31,10 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
-MAX_LOC_CHARACTERS: Final = 100
 SHAPE_ERRORS: Final = frozenset({"model_attributes_type", "dict_type"})
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(Answer):
     """One wrong value in a request."""
 
     loc: list[str | int] = Field(
@@ -43,7 +44,7 @@ class FieldProblem(BaseModel):
     type: str = Field(description="A stable name of the kind of fault.")
 
 
-class ProblemBody(BaseModel):
+class ProblemBody(Answer):
     """An error as RFC 9457 describes it."""
 
     type: str = Field(description="A stable path that names the type; it can be read with GET.")
@@ -169,29 +170,6 @@ async def _on_validation(request: Request, error: Exception) -> Response:
         detail = f"The body is not JSON: {first.msg} at character {first.loc[-1]}."
         return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=wrong)
     return answer(invalid(wrong), request.url.path)
-
-
-def field_error(item: Mapping[str, Any]) -> FieldError:
-    """What a validator found wrong, in words that quote no value."""
-    loc, kind = tuple(item["loc"]), str(item["type"])
-    if kind == "json_invalid":
-        return FieldError(loc, str(item.get("ctx", {}).get("error", "it ends too early")), kind)
-    if kind == "missing":
-        return FieldError(loc, _missing(loc), kind)
-    return FieldError(loc, str(item["msg"]).removeprefix("Value error, "), kind)
-
-
-def _missing(loc: Sequence[str | int]) -> str:
-    return "send a JSON object as the body" if loc == ("body",) else "this is required"
-
-
-def invalid(wrong: Sequence[FieldError]) -> InvalidRequest:
-    """The problem that names each wrong value, and in its `detail` the first."""
-    place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in wrong[0].loc)
-    detail = f"{place}: {wrong[0].msg}"
-    if len(wrong) > 1:
-        detail = f"{len(wrong)} values are wrong; the first is {detail}"
-    return InvalidRequest(detail, wrong)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from app.api.bodies import Answer
 from app.api.openapi import open_problems
 from app.api.problem_types import PROBLEMS
 from app.domain.errors import NotFound
@@ -12,7 +13,7 @@ from app.domain.errors import NotFound
 router = APIRouter(tags=["Problems"])
 
 
-class ProblemTypeRead(BaseModel):
+class ProblemTypeRead(Answer):
     """A type of error."""
 
     model_config = ConfigDict(
@@ -34,7 +35,7 @@ class ProblemTypeRead(BaseModel):
     remedy: str = Field(description="What to do about it.")
 
 
-class ProblemTypes(BaseModel):
+class ProblemTypes(Answer):
     """All types of errors."""
 
     items: list[ProblemTypeRead]

@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.bodies import Body
-from app.api.problem_answers import invalid
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
 from app.api.profile_secrets import held_after, held_by
+from app.api.wrong_fields import field_error, invalid
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
@@ -38,12 +37,12 @@ def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profil
 
 
 def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
-    """The profile with the changes; raises RequestValidationError or InvalidRequest."""
+    """The profile with the changes; raises InvalidRequest."""
     try:
         body = ProfileCreate.model_validate(_merged(before, update))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        wrong = [{**item, "loc": ("body", *item["loc"])} for item in found]
+        wrong = [field_error({**item, "loc": ("body", *item["loc"])}) for item in found]
     else:
         after = _profile(
             body,
@@ -55,7 +54,7 @@ def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) ->
         )
         return replace(after, paused_at=before.paused_at, revision=before.revision)
     # Raised here, where no error that holds the values hangs on as its context.
-    raise RequestValidationError(wrong)
+    raise invalid(wrong)
 
 
 def check_destination(profile: Profile, guard: AddressGuard) -> None:

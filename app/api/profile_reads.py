@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from app.api.bodies import format_mailbox
+from app.api.bodies import Answer, format_mailbox
 from app.api.paging import Page
 from app.api.profile_examples import PROFILE
 from app.api.rate_limits import RateLimitRead
@@ -22,7 +22,7 @@ from app.domain.types import (
 )
 
 
-class AuthRead(BaseModel):
+class AuthRead(Answer):
     """How it logs in; no secret is ever shown."""
 
     mechanism: AuthMechanism
@@ -58,7 +58,7 @@ class AuthRead(BaseModel):
         )
 
 
-class TimeoutsRead(BaseModel):
+class TimeoutsRead(Answer):
     """How long it waits, in seconds."""
 
     connect: float
@@ -66,7 +66,7 @@ class TimeoutsRead(BaseModel):
     data: float
 
 
-class RetryRead(BaseModel):
+class RetryRead(Answer):
     """When a recipient that was refused for now is tried again, in seconds."""
 
     first_seconds: float
@@ -75,7 +75,7 @@ class RetryRead(BaseModel):
     max_age_seconds: int | None
 
 
-class EffectiveEhloRead(BaseModel):
+class EffectiveEhloRead(Answer):
     """The name that will be used."""
 
     name: str
@@ -83,7 +83,7 @@ class EffectiveEhloRead(BaseModel):
     warnings: list[str] = Field(description="What a server may dislike about it.")
 
 
-class ProfileRead(BaseModel):
+class ProfileRead(Answer):
     """A profile, its secrets left out."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})

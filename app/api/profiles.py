@@ -11,8 +11,9 @@ from app.api import profile_actions
 from app.api.auth import ProfileManager, ProfileReader
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
+from app.api.list_queries import ListQuery
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
 from app.api.profile_examples import CREATE, UPDATE
 from app.api.profile_reads import ProfilePage, ProfileRead

@@ -2,10 +2,10 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.api import profile_fields as fields
-from app.api.bodies import Body
+from app.api.bodies import Answer, Body
 from app.domain import types
 
 
@@ -45,7 +45,7 @@ class RateLimitUpdate(Body):
     burst: fields.RateAmount | None = None
 
 
-class RateLimitRead(BaseModel):
+class RateLimitRead(Answer):
     """So many messages, or recipients, per `per_seconds`."""
 
     model_config = ConfigDict(from_attributes=True)

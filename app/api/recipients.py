@@ -3,9 +3,10 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api.auth import MessageManager
+from app.api.bodies import Answer
 from app.api.message_bodies import Wanted
 from app.api.openapi import tenant_problems
 from app.api.state import ServicesOf
@@ -19,7 +20,7 @@ ERASED_AT_ONCE: Final = 200
 EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "being_sent": 0, "uncertain": 1}
 
 
-class ErasureRead(BaseModel):
+class ErasureRead(Answer):
     """In how many messages an address was erased, and in how many it could not be."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

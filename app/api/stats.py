@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import MessageReader
-from app.api.bodies import Instant, Text
+from app.api.bodies import Answer, Instant, Text
 from app.api.openapi import tenant_problems
 from app.api.profile_filter import profile_id_of
 from app.api.state import ServicesOf
@@ -68,7 +68,7 @@ class StatsQuery(BaseModel):
     )
 
 
-class StatsGroup(BaseModel):
+class StatsGroup(Answer):
     """The recipients of one group."""
 
     key: str | None = Field(
@@ -87,7 +87,7 @@ class StatsGroup(BaseModel):
         )
 
 
-class StatsRead(BaseModel):
+class StatsRead(Answer):
     """How many recipients came to what."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from app.api.auth import SuppressionManager
+from app.api.bodies import Answer
 from app.api.csv_files import MEDIA_TYPE, meant, written
 from app.api.media_types import require_type
 from app.api.openapi import lines_of, tenant_problems
-from app.api.problem_answers import field_error
 from app.api.state import Services, ServicesOf
 from app.api.suppressions import SuppressionCreate
+from app.api.wrong_fields import field_error
 from app.domain.clock import rfc3339
 from app.domain.errors import InvalidRequest
 from app.domain.types import Suppression
@@ -37,14 +38,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class WrongLine(BaseModel):
+class WrongLine(Answer):
     """A line that is no suppression, and why."""
 
     line: int
     msg: str
 
 
-class SuppressionsImported(BaseModel):
+class SuppressionsImported(Answer):
     """What became of the lines."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

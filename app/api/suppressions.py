@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.auth import SuppressionManager
-from app.api.bodies import Body, Line, Text
+from app.api.bodies import Answer, Body, Line, Text
 from app.api.json_bounds import BoundedRoute
 from app.api.message_bodies import Tag, Wanted
 from app.api.openapi import located, tenant_problems
@@ -67,7 +67,7 @@ class SuppressionCreate(Body):
         )
 
 
-class SuppressionRead(BaseModel):
+class SuppressionRead(Answer):
     """Somebody who is sent nothing."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})

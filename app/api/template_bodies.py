@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
@@ -16,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.bodies import Address, Body, Line, Text, check_name
+from app.api.bodies import Address, Answer, Body, Line, Text, check_name
 from app.api.paging import Page
 from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
 
@@ -190,7 +189,7 @@ class TemplateTest(TemplatePreview):
     profile: Text | None = Field(default=None, max_length=100)
 
 
-class TemplateRead(BaseModel):
+class TemplateRead(Answer):
     """A template."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [PUBLISHED]})
@@ -207,7 +206,7 @@ class TemplateRead(BaseModel):
         return cls.model_validate(template)
 
 
-class PartsRead(BaseModel):
+class PartsRead(Answer):
     """The parts of a message, as Jinja templates."""
 
     subject: str | None
@@ -250,7 +249,7 @@ class TemplateVersionRead(PartsRead):
         )
 
 
-class TemplateVersions(BaseModel):
+class TemplateVersions(Answer):
     """The versions of a template, the last first."""
 
     items: list[TemplateVersionRead]
@@ -260,7 +259,7 @@ class TemplatePage(Page[TemplateRead]):
     """A page of templates, newest first."""
 
 
-class TemplateRendered(BaseModel):
+class TemplateRendered(Answer):
     """What a message would have."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [RENDERED]})

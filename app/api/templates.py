@@ -12,11 +12,12 @@ from app.api.accepting import accepting
 from app.api.auth import SENDING, TemplateManager
 from app.api.idempotency import accepted_once, fingerprint_of
 from app.api.json_bounds import BoundedRoute
+from app.api.list_queries import ListQuery
 from app.api.message_bodies import MessageCreate
 from app.api.message_examples import QUEUED
 from app.api.message_reads import MessageRead
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.quotas import check_count
 from app.api.sending import prepared
 from app.api.state import ServicesOf

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool
 
-from app.api.bodies import Body, EhloName, Line
+from app.api.bodies import Answer, Body, EhloName, Line
 from app.api.paging import Page
 from app.api.profile_fields import Pattern
 from app.api.rate_limits import RateLimit, RateLimitRead
@@ -105,7 +105,7 @@ class Quota(Body):
         return domain_quotas.Quota(**self.model_dump())
 
 
-class QuotaRead(BaseModel):
+class QuotaRead(Answer):
     """What a tenant may use; what is null has no limit but the service's own."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -167,7 +167,7 @@ class Retention(Body):
         return domain_retention.Retention(**self.model_dump())
 
 
-class RetentionRead(BaseModel):
+class RetentionRead(Answer):
     """For how many days what is kept; what is null is as the service has it."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -238,7 +238,7 @@ class TenantUpdate(Body):
     suppresses_hard_bounces: TenantSuppresses | None = None
 
 
-class TenantRead(BaseModel):
+class TenantRead(Answer):
     """A tenant."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})

@@ -8,8 +8,9 @@ from fastapi import Body as JsonBody
 from app.api import tenant_actions
 from app.api.auth import Admin, AdminAct
 from app.api.json_bounds import BoundedRoute
+from app.api.list_queries import ListQuery
 from app.api.openapi import admin_problems, located
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.state import ServicesOf
 from app.api.tenant_bodies import TenantCreate, TenantPage, TenantRead, TenantUpdate
 from app.store import tenants

@@ -13,12 +13,12 @@ from app.api.callers import Caller
 from app.api.idempotency import Keyed
 from app.api.message_bodies import MessageCreate
 from app.api.message_reads import new_message_json
-from app.api.problem_answers import field_error, invalid
 from app.api.problem_types import PROBLEMS
 from app.api.quotas import problem_of
 from app.api.refusals import note_refusal
 from app.api.sending import prepared
 from app.api.state import Services
+from app.api.wrong_fields import field_error, invalid
 from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
 from app.store import idempotency

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api.auth import MessageReader
+from app.api.bodies import Answer
 from app.api.openapi import tenant_problems
 from app.api.state import ServicesOf
 from app.domain.quotas import Quota, resets_at
@@ -28,7 +29,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class LimitRead(BaseModel):
+class LimitRead(Answer):
     """A limit of the tenant's quota."""
 
     limit: str
@@ -37,7 +38,7 @@ class LimitRead(BaseModel):
     resets_at: datetime | None = Field(description="When it begins anew by itself, if ever.")
 
 
-class UsageRead(BaseModel):
+class UsageRead(Answer):
     """The limits that there are, and what was used of each."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

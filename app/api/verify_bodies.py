@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api import profile_fields as fields
-from app.api.bodies import Address, Body
+from app.api.bodies import Address, Answer, Body
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_reads import EffectiveEhloRead
 from app.api.verify_examples import VERIFIED
@@ -50,7 +50,7 @@ class UnsavedVerify(ProfileCreate):
     sender: Address | None = SENDER
 
 
-class _Read(BaseModel):
+class _Read(Answer):
     model_config = ConfigDict(from_attributes=True)
 
 
@@ -81,7 +81,7 @@ class ChainLinkRead(_Read):
     self_signed: bool
 
 
-class CertificateRead(BaseModel):
+class CertificateRead(Answer):
     """The server's certificate."""
 
     names: list[str] = Field(description="The host names and addresses that it is for.")
@@ -98,7 +98,7 @@ class CertificateRead(BaseModel):
         )
 
 
-class StageRead(BaseModel):
+class StageRead(Answer):
     """One stage; what has no meaning for it is null or empty."""
 
     stage: Step
@@ -143,7 +143,7 @@ class AdviceRead(_Read):
     reason: str = Field(description="The rule behind it.")
 
 
-class NameRead(BaseModel):
+class NameRead(Answer):
     """A name that was tried."""
 
     name: str
@@ -171,7 +171,7 @@ class RecommendationRead(_Read):
     why: str
 
 
-class DiagnosisRead(BaseModel):
+class DiagnosisRead(Answer):
     """What the EHLO doctor found."""
 
     names: list[NameRead]
@@ -189,7 +189,7 @@ class DiagnosisRead(BaseModel):
         )
 
 
-class VerifyRead(BaseModel):
+class VerifyRead(Answer):
     """One verify, from the first stage to the last."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})

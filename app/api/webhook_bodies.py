@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool
 
-from app.api.bodies import Body, Instant, Line, Text
+from app.api.bodies import Answer, Body, Instant, Line, Text
 from app.api.message_bodies import Tag
 from app.api.oauth_fields import check_url
 from app.api.paging import Page, Paging
@@ -159,7 +159,7 @@ class WebhookReplay(Body):
     )
 
 
-class WebhookReplayed(BaseModel):
+class WebhookReplayed(Answer):
     """How many events are told once more."""
 
     replayed: int
@@ -168,7 +168,7 @@ class WebhookReplayed(BaseModel):
     )
 
 
-class WebhookRead(BaseModel):
+class WebhookRead(Answer):
     """Where events are posted. The secret is shown once, when it is made."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -233,7 +233,7 @@ class DeliveryQuery(Paging):
     event: Text | None = Field(default=None, max_length=64, description="Of this event.")
 
 
-class DeliveryLine(BaseModel):
+class DeliveryLine(Answer):
     """One time that the event was posted, and what was answered."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -245,7 +245,7 @@ class DeliveryLine(BaseModel):
     error: str | None
 
 
-class DeliveryRead(BaseModel):
+class DeliveryRead(Answer):
     """An event for a webhook, and every time that it was posted."""
 
     id: str

@@ -16,8 +16,9 @@ from app.api.bodies import check_nulls
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
 from app.api.key_actions import profile_ids
+from app.api.list_queries import ListQuery
 from app.api.openapi import located, tenant_problems
-from app.api.paging import ListQuery, cut, start
+from app.api.paging import cut, start
 from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf
 from app.api.webhook_bodies import (

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import FieldError, InvalidRequest
@@ -28,11 +27,8 @@ def checked(model: type[Body], given: object) -> Body:
 @contextmanager
 def refusals() -> Iterator[None]:
     """Tell what the API refuses of a body as a whole in the form in which `checked` does."""
-    wrong: Iterable[FieldError]
     try:
         yield
-    except RequestValidationError as error:
-        wrong = _wrong(error.errors())
     except InvalidRequest as error:
         wrong = error.errors
     else:

@@ -8,7 +8,8 @@ import typer
 from pydantic import BaseModel
 
 from app.api.verify_bodies import VerifyRead
-from app.cli.environment import PAGE_ROWS, checked_settings, opened
+from app.cli.database import PAGE_ROWS, opened
+from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verify_views import print_findings, print_verify
 from app.cli.verifying import verified
@@ -25,8 +26,9 @@ from app.domain.types import Profile, Tenant, Transport
 from app.main import machine_hostname, verifier
 from app.settings import Settings
 from app.store import profiles, tenants
-from app.store.database import Database, sqlite_path
+from app.store.database import Database
 from app.store.database_clock import DatabaseClock
+from app.store.database_url import sqlite_path
 from app.store.vault import Vault
 
 app = typer.Typer()

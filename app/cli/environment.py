@@ -1,53 +1,12 @@
-"""What a command finds where it runs: the settings, and the database that they name."""
+"""What a command is told where it runs: settings, and options that several have."""
 
-import asyncio
-import getpass
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Annotated, Final, Protocol, TypeVar
+from typing import Annotated
 
-import asyncpg
 import typer
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auditing import Act
-from app.domain.audit import Actor, ActorKind
-from app.domain.clock import SystemClock
-from app.domain.errors import SettingsError, Unavailable
 from app.settings import Settings, load, unknown_variables
-from app.store import schema
-from app.store.database import Database, sqlite_path
-
-T = TypeVar("T")
-PAGE_ROWS: Final = 200
 
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]
-
-
-def my_act() -> Act:
-    """Who works at this command line, as the audit log will have it."""
-    actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
-    return Act(actor=actor, now=SystemClock().now())
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return str(os.getuid())
-
-
-class Identified(Protocol):
-    """A row that pages are cut by."""
-
-    @property
-    def id(self) -> str: ...
-
-
-Row = TypeVar("Row", bound=Identified)
 
 
 def checked_settings() -> Settings:
@@ -57,64 +16,3 @@ def checked_settings() -> Settings:
         hint = f"; did you mean {closest}?" if closest else ""
         typer.echo(f"warning: {name} is no setting of Heloise{hint}", err=True)
     return settings
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """The database that the settings name; what is wrong with it is told without SQL."""
-    path = sqlite_path(settings.database_url)
-    if path is not None and not path.parent.is_dir():
-        raise SettingsError(f"HELOISE_DATABASE_URL: there is no folder {path.parent}")
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    try:
-        yield database
-    except (asyncpg.PostgresError, DBAPIError) as error:
-        reason = getattr(error, "orig", error)
-        raise Unavailable("database-unavailable", f"The database refuses: {reason}") from None
-    finally:
-        await database.close()
-
-
-async def require_schema(settings: Settings) -> None:
-    """Raise SettingsError unless the database has the tables of this version."""
-    path = sqlite_path(settings.database_url)
-    if path is not None and not path.exists():
-        raise SettingsError(f"there is no database {path} yet: run heloise migrate")
-    async with opened(settings) as database:
-        state = await schema.state(database)
-    if not state.is_current:
-        raise SettingsError(
-            f"the database's schema is at {state.current or 'nothing'} and this version of Heloise"
-            f" needs {state.head}: run heloise migrate"
-        )
-
-
-def transact(
-    settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]], *, announce: bool = False
-) -> T:
-    """Run `work` in one transaction on a database whose schema is current.
-
-    With `announce`, delivering processes on PostgreSQL see what it changed at once; on SQLite the
-    one that there is looks every `HELOISE_POLL_INTERVAL_SECONDS`.
-    """
-
-    async def run() -> T:
-        await require_schema(settings)
-        async with (
-            opened(settings) as database,
-            database.transaction(announce=announce) as connection,
-        ):
-            return await work(connection)
-
-    return asyncio.run(run())
-
-
-async def every(page: Callable[[str | None], Awaitable[list[Row]]]) -> list[Row]:
-    """All rows of a list that `page` reads by `PAGE_ROWS`, from the one after the given id."""
-    rows = await page(None)
-    while rows and len(rows) % PAGE_ROWS == 0:
-        more = await page(rows[-1].id)
-        if not more:
-            break
-        rows = rows + more
-    return rows

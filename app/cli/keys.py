@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import key_actions
 from app.api.key_bodies import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
 from app.cli.bodies import checked, refusals
-from app.cli.environment import PAGE_ROWS, OfTenant, checked_settings, every, my_act, transact
+from app.cli.database import PAGE_ROWS, every, my_act, transact
+from app.cli.environment import OfTenant, checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, tenants

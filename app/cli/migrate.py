@@ -4,7 +4,8 @@ import asyncio
 
 import typer
 
-from app.cli.environment import checked_settings, opened
+from app.cli.database import opened
+from app.cli.environment import checked_settings
 from app.settings import Settings
 from app.store import migrating
 

@@ -15,16 +15,8 @@ from app.api.profile_verify import check_asked
 from app.api.verify_bodies import ProfileVerify, VerifyRead
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
-from app.cli.environment import (
-    PAGE_ROWS,
-    OfTenant,
-    checked_settings,
-    every,
-    my_act,
-    opened,
-    require_schema,
-    transact,
-)
+from app.cli.database import PAGE_ROWS, every, my_act, opened, require_schema, transact
+from app.cli.environment import OfTenant, checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import COLUMNS, print_profile, read_of, reads, row_of
 from app.cli.verify_views import print_verify

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.environment import checked_settings, opened, require_schema
+from app.cli.database import opened, require_schema
+from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json
 from app.domain.clock import SystemClock
 from app.settings import Settings

@@ -3,7 +3,8 @@
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.environment import checked_settings, transact
+from app.cli.database import transact
+from app.cli.environment import checked_settings
 from app.store import resealing
 from app.store.vault import Vault
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.store import vault
+from app.domain.secret_keys import new_key
 
 app = typer.Typer()
 
@@ -14,4 +14,4 @@ def secret_key() -> None:
     It is fit for HELOISE_SECRET_KEYS (put it first, and keep the old ones behind it) and for
     HELOISE_ADMIN_KEY.
     """
-    typer.echo(vault.new_key())
+    typer.echo(new_key())

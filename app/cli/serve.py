@@ -16,7 +16,7 @@ from app.api.slow_clients import BoundedProtocol
 from app.cli.environment import checked_settings
 from app.domain.errors import SettingsError
 from app.settings import Settings, variable
-from app.store.database import sqlite_path
+from app.store.database_url import sqlite_path
 from app.telemetry import logging_config
 
 app = typer.Typer()

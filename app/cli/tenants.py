@@ -7,7 +7,8 @@ import typer
 from app.api import tenant_actions
 from app.api.tenant_bodies import TenantCreate, TenantUpdate
 from app.cli.bodies import checked
-from app.cli.environment import PAGE_ROWS, checked_settings, every, my_act, transact
+from app.cli.database import PAGE_ROWS, every, my_act, transact
+from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
 from app.store import tenants

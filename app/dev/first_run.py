@@ -21,10 +21,10 @@ from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
 from app.domain.keys import hash_of, new_secret
+from app.domain.secret_keys import new_key
 from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
 from app.store import api_keys, profiles
-from app.store import vault as vaults
 from app.store.vault import Vault
 
 LOOPBACK: Final = "127.0.0.1"
@@ -76,7 +76,7 @@ def read_or_make_keys(folder: Path) -> Keys:
             raise SettingsError(f"{path}, the keys of the database, is gone; {remedy}") from None
     except (OSError, ValueError, TypeError):
         raise SettingsError(f"{path} cannot be read; {remedy}") from None
-    keys = Keys(secret_key=vaults.new_key(), admin_key=vaults.new_key(), api_key=new_secret())
+    keys = Keys(secret_key=new_key(), admin_key=new_key(), api_key=new_secret())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(keys), file, indent=2)

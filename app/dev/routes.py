@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.list_queries import ListQuery
 from app.api.openapi import open_problems
-from app.api.paging import ListQuery, Page, cut, start
+from app.api.paging import Page, cut, start
 from app.dev.inbox import Inbox, Mail
 
 TAG: Final = {

@@ -12,7 +12,7 @@ from app.domain.errors import SealError
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
 from app.oauth.access_tokens import AccessTokens
-from app.oauth.grants import Granted, TokenRequest, ask
+from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.identity import identity_of
 from app.smtp.resolve import Network
 from app.store.profiles import DeliveryProfile
@@ -58,6 +58,8 @@ class Verifier:
         async def token() -> str | Failure | None:
             if oauth is None:
                 return None
+            from app.oauth.grants import ask
+
             request = TokenRequest(
                 oauth=oauth,
                 username=username or "",

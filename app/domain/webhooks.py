@@ -25,6 +25,8 @@ WAITS: Final = (
     timedelta(hours=24),
 )
 SPREAD: Final = 0.1
+# So long an answer is waited for.
+ANSWER_SECONDS: Final = 20.0
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 # One that has taken nothing for so long is not tried any more.
 DISABLED_AFTER: Final = timedelta(days=5)

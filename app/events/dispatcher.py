@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.errors import SealError, Unavailable
-from app.domain.webhooks import Answer, wait_after
-from app.events.post import ANSWER_SECONDS, Poster
-from app.https import GuardedTransport
+from app.domain.webhooks import ANSWER_SECONDS, Answer, wait_after
 from app.smtp.resolve import Network
 from app.store import events, webhook_deliveries
 from app.store.database import Database
 from app.store.duties import repeat
 from app.store.webhook_deliveries import ClaimedDelivery, Due, Told
 from app.store.webhooks import SECRET
+
+if TYPE_CHECKING:
+    from app.events.post import Poster
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Dispatcher:
         self._in_hand = Counter[str]()
         self._tasks = set[asyncio.Task[None]]()
         self._room = asyncio.Event()
+        self._poster: Poster | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -67,19 +68,18 @@ class Dispatcher:
 
         A receiver may have got it then, and gets it again: at least once.
         """
-        poster = Poster.over(await GuardedTransport.made(self._network, cuts_answers=True))
-        looking = asyncio.create_task(
-            repeat(partial(self._look, poster), "webhooks"), name="webhooks"
-        )
+        looking = asyncio.create_task(repeat(self._look, "webhooks"), name="webhooks")
         try:
             yield
         finally:
             for task in (looking, *self._tasks):
                 task.cancel()
             await asyncio.gather(looking, *self._tasks, return_exceptions=True)
-            await poster.close()
+            if self._poster is not None:
+                await self._poster.close()
+                self._poster = None
 
-    async def _look(self, poster: Poster) -> None:
+    async def _look(self) -> None:
         """Look through what is new, begin what is due, and wait for more of either."""
         self._room.clear()
         async with self._database.reading() as connection:
@@ -88,9 +88,17 @@ class Dispatcher:
             await self._clock.wait(self._room, self._clock.now() + self._poll_interval)
             return
         has_more = await self._spread()
-        has_begun = await self._begin(poster)
+        has_begun = await self._begin(await self._make_poster())
         if not (has_more or has_begun):
             await self._clock.wait(self._room, self._clock.now() + LOOK_EVERY)
+
+    async def _make_poster(self) -> "Poster":
+        """What posts, made for the first webhook: a service that has none keeps its memory."""
+        if self._poster is None:
+            from app.events.post import Poster
+
+            self._poster = await Poster.over(self._network)
+        return self._poster
 
     async def _spread(self) -> bool:
         async with self._database.reading() as connection:
@@ -104,7 +112,7 @@ class Dispatcher:
                 )
         return has_more
 
-    async def _begin(self, poster: Poster) -> bool:
+    async def _begin(self, poster: "Poster") -> bool:
         """Begin what is due, as far as there is room; answers whether there was any."""
         async with self._database.reading() as connection:
             waiting = await webhook_deliveries.due(connection, now=self._clock.now())
@@ -131,7 +139,7 @@ class Dispatcher:
                 task.add_done_callback(self._tasks.discard)
         return has_begun
 
-    async def _tell(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> None:
+    async def _tell(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         """Tell one event, and write what came of it; cut short, it is given back."""
         try:
             await self._tell_and_settle(poster, due, delivery)
@@ -147,7 +155,7 @@ class Dispatcher:
             self._in_hand[due.webhook.id] -= 1
             self._room.set()
 
-    async def _tell_and_settle(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> None:
+    async def _tell_and_settle(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         started_at, started_seconds = self._clock.now(), monotonic_seconds()
         answer = await self._answer(poster, due, delivery)
         now = self._clock.now()
@@ -169,7 +177,7 @@ class Dispatcher:
                 connection, webhook=due.webhook, owner=self._owner, told=told, now=now
             )
 
-    async def _answer(self, poster: Poster, due: Due, delivery: ClaimedDelivery) -> Answer:
+    async def _answer(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> Answer:
         async with self._database.reading() as connection:
             event = await events.find(
                 connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id

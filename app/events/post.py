@@ -12,10 +12,10 @@ from standardwebhooks.webhooks import Webhook as Signer
 
 from app import __version__
 from app.domain.events import Event, payload
-from app.domain.webhooks import Answer
+from app.domain.webhooks import ANSWER_SECONDS, Answer
 from app.https import GuardedTransport
+from app.smtp.resolve import Network
 
-ANSWER_SECONDS: Final = 20.0
 KEPT_CHARACTERS: Final = 1000
 USER_AGENT: Final = f"Heloise/{__version__}"
 
@@ -32,8 +32,9 @@ class Poster:
     client: httpx2.AsyncClient
 
     @classmethod
-    def over(cls, transport: GuardedTransport) -> "Poster":
-        """One that reaches whom the transport reaches."""
+    async def over(cls, network: Network) -> "Poster":
+        """One that reaches whom the network allows."""
+        transport = await GuardedTransport.made(network, cuts_answers=True)
         client = httpx2.AsyncClient(
             transport=transport, follow_redirects=False, trust_env=False, timeout=ANSWER_SECONDS
         )

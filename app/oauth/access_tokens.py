@@ -11,7 +11,7 @@ from app.domain.errors import NotFound, SealError, Unavailable
 from app.domain.ids import new_id
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, Profile
-from app.oauth.grants import Granted, TokenRequest, ask
+from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.resolve import Network
 from app.store import oauth_tokens
 from app.store.database import Database
@@ -209,6 +209,8 @@ class AccessTokens:
     async def _renewed(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> _Token | Failure:
+        from app.oauth.grants import ask
+
         try:
             now = self._now()
             granted = await ask(self._request(profile, oauth, secrets), self._network, now=now)

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,8 +12,9 @@ from joserfc.jwk import RSAKey
 
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import printable
-from app.domain.types import OAuth, OAuthGrant
+from app.domain.types import OAuthGrant
 from app.https import GuardedTransport
+from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.redaction import redacted
 from app.smtp.resolve import Network
 
@@ -23,37 +23,10 @@ ANSWER_SECONDS: Final = 20.0
 UNTOLD_SECONDS: Final = 300.0
 MAX_SECONDS: Final = 86_400.0
 MAX_ERROR_CHARACTERS: Final = 500
-MIN_REDACTED_CHARACTERS: Final = 3
 # Not about who asks: the next time it may do (RFC 6749 section 4.1.2.1).
 FOR_NOW: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 _TOKEN: Final = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
-    """What is asked for, and with what; `repr` shows no secret."""
-
-    oauth: OAuth
-    username: str
-    client_secret: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Whatever must not be quoted."""
-        given = (self.client_secret, self.private_key, self.refresh_token)
-        return tuple(each for each in given if each and len(each) >= MIN_REDACTED_CHARACTERS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """A token, until when it is good, and the refresh token that replaces the one it took."""
-
-    access_token: str = field(repr=False)
-    expires_at: datetime
-    refresh_token: str | None = field(default=None, repr=False)
 
 
 async def ask(request: TokenRequest, network: Network, *, now: datetime) -> Granted | Failure:

@@ -11,14 +11,12 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
-from sqlalchemy.exc import ArgumentError
 
 from app.domain.addresses import check_domain, make_mailbox
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.errors import SettingsError
 from app.domain.networks import IPNetwork
-from app.store.database import async_url
-from app.store.vault import parse_key
+from app.domain.secret_keys import parse_key
 
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
@@ -71,6 +69,10 @@ def parse_domains(text: str) -> tuple[str, ...]:
 
 
 def _check_database_url(text: str) -> str:
+    from sqlalchemy.exc import ArgumentError
+
+    from app.store.database_url import async_url
+
     try:
         async_url(text)
     except (ArgumentError, SettingsError, ValueError):

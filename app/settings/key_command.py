@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.errors import SettingsError
+from app.domain.secret_keys import parse_key
 from app.settings.checks import split_list
-from app.store.vault import parse_key
 
 COMMAND_SECONDS: Final = 30
 VARIABLE: Final = "HELOISE_SECRET_KEYS_COMMAND"

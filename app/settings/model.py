@@ -16,6 +16,7 @@ from app.domain.errors import SettingsError
 from app.domain.networks import AddressGuard
 from app.domain.retention import Retention
 from app.domain.routing import RecipientRule, Routing
+from app.domain.secret_keys import parse_key
 from app.settings.checks import (
     LOWER,
     AdminKey,
@@ -36,7 +37,6 @@ from app.settings.checks import (
     parse_servers,
 )
 from app.settings.key_command import printed_keys
-from app.store.vault import parse_key
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
@@ -78,7 +78,9 @@ class Settings(BaseSettings):
             is_secret=True,
         ),
     ] = Field(
-        "sqlite:///heloise.db", description="The database that holds everything, the queue too."
+        "sqlite:///heloise.db",
+        validate_default=False,  # a check would import SQLAlchemy
+        description="The database that holds everything, the queue too.",
     )
     secret_keys: Annotated[
         SecretKeys,

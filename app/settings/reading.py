@@ -11,7 +11,6 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableSourceError
-from sqlalchemy import make_url
 
 from app.domain.errors import SettingsError
 from app.settings.model import (
@@ -165,6 +164,10 @@ def _masked(field: str, value: object) -> str:
 
 
 def _without_password(url: str) -> str:
+    if "@" not in url and "?" not in url:
+        return url
+    from sqlalchemy import make_url
+
     parsed = make_url(url)
     secret = [key for key in parsed.query if "password" in key.lower()]
     masked = parsed.update_query_dict(dict.fromkeys(secret, MASK))

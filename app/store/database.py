@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -18,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.domain.errors import SettingsError, Unavailable
 from app.store import sqlite_driver
 from app.store.database_faults import CommitUnknown, RolledBack, database_faults
+from app.store.database_url import async_url, sqlite_path
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,36 +30,6 @@ LISTEN_CHECK_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_REPEATS: Final = 3
-
-
-def async_url(url: str) -> URL:
-    """The SQLAlchemy URL with its async driver, from `sqlite:///…` or `postgresql://…`.
-
-    Raises SettingsError for any other database.
-    """
-    parsed = make_url(url)
-    match parsed.get_backend_name():
-        case "sqlite":
-            return parsed.set(drivername=sqlite_driver.DRIVER)
-        case "postgresql" | "postgres":
-            # asyncpg's own connect() knows libpq's `sslmode`, its SQLAlchemy dialect only `ssl`.
-            query = {
-                ("ssl" if key == "sslmode" else key): parsed.query[key] for key in parsed.query
-            }
-            return parsed.set(drivername="postgresql+asyncpg", query=query)
-        case other:
-            raise SettingsError(
-                f"HELOISE_DATABASE_URL names the database {other!r};"
-                " write sqlite:///file.db or postgresql://user:password@host/database"
-            )
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL, or None where the database is another one."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
 
 
 class Database:

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     SQLiteDialect_aiosqlite,
 )
 
-DRIVER: Final = "sqlite+heloise"
+from app.store.database_url import SQLITE_DRIVER
+
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
 # The execution option with which each statement is a transaction of its own, in the same turn.
@@ -148,4 +149,4 @@ class Dialect(SQLiteDialect_aiosqlite):
         return _Driver(__import__("aiosqlite"), sqlite3)
 
 
-registry.register(DRIVER.replace("+", "."), __name__, "Dialect")
+registry.register(SQLITE_DRIVER.replace("+", "."), __name__, "Dialect")

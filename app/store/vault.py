@@ -6,7 +6,6 @@ field does not open (invariant 9).
 """
 
 import base64
-import binascii
 import os
 from collections.abc import Sequence
 from hashlib import sha256
@@ -16,18 +15,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.domain.errors import SealError
+from app.domain.secret_keys import KEY_BYTES
 from app.domain.types import SealedContent
 
 VERSION: Final = b"\x01"
-KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 8
 # Random nonces of 96 bits: one key may seal 2**32 values (NIST SP 800-38D section 8.3).
 NONCE_BYTES: Final = 12
 HEAD_BYTES: Final = len(VERSION) + KEY_ID_BYTES
 # The field that a message's own key is bound to.
 CONTENT_KEY: Final = "content_key"
-
-_STANDARD: Final = str.maketrans("-_", "+/")
 
 
 class Vault:
@@ -99,22 +96,3 @@ def _key_id(key: bytes) -> bytes:
 
 def _bound(head: bytes, row: str, field: str) -> bytes:
     return b"\0".join((head, row.encode(), field.encode()))
-
-
-def parse_key(text: str) -> bytes:
-    """A key of 32 bytes from base64, in the standard or the URL-safe alphabet.
-
-    Raises ValueError, whose text does not quote the key.
-    """
-    try:
-        key = base64.b64decode(text.strip().translate(_STANDARD), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"it is not {KEY_BYTES} bytes in base64")
-    return key
-
-
-def new_key() -> str:
-    """A new random key, as `parse_key` takes it."""
-    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.store.database import sqlite_path
+from app.store.database_url import sqlite_path
 from tests.cli.terminal import Terminal
 from tests.fixtures.postgresql import Server
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from app.domain.ids import new_id
+from app.domain.secret_keys import parse_key
 from app.domain.types import Mailbox, NewMessage, RecipientAddress, RecipientKind
 from app.store import lanes, outbox, profiles
 from app.store.database import Database
-from app.store.vault import Vault, parse_key
+from app.store.vault import Vault
 from tests.cli.terminal import Terminal
 from tests.fixtures.token_server import private_key
 

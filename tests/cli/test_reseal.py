@@ -11,11 +11,12 @@ from sqlalchemy import select
 from app.domain.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
 from app.domain.ids import new_id
 from app.domain.mailboxes import Mailbox, MailboxTls
+from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
 from app.store import mailboxes, outbox, sending_domains
 from app.store.database import Database
 from app.store.tables import message_contents
-from app.store.vault import Vault, parse_key
+from app.store.vault import Vault
 from tests.cli.terminal import Terminal
 from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
 from tests.store.made import a_message, made_profile, made_tenant

@@ -8,7 +8,8 @@ from app.doctor.report import Report
 from app.doctor.verify import Token
 from app.domain.outcome import Failure
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, TlsMode
-from app.oauth.grants import Granted, TokenRequest, ask
+from app.oauth.grants import ask
+from app.oauth.tokens import Granted, TokenRequest
 from tests.doctor.small_internet import (
     CHECK,
     IN_CLEAR,

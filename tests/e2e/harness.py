@@ -29,7 +29,7 @@ from app.domain.clock import Clock
 from app.main import create_app
 from app.settings import Settings
 from app.store.database import Database
-from app.store.tables import metadata
+from app.store.metadata import metadata
 from tests.api.client import EVERY_SCOPE, Caller, bearer
 
 T = TypeVar("T")

@@ -1,8 +1,9 @@
 """Credentials come under the newest key by being used, whether anybody reseals them or not."""
 
+from app.domain.secret_keys import new_key, parse_key
 from app.store import profiles
 from app.store.database import Database
-from app.store.vault import Vault, new_key, parse_key
+from app.store.vault import Vault
 from tests.e2e.conftest import Start
 from tests.e2e.harness import CANARY, until
 from tests.fixtures.smtp_server import SmtpServer

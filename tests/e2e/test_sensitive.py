@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
+from app.domain.secret_keys import new_key
 from app.settings import Settings
-from app.store.database import sqlite_path
-from app.store.vault import new_key
+from app.store.database_url import sqlite_path
 from tests.e2e.conftest import Start
 from tests.e2e.harness import CANARY, Heloise, Tenant, cells, settings
 from tests.fixtures.hand_clock import HandClock

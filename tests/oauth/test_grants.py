@@ -12,7 +12,8 @@ import trustme
 from app.domain.networks import AddressGuard
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, OAuthGrant
-from app.oauth.grants import Granted, TokenRequest, ask
+from app.oauth.grants import ask
+from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from tests.fixtures.token_server import (

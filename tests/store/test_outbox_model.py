@@ -27,7 +27,8 @@ from app.domain.status import RecipientEvent
 from app.domain.types import NewMessage, Priority, Profile
 from app.store import decisions, outbox, outcomes
 from app.store.database import Database
-from app.store.tables import messages, metadata, recipients
+from app.store.metadata import metadata
+from app.store.tables import messages, recipients
 from tests.store.made import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
 from tests.store.outbox_model import FINAL, LEASE, OWNERS, Model, settlement_of
 

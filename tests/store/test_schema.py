@@ -18,8 +18,9 @@ from app.domain.errors import SettingsError
 from app.store import migrating, schema, tables
 from app.store import profiles as profile_rows
 from app.store.database import Database
+from app.store.metadata import metadata
 from app.store.profile_rows import row_of
-from app.store.tables import lanes, messages, metadata, profiles
+from app.store.tables import lanes, messages, profiles
 from tests.store.made import NOW, a_profile, a_tenant, made_profile, made_tenant, queued_message
 
 ROOT = Path(__file__).parents[2]

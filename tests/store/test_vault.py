@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import SealError
-from app.store.vault import Vault, new_key, parse_key
+from app.domain.secret_keys import new_key, parse_key
+from app.store.vault import Vault
 
 KEY, OLD = bytes(range(32)), bytes(range(1, 33))
 SECRET = "canary-2c77"

@@ -14,7 +14,8 @@ import asyncpg
 from sqlalchemy import make_url, text
 
 from app.domain.errors import SettingsError
-from app.store.database import Database, async_url, sqlite_path
+from app.store.database import Database
+from app.store.database_url import async_url, sqlite_path
 
 NAME: Final = "heloise_bench"
 PAGE: Final = bytes(4096)

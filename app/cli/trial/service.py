@@ -16,7 +16,7 @@ from app.api.key_bodies import KeyCreate
 from app.api.profile_bodies import ProfileCreate
 from app.api.profile_changes import new_profile
 from app.api.tenant_bodies import TenantCreate
-from app.cli.environment import my_act
+from app.cli.database import my_act
 from app.cli.trial.load import Load, put_load, request
 from app.cli.trial.message import CONTENT, SENDER
 from app.cli.trial.processes import (
@@ -31,10 +31,10 @@ from app.cli.trial.processes import (
 )
 from app.cli.trial.sink import Counts
 from app.domain.keys import new_secret
+from app.domain.secret_keys import new_key as new_secret_key
 from app.domain.types import Scope
 from app.store import migrating, profiles
 from app.store.database import Database
-from app.store.vault import new_key as new_secret_key
 
 NAME: Final = "bench"
 EHLO_NAME: Final = "mail.example.com"

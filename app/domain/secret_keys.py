@@ -1,0 +1,29 @@
+"""The keys that credentials are sealed under, as they are written: 32 bytes in base64."""
+
+import base64
+import binascii
+import os
+from typing import Final
+
+KEY_BYTES: Final = 32
+
+_STANDARD: Final = str.maketrans("-_", "+/")
+
+
+def parse_key(text: str) -> bytes:
+    """A key of 32 bytes from base64, in the standard or the URL-safe alphabet.
+
+    Raises ValueError, whose text does not quote the key.
+    """
+    try:
+        key = base64.b64decode(text.strip().translate(_STANDARD), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"it is not {KEY_BYTES} bytes in base64")
+    return key
+
+
+def new_key() -> str:
+    """A new random key, as `parse_key` takes it."""
+    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()

@@ -1,0 +1,35 @@
+"""What a token server is asked, and what it grants: apart from the asking, which few need."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from app.domain.types import OAuth
+
+MIN_REDACTED_CHARACTERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What is asked for, and with what; `repr` shows no secret."""
+
+    oauth: OAuth
+    username: str
+    client_secret: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Whatever must not be quoted."""
+        given = (self.client_secret, self.private_key, self.refresh_token)
+        return tuple(each for each in given if each and len(each) >= MIN_REDACTED_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A token, until when it is good, and the refresh token that replaces the one it took."""
+
+    access_token: str = field(repr=False)
+    expires_at: datetime
+    refresh_token: str | None = field(default=None, repr=False)

@@ -1,0 +1,6 @@
+"""The whole schema: whoever asks for it here gets the tables of every module."""
+
+from app.store import domain_tables, event_tables, mailbox_tables, template_tables
+from app.store.tables import metadata
+
+__all__ = ["domain_tables", "event_tables", "mailbox_tables", "metadata", "template_tables"]

@@ -1,0 +1,56 @@
+"""What a process imports is what it costs to begin, and memory for as long as it runs.
+
+No time is measured here: where one of these modules comes in again, the test names it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHOW = "import sys; print(*sys.modules, file=sys.stderr)"
+RUN = """
+import sys
+from app.cli import run
+sys.argv = ["heloise", *{arguments!r}]
+try:
+    run()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+"""
+# What sends no message, answers no request and posts nothing has no need of these.
+SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "app.main"}
+# What few services use, and those that do when they do.
+RARE = {"authlib", "joserfc", "httpx2", "alembic", "aiosmtpd"}
+RENDERING = {"jinja2", "mjml", "css_inline", "html_to_markdown", "jsonschema_rs"}
+DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
+
+WITHOUT = {
+    "import app.main": RARE | RENDERING,
+    "tenant list": SERVICE | RARE | RENDERING,
+    "secret-key": SERVICE | RARE | RENDERING | DATABASE | {"cryptography"},
+    "settings": SERVICE | RARE | RENDERING | DATABASE | {"cryptography"},
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT)
+def test_nothing_is_imported_that_is_not_needed(what: str, tmp_path: Path) -> None:
+    """A service and commands of each kind leave out what is another one's."""
+    python = what if what.startswith("import ") else RUN.format(arguments=what.split())
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("HELOISE_")
+    }
+    if what == "tenant list":
+        environment["HELOISE_DATABASE_URL"] = f"sqlite:///{tmp_path}/heloise.db"
+        migrate = [sys.executable, "-m", "app.cli", "migrate"]
+        subprocess.run(migrate, env=environment, check=True, capture_output=True)  # noqa: S603 - our own command
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", f"{python}\n{SHOW}"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert not WITHOUT[what] & set(done.stderr.split())
