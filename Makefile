@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests wait more than they compute: two processes a core.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
+# Tests start processes, which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What `make bench-quick` writes, for `python -m benchmarks.compare A.json B.json`.
 JSON ?= build/bench-quick.json
 

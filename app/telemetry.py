@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.api.http import request_id
+from app.api.request_ids import request_id
 from app.domain.addresses import masked
 
 MASK: Final = "***"

@@ -13,10 +13,14 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from app.domain.errors import InvalidRequest, Problem, SealError, SettingsError
+from app.process import COLLECTED_AFTER
 
 REFUSED: Final = 1
 WRONG_SETTINGS: Final = 2
-COLLECTED_AFTER: Final = 20_000  # more objects than there were
+
+# What is imported stays. Looking for cycles in it again and again takes a fifth of the start, also
+# in the processes of `serve --workers`, which import this module and do not call `run`.
+gc.set_threshold(COLLECTED_AFTER)
 
 COMMANDS: Final = {
     "dev": ("app.cli.dev", "Try Heloise out: API, delivery and an inbox on this machine."),
@@ -64,8 +68,6 @@ heloise: Final = TyperGroup(
 
 def run() -> None:
     """Run the command line that the process was started with, and exit."""
-    # Whatever is imported stays: looking for cycles in it, over and over, is a tenth of the start.
-    gc.set_threshold(COLLECTED_AFTER)
     try:
         heloise(prog_name="heloise")
     except SettingsError as error:

@@ -23,13 +23,13 @@ from app.doctor.machine import (
 )
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
-from app.main import machine_hostname, verifier
 from app.settings import Settings
 from app.store import profiles, tenants
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
 from app.store.database_url import sqlite_path
 from app.store.vault import Vault
+from app.worker import machine_hostname, verifier
 
 app = typer.Typer()
 

@@ -9,10 +9,10 @@ from app.api.profile_reads import ProfileRead
 from app.cli.printing import print_fields, print_json
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile, Tenant
-from app.main import machine_hostname
 from app.settings import Settings
 from app.smtp.outgoing import outgoing_address
 from app.store import profiles
+from app.worker import machine_hostname
 
 COLUMNS: Final = (
     "id",

@@ -24,10 +24,10 @@ from app.cli.verifying import verified
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile
-from app.main import verifier
 from app.settings import Settings
 from app.store import profiles, tenants
 from app.store.vault import Vault
+from app.worker import verifier
 
 app = typer.Typer(
     help="Create, list, verify, update, pause, resume and delete profiles.",

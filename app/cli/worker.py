@@ -11,8 +11,9 @@ from uvicorn.loops.auto import auto_loop_factory
 from app import telemetry
 from app.cli.database import require_schema
 from app.cli.environment import checked_settings
-from app.main import give_large_blocks_back, run_worker, shorten_turns, spare_collector
+from app.process import give_large_blocks_back, shorten_turns, spare_collector
 from app.settings import Settings
+from app.worker import run_worker
 
 app = typer.Typer()
 

@@ -24,11 +24,13 @@ except SystemExit as ended:
 SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "app.main"}
 # What few services use, and those that do when they do.
 RARE = {"authlib", "joserfc", "httpx2", "alembic", "aiosmtpd"}
+API = {"fastapi", "app.main", "app.api.http"}
 RENDERING = {"jinja2", "mjml", "css_inline", "html_to_markdown", "jsonschema_rs"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
 
 WITHOUT = {
     "import app.main": RARE | RENDERING,
+    "import app.cli.worker": API | RARE | RENDERING,
     "tenant list": SERVICE | RARE | RENDERING,
     "secret-key": SERVICE | RARE | RENDERING | DATABASE | {"cryptography"},
     "settings": SERVICE | RARE | RENDERING | DATABASE | {"cryptography"},
