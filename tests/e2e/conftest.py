@@ -1,7 +1,7 @@
 """Fixtures of the end-to-end tests: the service on a real database, watched for secrets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,22 @@ import pytest
 
 from app.domain.clock import Clock
 from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
+from tests.fixtures.compiled_statements import shared_statements
 from tests.fixtures.exim import exim, exim_server
+from tests.fixtures.forked import Forker, forker
 from tests.fixtures.postfix import postfix, postfix_server
 from tests.fixtures.smtp_server import SmtpServer
 
 Start = Callable[..., Awaitable[Heloise]]
 
 __all__ = ["exim", "exim_server", "postfix", "postfix_server"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """What one test has made SQL of, the next ones need not."""
+    with shared_statements():
+        yield
 
 
 @pytest.fixture
@@ -50,9 +59,17 @@ async def heloise(start: Start) -> Heloise:
     return await start()
 
 
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forker]:
+    """What the commands of all tests of this process are forked from."""
+    with forker() as started:
+        yield started
+
+
 @pytest.fixture
 async def launch(
     migrated_url: str,
+    forking: Forker,
     watched: Watched,  # noqa: ARG001 - it reads the logs once the processes have ended
     tmp_path: Path,
 ) -> AsyncIterator[Any]:
@@ -60,10 +77,15 @@ async def launch(
     started: list[Process] = []
 
     def launch(
-        *words: str, port: int | None = None, module: str = "app.cli", **fields: Any
+        *words: str,
+        port: int | None = None,
+        module: str = "app.cli",
+        machine: str | None = None,
+        **fields: Any,
     ) -> Process:
         given = settings(migrated_url, **fields)
-        process = Process(tmp_path, given, *words, port=port, module=module)
+        named: dict[str, Any] = {"port": port, "module": module, "machine": machine}
+        process = Process(tmp_path, given, *words, forker=forking, **named)
         started.append(process)
         return process
 

@@ -24,10 +24,11 @@ pytestmark = [
 def launched(launch: Any, machine: str) -> Process:
     """A worker on a machine of this name."""
     with machine_named(machine) as is_named:
-        words, module = (
-            (["worker"], "app.cli") if is_named else ([machine], "tests.fixtures.named_worker")
-        )
-        process: Process = launch(*words, module=module)
+        pass
+    if is_named:
+        process: Process = launch("worker", machine=machine)
+    else:
+        process = launch(machine, module="tests.fixtures.named_worker")
     return process
 
 
