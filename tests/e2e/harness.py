@@ -178,7 +178,9 @@ def settings(database_url: str, /, **fields: Any) -> Settings:
         "allow_private_hosts": True,
         "allowed_ports": "1-65535",
         "poll_interval_seconds": 0.2,
-        "lease_seconds": 5,
+        # Whoever wants to see a lease end gives a short one to who is to lose it: a process that
+        # waits long for its turn on a busy machine does not lose any.
+        "lease_seconds": 60,
         "shutdown_grace_seconds": 5,
     }
     return Given(**(given | fields))
@@ -295,13 +297,6 @@ class Process:
 
 def _is_setting(variable: str) -> bool:
     return variable.startswith("HELOISE_")
-
-
-def unused_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def cells(database_url: str) -> AsyncIterator[tuple[str, object]]:

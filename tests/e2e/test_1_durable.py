@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.harness import Heloise, Process, Watched, unused_port
+from tests.e2e.harness import Heloise, Process, Watched
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 MESSAGES = 60
@@ -39,7 +40,7 @@ async def test_what_was_accepted_is_delivered_after_a_kill(
         first.kill()
         await sending
         assert accepted
-        second: Process = launch("serve", port=port, lease_seconds=1)
+        second: Process = launch("serve", port=port)
         await second.wait_ready()
         for message_id in accepted:
             sent = await acme.message(message_id, status="sent")

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Process, Watched, until
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SILENCE, SmtpServer
 
 
@@ -51,7 +52,7 @@ async def test_the_messages_of_a_worker_that_died_are_taken_over(
             await server.wait_until(lambda seen: any("MAIL" in c for c in _commands(seen)))
             assert (await acme.read(f"/messages/{message}"))["status"] == "sending"
             dead.kill()
-            launch("worker", lease_seconds=1)
+            launch("worker")
             await acme.message(message, status="sent")
             lost, sent = await acme.attempts(message)
             assert lost["outcome_unknown"] is True

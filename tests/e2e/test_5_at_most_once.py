@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Watched, unused_port
+from tests.e2e.harness import Heloise, Process, Watched
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
 
 ONCE = {"guarantee": "at_most_once"}
@@ -116,7 +117,7 @@ async def test_a_killed_worker_leaves_uncertain_what_it_was_sending(
             await server.wait_for_messages(1)
             assert (await acme.read(f"/messages/{message}"))["status"] == "sending"
             dead.kill()
-            launch("worker", lease_seconds=1)
+            launch("worker")
             await acme.message(behind, status="sent")
             held = await acme.message(message, status="held")
             assert held["recipients"][0]["status"] == "uncertain"

@@ -14,9 +14,9 @@ from tests.e2e.harness import (
     serving,
     settings,
     until,
-    unused_port,
 )
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 
@@ -158,7 +158,7 @@ async def test_workers_share_a_profiles_connections(launch: Any, watched: Watche
                 worker: Process = launch("worker")
                 await until(worker.delivers)
             await acme.profile("main", server.port, max_connections=4)
-            messages = [await acme.send() for _ in range(200)]
+            messages = await asyncio.gather(*(acme.send() for _ in range(100)))
             await server.wait_until(lambda seen: seen.open_connections >= 2)
             server.gates.pop("dot").set()
             for message in messages:

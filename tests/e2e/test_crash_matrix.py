@@ -43,7 +43,7 @@ async def crash(point: str, server: SmtpServer, launch: Any) -> None:
     else:
         dead = launch(point, module=dying_worker.__name__, lease_seconds=1)
     assert await asyncio.to_thread(dead.process.wait, 60) == -signal.SIGKILL, dead.log.read_text()
-    launch("worker", lease_seconds=1)
+    launch("worker")
 
 
 async def sent_across(

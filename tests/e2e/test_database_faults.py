@@ -23,8 +23,9 @@ from app.store.database import Database
 from app.store.database_clock import DatabaseClock
 from tests.conftest import Backend
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.postgresql import Server, postgresql_server
 from tests.fixtures.smtp_server import SmtpServer
 
@@ -37,6 +38,7 @@ NOT_WRITTEN: Final = "/problems/database-unavailable"
 on_postgresql = pytest.mark.parametrize(
     "backend", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
 )
+
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
 

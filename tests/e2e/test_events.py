@@ -15,8 +15,9 @@ from app.domain.status import FINAL
 from app.domain.types import MessageStatus, RecipientStatus
 from tests.api.client import bearer
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Tenant, Watched, until
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 
 ANN: Final = "ann@example.org"
@@ -284,7 +285,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
 ) -> None:
     """Each recipient's end has exactly one event, as its status says (invariant 4)."""
     port = unused_port()
-    process = launch("serve", port=port)
+    process = launch("serve", port=port, lease_seconds=1)
     await process.wait_ready()
     heloise = Heloise(process.url, watched)
     async with heloise.http:
@@ -294,7 +295,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
         for number in range(KILLS):
             messages += [await acme.send([ANN, f"u{number}@example.org"]) for _ in range(10)]
             process.kill()
-            process = launch("serve", port=port)
+            process = launch("serve", port=port, lease_seconds=1)
             await process.wait_ready()
         for each in messages:
             await acme.message(each, status="sent")

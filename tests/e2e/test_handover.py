@@ -8,8 +8,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, unused_port
+from tests.e2e.harness import Heloise, Process, Tenant, Watched
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 ACCEPTED: Final = HTTPStatus.ACCEPTED
@@ -207,7 +208,7 @@ async def test_what_was_handed_over_survives_the_end_of_the_process(
             await asyncio.to_thread(first.kill if end == "kill" else first.stop)
             server.gates.clear()
             gate.set()
-            second: Process = launch("serve", port=port, lease_seconds=1)
+            second: Process = launch("serve", port=port)
             await second.wait_ready()
             for message in messages:
                 await acme.message(message, status="sent")

@@ -8,8 +8,9 @@ import httpx
 
 from app.store.database import Database
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 BODY = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}

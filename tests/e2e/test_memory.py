@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import CANARY, Heloise, Process, Watched, spellings, until, unused_port
+from tests.e2e.harness import CANARY, Heloise, Process, Watched, spellings, until
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 CONTENT = "content-2b8e-of-a-message"

@@ -21,8 +21,9 @@ from app.domain.types import Guarantee
 from app.store.database import Database
 from tests.conftest import Backend
 from tests.e2e.backlog import RECIPIENTS, Backlog
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
 from tests.fixtures.counting_server import CountingServer
+from tests.fixtures.ports import unused_port
 
 pytestmark = pytest.mark.long
 

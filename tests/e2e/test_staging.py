@@ -5,8 +5,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, unused_port
+from tests.e2e.harness import Heloise, Tenant
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
 
 ANN: Final = "ann@example.org"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Heloise, Process, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Process, Watched, until
+from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SILENCE, SmtpServer
 
 
@@ -25,7 +26,7 @@ async def test_what_is_in_transmission_is_finished_and_the_rest_given_back(
             acme = await heloise.tenant()
             await acme.profile("main", server.port, max_connections=1)
             messages = [await acme.send() for _ in range(4)]
-            worker: Process = launch("worker", lease_seconds=60)
+            worker: Process = launch("worker")
             await server.wait_for_messages(1)
             worker.process.terminate()
             stopping = asyncio.create_task(asyncio.to_thread(worker.process.wait, 30))
@@ -51,7 +52,7 @@ async def test_past_the_grace_time_it_is_broken_off_and_told(launch: Any, watche
             acme = await heloise.tenant()
             await acme.profile("main", server.port)
             message = await acme.send()
-            worker: Process = launch("worker", lease_seconds=60, shutdown_grace_seconds=0)
+            worker: Process = launch("worker", shutdown_grace_seconds=0)
             await server.wait_for_messages(1)
             assert worker.stop() == 0
             [attempt] = await acme.attempts(message)
@@ -83,7 +84,7 @@ async def test_a_second_signal_stops_at_once(launch: Any, watched: Watched, comm
 
             await until(is_stopping)
             await asyncio.to_thread(_insist, patient)
-            launch("worker", lease_seconds=1)
+            launch("worker")
             await acme.message(message, status="sent")
             assert (await acme.attempts(message))[0]["outcome_unknown"] is True
 

@@ -8,9 +8,10 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, Watched, until, unused_port
+from tests.e2e.harness import Heloise, Tenant, Watched, until
 from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.hand_clock import HandClock
+from tests.fixtures.ports import unused_port
 from tests.fixtures.receiver import Receiver, answering
 from tests.fixtures.smtp_server import SmtpServer
 
