@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from io import StringIO
@@ -113,6 +113,26 @@ class Tenant(Caller):
             return found if found["status"] == status else None
 
         return await until(fact)
+
+    async def all_sent(self, message_ids: Iterable[str]) -> None:
+        """Return once every one of these messages, of which there are few hundred, is sent.
+
+        They are read together: to ask for each of a hundred takes longer than to send them.
+        """
+        wanted = set(message_ids)
+
+        async def fact() -> bool | None:
+            sent, cursor = set[str](), ""
+            while True:
+                page = await self.read(f"/messages?status=sent&limit=200{cursor}")
+                sent |= {message["id"] for message in page["items"]}
+                if wanted <= sent:
+                    return True
+                if not page["next_cursor"]:
+                    return None
+                cursor = f"&cursor={page['next_cursor']}"
+
+        await until(fact)
 
     async def recipient(self, message_id: str, address: str, *, status: str) -> Any:
         """One recipient, once it has this status."""

@@ -67,6 +67,5 @@ async def test_what_waited_is_delivered_after_a_kill(
         await server.wait_for_messages(5)
         second: Process = launch("serve", "--no-delivery", port=port)
         await second.wait_ready()
-        for message_id in ids:
-            await acme.message(message_id, status="sent")
+        await acme.all_sent(ids)
     assert len(server.messages) == len(ids)

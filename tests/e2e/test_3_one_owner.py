@@ -26,8 +26,7 @@ async def test_two_workers_share_a_queue_and_send_nothing_twice(
         ids = [await acme.send(profile=name) for _ in range(20) for name in ("one", "two", "three")]
         for _ in range(2):
             launch("worker")
-        for message_id in ids:
-            await acme.message(message_id, status="sent")
+        await acme.all_sent(ids)
         workers = [await acme.attempts(message_id) for message_id in ids]
     assert all(len(attempts) == 1 for attempts in workers)
     assert len(server.messages) == len({received.data for received in server.messages}) == len(ids)

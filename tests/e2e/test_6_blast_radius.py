@@ -92,8 +92,7 @@ async def test_an_outage_is_probed_with_one_connection_and_counted_once(start: S
         assert (await acme.read("/profiles/main"))["failing_since"] == failing["failing_since"]
         server.script.clear()
         await clock.advance(minutes=5)
-        for message in messages:
-            await acme.message(message, status="sent")
+        await acme.all_sent(messages)
 
 
 async def test_one_profiles_fault_delays_no_other(start: Start) -> None:

@@ -29,8 +29,7 @@ async def test_a_rate_limit_holds_messages_back_until_their_time(
     await acme.profile("main", server.port, rate_limit={"messages": 3, "per_seconds": 60})
     messages = [await acme.send() for _ in range(5)]
     await server.wait_for_messages(3)
-    for message in messages[:3]:
-        await acme.message(message, status="sent")
+    await acme.all_sent(messages[:3])
     await clock.advance(seconds=19)
     await acme.send(profile="main")
     assert len(server.messages) == 3
@@ -48,8 +47,7 @@ async def test_a_profile_never_has_more_connections_than_it_may(start: Start) ->
         acme = await (await start()).tenant()
         await acme.profile("main", server.port, max_connections=2)
         messages = [await acme.send() for _ in range(30)]
-        for message in messages:
-            await acme.message(message, status="sent")
+        await acme.all_sent(messages)
         assert server.most_open_connections <= 2
 
 
@@ -100,8 +98,7 @@ async def test_a_tenants_rate_limit_holds_over_all_of_its_profiles(
     waiting = [(await acme.read(f"/messages/{each}"))["status"] for each in messages]
     assert sorted(waiting) != ["sent"] * 4
     await clock.advance(seconds=20)
-    for message in messages:
-        await acme.message(message, status="sent")
+    await acme.all_sent(messages)
 
 
 async def test_a_rate_limit_holds_over_a_restart(
@@ -161,7 +158,6 @@ async def test_workers_share_a_profiles_connections(launch: Any, watched: Watche
             messages = await asyncio.gather(*(acme.send() for _ in range(100)))
             await server.wait_until(lambda seen: seen.open_connections >= 2)
             server.gates.pop("dot").set()
-            for message in messages:
-                await acme.message(message, status="sent")
+            await acme.all_sent(messages)
         assert server.most_open_connections <= 4
         assert len(server.messages) == len(messages)

@@ -57,8 +57,7 @@ async def test_no_message_is_late_or_expires_for_a_clock_that_is_off(
     await acme.profile("main", server.port)
     messages = [await acme.send() for _ in range(5)]
     await start(message_max_age_seconds=300)
-    for message_id in messages:
-        await acme.message(message_id, status="sent")
+    await acme.all_sent(messages)
 
 
 @on_postgresql

@@ -297,8 +297,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
             process.kill()
             process = launch("serve", port=port, lease_seconds=1)
             await process.wait_ready()
-        for each in messages:
-            await acme.message(each, status="sent")
+        await acme.all_sent(messages)
         found = await all_events(acme)
     ends = Counter(
         (e["ordering_key"], e["data"]["recipient"]["address"]) for e in found if e["type"] in ENDS

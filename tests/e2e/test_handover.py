@@ -164,8 +164,7 @@ async def test_what_was_refused_is_not_handed_over(start: Start, server: SmtpSer
         accepted.append(answer.json()["id"])
     assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
     assert accepted
-    for message in accepted:
-        await acme.message(message, status="sent")
+    await acme.all_sent(accepted)
     await acme.settled()
     assert sum(b"Subject: beyond" in each.data for each in server.messages) == len(accepted) - 1
 
@@ -210,8 +209,7 @@ async def test_what_was_handed_over_survives_the_end_of_the_process(
             gate.set()
             second: Process = launch("serve", port=port)
             await second.wait_ready()
-            for message in messages:
-                await acme.message(message, status="sent")
+            await acme.all_sent(messages)
     for number in range(5):
         subject = f"Subject: n{number}\r\n".encode()
         assert sum(subject in each.data for each in server.messages) == 1

@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final, cast
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import Start
@@ -90,12 +91,16 @@ def lines(text: str) -> list[str]:
 
 async def accepted(acme: Tenant, field: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the API took of the corpus in a field: by Message-ID the string and the message."""
-    taken = {}
-    for text in CORPUS:
+
+    async def answered(text: str) -> httpx.Response:
         body = PLAIN | FIELDS[field](text)
         if "template" in body:
             body = {k: v for k, v in body.items() if k not in {"subject", "text", "html"}}
-        answer = await acme("POST", "/messages", body)
+        return await acme("POST", "/messages", body)
+
+    answers = await asyncio.gather(*map(answered, CORPUS))
+    taken = {}
+    for text, answer in zip(CORPUS, answers, strict=True):
         assert answer.status_code in {202, 403, 422}, (field, text, answer.text)
         if answer.status_code == 202:
             body = answer.json()
@@ -146,8 +151,7 @@ async def test_what_a_caller_writes_stays_where_it_was_written(
         taken = await accepted(acme, field)
         last = await acme.made("/messages", PLAIN | {"subject": "the last one"})
         taken[last["message_id_header"]] = ("", last)
-        for _, body in taken.values():
-            await acme.message(body["id"], status="sent")
+        await acme.all_sent(body["id"] for _, body in taken.values())
         received = await server.wait_for_messages(len(taken))
         await asyncio.sleep(0)
         assert len(received) == len(taken)

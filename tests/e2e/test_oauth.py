@@ -85,8 +85,7 @@ async def test_a_token_server_that_is_down_is_the_profiles_fault(start: Start) -
                 [recipient] = (await acme.read(f"/messages/{message}"))["recipients"]
                 assert (recipient["status"], recipient["attempts"]) == ("queued", 0)
             await clock.advance(minutes=5)
-            for message in messages:
-                await acme.message(message, status="sent")
+            await acme.all_sent(messages)
             await acme.state("main", "active")
 
 

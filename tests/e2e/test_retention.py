@@ -158,8 +158,7 @@ async def test_many_go_in_batches(start: Start, server: SmtpServer) -> None:
     await acme.profile("main", server.port)
     count = PURGED_AT_ONCE + 5
     ids = sorted(await asyncio.gather(*(acme.send(**BODY) for _ in range(count))))
-    for each in ids:
-        await acme.message(each, status="sent")
+    await acme.all_sent(ids)
     await clock.advance(days=1, hours=2)
     for each in (ids[0], ids[-1]):
         await once(acme, {"id": each}, lambda found: found["content_wiped_at"])

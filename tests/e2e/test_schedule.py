@@ -344,5 +344,4 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
         await acme.message(each, status="held")
     done = await acted(acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"})
     assert done["done"] == 2
-    for each in held:
-        await acme.message(each, status="sent")
+    await acme.all_sent(held)

@@ -69,8 +69,7 @@ async def test_for_a_tag_alone(heloise: Heloise, server: SmtpServer) -> None:
     receipt = await acme.send(ANN, tags=["receipt"])
     plain = await acme.send(ANN)
     assert await statuses(acme, newsletter, "failed") == ["suppressed"]
-    for each in (receipt, plain):
-        await acme.message(each, status="sent")
+    await acme.all_sent((receipt, plain))
 
 
 async def test_it_is_the_tenants_own(heloise: Heloise, server: SmtpServer) -> None:
