@@ -95,7 +95,8 @@ class Tenant(Caller):
             "tls": "none",
             "ehlo_name": f"{name}.example.com",
             "default_from": f"{name}@example.com",
-            "timeouts": {"connect": 10, "command": 10, "data": 10},
+            # Longer than a busy machine takes: who wants to see one end gives it a shorter one.
+            "timeouts": {"connect": 60, "command": 60, "data": 60},
         }
         return await self.made("/profiles", body | fields)
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.e2e.harness import Heloise, Process, Watched
 from tests.fixtures.ports import unused_port
@@ -12,6 +13,7 @@ from tests.fixtures.smtp_server import SmtpServer
 MESSAGES = 60
 
 
+@pytest.mark.slow
 async def test_what_was_accepted_is_delivered_after_a_kill(
     launch: Any, watched: Watched, server: SmtpServer
 ) -> None:

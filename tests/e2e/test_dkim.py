@@ -12,7 +12,11 @@ from tests.fixtures.smtp_server import SmtpServer
 
 __all__ = ["mail_dkim"]
 
-pytestmark = [pytest.mark.mail_dkim, pytest.mark.usefixtures("mail_dkim")]
+pytestmark = [
+    pytest.mark.mail_dkim,
+    pytest.mark.usefixtures("mail_dkim"),
+    pytest.mark.one_database,  # the claim is what is signed on the wire
+]
 GOOD = [True, True]
 MESSAGES = [
     {"text": "It works.\n.\n..\n  \n\n"},

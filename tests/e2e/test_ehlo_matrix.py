@@ -36,6 +36,7 @@ from tests.fixtures.postfix import Postfix
 from tests.fixtures.postfix_services import ALLOWED, RESOLVED
 from tests.smtp.identities import ANYWHERE
 
+pytestmark = pytest.mark.one_database  # the claim is what is said on the wire
 CHECK: Final = Check(SENDER, RECIPIENT)
 POD: Final = "pod-1.ns.svc.cluster.local"
 SERVICE_NAME: Final = "host.example.net"

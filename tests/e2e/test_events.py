@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import httpx
+import pytest
 
 from app.domain.events import EventType, of_message, of_recipient, of_report
 from app.domain.reports import ReportKind
@@ -280,6 +281,7 @@ async def test_they_are_followed_live(start: Start, server: SmtpServer) -> None:
     assert (await acme("GET", "/events/stream?type=nonsense")).status_code == 422
 
 
+@pytest.mark.slow
 async def test_none_is_lost_or_told_twice_over_kill_9(
     launch: Any, watched: Watched, server: SmtpServer
 ) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 import httpx
+import pytest
 
 from app.store.database import Database
 from tests.e2e.conftest import Start
@@ -36,6 +37,7 @@ async def test_a_hundred_at_once_on_several_replicas_are_one(start: Start) -> No
     assert len((await acme.read("/messages?limit=200"))["items"]) == 3
 
 
+@pytest.mark.slow
 async def test_a_crash_between_does_not_send_twice(
     launch: Any, watched: Watched, migrated_url: str
 ) -> None:

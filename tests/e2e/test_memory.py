@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.harness import CANARY, Heloise, Process, Watched, spellings, until
 from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
@@ -24,6 +26,7 @@ async def heap(process: Process, folder: Path) -> bytes:
     return await until(fact)
 
 
+@pytest.mark.slow
 async def test_a_heap_dump_holds_no_secret_that_is_not_in_use(
     launch: Any, watched: Watched, tmp_path: Path
 ) -> None:

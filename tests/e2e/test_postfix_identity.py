@@ -139,6 +139,7 @@ async def test_every_profile_keeps_its_own_name_and_user(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_a_private_authority_is_trusted_by_the_profile_that_names_it(
     tls: str, acme: Tenant, postfix: Postfix
@@ -152,6 +153,7 @@ async def test_a_private_authority_is_trusted_by_the_profile_that_names_it(
     assert (await the_only_attempt(acme, message))["tls_version"].startswith("TLSv1.")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("service", "code", "field"),
     [
@@ -174,6 +176,7 @@ async def test_what_a_server_wants_of_tls_is_told_by_the_field_to_set(
     await assert_untouched(acme, message)
 
 
+@pytest.mark.one_database
 async def test_a_server_of_old_gets_mail_where_the_profile_says_so(
     acme: Tenant, postfix: Postfix
 ) -> None:
@@ -185,6 +188,7 @@ async def test_a_server_of_old_gets_mail_where_the_profile_says_so(
     assert (await the_only_attempt(acme, message))["tls_version"] == "TLSv1.1"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_a_certificate_of_an_unknown_authority_holds_the_profile(
     tls: str, acme: Tenant, postfix: Postfix

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 
+pytestmark = pytest.mark.one_database
 FORWARDED: Final = {"X-Forwarded-For": "198.51.100.7, 192.0.2.1"}
 
 

@@ -180,6 +180,7 @@ async def test_in_order_where_that_is_asked_for(
     assert len(receiver.posts) >= 8
 
 
+@pytest.mark.slow
 async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     start: Start, server: SmtpServer, receiver: Receiver
 ) -> None:
