@@ -21,7 +21,24 @@ pytestmark = pytest.mark.dovecot
 NO_REPORT = b"From: ann@example.org\r\nSubject: Thanks\r\n\r\nIt came.\r\n"
 
 
-async def read_from(acme: Tenant, server: ImapServer, **fields: Any) -> str:
+@pytest.fixture
+def clock() -> HandClock:
+    """The service's."""
+    return HandClock()
+
+
+@pytest.fixture
+async def heloise(start: Start, clock: HandClock) -> Heloise:
+    """The service, which looks at its mailboxes when the clock is moved on."""
+    return await start(clock=clock)
+
+
+async def look(clock: HandClock) -> None:
+    """Let it be time to look for mailboxes whose turn it is."""
+    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+
+
+async def read_from(acme: Tenant, server: ImapServer, clock: HandClock, **fields: Any) -> str:
     """Have the mailbox read; answers its id."""
     body = {
         "name": "bounces",
@@ -31,7 +48,9 @@ async def read_from(acme: Tenant, server: ImapServer, **fields: Any) -> str:
         "username": USER,
         "password": server.password,
     }
-    return str((await acme.made("/mailboxes", body | fields))["id"])
+    mailbox = str((await acme.made("/mailboxes", body | fields))["id"])
+    await look(clock)
+    return mailbox
 
 
 async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
@@ -52,7 +71,7 @@ async def sent(acme: Tenant, server: SmtpServer) -> Any:
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls", "none"])
 async def test_what_comes_is_read_and_stays_unread(
-    heloise: Heloise, server: SmtpServer, imap_server: ImapServer, tls: str
+    heloise: Heloise, clock: HandClock, server: SmtpServer, imap_server: ImapServer, tls: str
 ) -> None:
     """However the connection is protected; what is no report is counted, and left alone."""
     acme = await heloise.tenant()
@@ -60,40 +79,40 @@ async def test_what_comes_is_read_and_stays_unread(
     imap_server.deliver(NO_REPORT)
     imap_server.deliver(mail("gmail", message))
     port = imap_server.tls_port if tls == "implicit" else imap_server.port
-    mailbox = await read_from(acme, imap_server, tls=tls, port=port)
+    mailbox = await read_from(acme, imap_server, clock, tls=tls, port=port)
     await once(acme, mailbox, reports=1, others=1, reason=None)
     assert await reports(acme, message) == ["returned"]
     assert imap_server.unread() == 2
 
 
-async def test_each_is_read_once(start: Start, server: SmtpServer, imap_server: ImapServer) -> None:
+async def test_each_is_read_once(
+    heloise: Heloise, clock: HandClock, server: SmtpServer, imap_server: ImapServer
+) -> None:
     """At the next look what came since; from the beginning where the server numbers anew."""
-    clock = HandClock()
-    acme = await (await start(clock=clock)).tenant()
+    acme = await heloise.tenant()
     message = await sent(acme, server)
     imap_server.deliver(mail("gmail", message))
-    mailbox = await read_from(acme, imap_server, poll_seconds=3600)
-    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    mailbox = await read_from(acme, imap_server, clock, poll_seconds=3600)
     await once(acme, mailbox, reports=1)
     imap_server.deliver(mail("complaint", message))
     await clock.advance(seconds=3600)
     await once(acme, mailbox, reports=2)
     await acme("PATCH", f"/mailboxes/{mailbox}", {"folder": "inbox"})
-    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await look(clock)
     await once(acme, mailbox, reports=4)
     types = [kind for kind, _ in await happened(acme, message)]
     assert types == ["recipient.sent", "recipient.returned", "recipient.complained"]
 
 
 async def test_reports_are_deleted_where_that_is_wanted(
-    heloise: Heloise, server: SmtpServer, imap_server: ImapServer
+    heloise: Heloise, clock: HandClock, server: SmtpServer, imap_server: ImapServer
 ) -> None:
     """And nothing else is."""
     acme = await heloise.tenant()
     message = await sent(acme, server)
     imap_server.deliver(mail("gmail", message))
     imap_server.deliver(NO_REPORT)
-    mailbox = await read_from(acme, imap_server, delete_reports=True)
+    mailbox = await read_from(acme, imap_server, clock, delete_reports=True)
     await once(acme, mailbox, reports=1, others=1)
     assert imap_server.unread() == 1
 
@@ -119,24 +138,29 @@ async def told(acme: Tenant, mailbox: str) -> str:
     ],
 )
 async def test_why_one_cannot_be_read_is_told(
-    heloise: Heloise, imap_server: ImapServer, fields: dict[str, Any], reason: str
+    heloise: Heloise,
+    clock: HandClock,
+    imap_server: ImapServer,
+    fields: dict[str, Any],
+    reason: str,
 ) -> None:
     """In words that say what to mend."""
     acme = await heloise.tenant()
-    mailbox = await read_from(acme, imap_server, **fields)
+    mailbox = await read_from(acme, imap_server, clock, **fields)
     assert reason in await told(acme, mailbox)
 
 
 async def test_it_is_read_again_once_it_is_mended(
-    heloise: Heloise, imap_server: ImapServer
+    heloise: Heloise, clock: HandClock, imap_server: ImapServer
 ) -> None:
     """At once, when it was changed."""
     acme = await heloise.tenant()
     imap_server.deliver(NO_REPORT)
-    mailbox = await read_from(acme, imap_server, password="wrong")
+    mailbox = await read_from(acme, imap_server, clock, password="wrong")
     await told(acme, mailbox)
     answer = await acme("PATCH", f"/mailboxes/{mailbox}", {"password": imap_server.password})
     assert answer.status_code == 200
+    await look(clock)
     await once(acme, mailbox, others=1, failing_since=None, reason=None)
 
 
@@ -163,12 +187,12 @@ async def speaking(words: bytes) -> AsyncIterator[int]:
     ],
 )
 async def test_nothing_of_another_service_is_told(
-    heloise: Heloise, imap_server: ImapServer, words: bytes
+    heloise: Heloise, clock: HandClock, imap_server: ImapServer, words: bytes
 ) -> None:
     """The poller is no window into the network that it stands in."""
     acme = await heloise.tenant()
     async with speaking(words) as port:
-        mailbox = await read_from(acme, imap_server, tls="none", port=port)
+        mailbox = await read_from(acme, imap_server, clock, tls="none", port=port)
         reason = await told(acme, mailbox)
     assert "secret" not in reason
     assert "IMAP" in reason
