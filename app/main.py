@@ -45,20 +45,16 @@ def from_environment() -> FastAPI:
 
 
 def create_app(
-    settings: Settings,
-    *,
-    clock: Clock | None = None,
-    hostname: str | None = None,
-    database: Database | None = None,
+    settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
 ) -> FastAPI:
     """The API, which delivers too where `settings.delivery` says so.
 
-    `hostname` stands in for the machine's own name, `database` for one opened by the settings.
-    Raises SettingsError where a setting that is needed is missing. While the schema is not at head
-    the app answers 503 and does not deliver, and begins by itself once `heloise migrate` has run.
+    `hostname` stands in for the machine's own name. Raises SettingsError where a setting that is
+    needed is missing. While the schema is not at head the app answers 503 and does not deliver,
+    and begins by itself once `heloise migrate` has run.
     """
     hostname = hostname or worker.machine_hostname()
-    database = database or worker.open_database(settings)
+    database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
     metrics = Metrics(database, clock)

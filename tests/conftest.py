@@ -13,7 +13,7 @@ from fastapi.dependencies import models
 
 from app.store import migrating
 from app.store.database import Database
-from tests.fixtures.databases import open_databases
+from tests.fixtures.compiled_statements import shared_statements
 from tests.fixtures.memory import memory_folder
 from tests.fixtures.postgresql import Server, postgresql_server
 from tests.fixtures.required import pytest_runtest_makereport
@@ -109,16 +109,17 @@ def postgresql() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def sqlite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the SQLite files of this process lie."""
-    return tmp_path_factory.mktemp("sqlite")
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """What one test has made SQL of, the next ones need not."""
+    with shared_statements():
+        yield
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(sqlite_folder: Path) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file, to copy."""
-    path = sqlite_folder / "template.db"
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
 
     async def migrate() -> None:
         database = Database(f"sqlite:///{path}")
@@ -139,17 +140,10 @@ def database_url(backend: Backend, tmp_path: Path, request: pytest.FixtureReques
 
 
 @pytest.fixture
-def migrated_url(
-    backend: Backend, sqlite_folder: Path, request: pytest.FixtureRequest
-) -> Iterator[str]:
-    """The URL of a migrated database without any row; other processes may use it too.
-
-    It is the same for every test of this process, for the sake of `open_databases`.
-    """
+def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a migrated database without any row; other processes may use it too."""
     if backend == "sqlite":
-        path = sqlite_folder / "heloise.db"
-        for left in sqlite_folder.glob(f"{path.name}*"):
-            left.unlink()
+        path = tmp_path / "heloise.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
@@ -161,5 +155,6 @@ def migrated_url(
 @pytest.fixture
 async def database(migrated_url: str) -> AsyncIterator[Database]:
     """A migrated database without any row, open."""
-    async with open_databases.lend(migrated_url) as database:
-        yield database
+    database = Database(migrated_url)
+    yield database
+    await database.close()

@@ -10,7 +10,6 @@ import pytest
 
 from app.domain.clock import Clock
 from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
-from tests.fixtures.compiled_statements import shared_statements
 from tests.fixtures.exim import exim, exim_server
 from tests.fixtures.forked import Forker, forker
 from tests.fixtures.postfix import postfix, postfix_server
@@ -19,13 +18,6 @@ from tests.fixtures.smtp_server import SmtpServer
 Start = Callable[..., Awaitable[Heloise]]
 
 __all__ = ["exim", "exim_server", "postfix", "postfix_server"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """What one test has made SQL of, the next ones need not."""
-    with shared_statements():
-        yield
 
 
 @pytest.fixture
