@@ -41,7 +41,8 @@ class Attempts:
     `facts` are those of the last connection. `marked` holds the recipients to whom the body went
     out under `at_most_once`. `seconds` is what the last transaction took.
     `via` is the profile that stands in for the message's own. `begun` is the turn whose envelope
-    a session has begun already. `routing` says whom a server is told.
+    a session has begun already. `routing` says whom a server is told. `revision` is that of the
+    profile under which the work began: the lane may have gone on to a newer one since.
     """
 
     message: ClaimedMessage
@@ -54,6 +55,7 @@ class Attempts:
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
     begun: Turn | None = None
     routing: Routing = EVERYBODY
+    revision: int = 0
 
     def destination(self, recipient: ClaimedRecipient) -> str | None:
         """The address that a server is told for a recipient; None where it is told none."""

@@ -230,7 +230,7 @@ class Engine:
         log.warning("profile fails: %s", text, extra={"profile_id": profile.id})
         trip = Trip(
             profile_id=profile.id,
-            revision=profile.revision,
+            revision=attempts.revision,
             code=fault.classification,
             reason=text,
             is_probe=attempts.message.id == lane.probe,

@@ -238,6 +238,7 @@ class Lane:
         self, attempts: Attempts, session: Session | None, following: Following
     ) -> Session | None:
         """Work on one message; answers the session, where it may carry another."""
+        attempts.revision = self.config.profile.revision
         try:
             session = await self._sender.attempt(attempts, session, self.config, following)
         except asyncio.CancelledError:

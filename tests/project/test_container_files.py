@@ -16,9 +16,9 @@ from sqlalchemy import make_url
 from typer.main import get_command
 
 from app.cli import COMMANDS
+from app.domain.secret_keys import new_key
 from app.main import create_app
 from app.settings import PREFIX, Settings, variable
-from app.store.vault import new_key
 from tests.cli.terminal import ROOT, NearTerminal, Terminal
 from tests.fixtures.served import served
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.domain.replies import Reply
 from app.domain.status import RecipientEvent
@@ -11,6 +12,7 @@ from app.domain.types import MessageStatus, NewMessage, Profile, RecipientStatus
 from app.store import decisions, messages, outbox, outcomes, profiles
 from app.store.database import Database
 from app.store.outcomes import RecipientUpdate, Settlement
+from app.store.tables import attempt_transcripts, attempts
 from tests.store.made import (
     HOUR,
     MINUTE,
@@ -218,3 +220,14 @@ async def test_resolving_nothing_changes_nothing(database: Database, profile: Pr
             )
     assert [await view_of(database, each) for each in (done, waiting)] == before
     assert await leased_messages(database, profile, owner="wrk_1", now=NOW + MINUTE) == []
+
+
+async def test_an_attempt_is_noted_with_what_was_said(database: Database, profile: Profile) -> None:
+    """Such as one of a worker that stopped; its transcript is kept beside it."""
+    message = await queued_message(database, profile)
+    attempt = an_attempt(message, 1) | {"transcript": '[{"from":"server","text":"220 ready"}]'}
+    async with database.transaction() as connection:
+        await outcomes.note(connection, [attempt])
+        rows = (await connection.execute(select(attempts.c.id))).scalars().all()
+        said = (await connection.execute(select(attempt_transcripts.c.transcript))).scalars().all()
+    assert (rows, said) == ([attempt["id"]], [attempt["transcript"]])
