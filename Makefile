@@ -52,7 +52,7 @@ run: $(RUN) ## start Heloise with an inbox on this machine, to try it out
 # No end is set to a process that is meant to take longer than pyproject.toml allows.
 HOURS := -o faulthandler_timeout=0
 
-PYTEST := $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/pytest --quiet --durations 40 --numprocesses $(WORKERS) --dist worksteal
 ALL := $(PYTEST) --every-statement
 QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templating tests/unit
 
