@@ -1,5 +1,6 @@
 """Invariant 6: a failure touches whom it should, and nobody else."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -55,6 +56,34 @@ async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
             assert done["recipients"][0]["attempts"] == 1
         healthy = await acme.state("main", "active")
         assert healthy["reason"] is healthy["failing_since"] is None
+
+
+async def test_a_fault_of_a_former_revision_says_nothing_about_the_newer(start: Start) -> None:
+    """A probe under the old name ends after the name is changed: the new one is not failing."""
+    clock, gate = HandClock(), asyncio.Event()
+
+    def only_the_new_name(name: str) -> str | None:
+        return None if name == "new.example.com" else "504 5.5.2 need fully-qualified hostname"
+
+    async with SmtpServer({"ehlo": only_the_new_name}) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port)
+        messages = [await acme.send()]
+        await acme.state("main", "failing")
+        await acme.settled()
+        server.gates["ehlo"] = gate
+        await clock.advance(minutes=5)
+        await server.wait_until(lambda server: len(server.sessions) == 2)
+        await acme("PATCH", "/profiles/main", {"ehlo_name": "new.example.com"})
+        messages.append(await acme.send())
+        for _ in range(10):  # the lane goes on to the new revision at one of these looks
+            await clock.advance(seconds=1)
+            await asyncio.sleep(0.02)
+        gate.set()
+        for message in messages:
+            await acme.message(message, status="sent")
+        failing = await acme.read("/events?type=profile.failing")
+    assert len(failing["items"]) == 1
 
 
 async def test_a_refused_password_is_the_profiles_fault_until_it_is_changed(start: Start) -> None:
