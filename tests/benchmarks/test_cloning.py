@@ -9,6 +9,7 @@ from app.cli.trial.sink import running_sink
 from benchmarks.cloning import clone_messages, clone_profiles, tidy
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # four processes, one after another, on a machine that may be busy
 def test_copies_are_delivered(database_url: str, tmp_path: Path) -> None:
     """One message for each of many profiles, and a backlog of one profile, on both databases."""

@@ -37,6 +37,7 @@ async def rows(url: str, sql: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
+@pytest.mark.slow
 def test_it_measures_and_leaves_nothing(terminal: Terminal, database_url: str) -> None:
     """On both databases; no secret key or table has to be there."""
     before = databases(database_url)

@@ -43,6 +43,7 @@ def test_the_summary_is_what_the_command_says_of_itself(name: str) -> None:
     assert text.splitlines()[0] == summary
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_command_has_help(process_terminal: Terminal) -> None:
     """And each can be imported on its own."""

@@ -112,6 +112,7 @@ def test_serve_starts_on_an_old_schema_and_is_not_ready(
     assert "heloise migrate" in response.text
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 def test_several_processes_serve_one_port(operator: Terminal) -> None:
     """On PostgreSQL; their lines are JSON too."""

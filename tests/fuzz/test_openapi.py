@@ -38,6 +38,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "verify_per_minute": 1000,
     "denied_networks": "0.0.0.0/0,::/0",  # what is made up may be somebody's
     "dns_servers": "127.0.0.1:1",  # nobody answers there
+    "shutdown_grace_seconds": 0,  # what is in delivery waits for those
     "log_level": "error",
 }
 # Its own key is among what a caller may revoke, after which nothing is accepted any more; and
@@ -59,6 +60,7 @@ EXHAUSTIVE: Final = ("coverage",)
 CHOSEN: Final = ("examples", "fuzzing")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(3600),
     # The service, which runs in this process, draws numbers while hypothesis makes up requests.
     pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies"),

@@ -144,6 +144,7 @@ def test_what_is_run_in_a_container_runs(block: Block, tmp_path: Path) -> None:
     assert shown["host"] in COMPOSE["services"]
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 @pytest.mark.timeout(600)
 def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal) -> None:

@@ -272,6 +272,7 @@ def run() -> Iterator[Run]:
         yield runner.run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # it takes seconds; what it finds is made short first, which takes longer
 def test_the_outbox_does_what_its_model_does(migrated_url: str, run: Run) -> None:
     """Whatever the order of steps, and on both databases alike."""

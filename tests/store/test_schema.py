@@ -168,6 +168,7 @@ async def test_what_was_there_before_a_migration_is_there_after_it(database_url:
     await database.close()
 
 
+@pytest.mark.slow
 async def test_many_may_migrate_at_once(database_url: str) -> None:
     """Each in a process of its own: one does it, all succeed."""
     script = (
