@@ -57,19 +57,19 @@ ALL := $(PYTEST) --every-statement
 QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templating tests/unit
 
 test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
-	@echo "test-quick: units, store, SMTP and API on SQLite: about a minute on two cores"
+	@echo "test-quick: units, store, SMTP and API on SQLite: about 2 minutes on two cores"
 	@$(PYTEST) -m "not long and not slow and not postgresql" $(QUICK)
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
 	@echo "test: everything but crashes and outages, on SQLite and PostgreSQL:"
-	@echo "      about 6 minutes on two cores; \`make test-quick\` takes one"
+	@echo "      about 13 minutes on two cores; \`make test-quick\` takes 2"
 	@$(ALL)
 
 coverage: $(STAMP) ## the same, and measure how much of the code they go through: it takes twice as long
 	@$(ALL) --cov --cov-report term
 
 test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
-	@echo "test-long: crashes, outages and backlogs: about 5 minutes on two cores"
+	@echo "test-long: crashes, outages and backlogs: about 7 minutes on two cores"
 	@$(PYTEST) -m long
 
 fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and that do not
