@@ -1,4 +1,4 @@
-"""The whole schema: whoever asks for it here gets the tables of every module."""
+"""The whole schema: importing it here loads the tables of every module."""
 
 from app.store import domain_tables, event_tables, mailbox_tables, template_tables
 from app.store.tables import metadata

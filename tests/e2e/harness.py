@@ -276,7 +276,7 @@ class Process:
             "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
             "LOG_LEVEL": "info",
         } | ({"PORT": str(port)} if port else {})
-        # Settings of whoever runs the tests are none of its.
+        # The settings of the person who runs the tests stay outside.
         env = {key: value for key, value in os.environ.items() if not _is_setting(key)}
         env |= {"PYTHONPATH": str(ROOT)}
         env |= {f"HELOISE_{name}": value for name, value in variables.items()}

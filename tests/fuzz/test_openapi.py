@@ -99,7 +99,7 @@ def url(operator: Terminal) -> Iterator[str]:
 
 
 def document(url: str, phases: Iterable[str], **headers: str) -> BaseSchema:
-    """The API's document, with how it is to be tried."""
+    """The API's document, and how to try it."""
     config = {
         "seed": SEED,
         "headers": headers,
