@@ -28,15 +28,13 @@ def install(app: FastAPI, services: Services) -> None:
         max_buffered_bytes=max(services.max_buffered_bytes, services.max_body_bytes),
     )
     add_handlers(app)
-    # `include_router` builds every route once more for each app, at its first request. Only a
-    # prefix needs that.
-    for router in routers if services.admin_prefix else [*routers, *admin_routers]:
-        app.router.routes.extend(router.routes)
-    if services.admin_prefix:
-        for router in admin_routers:
-            app.include_router(router, prefix=services.admin_prefix)
     prefixed = [("", router) for router in routers]
     prefixed += [(services.admin_prefix, router) for router in admin_routers]
+    for prefix, router in prefixed:
+        if prefix:
+            app.include_router(router, prefix=prefix)
+        else:  # `include_router` would build every route again for each app, at its first request
+            app.router.routes.extend(router.routes)
     # Which methods there are on which paths; those that are written out before those with names.
     ways = [
         ("{" in route.path, compile_path(prefix + route.path)[0], route.methods)

@@ -35,8 +35,8 @@ class Ended:
 class Terminal:
     """Where commands are typed: a folder, an environment, and all that was ever printed.
 
-    Each is a process of its own, which costs the start of an interpreter and all imports: this is
-    for what is told of processes, as signals, pipes, ports and what they print while they go on.
+    Each is a process of its own, which costs the start of an interpreter and all imports: use it
+    for claims about processes: signals, pipes, ports, and what they print while they run.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -38,7 +38,7 @@ async def raw(tenant: Tenant, message: Any) -> int:
 
 async def texts(url: str) -> str:
     """All that is stored."""
-    return "\n".join([f"{name}={value!r}" async for name, value in cells(url)])
+    return "\n".join([f"{name}={value!r}" for name, value in await cells(url)])
 
 
 async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> None:

@@ -35,7 +35,7 @@ async def stored(given: Settings) -> dict[str, object]:
     """The one row of `message_contents`."""
     return {
         name: value
-        async for name, value in cells(given.database_url)
+        for name, value in await cells(given.database_url)
         if name.startswith("message_contents.")
     }
 
@@ -64,7 +64,7 @@ async def test_while_it_waits_nobody_reads_it(start: Start, migrated_url: str) -
     answer = await acme("GET", f"/messages/{message}/raw")
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/content-sensitive")
     assert (await acme.read(f"/messages/{message}"))["content_wiped_at"] is None
-    async for name, value in cells(migrated_url):
+    for name, value in await cells(migrated_url):
         assert CANARY not in str(value), name
     if (file := sqlite_path(migrated_url)) is not None:
         assert CANARY.encode() not in await asyncio.to_thread(everything, file)
