@@ -35,7 +35,7 @@ EXAMPLE: Final[dict[str, Any]] = {
                 "code": 550,
                 "enhanced_code": "5.1.1",
                 "text": "No such user here",
-                "classification": "recipient_unknown",
+                "classification": "recipient_rejected",
             },
         },
         "webhook": None,

@@ -1,15 +1,11 @@
 """Every command that the README shows is run, and answers what the README says."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from tests.cli.terminal import ROOT, NearTerminal, Terminal
 from tests.dev.running import developing
 from tests.fixtures.dns_server import DnsServer
 from tests.fixtures.postgresql import Server
+from tests.project.shell_blocks import Block, blocks, shell
 
 README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -29,49 +26,13 @@ API = "http://localhost:8025"
 DATABASE = "postgresql://heloise:secret@localhost/heloise"
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, and the heading that it stands under."""
-
-    language: str
-    text: str
-    heading: str
-
-    def commands(self) -> list[str]:
-        """Its lines, those that go on joined."""
-        return self.text.replace("\\\n", " ").strip().splitlines()
-
-
-def blocks() -> Iterator[Block]:
-    """The README's fenced blocks, in order."""
-    for section in re.split(r"^## ", README, flags=re.MULTILINE):
-        heading = section.partition("\n")[0]
-        for found in re.finditer(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
-            yield Block(found[1], found[2], heading)
-
-
-BLOCKS = list(blocks())
+BLOCKS = list(blocks(README))
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 CURL = [block for block in SHELL if block.text.startswith("curl ")]
 CONTAINERS = [block for block in SHELL if "docker compose" in block.text]
 MAKE = [block for block in SHELL if block.text.startswith("make ") and block not in CONTAINERS]
 SETTING_UP = [block for block in SHELL if block.text.startswith("export ")]
 RUNNING = [block for block in SHELL if block.text.startswith("heloise ")]
-
-
-def shell(text: str, terminal: Terminal, **variables: str) -> str:
-    """What a block prints; each of its commands has to succeed."""
-    binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(  # noqa: S603 - the README's own commands
-        ["bash", "-euo", "pipefail", "-c", text],  # noqa: S607 - as above
-        cwd=terminal.folder,
-        env=terminal.environment | {"PATH": binaries} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
