@@ -11,6 +11,7 @@ from app.api.edge import Edge
 from app.api.openapi import OPENAPI_KWARGS, describe
 from app.api.problem_answers import add_handlers
 from app.api.request_ids import request_id
+from app.api.root_path import DocumentsBelowRoot, RootPath
 from app.api.routers import admin_routers, routers
 from app.api.shortcut import Shortcut
 from app.api.state import Services
@@ -21,12 +22,16 @@ __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 def install(app: FastAPI, services: Services) -> None:
     """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
     app.state.services = services
+    if services.root_path:
+        app.add_middleware(DocumentsBelowRoot)
     app.add_middleware(Shortcut)
     app.add_middleware(
         Edge,
         max_body_bytes=services.max_body_bytes,
         max_buffered_bytes=max(services.max_buffered_bytes, services.max_body_bytes),
     )
+    if services.root_path:
+        app.add_middleware(RootPath, path=services.root_path)
     add_handlers(app)
     prefixed = [("", router) for router in routers]
     prefixed += [(services.admin_prefix, router) for router in admin_routers]

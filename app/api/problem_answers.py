@@ -16,6 +16,7 @@ from app.api.bodies import Answer
 from app.api.problem_types import PROBLEMS, ProblemType
 from app.api.refusals import note_refusal
 from app.api.request_ids import request_id
+from app.api.root_path import root_path
 from app.api.wrong_fields import MAX_LOC_CHARACTERS, field_error, invalid
 from app.domain.errors import (
     FieldError,
@@ -88,11 +89,11 @@ def _body(
 ) -> dict[str, Any]:
     kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
     body: dict[str, Any] = {
-        "type": f"/problems/{slug}",
+        "type": f"{root_path.get()}/problems/{slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": instance,
+        "instance": f"{root_path.get()}{instance}",
         "request_id": request_id.get(),
     }
     if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from app.api.bodies import Answer
 from app.api.openapi import open_problems
 from app.api.problem_types import PROBLEMS
+from app.api.root_path import root_path
 from app.domain.errors import NotFound
 
 router = APIRouter(tags=["Problems"])
@@ -70,5 +71,8 @@ async def get_problem_type(
 def _read(slug: str) -> ProblemTypeRead:
     kind = PROBLEMS[slug]
     return ProblemTypeRead(
-        type=f"/problems/{slug}", status=kind.status, title=kind.title, remedy=kind.remedy
+        type=f"{root_path.get()}/problems/{slug}",
+        status=kind.status,
+        title=kind.title,
+        remedy=kind.remedy,
     )

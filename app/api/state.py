@@ -61,6 +61,7 @@ class Services:
     committer: Accepts
     clock: Clock
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
+    root_path: str = ""  # the path under which a reverse proxy publishes the API
     admin_prefix: str = ""  # the path under which tenants are managed
     service_ehlo_name: str | None
     hostname: str | None

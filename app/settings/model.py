@@ -113,6 +113,14 @@ class Settings(BaseSettings):
         description="The key that manages tenants over HTTP, or one for each who does, by name:"
         " the audit log tells them apart. Left out, no key does.",
     )
+    root_path: Annotated[
+        str, About(expects="nothing, or a path such as /mail, without a slash at its end")
+    ] = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="The path under which a reverse proxy publishes the API. Requests may come with"
+        " it or without it; the paths in answers, /docs and the OpenAPI document begin with it.",
+    )
     admin_prefix: Annotated[
         str, About(expects="nothing, or a path such as /admin, without a slash at its end")
     ] = Field(
