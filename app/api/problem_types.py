@@ -394,21 +394,21 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         503,
         "Database unavailable",
         "Wait as long as Retry-After says and send the request again; nothing was written.",
-        "The database cannot be used just now. Nothing was written; send the request again.",
+        "The database cannot be used just now. Nothing was written; try again.",
     ),
     "commit-unknown": ProblemType(
         503,
         "Commit unknown",
         "Read what is there before you send the request again: it may have been done.",
         "The database was lost while it wrote. Whether it had written is not known: read what"
-        " is there before you send the request again.",
+        " is there before you try again.",
     ),
     "overloaded": ProblemType(
         503,
         "Overloaded",
         "Wait as long as Retry-After says and send the request again; nothing was written.",
         "More messages wait to be stored than fit into memory, or the service is stopping."
-        " Nothing was written; send the request again.",
+        " Nothing was written; try again.",
     ),
     "signing-key-unreadable": ProblemType(
         503,

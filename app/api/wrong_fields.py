@@ -15,7 +15,17 @@ def field_error(item: Mapping[str, Any]) -> FieldError:
         return FieldError(loc, str(item.get("ctx", {}).get("error", "it ends too early")), kind)
     if kind == "missing":
         return FieldError(loc, _missing(loc), kind)
+    if kind in {"too_long", "too_short"}:
+        return FieldError(loc, _wrong_length(kind, item["ctx"]), kind)
     return FieldError(loc, str(item["msg"]).removeprefix("Value error, "), kind)
+
+
+def _wrong_length(kind: str, found: Mapping[str, Any]) -> str:
+    # A string that a validator has returned is a "Value" to Pydantic, which counts its "items".
+    unit = "characters" if found["field_type"] == "Value" else "items"
+    bound = f"most {found['max_length']}" if kind == "too_long" else f"least {found['min_length']}"
+    actual = found["actual_length"]  # None of an object
+    return f"give at {bound} {unit}" + ("" if actual is None else f", not {actual}")
 
 
 def _missing(loc: Sequence[str | int]) -> str:

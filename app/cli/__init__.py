@@ -5,6 +5,7 @@ Each command is imported when it is called, so that none pays for what another o
 """
 
 import gc
+import logging
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
@@ -68,6 +69,8 @@ heloise: Final = TyperGroup(
 
 def run() -> None:
     """Run the command line that the process was started with, and exit."""
+    # What a command cannot do it says itself; those that go on set up a log.
+    logging.getLogger("app").addHandler(logging.NullHandler())
     try:
         heloise(prog_name="heloise")
     except SettingsError as error:

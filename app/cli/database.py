@@ -19,6 +19,7 @@ from app.domain.errors import SettingsError, Unavailable
 from app.settings import Settings
 from app.store import schema
 from app.store.database import Database
+from app.store.database_faults import CommitUnknown
 from app.store.database_url import sqlite_path
 
 T = TypeVar("T")
@@ -57,6 +58,13 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     try:
         yield database
+    except CommitUnknown:
+        raise
+    except Unavailable as error:
+        reason = getattr(error.__cause__, "orig", None) or error.__cause__
+        raise Unavailable(
+            error.slug, f"The database cannot be used: {reason}. Run the command again."
+        ) from error
     except (asyncpg.PostgresError, DBAPIError) as error:
         reason = getattr(error, "orig", error)
         raise Unavailable("database-unavailable", f"The database refuses: {reason}") from None

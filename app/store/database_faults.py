@@ -43,7 +43,7 @@ class CommitUnknown(Unavailable):
         super().__init__(
             "commit-unknown",
             "The database was lost while it wrote. Whether it had written is not known: read what"
-            " is there before you send the request again.",
+            " is there before you try again.",
         )
 
 
@@ -89,5 +89,5 @@ def not_written(kind: type[Unavailable] = Unavailable) -> Unavailable:
     """The problem to raise where the database does not take something now."""
     return kind(
         "database-unavailable",
-        "The database cannot be used just now. Nothing was written; send the request again.",
+        "The database cannot be used just now. Nothing was written; try again.",
     )

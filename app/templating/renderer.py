@@ -177,9 +177,7 @@ async def _started() -> Process:
         is_ready = True
     except (TimeoutError, OSError, asyncio.IncompleteReadError):
         log.exception("the process that renders templates does not start")
-        raise Unavailable(
-            "overloaded", "Templates cannot be rendered just now; send the request again."
-        ) from None
+        raise Unavailable("overloaded", "Templates cannot be rendered now; try again.") from None
     finally:
         if not is_ready:
             await _end(process)

@@ -254,3 +254,21 @@ def test_every_problem_that_is_raised_has_a_page() -> None:
     slugs = set(raised_slugs())
     assert "profile-not-found" in slugs
     assert slugs <= set(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("tags", ["x" * 65], "give at most 64 characters, not 65"),
+        ("tags", [""], "give at least 1 characters, not 0"),
+        ("tags", ["x"] * 21, "give at most 20 items, not 21"),
+        ("metadata", {str(number): "" for number in range(51)}, "give at most 50 items"),
+    ],
+)
+@pytest.mark.one_database
+async def test_a_limit_says_what_it_counts(
+    acme: Caller, field: str, value: object, message: str
+) -> None:
+    """Characters of a text, items of a list or an object."""
+    answer = await acme("POST", "/messages", MESSAGE | {field: value})
+    assert [error["msg"] for error in answer.json()["errors"]] == [message]

@@ -85,3 +85,12 @@ def test_a_new_key_fits_both_settings(terminal: Terminal) -> None:
     assert key != other
     shown = terminal.done("settings", "--json", SECRET_KEYS=f"{key},{other}", ADMIN_KEY=key)
     assert key not in shown.out
+
+
+def test_a_database_that_cannot_be_reached_is_told_with_the_reason(terminal: Terminal) -> None:
+    """And what to do at a command line, which sends no requests."""
+    ended = terminal.run("tenant", "list", DATABASE_URL="postgresql://heloise@127.0.0.1:1/heloise")
+    assert ended.code == 1
+    assert ended.err.startswith("error: The database cannot be used: ")
+    assert "Connect call failed" in ended.err
+    assert ended.err.endswith("Run the command again.\n")
