@@ -14,7 +14,7 @@ from typing import Any
 
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
-from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure, no_measure
+from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure
 from app.doctor.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -167,15 +167,16 @@ def make_companions(
     return dispatcher, poller
 
 
-def clock_measure(clock: Clock) -> Measure:
-    """What sets the clock right, if anything has to: one that was handed in is right."""
-    return clock.measure if isinstance(clock, DatabaseClock) else no_measure
+def clock_measure(clock: Clock) -> Measure | None:
+    """What sets the clock by the database's; None for one that was handed in: it is right."""
+    return clock.measure if isinstance(clock, DatabaseClock) else None
 
 
 async def set_clock(clock: Clock) -> None:
     """Measure the database's clock; while that cannot be asked the time stays what it was."""
-    with suppress(Unavailable):
-        await clock_measure(clock)()
+    if (measure := clock_measure(clock)) is not None:
+        with suppress(Unavailable):
+            await measure()
 
 
 async def keep_clock(clock: Clock, settings: Settings) -> None:

@@ -82,7 +82,8 @@ class Claims:
     """Hands due messages to lanes, each as many as it can take now.
 
     `wake` is to be set when there may be something new: a message, room in a lane, a permit.
-    Nothing is claimed while `is_backed_up()`: more outcomes wait than are to be remembered.
+    Nothing is claimed while `is_backed_up()`: more outcomes wait than are to be remembered. With
+    `is_checked`, nothing that is not due by the database's own time.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Claims:
         clock: Clock,
         poll_interval: timedelta,
         is_backed_up: Callable[[], bool],
+        is_checked: bool = False,
     ) -> None:
         self.wake = asyncio.Event()
         self.lanes: dict[str, Lane] = {}
@@ -105,6 +107,7 @@ class Claims:
         self._clock = clock
         self._poll_interval = poll_interval
         self._is_backed_up = is_backed_up
+        self._is_checked = is_checked
         # On SQLite there is no other worker to share with.
         self._is_shared = database.is_postgresql
 
@@ -363,7 +366,12 @@ class Claims:
         if not wants:
             return []
         claimed = await outbox.claim_of_many(
-            connection, wants, owner=self._leases.owner, now=now, lease_until=until
+            connection,
+            wants,
+            owner=self._leases.owner,
+            now=now,
+            lease_until=until,
+            is_checked=self._is_checked,
         )
         return await self._live(connection, claimed, now)
 
@@ -387,6 +395,7 @@ class Claims:
             max_recipients=allowance.recipients,
             # Where the profile's own server may have a message, another one must not get it too.
             is_known=source != lane.profile_id,
+            is_checked=self._is_checked,
         )
         live = await self._live(connection, claimed, now)
         await allowance.spend(connection, live)
@@ -395,8 +404,9 @@ class Claims:
     async def _live(
         self, connection: AsyncConnection, claimed: Iterable[ClaimedMessage], now: datetime
     ) -> list[ClaimedMessage]:
-        """What of it is to be sent, opened; the rest is ended."""
-        claimed = [each.opened(self._parts.configs.vault.open_content) for each in claimed]
+        """What of it is to be sent, opened; the rest is ended, but for what is in hand already."""
+        open_content = self._parts.configs.vault.open_content
+        claimed = [each.opened(open_content) for each in claimed if each.id not in self._leases]
         # Who held a message before and stopped may have sent it: that is told (invariant 5).
         lost = [self._parts.recorder.taken_over(each) for each in claimed if each.former_owner]
         await outcomes.note(connection, lost)

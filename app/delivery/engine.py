@@ -19,7 +19,7 @@ from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.delivery.settle import Settled, Settler, Trip, settlement
-from app.delivery.upkeep import Measure, Upkeep, no_measure
+from app.delivery.upkeep import Measure, Upkeep
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.domain.facts import Facts
@@ -59,7 +59,8 @@ class EngineConfig:
 class Engine:
     """Delivers what is due in one database, with a lane for each profile that has work.
 
-    `measure` sets `clock` right: before the first claim, and before each renewal of the leases.
+    `measure` sets `clock` by the database's: before the first claim, and before each renewal of the
+    leases. What is due is due by the database's own time then. Without it `clock` is right.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Engine:
         clock: Clock,
         random: Random,
         facts: Facts,
-        measure: Measure = no_measure,
+        measure: Measure | None = None,
     ) -> None:
         self.worker_id = new_id("wrk")
         self._database = database
@@ -112,6 +113,7 @@ class Engine:
             clock=clock,
             poll_interval=timedelta(seconds=config.poll_interval_seconds),
             is_backed_up=lambda: self._settler.is_full,
+            is_checked=measure is not None,
         )
         self.handover = Handover(self._claims, leases=self._leases, clock=clock, facts=facts)
         self._upkeep = Upkeep(
@@ -159,7 +161,7 @@ class Engine:
 
     async def _look(self) -> None:
         """Look for work; before the first time, what time it is."""
-        if not self._is_time_known:
+        if self._measure is not None and not self._is_time_known:
             await self._measure()
             self._is_time_known = True
         await self._claims.look()

@@ -25,6 +25,9 @@ class Leases:
     def __len__(self) -> int:
         return len(self._until)
 
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._until
+
     def add(self, message_ids: Iterable[str], until: datetime) -> None:
         """Remember what was just claimed."""
         self._until |= dict.fromkeys(message_ids, until)

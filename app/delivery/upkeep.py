@@ -29,10 +29,6 @@ FORGOTTEN_AFTER_LEASES: Final = 2
 Measure = Callable[[], Awaitable[None]]
 
 
-async def no_measure() -> None:
-    """For a clock that is right as it is."""
-
-
 class Upkeep:
     """The regular duties of one worker, each a step that waits for its next turn itself."""
 
@@ -47,7 +43,7 @@ class Upkeep:
         transcript_retention: timedelta,
         audit_retention: timedelta,
         retention: Retention,
-        measure: Measure = no_measure,
+        measure: Measure | None = None,
     ) -> None:
         self._database = database
         self._leases = leases
@@ -63,7 +59,8 @@ class Upkeep:
 
     async def renew(self) -> None:
         """Set the clock right, lengthen the leases and write the heartbeat."""
-        await self._measure()
+        if self._measure is not None:
+            await self._measure()
         if lost := await self._leases.renew():
             log.warning("%d messages were taken over by another worker", len(lost))
         now = self._clock.now()
@@ -94,8 +91,13 @@ class Upkeep:
             is_any = await outcomes.is_any_over(connection, now=now)
         if is_any:
             async with self._database.transaction() as connection:
-                ended = await outcomes.expire(connection, now=now, limit=ENDED_AT_ONCE)
-                ended += await outcomes.cancel_orphans(connection, now=now, limit=ENDED_AT_ONCE)
+                for end in (outcomes.expire, outcomes.cancel_orphans):
+                    ended += await end(
+                        connection,
+                        now=now,
+                        limit=ENDED_AT_ONCE,
+                        is_checked=self._measure is not None,
+                    )
         if ended < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 
@@ -31,6 +32,29 @@ class SystemClock:
                 await event.wait()
         except TimeoutError:
             return
+
+
+# Linux's CLOCK_MONOTONIC leaves out the time in which the machine was suspended: a worker that
+# slept for ten minutes would take leases for its own that others have taken over.
+_UPTIME: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _uptime_seconds() -> float:
+    return time.clock_gettime(_UPTIME)
+
+
+class SteadyClock(SystemClock):
+    """The machine's time when this was made, and what has passed since.
+
+    It goes on evenly where somebody, or NTP, sets the machine's clock.
+    """
+
+    def __init__(self, uptime_seconds: Callable[[], float] = _uptime_seconds) -> None:
+        self._uptime_seconds = uptime_seconds
+        self._start = super().now() - timedelta(seconds=uptime_seconds())
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._uptime_seconds())
 
 
 def rfc3339(moment: datetime) -> str:

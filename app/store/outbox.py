@@ -43,6 +43,7 @@ from app.store.among import among, each_of
 from app.store.bulk import Bulk, Write
 from app.store.column_types import EPOCH
 from app.store.copying import copy_row
+from app.store.database_clock import bound_now
 from app.store.tables import (
     IS_TO_SEND,
     UNFINISHED,
@@ -292,16 +293,24 @@ async def claim(
     max_bytes: int,
     max_recipients: int | None = None,
     is_known: bool = False,
+    is_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
     One is taken whatever its size; more only until those before it have `max_bytes`, or
     `max_recipients`, together. A message whose former lease has ended is due again, and so taken
-    over here. With `is_known`, none with a recipient whose last outcome is not known.
+    over here. With `is_known`, none with a recipient whose last outcome is not known. With
+    `is_checked`, none that is not due by the database's own time, whatever `now` is.
     """
     want = Want(profile_id, limit, max_bytes, max_recipients)
     return await claim_of_many(
-        connection, [want], owner=owner, now=now, lease_until=lease_until, is_known=is_known
+        connection,
+        [want],
+        owner=owner,
+        now=now,
+        lease_until=lease_until,
+        is_known=is_known,
+        is_checked=is_checked,
     )
 
 
@@ -323,6 +332,7 @@ async def claim_of_many(
     now: datetime,
     lease_until: datetime,
     is_known: bool = False,
+    is_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease what is due of several profiles, of each as `claim` does."""
     given = {
@@ -330,7 +340,7 @@ async def claim_of_many(
         "now": now,
         "limit": max(each.limit for each in wants),
     }
-    statement = _due(connection.dialect.name, is_known=is_known)
+    statement = _due(connection.dialect.name, is_known=is_known, is_checked=is_checked)
     due = await connection.execute(statement, given)
     ordered = sorted(due.all(), key=attrgetter("profile_id", "due_at", "id"))
     by_profile = {
@@ -396,13 +406,15 @@ _PROFILES: Final = each_of("profile_ids")
 
 
 @cache
-def _due(dialect: str, *, is_known: bool) -> Select[Any]:
+def _due(dialect: str, *, is_known: bool, is_checked: bool) -> Select[Any]:
     """What is due first of each profile; on PostgreSQL locked, but for what somebody has locked."""
     # SQLite knows no LATERAL, and has one writer.
     of = messages if dialect == "postgresql" else messages.alias()
     first = (
         select(*(of.c[name] for name in _OF_DUE))
-        .where(of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bindparam("now"))
+        .where(
+            of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bound_now(is_checked=is_checked)
+        )
         .order_by(of.c.due_at, of.c.id)
         .limit(bindparam("limit"))
         .correlate(_PROFILES)

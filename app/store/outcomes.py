@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select, bindparam, delete, null, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import rfc3339
@@ -17,6 +18,7 @@ from app.domain.value import value
 from app.store import events, suppressions, wiping
 from app.store.among import among
 from app.store.bulk import Bulk, Write
+from app.store.database_clock import bound_now
 from app.store.outbox import recipients_of
 from app.store.tables import (
     IS_TO_SEND,
@@ -278,18 +280,35 @@ async def forget_transcripts(connection: AsyncConnection, *, before: datetime, l
     return gone.rowcount
 
 
-_NOW: Final[BindParameter[datetime]] = bindparam("now")
-# Nobody holds it, or its holder's lease has ended.
-_IS_FREE: Final = or_(messages.c.lease_owner.is_(None), messages.c.due_at <= _NOW)
-_OVERDUE: Final = select(messages.c.id).where(
-    messages.c.expires_at <= _NOW, messages.c.due_at.is_not(None), _IS_FREE
+def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """That nobody holds a message, or its holder's lease has ended."""
+    return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
+
+
+@cache
+def _overdue(*, is_checked: bool) -> Select[str]:
+    now = bound_now(is_checked=is_checked)
+    return select(messages.c.id).where(
+        messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now)
+    )
+
+
+@cache
+def _orphaned(*, is_checked: bool) -> Select[str]:
+    return (
+        select(messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(
+            profiles.c.deleted_at.is_not(None),
+            messages.c.due_at.is_not(None),
+            _is_free(bound_now(is_checked=is_checked)),
+        )
+    )
+
+
+_IS_ANY_OVER: Final = select(
+    or_(_overdue(is_checked=False).exists(), _orphaned(is_checked=False).exists())
 )
-_ORPHANED: Final = (
-    select(messages.c.id)
-    .join(profiles, profiles.c.id == messages.c.profile_id)
-    .where(profiles.c.deleted_at.is_not(None), messages.c.due_at.is_not(None), _IS_FREE)
-)
-_IS_ANY_OVER: Final = select(or_(_OVERDUE.exists(), _ORPHANED.exists()))
 
 
 async def is_any_over(connection: AsyncConnection, *, now: datetime) -> bool:
@@ -297,14 +316,26 @@ async def is_any_over(connection: AsyncConnection, *, now: datetime) -> bool:
     return bool((await connection.execute(_IS_ANY_OVER, {"now": now})).scalar_one())
 
 
-async def expire(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
-    """End what is past its time and not being sent; answers how many messages that was."""
-    return await _finish(connection, _OVERDUE, RecipientEvent.EXPIRE, now, limit)
+async def expire(
+    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+) -> int:
+    """End what is past its time and not being sent; answers how many messages that was.
+
+    With `is_checked`, by the database's own time too, whatever `now` is.
+    """
+    which = _overdue(is_checked=is_checked)
+    return await _finish(connection, which, RecipientEvent.EXPIRE, now, limit)
 
 
-async def cancel_orphans(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
-    """End what deleted profiles left unsent and nobody is sending; answers how many that was."""
-    return await _finish(connection, _ORPHANED, RecipientEvent.CANCEL, now, limit)
+async def cancel_orphans(
+    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+) -> int:
+    """End what deleted profiles left unsent and nobody is sending; answers how many that was.
+
+    With `is_checked`, nobody by the database's own time too, whatever `now` is.
+    """
+    which = _orphaned(is_checked=is_checked)
+    return await _finish(connection, which, RecipientEvent.CANCEL, now, limit)
 
 
 async def _finish(

@@ -1,17 +1,24 @@
 """A machine whose clock is off does no harm: the database's time decides (invariant 3)."""
 
 import asyncio
-from datetime import timedelta
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from sqlalchemy import text
 
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
 from tests.e2e.conftest import Start
+from tests.e2e.harness import Tenant, until
 from tests.fixtures.skewed_clock import SkewedClock
 from tests.fixtures.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.long
+
+LEASE_SECONDS: Final = 60
 
 on_postgresql = pytest.mark.parametrize(
     "backend", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
@@ -74,3 +81,69 @@ async def test_a_worker_that_is_off_delivers_at_once(
     for message_id in messages:
         sent = await acme.message(message_id, status="sent")
         assert sent["recipients"][0]["attempts"] == 1
+
+
+async def owners(database: Database) -> Counter[str]:
+    """How many messages each worker holds; none of its leases ends later than its length."""
+    async with database.reading() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT lease_owner, due_at - statement_timestamp() AS left FROM messages"
+                " WHERE lease_owner IS NOT NULL"
+            )
+        )
+        held = rows.all()
+    assert all(row.left <= timedelta(seconds=LEASE_SECONDS) for row in held)
+    return Counter(row.lease_owner for row in held)
+
+
+async def sender_of(database: Database, acme: Tenant, message_id: str) -> str:
+    """Which worker has sent a message."""
+    await acme.message(message_id, status="sent")
+    async with database.reading() as connection:
+        query = text("SELECT worker FROM attempts WHERE message_id = :id")
+        return str((await connection.execute(query, {"id": message_id})).scalar_one())
+
+
+@on_postgresql
+@pytest.mark.parametrize("minutes", [-10, 2, 10])
+async def test_a_step_of_a_workers_clock_sends_nothing_twice_and_nothing_early(
+    start: Start, launch: Any, database: Database, tmp_path: Path, minutes: int
+) -> None:
+    """One of two machines has its clock set while both workers hold messages (invariant 3)."""
+    async with SmtpServer() as slow, SmtpServer() as quick:
+        gate = slow.gates["dot"] = asyncio.Event()
+        heloise = await start(delivery=False)
+        acme = await heloise.tenant()
+        await acme.profile("slow", slow.port, max_connections=2)
+        await acme.profile("quick", quick.port, max_connections=2)
+        step = tmp_path / "step"
+        for module, words in (("app.cli", "worker"), ("tests.fixtures.stepping_worker", str(step))):
+            launch(words, module=module, lease_seconds=LEASE_SECONDS)
+
+        async def is_at_work() -> bool | None:
+            async with database.reading() as connection:
+                count = await connection.execute(text("SELECT count(*) FROM workers"))
+                return count.scalar_one() == 2 or None
+
+        await until(is_at_work)  # and each has looked at the database's clock
+        later = datetime.now(UTC) + timedelta(minutes=0.75 * abs(minutes))
+        scheduled = await acme.send(profile="quick", send_at=later.isoformat())
+        await asyncio.to_thread(step.write_text, str(60 * minutes))
+
+        held = [await acme.send(profile="slow") for _ in range(50)]
+
+        async def is_shared() -> bool | None:
+            return len(await owners(database)) == 2 or None
+
+        await until(is_shared)
+        sent, workers = list[str](), set[str]()
+        while len(workers) < 2:  # each has looked for what it may take since
+            sent.append(await acme.send(profile="quick"))
+            workers.add(await sender_of(database, acme, sent[-1]))
+        assert sum((await owners(database)).values()) <= len(held)
+        gate.set()
+        await acme.all_sent(held)
+        assert (await acme.read(f"/messages/{scheduled}"))["status"] == "scheduled"
+    assert len(slow.messages) == len(held)
+    assert len(quick.messages) == len(sent)

@@ -112,7 +112,13 @@ async def queued_message(
 
 
 async def leased_messages(
-    database: Database, profile: Profile, *, owner: str, now: datetime = NOW, limit: int = 10
+    database: Database,
+    profile: Profile,
+    *,
+    owner: str,
+    now: datetime = NOW,
+    limit: int = 10,
+    is_checked: bool = False,
 ) -> Sequence[outbox.ClaimedMessage]:
     """What is due, claimed by this owner for a minute."""
     async with database.transaction() as connection:
@@ -124,6 +130,7 @@ async def leased_messages(
             now=now,
             lease_until=now + MINUTE,
             max_bytes=PLENTY,
+            is_checked=is_checked,
         )
 
 

@@ -5,36 +5,54 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from app.domain.clock import SteadyClock, SystemClock
 from app.domain.errors import Unavailable
+from app.store import outcomes
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
 from tests.fixtures.skewed_clock import SkewedClock
+from tests.store.made import HOUR, leased_messages, made_profile, made_tenant, queued_message
+
+SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
 async def test_the_time_is_the_databases(database: Database, minutes: float) -> None:
-    """On PostgreSQL, from the first measurement on; SQLite's time is its machine's own."""
-    base = SkewedClock(timedelta(minutes=minutes))
-    clock = DatabaseClock(database, base)
+    """From the first measurement on; SQLite's is that of its machine."""
+    clock = DatabaseClock(database, SkewedClock(timedelta(minutes=minutes)))
     await clock.measure()
-    if not database.is_postgresql:
-        assert abs(clock.now() - base.now()) < timedelta(seconds=1)
-        return
-    async with database.reading() as connection:
-        there = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-    assert abs(clock.now() - there) < timedelta(seconds=1)
+    there = SystemClock().now()
+    if database.is_postgresql:
+        async with database.reading() as connection:
+            there = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    assert abs(clock.now() - there) < SECOND
 
 
-async def test_a_step_of_the_machines_clock_is_made_good(database: Database) -> None:
-    """At the next measurement; without one the time goes with the machine's."""
-    base = SkewedClock(timedelta(0))
-    clock = DatabaseClock(database, base)
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_a_step_of_the_machines_clock_moves_no_time(
+    database: Database, minutes: float
+) -> None:
+    """On PostgreSQL never; on SQLite, which has no other clock, at the next measurement."""
+    wall, uptime = SkewedClock(timedelta(0)), 1000.0
+    clock = DatabaseClock(database, SteadyClock(lambda: uptime), wall=wall)
     await clock.measure()
-    right, base.skew = clock.now(), timedelta(hours=1)
-    assert clock.now() - right >= timedelta(hours=1)
+    right, wall.skew = clock.now(), timedelta(minutes=minutes)
+    assert clock.now() == right
+    uptime += 5
+    assert clock.now() == right + 5 * SECOND
     await clock.measure()
-    expected = timedelta(0) if database.is_postgresql else timedelta(hours=1)
-    assert abs(clock.now() - right - expected) < timedelta(seconds=10)
+    step = timedelta(0) if database.is_postgresql else wall.skew
+    assert abs(clock.now() - right - step) < 10 * SECOND
+
+
+def test_the_steady_clock_counts_what_the_machine_slept() -> None:
+    """It begins with the machine's time, and goes on by the seconds since the machine started."""
+    uptime = 1000.0
+    clock = SteadyClock(lambda: uptime)
+    assert abs(clock.now() - SystemClock().now()) < SECOND
+    before = clock.now()
+    uptime += 600
+    assert clock.now() - before == timedelta(minutes=10)
 
 
 @pytest.mark.postgresql
@@ -56,5 +74,25 @@ async def test_without_the_database_the_time_stays_what_it_was() -> None:
     clock = DatabaseClock(away, base)
     with pytest.raises(Unavailable):
         await clock.measure()
-    assert abs(clock.now() - base.now()) < timedelta(seconds=1)
+    assert abs(clock.now() - base.now()) < SECOND
     await away.close()
+
+
+async def test_a_worker_whose_time_is_wrong_takes_nothing_before_its_time(
+    database: Database,
+) -> None:
+    """Neither a lease that has not ended nor what is due later: the database's own time decides.
+
+    SQLite has no time of its own, and one worker.
+    """
+    profile = await made_profile(database, await made_tenant(database))
+    now = SystemClock().now()
+    held = await queued_message(database, profile, created_at=now, expires_at=now + HOUR)
+    await leased_messages(database, profile, owner="wrk_1", now=now + HOUR)
+    later = await queued_message(database, profile, created_at=now + HOUR)
+    wrong = now + 3 * HOUR
+    taken = await leased_messages(database, profile, owner="wrk_2", now=wrong, is_checked=True)
+    async with database.transaction() as connection:
+        ended = await outcomes.expire(connection, now=wrong, limit=10, is_checked=True)
+    expected = set() if database.is_postgresql else {held.id, later.id}
+    assert ({each.id for each in taken}, ended) == (expected, 0)

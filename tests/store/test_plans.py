@@ -79,10 +79,11 @@ def assert_by_index(found: str, *indexes: str) -> None:
         assert not re.search(rf"{costly}\b(?! USING)", found), found
 
 
+@pytest.mark.parametrize("is_checked", [False, True])
 async def test_a_claim_goes_by_the_index_over_what_is_due(
-    database: Database, profile: Profile
+    database: Database, profile: Profile, *, is_checked: bool
 ) -> None:
-    """In its order, so that as much is read as is claimed."""
+    """In its order, so that as much is read as is claimed, whoever's time it goes by."""
     async with database.transaction() as connection:
         with noted() as statements:
             claimed = await outbox.claim(
@@ -93,6 +94,7 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
                 now=NOW,
                 lease_until=NOW + MINUTE,
                 max_bytes=PLENTY,
+                is_checked=is_checked,
             )
         assert len(claimed) == 10
         first = await plan(connection, search(statements))
@@ -180,7 +182,9 @@ async def test_a_sweep_reads_no_history(database: Database, profile: Profile) ->
     sweeps = (
         outcomes.is_any_over,
         partial(outcomes.expire, limit=10),
+        partial(outcomes.expire, limit=10, is_checked=True),
         partial(outcomes.cancel_orphans, limit=10),
+        partial(outcomes.cancel_orphans, limit=10, is_checked=True),
     )
     for sweep in sweeps:
         async with database.transaction() as connection:
