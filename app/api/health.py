@@ -40,7 +40,7 @@ async def get_health() -> Alive:
     "/readyz",
     operation_id="get_readiness",
     summary="Can it do its work?",
-    response_description="The database is reachable and its schema is at head.",
+    response_description="The database takes writes, and its schema is at head.",
     responses=open_problems("not-ready"),
 )
 async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:

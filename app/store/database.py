@@ -16,13 +16,23 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.domain.errors import SettingsError, Unavailable
 from app.store import sqlite_driver
-from app.store.database_faults import CommitUnknown, RolledBack, database_faults
+from app.store.database_faults import (
+    ENDED,
+    CommitUnknown,
+    Refused,
+    RolledBack,
+    database_faults,
+    sqlstate,
+)
 from app.store.database_url import async_url, sqlite_path
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WAKE_CHANNEL: Final = "heloise_wake"
+IS_WRITABLE: Final = (
+    "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
+)
 _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
 SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
 LISTEN_RETRY_SECONDS: Final = 2.0
@@ -93,7 +103,7 @@ class Database:
         try:
             with database_faults():
                 yield
-        except RolledBack:
+        except Refused:
             raise
         except Unavailable as error:
             if self.is_postgresql:
@@ -128,6 +138,19 @@ class Database:
         with database_faults():
             async with self._reader.begin() as connection:
                 yield connection
+
+    async def is_writable(self) -> bool:
+        """Whether the server takes writes; one that does not is left by every connection.
+
+        After a failover an open connection may lead to what was the primary. Raises Unavailable.
+        """
+        if not self.is_postgresql:
+            return True
+        async with self.reading() as connection:
+            is_writable = (await connection.execute(text(IS_WRITABLE))).scalar_one()
+        if not is_writable:
+            await self._writer.dispose()
+        return bool(is_writable)
 
     def wake(self) -> None:
         """Tell the delivery of this process that there may be work."""
@@ -165,8 +188,10 @@ class Database:
             await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
             wake()
             while not closed.is_set():
-                # A path that was cut without a word takes hours to be noticed by itself.
-                await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
+                # A path that was cut without a word takes hours to be noticed by itself, and a
+                # server that is no primary any more announces nothing.
+                if not await connection.fetchval(IS_WRITABLE, timeout=CONNECT_SECONDS):
+                    raise OSError("the server can only be read")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LISTEN_CHECK_SECONDS):
                         await closed.wait()
@@ -229,11 +254,14 @@ def _postgresql_engine(url: URL, *, pool_size: int, answer_seconds: float | None
             raise DisconnectionError
 
     @event.listens_for(engine.sync_engine, "handle_error")
-    def give_up_mute(context: ExceptionContext) -> None:
+    def give_up(context: ExceptionContext) -> None:
         # Who did not answer in time would not answer ROLLBACK either: the connection is closed.
         if isinstance(context.original_exception, TimeoutError):
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
+        # What one connection has met the others are to meet: all are replaced before they are used.
+        elif sqlstate(context.original_exception).startswith(ENDED):
+            context.is_disconnect = True
 
     return engine
 

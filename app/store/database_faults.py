@@ -26,13 +26,21 @@ PASSING: Final = (
     "58",  # the system below: I/O
     "25006",  # read only: it has become a standby
 )
+# After these the connection is of no use: it has ended, or leads to a server that is no primary.
+ENDED: Final = ("08", "57P", "25006")
+# A connection that ends while it commits may have committed.
+IN_DOUBT: Final = ("08", "57P")
 
 
-class RolledBack(Unavailable):
+class Refused(Unavailable):
+    """The database answered that it does not do it now: nothing of it was done."""
+
+
+class RolledBack(Refused):
     """The database broke the transaction off in favour of another: it may be repeated at once."""
 
 
-class Locked(Unavailable):
+class Locked(Refused):
     """SQLite's file was another process's to write for longer than one waits for it."""
 
 
@@ -69,18 +77,22 @@ def _is_passing(error: DBAPIError) -> bool:
     return (
         isinstance(error, OperationalError | InterfaceError)
         or error.connection_invalidated
-        or _sqlstate(error.orig).startswith(PASSING)
+        or sqlstate(error.orig).startswith(PASSING)
     )
 
 
-def _sqlstate(error: BaseException | None) -> str:
+def sqlstate(error: BaseException | None) -> str:
+    """The server's own code for what it answered, empty where it answered nothing."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
 def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
     log.warning("the database failed: %s", cause or error)
-    if _sqlstate(cause).startswith(ROLLBACK):
+    state = sqlstate(cause)
+    if state.startswith(ROLLBACK):
         return not_written(RolledBack)
+    if state and not state.startswith(IN_DOUBT):
+        return not_written(Refused)
     is_locked = str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
     return not_written(Locked if is_locked else Unavailable)
 

@@ -1,4 +1,4 @@
-"""Whether the database can be used: it answers, and its schema is the one of this version."""
+"""Whether the database can be used: it takes writes, and its schema is the one of this version."""
 
 import asyncio
 import logging
@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
+READ_ONLY: Final = (
+    "The database can only be read: its server is a standby,"
+    " or default_transaction_read_only is on."
+)
 
 
 class Readiness:
@@ -29,11 +33,14 @@ class Readiness:
         """Look at the database now; answers every reason against it, none where it is ready."""
         try:
             async with asyncio.timeout(LOOK_SECONDS):
+                is_writable = await self._database.is_writable()
                 state = await schema.state(self._database)
         except Unavailable:
             return ["The database cannot be reached."]
         except TimeoutError:
             return ["The database does not answer."]
+        if not is_writable:
+            return [READ_ONLY]
         if state.is_current:
             self._schema_fault = None
             return []

@@ -199,6 +199,26 @@ async def test_readiness_tells_while_the_database_is_away(
 
 
 @on_postgresql
+async def test_after_a_failover_writes_go_to_the_new_primary(
+    start: Start, server: SmtpServer, postgresql: Server, migrated_url: str
+) -> None:
+    """Open connections lead to a server that only reads: they are replaced."""
+    heloise = await start()
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    load = Load(acme)
+    await load.send()
+    async with postgresql.demoted(migrated_url):
+
+        async def accepted() -> bool | None:
+            return (await load.send()).status_code == 202 or None
+
+        await until(accepted, seconds=RECOVERY_SECONDS)
+        assert (await heloise.http.get("/readyz")).status_code == 200
+        await load.assert_delivered(server)
+
+
+@on_postgresql
 async def test_the_announcement_of_work_is_heard_again_after_a_restart(
     launch: Any, watched: Watched, server: SmtpServer, postgresql: Server
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, Unavailable
 from app.store.database import Database
-from app.store.database_faults import RolledBack
+from app.store.database_faults import CommitUnknown, RolledBack
+from tests.fixtures.postgresql import Server
 
 ROWS = "SELECT count(*) FROM kept"
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{}'; END $$"
 
 
 @pytest.fixture
@@ -41,6 +44,19 @@ async def _execute(database: Database, *statements: str) -> None:
             await connection.execute(text(statement))
 
 
+async def _read(database: Database, query: str) -> Any:
+    async with database.reading() as connection:
+        return (await connection.execute(text(query))).scalar_one()
+
+
+async def _backend(database: Database) -> int:
+    return int(await _read(database, "SELECT pg_backend_pid()"))
+
+
+async def _reads_only(database: Database) -> bool:
+    return bool(await _read(database, "SHOW transaction_read_only") == "on")
+
+
 async def _touch(connection: AsyncConnection, row: int) -> None:
     await connection.execute(text(f"UPDATE kept SET note = note || 'x' WHERE id = {row}"))  # noqa: S608 - a number
 
@@ -52,11 +68,70 @@ async def _touch(connection: AsyncConnection, row: int) -> None:
 )
 async def test_a_passing_fault_is_unavailable(database: Database, state: str) -> None:
     """By its SQLSTATE, in whatever statement the server answers with it."""
-    raising = f"DO $$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{state}'; END $$"
     with pytest.raises(Unavailable) as raised:
-        await _execute(database, "INSERT INTO kept VALUES (3, '')", raising)
+        await _execute(database, "INSERT INTO kept VALUES (3, '')", RAISE.format(state))
     assert isinstance(raised.value, RolledBack) is state.startswith("40")
     assert await _count(database) == 2
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("state", "is_left"),
+    [
+        ("57P01", True),
+        ("57P02", True),
+        ("57P03", True),
+        ("08006", True),
+        ("25006", True),
+        ("57014", False),
+        ("53100", False),
+        ("55P03", False),
+        ("40001", False),
+    ],
+)
+async def test_a_connection_that_is_of_no_more_use_is_left(
+    database: Database, state: str, *, is_left: bool
+) -> None:
+    """The next statement goes by another one, unless the fault was the statement's alone."""
+    before = await _backend(database)
+    with pytest.raises(Unavailable):
+        await _execute(database, RAISE.format(state))
+    assert (await _backend(database) != before) is is_left
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("state", "is_known"), [("25006", True), ("53100", True), ("08006", False)]
+)
+async def test_what_the_server_refused_was_not_written(
+    database: Database, state: str, *, is_known: bool
+) -> None:
+    """Where it answered, nothing is in doubt, in a statement that is its own transaction too."""
+    with pytest.raises(Unavailable) as raised:
+        async with database.transaction(autocommit=True) as connection:
+            await connection.execute(text(RAISE.format(state)))
+    assert isinstance(raised.value, CommitUnknown) is not is_known
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("notices", ["a write", "readiness"])
+async def test_a_server_that_is_no_primary_any_more_is_left(
+    database: Database, database_url: str, postgresql: Server, notices: str
+) -> None:
+    """One write fails, the next is done; who asks for readiness has it left without a write."""
+    async with postgresql.demoted(database_url):
+        while not await _reads_only(database):  # the server tells its sessions one by one
+            pass
+        if notices == "readiness":
+            assert not await database.is_writable()
+        else:
+            with pytest.raises(Unavailable):
+                await _execute(database, "DELETE FROM kept")
+        await _execute(database, "DELETE FROM kept")
+        assert await database.is_writable()
 
 
 async def test_a_fault_of_ours_stays_what_it_is(database: Database) -> None:
