@@ -6,23 +6,19 @@ A job and its result are JSON objects. What is wrong with a template or its vari
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import css_inline
 import jsonschema_rs
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError, UndefinedError
-from jinja2.loaders import FunctionLoader
 from jinja2.meta import find_referenced_templates
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mjml import mjml2html
 
+from app.templating.environment import TemplateEnvironment
 from app.templating.plain_text import text_of
 
 Job = Mapping[str, Any]
-ESCAPED: Final = frozenset({"html", "mjml"})
-KEPT_ENVIRONMENTS: Final = 64
 _LINE: Final = re.compile(r"\s+")
 _STYLE: Final = re.compile(r"<style|<link", re.IGNORECASE)
 
@@ -48,7 +44,7 @@ def _check(job: Job) -> dict[str, Any]:
     references = set[str]()
     for part, source in job["parts"]:
         try:
-            tree = _environment(part, ()).parse(source)
+            tree = TemplateEnvironment(part, {}).parse(source)
         except TemplateSyntaxError as error:
             raise WrongError(part, str(error.message), error.lineno) from None
         except RecursionError:
@@ -108,26 +104,6 @@ class _Room:
             raise WrongError(part, "it makes more text than a message may have")
 
 
-@lru_cache(maxsize=KEPT_ENVIRONMENTS)
-def _environment(part: str, partials: tuple[tuple[str, str], ...]) -> ImmutableSandboxedEnvironment:
-    """Where templates of one kind are compiled, each once, with others that they may name."""
-    known = dict(partials)
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape=part in ESCAPED,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(known.get),
-    )
-    environment.globals.pop("lipsum")
-    return environment
-
-
-@lru_cache(maxsize=KEPT_ENVIRONMENTS)
-def _template(part: str, source: str, partials: tuple[tuple[str, str], ...]) -> Template:
-    return _environment(part, partials).from_string(source)
-
-
 def _filled(
     part: str,
     source: str,
@@ -135,10 +111,12 @@ def _filled(
     variables: Mapping[str, Any],
     room: _Room,
 ) -> str:
-    mine = tuple(sorted((name, of[part]) for name, of in partials.items() if part in of))
+    environment = TemplateEnvironment(
+        part, {name: parts[part] for name, parts in partials.items() if part in parts}
+    )
     pieces = list[str]()
     try:
-        for piece in _template(part, source, mine).generate(variables):
+        for piece in environment.template(source).generate(variables):
             room.take(part, len(piece))
             pieces.append(piece)
     except WrongError:

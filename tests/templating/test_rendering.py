@@ -1,35 +1,12 @@
 """What a template can do, and what it cannot, whoever wrote it."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 
 from app.templating.plain_text import text_of
 from app.templating.renderer import Rendered, Renderer, TemplateError
-
-TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
-
-
-@pytest.fixture
-async def renderer() -> AsyncIterator[Renderer]:
-    """Its processes end with the test."""
-    renderer = Renderer()
-    yield renderer
-    await renderer.close()
-
-
-async def rendered(renderer: Renderer, parts: dict[str, str], **given: Any) -> Rendered:
-    """What parts make of variables."""
-    usual: dict[str, Any] = {
-        "tenant_id": TENANT,
-        "variables": {},
-        "partials": {},
-        "schema": None,
-        "inlines_css": True,
-        "max_characters": 100_000,
-    }
-    return await renderer.render(parts, **usual | given)
+from tests.templating.renderings import TENANT, rendered
 
 
 async def error_of(renderer: Renderer, parts: dict[str, str], **given: Any) -> TemplateError:

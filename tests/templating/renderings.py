@@ -1,0 +1,20 @@
+"""Templates rendered as the API has them rendered, with the usual limits."""
+
+from typing import Any, Final
+
+from app.templating.renderer import Rendered, Renderer
+
+TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
+USUAL: Final[dict[str, Any]] = {
+    "tenant_id": TENANT,
+    "variables": {},
+    "partials": {},
+    "schema": None,
+    "inlines_css": True,
+    "max_characters": 100_000,
+}
+
+
+async def rendered(renderer: Renderer, parts: dict[str, str], **given: Any) -> Rendered:
+    """What parts make of variables."""
+    return await renderer.render(parts, **USUAL | given)
