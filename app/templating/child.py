@@ -4,9 +4,13 @@ Each is four octets of length, then JSON; so is each result. The process has no 
 no files, and has so much memory and time: whatever a template does, it ends here.
 """
 
+import codecs
+import encodings
 import json
+import pkgutil
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,11 +27,12 @@ TOO_MUCH: Final = {
 
 
 READY: Final = {"ready": True}
-# What is imported only where something is wrong is to be there before no file can be opened.
+# Filters and errors import modules when they are first used. No file can be opened by then.
 WARM_UP: Final = {
     "do": "render",
     "parts": {
-        "text": "{{ 'a http://b'|title|urlize|wordwrap(5)|pprint|urlencode }}{{ {'a': 1}|tojson }}",
+        "text": "{{ 'a http://b'|title|urlize|striptags|wordwrap(5)|pprint|urlencode }}"
+        "{{ {'a': 1}|tojson }}",
         "mjml": "<mjml><mj-body></mj-body></mjml>",
         "html": "<p>{{ missing }}</p>",
     },
@@ -42,6 +47,7 @@ WARM_UP: Final = {
 def main() -> None:
     """Do jobs until there are no more."""
     answer(WARM_UP)
+    _load_codecs()
     _confine()
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
     _write(results, READY)
@@ -54,6 +60,13 @@ def main() -> None:
             _write(results, TOO_MUCH)
             return  # with all that it holds
         _write(results, result)
+
+
+def _load_codecs() -> None:
+    """Import every codec: `encode` of a text imports the one that it names."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        with suppress(LookupError):  # some are for Windows alone
+            codecs.lookup(module.name)
 
 
 def _write(results: BinaryIO, result: object) -> None:

@@ -5,12 +5,13 @@ A job and its result are JSON objects. What is wrong with a template or its vari
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import css_inline
 import jsonschema_rs
-from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2 import TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_referenced_templates
 from mjml import mjml2html
@@ -20,6 +21,16 @@ from app.templating.plain_text import text_of
 
 Job = Mapping[str, Any]
 _LINE: Final = re.compile(r"\s+")
+# Folders of Python and of the service, and what is in them.
+_INSTALLED: Final = re.compile(
+    "(?:{})(?:/[^\\s'\"]*)?".format(
+        "|".join(
+            re.escape(folder)
+            for folder in sorted({sys.prefix, sys.base_prefix, *sys.path}, key=len, reverse=True)
+            if len(folder) > 1
+        )
+    )
+)
 _STYLE: Final = re.compile(r"<style|<link", re.IGNORECASE)
 
 
@@ -36,7 +47,13 @@ def answer(job: Job) -> dict[str, Any]:
     try:
         return JOBS[job["do"]](job)
     except WrongError as error:
-        return {"error": {"part": error.part, "line": error.line, "message": str(error)}}
+        message = _without_paths(str(error))
+        return {"error": {"part": error.part, "line": error.line, "message": message}}
+
+
+def _without_paths(message: str) -> str:
+    """What is said, without where the service is installed."""
+    return _INSTALLED.sub("…", message)
 
 
 def _check(job: Job) -> dict[str, Any]:
@@ -119,23 +136,32 @@ def _filled(
         for piece in environment.template(source).generate(variables):
             room.take(part, len(piece))
             pieces.append(piece)
-    except WrongError:
+    except (WrongError, MemoryError):
         raise
-    except UndefinedError as error:
-        raise WrongError(part, f"{error}; give it in variables", _line_of(error)) from None
-    except TemplateNotFound as error:
-        raise WrongError(part, f"the template {error.name!r} has no {part}") from None
-    except TemplateSyntaxError as error:
-        raise WrongError(part, str(error.message), error.lineno) from None
-    except SecurityError as error:
-        raise WrongError(part, f"that is not allowed: {error}", _line_of(error)) from None
-    except RecursionError:
-        raise WrongError(part, "it includes itself") from None
-    except MemoryError:
-        raise
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, OSError) as error:
-        raise WrongError(part, f"{type(error).__name__}: {error}", _line_of(error)) from None
+    except Exception as error:  # noqa: BLE001 - the template decides what is raised
+        line = error.lineno if isinstance(error, TemplateSyntaxError) else _line_of(error)
+        raise WrongError(part, _fault(part, error), line) from None
     return "".join(pieces)
+
+
+def _fault(part: str, error: Exception) -> str:
+    """What is wrong with a template, or its variables, by the exception that it raised."""
+    match error:
+        case UndefinedError():
+            fault = f"{error}; give it in variables"
+        case TemplateNotFound():
+            fault = f"the template {error.name!r} has no {part}"
+        case TemplateSyntaxError():
+            fault = str(error.message)
+        case SecurityError():
+            fault = f"that is not allowed: {error}"
+        case RecursionError():
+            fault = "it includes itself"
+        case OSError() | ImportError():  # their texts tell where files are
+            fault = "it uses what templates do not have"
+        case _:
+            fault = f"{type(error).__name__}: {error}"
+    return fault
 
 
 def _line_of(error: BaseException) -> int | None:

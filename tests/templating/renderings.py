@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
-from app.templating.renderer import Rendered, Renderer
+import pytest
+
+from app.templating.renderer import Rendered, Renderer, TemplateError
 
 TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 USUAL: Final[dict[str, Any]] = {
@@ -18,3 +20,10 @@ USUAL: Final[dict[str, Any]] = {
 async def rendered(renderer: Renderer, parts: dict[str, str], **given: Any) -> Rendered:
     """What parts make of variables."""
     return await renderer.render(parts, **USUAL | given)
+
+
+async def error_of(renderer: Renderer, parts: dict[str, str], **given: Any) -> TemplateError:
+    """What is wrong with them."""
+    with pytest.raises(TemplateError) as caught:
+        await rendered(renderer, parts, **given)
+    return caught.value

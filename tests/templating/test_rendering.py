@@ -1,19 +1,12 @@
 """What a template can do, and what it cannot, whoever wrote it."""
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from app.templating.plain_text import text_of
 from app.templating.renderer import Rendered, Renderer, TemplateError
-from tests.templating.renderings import TENANT, rendered
-
-
-async def error_of(renderer: Renderer, parts: dict[str, str], **given: Any) -> TemplateError:
-    """What is wrong with them."""
-    with pytest.raises(TemplateError) as caught:
-        await rendered(renderer, parts, **given)
-    return caught.value
+from tests.templating.renderings import TENANT, error_of, rendered
 
 
 async def test_html_is_escaped_and_text_is_not(renderer: Renderer) -> None:
@@ -118,6 +111,7 @@ HOSTILE: Final = {
     "an attribute by a format": "{{ '{0.__class__.__mro__}'.format(x) }}{{ undefined }}",
     "globals": "{{ cycler.__init__.__globals__ }}",
     "globals of itself": "{{ self.__init__.__globals__ }}",
+    "a filter of what is no object": "{{ 5|xmlattr }}",
     "a change of what was given": "{{ y.append(1) }}",
 }
 
