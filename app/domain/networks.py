@@ -5,11 +5,64 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 section 2.4, as assigned
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+# What IANA's special-purpose address registries list, and multicast. They are written down here:
+# Python's table differs from version to version. The few addresses in 192.0.0.0/24 and 2001::/23
+# that are reachable belong to anycast services, not to servers that anyone means to connect to.
+SPECIAL: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",  # RFC 791 section 3.2: this network
+            "10.0.0.0/8",  # RFC 1918
+            "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
+            "127.0.0.0/8",  # RFC 1122 section 3.2.1.3
+            "169.254.0.0/16",  # RFC 3927: link-local
+            "172.16.0.0/12",  # RFC 1918
+            "192.0.0.0/24",  # RFC 6890 section 2.1: protocol assignments
+            "192.0.2.0/24",  # RFC 5737: documentation
+            "192.88.99.0/24",  # RFC 7526: 6to4 relays, deprecated
+            "192.168.0.0/16",  # RFC 1918
+            "198.18.0.0/15",  # RFC 2544: benchmarks
+            "198.51.100.0/24",  # RFC 5737
+            "203.0.113.0/24",  # RFC 5737
+            "224.0.0.0/4",  # RFC 5771: multicast
+            "240.0.0.0/4",  # RFC 1112 section 4: reserved, and broadcast
+            # Of IPv6, what is within GLOBAL_UNICAST.
+            "2001::/23",  # RFC 2928: protocol assignments, Teredo and ORCHID among them
+            "2001:db8::/32",  # RFC 3849: documentation
+            "3fff::/20",  # RFC 9637: documentation
+        ),
+    )
+)
+# Where clouds keep what only their customers' machines see: metadata with credentials, resolvers.
+# Some of it is in address space that is public elsewhere.
+PLATFORM: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "169.254.0.0/16",  # most of them, at several addresses
+            "168.63.129.16",  # Azure
+            "100.100.100.200",  # Alibaba Cloud
+            "192.0.0.192",  # Oracle Cloud Classic
+            "161.26.0.0/16",  # IBM Cloud
+            "166.8.0.0/14",  # IBM Cloud
+            "199.36.153.4/30",  # Google Cloud
+            "199.36.153.8/30",  # Google Cloud
+            "fd00:ec2::/32",  # AWS
+            "fd20:ce::254",  # Google Cloud
+            "fd00:c1::a9fe:a9fe",  # Oracle Cloud
+            "fd00:a9fe:a9fe::/64",  # Akamai
+            "fd00:42::42",  # Scaleway
+            "fe80::a9fe:a9fe",  # OpenStack
+        ),
+    )
+)
 
 
 def is_public(address: IPAddress) -> bool:
@@ -17,7 +70,7 @@ def is_public(address: IPAddress) -> bool:
     meant = meant_by(address)
     if isinstance(meant, ipaddress.IPv6Address) and meant not in GLOBAL_UNICAST:
         return False
-    return meant.is_global and not meant.is_multicast
+    return not _is_in(SPECIAL, meant) and not _is_in(PLATFORM, meant)
 
 
 def meant_by(address: IPAddress) -> IPAddress:
@@ -41,8 +94,9 @@ class AddressGuard:
     """Where connections may go. A check of the address, not the name: names change their mind.
 
     `denied` networks are never connected to, `allowed` ones always, public or not; of all others
-    the public ones, and with `allow_private` every one. What it says tells a tenant nothing of the
-    network that the service stands in: which address a name has there, for one.
+    the public ones, and with `allow_private` every one. A cloud's own addresses (PLATFORM) need an
+    allowed network that names them: neither `allow_private` nor a wide network such as fd00::/8
+    opens them. A refusal tells a tenant nothing of the network that the service is in.
     """
 
     allow_private: bool
@@ -54,6 +108,12 @@ class AddressGuard:
         """Why there may be no connection to this address, whatever the port."""
         if _is_in(self.denied, address):
             return "the operator has denied connections there (HELOISE_DENIED_NETWORKS)"
+        if _is_in(PLATFORM, address) and not _is_in(filter(_is_platform, self.allowed), address):
+            return (
+                "that is no public address but one of a cloud's own services; the operator may"
+                " allow it by naming it in HELOISE_ALLOWED_NETWORKS"
+                " (HELOISE_ALLOW_PRIVATE_HOSTS=true does not)"
+            )
         if self.allow_private or is_public(address) or _is_in(self.allowed, address):
             return None
         return (
@@ -86,3 +146,16 @@ def _is_in(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
     """Whether one of them holds the address, or the one that it stands for."""
     forms = {address, meant_by(address)}
     return any(form in network for network in networks for form in forms)
+
+
+def _is_platform(network: IPNetwork) -> bool:
+    """Whether a network is a part of what belongs to a cloud."""
+    return any(_is_within(network, platform) for platform in PLATFORM)
+
+
+def _is_within(network: IPNetwork, other: IPNetwork) -> bool:
+    if isinstance(network, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
+        return network.subnet_of(other)
+    if isinstance(network, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
+        return network.subnet_of(other)
+    return False

@@ -192,11 +192,13 @@ class Settings(BaseSettings):
     )
     allow_private_hosts: bool = Field(
         default=False,
-        description="Whether profiles may name servers at private and loopback addresses.",
+        description="Whether profiles may name servers at private and loopback addresses. A cloud's"
+        " own services stay closed.",
     )
     allowed_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="The networks that profiles may name servers in though they are not public.",
+        description="The networks that profiles may name servers in though they are not public."
+        " An address of a cloud's own services, such as 169.254.169.254, has to be named itself.",
     )
     denied_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",

@@ -48,6 +48,19 @@ def test_denied_before_allowed_before_public(
     assert named is None or named in (reason or "")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "::ffff:a9fe:a9fe"],
+)
+def test_a_clouds_own_addresses_are_opened_by_name_alone(address: str) -> None:
+    """Who allows private mail servers has not thought of the metadata service."""
+    wide = Settings(allow_private_hosts=True, allowed_networks="0.0.0.0/0,168.63.0.0/16,fd00::/8")
+    reason = wide.guard().address_refusal(ipaddress.ip_address(address))
+    assert HERE in (reason or "")
+    by_name = Settings(allowed_networks=f"{address},169.254.169.254")
+    assert by_name.guard().address_refusal(ipaddress.ip_address(address)) is None
+
+
 @pytest.mark.parametrize("host", ["localhost", "mail.localhost", "127.0.0.1", "::1"])
 def test_this_machine_is_known_by_its_names(host: str) -> None:
     """Without a lookup (RFC 6761 section 6.3)."""
