@@ -6,14 +6,29 @@ sets, so each rendering gets its own.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from functools import partial
 from random import SystemRandom
 from types import CodeType
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateNotFound, pass_environment
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    Undefined,
+    nodes,
+    pass_environment,
+    pass_eval_context,
+)
+from jinja2.filters import do_join, do_xmlattr, make_attrgetter
 from jinja2.loaders import BaseLoader
+from jinja2.nodes import EvalContext
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from app.templating.values import KINDS, NULL, Method, is_null, printed, to_json
 
 ESCAPED: Final = frozenset({"html", "mjml"})
 # What dense code of so many characters takes is a tenth of what the process may have.
@@ -34,12 +49,61 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             loader=_Partials(partials),
         )
         del self.globals["lipsum"]
-        self.filters["random"] = _choose
+        self.filters |= FILTERS
+        self.tests["none"] = is_null
+        self.policies["json.dumps_function"] = to_json
 
     def template(self, source: str, name: str | None = None) -> Template:
         """A template of this source. Raises TemplateSyntaxError."""
         code = _CODES.get(self, source, name)
         return self.template_class.from_code(self, code, self.make_globals(None))
+
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - any value
+        """`obj.attribute`: of a JSON value, what `obj["attribute"]` is."""
+        if type(obj) in KINDS:
+            return self.getitem(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401 - any value
+        """`obj[argument]`: of a JSON value its key or element, or a method to call."""
+        if type(obj) not in KINDS:
+            return super().getitem(obj, argument)
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            return self._without_key(obj, argument)
+
+    def _without_key(self, obj: Any, argument: Any) -> Undefined:  # noqa: ANN401 - any value
+        hint = f"{KINDS[type(obj)]} has no {argument!r}"
+        if isinstance(argument, str) and hasattr(obj, argument):
+            value = super().getattr(obj, argument)
+            if isinstance(value, Undefined):  # the sandbox's refusal
+                return value
+            if callable(value):
+                return Method(value, hint)
+        return self.undefined(hint)
+
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any value
+        """Call what may be called; where it gives None, that is null."""
+        function = obj.function if isinstance(obj, Method) else obj
+        result = super().call(context, function, *args, **kwargs)
+        return NULL if result is None else result
+
+    def _generate(
+        self,
+        source: nodes.Template,
+        name: str | None,
+        filename: str | None,
+        defer_init: bool = False,  # noqa: FBT001, FBT002 - Jinja's
+    ) -> str:
+        """Have `{{ }}` and `~` take what is printed of each expression.
+
+        Jinja's own hook, `finalize`, comes after constants in HTML are made text.
+        """
+        printing: Iterable[Any] = source.find_all((nodes.Output, nodes.Concat))
+        for node in printing:
+            node.nodes = [_as_printed(self, child) for child in node.nodes]
+        return super()._generate(source, name, filename, defer_init)
 
 
 class _Partials(BaseLoader):
@@ -82,7 +146,39 @@ class _Codes:
 _CODES: Final = _Codes()
 
 
+def _as_printed(environment: Environment, node: nodes.Expr) -> nodes.Expr:
+    if isinstance(node, nodes.TemplateData):
+        return node
+    printed_node = nodes.Filter(node, "string", [], [], None, None, lineno=node.lineno)
+    printed_node.set_environment(environment)
+    return printed_node
+
+
 @pass_environment
 def _choose(environment: Environment, values: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
-    """The filter `random`."""
     return _RANDOM.choice(values) if values else environment.undefined("nothing to choose from")
+
+
+@pass_eval_context
+def _join(
+    context: EvalContext, values: Iterable[Any], d: str = "", attribute: str | int | None = None
+) -> str:
+    if attribute is not None:
+        values = map(make_attrgetter(context.environment, attribute), values)
+    joined: str = do_join(context, map(printed, values), d)
+    return joined
+
+
+@pass_eval_context
+def _attributes(context: EvalContext, values: Mapping[str, Any], autospace: bool = True) -> str:  # noqa: FBT001, FBT002 - Jinja's
+    present = {name: printed(value) for name, value in values.items() if not is_null(value)}
+    return do_xmlattr(context, present, autospace)
+
+
+FILTERS: Final[Mapping[str, Any]] = {
+    "join": _join,
+    "pprint": partial(to_json, indent=2, ensure_ascii=False),
+    "random": _choose,
+    "string": printed,
+    "xmlattr": _attributes,
+}

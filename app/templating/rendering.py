@@ -12,12 +12,13 @@ from typing import Any, Final
 import css_inline
 import jsonschema_rs
 from jinja2 import TemplateNotFound, TemplateSyntaxError
-from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.exceptions import SecurityError, TemplateRuntimeError, UndefinedError
 from jinja2.meta import find_referenced_templates
 from mjml import mjml2html
 
 from app.templating.environment import TemplateEnvironment
 from app.templating.plain_text import text_of
+from app.templating.values import from_json
 
 Job = Mapping[str, Any]
 _LINE: Final = re.compile(r"\s+")
@@ -80,6 +81,7 @@ def _render(job: Job) -> dict[str, Any]:
     variables, parts = job["variables"], job["parts"]
     if job["schema"] is not None:
         _validate(job["schema"], variables)
+    variables = from_json(variables)
     room = _Room(job["max_characters"])
     made = {
         part: _filled(part, source, job["partials"], variables, room)
@@ -157,6 +159,8 @@ def _fault(part: str, error: Exception) -> str:
             fault = f"that is not allowed: {error}"
         case RecursionError():
             fault = "it includes itself"
+        case TemplateRuntimeError():
+            fault = str(error)
         case OSError() | ImportError():  # their texts tell where files are
             fault = "it uses what templates do not have"
         case _:
