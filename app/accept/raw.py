@@ -32,6 +32,7 @@ def prepare_raw(
     That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8).
     `envelope` says whom it goes to and how. Raises what `prepare` does.
     """
+    check_message_size(len(content), terms.max_message_bytes)
     try:
         raw = parse(content)
     except ValueError as error:

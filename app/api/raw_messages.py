@@ -100,7 +100,9 @@ async def send_raw_message(
     They are kept as they are, signatures too; one that has no DKIM-Signature gets those of its
     domain before it. What they lack of a Date and a Message-ID is put
     before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
-    refused. From and Sender are to be allowed, as in any message. Needs the scope `messages:send`.
+    refused. From and Sender each hold one plain mailbox, which is to be allowed as in any message.
+    Resent-…, ARC-…, Authentication-Results and signatures of other domains are refused. A header
+    has at most 64 KiB. Needs the scope `messages:send`.
     """
     require_type(request, "the message", RFC822)
     content = await request.body()

@@ -50,7 +50,6 @@ SIGNED: Final = (
 SEALED: Final = frozenset({"from", "reply-to", "to", "cc", "subject", "date", "content-type"})
 
 _SPACES: Final = re.compile(rb"[ \t]+")
-_TRAILING: Final = re.compile(rb"[ \t]+(?=\r\n)")
 _FOLDS: Final = re.compile(rb"\r\n(?=[ \t])")
 _TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
 
@@ -280,7 +279,10 @@ def _relaxed(line: bytes) -> bytes:
 
 def _relaxed_body(body: bytes) -> bytes:
     """A body in its relaxed form (section 3.4.4)."""
-    body = _SPACES.sub(b" ", _TRAILING.sub(b"", body))
+    body = body.replace(b"\t", b" ")
+    while b"  " in body:  # as often as the longest line can be halved
+        body = body.replace(b"  ", b" ")
+    body = body.replace(b" \r\n", CRLF)
     end = len(body)
     while body.endswith(CRLF, 0, end):
         end -= len(CRLF)

@@ -1,28 +1,41 @@
-"""A message that somebody else has made: checked, and kept as it is (RFC 5322, RFC 6854)."""
+"""A message that somebody else made: checked, and sent as it is (RFC 5322, RFC 6409, RFC 6854).
+
+Nothing here knows how the message came: an error says what is wrong with the message.
+"""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email import policy
-from email.headerregistry import AddressHeader
-from email.parser import BytesHeaderParser
 from typing import Final
 
-from app.domain.addresses import make_mailbox
+from app.domain.mail_header import Header, decode_words
+from app.domain.mail_parts import read_message
+from app.domain.originator import read_originator
 from app.domain.transfer_encoding import CRLF, MAX_LINE_OCTETS
 from app.domain.types import Mailbox
 
+MAX_MESSAGE_ID_CHARACTERS: Final = 512
+MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`: more is a loop
 # Each at most once (RFC 5322 section 3.6).
 SINGLE: Final = frozenset(
     {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
 )
+ENVELOPE_ALONE: Final = "name those recipients in the envelope alone, and leave this field out"
+BY_SERVERS: Final = "the servers that receive a message write this; leave it out"
 NOT_SENT: Final = {
-    "bcc": "name those in the envelope alone, and take this field out",
-    "resent-bcc": "name those in the envelope alone, and take this field out",
-    "return-path": "this is written by whoever delivers it; say `return_path` in the envelope",
+    "bcc": ENVELOPE_ALONE,
+    "return-path": "the server that delivers writes this; set `return_path` in the envelope",
+    "authentication-results": BY_SERVERS,
+    "received-spf": BY_SERVERS,
 }
-_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+NOT_SENT_PREFIXES: Final = {
+    "arc-": BY_SERVERS,
+    "resent-": "send the message with From, Sender and To of your own, and leave this field out",
+}
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BLANK_BEFORE_COLON: Final = re.compile(r"([!-9;-~]+)[ \t]+:")
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
-_PARSER: Final = BytesHeaderParser(policy=policy.SMTPUTF8)
+_SIGNING_DOMAIN: Final = re.compile(r"(?:^|;)\s*d\s*=\s*([^;\s]*)")  # RFC 6376 section 3.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,32 +57,23 @@ def parse(content: bytes) -> RawMessage:
     Raises ValueError, whose text says what to mend.
     """
     mime = _with_crlf(content)
-    header, found, _ = mime.partition(CRLF + CRLF)
-    if not found:
+    header = read_message(mime).header
+    if not mime.endswith(CRLF + CRLF, 0, header.end):
         raise ValueError("an empty line is missing after the header")
-    names = _names(header)
-    for line in mime.split(CRLF):
-        if len(line) > MAX_LINE_OCTETS:
-            raise ValueError(
-                f"a line has more than {MAX_LINE_OCTETS} bytes: fold the header, and encode the"
-                " body in quoted-printable or base64"
-            )
-    try:
-        header.decode()
-    except UnicodeDecodeError:
-        raise ValueError("the header is neither ASCII nor UTF-8 (RFC 6532)") from None
-    fields = _PARSER.parsebytes(header + CRLF + CRLF)
-    message_id = str(fields["message-id"]).strip() if "message-id" in names else None
-    if message_id is not None and _MESSAGE_ID.fullmatch(message_id) is None:
-        raise ValueError("the Message-ID is none; write <something@example.com>")
+    _check_lines(mime)
+    _check_fields(header)
+    _check_characters(mime[: header.end])
+    sender = _mailbox(header, "From")
+    signatures = header.get_all("dkim-signature")
+    _check_signatures(signatures, sender)
     return RawMessage(
         mime=mime,
-        sender=_mailbox(fields["from"], "From"),
-        submitter=_mailbox(fields["sender"], "Sender") if "sender" in names else None,
-        subject=str(fields["subject"] or ""),
-        message_id=message_id,
-        has_date="date" in names,
-        is_signed="dkim-signature" in names,
+        sender=sender,
+        submitter=_mailbox(header, "Sender") if header.get("sender") is not None else None,
+        subject=decode_words(header.get("subject") or ""),
+        message_id=_message_id(header.get("message-id")),
+        has_date=header.get("date") is not None,
+        is_signed=bool(signatures),
     )
 
 
@@ -85,31 +89,85 @@ def _with_crlf(content: bytes) -> bytes:
     return content if content.endswith(CRLF) else content + CRLF
 
 
-def _names(header: bytes) -> list[str]:
-    """The names of the fields, in lower case; raises ValueError where a line is no field."""
-    names = list[str]()
-    for line in header.split(CRLF):
-        if line[:1] in {b" ", b"\t"} and names:
-            continue
-        if _FIELD.match(line) is None:
-            shown = line[:40].decode("ascii", "replace")
-            raise ValueError(f"the header has a line that is no field: {shown!r}")
-        names.append(line.partition(b":")[0].strip().decode("ascii").lower())
+def _check_lines(mime: bytes) -> None:
+    """Raise ValueError where a line is too long; from the last line end in reach to the next."""
+    start = 0
+    while start < len(mime):
+        line_end = mime.rfind(CRLF, start, start + MAX_LINE_OCTETS + len(CRLF))
+        if line_end < 0:
+            raise ValueError(
+                f"a line has more than {MAX_LINE_OCTETS} bytes: fold the header, and encode the"
+                " body in quoted-printable or base64"
+            )
+        start = line_end + len(CRLF)
+
+
+def _check_characters(header: bytes) -> None:
+    try:
+        text = header.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the header is neither ASCII nor UTF-8 (RFC 6532)") from None
+    if _CONTROL.search(text):
+        raise ValueError("the header holds a control character; leave it out")
+
+
+def _check_fields(header: Header) -> None:
+    """Raise ValueError where a line is no field, or a field may not be there, or only once."""
+    if header.stray is not None:
+        if blank := _BLANK_BEFORE_COLON.match(header.stray):
+            raise ValueError(
+                f"the header has a blank before a colon: {blank[0]!r}; write '{blank[1]}:'"
+            )
+        raise ValueError(f"the header has a line that is no field: {header.stray!r}")
+    names = [name for name, _ in header.fields]
     for name in names:
-        if name in NOT_SENT:
-            raise ValueError(f"the header has {name.title()}: {NOT_SENT[name]}")
+        if (reason := _reason_against(name)) is not None:
+            raise ValueError(f"the header has {name.title()}: {reason}")
         if name in SINGLE and names.count(name) > 1:
             raise ValueError(f"the header has {name.title()} more than once")
     if "from" not in names:
         raise ValueError("the header has no From")
-    return names
+    if (hops := names.count("received")) > MAX_HOPS:
+        raise ValueError(f"the header has {hops} Received: more than {MAX_HOPS} are a mail loop")
 
 
-def _mailbox(value: AddressHeader | None, name: str) -> Mailbox:
-    addresses = () if value is None else value.addresses
-    if len(addresses) != 1:
-        raise ValueError(f"{name} is to hold one address")
+def _reason_against(name: str) -> str | None:
+    """Why a message may not have this field, if it may not."""
+    prefixed = (why for prefix, why in NOT_SENT_PREFIXES.items() if name.startswith(prefix))
+    return NOT_SENT.get(name) or next(prefixed, None)
+
+
+def _mailbox(header: Header, name: str) -> Mailbox:
     try:
-        return make_mailbox(addresses[0].addr_spec, addresses[0].display_name)
+        return read_originator(header.get(name.lower()) or "")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _message_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if _MESSAGE_ID.fullmatch(value) is None:
+        raise ValueError("the Message-ID is none; write <something@example.com>")
+    if len(value) > MAX_MESSAGE_ID_CHARACTERS:
+        raise ValueError(
+            f"the Message-ID has {len(value)} characters; at most {MAX_MESSAGE_ID_CHARACTERS}"
+            " are allowed"
+        )
+    return value
+
+
+def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
+    """Raise ValueError where a domain signs that is neither From's, nor above it, nor below."""
+    domains = [found for each in signatures for found in _SIGNING_DOMAIN.findall(each)]
+    for domain in domains:
+        if not _is_aligned(domain.lower(), sender.domain.lower()):
+            raise ValueError(
+                f"a DKIM-Signature is by {domain}, and From is of {sender.domain}: leave out the"
+                " signatures of other domains"
+            )
+
+
+def _is_aligned(domain: str, other: str) -> bool:
+    """Whether two domains are one, or one is above the other (RFC 7489 section 3.1.1)."""
+    return f".{domain}".endswith(f".{other}") or f".{other}".endswith(f".{domain}")
