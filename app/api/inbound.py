@@ -127,13 +127,15 @@ async def receive_bounce(
     services: ServicesOf,
     request: Request,
 ) -> InboundRead:
-    """Take a bounce (RFC 3464, or qmail's or Exim's own), a complaint (RFC 5965) or an unsubscribe.
+    """Take a bounce (RFC 3464, or qmail's or Exim's own), feedback (RFC 5965) or an unsubscribe.
 
     Each recipient's message is found by its return path (`verp`), the envelope's id (`dsn`) or the
     Message-ID. It becomes an event and the recipient's `report`; who complains or unsubscribes is
     suppressed, and who does not exist where the tenant has `suppresses_hard_bounces`. A mail with
     the subject `unsubscribe` suppresses who wrote it, for one tag where that follows. The same
-    mail again changes nothing. Needs the scope `suppressions:manage`.
+    mail again changes nothing. Feedback of a machine (`auth-failure`, `virus`, `fraud`) is
+    `reported` and suppresses nobody. A report in which nothing can be understood is 422. Needs the
+    scope `suppressions:manage`.
     """
     caller.require_unbound()
     require_type(request, "the mail", RFC822)

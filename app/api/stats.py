@@ -46,6 +46,7 @@ EXAMPLE: Final[dict[str, Any]] = {
                 "returned": 4,
                 "complained": 1,
                 "unsubscribed": 0,
+                "reported": 0,
             },
         }
     ],

@@ -40,6 +40,7 @@ class EventType(StrEnum):
     RECIPIENT_RETURNED = "recipient.returned"
     RECIPIENT_COMPLAINED = "recipient.complained"
     RECIPIENT_UNSUBSCRIBED = "recipient.unsubscribed"
+    RECIPIENT_REPORTED = "recipient.reported"
     PROFILE_FAILING = "profile.failing"
     PROFILE_RECOVERED = "profile.recovered"
     PROFILE_PAUSED = "profile.paused"

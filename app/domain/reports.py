@@ -5,22 +5,25 @@ qmail and older Exims write instead, and requests to leave a list (RFC 2369 sect
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from email import message_from_bytes, message_from_string, policy
-from email.message import Message
-from email.utils import getaddresses
 from enum import StrEnum
 from typing import Final
 
 from app.domain import verp
 from app.domain.addresses import make_mailbox
 from app.domain.dsn import from_xtext
+from app.domain.mail_header import Header, decode_words, read_header
+from app.domain.mail_parts import Part, read_message
+from app.domain.originator import read_originator
 from app.domain.outcome import NO_SUCH_MAILBOX
 from app.domain.replies import printable
 
 MAX_TEXT_CHARACTERS: Final = 1000
 MAX_RECIPIENTS: Final = 1000
+# So much is read of a text, of a message that came back, and of a report's fields.
+MAX_TEXT_BYTES: Final = 262_144
+MAX_FIELDS_BYTES: Final = 1_000_000
 # What a mailbox or a server has put on the way says whom a report was sent to.
 DELIVERED_TO: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 UNSUBSCRIBE: Final = re.compile(r"\s*unsubscribe(?:[\s:]+(\S{1,64}))?\s*", re.IGNORECASE)
@@ -28,9 +31,20 @@ UNSUBSCRIBE: Final = re.compile(r"\s*unsubscribe(?:[\s:]+(\S{1,64}))?\s*", re.IG
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _STATUS: Final = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 _HEADER_ID: Final = re.compile(r"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
+_FIRST_WORD: Final = re.compile(r"[a-z-]*")
+_BLANK: Final = re.compile(rb"[ \t\r\n]*")
 # http://cr.yp.to/proto/qsbmf.txt
 _QMAIL: Final = re.compile(r"^Hi\. This is the ", re.MULTILINE)
-_QMAIL_FAILED: Final = re.compile(r"^<([^<>\s]+@[^<>\s]+)>:\n((?:.+\n?)*)", re.MULTILINE)
+# What may hold an @ and is no address; then what stands between addresses.
+_ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)')
+_BETWEEN: Final = re.compile(r"[\s<>()\[\],;:\"]+")
+
+RETURNED_MESSAGE: Final = frozenset(
+    {"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"}
+)
+STATUS_FIELDS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+# Of the types of feedback (RFC 5965 section 7.3) those that a person sends for want of our mail.
+COMPLAINTS: Final = frozenset({"abuse", "opt-out"})
 
 
 class ReportKind(StrEnum):
@@ -41,11 +55,12 @@ class ReportKind(StrEnum):
     RETURNED = "returned"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
+    REPORTED = "reported"  # by a machine, to whom it may concern: nothing follows from it
 
     @property
     def is_last(self) -> bool:
         """Whether a later report of a lesser kind says nothing new."""
-        return self not in {ReportKind.DELIVERED, ReportKind.DELAYED}
+        return self not in {ReportKind.DELIVERED, ReportKind.DELAYED, ReportKind.REPORTED}
 
 
 # RFC 3464 section 2.3.3.
@@ -55,6 +70,12 @@ ACTIONS: Final = {
     "delivered": ReportKind.DELIVERED,
     "relayed": ReportKind.DELIVERED,
     "expanded": ReportKind.DELIVERED,
+}
+# By the class of a status code (RFC 3463 section 2), where there is no action.
+CLASSES: Final = {
+    "2": ReportKind.DELIVERED,
+    "4": ReportKind.DELAYED,
+    "5": ReportKind.RETURNED,
 }
 
 
@@ -92,82 +113,96 @@ class Report:
     tag: str | None = None
 
 
+class NotUnderstoodError(ValueError):
+    """A mail is one of these reports, and says nothing that can be understood."""
+
+
 def parse(content: bytes, *, sent_to: str | None = None) -> Report:
     """What a mail says; `sent_to` is the address of the envelope that it came with.
 
-    Raises ValueError where it is none of these reports, whose text says so.
+    Raises ValueError where it is none of these reports, NotUnderstoodError where it is one and
+    says nothing, and TooComplexError where it is beyond a bound; the text says what is wrong.
     """
-    try:
-        mail = message_from_bytes(content, policy=policy.compat32)
-        report = _read(mail)
-    except RecursionError:
-        raise ValueError("its parts are nested too deeply") from None
+    mail = read_message(content)
+    report = _read(mail)
     if report is None:
         raise ValueError(
             "it is neither a delivery status notification (RFC 3464), nor a complaint (RFC 5965),"
             " nor is its subject `unsubscribe`"
         )
-    addresses = [sent_to or "", *_addresses(mail, DELIVERED_TO)]
+    addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
     places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
     return replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
 
 
-def _read(mail: Message) -> Report | None:
-    for part in _own_parts(mail):
-        kind = part.get_content_type()
-        if kind in {"message/delivery-status", "message/global-delivery-status"}:
+def _read(mail: Part) -> Report | None:
+    for part in mail.walk():
+        if part.kind in STATUS_FIELDS:
             return _of_notification(mail, part)
-        if kind == "message/feedback-report":
+        if part.kind == "message/feedback-report":
             return _of_complaint(mail, part)
-    if mail.get("X-Failed-Recipients"):
-        return _of_exim(mail)
-    if mail.get_content_type() == "text/plain" and _QMAIL.search(text := _text(mail)):
+    text = mail.text(MAX_TEXT_BYTES) if mail.kind == "text/plain" else ""
+    if mail.header.get("x-failed-recipients"):
+        return _of_exim(mail, text)
+    if _QMAIL.search(text):
         return _of_qmail(mail, text)
-    found = UNSUBSCRIBE.fullmatch(_said(mail.get("Subject")) or "")
+    subject = _said(decode_words(mail.header.get("subject") or ""))
+    found = UNSUBSCRIBE.fullmatch(subject or "")
     return None if found is None else _of_leaving(mail, found[1])
 
 
-def _of_notification(mail: Message, status: Message) -> Report:
+def _of_notification(mail: Part, status: Part) -> Report:
     """A delivery status notification (RFC 3464): fields of the message, then of each recipient."""
-    blocks = _blocks(status)
-    recipients = []
-    for block in blocks[:MAX_RECIPIENTS]:
-        action = (_said(block.get("Action")) or "").partition(" ")[0].lower()
-        if (kind := ACTIONS.get(action)) is None:
-            continue
-        text = _typed(block.get("Diagnostic-Code"))
-        named = (_typed(block.get(n)) for n in ("Original-Recipient", "Final-Recipient"))
-        recipients.append(
-            Reported(
-                kind=kind,
-                addresses=tuple(dict.fromkeys(filter(None, map(_address, named)))),
-                code=_code(_said(block.get("Status")), text),
-                text=text,
-            )
+    blocks = list(_blocks(status))
+    recipients = tuple(filter(None, map(_of_recipient, blocks)))
+    if not recipients:
+        raise NotUnderstoodError(
+            "it is a delivery status notification, but says of no recipient what happened: each"
+            " needs Action or Status (RFC 3464 section 2.3)"
         )
-    envelope = next((_said(each.get("Original-Envelope-Id")) for each in blocks), None)
+    envelope = next(filter(None, (_said(each.get("original-envelope-id")) for each in blocks)), "")
     return Report(
-        recipients=tuple(recipients),
-        ids=(from_xtext(envelope),) if envelope else (),
+        recipients=recipients[:MAX_RECIPIENTS],
+        ids=(printable(from_xtext(envelope)),) if envelope else (),
         message_ids=_message_ids(mail),
     )
 
 
-def _of_complaint(mail: Message, feedback: Message) -> Report:
-    """A complaint (RFC 5965); that something is no spam is none."""
-    [fields, *_] = _blocks(feedback) or [feedback]
-    kind = (_said(fields.get("Feedback-Type")) or "").lower()
+def _of_recipient(fields: Header) -> Reported | None:
+    """What a group of fields says of a recipient; None where it says nothing."""
+    text = _typed(fields.get("diagnostic-code"))
+    code = _code(_said(fields.get("status")), text)
+    kind = ACTIONS.get(_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
+    if kind is None:
+        return None
+    named = (_typed(fields.get(name)) for name in ("original-recipient", "final-recipient"))
+    return Reported(
+        kind=kind,
+        addresses=tuple(dict.fromkeys(filter(None, map(_address, named)))),
+        code=code,
+        text=text,
+    )
+
+
+def _of_complaint(mail: Part, feedback: Part) -> Report:
+    """Feedback (RFC 5965): a complaint, or what a machine reports; no spam is none of these."""
+    fields = next(_blocks(feedback), feedback.header)
+    kind = _first_word(fields.get("feedback-type"))
+    if not kind:
+        raise NotUnderstoodError(
+            "it is a feedback report, but does not say of which type: it needs Feedback-Type"
+            " (RFC 5965 section 3.1)"
+        )
     if kind == "not-spam":
         return Report(recipients=())
-    named = [
-        *(fields.get_all("Original-Rcpt-To") or []),
-        *(fields.get_all("Removal-Recipient") or []),
-    ]
-    addresses = tuple(dict.fromkeys(filter(None, map(_address, named))))
+    named = [*fields.get_all("original-rcpt-to"), *fields.get_all("removal-recipient")]
+    addresses = tuple(dict.fromkeys(filter(None, map(_address, named[:MAX_RECIPIENTS]))))
     reported = Reported(
-        kind=ReportKind.COMPLAINED, addresses=addresses, text=f"feedback of type {kind}"
+        kind=ReportKind.COMPLAINED if kind in COMPLAINTS else ReportKind.REPORTED,
+        addresses=addresses,
+        text=_cut(f"feedback of type {kind}"),
     )
-    return_path = _address(fields.get("Original-Mail-From"))
+    return_path = _address(fields.get("original-mail-from"))
     place = verp.parse(return_path) if return_path else None
     return Report(
         recipients=(reported,),
@@ -176,18 +211,20 @@ def _of_complaint(mail: Message, feedback: Message) -> Report:
     )
 
 
-def _of_exim(mail: Message) -> Report:
+def _of_exim(mail: Part, text: str) -> Report:
     """What Exim writes where it is not told to write a notification of the standard's form."""
-    named = _addresses(mail, ["x-failed-recipients"])
-    text = _text(mail)
+    named = list(_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
+    if not named:
+        raise NotUnderstoodError("it is a bounce, but X-Failed-Recipients holds no address")
     found = _STATUS.search(text)
+    reasons = _reasons(text.split("\n"), frozenset(named))
     return Report(
         recipients=tuple(
             Reported(
                 kind=ReportKind.RETURNED,
                 addresses=(each,),
                 code=found and found[1],
-                text=_after(text, each),
+                text=reasons.get(each),
             )
             for each in named
         ),
@@ -195,53 +232,74 @@ def _of_exim(mail: Message) -> Report:
     )
 
 
-def _of_qmail(mail: Message, text: str) -> Report:
+def _reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
+    """What is said of each address: the indented lines after the one that holds it alone."""
+    reasons, address = dict[str, list[str]](), None
+    for line in lines:
+        if line.strip() in addresses:
+            address = line.strip()
+            reasons.setdefault(address, [])
+        elif address is not None and line.startswith(" "):
+            reasons[address].append(line)
+        else:
+            address = None
+    return {address: _cut(" ".join(said)) for address, said in reasons.items() if said}
+
+
+def _of_qmail(mail: Part, text: str) -> Report:
     """The form of qmail: paragraphs that begin with an address, then the message."""
     said, _, _ = text.partition("\n--- ")
+    reasons, address = dict[str, list[str]](), None
+    for line in said.split("\n"):
+        if line.startswith("<") and line.endswith(">:"):
+            address = _address(line[1:-2])
+            reasons |= {} if address is None else {address: []}
+        elif not line:
+            address = None
+        elif address is not None:
+            reasons[address].append(line)
+    if not reasons:
+        raise NotUnderstoodError("it is a bounce as qmail writes them, but names no address")
     recipients = []
-    for address, reason in _QMAIL_FAILED.findall(said):
+    for failed, lines in list(reasons.items())[:MAX_RECIPIENTS]:
+        reason = _cut(" ".join(lines))
         found = _STATUS.search(reason)
-        reported = Reported(
-            kind=ReportKind.RETURNED,
-            addresses=(address,),
-            code=found and found[1],
-            text=_cut(reason),
+        recipients.append(
+            Reported(
+                kind=ReportKind.RETURNED,
+                addresses=(failed,),
+                code=found and found[1],
+                text=reason,
+            )
         )
-        recipients.append(reported)
     return Report(recipients=tuple(recipients), message_ids=_message_ids(mail, text))
 
 
-def _of_leaving(mail: Message, tag: str | None) -> Report:
+def _of_leaving(mail: Part, tag: str | None) -> Report:
     """Whoever writes leaves the list that the subject names, or all."""
-    addresses = tuple(_addresses(mail, ["from"]))[:1]
+    try:
+        addresses: tuple[str, ...] = (read_originator(mail.header.get("from") or "").address,)
+    except ValueError:
+        addresses = ()
     reported = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
     return Report(recipients=(reported,), message_ids=_message_ids(mail), tag=tag)
 
 
-def _own_parts(mail: Message) -> Iterator[Message]:
-    """The parts of a mail, but for those of mails in it."""
-    payload = mail.get_payload()
-    if mail.get_content_maintype() != "multipart" or not isinstance(payload, list):
-        return
-    for each in payload:
-        if isinstance(each, Message):
-            yield each
-            yield from _own_parts(each)
+def _blocks(part: Part) -> Iterator[Header]:
+    """The groups of fields in a part, with empty lines between them."""
+    content, position = part.decoded(MAX_FIELDS_BYTES), 0
+    for _ in range(MAX_RECIPIENTS + 1):
+        blank = _BLANK.match(content, position)
+        position = position if blank is None else blank.end()
+        if position == len(content):
+            return
+        block = read_header(content, position)
+        if block.fields:
+            yield block
+        position = block.end
 
 
-def _blocks(part: Message) -> list[Message]:
-    """The groups of fields in a part, which the parser takes for messages."""
-    payload = part.get_payload()
-    found = [each for each in payload if isinstance(each, Message)]
-    if part.get_content_subtype() != "global-delivery-status":
-        return found
-    # Its first group is taken for the header of a mail, and all others for its text (RFC 6533).
-    text = b"\n".join(each.as_bytes() for each in found).decode("utf-8", "replace")
-    groups = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n"))
-    return [message_from_string(each.strip()) for each in groups if each.strip()]
-
-
-def _message_ids(mail: Message, text: str = "") -> tuple[str, ...]:
+def _message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
     """By what the message could be known that a report is about, the surest first.
 
     That is the message that came back, whole or its header, or quoted in a text; then the one that
@@ -249,21 +307,21 @@ def _message_ids(mail: Message, text: str = "") -> tuple[str, ...]:
     """
     found = list[str]()
     for part in mail.walk():
-        if part is not mail and (given := part.get("Message-ID")) is not None:
-            found += _MESSAGE_ID.findall(str(given))
-        elif part.get_content_type() in {"text/rfc822-headers", "message/global-headers"}:
-            found += _HEADER_ID.findall(_text(part))
-    found += _HEADER_ID.findall(text)
-    for name in ("In-Reply-To", "References"):
-        found += _MESSAGE_ID.findall(str(mail.get(name, "")))
+        if part.kind in RETURNED_MESSAGE:
+            header, _, _ = part.text(MAX_TEXT_BYTES).lstrip("\n").partition("\n\n")
+            found += _HEADER_ID.findall(printable(header))
+    found += _HEADER_ID.findall(printable(text))
+    for name in ("in-reply-to", "references"):
+        found += _MESSAGE_ID.findall(mail.header.get(name) or "")
     return tuple(dict.fromkeys(found))
 
 
-def _addresses(mail: Message, names: Iterable[str]) -> Iterator[str]:
-    values = [str(value) for name in names for value in mail.get_all(name) or ()]
-    for _, address in getaddresses(values):
-        if (found := _address(address)) is not None:
-            yield found
+def _addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        for value in header.get_all(name):
+            for word in _BETWEEN.split(_ASIDE.sub(" ", value)):
+                if "@" in word and (found := _address(word)) is not None:
+                    yield found
 
 
 def _address(text: str | None) -> str | None:
@@ -281,29 +339,22 @@ def _code(status: str | None, text: str | None) -> str | None:
     return next(iter(telling or found), None)
 
 
-def _typed(value: object) -> str | None:
+def _first_word(value: str | None) -> str:
+    """A value of a fixed list, without a comment after it (RFC 3464 section 2.1.1)."""
+    found = _FIRST_WORD.match((value or "").lower())
+    return "" if found is None else found[0]
+
+
+def _typed(value: str | None) -> str | None:
     """What stands behind a field's type: `rfc822; ann@example.org` (RFC 3464 section 2.1.2)."""
-    said = _said(value)
-    return said and (said.partition(";")[2].strip() or None)
+    said = _said(value) or ""
+    kind, has_type, typed = said.partition(";")
+    return (typed if has_type else kind).strip() or None
 
 
-def _said(value: object) -> str | None:
+def _said(value: str | None) -> str | None:
     """The text of a header field on one line; None where it is not there."""
-    return None if value is None else _cut(" ".join(str(value).split()))
-
-
-def _text(part: Message) -> str:
-    """The text of a part, however it is encoded."""
-    payload = part.get_payload(decode=True)
-    if not isinstance(payload, bytes):
-        return ""
-    return payload.decode("utf-8", "replace").replace("\r\n", "\n")
-
-
-def _after(text: str, address: str) -> str | None:
-    """What is said of an address: the lines behind it that are indented."""
-    found = re.search(rf"^ *{re.escape(address)}\n((?: +.*\n?)+)", text, re.MULTILINE)
-    return None if found is None else _cut(found[1])
+    return None if value is None else _cut(value)
 
 
 def _cut(text: str) -> str:

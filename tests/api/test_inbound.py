@@ -1,6 +1,8 @@
 """`POST /inbound/bounces`: what came back by mail finds its message, and has its effect once."""
 
+from base64 import encodebytes
 from pathlib import Path
+from quopri import encodestring
 from typing import Any
 from uuid import UUID
 
@@ -233,3 +235,133 @@ async def test_what_is_no_report_is_refused(
     assert answer.status_code == status
     if status == 422:
         assert "RFC 3464" in answer.text
+
+
+def quoted_printable(content: bytes) -> bytes:
+    """The content with more of it encoded than has to be."""
+    return encodestring(content).replace(b"@", b"=40").replace(b"ted", b"te=\r\nd")
+
+
+def report(*parts: tuple[str, bytes], encoding: str = "7bit") -> bytes:
+    """A multipart/report of parts, each with its type and its content in an encoding."""
+    encode = {"7bit": bytes, "base64": encodebytes, "quoted-printable": quoted_printable}[encoding]
+    head = b"From: <>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; boundary=b\r\n\r\n"
+    header = f"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    return b"".join(
+        [
+            head,
+            *(
+                b"--b\r\nContent-Type: " + kind.encode() + header + encode(content) + b"\r\n"
+                for kind, content in parts
+            ),
+            b"--b--\r\n",
+        ]
+    )
+
+
+STATUS = b"Reporting-MTA: dns; mx.example.org\n\nFinal-Recipient: rfc822; ann@example.org\n"
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
+async def test_the_parts_of_a_report_may_be_encoded(acme: Caller, sent: Any, encoding: str) -> None:
+    """The fields of a notification or of feedback, and the message that came back."""
+    returned = f"Message-ID: {sent['message_id_header']}\nSubject: Hi\n\nHi.\n".encode()
+    for fields, kind in (
+        (("message/delivery-status", STATUS + b"Action: failed\nStatus: 5.1.1\n"), "returned"),
+        (("message/feedback-report", b"Feedback-Type: abuse\nVersion: 1\n"), "complained"),
+    ):
+        for name in ("message/rfc822", "text/rfc822-headers"):
+            content = report(fields, (name, returned), encoding=encoding)
+            [answer] = (await received(acme, content))["recipients"]
+            is_found = kind == "returned"  # the complaint names none of the two recipients
+            assert (answer["kind"], answer["message"]) == (kind, sent["id"] if is_found else None)
+
+
+@pytest.mark.one_database
+async def test_a_notification_without_an_action_says_it_by_its_status(
+    acme: Caller, sent: Any
+) -> None:
+    """By the class of the code, wherever that stands."""
+    returned = ("text/rfc822-headers", f"Message-ID: {sent['message_id_header']}\n\n".encode())
+    for said, kind, code in (
+        (b"Status: 5.1.1\n", "returned", "5.1.1"),
+        (b"Status: 4.4.1 (no answer)\n", "delayed", "4.4.1"),
+        (b"Action: unheard-of\nStatus: 2.0.0\n", "delivered", "2.0.0"),
+        (b"Diagnostic-Code: smtp; 550 5.7.1 Go away\n", "returned", "5.7.1"),
+        (b"Action: delayed\nStatus: 5.0.0\n", "delayed", "5.0.0"),
+    ):
+        content = report(("message/delivery-status", STATUS + said), returned)
+        [answer] = (await received(acme, content))["recipients"]
+        assert (answer["kind"], answer["code"]) == (kind, code)
+        assert answer["message"] == sent["id"]
+
+
+@pytest.mark.parametrize("kind", ["auth-failure", "virus", "fraud", "other", "unheard-of"])
+async def test_what_a_machine_reports_suppresses_nobody(acme: Caller, sent: Any, kind: str) -> None:
+    """It is kept as information."""
+    content = mail("complaint", sent).replace(
+        b"Feedback-Type: abuse", f"Feedback-Type: {kind}".encode()
+    )
+    [answer] = (await received(acme, content))["recipients"]
+    assert (answer["kind"], answer["suppressed"]) == ("reported", False)
+    assert answer["text"] == f"feedback of type {kind}"
+    assert await happened(acme, sent) == [("recipient.reported", "ann@example.org")]
+    assert await reports(acme, sent) == ["reported", None]
+    assert (await acme.read("/suppressions"))["items"] == []
+
+
+@pytest.mark.one_database
+async def test_who_opts_out_complains(acme: Caller, sent: Any) -> None:
+    """Whatever the letter case."""
+    content = mail("complaint", sent).replace(b"Feedback-Type: abuse", b"feedback-type: Opt-Out")
+    [answer] = (await received(acme, content))["recipients"]
+    assert (answer["kind"], answer["suppressed"]) == ("complained", True)
+
+
+@pytest.mark.one_database
+async def test_a_report_that_says_nothing_is_refused(acme: Caller) -> None:
+    """It is told what is missing."""
+    qmail = b"Subject: failure notice\r\n\r\nHi. This is the qmail-send program.\r\n\r\nSorry.\r\n"
+    for content, missing in (
+        (report(("message/delivery-status", STATUS)), "Action or Status"),
+        (report(("message/delivery-status", b"")), "Action or Status"),
+        (
+            report(
+                ("message/delivery-status", STATUS + b"Action: failed"), encoding="7bit"
+            ).replace(b"7bit", b"base64"),
+            "Action or Status",
+        ),
+        (report(("message/feedback-report", b"Version: 1\n")), "Feedback-Type"),
+        (b"X-Failed-Recipients: nobody\r\n\r\nSorry.\r\n", "X-Failed-Recipients"),
+        (qmail, "names no address"),
+    ):
+        answer = await acme("POST", "/inbound/bounces", content=content, headers=RFC822)
+        assert answer.status_code == 422, answer.text
+        assert missing in answer.json()["errors"][0]["msg"]
+
+
+async def test_what_no_database_can_keep_is_no_fault_of_ours(acme: Caller, sent: Any) -> None:
+    """NUL in an identifier, as a header field or as xtext."""
+    for fields, header in (
+        (b"Original-Envelope-Id: +00\n", f"In-Reply-To: {sent['message_id_header']}\r\n"),
+        (b"X: y\n", f"References: <a\0b@example.com> {sent['message_id_header']}\r\n"),
+    ):
+        content = report(("message/delivery-status", fields + STATUS + b"Status: 5.1.1\n"))
+        [answer] = (await received(acme, header.encode() + content))["recipients"]
+        assert answer["message"] == sent["id"]
+
+
+@pytest.mark.one_database
+async def test_a_mail_beyond_a_bound_is_refused_with_the_bound(acme: Caller) -> None:
+    """Before anything else reads it."""
+    words = b"Subject: " + b"=?utf-8?q?a?= " * 600 + b"\r\n\r\n"
+    continuations = b"".join(b"; a*%d=b" % n for n in range(101))
+    for content, bound in (
+        (b"X: " + b"a" * 70_000 + b"\r\n\r\n", "70,005 bytes; at most 65,536"),
+        (b"X: y\r\n" * 600 + b"\r\n", "600 fields; at most 500"),
+        (words, "600 encoded words; at most 500"),
+        (b"Content-Type: multipart/report" + continuations + b"\r\n\r\n", "101 parameters"),
+    ):
+        answer = await acme("POST", "/inbound/bounces", content=content, headers=RFC822)
+        assert answer.status_code == 422, answer.text
+        assert bound in answer.json()["errors"][0]["msg"]
