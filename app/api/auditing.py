@@ -54,6 +54,12 @@ class Act:
         await audit.record(connection, entry)
 
 
+def with_secrets(value: Shown | Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields of a value, and the names of the secrets that were set with it."""
+    fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
+    return fields | {"secrets_set": sorted(names)}
+
+
 def _shown(value: Shown | Mapping[str, Any] | None) -> dict[str, Any]:
     if value is None:
         return {}

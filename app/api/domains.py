@@ -34,7 +34,7 @@ from app.domain.errors import Conflict
 from app.domain.ids import new_id
 from app.domain.outcome import Failure
 from app.store import sending_domains, tenants
-from app.store.sending_domains import PRIVATE_KEY
+from app.store.seal_contexts import dkim_private_key
 
 router = APIRouter(tags=["Domains"], route_class=BoundedRoute)
 
@@ -285,7 +285,7 @@ async def _with_keys(
     keys: Sequence[tuple[DkimKey, str]],
 ) -> SendingDomain:
     for key, pem in keys:
-        sealed = services.vault.seal(pem, row=key.id, field=PRIVATE_KEY)
+        sealed = services.vault.seal(pem, dkim_private_key(key.id))
         await sending_domains.insert_key(
             connection, domain_id=domain.id, key=key, sealed_private_key=sealed
         )

@@ -24,8 +24,8 @@ from app.domain.errors import Conflict, InvalidRequest, SealError
 from app.domain.types import NewMessage, Profile
 from app.store import idempotency, messages
 from app.store.idempotency import KeyedRequest
+from app.store.seal_contexts import request_fingerprint
 
-FIELD: Final = "fingerprint"
 MAX_CHARACTERS: Final = 255
 PATTERN: Final = r"^[ -~]+$"
 BLOCK_CHARACTERS: Final = 100_000
@@ -119,7 +119,7 @@ class Keyed:
 
     def request(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
-        sealed = self._services.vault.seal(self._fingerprint, row=self._row, field=FIELD)
+        sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
             tenant_id=self._tenant_id,
             key=self.key,
@@ -154,7 +154,7 @@ class Keyed:
         """Whether the bodies are; where that cannot be read any more they are taken to be."""
         try:
             sealed = earlier.sealed_fingerprint
-            known = self._services.vault.open(sealed, row=self._row, field=FIELD)
+            known = self._services.vault.open(sealed, request_fingerprint(self._row))
         except SealError:
             return True
         return hmac.compare_digest(known, self._fingerprint)

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 
+from app.api.auditing import with_secrets
 from app.api.auth import SuppressionManager
 from app.api.bodies import check_nulls
+from app.api.bound_secrets import missing_secret
 from app.api.json_bounds import BoundedRoute
 from app.api.list_queries import ListQuery
 from app.api.mailbox_bodies import (
@@ -23,11 +25,12 @@ from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
 from app.api.quotas import check_count
 from app.api.state import Services, ServicesOf
+from app.api.wrong_fields import invalid
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.mailboxes import Mailbox, MailboxTls
 from app.store import mailboxes, tenants
-from app.store.mailboxes import PASSWORD
+from app.store.seal_contexts import mailbox_password
 
 router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
 
@@ -101,7 +104,7 @@ async def create_mailbox(
         await mailboxes.insert(
             connection,
             mailbox=made,
-            sealed_password=services.vault.seal(password, row=made.id, field=PASSWORD),
+            sealed_password=services.vault.seal(password, mailbox_password(made)),
         )
         await act.record(
             connection,
@@ -170,6 +173,9 @@ async def update_mailbox(
 ) -> MailboxRead:
     """Change what is given, and read it at once; elsewhere it begins with the oldest mail again.
 
+    Give `password` again with a change of `host`, `port`, `tls`, `tls_ca` or `username`: it is
+    sealed to where it is sent.
+
     Needs the scope `suppressions:manage`.
     """
     caller.require_unbound()
@@ -186,8 +192,9 @@ async def update_mailbox(
         changes = mailboxes.columns_of(after)
         if body.password is not None:
             password = body.password.get_secret_value()
-            sealed = services.vault.seal(password, row=mailbox, field=PASSWORD)
-            changes["sealed_password"] = sealed
+            changes["sealed_password"] = services.vault.seal(password, mailbox_password(after))
+        elif error := missing_secret(mailbox_password(before), mailbox_password(after), "password"):
+            raise invalid([error])
         if _place(after) != _place(before):
             changes |= {"uid_validity": None, "last_uid": 0}
         await mailboxes.update(
@@ -202,8 +209,10 @@ async def update_mailbox(
             "mailbox.update",
             tenant_id=caller.tenant_id,
             object_id=mailbox,
-            before=mailboxes.columns_of(before),
-            after=mailboxes.columns_of(after),
+            before=with_secrets(mailboxes.columns_of(before)),
+            after=with_secrets(
+                mailboxes.columns_of(after), *({"password"} & body.model_fields_set)
+            ),
         )
     return MailboxRead.of(after)
 

@@ -1,10 +1,8 @@
 """What is done to profiles, by a request or a command: each writes down what it changed."""
 
-from dataclasses import asdict
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auditing import Act
+from app.api.auditing import Act, with_secrets
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
 from app.api.profile_changes import (
     changed_profile,
@@ -13,12 +11,13 @@ from app.api.profile_changes import (
     new_profile,
     with_fallback,
 )
-from app.api.profile_secrets import sealed_secrets
+from app.api.profile_secrets import check_kept, sealed_secrets
 from app.api.quotas import check_profiles
 from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
 from app.store import events, profiles, tenants
+from app.store.profile_rows import field_of
 from app.store.vault import Vault
 
 
@@ -41,7 +40,7 @@ async def create(
     if owner.quota.profiles is not None:
         check_profiles(owner, await profiles.count(connection, tenant_id=tenant_id))
     profile = await with_fallback(connection, profile)
-    sealed = sealed_secrets(body, vault, profile_id=profile.id)
+    sealed = sealed_secrets(body, vault, profile=profile)
     await profiles.insert(connection, profile=profile, sealed=sealed)
     await act.record(
         connection, "profile.create", tenant_id=tenant_id, object_id=profile.id, after=profile
@@ -61,7 +60,8 @@ async def update(
     """Change a profile that was read to be changed. Raises what `changed_profile` does."""
     after = await with_fallback(connection, changed_profile(before, body, now=act.now))
     check_destination(after, guard)
-    sealed = sealed_secrets(body, vault, profile_id=before.id)
+    check_kept(before, after, body)
+    sealed = sealed_secrets(body, vault, profile=after)
     changes = column_changes(before, after) | sealed
     if not changes:
         return
@@ -77,16 +77,9 @@ async def update(
         "profile.update",
         tenant_id=before.tenant_id,
         object_id=before.id,
-        before=_with_secrets(before, {}),
-        after=_with_secrets(after, sealed),
+        before=with_secrets(before),
+        after=with_secrets(after, *map(field_of, sealed)),
     )
-
-
-def _with_secrets(profile: Profile, sealed: dict[str, bytes | None]) -> dict[str, object]:
-    """The profile, and of its secrets which were set anew."""
-    return asdict(profile) | {
-        "secrets_set": sorted(each.removeprefix("sealed_") for each in sealed)
-    }
 
 
 async def delete(

@@ -4,10 +4,13 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from app.api.bound_secrets import missing_secret
 from app.api.profile_auth import SECRETS as OF_OAUTH
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
+from app.api.wrong_fields import invalid
 from app.domain.types import Profile
-from app.store.vault import Vault
+from app.store.seal_contexts import profile_secret
+from app.store.vault import SealContext, Vault
 
 # The fields of `auth` that are secret, each with the name that its column goes by.
 IN_AUTH: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
@@ -20,22 +23,39 @@ def held_by(body: ProfileCreate) -> frozenset[str]:
 
 def held_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
     """The names of the secrets that a profile has after a change."""
-    held = {name for name, column in IN_AUTH.items() if getattr(before, f"has_{column}")}
-    held |= {"client_key"} if before.has_client_key else set()
     given = _given(update)
     return frozenset(
-        (held - given.keys()) | {name for name, secret in given.items() if secret is not None}
+        (_held(before) - given.keys())
+        | {name for name, secret in given.items() if secret is not None}
     )
 
 
+def _held(profile: Profile) -> set[str]:
+    held = {name for name, column in IN_AUTH.items() if getattr(profile, f"has_{column}")}
+    return held | ({"client_key"} if profile.has_client_key else set())
+
+
+def check_kept(before: Profile, after: Profile, update: ProfileUpdate) -> None:
+    """Raise InvalidRequest where a secret that the update does not give would go elsewhere."""
+    wrong = []
+    for name in sorted(_held(before) - _given(update).keys()):
+        field = IN_AUTH.get(name, name)
+        loc = ("auth", name) if name in IN_AUTH else (name,)
+        contexts = profile_secret(before, field), profile_secret(after, field)
+        if error := missing_secret(*contexts, *loc, remedy=", or set it to null"):
+            wrong.append(error)
+    if wrong:
+        raise invalid(wrong)
+
+
 def sealed_secrets(
-    body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile_id: str
+    body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile: Profile
 ) -> dict[str, bytes | None]:
-    """The sealed columns that a body sets, each bound to its row; those it leaves out are not."""
+    """The sealed columns that a body sets; `profile` is what the body makes of it."""
     sealed: dict[str, bytes | None] = {}
     for name, secret in _given(body).items():
-        column = IN_AUTH.get(name, name)
-        sealed[f"sealed_{column}"] = _seal(vault, secret, profile_id, column)
+        field = IN_AUTH.get(name, name)
+        sealed[f"sealed_{field}"] = _seal(vault, secret, profile_secret(profile, field))
     return sealed
 
 
@@ -48,10 +68,8 @@ def given_secrets(body: ProfileCreate) -> dict[str, str]:
     }
 
 
-def _seal(vault: Vault, secret: SecretStr | None, profile_id: str, field: str) -> bytes | None:
-    if secret is None:
-        return None
-    return vault.seal(secret.get_secret_value(), row=profile_id, field=field)
+def _seal(vault: Vault, secret: SecretStr | None, context: SealContext) -> bytes | None:
+    return None if secret is None else vault.seal(secret.get_secret_value(), context)
 
 
 def _given(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | None]:

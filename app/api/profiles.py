@@ -122,6 +122,10 @@ async def update_profile(
 ) -> ProfileRead:
     """Change what is given, null taking a value away (RFC 7396); the result is checked as a whole.
 
+    A secret is sealed to where it is sent. Give it again with a change of `host`, `port`, `tls`,
+    `tls_ca`, `tls_min_version`, `tls_server_name` or `tls_pins`, and those of `auth` also with
+    `auth.username`, `auth.allow_plaintext_auth` or, for OAuth, `auth.token_url`.
+
     What waits in the queue is sent as the profile now says, and a failing profile is tried again
     at once. Needs the scope `profiles:manage`.
     """

@@ -2,14 +2,15 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 
 from app.api.state import Services
 from app.domain.dkim import DkimSigner, Signing, load_key
 from app.domain.errors import SealError, Unavailable
 from app.store import sending_domains
-from app.store.sending_domains import PRIVATE_KEY, SealedKey
+from app.store.seal_contexts import dkim_private_key
+from app.store.sending_domains import SealedKey
+from app.store.vault import OpenSealed
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,6 @@ async def _read(services: Services, tenant_id: str) -> Signing:
     return Signing({domain: tuple(found) for domain, found in signers.items()})
 
 
-def _signer(key: SealedKey, open_sealed: Callable[..., str]) -> DkimSigner:
-    pem = open_sealed(key.sealed_private_key, row=key.key_id, field=PRIVATE_KEY)
+def _signer(key: SealedKey, open_sealed: OpenSealed) -> DkimSigner:
+    pem = open_sealed(key.sealed_private_key, dkim_private_key(key.key_id))
     return DkimSigner(key.domain, key.selector, key.algorithm, load_key(pem))

@@ -1,11 +1,13 @@
 """What a request says of a webhook, and what is read of it."""
 
+import base64
+import binascii
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
 
-from app.api.bodies import Answer, Body, Instant, Line, Text
+from app.api.bodies import Answer, Body, Instant, Line, Secret, Text
 from app.api.message_bodies import Tag
 from app.api.oauth_fields import check_url
 from app.api.paging import Page, Paging
@@ -17,6 +19,10 @@ MAX_REPLAYED: Final = 1000
 WEBHOOK: Final = "whk_0198c5a2d3f07b6e8a4c1d2e3f405162"
 EVENT: Final = "evt_0198c5a2d3f07b6e8a4c1d2e3f405162"
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw4cV0bJt1nXk="  # noqa: S105 - made up
+
+# As the Standard Webhooks specification 1.0 has it.
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": WEBHOOK,
@@ -51,6 +57,10 @@ CREATE: Final[dict[str, Any]] = {
 UPDATE: Final[dict[str, Any]] = {
     "on": {"summary": "Switch it on again", "value": {"enabled": True}},
     "more": {"summary": "Other events", "value": {"events": ["recipient.*"]}},
+    "url": {
+        "summary": "Another URL",
+        "value": {"url": "https://new.example.com/hooks/mail", "secret": SECRET},
+    },
 }
 REPLAY: Final[dict[str, Any]] = {
     "failed": {
@@ -66,6 +76,18 @@ def _known(pattern: str) -> str:
     return pattern
 
 
+def _check_secret(secret: SecretStr) -> SecretStr:
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        key = b""
+    is_usable = f"{prefix}_" == SECRET_PREFIX and MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES
+    if not is_usable:
+        raise ValueError(f"write {SECRET_PREFIX} and 24 to 64 random bytes in base64")
+    return secret
+
+
 Pattern = Annotated[Line, Field(max_length=64), AfterValidator(_known)]
 Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["orders"])]
 Url = Annotated[
@@ -76,6 +98,14 @@ Url = Annotated[
         examples=["https://orders.example.com/hooks/mail"],
     ),
     AfterValidator(check_url),
+]
+WebhookSecret = Annotated[
+    Secret,
+    Field(
+        description="What posts are signed with: the present secret, or another one; whichever it"
+        " is, it alone counts from now on. A change of `url` needs it. Write-only."
+    ),
+    AfterValidator(_check_secret),
 ]
 Patterns = Annotated[
     list[Pattern],
@@ -117,6 +147,7 @@ class WebhookUpdate(Body):
 
     name: Name | None = None
     url: Url | None = None
+    secret: WebhookSecret | None = None
     events: Patterns | None = None
     profiles: Profiles | None = None
     tags: Tags | None = None

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
+from app.api.auditing import with_secrets
 from app.api.auth import WebhookManager
 from app.api.bodies import check_nulls
+from app.api.bound_secrets import missing_secret
 from app.api.callers import Caller
 from app.api.json_bounds import BoundedRoute
 from app.api.key_actions import profile_ids
@@ -26,6 +28,7 @@ from app.api.webhook_bodies import (
     EXAMPLE,
     MAX_REPLAYED,
     REPLAY,
+    SECRET_PREFIX,
     UPDATE,
     DeliveryPage,
     DeliveryQuery,
@@ -39,12 +42,13 @@ from app.api.webhook_bodies import (
     WebhookRotate,
     WebhookUpdate,
 )
+from app.api.wrong_fields import invalid
 from app.domain.errors import InvalidRequest
 from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.webhooks import Webhook
 from app.store import events, tenants, webhook_deliveries, webhooks
-from app.store.webhooks import SECRET
+from app.store.seal_contexts import webhook_secret
 
 router = APIRouter(tags=["Webhooks"], route_class=BoundedRoute)
 
@@ -58,7 +62,7 @@ LOCATED: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def _new_secret() -> str:
-    return "whsec_" + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
 
 
 def _check_url(url: str, services: Services) -> None:
@@ -118,7 +122,7 @@ async def create_webhook(
         await webhooks.insert(
             connection,
             webhook=made,
-            sealed_secret=services.vault.seal(secret, row=made.id, field=SECRET),
+            sealed_secret=services.vault.seal(secret, webhook_secret(made)),
             start=await events.horizon(connection),
         )
         await act.record(
@@ -189,6 +193,9 @@ async def update_webhook(
 ) -> WebhookRead:
     """Change what is given; what waits for it already goes to the new URL.
 
+    The secret is sealed to the URL: give `secret` again with another `url`, or a new one, which
+    `rotate` makes. What was signed with a former secret besides no longer is.
+
     Needs the scope `webhooks:manage`.
     """
     caller.require_unbound()
@@ -204,11 +211,18 @@ async def update_webhook(
         profiles = None if named is None else await profile_ids(connection, before.tenant_id, named)
         after = replace(_changed(before, body, profiles), updated_at=act.now)
         after = _switched(after, body.enabled)
+        changes = webhooks.columns_of(after)
+        if body.secret is not None:
+            after = replace(after, former_secret_until=None)
+            sealed = services.vault.seal(body.secret.get_secret_value(), webhook_secret(after))
+            changes |= webhooks.secret_columns(sealed)
+        elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
+            raise invalid([error])
         await webhooks.update(
             connection,
             tenant_id=caller.tenant_id,
             webhook_id=webhook,
-            changes=webhooks.columns_of(after),
+            changes=changes,
             now=act.now,
         )
         await act.record(
@@ -216,8 +230,8 @@ async def update_webhook(
             "webhook.update",
             tenant_id=caller.tenant_id,
             object_id=webhook,
-            before=before,
-            after=after,
+            before=with_secrets(before),
+            after=with_secrets(after, *({"secret"} & body.model_fields_set)),
         )
     return WebhookRead.of(after)
 
@@ -312,7 +326,7 @@ async def rotate_webhook_secret(
             connection,
             tenant_id=caller.tenant_id,
             webhook_id=webhook,
-            sealed_secret=services.vault.seal(secret, row=webhook, field=SECRET),
+            sealed_secret=services.vault.seal(secret, webhook_secret(after)),
             former_until=act.now + overlap,
             now=act.now,
         )

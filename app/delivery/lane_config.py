@@ -8,7 +8,9 @@ from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.identity import Identity, identity_of
+from app.store.profile_rows import field_of
 from app.store.profiles import DeliveryProfile
+from app.store.seal_contexts import profile_secret
 from app.store.vault import Vault
 
 
@@ -74,13 +76,17 @@ class ConfigMaker:
 
     def _opened(self, found: DeliveryProfile, field: str) -> str | None:
         sealed = found.sealed.get(f"sealed_{field}")
-        return (
-            None if sealed is None else self.vault.open(sealed, row=found.profile.id, field=field)
-        )
+        if sealed is None:
+            return None
+        return self.vault.open(sealed, profile_secret(found.profile, field))
 
     def is_stale(self, found: DeliveryProfile) -> bool:
         """Whether a credential is sealed under a key that is not the newest."""
-        return any(each and not self.vault.is_current(each) for each in found.sealed.values())
+        held = {name: sealed for name, sealed in found.sealed.items() if sealed is not None}
+        return any(
+            not self.vault.is_current(sealed, profile_secret(found.profile, field_of(name)))
+            for name, sealed in held.items()
+        )
 
 
 def _unopened(error: SealError) -> Outcome:

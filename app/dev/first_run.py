@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from app.domain.secret_keys import new_key
 from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
 from app.store import api_keys, profiles
+from app.store.seal_contexts import profile_secret
 from app.store.vault import Vault
 
 LOOPBACK: Final = "127.0.0.1"
@@ -116,7 +117,7 @@ async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp
     now = SystemClock().now()
     key = await api_keys.find_by_hash(connection, hash=hash_of(keys.api_key))
     if key is not None:
-        await _follow_inbox(connection, key.tenant_id, smtp_port, now)
+        await _follow_inbox(connection, vault, key.tenant_id, smtp_port, now)
         return
     act = Act(actor=Actor(ActorKind.COMMAND_LINE, name="heloise dev"), now=now)
     tenant = await tenant_actions.create(
@@ -152,12 +153,12 @@ async def _make_profile(
         }
     )
     made = new_profile(body, tenant_id=tenant_id, now=now)
-    sealed = sealed_secrets(body, vault, profile_id=made.id)
+    sealed = sealed_secrets(body, vault, profile=made)
     await profiles.insert(connection, profile=made, sealed=sealed)
 
 
 async def _follow_inbox(
-    connection: AsyncConnection, tenant_id: str, smtp_port: int, now: datetime
+    connection: AsyncConnection, vault: Vault, tenant_id: str, smtp_port: int, now: datetime
 ) -> None:
     """Let the profiles that still point at the inbox point at where it listens this time."""
     for profile in PROFILES:
@@ -165,10 +166,14 @@ async def _follow_inbox(
         if found is None or (found.host, found.username) != (LOOPBACK, profile.name):
             continue
         if found.port != smtp_port:
+            moved = profile_secret(replace(found, port=smtp_port), "password")
             await profiles.update(
                 connection,
                 tenant_id=tenant_id,
                 profile_id=found.id,
-                changes={"port": smtp_port},
+                changes={
+                    "port": smtp_port,
+                    "sealed_password": vault.seal(profile.password, moved),
+                },
                 now=now,
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -16,7 +16,10 @@ from app.store import profiles, workers
 from app.store.database import Database
 from app.store.database_clock import DatabaseClock
 from app.store.profile_rows import field_of
+from app.store.profiles import SealedProfile
 from app.store.readiness import Readiness
+from app.store.seal_contexts import profile_secret
+from app.store.vault import OpenSealed
 
 # Certificates are checked by the machine's own clock; leases go by the database's.
 CLOCK_MAY_DIFFER: Final = timedelta(seconds=10)
@@ -39,7 +42,7 @@ async def database_findings(
     database: Database,
     *,
     lease_seconds: float,
-    open_sealed: Callable[..., str] | None,
+    open_sealed: OpenSealed | None,
     clock: Clock | None = None,
 ) -> list[Finding]:
     """The database and what depends on it; the first trouble with it ends the list.
@@ -85,35 +88,33 @@ async def _delivery(database: Database, lease_seconds: float, machine: Clock) ->
     return Finding("delivery", Verdict.OK, f"{len(seen)} deliver, on {hosts}")
 
 
-async def _credentials(database: Database, open_sealed: Callable[..., str]) -> Finding:
+async def _credentials(database: Database, open_sealed: OpenSealed) -> Finding:
     """Whether every stored credential opens under the keys that this machine has."""
     shut: list[str] = []
     count, after = 0, None
     while True:
         async with database.transaction() as connection:
             rows = await profiles.sealed(connection, limit=PAGE_ROWS, after=after)
-        for profile_id, _, sealed in rows:
-            count, after = count + 1, profile_id
-            shut += [] if _opens(profile_id, sealed, open_sealed) else [profile_id]
+        for row in rows:
+            count, after = count + 1, row.profile.id
+            shut += [] if _opens(row, open_sealed) else [row.profile.id]
         if not rows:
             break
     if shut:
         named = ", ".join(shut[:MAX_NAMED])
         detail = (
-            f"the credentials of {len(shut)} profiles open under none of HELOISE_SECRET_KEYS"
-            f" ({named}): add the key that sealed them, or set them again"
+            f"the credentials of {len(shut)} profiles do not open with HELOISE_SECRET_KEYS"
+            f" ({named}): add the key that sealed them, run `heloise reseal`, or set them again"
         )
         return Finding("credentials", Verdict.FAIL, detail)
     return Finding("credentials", Verdict.OK, f"those of {count} profiles open")
 
 
-def _opens(
-    profile_id: str, sealed: Mapping[str, bytes | None], open_sealed: Callable[..., str]
-) -> bool:
+def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
     try:
-        for name, secret in sealed.items():
+        for name, secret in row.sealed.items():
             if secret is not None:
-                open_sealed(secret, row=profile_id, field=field_of(name))
+                open_sealed(secret, profile_secret(row.profile, field_of(name)))
     except SealError:
         return False
     return True

@@ -16,6 +16,8 @@ from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.identity import identity_of
 from app.smtp.resolve import Network
 from app.store.profiles import DeliveryProfile
+from app.store.seal_contexts import profile_secret
+from app.store.vault import OpenSealed
 
 NONE: Final[Mapping[str, str]] = {}
 
@@ -26,7 +28,7 @@ class Verifier:
 
     network: Network
     tokens: AccessTokens
-    open_sealed: Callable[..., str]
+    open_sealed: OpenSealed
     service_ehlo_name: str | None
     hostname: str | None
     now: Callable[[], datetime]
@@ -36,7 +38,7 @@ class Verifier:
         profile = found.profile
         try:
             secrets = {
-                name: self.open_sealed(sealed, row=profile.id, field=name)
+                name: self.open_sealed(sealed, profile_secret(profile, name))
                 for name in ("password", "client_key")
                 if (sealed := found.sealed.get(f"sealed_{name}")) is not None
             }

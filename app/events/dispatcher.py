@@ -15,8 +15,9 @@ from app.smtp.resolve import Network
 from app.store import events, webhook_deliveries
 from app.store.database import Database
 from app.store.duties import repeat
+from app.store.seal_contexts import webhook_secret
+from app.store.vault import OpenSealed
 from app.store.webhook_deliveries import ClaimedDelivery, Due, Told
-from app.store.webhooks import SECRET
 
 if TYPE_CHECKING:
     from app.events.post import Poster
@@ -47,7 +48,7 @@ class Dispatcher:
         owner: str,
         clock: Clock,
         random: Callable[[], float],
-        open_sealed: Callable[..., str],
+        open_sealed: OpenSealed,
         poll_interval: timedelta,
     ) -> None:
         self._database = database
@@ -186,8 +187,7 @@ class Dispatcher:
             return Answer(error="the event is kept no longer")
         try:
             secrets = [
-                self._open_sealed(each, row=due.webhook.id, field=SECRET)
-                for each in due.sealed_secrets
+                self._open_sealed(each, webhook_secret(due.webhook)) for each in due.sealed_secrets
             ]
         except SealError as error:
             return Answer(error=str(error))

@@ -23,7 +23,9 @@ from app.smtp.resolve import Network
 from app.store import mailboxes, reports
 from app.store.database import Database
 from app.store.duties import repeat
-from app.store.mailboxes import PASSWORD, ClaimedMailbox
+from app.store.mailboxes import ClaimedMailbox
+from app.store.seal_contexts import mailbox_password
+from app.store.vault import OpenSealed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Poller:
         network: Network,
         *,
         clock: Clock,
-        open_sealed: Callable[..., str],
+        open_sealed: OpenSealed,
     ) -> None:
         self._database = database
         self._network = network
@@ -138,7 +140,7 @@ class Poller:
             tls=mailbox.tls,
             tls_ca=mailbox.tls_ca,
             username=mailbox.username,
-            password=self._open_sealed(claimed.sealed_password, row=mailbox.id, field=PASSWORD),
+            password=self._open_sealed(claimed.sealed_password, mailbox_password(mailbox)),
             folder=mailbox.folder,
         )
 

@@ -16,7 +16,8 @@ from app.smtp.resolve import Network
 from app.store import oauth_tokens
 from app.store.database import Database
 from app.store.oauth_tokens import SealedSecrets, StoredToken
-from app.store.vault import Vault
+from app.store.seal_contexts import profile_secret
+from app.store.vault import SealContext, Vault
 
 # A token is renewed when a fifth of its life is left, but no earlier than so long before its end.
 RENEWED_BEFORE: Final = timedelta(minutes=5)
@@ -59,6 +60,7 @@ class _Turn:
     """A profile at one revision: who asks for its token now, and what came of it the last time."""
 
     revision: int
+    context: SealContext
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked: int = 0
     found: "_Token | Failure | None" = None
@@ -89,9 +91,9 @@ class AccessTokens:
             return Failure(
                 Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the profile names no grant"
             )
-        turn = self._turns.get(profile.id)
-        if turn is None or turn.revision != profile.revision:
-            turn = self._turns[profile.id] = _Turn(profile.revision)
+        turn, context = self._turns.get(profile.id), profile_secret(profile, FIELD)
+        if turn is None or (turn.revision, turn.context) != (profile.revision, context):
+            turn = self._turns[profile.id] = _Turn(profile.revision, context)
         asked = turn.asked
         async with turn.lock:
             if turn.asked == asked or turn.found is None:
@@ -177,7 +179,7 @@ class AccessTokens:
         if stored.sealed is None or stored.expires_at is None:
             return None
         try:
-            told = json.loads(self._vault.open(stored.sealed, row=profile.id, field=FIELD))
+            told = json.loads(self._vault.open(stored.sealed, profile_secret(profile, FIELD)))
         except SealError:
             return None
         renew_at = datetime.fromisoformat(told["renew_at"])
@@ -226,7 +228,7 @@ class AccessTokens:
         def opened(sealed: bytes | None, name: str) -> str | None:
             if sealed is None:
                 return None
-            return self._vault.open(sealed, row=profile.id, field=f"oauth_{name}")
+            return self._vault.open(sealed, profile_secret(profile, f"oauth_{name}"))
 
         return TokenRequest(
             oauth=oauth,
@@ -240,13 +242,13 @@ class AccessTokens:
         life = granted.expires_at - now
         renew_at = granted.expires_at - min(RENEWED_BEFORE, life * RENEWED_AT_SHARE)
         told = json.dumps({"token": granted.access_token, "renew_at": renew_at.isoformat()})
-        sealed = self._vault.seal(told, row=profile.id, field=FIELD)
+        sealed = self._vault.seal(told, profile_secret(profile, FIELD))
         token = _Token(granted.access_token, sealed, renew_at, granted.expires_at)
         rotated = granted.refresh_token
         refresh_token = (
             None
             if rotated is None
-            else self._vault.seal(rotated, row=profile.id, field="oauth_refresh_token")
+            else self._vault.seal(rotated, profile_secret(profile, "oauth_refresh_token"))
         )
         while True:
             try:

@@ -16,8 +16,6 @@ from app.domain.mailboxes import Mailbox, MailboxTls
 from app.store.mailbox_tables import mailboxes
 from app.store.uniqueness import taken_means
 
-PASSWORD: Final = "password"  # noqa: S105 - the field that sealed passwords are bound to
-
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
     """Write a new one; raises Conflict where its name is taken."""
@@ -75,7 +73,7 @@ async def page(
     )
     if before is not None:
         query = query.where(mailboxes.c.id < before)
-    return [_mailbox(row) for row in (await connection.execute(query)).mappings()]
+    return [mailbox_of(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def get(
@@ -90,7 +88,7 @@ async def get(
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("mailbox", mailbox_id)
-    return _mailbox(row)
+    return mailbox_of(row)
 
 
 async def update(
@@ -154,7 +152,7 @@ async def claim(
             .where(mailboxes.c.id.in_([row["id"] for row in rows]))
             .values(next_poll_at=lease_until)
         )
-    return [ClaimedMailbox(_mailbox(row), row["sealed_password"]) for row in rows]
+    return [ClaimedMailbox(mailbox_of(row), row["sealed_password"]) for row in rows]
 
 
 async def note_read(
@@ -205,6 +203,7 @@ async def note_failure(
     )
 
 
-def _mailbox(row: RowMapping) -> Mailbox:
+def mailbox_of(row: RowMapping) -> Mailbox:
+    """The mailbox of a row, its password apart."""
     values = {name: row[name] for name in row if name != "sealed_password"}
     return Mailbox(**values | {"tls": MailboxTls(row["tls"])})

@@ -41,10 +41,9 @@ class DeliveryProfile:
 
 
 class SealedProfile(NamedTuple):
-    """The sealed columns of a profile by name, to seal them anew."""
+    """A profile and its sealed columns by name, to seal them anew."""
 
-    id: str
-    tenant_id: str
+    profile: Profile
     sealed: Mapping[str, bytes | None]
 
 
@@ -288,13 +287,13 @@ async def sealed_of(
     return None if row is None else _sealed_profile(row)
 
 
-_SEALED: Final = select(
-    profiles.c.id, profiles.c.tenant_id, *(profiles.c[name] for name in SEALED)
-).with_for_update(key_share=True)
+_SEALED: Final = select(*PROFILE_COLUMNS, *(profiles.c[name] for name in SEALED)).with_for_update(
+    key_share=True
+)
 
 
 def _sealed_profile(row: RowMapping) -> SealedProfile:
-    return SealedProfile(row["id"], row["tenant_id"], {name: row[name] for name in SEALED})
+    return SealedProfile(profile_of(row), {name: row[name] for name in SEALED})
 
 
 async def replace_sealed(

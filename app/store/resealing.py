@@ -1,6 +1,6 @@
 """What was sealed under an older key is sealed under the newest, so that the older can go."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import select, update
@@ -11,13 +11,18 @@ from app.store import profiles
 from app.store.domain_tables import dkim_keys
 from app.store.event_tables import webhooks
 from app.store.mailbox_tables import mailboxes
-from app.store.mailboxes import PASSWORD
+from app.store.mailboxes import mailbox_of
 from app.store.profile_rows import field_of
 from app.store.profiles import SealedProfile
-from app.store.sending_domains import PRIVATE_KEY
+from app.store.seal_contexts import (
+    dkim_private_key,
+    mailbox_password,
+    profile_secret,
+    webhook_secret,
+)
 from app.store.tables import message_contents
-from app.store.vault import CONTENT_KEY, Vault
-from app.store.webhooks import SECRET
+from app.store.vault import SealContext, Vault, content_key
+from app.store.webhooks import webhook_of
 
 AT_ONCE: Final = 200
 
@@ -29,7 +34,7 @@ async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
     """
     count, after = 0, None
     while rows := await profiles.sealed(connection, limit=AT_ONCE, after=after):
-        after = rows[-1].id
+        after = rows[-1].profile.id
         for row in rows:
             count += await _reseal(connection, vault, row)
     return count
@@ -45,8 +50,10 @@ async def reseal_profile(
 
 
 async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile) -> bool:
+    profile = row.profile
     try:
-        fresh = _fresh(vault, row.id, row.sealed, field_of)
+        contexts = {name: profile_secret(profile, field_of(name)) for name in row.sealed}
+        fresh = _fresh(vault, row.sealed, contexts)
     except SealError as error:
         raise SealError(
             f"{error} It belongs to a profile: add the key that sealed it to HELOISE_SECRET_KEYS,"
@@ -54,37 +61,33 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
         ) from None
     if fresh:
         await profiles.replace_sealed(
-            connection, tenant_id=row.tenant_id, profile_id=row.id, sealed=fresh
+            connection, tenant_id=profile.tenant_id, profile_id=profile.id, sealed=fresh
         )
     return bool(fresh)
 
 
 def _fresh(
-    vault: Vault, row: str, sealed: Mapping[str, bytes | None], field_of: Callable[[str], str]
+    vault: Vault, sealed: Mapping[str, bytes | None], contexts: Mapping[str, SealContext]
 ) -> dict[str, bytes]:
     """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
     return {
-        name: vault.resealed(old, row=row, field=field_of(name))
+        name: vault.resealed(old, contexts[name])
         for name, old in sealed.items()
-        if old is not None and not vault.is_current(old)
+        if old is not None and not vault.is_current(old, contexts[name])
     }
 
 
 async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
     """Seal the secrets of webhooks anew; answers of how many that was."""
-    query = (
-        select(webhooks.c.id, webhooks.c.sealed_secret, webhooks.c.sealed_former_secret)
-        .order_by(webhooks.c.id)
-        .with_for_update()
-    )
+    query = select(webhooks).order_by(webhooks.c.id).with_for_update()
     count = 0
-    for row in (await connection.execute(query)).all():
-        held = {
-            "sealed_secret": row.sealed_secret,
-            "sealed_former_secret": row.sealed_former_secret,
-        }
-        if fresh := _fresh(vault, row.id, held, lambda _: SECRET):
-            await connection.execute(update(webhooks).where(webhooks.c.id == row.id).values(fresh))
+    for row in (await connection.execute(query)).mappings().all():
+        context = webhook_secret(webhook_of(row))
+        held = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+            await connection.execute(
+                update(webhooks).where(webhooks.c.id == row["id"]).values(fresh)
+            )
             count += 1
     return count
 
@@ -99,8 +102,9 @@ async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
     )
     count = 0
     for row in (await connection.execute(query)).all():
+        context = dkim_private_key(row.id)
         held = {"sealed_private_key": row.sealed_private_key}
-        if fresh := _fresh(vault, row.id, held, lambda _: PRIVATE_KEY):
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
             await connection.execute(
                 update(dkim_keys).where(dkim_keys.c.id == row.id).values(fresh)
             )
@@ -110,13 +114,14 @@ async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
 
 async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
     """Seal the passwords of mailboxes anew; answers of how many that was."""
-    query = select(mailboxes.c.id, mailboxes.c.sealed_password).order_by(mailboxes.c.id)
+    query = select(mailboxes).order_by(mailboxes.c.id).with_for_update()
     count = 0
-    for row in (await connection.execute(query.with_for_update())).all():
-        held = {"sealed_password": row.sealed_password}
-        if fresh := _fresh(vault, row.id, held, lambda _: PASSWORD):
+    for row in (await connection.execute(query)).mappings().all():
+        context = mailbox_password(mailbox_of(row))
+        held = {"sealed_password": row["sealed_password"]}
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
             await connection.execute(
-                update(mailboxes).where(mailboxes.c.id == row.id).values(fresh)
+                update(mailboxes).where(mailboxes.c.id == row["id"]).values(fresh)
             )
             count += 1
     return count
@@ -128,8 +133,8 @@ async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
     while rows := await _sealed_contents(connection, after):
         for message_id, sealed_key in rows:
             after = message_id
-            if not vault.is_current(sealed_key):
-                fresh = vault.resealed(sealed_key, row=message_id, field=CONTENT_KEY)
+            if not vault.is_current(sealed_key, content_key(message_id)):
+                fresh = vault.resealed(sealed_key, content_key(message_id))
                 await connection.execute(
                     update(message_contents)
                     .where(message_contents.c.message_id == message_id)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import RowMapping, func, select
 from sqlalchemy import delete as delete_from
@@ -17,8 +17,6 @@ from app.domain.ids import is_id
 from app.store.domain_tables import dkim_keys, sending_domains
 from app.store.tables import UNFINISHED, messages
 from app.store.uniqueness import taken_means
-
-PRIVATE_KEY: Final = "private_key"  # the field that sealed keys are bound to
 
 
 class SealedKey(NamedTuple):

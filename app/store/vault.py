@@ -1,15 +1,17 @@
 """Sealed credentials: encrypted for one field of one row, under keys that can be rotated.
 
 A sealed value is `version (1) | key id (8) | nonce (12) | ciphertext and tag`, lengths in bytes.
-The associated data binds version, key id, row and field, so a value copied to another row or
-field does not open (invariant 9).
+The associated data binds version, key id, row and field, and in version 2 the destination too: the
+value opens neither in another row or field, nor once the row sends it elsewhere (invariant 9).
 """
 
 import base64
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,13 +20,43 @@ from app.domain.errors import SealError
 from app.domain.secret_keys import KEY_BYTES
 from app.domain.types import SealedContent
 
-VERSION: Final = b"\x01"
+UNBOUND: Final = b"\x01"
+BOUND: Final = b"\x02"
+VERSION_BYTES: Final = 1
 KEY_ID_BYTES: Final = 8
 # Random nonces of 96 bits: one key may seal 2**32 values (NIST SP 800-38D section 8.3).
 NONCE_BYTES: Final = 12
-HEAD_BYTES: Final = len(VERSION) + KEY_ID_BYTES
+HEAD_BYTES: Final = VERSION_BYTES + KEY_ID_BYTES
 # The field that a message's own key is bound to.
 CONTENT_KEY: Final = "content_key"
+
+# To whom a secret is sent and how that is protected, by the names that the API gives the settings.
+Destination = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SealContext:
+    """What a sealed value is bound to; `destination` is None where it is sent to nobody."""
+
+    row: str
+    field: str
+    destination: Destination | None
+
+    @property
+    def version(self) -> bytes:
+        """The form of what is sealed for it."""
+        return UNBOUND if self.destination is None else BOUND
+
+    def associated_data(self, head: bytes) -> bytes:
+        """What AES-GCM authenticates beside the text."""
+        bound = [head, self.row.encode(), self.field.encode()]
+        if self.destination is not None:
+            bound.append(json.dumps(self.destination, sort_keys=True).encode())
+        return b"\0".join(bound)
+
+
+# `Vault.open`, for those who open and never seal.
+OpenSealed = Callable[[bytes, SealContext], str]
 
 
 class Vault:
@@ -39,25 +71,33 @@ class Vault:
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = _key_id(keys[0])
 
-    def seal(self, text: str, *, row: str, field: str) -> bytes:
-        """The text, encrypted for this field of this row alone."""
-        head, nonce = VERSION + self._newest, os.urandom(NONCE_BYTES)
+    def seal(self, text: str, context: SealContext) -> bytes:
+        """The text, encrypted for this context alone."""
+        head, nonce = context.version + self._newest, os.urandom(NONCE_BYTES)
         cipher = self._ciphers[self._newest]
-        return head + nonce + cipher.encrypt(nonce, text.encode(), _bound(head, row, field))
+        return head + nonce + cipher.encrypt(nonce, text.encode(), context.associated_data(head))
 
-    def open(self, sealed: bytes, *, row: str, field: str) -> str:
-        """The text that was sealed for this field of this row; raises SealError."""
+    def open(self, sealed: bytes, context: SealContext) -> str:
+        """The text that was sealed for this context; raises SealError."""
         head, nonce = sealed[:HEAD_BYTES], sealed[HEAD_BYTES : HEAD_BYTES + NONCE_BYTES]
-        cipher = self._ciphers.get(head[len(VERSION) :])
-        if not head.startswith(VERSION) or cipher is None:
-            raise SealError(f"The {field} of {row} was sealed under a key that is not here.")
+        cipher = self._ciphers.get(head[VERSION_BYTES:])
+        if cipher is None:
+            raise SealError(
+                f"The {context.field} of {context.row} was sealed under a key that is not here."
+            )
+        if not head.startswith(context.version):
+            raise SealError(
+                f"The {context.field} of {context.row} is not bound to where it is sent: run"
+                " `heloise reseal`, or set it again."
+            )
         try:
             opened = cipher.decrypt(
-                nonce, sealed[HEAD_BYTES + NONCE_BYTES :], _bound(head, row, field)
+                nonce, sealed[HEAD_BYTES + NONCE_BYTES :], context.associated_data(head)
             )
         except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             raise SealError(
-                f"The {field} of {row} does not open: it was altered, or copied from elsewhere."
+                f"The {context.field} of {context.row} does not open: it was altered, was copied"
+                " from elsewhere, or was sealed for another destination."
             ) from None
         return opened.decode()
 
@@ -68,31 +108,37 @@ class Vault:
         """
         key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         encrypted = nonce + AESGCM(key).encrypt(nonce, content, row.encode())
-        sealed = self.seal(base64.b64encode(key).decode(), row=row, field=CONTENT_KEY)
+        sealed = self.seal(base64.b64encode(key).decode(), content_key(row))
         return SealedContent(encrypted, sealed)
 
     def open_content(self, sealed: SealedContent, *, row: str) -> bytes:
         """The bytes that were sealed for this row; raises SealError."""
-        key = base64.b64decode(self.open(sealed.key, row=row, field=CONTENT_KEY))
+        key = base64.b64decode(self.open(sealed.key, content_key(row)))
         nonce, encrypted = sealed.content[:NONCE_BYTES], sealed.content[NONCE_BYTES:]
         try:
             return AESGCM(key).decrypt(nonce, encrypted, row.encode())
         except (InvalidTag, ValueError):
             raise SealError(f"The content of {row} does not open: it was altered.") from None
 
-    def resealed(self, sealed: bytes, *, row: str, field: str) -> bytes:
-        """The same under the newest key; raises SealError."""
-        return self.seal(self.open(sealed, row=row, field=field), row=row, field=field)
+    def resealed(self, sealed: bytes, context: SealContext) -> bytes:
+        """The same under the newest key; raises SealError.
 
-    def is_current(self, sealed: bytes) -> bool:
+        What was sealed before secrets had a destination is bound to this one.
+        """
+        was_bound = not sealed.startswith(UNBOUND)
+        before = context if was_bound else replace(context, destination=None)
+        return self.seal(self.open(sealed, before), context)
+
+    def is_current(self, sealed: bytes, context: SealContext) -> bool:
         """Whether it is sealed under the newest key, in the form of today."""
-        return sealed[:HEAD_BYTES] == VERSION + self._newest
+        return sealed[:HEAD_BYTES] == context.version + self._newest
+
+
+def content_key(message_id: str) -> SealContext:
+    """What the key of a sensitive message is bound to."""
+    return SealContext(message_id, CONTENT_KEY, None)
 
 
 def _key_id(key: bytes) -> bytes:
     """A name for the key that says nothing about it."""
     return sha256(b"heloise vault key id\0" + key).digest()[:KEY_ID_BYTES]
-
-
-def _bound(head: bytes, row: str, field: str) -> bytes:
-    return b"\0".join((head, row.encode(), field.encode()))

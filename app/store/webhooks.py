@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import RowMapping, func, select
 from sqlalchemy import delete as delete_from
@@ -15,8 +15,6 @@ from app.domain.events import EventFilter, Position
 from app.domain.webhooks import Webhook
 from app.store.event_tables import webhooks
 from app.store.uniqueness import taken_means
-
-SECRET: Final = "secret"  # noqa: S105 - the field that sealed secrets are bound to
 
 
 async def insert(
@@ -50,6 +48,11 @@ def columns_of(webhook: Webhook) -> dict[str, Any]:
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
     }
+
+
+def secret_columns(sealed: bytes) -> dict[str, Any]:
+    """The columns of a secret that replaces all others at once."""
+    return {"sealed_secret": sealed, "sealed_former_secret": None, "former_secret_until": None}
 
 
 def _exists(name: str) -> Conflict:

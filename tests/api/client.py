@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from app.api.key_cache import KeyCache
 from app.api.slow_clients import BoundedProtocol
 from app.api.state import Services
+from app.store import profiles
+from app.store.seal_contexts import profile_secret
 
 # Loaded once: a client's own would read all certificates of the machine's authorities.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -91,6 +93,15 @@ class Api:
         """A new tenant's caller, with a key that has these scopes, or all."""
         tenant = await self.admin.made("/tenants", {"slug": slug})
         return await self.key(tenant["id"], scopes or EVERY_SCOPE)
+
+    async def opened(self, profile_id: str, field: str) -> str:
+        """A profile's stored secret, as delivery opens it."""
+        async with self.services.database.reading() as connection:
+            rows = await profiles.sealed(connection, limit=200, after=None)
+        row = next(row for row in rows if row.profile.id == profile_id)
+        secret = row.sealed[f"sealed_{field}"]
+        assert secret is not None
+        return self.services.vault.open(secret, profile_secret(row.profile, field))
 
     async def key(self, tenant_id: str, scopes: list[str], **bound: Any) -> Caller:
         """A caller with a new key of a tenant, which may be bound to something."""

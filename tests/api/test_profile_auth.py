@@ -3,9 +3,7 @@
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import select
 
-from app.store.tables import profiles
 from tests.api.client import PROFILE, Api, Caller
 from tests.fixtures.token_server import private_key
 
@@ -27,6 +25,7 @@ GOOGLE: Final[dict[str, Any]] = {
     "client_id": "mailer@project.iam.gserviceaccount.com",
     "private_key": private_key(),
 }
+SCOPE: Final = "https://outlook.office365.com/.default"
 MICROSOFT: Final = "https://login.microsoftonline.com/{}/oauth2/v2.0/token"
 
 
@@ -69,11 +68,7 @@ async def test_an_app_is_stored_its_secret_sealed_and_never_read_back(
         "has_refresh_token": False,
     }
     profile_id = answer.json()["id"]
-    async with api.services.database.reading() as connection:
-        query = select(profiles.c.sealed_oauth_client_secret).where(profiles.c.id == profile_id)
-        sealed = (await connection.execute(query)).scalar_one()
-    vault = api.services.vault
-    assert vault.open(sealed, row=profile_id, field="oauth_client_secret") == CANARY
+    assert await api.opened(profile_id, "oauth_client_secret") == CANARY
 
 
 @pytest.mark.parametrize(
@@ -83,7 +78,7 @@ async def test_an_app_is_stored_its_secret_sealed_and_never_read_back(
         (
             APP | {"token_url": None, "preset": "microsoft", "tenant": "contoso.example"},
             MICROSOFT.format("contoso.example"),
-            "https://outlook.office365.com/.default",
+            SCOPE,
         ),
         (APP | {"preset": "microsoft", "scope": "other"}, URL, "other"),
     ],
@@ -146,8 +141,12 @@ async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
     """RFC 7396: the secret stays, a new preset fills in anew, null takes away."""
     await made(acme, APP | {"preset": "microsoft", "token_url": MICROSOFT.format("one")})
     change = {"auth": {"preset": "microsoft", "tenant": "two"}}
+    refused = await acme("PATCH", "/profiles/transactional", change)
+    assert "give auth.client_secret again" in refused.json()["detail"]
+    change = {"auth": {"preset": "microsoft", "tenant": "one", "client_id": "app-2"}}
     after = (await acme("PATCH", "/profiles/transactional", change)).json()["auth"]
-    assert after["token_url"] == MICROSOFT.format("two")
+    assert (after["client_id"], after["scope"]) == ("app-2", SCOPE)
+    assert after["token_url"] == MICROSOFT.format("one")
     assert after["has_client_secret"] is True
     change = {"auth": dict.fromkeys(("grant", "token_url", "client_id", "client_secret", "scope"))}
     change["auth"] |= {"mechanism": "login", "password": "x"}

@@ -17,6 +17,7 @@ from app.domain.secret_keys import parse_key
 from app.domain.types import Mailbox, NewMessage, RecipientAddress, RecipientKind
 from app.store import lanes, outbox, profiles
 from app.store.database import Database
+from app.store.seal_contexts import profile_secret
 from app.store.vault import Vault
 from tests.cli.terminal import Terminal
 from tests.fixtures.token_server import private_key
@@ -57,10 +58,11 @@ def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> st
     async def read(database: Database) -> str:
         async with database.reading() as connection:
             sealed = await profiles.sealed(connection, limit=10, after=None)
-        (secret,) = [row.sealed[f"sealed_{field}"] for row in sealed if row.id == profile["id"]]
+        (row,) = [each for each in sealed if each.profile.id == profile["id"]]
+        secret = row.sealed[f"sealed_{field}"]
         assert secret is not None
         vault = Vault([parse_key(key) for key in keys])
-        return vault.open(secret, row=profile["id"], field=field)
+        return vault.open(secret, profile_secret(row.profile, field))
 
     opened: str = with_database(operator, read)
     return opened
@@ -240,12 +242,15 @@ def test_a_file_that_is_no_profile_is_told(
 def test_a_profile_is_changed_where_it_is_asked_for(
     acme: Terminal, profile_file: ProfileFile, tmp_path: Path
 ) -> None:
-    """Null in the file takes a value away (RFC 7396)."""
+    """Null in the file takes a value away (RFC 7396); another port needs the password again."""
     path = profile_file(auth={"username": "billing", "password": CANARY})
     acme.done("profile", "create", path, "-t", "acme")
     (tmp_path / "change.json").write_text('{"ehlo_name": null}')
     words = ("transactional", str(tmp_path / "change.json"), "-t", "acme", "--port", "2525")
-    changed = acme.done("profile", "update", *words, "--json").json
+    ended = acme.run("profile", "update", *words)
+    assert (ended.code, "give auth.password again" in ended.err) == (1, True)
+    words = (*words, "--password-file", "-", "--json")
+    changed = acme.done("profile", "update", *words, stdin=f"{CANARY}\n").json
     assert (changed["ehlo_name"], changed["port"]) == (None, 2525)
     kept = {"mechanism": "auto", "username": "billing", "has_password": True}
     assert {name: changed["auth"][name] for name in kept} == kept
@@ -310,7 +315,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
 
     async def operator_tenant(connection: Any) -> str:
         (row,) = await profiles.sealed(connection, limit=1, after=None)
-        return row.tenant_id
+        return row.profile.tenant_id
 
     def message(tenant_id: str) -> NewMessage:
         bob = Mailbox("bob@example.org")

@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from app.domain.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
+from app.domain.errors import SealError
 from app.domain.ids import new_id
 from app.domain.mailboxes import Mailbox, MailboxTls
 from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
-from app.store import mailboxes, outbox, sending_domains
+from app.store import mailboxes, outbox, profiles, sending_domains
 from app.store.database import Database
+from app.store.seal_contexts import dkim_private_key, mailbox_password, profile_secret
 from app.store.tables import message_contents
 from app.store.vault import Vault
 from tests.cli.terminal import Terminal
@@ -48,6 +50,30 @@ def test_an_old_key_can_be_dropped_once_all_is_resealed(
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     assert CANARY not in operator.printed
+
+
+def test_what_is_not_bound_to_its_destination_is_bound(
+    operator: Terminal, sealed: dict[str, object]
+) -> None:
+    """As it was stored before secrets were."""
+    vault = Vault([parse_key(operator.environment["HELOISE_SECRET_KEYS"])])
+
+    async def unbind(database: Database) -> None:
+        async with database.transaction() as connection:
+            [row] = await profiles.sealed(connection, limit=1, after=None)
+            context = replace(profile_secret(row.profile, "password"), destination=None)
+            await profiles.replace_sealed(
+                connection,
+                tenant_id=row.profile.tenant_id,
+                profile_id=row.profile.id,
+                sealed={"sealed_password": vault.seal(CANARY, context)},
+            )
+
+    with_database(operator, unbind)
+    with pytest.raises(SealError):
+        opened_password(operator, sealed)
+    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
+    assert opened_password(operator, sealed) == CANARY
 
 
 @pytest.mark.one_database
@@ -158,11 +184,11 @@ def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
         )
         async with database.transaction() as connection:
             await sending_domains.insert(connection, domain=domain)
-            sealed = vault.seal(pem, row=key.id, field="private_key")
+            sealed = vault.seal(pem, dkim_private_key(key.id))
             await sending_domains.insert_key(
                 connection, domain_id=domain.id, key=key, sealed_private_key=sealed
             )
-            sealed = vault.seal("pw", row=mailbox.id, field="password")
+            sealed = vault.seal("pw", mailbox_password(mailbox))
             await mailboxes.insert(connection, mailbox=mailbox, sealed_password=sealed)
 
     with_database(operator, write)

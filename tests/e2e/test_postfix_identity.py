@@ -50,7 +50,7 @@ async def message_id(tenant: Tenant, message: str) -> str:
     return str((await tenant.read(f"/messages/{message}"))["message_id_header"]).strip("<>")
 
 
-async def change(tenant: Tenant, **fields: str) -> None:
+async def change(tenant: Tenant, **fields: object) -> None:
     """Change the profile of these tests."""
     answer = await tenant("PATCH", "/profiles/billing", fields)
     assert answer.status_code == 200, answer.text
@@ -202,7 +202,7 @@ async def test_a_certificate_of_an_unknown_authority_holds_the_profile(
     await assert_untouched(acme, message)
     assert not postfix.accepted()
 
-    await change(acme, tls_ca=postfix.ca_pem)
+    await change(acme, tls_ca=postfix.ca_pem, auth=user(postfix, "alice"))
     (accepted,) = await postfix.wait_accepted(1)
     assert accepted.message_id == await message_id(acme, message)
     await acme.message(message, status="sent")

@@ -3,7 +3,8 @@
 from app.domain.secret_keys import new_key, parse_key
 from app.store import profiles
 from app.store.database import Database
-from app.store.vault import Vault
+from app.store.seal_contexts import profile_secret
+from app.store.vault import SealContext, Vault
 from tests.e2e.conftest import Start
 from tests.e2e.harness import CANARY, until
 from tests.fixtures.smtp_server import SmtpServer
@@ -23,21 +24,22 @@ async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_ur
         await acme.message(message, status="sent")
         database = Database(migrated_url)
 
-        async def sealed(profile_id: str) -> bytes:
+        async def sealed(profile_id: str) -> tuple[bytes, SealContext]:
             async with database.reading() as connection:
                 rows = await profiles.sealed(connection, limit=10, after=None)
-            found = next(row.sealed["sealed_password"] for row in rows if row.id == profile_id)
+            row = next(row for row in rows if row.profile.id == profile_id)
+            found = row.sealed["sealed_password"]
             assert found is not None
-            return found
+            return found, profile_secret(row.profile, "password")
 
         newest, older = Vault([parse_key(new)]), Vault([parse_key(old)])
 
-        async def fact() -> bytes | None:
+        async def fact() -> tuple[bytes, SealContext] | None:
             found = await sealed(used["id"])
-            return found if newest.is_current(found) else None
+            return found if newest.is_current(*found) else None
 
         now = await until(fact)
-        assert newest.open(now, row=used["id"], field="password") == CANARY
-        assert older.open(await sealed(idle["id"]), row=idle["id"], field="password") == CANARY
+        assert newest.open(*now) == CANARY
+        assert older.open(*await sealed(idle["id"])) == CANARY
         await acme.message(await acme.send(profile="used"), status="sent")
         await database.close()

@@ -17,6 +17,7 @@ from app.smtp.resolve import Network
 from app.store import profiles, tables
 from app.store.database import Database
 from app.store.oauth_tokens import StoredToken
+from app.store.seal_contexts import profile_secret
 from app.store.vault import Vault
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.token_server import CLIENT, CLIENT_SECRET, REFRESH_TOKEN, SCOPE, TokenServer
@@ -47,7 +48,7 @@ async def profile(database: Database, server: TokenServer) -> Profile:
         ),
     )
     sealed = {
-        f"sealed_{field}": VAULT.seal(text, row=made.id, field=field)
+        f"sealed_{field}": VAULT.seal(text, profile_secret(made, field))
         for field, text in {
             "oauth_client_secret": CLIENT_SECRET,
             "oauth_refresh_token": REFRESH_TOKEN,
@@ -166,7 +167,7 @@ async def test_a_token_is_sealed_and_bound_to_its_row(
         [row] = (await connection.execute(select(tables.oauth_tokens))).mappings()
     assert str(token).encode() not in row["sealed_access_token"]
     assert str(token) in VAULT.open(
-        row["sealed_access_token"], row=profile.id, field="access_token"
+        row["sealed_access_token"], profile_secret(profile, "access_token")
     )
     assert abs(row["expires_at"] - clock.now() - timedelta(hours=1)) < timedelta(seconds=1)
     rotated = Vault([b"n" * 32, b"k" * 32])

@@ -281,9 +281,9 @@ async def test_sealed_columns_are_read_by_pages_and_replaced(database: Database)
     two = await made_profile(database, other, sealed={"sealed_client_key": b"old"})
     async with database.transaction() as connection:
         [first] = await profiles.sealed(connection, limit=1, after=None)
-        assert first == (one.id, tenant.id, nothing | {"sealed_password": b"old"})
+        assert first == (one, nothing | {"sealed_password": b"old"})
         [second] = await profiles.sealed(connection, limit=9, after=one.id)
-        assert second == (two.id, other.id, nothing | {"sealed_client_key": b"old"})
+        assert second == (two, nothing | {"sealed_client_key": b"old"})
         await profiles.replace_sealed(
             connection,
             tenant_id=tenant.id,

@@ -13,6 +13,7 @@ from app.store.database import Database
 from app.store.event_tables import webhook_deliveries as delivery_rows
 from app.store.event_tables import webhooks as webhook_rows
 from app.store.events import NewEvent
+from app.store.seal_contexts import webhook_secret
 from app.store.vault import Vault
 from tests.store.made import MINUTE, NOW, made_tenant
 
@@ -37,7 +38,7 @@ async def made_webhook(database: Database) -> Webhook:
         created_at=NOW,
         updated_at=NOW,
     )
-    sealed = Vault([OLD]).seal(SECRET, row=webhook.id, field=webhooks.SECRET)
+    sealed = Vault([OLD]).seal(SECRET, webhook_secret(webhook))
     async with database.transaction() as connection:
         await webhooks.insert(
             connection, webhook=webhook, sealed_secret=sealed, start=Position(0, 0)
@@ -90,7 +91,7 @@ async def test_secrets_are_sealed_anew(database: Database) -> None:
     """Both the present and the former one, and once: then the new key alone opens them."""
     webhook = await made_webhook(database)
     vault = Vault([NEW, OLD])
-    second = Vault([OLD]).seal("second", row=webhook.id, field=webhooks.SECRET)
+    second = Vault([OLD]).seal("second", webhook_secret(webhook))
     async with database.transaction() as connection:
         await webhooks.rotate(
             connection,
@@ -103,7 +104,7 @@ async def test_secrets_are_sealed_anew(database: Database) -> None:
         counts = [await resealing.reseal_webhooks(connection, vault) for _ in range(2)]
         row = (await connection.execute(select(webhook_rows))).one()
     opened = [
-        Vault([NEW]).open(sealed, row=webhook.id, field=webhooks.SECRET)
+        Vault([NEW]).open(sealed, webhook_secret(webhook))
         for sealed in (row.sealed_secret, row.sealed_former_secret)
     ]
     assert (counts, opened) == ([1, 0], ["second", SECRET])

@@ -1,0 +1,23 @@
+"""A stored secret is sent to another destination only if the request gives it again."""
+
+from app.domain.errors import FieldError
+from app.store.seal_contexts import changed
+from app.store.vault import SealContext
+
+
+def missing_secret(
+    before: SealContext, after: SealContext, *loc: str, remedy: str = ""
+) -> FieldError | None:
+    """What is wrong with a change that keeps the secret at `loc`, if it redirects that one.
+
+    Whoever may change where a secret goes could read it there, so an admin is asked for it too.
+    """
+    settings = changed(before, after)
+    if not settings:
+        return None
+    name = ".".join(loc)
+    msg = (
+        f"give {name} again{remedy}: the stored one is sealed to where it is sent, and this changes"
+        f" {', '.join(settings)}"
+    )
+    return FieldError(("body", *loc), msg, "missing")
