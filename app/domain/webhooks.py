@@ -28,6 +28,7 @@ SPREAD: Final = 0.1
 # So long an answer is waited for.
 ANSWER_SECONDS: Final = 20.0
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
+MAX_PROBE_WAIT: Final = timedelta(minutes=5)
 # One that has taken nothing for so long is not tried any more.
 DISABLED_AFTER: Final = timedelta(days=5)
 SECRET_OVERLAP: Final = timedelta(hours=24)
@@ -100,3 +101,14 @@ def wait_after(failures: int, answer: Answer, random: Callable[[], float]) -> ti
     if answer.retry_after is not None:
         wait = max(wait, min(answer.retry_after, MAX_RETRY_AFTER))
     return wait
+
+
+def wait_for_probe(failed_probes: int) -> timedelta:
+    """How long a failing webhook is left alone: not at all at first, then 1 s, 2 s, … 5 min.
+
+    One event may fail by itself, so the first probe follows at once.
+    """
+    if failed_probes == 0:
+        return timedelta(0)
+    # The exponent is bounded: five days of failing would overflow the float.
+    return min(timedelta(seconds=2.0 ** min(failed_probes - 1, 10)), MAX_PROBE_WAIT)

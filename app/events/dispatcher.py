@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.errors import SealError, Unavailable
 from app.domain.webhooks import ANSWER_SECONDS, Answer, wait_after
+from app.events.slots import Slot, allot
 from app.smtp.resolve import Network
 from app.store import events, webhook_deliveries
 from app.store.database import Database
@@ -26,9 +27,6 @@ log = logging.getLogger(__name__)
 
 # An event is told so much later at most than it could be.
 LOOK_EVERY: Final = timedelta(seconds=1)
-# So many at a time for one webhook, and for all: who is slow does not keep others waiting.
-PER_WEBHOOK: Final = 8
-IN_ALL: Final = 64
 # Enough for an answer, and for what comes of it to be written.
 LEASE: Final = timedelta(seconds=3 * ANSWER_SECONDS)
 
@@ -58,8 +56,10 @@ class Dispatcher:
         self._random = random
         self._open_sealed = open_sealed
         self._poll_interval = poll_interval
-        self._in_hand = Counter[str]()
-        self._tasks = set[asyncio.Task[None]]()
+        self._posts = dict[asyncio.Task[None], Slot]()
+        # When events were last looked through for a webhook that has more of them, as a number.
+        self._turns = dict[str, int]()
+        self._next_turn = count()
         self._room = asyncio.Event()
         self._poster: Poster | None = None
 
@@ -73,9 +73,10 @@ class Dispatcher:
         try:
             yield
         finally:
-            for task in (looking, *self._tasks):
+            tasks = (looking, *self._posts)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(looking, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._poster is not None:
                 await self._poster.close()
                 self._poster = None
@@ -102,10 +103,16 @@ class Dispatcher:
         return self._poster
 
     async def _spread(self) -> bool:
+        """Look the next events through for one webhook of each tenant, its webhooks in turn."""
         async with self._database.reading() as connection:
-            found = await webhook_deliveries.with_news(connection)
-        has_more = False
-        for webhook_id in found:
+            news = await webhook_deliveries.with_news(connection, now=self._clock.now())
+        self._turns = {each.webhook_id: self._turns.get(each.webhook_id, -1) for each in news}
+        chosen = dict[str, str]()
+        for each in sorted(news, key=lambda each: self._turns[each.webhook_id]):
+            chosen.setdefault(each.tenant_id, each.webhook_id)
+        has_more = len(chosen) < len(news)
+        for webhook_id in chosen.values():
+            self._turns[webhook_id] = next(self._next_turn)
             async with self._database.transaction() as connection:
                 now = self._clock.now()
                 has_more |= await webhook_deliveries.spread(
@@ -118,27 +125,27 @@ class Dispatcher:
         async with self._database.reading() as connection:
             waiting = await webhook_deliveries.due(connection, now=self._clock.now())
         has_begun = False
-        for due in waiting:
-            room = min(PER_WEBHOOK - self._in_hand[due.webhook.id], IN_ALL - len(self._tasks))
-            if room <= 0:
-                continue
+        for due, limit in allot(waiting, self._posts.values()):
             now = self._clock.now()
             async with self._database.transaction() as connection:
                 claimed = await webhook_deliveries.claim(
                     connection,
                     webhook=due.webhook,
                     owner=self._owner,
-                    limit=room,
+                    limit=limit,
                     now=now,
                     lease_until=now + LEASE,
                 )
             for each in claimed:
                 has_begun = True
-                self._in_hand[due.webhook.id] += 1
                 task = asyncio.create_task(self._tell(poster, due, each))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._posts[task] = Slot(each.tenant_id, due.webhook.id, each.is_probe)
+                task.add_done_callback(self._end)
         return has_begun
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        del self._posts[task]
+        self._room.set()
 
     async def _tell(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         """Tell one event, and write what came of it; cut short, it is given back."""
@@ -152,9 +159,6 @@ class Dispatcher:
             log.warning("what became of the event %s waits for its lease", delivery.event_id)
         except Exception:
             log.exception("an event could not be told")
-        finally:
-            self._in_hand[due.webhook.id] -= 1
-            self._room.set()
 
     async def _tell_and_settle(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         started_at, started_seconds = self._clock.now(), monotonic_seconds()

@@ -69,6 +69,9 @@ webhooks = Table(
     Column("disabled_at", Instant),
     Column("disabled_reason", Text),
     Column("failing_since", Instant),
+    # While it fails: when one event may be posted to see whether it takes any again; null: at once.
+    Column("next_probe_at", Instant),
+    Column("failed_probes", Integer, nullable=False, default=0, server_default="0"),
     # Up to where events were looked through for it.
     Column("read_transaction_id", BigInteger, nullable=False),
     Column("read_number", BigInteger, nullable=False),

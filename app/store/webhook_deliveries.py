@@ -6,14 +6,31 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Insert, Row, exists, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Row,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import EventFilter, EventType, NewEvent, Position, ordering_key
 from app.domain.ids import first_id, new_id
-from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook
+from app.domain.webhooks import (
+    DISABLED_AFTER,
+    Answer,
+    DeliveryStatus,
+    Webhook,
+    wait_for_probe,
+)
 from app.store import events as event_rows
 from app.store.event_tables import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks import webhook_of
@@ -21,6 +38,11 @@ from app.store.webhooks import webhook_of
 _Row = Row[*tuple[Any, ...]]
 PENDING: Final = DeliveryStatus.PENDING.value
 SPREAD_AT_ONCE: Final = 500
+# While so many are due to a webhook, no more events are looked through for it: what it does not
+# take stays in the log of events, where it costs nothing.
+ENOUGH_DUE: Final = 100
+# Written out: a plan that is made for any parameter could not use the indexes over what is pending.
+_IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{PENDING}'")
 
 _AGAIN: Final = {
     "status": PENDING,
@@ -54,9 +76,10 @@ _REPLAY: Final[Mapping[str, Insert]] = {
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A webhook for which something is to be done."""
+    """A webhook to which an event may be posted, and since when."""
 
     webhook: Webhook
+    due_at: datetime
     sealed_secrets: tuple[bytes, ...] = field(repr=False)
 
 
@@ -68,8 +91,16 @@ async def has_webhooks(connection: AsyncConnection) -> bool:
     return bool((await connection.execute(_HAS_WEBHOOKS)).scalar_one())
 
 
-async def with_news(connection: AsyncConnection) -> list[str]:
-    """The webhooks for which there are events that were not looked through."""
+@dataclass(frozen=True, slots=True)
+class News:
+    """A webhook for which there are events that were not looked through."""
+
+    tenant_id: str
+    webhook_id: str
+
+
+async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]:
+    """The webhooks for which there is news, but those to which enough is due already."""
     end = await event_rows.horizon(connection)
     later = exists().where(
         events.c.tenant_id == webhooks.c.tenant_id,
@@ -77,8 +108,22 @@ async def with_news(connection: AsyncConnection) -> list[str]:
         > tuple_(webhooks.c.read_transaction_id, webhooks.c.read_number),
         event_rows.until(end),
     )
-    query = select(webhooks.c.id).where(webhooks.c.disabled_at.is_(None), later)
-    return list((await connection.execute(query)).scalars())
+    enough = (
+        select(webhook_deliveries.c.due_at)
+        .where(
+            webhook_deliveries.c.webhook_id == webhooks.c.id,
+            _IS_PENDING,
+            webhook_deliveries.c.due_at <= now,
+        )
+        .order_by(webhook_deliveries.c.due_at)
+        .limit(1)
+        .offset(ENOUGH_DUE - 1)
+        .exists()
+    )
+    query = select(webhooks.c.tenant_id, webhooks.c.id).where(
+        webhooks.c.disabled_at.is_(None), later, ~enough
+    )
+    return [News(*row) for row in await connection.execute(query)]
 
 
 async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime) -> bool:
@@ -182,31 +227,46 @@ async def _write(
 
 
 async def due(connection: AsyncConnection, *, now: datetime) -> list[Due]:
-    """The webhooks that are to be told something now."""
-    waiting = exists().where(
-        webhook_deliveries.c.webhook_id == webhooks.c.id,
-        webhook_deliveries.c.status == PENDING,
-        webhook_deliveries.c.due_at <= now,
+    """The webhooks to which something may be posted now.
+
+    An index probe for each: the cost does not grow with what waits for them.
+    """
+    due_at = (
+        select(func.min(webhook_deliveries.c.due_at))
+        .where(webhook_deliveries.c.webhook_id == webhooks.c.id, _IS_PENDING)
+        .scalar_subquery()
     )
-    query = select(webhooks).where(webhooks.c.disabled_at.is_(None), waiting)
+    query = select(webhooks, due_at.label("due_at")).where(_may_be_tried(now), due_at <= now)
     found = list[Due]()
     for row in (await connection.execute(query)).mappings():
         former, until = row["sealed_former_secret"], row["former_secret_until"]
         secrets = [row["sealed_secret"]]
         if former is not None and until > now:
             secrets.append(former)
-        found.append(Due(webhook_of(row), tuple(secrets)))
+        found.append(Due(webhook_of(row), row["due_at"], tuple(secrets)))
     return found
+
+
+def _may_be_tried(now: datetime) -> ColumnElement[bool]:
+    return webhooks.c.disabled_at.is_(None) & or_(
+        webhooks.c.failing_since.is_(None),
+        webhooks.c.next_probe_at.is_(None),
+        webhooks.c.next_probe_at <= now,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """An event that its claimer alone tells, until the lease ends."""
+    """An event that its claimer alone tells, until the lease ends.
+
+    `is_probe`: its webhook was failing, and nothing else is posted there meanwhile.
+    """
 
     id: str
     tenant_id: str
     event_id: str
     attempts: int
+    is_probe: bool
 
 
 async def claim(
@@ -218,11 +278,42 @@ async def claim(
     now: datetime,
     lease_until: datetime,
 ) -> list[ClaimedDelivery]:
-    """Lease up to `limit` events that are due to a webhook, the earliest first."""
+    """Lease up to `limit` events that are due to a webhook, the earliest first.
+
+    Of one that fails it is a single one, the probe, and none while another worker has that.
+    """
+    query = (
+        select(webhooks.c.failing_since)
+        .where(webhooks.c.id == webhook.id, _may_be_tried(now))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    health = (await connection.execute(query)).one_or_none()
+    if health is None:
+        return []
+    if health.failing_since is None:
+        return await _lease(connection, webhook, owner, limit, now, lease_until)
+    leased = await _lease(connection, webhook, owner, 1, now, lease_until, is_probe=True)
+    if leased:
+        await connection.execute(
+            update(webhooks).where(webhooks.c.id == webhook.id).values(next_probe_at=lease_until)
+        )
+    return leased
+
+
+async def _lease(
+    connection: AsyncConnection,
+    webhook: Webhook,
+    owner: str,
+    limit: int,
+    now: datetime,
+    lease_until: datetime,
+    *,
+    is_probe: bool = False,
+) -> list[ClaimedDelivery]:
     mine = webhook_deliveries
     query = (
         select(mine.c.id, mine.c.tenant_id, mine.c.event_id, mine.c.attempts)
-        .where(mine.c.webhook_id == webhook.id, mine.c.status == PENDING, mine.c.due_at <= now)
+        .where(mine.c.webhook_id == webhook.id, _IS_PENDING, mine.c.due_at <= now)
         .order_by(mine.c.due_at, mine.c.event_number)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -232,7 +323,7 @@ async def claim(
         earlier = exists().where(
             other.c.webhook_id == mine.c.webhook_id,
             other.c.ordering_key == mine.c.ordering_key,
-            other.c.status == PENDING,
+            other.c.status == literal_column(f"'{PENDING}'"),
             other.c.event_number < mine.c.event_number,
         )
         query = query.where(~earlier)
@@ -248,6 +339,7 @@ async def claim(
             tenant_id=row.tenant_id,
             event_id=row.event_id,
             attempts=row.attempts,
+            is_probe=is_probe,
         )
         for row in rows
     ]
@@ -310,27 +402,37 @@ async def settle(
             error=told.answer.error,
         )
     )
-    await _note_health(connection, webhook, told.answer, now)
+    await _note_health(connection, webhook, told, now)
     return True
 
 
 async def _note_health(
-    connection: AsyncConnection, webhook: Webhook, answer: Answer, now: datetime
+    connection: AsyncConnection, webhook: Webhook, told: Told, now: datetime
 ) -> None:
-    this = webhooks.c.id == webhook.id
+    this, answer = webhooks.c.id == webhook.id, told.answer
     if answer.is_taken:
         await connection.execute(
             update(webhooks)
             .where(this, webhooks.c.failing_since.is_not(None))
-            .values(failing_since=None)
+            .values(failing_since=None, next_probe_at=None, failed_probes=0)
         )
         return
-    query = select(webhooks.c.failing_since, webhooks.c.disabled_at).where(this).with_for_update()
+    query = (
+        select(webhooks.c.failing_since, webhooks.c.failed_probes, webhooks.c.disabled_at)
+        .where(this)
+        .with_for_update()
+    )
     row = (await connection.execute(query)).one_or_none()
     if row is None or row.disabled_at is not None:
         return
     since = row.failing_since or now
     values: dict[str, Any] = {"failing_since": since}
+    if row.failing_since is None or told.delivery.is_probe:  # not one that was begun before it
+        failed_probes = 0 if row.failing_since is None else row.failed_probes + 1
+        values |= {
+            "failed_probes": failed_probes,
+            "next_probe_at": now + wait_for_probe(failed_probes),
+        }
     if answer.is_gone or now - since >= DISABLED_AFTER:
         reason = (
             answer.reason if answer.is_gone else f"failing since {since:%F %T}: {answer.reason}"

@@ -47,6 +47,7 @@ def columns_of(webhook: Webhook) -> dict[str, Any]:
         "disabled_at": webhook.disabled_at,
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
+        "next_probe_at": None,  # who has changed it wants to see whether that helped
     }
 
 

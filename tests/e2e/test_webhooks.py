@@ -157,6 +157,26 @@ async def test_one_that_is_slow_holds_up_nobody(
         assert len(slow.posts) <= 8
 
 
+async def test_hanging_webhooks_of_one_tenant_hold_up_no_other(
+    heloise: Heloise, server: SmtpServer, receiver: Receiver
+) -> None:
+    """Another tenant's event is posted while every one of them still waits for an answer."""
+    acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
+    for tenant in (acme, other):
+        await tenant.profile("main", server.port)
+    async with Receiver() as dead:
+        dead.gate.clear()
+        hooks = [await hooked(acme, dead, name=f"dead-{n}") for n in range(9)]
+        for _ in range(3):
+            await acme.send()
+        await posted(dead, len(hooks))
+        await hooked(other, receiver, events=["message.queued"])
+        await other.send()
+        assert await posted(receiver, 1) == ["message.queued"]
+        for each in hooks:
+            assert {post["attempts"] for post in await deliveries(acme, each)} <= {0}
+
+
 async def test_in_order_where_that_is_asked_for(
     start: Start, server: SmtpServer, receiver: Receiver
 ) -> None:
