@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +19,7 @@ from app.domain.clock import Clock
 from app.domain.errors import SealError, Unavailable
 from app.domain.facts import Facts
 from app.domain.status import RecipientEvent
+from app.smtp.extensions import Distrust
 from app.smtp.resolve import Network
 from app.store import lanes, outbox, outcomes, permits, profiles, resealing
 from app.store.database import Database
@@ -44,6 +45,7 @@ class LaneParts:
     recorder: Recorder
     results: Results
     facts: Facts
+    distrust: Distrust = field(default_factory=Distrust)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,13 @@ class Claims:
         if lane is not None:
             lane.reconfigure(config)
             return lane
-        lane = Lane(config, network=parts.network, recorder=parts.recorder, results=parts.results)
+        lane = Lane(
+            config,
+            network=parts.network,
+            recorder=parts.recorder,
+            results=parts.results,
+            distrust=parts.distrust,
+        )
         if self._is_shared:
             lane.granted = 0  # until it has asked
         self.lanes[due.profile_id] = lane

@@ -8,6 +8,7 @@ from app.domain.outcome import (
     OUTCOME_UNKNOWN,
     Blast,
     Failure,
+    Fault,
     Outcome,
     Stage,
     Verdict,
@@ -70,7 +71,8 @@ def _for_recipient(outcome: Outcome, failure: Failure, *, was_taken: bool) -> Ou
         permanent = failure.reply is not None and failure.reply.is_permanent
         verdict = Verdict.BOUNCE if permanent else Verdict.DEFER
         return replace(outcome, blast=Blast.RECIPIENT, verdict=verdict)
-    if outcome.verdict is Verdict.AGAIN and not was_taken:
+    is_too_many = outcome.verdict is Verdict.AGAIN and failure.fault is not Fault.PARAMETERS
+    if is_too_many and not was_taken:
         return replace(outcome, verdict=Verdict.DEFER)
     return outcome
 

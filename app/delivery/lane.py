@@ -13,6 +13,7 @@ from app.delivery.record import Recorder
 from app.delivery.sender import Sender
 from app.domain.concurrency import Concurrency, is_throttling
 from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.smtp.extensions import Distrust
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
@@ -72,6 +73,7 @@ class Lane:
         network: Network,
         recorder: Recorder,
         results: Results,
+        distrust: Distrust,
     ) -> None:
         self.config = config
         self.probe: str | None = None
@@ -84,7 +86,7 @@ class Lane:
         self.granted = config.profile.max_connections
         self._concurrency = _known(config)
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
-        self._sender = Sender(self._pool, network, recorder, results.mark)
+        self._sender = Sender(self._pool, network, recorder, results.mark, distrust)
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()

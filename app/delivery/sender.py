@@ -1,6 +1,6 @@
 """One message through whatever session its profile's identity asks for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -15,15 +15,13 @@ from app.domain.outcome import Blast, Failure, Fault, Outcome, Stage, Verdict
 from app.domain.replies import COMPLETED, Reply
 from app.domain.simulator import simulated
 from app.domain.types import Transport
+from app.smtp.extensions import Distrust
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened, not_opened, open_session
 from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
 from app.store.outbox import ClaimedRecipient
-
-# So long a server that broke under several commands at once is asked one by one.
-PLAIN_SECONDS: Final = 3600.0
 
 CAPTURED: Final = Outcome(
     Stage.DOT,
@@ -45,7 +43,7 @@ UNREADABLE: Final = Outcome(Stage.MAIL, Verdict.DEFER, "content_unreadable", bla
 
 
 class Sender:
-    """Sends through a lane's pool, and remembers whether the server can take commands together."""
+    """Sends through a lane's pool, and remembers what the server does not keep to."""
 
     def __init__(
         self,
@@ -53,14 +51,13 @@ class Sender:
         network: Network,
         recorder: Recorder,
         mark: Mark,
-        monotonic: Callable[[], float] = monotonic_seconds,
+        distrust: Distrust,
     ) -> None:
         self._pool = pool
         self._network = network
         self._recorder = recorder
         self._mark = mark
-        self._monotonic = monotonic
-        self._plain_until = 0.0
+        self._distrust = distrust
 
     async def attempt(
         self,
@@ -95,12 +92,11 @@ class Sender:
             except BaseException:
                 session.abort()
                 raise
-            # The connection alone was at fault, and an idle one at that: a new one, at once.
+            if session.distrusted and self._distrust.note(config.identity, session.distrusted):
+                self._pool.retire_idle()
+            # The connection alone was at fault: a new one, at once.
             if attempts.fault is None or attempts.fault.blast is not Blast.CONNECTION:
                 return session if session.is_open else None
-            if attempts.fault.classification == Fault.PIPELINING:
-                self._plain_until = self._monotonic() + PLAIN_SECONDS
-                self._pool.retire_idle()
 
     async def _session(
         self, attempts: Attempts, config: LaneConfig, identity: Identity, session: Session | None
@@ -128,8 +124,8 @@ class Sender:
             if isinstance(found, Failure):
                 return not_opened(identity, found)
             token = found
-        may_pipeline = self._monotonic() >= self._plain_until
-        opened = await open_session(identity, self._network, may_pipeline=may_pipeline, token=token)
+        distrusted = self._distrust.of(identity)
+        opened = await open_session(identity, self._network, distrusted=distrusted, token=token)
         is_rejected = isinstance(opened, NotOpened) and opened.failure.fault is Fault.TOKEN_REJECTED
         if is_rejected and tokens is not None and token is not None:
             await tokens.forget(profile, token)

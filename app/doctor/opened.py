@@ -10,7 +10,7 @@ from app.doctor.report import StageReport, Status, Step
 from app.doctor.told import failed
 from app.domain.dialogue import Line
 from app.domain.ehlo import LOOPBACK
-from app.domain.outcome import Failure, Stage
+from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.opening import NotOpened
@@ -62,7 +62,11 @@ def opened_stages(
 
 
 def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageReport]:
-    """A report for each of MAIL and RCPT that was asked, of which one may have failed."""
+    """A report for each of MAIL and RCPT that was asked, of which one may have failed.
+
+    That the server does not take BDAT is a warning at the last one: delivery goes on by DATA.
+    """
+    broken = failure if failure is not None and failure.fault is Fault.CHUNKING else None
     lines, seconds = session.transcript.lines, session.transcript.seconds
     for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
         said = tuple(line for line in lines if line.stage is at)
@@ -77,10 +81,22 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
                 transcript=said,
             )
             return
-        took_ms = round(ended_ms - began_ms, 3)
-        yield StageReport(
-            stage=step, status=Status.OK, duration_ms=took_ms, detail="taken", transcript=said
+        report = StageReport(
+            stage=step,
+            status=Status.OK,
+            duration_ms=round(ended_ms - began_ms, 3),
+            detail="taken",
+            transcript=said,
         )
+        if broken is not None and step is Step.RCPT:
+            report = replace(
+                report,
+                status=Status.WARNING,
+                code=Fault.CHUNKING.value,
+                detail=f"taken; but {broken.detail}",
+                transcript=(*said, *(line for line in lines if line.stage is Stage.DATA)),
+            )
+        yield report
 
 
 def _runs(lines: Sequence[Line]) -> Iterator[_Run]:

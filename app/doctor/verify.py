@@ -223,7 +223,7 @@ class _Run:
         """MAIL and RCPT, and what the server says to them."""
         try:
             async with asyncio.timeout(self._left(CHECK_SHARE)):
-                failure = await session.check(check.sender, check.recipient)
+                failure = await session.check(check.sender, check.recipient, tries_chunk=True)
         except TimeoutError:
             failure = replace(TOO_SLOW, stage=session.transcript.stage)
         self._stages += checked_stages(session, failure)

@@ -203,6 +203,42 @@ GENERIC_FAULTS: Final = {
 
 _QUOTED: Final = re.compile(r"<[^<>]*>|\S+@\S+")
 
+# What of a command that is none, or none here: 554 and 555 beside RFC 5321 section 4.2.4's.
+_OF_COMMAND: Final = frozenset({500, 501, 502, 503, 504, 554, 555})
+# RFC 5321 section 4.1.1.11 has 555 and 504 for parameters, many servers 501, and 500 of old.
+_OF_PARAMETERS: Final = frozenset({500, 501, 504, 555})
+_SURELY_OF_PARAMETERS: Final = frozenset({504, 555})
+INVALID_ARGUMENTS: Final = r"[45]\.5\.4"  # RFC 3463 section 3.6
+PROTOCOL_STATUS: Final = r"[45]\.5\.\d+"
+ABOUT_PARAMETERS: Final = (
+    r"parameter|argument|option|syntax|keyword|extension|recogni[sz]ed|supported|implemented"
+    r"|\b(size|body|8bitmime|dsn|ret|envid|notify|orcpt)\b"
+)
+
+
+def refuses_command(reply: Reply) -> bool:
+    """Whether a reply says that the command is not known, or not taken here."""
+    return reply.code in _OF_COMMAND
+
+
+def refuses_parameters(reply: Reply) -> bool:
+    """Whether a reply to a command with parameters may mean these, and not what is asked for.
+
+    By its enhanced code; where it has none, by its code and its words.
+    """
+    said = _unquoted(reply)
+    if not reply.is_refusal or re.search(NAME, said, re.IGNORECASE):
+        return False
+    enhanced = reply.enhanced_code
+    if enhanced is not None and re.fullmatch(INVALID_ARGUMENTS, enhanced):
+        return True
+    if reply.code not in _OF_PARAMETERS:
+        return False
+    if enhanced is not None:
+        return re.fullmatch(PROTOCOL_STATUS, enhanced) is not None
+    is_sure = reply.code in _SURELY_OF_PARAMETERS
+    return is_sure or re.search(ABOUT_PARAMETERS, said, re.IGNORECASE) is not None
+
 
 def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
     """Judge one failure.
@@ -214,6 +250,11 @@ def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
     """
     if failure.stage is Stage.MAIL and not fresh and _says_goodbye(failure):
         return _judged(failure, Blast.CONNECTION, DEFER, "connection_lost")
+    if failure.fault is Fault.CHUNKING:
+        return _judged(failure, Blast.CONNECTION, DEFER, failure.fault.value)
+    if failure.fault is Fault.PARAMETERS:
+        blast = R if failure.stage is Stage.RCPT else M
+        return _judged(failure, blast, AGAIN, failure.fault.value)
     if failure.reply is not None:
         return _judge_reply(failure, failure.reply, authenticated=authenticated)
     return _judge_fault(failure)
@@ -226,8 +267,7 @@ def _says_goodbye(failure: Failure) -> bool:
 
 
 def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outcome:
-    # The server quotes addresses and names of the caller's choosing: `helo@example.org` is no HELO.
-    said = " ".join(_QUOTED.sub("", reply.text).split())
+    said = _unquoted(reply)
     for rule in REPLY_RULES:
         if rule.matches(failure.stage, reply, said, authenticated=authenticated):
             word = rule.classification
@@ -235,6 +275,11 @@ def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outc
                 word = OF_TOKENS.get(word, word)
             return _judged(failure, rule.blast, rule.verdict, word)
     return _judged(failure, Blast.PROFILE, DEFER, "protocol_error")
+
+
+def _unquoted(reply: Reply) -> str:
+    # The server quotes addresses and names of the caller's choosing: `helo@example.org` is no HELO.
+    return " ".join(_QUOTED.sub("", reply.text).split())
 
 
 # What the server could not take, as it says itself before anything is sent.

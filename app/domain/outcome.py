@@ -56,8 +56,9 @@ class Verdict(StrEnum):
 class Fault(StrEnum):
     """What went wrong where the server gave no reply.
 
-    A token server gave no token (`TOKEN_UNAVAILABLE`, `TOKEN_REFUSED`), or, beside its reply, the
-    mail server does not take the one that it gave (`TOKEN_REJECTED`).
+    A token server gave no token (`TOKEN_UNAVAILABLE`, `TOKEN_REFUSED`). Three faults may stand
+    beside a reply: the mail server does not take the token (`TOKEN_REJECTED`), it does not take
+    BDAT (`CHUNKING`), or it refuses a command's parameters and nothing else (`PARAMETERS`).
     """
 
     NOT_FOUND = "not_found"
@@ -90,6 +91,8 @@ class Fault(StrEnum):
     SMTPUTF8_NOT_OFFERED = "smtputf8_not_offered"
     EIGHT_BIT_NOT_OFFERED = "8bitmime_not_offered"
     PIPELINING = "pipelining_broken"
+    CHUNKING = "chunking_broken"
+    PARAMETERS = "parameters_refused"
     ABANDONED = "abandoned"
 
 

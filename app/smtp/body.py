@@ -27,9 +27,18 @@ def dot_stuffed(mime: bytes) -> list[bytes]:
     return [b".", body, NOTHING] if body.startswith(b".") else [body, NOTHING]
 
 
-def counted(mime: bytes) -> list[bytes]:
-    """The parts of one BDAT that is the last (RFC 3030 section 2)."""
-    body = _canonical(mime)
+def first_chunk(mime: bytes) -> bytes:
+    """A BDAT of the message's first byte, by which a server shows that it knows BDAT (RFC 3030).
+
+    One that does not know it reads on by lines: one byte ends none, so it is no command.
+    """
+    byte = _canonical(mime[:1])[:1]
+    return b"BDAT %d\r\n%b" % (len(byte), byte)
+
+
+def counted(mime: bytes, start: int = 0) -> list[bytes]:
+    """The parts of the last BDAT: the message from its byte `start` on (RFC 3030 section 2)."""
+    body = _canonical(mime)[start:]
     return [b"BDAT %d LAST\r\n" % len(body), body]
 
 
@@ -45,9 +54,9 @@ def dot_stuffed_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     yield b"".join(dot_stuffed(mime[start:]))
 
 
-def counted_blocks(mime: bytes) -> Iterator[bytes]:
+def counted_blocks(mime: bytes, start: int = 0) -> Iterator[bytes]:
     """What `counted` has, in such blocks."""
-    header, body = counted(mime)
+    header, body = counted(mime, start)
     yield header
-    for start in range(0, len(body), BLOCK_BYTES):
-        yield body[start : start + BLOCK_BYTES]
+    for begin in range(0, len(body), BLOCK_BYTES):
+        yield body[begin : begin + BLOCK_BYTES]

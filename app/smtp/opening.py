@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -20,10 +20,10 @@ from app.domain.replies import (
 )
 from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
+from app.smtp.extensions import Extension, Extensions
 from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.handshake import shown_chain
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.protocol import Extensions
 from app.smtp.redaction import credentials, secret_forms
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
@@ -59,11 +59,11 @@ async def open_session(
     *,
     names: Sequence[str] = (),
     token: str | None = None,
-    may_pipeline: bool = True,
+    distrusted: Collection[Extension] = (),
 ) -> Session | NotOpened:
     """Connect, greet, secure, log in. Raises nothing that the server or the network does.
 
-    `names`, `token` and `may_pipeline` are `Opening`'s.
+    `names`, `token` and `distrusted` are `Opening`'s.
     """
     transcript = Transcript()
     try:
@@ -74,7 +74,7 @@ async def open_session(
         transcript.note(error.failure.detail)
         facts = ConnectionFacts(host=identity.host, port=identity.port)
         return NotOpened(error.failure, facts, transcript)
-    opening = Opening(identity, transcript, names=names, token=token, may_pipeline=may_pipeline)
+    opening = Opening(identity, transcript, names=names, token=token, distrusted=distrusted)
     found = await opening.on(sock)
     if isinstance(found, NotOpened):
         return replace(found, failure=await mute_no_more(found.failure, identity, network))
@@ -92,8 +92,7 @@ class Opening:
 
     `names` are said instead of the identity's own EHLO name, one after another as long as the
     server refuses and stays: the first that it takes is the connection's. `token` is the OAuth
-    access token to log in with. Without `may_pipeline` each command waits for its answer, whatever
-    the server offers.
+    access token to log in with. What is `distrusted` is left out, whatever the server offers.
     """
 
     def __init__(
@@ -103,13 +102,13 @@ class Opening:
         *,
         names: Sequence[str] = (),
         token: str | None = None,
-        may_pipeline: bool = True,
+        distrusted: Collection[Extension] = (),
     ) -> None:
         self.identity = identity
         self._transcript = transcript
         self._names = names
         self._token = token
-        self._may_pipeline = may_pipeline
+        self._distrusted = distrusted
         self.facts = ConnectionFacts(host=identity.host, port=identity.port)
         self._smtp: aiosmtplib.SMTP | None = None
         transcript.keep_secret(secret_forms(credentials(identity, token)))
@@ -173,9 +172,7 @@ class Opening:
         protocol = smtp.protocol
         if protocol is None or protocol.transport is None:
             raise fail(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
-        extensions = Extensions.of(smtp.esmtp_extensions)
-        if not self._may_pipeline:
-            extensions = replace(extensions, pipelining=False)
+        extensions = Extensions.of(smtp.esmtp_extensions).without(self._distrusted)
         wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.shown)
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above

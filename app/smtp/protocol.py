@@ -5,25 +5,30 @@ RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field, replace
 from functools import lru_cache, partial
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from app.domain.addresses import needs_smtputf8
 from app.domain.dsn import DsnRequest
+from app.domain.failure_table import refuses_command
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
 from app.domain.value import value
+from app.smtp.body import first_chunk
+from app.smtp.extensions import Extension, Extensions, refused_extensions
 
 MAX_LINE_BYTES: Final = 8192
 MAX_REPLY_BYTES: Final = 4 * MAX_LINE_BYTES
 CODE_DIGITS: Final = 3
 KNOWN_LINES: Final = 32
 DATA: Final = b"DATA\r\n"
+CHUNKING_BROKEN: Final = (
+    "the server announces CHUNKING and does not take BDAT, so messages go to it by DATA"
+)
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
 
 
 class MalformedReplyError(Exception):
@@ -78,35 +83,6 @@ def _check_line(shown: Callable[[str], str], line: bytes) -> None:
         raise MalformedReplyError(shown(line[:MAX_LINE_BYTES].decode("utf-8", "ignore")))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extensions:
-    """What a server offers that a mail transaction makes use of; `max_bytes` by its SIZE."""
-
-    pipelining: bool = False
-    chunking: bool = False
-    size: bool = False
-    max_bytes: int | None = None
-    smtputf8: bool = False
-    eight_bit: bool = False
-    dsn: bool = False
-
-    @classmethod
-    def of(cls, offered: Mapping[str, str]) -> Self:
-        """From the keywords of the EHLO answer, in lower case, and their parameters."""
-        limit = offered.get("size", "").strip()
-        # RFC 1870: a limit of 0, or none, says that there is no fixed one.
-        known = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
-        return cls(
-            pipelining="pipelining" in offered,
-            chunking="chunking" in offered,
-            size="size" in offered,
-            max_bytes=int(limit) if known else None,
-            smtputf8="smtputf8" in offered,
-            eight_bit="8bitmime" in offered,
-            dsn="dsn" in offered,
-        )
-
-
 @value
 class Mail:
     """What is to be sent to whom: envelope addresses without brackets, and the message's bytes."""
@@ -130,7 +106,11 @@ class Exchange:
     `unfit` is why the server could not take it, known before anything is said. `stages` are those
     of the answers, in order. `refused` holds the recipients that the server refused, `taken` those
     that it took. `failure` is what stopped all of it. `is_awaited` tells that the server waits for
-    the content: by 354, or with CHUNKING as soon as it has taken somebody.
+    the content: by 354, or with CHUNKING as soon as it has taken somebody. `distrusted` are the
+    extensions that it was found not to keep to.
+
+    A server that announces CHUNKING has to prove that it knows BDAT before it gets the content: the
+    last command is then a chunk of `sent_bytes`, in the place of DATA.
     """
 
     def __init__(self, mail: Mail, extensions: Extensions) -> None:
@@ -139,14 +119,18 @@ class Exchange:
         self.mail = mail
         self.unfit = _unfit(mail, extensions, needs)
         self.commands = _commands(mail, extensions, needs)
-        # After DATA, which is not said where the content is counted, all that comes is of it.
+        # After DATA, or the first chunk, all that comes is of the content.
         to_all = (Stage.RCPT,) * len(mail.recipients)
         self.stages = (Stage.MAIL, *to_all, Stage.DATA, Stage.DATA)
         self.refused: dict[str, Failure] = {}
         self.taken: list[str] = []
         self.failure: Failure | None = None
         self.is_awaited = False
+        self.distrusted: frozenset[Extension] = frozenset()
+        self.has_proved_chunking = False
         self._is_chunked = extensions.chunking
+        self._must_prove = extensions.chunking and not extensions.is_chunking_proved
+        self.sent_bytes = len(mail.mime[:1]) if self._must_prove else 0
         self._answered = 0
 
     @property
@@ -160,28 +144,54 @@ class Exchange:
         is_in_vain = self.stage is Stage.DATA and not self.taken
         return self.failure is not None or is_in_vain or self._answered == len(self.commands)
 
+    @property
+    def is_proving(self) -> bool:
+        """Whether nothing is missing but the answer that proves that the server knows BDAT."""
+        is_at_data = self.stage is Stage.DATA and self._answered < len(self.commands)
+        return self._must_prove and is_at_data and bool(self.taken) and self.failure is None
+
     def receive(self, reply: Reply) -> None:
         """The answer to the next command."""
         number = self._answered
         at = self.stages[number]
         self._answered = number + 1
         if at is Stage.DATA:
-            self.is_awaited = reply.is_intermediate
-        if self.failure is not None:
+            self._receive_start(reply)
+        elif self.failure is not None:
             return
-        if at is Stage.RCPT:
-            self._receive_rcpt(self.mail.recipients[number - 1], reply)
-        elif not (reply.is_positive if at is Stage.MAIL else self.is_awaited or not self.taken):
-            self.failure = refusal(at, reply)
+        elif at is Stage.RCPT:
+            self._receive_rcpt(number, reply)
+        elif not reply.is_positive:
+            self.failure = self._refusal(number, reply)
 
-    def _receive_rcpt(self, address: str, reply: Reply) -> None:
+    def _receive_rcpt(self, number: int, reply: Reply) -> None:
+        address = self.mail.recipients[number - 1]
         if reply.is_positive:
             self.taken.append(address)
             self.is_awaited = self._is_chunked
         elif reply.is_refusal and reply.code != UNAVAILABLE:
-            self.refused[address] = Failure(Stage.RCPT, reply=reply)
+            self.refused[address] = self._refusal(number, reply)
         else:
             self.failure = refusal(Stage.RCPT, reply)
+
+    def _receive_start(self, reply: Reply) -> None:
+        """The answer to DATA, or to the chunk in its place."""
+        is_started = reply.is_positive if self._must_prove else reply.is_intermediate
+        self.has_proved_chunking = self._must_prove and is_started
+        # A chunk for nobody is taken back by RSET, as the envelope is.
+        self.is_awaited = is_started and (bool(self.taken) or not self._must_prove)
+        if self.failure is None and self.taken and not is_started:
+            self.failure = refusal(Stage.DATA, reply)
+            if self._must_prove and (refuses_command(reply) or not reply.is_refusal):
+                self.failure = chunking_broken(self.failure)
+
+    def _refusal(self, number: int, reply: Reply) -> Failure:
+        """A refusal of a command, or of no more than the parameters that we have added to it."""
+        at = self.stages[number]
+        parameters = self.commands[number].decode().partition("> ")[2]
+        refused = refused_extensions(reply, f" {parameters}")
+        self.distrusted |= refused
+        return Failure(at, reply=reply, fault=Fault.PARAMETERS) if refused else refusal(at, reply)
 
 
 class _Needs(NamedTuple):
@@ -213,9 +223,8 @@ def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
 
 
 def _commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:
-    # Who only asks what the server thinks (`Session.check`) has nothing to tell the size of.
-    size = f" SIZE={len(mail.mime)}" if extensions.size and mail.mime else ""
-    body = " BODY=8BITMIME" if needs.eight_bit else ""
+    size = f" SIZE={len(mail.mime)}" if extensions.size else ""
+    body = " BODY=8BITMIME" if needs.eight_bit and extensions.body else ""
     script = " SMTPUTF8" if needs.smtputf8 else ""
     dsn = mail.dsn if extensions.dsn else None
     about = dsn.mail_parameters() if dsn is not None else ""
@@ -225,7 +234,15 @@ def _commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:
         lines.append(command(f"RCPT TO:<{address}>{wanted}"))
     if not extensions.chunking:
         lines.append(DATA)
+    elif not extensions.is_chunking_proved:
+        lines.append(first_chunk(mail.mime))
     return lines
+
+
+def chunking_broken(failure: Failure) -> Failure:
+    """The same failure, of BDAT itself and not of the message."""
+    detail = "; ".join(filter(None, [CHUNKING_BROKEN, failure.detail]))
+    return replace(failure, fault=Fault.CHUNKING, detail=detail)
 
 
 def refusal(at: Stage, reply: Reply) -> Failure:

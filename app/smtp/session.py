@@ -1,13 +1,13 @@
 """One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
-from app.domain.failure_table import UNFIT
+from app.domain.failure_table import UNFIT, refuses_command
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.replies import UNAVAILABLE, Reply
 from app.domain.value import value
@@ -19,15 +19,10 @@ from app.smtp.body import (
     dot_stuffed,
     dot_stuffed_blocks,
 )
+from app.smtp.extensions import Extension, Extensions
 from app.smtp.faults import StageFailedError, fail, refused_by, stage
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.protocol import (
-    DATA,
-    Exchange,
-    Extensions,
-    Mail,
-    command,
-)
+from app.smtp.protocol import DATA, Exchange, Mail, chunking_broken, command
 from app.smtp.transcript import Entry, Transcript
 from app.smtp.wire import Answers, Wire
 
@@ -35,8 +30,13 @@ BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
 Following = Callable[[], Mail | None]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
+TRANSACTION_FAILED: Final = 554
 # What is known before anything is said leaves the session as it was.
 UNSAID: Final = UNFIT
+_EXTENSIONS: Final[Mapping[Fault | None, Extension]] = {
+    Fault.PIPELINING: Extension.PIPELINING,
+    Fault.CHUNKING: Extension.CHUNKING,
+}
 
 
 @value
@@ -76,6 +76,7 @@ class Session:
 
     Where the server offers PIPELINING (RFC 2920) an envelope is one write, and that of the message
     that follows goes out together with the content before it: about one round trip a message.
+    `distrusted` is what the server has announced and not kept to: this session leaves it out.
 
     `transcript` is that of the last transaction, after how the session was opened for the first.
     """
@@ -95,6 +96,7 @@ class Session:
         self.facts = facts
         self.transcript = transcript
         self.transactions = 0
+        self.distrusted: frozenset[Extension] = frozenset()
         self.stage = Stage.MAIL
         self.opened_seconds = self.used_seconds = monotonic_seconds()
 
@@ -163,8 +165,15 @@ class Session:
             self.abort()
             raise
         finally:
+            self._distrust(exchange.distrusted)
             self.used_seconds = monotonic_seconds()
         return Transaction(exchange.refused, reply=reply)
+
+    def _distrust(self, extensions: Collection[Extension]) -> None:
+        """Leave out from now on what the server does not keep to."""
+        if extensions:
+            self.distrusted = self.distrusted.union(extensions)
+            self._extensions = self._extensions.without(extensions)
 
     async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
@@ -178,6 +187,8 @@ class Session:
             await self._hear(exchange, self._begin(exchange))
         else:
             await self._say_one_by_one(exchange)
+        if exchange.has_proved_chunking:
+            self._extensions = replace(self._extensions, is_chunking_proved=True)
         if exchange.failure is not None:
             if exchange.is_awaited:  # it would take whatever comes now for the content
                 self.abort()
@@ -204,22 +215,30 @@ class Session:
                 exchange.receive(reply)
             self.stage = self.transcript.stage = exchange.stage
         if error is not None and exchange.failure is None:
-            raise self._confused(exchange.stage, error.failure)
+            raise self._confused(exchange, error)
 
-    def _confused(self, at: Stage, failure: Failure) -> StageFailedError:
+    def _confused(self, exchange: Exchange, error: StageFailedError) -> StageFailedError:
         """A server that fails over several commands at once is to be asked one by one.
 
         One that has taken them before and closes the connection now just does so.
         """
-        fault = failure.fault or Fault.MALFORMED
+        if exchange.is_proving:
+            return StageFailedError(chunking_broken(error.failure))
+        fault = error.failure.fault or Fault.MALFORMED
         is_closed = fault is Fault.DISCONNECTED and self.transactions > 1
-        return fail(at, fault if is_closed else Fault.PIPELINING, failure.detail)
+        at, detail = exchange.stage, error.failure.detail
+        return fail(at, fault if is_closed else Fault.PIPELINING, detail)
 
     async def _say_one_by_one(self, exchange: Exchange) -> None:
-        for line in exchange.commands:
-            if exchange.is_over:
-                return
-            exchange.receive(await self._command(exchange.stage, line))
+        try:
+            for line in exchange.commands:
+                if exchange.is_over:
+                    return
+                exchange.receive(await self._command(exchange.stage, line))
+        except StageFailedError as error:
+            if exchange.is_proving:
+                raise StageFailedError(chunking_broken(error.failure)) from error
+            raise
 
     async def _content(self, exchange: Exchange, following: Following | None) -> Reply:
         mime = exchange.mail.mime
@@ -227,12 +246,13 @@ class Session:
         answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
         if answers.error is not None:  # the connection ended meanwhile: nothing has gone out
             await answers.wait(Stage.DATA)
+        start = exchange.sent_bytes
         if is_long:
-            blocks = counted_blocks(mime) if is_chunked else dot_stuffed_blocks(mime)
+            blocks = counted_blocks(mime, start) if is_chunked else dot_stuffed_blocks(mime)
             parts = [await self._write_long(blocks, answers)]
             self._wire.limit(answers, self.identity.timeouts.data)
         else:
-            parts = counted(mime) if is_chunked else dot_stuffed(mime)
+            parts = counted(mime, start) if is_chunked else dot_stuffed(mime)
         ahead = self._ahead(exchange, following)
         self.stage = self.transcript.stage = Stage.DOT
         at = monotonic_seconds()
@@ -245,8 +265,16 @@ class Session:
         [reply] = await answers.wait(Stage.DOT)
         self.transcript.server(reply, answers.times[0])
         if not reply.is_positive:
-            raise refused_by(Stage.DOT, reply)
+            raise self._refused_content(Stage.DOT, reply)
         return reply
+
+    def _refused_content(self, at: Stage, reply: Reply) -> StageFailedError:
+        """A refusal of the content; or of BDAT, though the server has taken a chunk before."""
+        error = refused_by(at, reply)
+        is_of_content = reply.code == TRANSACTION_FAILED or not refuses_command(reply)
+        if is_of_content or not self._extensions.chunking:
+            return error
+        return StageFailedError(chunking_broken(error.failure))
 
     def _ahead(self, exchange: Exchange, following: Following | None) -> Exchange | None:
         """The exchange to begin together with the content, if one may be."""
@@ -280,7 +308,7 @@ class Session:
         except StageFailedError as error:
             return error
         self.transcript.server(reply)
-        return refused_by(Stage.DATA, reply)
+        return self._refused_content(Stage.DATA, reply)
 
     async def _command(self, at: Stage, line: bytes) -> Reply:
         self.stage = self.transcript.stage = at
@@ -308,30 +336,41 @@ class Session:
 
     async def _recover(self, failure: Failure) -> None:
         """Make the session fit for the next message, or close it where it cannot be trusted."""
+        if failure.fault in _EXTENSIONS:
+            self._distrust({_EXTENSIONS[failure.fault]})
         said_goodbye = failure.reply is not None and failure.reply.code == UNAVAILABLE
         lost = failure.reply is None and failure.fault not in UNSAID
-        if said_goodbye or lost:
+        # Whoever refuses BDAT may read what comes next as the rest of a line.
+        if said_goodbye or lost or failure.fault is Fault.CHUNKING:
             self.abort()
         elif self.is_open and self._begun is None and failure.reply is not None:
             await self._rset()
 
-    async def check(self, envelope_from: str, recipient: str) -> Failure | None:
+    async def check(
+        self, envelope_from: str, recipient: str, *, tries_chunk: bool = False
+    ) -> Failure | None:
         """Ask at MAIL and RCPT what the server thinks, and take it back (RSET); never DATA.
 
-        Answers what it refused, if anything.
+        With `tries_chunk`, one that announces CHUNKING is also asked whether it takes a chunk that
+        is not the last. Answers what it refused, if anything.
         """
-        exchange = Exchange(Mail(envelope_from, [recipient], b""), self._extensions)
+        of_no_size = self._extensions.without({Extension.SIZE})
+        exchange = Exchange(Mail(envelope_from, [recipient], b" "), of_no_size)
         self.transactions += 1
+        if exchange.unfit is not None:
+            return exchange.unfit
+        has_chunk = tries_chunk and exchange.commands[-1] is not DATA
+        exchange.commands = exchange.commands[: 3 if has_chunk else 2]
         try:
-            if exchange.unfit is not None:
-                return exchange.unfit
-            for line in exchange.commands:
-                if not exchange.is_over and line is not DATA:
-                    exchange.receive(await self._command(exchange.stage, line))
+            await self._say_one_by_one(exchange)
         except StageFailedError as error:
             self.transcript.note(error.failure.detail)
+            await self._recover(error.failure)
             return error.failure
-        await self._rset(exchange.stage)
+        if exchange.failure is not None and exchange.failure.fault is Fault.CHUNKING:
+            self.abort()
+        else:
+            await self._rset(exchange.stage)
         return exchange.failure or next(iter(exchange.refused.values()), None)
 
     async def quit(self) -> None:

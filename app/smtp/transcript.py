@@ -117,7 +117,8 @@ def _without_secret(said: bytes) -> str:
 
 def _lines(stage: Stage, said: Said) -> Sequence[str]:
     if isinstance(said, bytes):
-        return (said.decode("utf-8", "replace").rstrip("\r\n"),)
+        # Behind a command there may be a chunk.
+        return (said.partition(b"\r\n")[0].decode("utf-8", "replace"),)
     if isinstance(said, Reply):
         return _reply_lines(stage, said)
     return (printable(said() if callable(said) else said).replace("\n", " "),)

@@ -1,9 +1,11 @@
 """What one mail transaction means for each recipient, and for the profile (invariant 6)."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.delivery.judgement import Judgement, interrupted, judge
-from app.domain.outcome import Blast, Failure, Stage, Verdict
+from app.domain.outcome import Blast, Failure, Fault, Stage, Verdict
 from app.smtp.session import Transaction
 from tests.delivery.made import OK, lost, refused
 
@@ -94,6 +96,16 @@ def test_too_many_recipients_go_again_at_once() -> None:
     none = judged(Transaction(dict.fromkeys([A, B, C], MANY)))
     assert none.again == frozenset()
     assert set(verdicts(none).values()) == {Verdict.DEFER}
+
+
+def test_a_refusal_of_parameters_goes_again_at_once() -> None:
+    """Even where the server took nobody: it is asked otherwise the next time."""
+    found = judged(Transaction(dict.fromkeys([A, B, C], replace(GONE, fault=Fault.PARAMETERS))))
+    assert (found.again, found.fault) == ({A, B, C}, None)
+    found = judged(
+        Transaction(failure=replace(refused(Stage.MAIL, 555, "No"), fault=Fault.PARAMETERS))
+    )
+    assert (found.again, found.fault) == ({A, B, C}, None)
 
 
 @pytest.mark.parametrize("failure", [lost(Stage.MAIL), refused(Stage.MAIL, 421, "idle too long")])

@@ -62,6 +62,25 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
     assert "DATA" not in server.sessions[0].commands
 
 
+async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> None:
+    """Mail will go by DATA, so the profile works; a true one is no warning."""
+    body = {"recipient": "bob@example.org"}
+    acme = await (await start()).tenant()
+    async with SmtpServer(extensions=["PIPELINING", "CHUNKING"]) as server:
+        await acme.profile("main", server.port)
+        found = await verified(acme, "/profiles/main/verify", body)
+        assert stages(found)["rcpt"] == "ok"
+        assert server.sessions[0].commands[-3:] == ["BDAT 1", "RSET", "QUIT"]
+        server.script["bdat"] = "502 5.5.1 Not implemented"
+        found = await verified(acme, "/profiles/main/verify", body)
+    assert found["ok"], found
+    stage = found["stages"][-1]
+    assert (stage["status"], stage["code"]) == ("warning", "chunking_broken")
+    assert "by DATA" in stage["detail"]
+    assert stage["transcript"][-1]["text"] == "502 5.5.1 Not implemented"
+    assert server.messages == []
+
+
 async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
     """The profile then says so where it fails; with the name set it works, and the hint goes."""
     with DnsServer() as dns:

@@ -1,7 +1,7 @@
 """Identities that speak to a scripted server, and what becomes of a message through them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -11,6 +11,7 @@ from app.domain.networks import AddressGuard
 from app.domain.outcome import Blast, Failure, Fault, Outcome, Verdict, delivered
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
+from app.smtp.extensions import Extension
 from app.smtp.identity import Identity
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
@@ -25,6 +26,10 @@ MIME: Final = b"Subject: Hello\r\n\r\nIt works.\r\n"
 ANYWHERE: Final = Network(
     AddressGuard(allow_private=True, is_port_allowed=lambda _: True), Resolver()
 )
+BROKEN: Final = {
+    Fault.PIPELINING.value: Extension.PIPELINING,
+    Fault.CHUNKING.value: Extension.CHUNKING,
+}
 IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
 
 
@@ -49,7 +54,7 @@ def looked_up(dns: DnsServer) -> Network:
 async def opened(
     server: SmtpServer,
     *,
-    may_pipeline: bool = True,
+    distrusted: Collection[Extension] = (),
     network: Network = ANYWHERE,
     names: Sequence[str] = (),
     token: str | None = None,
@@ -57,7 +62,7 @@ async def opened(
 ) -> Session | NotOpened:
     """A session of such an identity, or why there is none."""
     return await open_session(
-        identity(server, **fields), network, names=names, token=token, may_pipeline=may_pipeline
+        identity(server, **fields), network, names=names, token=token, distrusted=distrusted
     )
 
 
@@ -98,12 +103,15 @@ async def send(
 async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> Outcome:
     """What becomes of one message to one recipient, from the first packet on.
 
-    Who fails over several commands at once is asked again one by one.
+    Who does not keep to an extension is asked again without it.
     """
     found = await _outcome(server, mime, **fields)
-    if found.classification == Fault.PIPELINING:
+    refused: set[Extension] = set()
+    while found.classification in BROKEN:
         assert (found.blast, found.verdict) == (Blast.CONNECTION, Verdict.DEFER)
-        found = await _outcome(server, mime, may_pipeline=False, **fields)
+        assert BROKEN[found.classification] not in refused
+        refused.add(BROKEN[found.classification])
+        found = await _outcome(server, mime, distrusted=refused, **fields)
     return found
 
 

@@ -1,0 +1,131 @@
+"""What a server announces by EHLO, and what of it the server turns out not to keep to.
+
+A server that sits behind another program, or behind a firewall that rewrites what is said, may
+announce more than it knows. Whatever it refuses is left out from then on.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Self
+
+from app.domain.clock import monotonic_seconds
+from app.domain.failure_table import refuses_parameters
+from app.domain.replies import Reply
+from app.smtp.identity import Identity
+
+_SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4
+
+DISTRUST_SECONDS: Final = 3600.0
+
+
+class Extension(StrEnum):
+    """What can be left out where a server refuses it; each is the name of a field below."""
+
+    PIPELINING = "pipelining"
+    CHUNKING = "chunking"
+    SIZE = "size"
+    BODY = "body"
+    DSN = "dsn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """What a server offers that a mail transaction makes use of; `max_bytes` by its SIZE.
+
+    `is_chunking_proved`: the server has taken a chunk. `body`: BODY=8BITMIME may be said.
+    """
+
+    pipelining: bool = False
+    chunking: bool = False
+    is_chunking_proved: bool = False
+    size: bool = False
+    max_bytes: int | None = None
+    smtputf8: bool = False
+    eight_bit: bool = False
+    body: bool = True
+    dsn: bool = False
+
+    @classmethod
+    def of(cls, offered: Mapping[str, str]) -> Self:
+        """From the keywords of the EHLO answer, in lower case, and their parameters."""
+        limit = offered.get("size", "").strip()
+        # RFC 1870: a limit of 0, or none, says that there is no fixed one.
+        known = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
+        return cls(
+            pipelining="pipelining" in offered,
+            chunking="chunking" in offered,
+            size="size" in offered,
+            max_bytes=int(limit) if known else None,
+            smtputf8="smtputf8" in offered,
+            eight_bit="8bitmime" in offered,
+            dsn="dsn" in offered,
+        )
+
+    def without(self, refused: Collection[Extension]) -> Self:
+        """The same, but for what the server does not keep to."""
+        return replace(self, **dict.fromkeys(refused, False)) if refused else self
+
+
+# The parameters of MAIL and RCPT by which each extension is asked for, and how replies name it.
+_PARAMETERS: Final = {
+    Extension.SIZE: ("SIZE", r"size"),
+    Extension.BODY: ("BODY", r"body|8bitmime"),
+    Extension.DSN: ("RET|ENVID|NOTIFY|ORCPT", r"dsn|ret|envid|notify|orcpt"),
+}
+
+
+def refused_extensions(reply: Reply, parameters: str) -> frozenset[Extension]:
+    """The extensions that a reply refuses by refusing the `parameters` of its command.
+
+    Those that it names, else all that the parameters belong to; none where it refuses something
+    else.
+    """
+    carried = {
+        each
+        for each, (words, _) in _PARAMETERS.items()
+        if re.search(f" (?:{words})=", parameters) is not None
+    }
+    if not carried or not refuses_parameters(reply):
+        return frozenset()
+    named = {
+        each
+        for each in carried
+        if re.search(rf"\b(?:{_PARAMETERS[each][1]})\b", reply.text, re.IGNORECASE) is not None
+    }
+    return frozenset(named or carried)
+
+
+class Distrust:
+    """What servers did not keep to, by profile: each extension is left out for an hour.
+
+    A profile learns for itself: what one tenant makes a server refuse changes nothing for another.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = monotonic_seconds) -> None:
+        self._monotonic = monotonic
+        self._until: dict[tuple[str, str, int], dict[Extension, float]] = {}
+
+    def of(self, identity: Identity) -> frozenset[Extension]:
+        """What is left out towards the identity's server now."""
+        now = self._monotonic()
+        until = self._until.get(_place(identity), {})
+        return frozenset(each for each, end in until.items() if now < end)
+
+    def note(self, identity: Identity, refused: Collection[Extension]) -> bool:
+        """Leave these out from now on; answers whether that is news."""
+        news = frozenset(refused) - self.of(identity)
+        if not news:
+            return False
+        now = self._monotonic()
+        self._until = {
+            place: until for place, until in self._until.items() if now < max(until.values())
+        }
+        ends = dict.fromkeys(news, now + DISTRUST_SECONDS)
+        self._until[_place(identity)] = self._until.get(_place(identity), {}) | ends
+        return True
+
+
+def _place(identity: Identity) -> tuple[str, str, int]:
+    return identity.profile_id, identity.host, identity.port
