@@ -110,7 +110,7 @@ class AuditPage(Page[AuditRead]):
     "/audit-log",
     operation_id="list_audit_log",
     summary="Read the audit log",
-    responses=tenant_problems("invalid-request"),
+    responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_audit_log(
     query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ServicesOf
@@ -118,7 +118,8 @@ async def list_audit_log(
     """What was done to the tenant's keys and profiles, and what its keys were refused.
 
     Newest first; kept for HELOISE_AUDIT_RETENTION_DAYS. An admin key that names no tenant reads of
-    all tenants, and of those whom nobody knows. Needs the scope `keys:manage`.
+    all tenants, and of those whom nobody knows. Needs the scope `keys:manage`, and a key that is
+    not bound to profiles.
     """
     before = start(query, "aud")
     async with services.database.reading() as connection:

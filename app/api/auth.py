@@ -139,7 +139,9 @@ async def _auditor(
     known = await _known(request, services, bearer)
     if isinstance(known, Actor) and act_for is None:
         return None
-    return (await KEYS.caller(known, services, act_for)).tenant_id
+    caller = await KEYS.caller(known, services, act_for)
+    caller.require_unbound()
+    return caller.tenant_id
 
 
 # The tenant whose log may be read; None for an admin who names none, and reads everybody's.

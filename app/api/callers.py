@@ -4,11 +4,11 @@ from fastapi import Request
 
 from app.accept.allowed import SenderRule
 from app.api.auditing import Act
+from app.api.reach import Found, Thing, reached, reaches, require_unbound
 from app.api.request_ids import request_id
 from app.api.state import Services
 from app.domain.audit import Actor
-from app.domain.errors import Forbidden, NotFound
-from app.domain.types import ApiKey, Profile, Tenant
+from app.domain.types import ApiKey, Tenant
 from app.domain.value import value
 
 
@@ -38,22 +38,17 @@ class Caller:
             return (of_tenant,)
         return (of_tenant, SenderRule("This key", self.key.allowed_from))
 
-    def may_use(self, profile_id: str) -> bool:
-        """Whether this profile is within reach."""
-        return self.profiles is None or profile_id in self.profiles
+    def reaches(self, thing: Thing) -> bool:
+        """Whether he may refer to something of the tenant."""
+        return reaches(self.key, thing)
 
-    def require(self, profile: Profile) -> Profile:
-        """The profile; raises NotFound where it is out of reach, as if it were not there."""
-        if not self.may_use(profile.id):
-            raise NotFound("profile", profile.name)
-        return profile
+    def reached(self, noun: str, name: str, found: Found | None) -> Found:
+        """What was found by this name; raises NotFound where it is nothing, or out of reach."""
+        return reached(self.key, noun, name, found)
 
     def require_unbound(self) -> None:
         """Raise Forbidden where he is bound to profiles: what he asks for is about all of them."""
-        if self.profiles is not None:
-            raise Forbidden(
-                "key-is-bound", "This key is bound to profiles, and this is about all of them."
-            )
+        require_unbound(self.key)
 
     def act(self, services: Services) -> Act:
         """What the audit log is told with a change."""

@@ -19,7 +19,7 @@ from app.api.openapi import tenant_problems
 from app.api.paging import MAX_CURSOR_CHARACTERS
 from app.api.profile_filter import profile_id_of
 from app.api.state import Services, ServicesOf
-from app.domain.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from app.domain.errors import FieldError, InvalidRequest, Unavailable
 from app.domain.events import FIRST, Position, matching_types, parse_position
 from app.store import events
 
@@ -145,9 +145,7 @@ async def get_event(
     """
     async with services.database.reading() as connection:
         found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
-    if found is None or (caller.profiles is not None and found.profile_id not in caller.profiles):
-        raise NotFound("event", event)
-    return EventRead.of(found)
+    return EventRead.of(caller.reached("event", event, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ async def _wanted(services: Services, caller: Caller, query: EventQuery) -> _Wan
     if query.profile is not None:
         async with services.database.reading() as connection:
             profile_id = await profile_id_of(connection, caller, query.profile)
-        profile_ids = (profile_id,) if caller.may_use(profile_id) else ()
+        profile_ids = (profile_id,) if caller.reaches(profile_id) else ()
     return _Wanted(
         caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
     )

@@ -107,6 +107,7 @@ class Keyed:
 
     def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
         self._services = services
+        self._caller = caller
         self._tenant_id = caller.tenant_id
         self.key = key
         self._fingerprint = fingerprint
@@ -134,16 +135,23 @@ class Keyed:
         return accepted(earlier.message_id, await self.again(earlier), **{REPLAYED: "true"})
 
     async def again(self, earlier: KeyedRequest) -> str:
-        """What was said of the message; raises InvalidRequest where the body is another."""
-        if not self._is_the_same(earlier):
-            raise InvalidRequest(
-                f"The Idempotency-Key {self.key!r} came with another body before: use a new key"
-                " for a new message.",
-                slug="idempotency-key-reused",
-            )
-        if earlier.response is not None:
-            return earlier.response
-        # It named somebody who was erased since.
+        """What was said of the message.
+
+        Raises InvalidRequest where the request was another, or its message is out of the caller's
+        reach: which of the two is not told.
+        """
+        if self._is_the_same(earlier):
+            response = earlier.response or await self._as_it_stands(earlier)
+            if self._caller.reaches(str(json.loads(response)["profile_id"])):
+                return response
+        raise InvalidRequest(
+            f"The Idempotency-Key {self.key!r} was used for another request: use a new one for a"
+            " new message.",
+            slug="idempotency-key-reused",
+        )
+
+    async def _as_it_stands(self, earlier: KeyedRequest) -> str:
+        """What is said of the message now: its first answer named somebody who was erased since."""
         async with self._services.database.reading() as connection:
             view = await messages.get(
                 connection, tenant_id=self._tenant_id, message_id=earlier.message_id

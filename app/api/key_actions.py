@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auditing import Act
 from app.api.key_bodies import KeyCreate, KeyRotate
+from app.api.reach import reached, reaches
 from app.domain.addresses import covers
 from app.domain.errors import Conflict, Forbidden, InvalidRequest
 from app.domain.ids import new_id
@@ -47,12 +48,11 @@ async def create(
         expires_at=body.expires_at,
         revoked_at=None,
         last_used_at=None,
-        profiles=await profile_ids(connection, tenant_id, body.profiles),
+        profiles=await profile_ids(connection, tenant_id, body.profiles, by=by),
         allowed_from=tuple(body.allowed_from),
         networks=tuple(body.networks),
     )
-    if by is not None:
-        _check_reach(key, by)
+    _check_width(key, by)
     await _insert(connection, act, key, secret)
     return key, secret
 
@@ -71,7 +71,7 @@ async def rotate(
     Raises InvalidRequest, NotFound, Forbidden, or Conflict where the other works no more.
     """
     _check_expiry(body.expires_at, act)
-    before = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    before = await _to_change(connection, key_id, tenant_id, by)
     if not before.is_valid(act.now):
         raise Conflict(
             "key-ended",
@@ -86,8 +86,7 @@ async def rotate(
         expires_at=body.expires_at or before.expires_at,
         last_used_at=None,
     )
-    if by is not None:
-        _check_reach(key, by)
+    _check_width(key, by)
     await api_keys.end_at(
         connection,
         tenant_id=tenant_id,
@@ -107,9 +106,16 @@ async def rotate(
     return key, secret
 
 
-async def revoke(connection: AsyncConnection, act: Act, key_id: str, *, tenant_id: str) -> None:
-    """End a key. Raises NotFound."""
-    before = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+async def revoke(
+    connection: AsyncConnection,
+    act: Act,
+    key_id: str,
+    *,
+    tenant_id: str,
+    by: ApiKey | None = None,
+) -> None:
+    """End a key. Raises NotFound, or Forbidden."""
+    before = await _to_change(connection, key_id, tenant_id, by)
     await api_keys.revoke(connection, tenant_id=tenant_id, key_id=key_id, now=act.now)
     await act.record(
         connection,
@@ -119,6 +125,15 @@ async def revoke(connection: AsyncConnection, act: Act, key_id: str, *, tenant_i
         before={"revoked_at": before.revoked_at},
         after={"revoked_at": before.revoked_at or act.now},
     )
+
+
+async def _to_change(
+    connection: AsyncConnection, key_id: str, tenant_id: str, by: ApiKey | None
+) -> ApiKey:
+    """The key; raises NotFound, or Forbidden where it is wider than the one that asks."""
+    key = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    _check_width(reached(by, "key", key_id, key), by)
+    return key
 
 
 async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: str) -> None:
@@ -134,35 +149,50 @@ def _check_expiry(expires_at: datetime | None, act: Act) -> None:
 
 
 async def profile_ids(
-    connection: AsyncConnection, tenant_id: str, names: Sequence[str]
+    connection: AsyncConnection, tenant_id: str, names: Sequence[str], *, by: ApiKey | None = None
 ) -> tuple[str, ...]:
-    """The ids of profiles by id or name; raises InvalidRequest for one that is not there."""
+    """The ids of profiles by id or name; raises InvalidRequest for one that is not there.
+
+    Where the key that asks is bound it raises Forbidden, for one out of its reach as well.
+    """
     found = list[str]()
     for number, name in enumerate(names):
         profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+        if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
+            _refuse_profiles(by)
         if profile is None:
             raise InvalidRequest.at("profiles", number, msg=f"there is no profile {name!r} here")
         found.append(profile.id)
     return tuple(dict.fromkeys(found))
 
 
-def _check_reach(key: ApiKey, by: ApiKey) -> None:
-    """Raise Forbidden where a key would reach further than the one that asks for it."""
+def _check_width(key: ApiKey, by: ApiKey | None) -> None:
+    """Raise Forbidden where a key is wider than the one that asks, unless that is an admin's."""
+    if by is None:
+        return
     missing = sorted(scope for scope in key.scopes if not by.holds(scope))
     if missing:
         _refuse(f"it lacks the scope {missing[0]}")
-    if by.profiles and not (key.profiles and set(key.profiles) <= set(by.profiles)):
-        _refuse(f"it is bound to the profiles {', '.join(by.profiles)}; name some of them")
+    if not reaches(by, key):
+        _refuse_profiles(by)
     if by.allowed_from and not _are_covered(key.allowed_from, by.allowed_from):
-        _refuse(f"it sends as {', '.join(by.allowed_from)} alone; give some of that")
+        _refuse(f"it sends as {', '.join(by.allowed_from)} alone")
     if by.networks and not _are_inside(key.networks, by.networks):
-        _refuse(f"it is for use from {', '.join(by.networks)}; give networks in there")
+        _refuse(f"it is for use from {', '.join(by.networks)} alone")
     if by.expires_at and (key.expires_at is None or key.expires_at > by.expires_at):
-        _refuse(f"it expires at {by.expires_at.isoformat()}; give that time or an earlier one")
+        _refuse(f"it expires at {by.expires_at.isoformat()}")
+
+
+def _refuse_profiles(by: ApiKey) -> NoReturn:
+    _refuse(f"it is bound to the profiles {', '.join(by.profiles)}")
 
 
 def _refuse(why: str) -> NoReturn:
-    raise Forbidden("key-too-wide", f"This key gives no more than it has: {why}.")
+    raise Forbidden(
+        "key-too-wide",
+        f"This key makes, rotates and ends no key that is wider than itself: {why}. Ask for no"
+        " more than that, or use a wider key.",
+    )
 
 
 def _are_covered(patterns: Sequence[str], by: Sequence[str]) -> bool:

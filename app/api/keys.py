@@ -20,8 +20,10 @@ from app.api.key_bodies import (
 from app.api.list_queries import ListQuery
 from app.api.openapi import admin_problems, located, tenant_problems
 from app.api.paging import Paging, cut, start
+from app.api.reach import reaches
 from app.api.state import Services, ServicesOf
 from app.api.tenants import InPath
+from app.domain.types import ApiKey
 from app.store import api_keys, tenants
 
 router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
@@ -87,9 +89,10 @@ async def create_own_key(
 async def list_own_keys(paging: ListQuery, caller: KeyManager, services: ServicesOf) -> KeyPage:
     """The tenant's keys, oldest first, revoked ones too, none of them in full.
 
-    Needs the scope `keys:manage`.
+    A key that is bound to profiles sees those alone that are bound to some of the same. Needs the
+    scope `keys:manage`.
     """
-    return await _page(services, caller.tenant_id, paging)
+    return await _page(services, caller.tenant_id, paging, by=caller.key)
 
 
 @router.post(
@@ -109,7 +112,7 @@ async def rotate_own_key(
 ) -> KeyCreated:
     """Make a key like it; the old one works on for a day, or as long as `overlap_seconds` says.
 
-    A key can rotate itself. Needs the scope `keys:manage`.
+    A key rotates itself, and others that are no wider. Needs the scope `keys:manage`.
     """
     async with services.database.transaction() as connection:
         made = await key_actions.rotate(
@@ -130,15 +133,21 @@ async def rotate_own_key(
     operation_id="revoke_own_key",
     summary="Revoke a key",
     response_description="The key opens nothing any more.",
-    responses=tenant_problems("key-not-found"),
+    responses=tenant_problems("key-not-found", "key-too-wide"),
 )
 async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -> None:
     """Revoke a key: at once in this process, within five seconds in every other.
 
-    Needs the scope `keys:manage`.
+    A key revokes itself, and others that are no wider. Needs the scope `keys:manage`.
     """
     async with services.database.transaction() as connection:
-        await key_actions.revoke(connection, caller.act(services), key, tenant_id=caller.tenant_id)
+        await key_actions.revoke(
+            connection,
+            caller.act(services),
+            key,
+            tenant_id=caller.tenant_id,
+            by=caller.key,
+        )
     services.keys.forget(key_id=key)
 
 
@@ -215,13 +224,18 @@ async def revoke_key(tenant: InPath, key_id: KeyId, act: AdminAct, services: Ser
     services.keys.forget(key_id=key_id)
 
 
-async def _page(services: Services, tenant_id: str, paging: Paging) -> KeyPage:
-    after = start(paging, "key")
+async def _page(
+    services: Services, tenant_id: str, paging: Paging, *, by: ApiKey | None = None
+) -> KeyPage:
+    after, found, limit = start(paging, "key"), list[ApiKey](), paging.limit + 1
     async with services.database.reading() as connection:
-        rows = await api_keys.page(
-            connection, tenant_id=tenant_id, limit=paging.limit + 1, after=after
-        )
-    kept, cursor = cut(rows, paging.limit)
+        while len(found) < limit:
+            rows = await api_keys.page(connection, tenant_id=tenant_id, limit=limit, after=after)
+            found += [each for each in rows if reaches(by, each)]
+            if len(rows) < limit:
+                break
+            after = rows[-1].id
+    kept, cursor = cut(found[:limit], paging.limit)
     return KeyPage(items=[KeyRead.of(row) for row in kept], next_cursor=cursor)
 
 

@@ -42,7 +42,6 @@ from app.api.profile_filter import profile_id_of
 from app.api.rescheduling import rescheduled
 from app.api.sending import prepared, prepared_again
 from app.api.state import Services, ServicesOf
-from app.domain.errors import NotFound
 from app.store import decisions, messages
 from app.store.message_views import MessageView
 
@@ -392,8 +391,6 @@ async def filter_of(
 
 
 async def visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
-    """The message; raises NotFound where it went through a profile that is out of reach."""
+    """The message; raises NotFound where there is none, or it is out of the caller's reach."""
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-    if not caller.may_use(view.profile_id):
-        raise NotFound("message", message)
-    return view
+    return caller.reached("message", message, view)

@@ -38,7 +38,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         422,
         "Idempotency key reused",
         "Use a new key for each request that is another; the same only to repeat one as it was.",
-        "The Idempotency-Key 'order-42' came with another body before: use a new key for a new"
+        "The Idempotency-Key 'order-42' was used for another request: use a new one for a new"
         " message.",
     ),
     "tenant-required": ProblemType(
@@ -87,8 +87,9 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "key-too-wide": ProblemType(
         403,
         "Wider than this key",
-        "Leave out what the key that asks may not do itself, or use an admin key.",
-        "This key gives no more than it has: it lacks the scope profiles:manage.",
+        "Ask for no more than the key that asks has itself, or use an admin key.",
+        "This key makes, rotates and ends no key that is wider than itself: it lacks the scope"
+        " profiles:manage.",
     ),
     "sender-not-allowed": ProblemType(
         403,

@@ -13,9 +13,10 @@ from app.api.profile_changes import (
 )
 from app.api.profile_secrets import check_kept, sealed_secrets
 from app.api.quotas import check_profiles
+from app.api.reach import require_unbound
 from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
-from app.domain.types import Profile
+from app.domain.types import ApiKey, Profile
 from app.store import events, profiles, tenants
 from app.store.profile_rows import field_of
 from app.store.vault import Vault
@@ -56,9 +57,17 @@ async def update(
     *,
     vault: Vault,
     guard: AddressGuard,
+    by: ApiKey | None = None,
 ) -> None:
-    """Change a profile that was read to be changed. Raises what `changed_profile` does."""
-    after = await with_fallback(connection, changed_profile(before, body, now=act.now))
+    """Change a profile that was read to be changed; `by` is the key that asks, if it is one.
+
+    Raises what `changed_profile` does, and Forbidden.
+    """
+    after = changed_profile(before, body, now=act.now)
+    if "fallback_profile" in body.model_fields_set:
+        after = await with_fallback(connection, after, by=by)
+    if after.is_default is not before.is_default:  # whoever names no profile uses another then
+        require_unbound(by)
     check_destination(after, guard)
     check_kept(before, after, body)
     sealed = sealed_secrets(body, vault, profile=after)

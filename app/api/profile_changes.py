@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.bodies import Body
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
 from app.api.profile_secrets import held_after, held_by
+from app.api.reach import reaches
 from app.api.wrong_fields import field_error, invalid
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
 from app.domain.networks import AddressGuard
-from app.domain.types import Profile
+from app.domain.types import ApiKey, Profile
 from app.store import profiles
 from app.store.profile_rows import row_of
 
@@ -145,13 +146,18 @@ def _profile(
     )
 
 
-async def with_fallback(connection: AsyncConnection, profile: Profile) -> Profile:
-    """The profile with the id of the fallback that it names; raises InvalidRequest."""
+async def with_fallback(
+    connection: AsyncConnection, profile: Profile, *, by: ApiKey | None = None
+) -> Profile:
+    """The profile with the id of the fallback that it names; raises InvalidRequest.
+
+    One that the key which asks does not reach is not there.
+    """
     named = profile.fallback_profile_id
     if named is None:
         return profile
     found = await profiles.find(connection, tenant_id=profile.tenant_id, profile=named)
-    if found is None:
+    if found is None or not reaches(by, found):
         raise InvalidRequest.at(
             "fallback_profile", msg=f"there is no profile {named[:100]!r}; name one of the tenant's"
         )

@@ -11,5 +11,5 @@ async def profile_id_of(connection: AsyncConnection, caller: Caller, profile: st
     """The id of a profile by its name; an id is taken as it is. Raises NotFound."""
     if is_id(profile, "prf"):
         return profile
-    named = await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile)
-    return caller.require(named).id
+    named = await profiles.find(connection, tenant_id=caller.tenant_id, profile=profile)
+    return caller.reached("profile", profile, named).id

@@ -9,8 +9,10 @@ from app.api.bodies import Answer, format_mailbox
 from app.api.paging import Page
 from app.api.profile_examples import PROFILE
 from app.api.rate_limits import RateLimitRead
+from app.api.reach import reaches
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
+    ApiKey,
     AuthMechanism,
     LaneHealth,
     OAuthGrant,
@@ -115,7 +117,10 @@ class ProfileRead(Answer):
     rate_limit: RateLimitRead | None
     timeouts: TimeoutsRead
     retry: RetryRead
-    fallback_profile: str | None = Field(description="The id of the profile that stands in.")
+    fallback_profile: str | None = Field(
+        description="The id of the profile that stands in. Null, too, where the key that asks does"
+        " not reach that one."
+    )
     fallback_after_seconds: int
     is_default: bool
     state: ProfileState = Field(
@@ -134,8 +139,11 @@ class ProfileRead(Answer):
     updated_at: datetime
 
     @classmethod
-    def of(cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo) -> Self:
-        """What may be shown of a profile."""
+    def of(
+        cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo, *, by: ApiKey | None = None
+    ) -> Self:
+        """What a key may be shown of a profile that it reaches."""
+        fallback = profile.fallback_profile_id
         limit, timeouts = profile.rate_limit, profile.timeouts
         return cls(
             id=profile.id,
@@ -171,7 +179,7 @@ class ProfileRead(Answer):
                 cap_seconds=profile.retry.cap,
                 max_age_seconds=profile.retry.max_age,
             ),
-            fallback_profile=profile.fallback_profile_id,
+            fallback_profile=fallback if fallback and reaches(by, fallback) else None,
             fallback_after_seconds=profile.fallback_after_seconds,
             is_default=profile.is_default,
             state=profile_state(profile, health),

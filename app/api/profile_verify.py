@@ -88,9 +88,8 @@ async def verify_profile(
     """
     asked = body or ProfileVerify()
     async with services.database.reading() as connection:
-        known = caller.require(
-            await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile)
-        )
+        named = await profiles.find(connection, tenant_id=caller.tenant_id, profile=profile)
+        known = caller.reached("profile", profile, named)
         found = await profiles.for_delivery(
             connection, tenant_id=caller.tenant_id, profile_id=known.id
         )

@@ -57,7 +57,7 @@ async def create_profile(
             vault=services.vault,
             guard=services.guard,
         )
-        read = await _read_again(connection, services, profile)
+        read = await _read_again(connection, services, caller, profile)
     services.profiles.forget(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
     return read
@@ -86,7 +86,7 @@ async def list_profiles(
             within=caller.profiles,
         )
         kept, cursor = cut(rows, paging.limit)
-        items = await _reads(connection, services, caller.tenant_id, kept)
+        items = await _reads(connection, services, caller, kept)
     return ProfilePage(items=items, next_cursor=cursor)
 
 
@@ -102,17 +102,15 @@ async def get_profile(profile: InPath, caller: ProfileReader, services: Services
     Needs the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        found = caller.require(
-            await profiles.get(connection, tenant_id=caller.tenant_id, profile=profile)
-        )
-        return await _read(connection, services, found)
+        found = await profiles.find(connection, tenant_id=caller.tenant_id, profile=profile)
+        return await _read(connection, services, caller, caller.reached("profile", profile, found))
 
 
 @router.patch(
     "/profiles/{profile}",
     operation_id="update_profile",
     summary="Change a profile",
-    responses=tenant_problems("profile-not-found", "profile-exists", has_body=True),
+    responses=tenant_problems("profile-not-found", "profile-exists", "key-is-bound", has_body=True),
 )
 async def update_profile(
     profile: InPath,
@@ -138,8 +136,9 @@ async def update_profile(
             body,
             vault=services.vault,
             guard=services.guard,
+            by=caller.key,
         )
-        read = await _read_again(connection, services, before)
+        read = await _read_again(connection, services, caller, before)
     services.profiles.forget(caller.tenant_id)
     return read
 
@@ -193,7 +192,7 @@ async def pause_profile(
     async with services.database.transaction(announce=True) as connection:
         found = await _to_change(connection, caller, profile)
         await profile_actions.pause(connection, caller.act(services), found)
-        read = await _read_again(connection, services, found)
+        read = await _read_again(connection, services, caller, found)
     services.profiles.forget(caller.tenant_id)
     return read
 
@@ -215,40 +214,45 @@ async def resume_profile(
     async with services.database.transaction(announce=True) as connection:
         found = await _to_change(connection, caller, profile)
         await profile_actions.resume(connection, caller.act(services), found)
-        read = await _read_again(connection, services, found)
+        read = await _read_again(connection, services, caller, found)
     services.profiles.forget(caller.tenant_id)
     return read
 
 
 async def _to_change(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
     """The profile, locked; raises NotFound where it is out of the caller's reach."""
-    return caller.require(
-        await profiles.get_to_change(connection, tenant_id=caller.tenant_id, profile=profile)
-    )
+    found = await profiles.get_to_change(connection, tenant_id=caller.tenant_id, profile=profile)
+    return caller.reached("profile", profile, found)
 
 
 async def _read_again(
-    connection: AsyncConnection, services: Services, profile: Profile
+    connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
 ) -> ProfileRead:
     """The profile as it stands after a change, which may have touched more than was asked."""
     found = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
-    return await _read(connection, services, found)
+    return await _read(connection, services, caller, found)
 
 
-async def _read(connection: AsyncConnection, services: Services, profile: Profile) -> ProfileRead:
-    return (await _reads(connection, services, profile.tenant_id, [profile]))[0]
+async def _read(
+    connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
+) -> ProfileRead:
+    return (await _reads(connection, services, caller, [profile]))[0]
 
 
 async def _reads(
-    connection: AsyncConnection, services: Services, tenant_id: str, found: Sequence[Profile]
+    connection: AsyncConnection, services: Services, caller: Caller, found: Sequence[Profile]
 ) -> list[ProfileRead]:
+    tenant_id = caller.tenant_id
     tenant = await tenants.get(connection, tenant=tenant_id)
     health = await profiles.health(
         connection, tenant_id=tenant_id, profile_ids=[each.id for each in found]
     )
     return [
         ProfileRead.of(
-            each, health.get(each.id, LaneHealth()), _ehlo(each, tenant.ehlo_name, services)
+            each,
+            health.get(each.id, LaneHealth()),
+            _ehlo(each, tenant.ehlo_name, services),
+            by=caller.key,
         )
         for each in found
     ]

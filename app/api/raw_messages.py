@@ -118,7 +118,7 @@ async def send_raw_message(
 async def _prepared(
     services: Services, caller: Caller, envelope: Envelope, content: bytes
 ) -> tuple[NewMessage, Profile]:
-    profile = caller.require(await profile_of(services, caller, envelope.profile))
+    profile = await profile_of(services, caller, envelope.profile)
     check_recipients(caller.tenant, len(envelope.to))
     terms = await terms_of(services, caller)
     message = await beside_if_large(

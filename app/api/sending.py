@@ -50,10 +50,21 @@ async def prepared(
 async def profile_of(services: Services, caller: Caller, name: str | None) -> Profile:
     """The profile with this name or id, or the tenant's default one.
 
-    Raises NotFound, or InvalidRequest where there is no default.
+    Raises NotFound, or InvalidRequest where the tenant has no default.
     """
-    read = partial(_read_profile, services, caller.tenant_id, name)
-    return caller.require(await services.profiles.get(caller.tenant_id, name, read))
+    try:
+        found = await services.profiles.get(
+            caller.tenant_id, name, partial(_read_profile, services, caller.tenant_id, name)
+        )
+        return caller.reached("profile", name or "", found)
+    except NotFound:
+        if name is not None:
+            raise
+    if caller.profiles is None:
+        raise InvalidRequest.at(
+            "profile", msg="name one: this tenant has no default profile", type="missing"
+        )
+    raise NotFound("profile", detail="This key reaches no default profile: name one of its own.")
 
 
 async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Draft:
@@ -87,11 +98,12 @@ async def prepared_again(
     Raises NotFound, Gone, Conflict or Forbidden.
     """
     async with services.database.reading() as connection:
+        # First of all: what became of the content of one out of reach is nobody's business.
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
+        caller.reached("message", message_id, view)
         original = await messages.original(
             connection, tenant_id=caller.tenant_id, message_id=message_id
         )
-        if not caller.may_use(original.profile_id):
-            raise NotFound("message", message_id)
         profile = await profiles.get(
             connection, tenant_id=caller.tenant_id, profile=original.profile_id
         )
@@ -113,12 +125,8 @@ async def _read_profile(services: Services, tenant_id: str, name: str | None) ->
             profile = await profiles.default(connection, tenant_id=tenant_id)
         else:
             profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-    if profile is None and name is None:
-        raise InvalidRequest.at(
-            "profile", msg="name one: this tenant has no default profile", type="missing"
-        )
     if profile is None:
-        raise NotFound("profile", str(name))
+        raise NotFound("profile", name or "")
     return profile
 
 

@@ -131,15 +131,16 @@ async def create_suppression(
     "/suppressions",
     operation_id="list_suppressions",
     summary="List suppressions",
-    responses=tenant_problems("invalid-request"),
+    responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_suppressions(
     query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ServicesOf
 ) -> SuppressionPage:
     """The addresses that the tenant sends nothing to, newest first.
 
-    Needs the scope `suppressions:manage`.
+    Needs the scope `suppressions:manage`, and a key that is not bound to profiles.
     """
+    caller.require_unbound()
     before = start(query, "sup")
     async with services.database.reading() as connection:
         rows = await suppressions.page(

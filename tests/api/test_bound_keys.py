@@ -104,6 +104,83 @@ async def test_it_changes_no_other_profile(
     assert tried.status_code == 403
 
 
+async def test_it_does_not_send_by_way_of_another_profile(
+    acme: Caller, bound: Caller, profiles: dict[str, str]
+) -> None:
+    """None as a fallback, whose server and login would be used; what others have set stays."""
+    for name in ("transactional", profiles["transactional"], "nothing"):
+        answer = await bound("PATCH", "/profiles/news", {"fallback_profile": name})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["body", "fallback_profile"]
+        assert f"there is no profile {name!r}" in answer.json()["detail"]
+    await acme("PATCH", "/profiles/news", {"fallback_profile": "transactional"})
+    changed = await bound("PATCH", "/profiles/news", {"max_connections": 3})
+    assert (changed.status_code, changed.json()["fallback_profile"]) == (200, None)
+    found = await acme.read("/profiles/news")
+    assert found["fallback_profile"] == profiles["transactional"]
+
+
+async def test_it_does_not_become_the_profile_of_those_who_name_none(
+    acme: Caller, bound: Caller, profiles: dict[str, str]
+) -> None:
+    """The default is the whole tenant's: a bound key makes no profile that, nor takes it away."""
+    answer = await bound("PATCH", "/profiles/news", {"is_default": True})
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-is-bound")
+    sent = await acme.made("/messages", MESSAGE)
+    assert sent["profile_id"] == profiles["transactional"]
+    same = await bound("PATCH", "/profiles/news", {"is_default": False, "max_connections": 3})
+    assert same.status_code == 200
+
+
+async def test_without_a_default_of_its_own_there_is_none(acme: Caller, bound: Caller) -> None:
+    """It is not told whether there is one, nor what that is called."""
+    with_one = await bound("POST", "/messages", MESSAGE)
+    await acme("PATCH", "/profiles/transactional", {"is_default": False})
+    without = await bound("POST", "/messages", MESSAGE)
+    assert with_one.json()["detail"] == without.json()["detail"]
+    assert "transactional" not in with_one.text
+
+
+async def test_it_changes_after_its_fallback_was_deleted(acme: Caller, bound: Caller) -> None:
+    """What a change does not name is not looked up again."""
+    await acme("PATCH", "/profiles/news", {"fallback_profile": "transactional"})
+    await acme("DELETE", "/profiles/transactional")
+    assert (await bound("PATCH", "/profiles/news", {"max_connections": 3})).status_code == 200
+
+
+async def test_what_is_the_whole_tenants_is_not_for_it(acme: Caller, bound: Caller) -> None:
+    """The audit log, and suppressions, whose details name messages."""
+    for path in ("/audit-log", "/suppressions", "/suppressions/export", "/webhooks", "/templates"):
+        answer = await bound("GET", path)
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-is-bound"), path
+        assert (await acme("GET", path)).status_code == 200, path
+
+
+async def test_it_sees_and_ends_no_key_that_reaches_further(
+    api: Api, acme: Caller, bound: Caller
+) -> None:
+    """As if they were not there."""
+    scopes = ["messages:send"]
+    both = await api.key(acme.tenant_id, scopes, profiles=["news", "transactional"])
+    part = await api.key(acme.tenant_id, scopes, profiles=["news"])
+    listed = [each["id"] for each in (await bound.read("/keys?limit=1"))["items"]]
+    rest = await bound.read(f"/keys?cursor={(await bound.read('/keys?limit=1'))['next_cursor']}")
+    assert listed + [each["id"] for each in rest["items"]] == [bound.key_id, part.key_id]
+    for key in (both.key_id, acme.key_id, "key_" + "0" * 32):
+        for method, path in (("DELETE", f"/keys/{key}"), ("POST", f"/keys/{key}/rotate")):
+            answer = await bound(method, path, {} if method == "POST" else None)
+            assert (answer.status_code, answer.json()["type"]) == (404, "/problems/key-not-found")
+    assert (await bound("DELETE", f"/keys/{part.key_id}")).status_code == 204
+    assert (await both("GET", "/messages")).status_code == 403
+
+
+async def test_a_message_out_of_reach_is_not_told_to_be_gone(acme: Caller, bound: Caller) -> None:
+    """To retry it is 404, whatever has become of its content."""
+    message = await acme.made("/messages", MESSAGE | {"sensitive": True})
+    answer = await bound("POST", f"/messages/{message['id']}/retry", {})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/message-not-found")
+
+
 async def test_it_resolves_no_message_of_another_profile(acme: Caller, bound: Caller) -> None:
     """It cannot see it."""
     message = await acme.made("/messages", MESSAGE)

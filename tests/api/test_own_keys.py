@@ -125,6 +125,32 @@ async def test_a_key_rotates_itself_and_none_that_is_wider(api: Api, acme: Calle
     assert await opens(api, mine["key"])
 
 
+@pytest.mark.parametrize(
+    "wider",
+    [
+        {"scopes": ["messages:send", "messages:read"]},
+        {"scopes": ["messages:send"], "allowed_from": ["*@example.com"]},
+        {"scopes": ["messages:send"], "networks": ["0.0.0.0/0"]},
+        {"scopes": ["messages:send"]},  # for longer
+    ],
+)
+async def test_a_key_ends_none_that_is_wider(api: Api, acme: Caller, wider: dict[str, Any]) -> None:
+    """403 says in what; one that is as wide it ends, and itself."""
+    own = {
+        "allowed_from": ["a@example.com"],
+        "networks": ["127.0.0.0/8"],
+        "expires_at": "2100-01-01T00:00:00Z",
+    }
+    narrow = await api.key(acme.tenant_id, ["keys:manage", "messages:send"], **own)
+    key = await api.key(acme.tenant_id, **{**own, "expires_at": None, **wider})
+    answer = await narrow("DELETE", f"/keys/{key.key_id}")
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-too-wide")
+    assert await opens(api, key.headers["Authorization"].removeprefix("Bearer "))
+    like = await api.key(acme.tenant_id, ["messages:send"], **own)
+    for each in (like, narrow):
+        assert (await narrow("DELETE", f"/keys/{each.key_id}")).status_code == 204
+
+
 async def test_what_has_ended_is_not_rotated(acme: Caller) -> None:
     """409 says what to do; one that is not there is 404."""
     made = await acme.made("/keys", KEY)
