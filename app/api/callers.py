@@ -1,7 +1,5 @@
 """Who asks, for which tenant, and how far their key reaches."""
 
-from fastapi import Request
-
 from app.accept.allowed import SenderRule
 from app.api.auditing import Act
 from app.api.reach import Found, Thing, reached, reaches, require_unbound
@@ -58,8 +56,3 @@ class Caller:
 def act_of(actor: Actor, services: Services) -> Act:
     """Somebody who changes something by the request that is being answered."""
     return Act(actor=actor, now=services.now(), request_id=request_id.get())
-
-
-def source_of(request: Request) -> str | None:
-    """The address that a request came from: the client's, where a trusted proxy told it."""
-    return request.client.host if request.client is not None else None

@@ -8,7 +8,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
 from app.api.edge import Edge
+from app.api.intake import Intake
 from app.api.openapi import OPENAPI_KWARGS, describe
+from app.api.pages import Pages
 from app.api.problem_answers import add_handlers
 from app.api.request_ids import request_id
 from app.api.root_path import DocumentsBelowRoot, RootPath
@@ -25,11 +27,13 @@ def install(app: FastAPI, services: Services) -> None:
     if services.root_path:
         app.add_middleware(DocumentsBelowRoot)
     app.add_middleware(Shortcut)
+    app.add_middleware(Pages)
     app.add_middleware(
-        Edge,
+        Intake,
         max_body_bytes=services.max_body_bytes,
-        max_buffered_bytes=max(services.max_buffered_bytes, services.max_body_bytes),
+        max_buffered_bytes=services.max_buffered_bytes,
     )
+    app.add_middleware(Edge)
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)
     add_handlers(app)

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-from app.domain.blocks import LARGE_OCTETS
+from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LARGE_BYTES: Final = 256 * 1024
 
 
 async def beside_if_large(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
     """What `work` answers or raises, in a thread where it goes over so many bytes or characters."""
-    if size > LARGE_OCTETS:
+    if size > LARGE_BYTES:
         return await asyncio.to_thread(work, *given, **named)
     return work(*given, **named)

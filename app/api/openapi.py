@@ -72,7 +72,7 @@ SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
 FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
-_ANY: Final = ("internal-error",)
+_ANY: Final = ("header-repeated", "internal-error")
 _STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
 _KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-keys")
 _BODY: Final = (

@@ -22,7 +22,6 @@ from app.domain.errors import (
     FieldError,
     InvalidRequest,
     Problem,
-    RequestTimeout,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
-SHAPE_ERRORS: Final = frozenset({"model_attributes_type", "dict_type"})
 
 
 class FieldProblem(Answer):
@@ -126,8 +124,6 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(problem, RequestTimeout):
-        headers["Connection"] = "close"  # or the rest would be waited for
     if isinstance(problem, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(problem.retry_after_seconds)
     if isinstance(problem, TooManyRequests):
@@ -162,11 +158,6 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     # `input` and `ctx` may hold a password, so they go no further than here.
     wrong = [field_error(item) for item in error.errors()]
     first = wrong[0]
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if first.type in SHAPE_ERRORS and first.loc == ("body",) and not media_type.endswith("json"):
-        given = f"is {media_type[:MAX_LOC_CHARACTERS]!r}" if media_type else "names no type"
-        detail = f"The body {given}; send JSON with the header `Content-Type: application/json`."
-        return ProblemResponse("unsupported-media-type", detail, instance=request.url.path)
     if first.type == "json_invalid":
         detail = f"The body is not JSON: {first.msg} at character {first.loc[-1]}."
         return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=wrong)
@@ -188,8 +179,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
             return ProblemResponse("not-found", detail, instance=path)
         case 405:
             return _method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
-        case 413:
-            return ProblemResponse("body-too-large", error.detail, instance=path)
         case _:
             raise error
 

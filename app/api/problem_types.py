@@ -22,6 +22,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Mend each field that `errors` names and send the request again.",
         "body.to.0: 'ann' has no @; write name@example.com",
     ),
+    "header-repeated": ProblemType(
+        400,
+        "Header repeated",
+        "Send the header that `detail` names once; look whether a proxy or a library adds another.",
+        "The request has two headers Authorization; send one.",
+    ),
     "invalid-json": ProblemType(
         422,
         "Invalid JSON",

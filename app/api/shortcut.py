@@ -4,7 +4,6 @@ Routing, injection and the validation of Python objects cost more than all that 
 message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
 """
 
-from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
 
@@ -18,15 +17,18 @@ from app.api.json_bounds import check_json
 from app.api.large import beside_if_large
 from app.api.message_bodies import MessageCreate
 from app.api.problem_answers import answer
+from app.api.quotas import check_rate
 from app.api.sending import prepared
 from app.api.state import Services
-from app.domain.errors import Problem, TooManyRequests, Unavailable
+from app.api.visitors import STATE as VISITOR
+from app.api.visitors import Visitor
+from app.domain.audit import Actor
+from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
 from app.domain.types import NewMessage, Profile
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
 DISCONNECT: Final = "http.disconnect"
-BEARER: Final = b"Bearer "
 KEY: Final = b"idempotency-key"
 
 
@@ -39,15 +41,17 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         services: Services = scope["app"].state.services
+        caller = content = None
         try:
-            caller = await _caller(services, scope) if is_meant else None
-        except (TooManyRequests, Unavailable) as problem:
+            if is_meant and (caller := await _caller(services, scope)) is not None:
+                content = await _content(receive)
+        except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
             return
         if caller is None:
             await self._app(scope, receive, send)
             return
-        if (content := await _content(receive)) is None:
+        if content is None:
             return
         sent = _Sent(services, caller, content)
         del content
@@ -100,28 +104,34 @@ class _Sent:
 
 
 def _key(scope: Scope) -> str | None:
-    """The Idempotency-Key of a request that gives no header twice."""
+    """The Idempotency-Key."""
     given: bytes | None = dict(scope["headers"]).get(KEY)
     return None if given is None else given.decode("latin-1")
 
 
 async def _caller(services: Services, scope: Scope) -> Caller | None:
-    """Who sends, where the key opens this and the request is of the usual form."""
-    headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-    given, count = dict(headers), len(headers)
-    secret = given.get(b"authorization", b"")
+    """Who sends, where the key opens this and the request is of the usual form.
+
+    Raises TooManyRequests or Unavailable.
+    """
+    given = dict(scope["headers"])
     is_usual = (
-        len(given) == count  # each once
-        and given.get(b"content-type") == JSON
-        and b"content-length" in given  # by which its size is known and bounded already
+        given.get(b"content-type") == JSON
         and b"heloise-tenant" not in given
         and (KEY not in given or is_key(given[KEY].decode("latin-1")))
-        and secret.startswith(BEARER)
     )
-    if not is_usual or not secret.isascii():
+    if not is_usual:
         return None
-    source = scope["client"][0] if scope["client"] else None
-    return await SENDING.known(services, secret[len(BEARER) :].decode(), source)
+    visitor: Visitor = scope["state"][VISITOR]
+    try:
+        known = await visitor.known()
+        if isinstance(known, Actor):
+            return None
+        SENDING.check(known.key)
+    except (Unauthenticated, Forbidden):  # of which the audit log is told there
+        return None
+    check_rate(known.tenant, services.requests)
+    return known
 
 
 async def _content(receive: Receive) -> bytes | None:

@@ -7,10 +7,12 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from app.api import intake
 from app.api.auth import Sender
 from app.api.callers import Caller
 from app.api.idempotency import IdempotencyKey, Keyed, alone, fingerprint
 from app.api.json_bounds import check_json
+from app.api.large import beside_if_large
 from app.api.media_types import require_type
 from app.api.openapi import lines_of, tenant_problems
 from app.api.problem_answers import body_of
@@ -102,7 +104,7 @@ async def _progress(
         with alone(services, caller, key or f"upload {id(request)}"):
             async for group in _groups(request, services.max_body_bytes):
                 items = [
-                    _item(services, caller, line, key, number)
+                    await beside_if_large(len(line), _item, services, caller, line, key, number)
                     for number, line in enumerate(group, start=lines + 1)
                 ]
                 if key is not None:
@@ -152,32 +154,31 @@ def _item(services: Services, caller: Caller, line: bytes, key: str | None, numb
 
 
 async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[bytes]]:
-    """The lines that are not empty, some at a time; raises TooLarge for one that is too long."""
+    """The lines that are not empty, some at a time; raises TooLarge for one that is too long.
+
+    Lines that wait for others, and one that has not ended, count as held.
+    """
+    body, unfinished = intake.body_of(request), bytearray()
     group, size_bytes = list[bytes](), 0
-    async for line in _lines(request, max_line_bytes):
-        group.append(line)
-        size_bytes += len(line)
-        if len(group) == GROUP or size_bytes >= GROUP_BYTES:
-            yield group
-            group, size_bytes = [], 0
-    if group:
-        yield group
-
-
-async def _lines(request: Request, max_line_bytes: int) -> AsyncIterator[bytes]:
-    buffer, searched = bytearray(), 0
     async for chunk in request.stream():
-        buffer += chunk
-        start = 0
-        while (end := buffer.find(b"\n", max(start, searched))) >= 0:
-            if line := bytes(buffer[start:end]).strip():
-                yield line
-            start = end + 1
-        del buffer[:start]
-        searched = len(buffer)
-        if searched > max_line_bytes:
+        if b"\n" in chunk:
+            *lines, rest = b"".join((unfinished, chunk)).split(b"\n")
+            unfinished = bytearray(rest)
+        else:  # what was read of a long line is not looked at again
+            unfinished += chunk
+            lines = []
+        for line in filter(None, map(bytes.strip, lines)):
+            group.append(line)
+            size_bytes += len(line)
+            if len(group) == GROUP or size_bytes >= GROUP_BYTES:
+                yield group
+                group, size_bytes = [], 0
+        body.let_go(body.held_bytes - len(unfinished) - size_bytes)
+        if len(unfinished) > max_line_bytes:
             raise TooLarge(
                 "body-too-large", f"A line has more bytes than the limit of {max_line_bytes}."
             )
-    if line := bytes(buffer).strip():
-        yield line
+    if line := bytes(unfinished).strip():
+        group.append(line)
+    if group:
+        yield group

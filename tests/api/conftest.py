@@ -52,11 +52,11 @@ def dns() -> Iterator[DnsServer]:
         yield server
 
 
-def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Services:
+def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) -> Services:
     """The services of an API with usual settings."""
     vault, clock = Vault([secrets.token_bytes(32)]), SystemClock()
     guard = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
-    network = Network(guard, Resolver([dns.address]))
+    network = Network(guard, Resolver([dns]))
     return Services(
         database=database,
         txt_records=partial(txt_records, network.resolver),
@@ -90,7 +90,7 @@ def services_on(database: Database, monotonic: HandClock, dns: DnsServer) -> Ser
 async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
     """The API, served."""
     monotonic = HandClock()
-    services = services_on(database, monotonic, dns)
+    services = services_on(database, monotonic, dns.address)
     app = FastAPIOffline(**OPENAPI_KWARGS)
     install(app, services)
     assert isinstance(services.committer, Committer)

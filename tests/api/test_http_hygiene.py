@@ -1,7 +1,13 @@
 """What a browser, a proxy or a curious client could do with what is answered beside the point."""
 
+import asyncio
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,15 +21,63 @@ pytestmark = pytest.mark.one_database
 ORIGIN = "https://evil.example.net"
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_the_pages_stand_in_no_frame_and_ask_no_other_host(api: Api, path: str) -> None:
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/redoc"])
+async def test_the_pages_run_their_own_scripts_alone_and_ask_no_other_host(
+    api: Api, path: str
+) -> None:
     """Somebody types a key in there."""
-    headers = (await api.nobody("GET", path)).headers
-    policy = headers["Content-Security-Policy"]
-    for directive in ("connect-src 'self'", "frame-ancestors 'none'", "object-src 'none'"):
-        assert directive in policy
-    assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    page = await api.nobody("GET", path)
+    policy = dict(
+        each.strip().split(" ", 1) for each in page.headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digests = [b64encode(sha256(each.encode()).digest()).decode() for each in inline]
+    assert policy["script-src"].split() == ["'self'", *(f"'sha256-{each}'" for each in digests)]
+    assert len(inline) == (path != "/redoc")
+    assert not re.findall(r" on[a-z]+=", page.text)
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+
+
+TWICE: Final = [
+    ("Authorization", "Bearer hel_x"),
+    ("Content-Type", "text/plain"),
+    ("Content-Length", "2"),
+    ("Host", "other.example"),
+    ("Idempotency-Key", "order-43"),
+    ("Heloise-Tenant", "other"),
+    ("Last-Event-ID", "1"),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(("name", "value"), TWICE, ids=[name for name, _ in TWICE])
+async def test_a_header_that_is_read_once_is_refused_twice(
+    acme: Caller, method: str, name: str, value: str
+) -> None:
+    """A proxy may go by the one, and we by the other."""
+    url = urlsplit(str(acme.http.base_url))
+    own = {
+        "Host": "heloise.example",
+        "Content-Length": "0",
+        "Content-Type": "application/json",
+        "Idempotency-Key": "order-42",
+        "Heloise-Tenant": acme.tenant_id,
+        "Last-Event-ID": "0",
+        "Connection": "close",
+        **acme.headers,
+    }
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    lines = [f"{method} /messages HTTP/1.1", f"{name}: {value}"]
+    lines += [f"{each}: {own[each]}" for each in own]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"header-repeated" in answer or name == "Content-Length"  # of which the parser knows
+    writer.close()
 
 
 @pytest.mark.parametrize("path", ["/docs", "/healthz", "/messages", "/nothing", "/openapi.json"])

@@ -8,10 +8,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.api import edge
-from app.api.json_bounds import MAX_VALUES
+from app.api import intake, json_bounds
+from app.api.budget import Budget
+from app.api.intake import BODY_SECONDS, WINDOW_SECONDS, Pace
+from app.api.json_bounds import BLOCK_BYTES, MAX_DEPTH, MAX_VALUES, check_json
 from app.api.slow_clients import MAX_HEADER_BYTES, BoundedProtocol
+from app.domain.errors import InvalidRequest, Unavailable
 from tests.api.client import MESSAGE, PROFILE, Api, Caller, serving
 
 pytestmark = pytest.mark.one_database
@@ -128,7 +133,7 @@ async def test_who_stops_in_a_body_is_cut(
     is_known: bool,
 ) -> None:
     """408, which says that nothing was written; the rest is not waited for."""
-    monkeypatch.setattr(edge, "GRACE_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
     if is_known:  # by the short way of a key that was seen
         await acme.read("/messages")
     async with connected(str(api.http.base_url)) as (reader, writer):
@@ -143,7 +148,7 @@ async def test_a_byte_now_and_then_is_no_body(
     api: Api, acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client may be slow, not that slow."""
-    monkeypatch.setattr(edge, "GRACE_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
     async with connected(str(api.http.base_url)) as (reader, writer):
         writer.write(request(acme, 100_000))
 
@@ -160,21 +165,79 @@ async def test_a_byte_now_and_then_is_no_body(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_body_that_keeps_coming_has_its_time(
+async def test_what_came_before_earns_no_time(
     api: Api, acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has come already is time that the rest may take."""
-    monkeypatch.setattr(edge, "GRACE_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(edge, "SLOWEST_BYTES_PER_SECOND", 100)
-    await acme.made("/profiles", PROFILE)
-    body = json.dumps(MESSAGE | {"text": "x" * 2000}).encode()
+    """Most of a large body, and then nothing, holds its memory no longer than nothing does."""
+    monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
     async with connected(str(api.http.base_url)) as (reader, writer):
-        writer.write(request(acme, len(body)) + body[:-10])
-        await writer.drain()
-        await asyncio.sleep(3 * SHORT_SECONDS)
-        writer.write(body[-10:])
+        writer.write(request(acme, 1_100_000) + b" " * 1_000_000)
+        assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    ("parts", "seconds"),
+    [
+        ([], 15),  # nothing
+        ([(0, 10_000_000)], 15),  # nearly all of it at once, and then nothing
+        ([(1, 10_000)] * 100, 15),  # as slow as may be
+        ([(14, 1)], 1),  # a byte now and then
+        ([(14, 140_000)], 15),  # behind, and up to date again
+        ([(10, 50_000)], 10),  # behind
+        ([(1, 1_000_000)] * 299, 1),  # for as long as may be
+    ],
+)
+def test_a_client_may_fall_behind_by_so_much(parts: list[tuple[float, int]], seconds: int) -> None:
+    """What it has sent long ago does not count, and all of a body has an end."""
+    pace = Pace(WINDOW_SECONDS, BODY_SECONDS)
+    for waited, size in parts:
+        assert waited <= pace.patience_seconds
+        pace.note(waited, size)
+    assert round(pace.patience_seconds) == seconds
+
+
+def test_a_tenant_and_an_address_have_their_shares() -> None:
+    """Half and three quarters, which leaves room for others; what is given back is there again."""
+    budget = Budget(1000, 400)
+    budget.take(["a", "proxy"], 500)
+    for others in (["a", "proxy"], ["a", "elsewhere"]):
+        with pytest.raises(Unavailable, match="its share"):
+            budget.take(others, 1)
+        budget.give_back(others, 1)
+    budget.take(["b", "proxy"], 250)
+    with pytest.raises(Unavailable, match="its share"):
+        budget.take(["c", "proxy"], 1)
+    budget.give_back(["c", "proxy"], 1)
+    budget.take(["c", "elsewhere"], 250)
+    with pytest.raises(Unavailable, match="fits into memory"):
+        budget.take(["d", "far away"], 1)
+    budget.give_back(["d", "far away"], 1)
+    budget.give_back(["a", "proxy"], 500)
+    budget.take(["d", "far away"], 500)
+    assert budget.held_bytes == 1000
+
+
+def test_the_largest_body_fits_in_any_case() -> None:
+    """However little memory there is."""
+    Budget(1000, 5000).take(["a", "proxy"], 5000)
+
+
+async def test_lines_that_do_not_end_count_as_held(api: Api, acme: Caller) -> None:
+    """Two of a megabyte are more than the tenant's share; another tenant is not held up by them."""
+    other = await api.tenant("other")
+    await other.made("/profiles", PROFILE)
+    head = request(acme, 3_000_000, "/messages/upload").replace(b"json", b"jsonl")
+    async with connected(str(api.http.base_url)) as one, connected(str(api.http.base_url)) as two:
+        for _, writer in (one, two):
+            writer.write(head + b"x" * 1_200_000)
+        reads = [asyncio.create_task(reader.readuntil(b"overloaded")) for reader, _ in (one, two)]
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            assert (await reader.readline()).startswith(b"HTTP/1.1 202")
+            await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.done() for task in reads].count(True) == 1
+        await other.made("/messages", MESSAGE)
+        for task in reads:
+            task.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def test_bodies_beyond_what_fits_are_refused_before_they_are_held(
@@ -252,6 +315,78 @@ async def test_json_of_many_values_is_refused(
     body = b'{"to": [' + b"1," * (MAX_VALUES + 1) + b"1]}"
     answer = await acme("POST", "/messages", content=body, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/json-too-large")
+
+
+def valued(text: str) -> int:
+    """How many values a text of JSON has, by the parser."""
+
+    def count(value: Any) -> int:
+        match value:
+            case dict():
+                return 1 + sum(map(count, value.values()))
+            case list():
+                return 1 + sum(map(count, value))
+        return 1
+
+    return count(json.loads(text))
+
+
+PIECES: Final = st.sampled_from(['\\"', "\\\\", "{", "}", "[", "]", ",", ":", " ", "a" * 40, "é"])
+STRINGS: Final = st.lists(PIECES, max_size=20).map("".join)
+VALUES: Final = st.recursive(
+    STRINGS.map('"{}"'.format) | st.sampled_from(["1", "null", '""', "[]", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=6).map(lambda each: f"[{','.join(each)}]")
+        | st.lists(st.tuples(STRINGS, inner), max_size=6).map(
+            lambda pairs: (
+                "{"
+                + ", ".join(f'"{n}{name}":{value}' for n, (name, value) in enumerate(pairs))
+                + "}"
+            )
+        )
+    ),
+    max_leaves=40,
+)
+
+
+@given(VALUES, st.integers(1, 40), st.integers(3, 60))
+def test_structure_is_seen_as_the_parser_sees_it(text: str, limit: int, block: int) -> None:
+    """Wherever blocks begin and end, and whatever strings hold."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_bounds, "MAX_VALUES", limit)
+        patched.setattr(json_bounds, "MAX_STRINGS", 2 * limit)
+        patched.setattr(json_bounds, "BLOCK_BYTES", block)
+        try:
+            check_json(text.encode())
+        except InvalidRequest:
+            # An empty list counts as a value and as room for one.
+            assert valued(text) + text.count("[]") + text.count("{}") >= limit
+        else:
+            assert valued(text) <= limit + 1
+
+
+@pytest.mark.parametrize("size", [0, BLOCK_BYTES - 90, 3 * BLOCK_BYTES])
+@pytest.mark.parametrize("opening", ["[", '{"a":', '["[",', '[{"\\"[":'])
+def test_depth_is_bounded(opening: str, size: int) -> None:
+    """In a small body and a large one, and brackets in strings are none."""
+    before = '["' + "x" * size + '",'
+    check_json((before + opening * (MAX_DEPTH // 2 - 1)).encode())
+    with pytest.raises(InvalidRequest, match="nested"):
+        check_json((before + opening * MAX_DEPTH).encode())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("path", ["/messages", "/messages/batch", "/profiles"])
+async def test_json_is_utf_8(acme: Caller, path: str, encoding: str) -> None:
+    """415 with what to send, whatever Python's parser would make of it."""
+    content = json.dumps(MESSAGE | {"subject": "∢尢"}, ensure_ascii=False).encode(encoding)
+    answer = await acme("POST", path, content=content, headers=JSON)
+    assert answer.status_code == 415
+    assert "send JSON in UTF-8" in answer.json()["detail"]
+    told = JSON | {"Content-Type": f"application/json; charset={encoding}"}
+    answer = await acme("POST", path, content=content, headers=told)
+    assert answer.status_code == 415
+    assert f"in the charset {encoding}" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("html", ["a{b:c},[" * 9000, '\\"{,' * 15_000, "\\\\" * 20_000])

@@ -1,0 +1,5 @@
+"""The API as tests/api has it."""
+
+from tests.api.conftest import acme, api, dns
+
+__all__ = ["acme", "api", "dns"]

@@ -1,0 +1,40 @@
+"""What a request costs grows with its size, and not with the square of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.security.http_costs import GROWTH, ways
+
+pytestmark = [pytest.mark.one_database, pytest.mark.slow]
+
+GENEROUS: Final = 2  # these machines are shared; what is quadratic is beyond it by far
+# What the clock and the allocator do not tell apart.
+LEAST_SECONDS: Final = 0.06
+LEAST_BYTES: Final = 500_000
+
+
+@pytest.fixture(scope="module")
+def costs(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What each kind of request cost a process; one that ended it has no line, nor those after."""
+    path = tmp_path_factory.mktemp("costs") / "heloise.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    command = [sys.executable, "-m", "tests.security.http_costs", f"sqlite:///{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {each["name"]: each for each in lines} | {"error": {"text": done.stderr[-2000:]}}
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in ways()])
+def test_a_larger_request_costs_as_much_more(costs: dict[str, dict[str, Any]], name: str) -> None:
+    """Of the processor and of memory."""
+    assert name in costs, costs["error"]["text"]
+    for unit, least in (("seconds", LEAST_SECONDS), ("bytes", LEAST_BYTES)):
+        small, large = costs[name][unit]
+        assert large <= GENEROUS * GROWTH * small + least, (unit, small, large)
