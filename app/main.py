@@ -74,6 +74,7 @@ def create_app(
         clock=clock,
         admin_keys=settings.admin_keys(),
         root_path=settings.root_path,
+        metrics_token=settings.metrics_secret(),
         admin_prefix=settings.admin_prefix,
         guesses=Guesses(settings.failed_keys_per_minute),
         service_ehlo_name=settings.ehlo_name,

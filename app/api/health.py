@@ -1,13 +1,16 @@
-"""`/healthz` and `/readyz`: is the process alive, should it be given requests."""
+"""`/healthz`, `/readyz` and `/metrics`: what looks after the process asks these."""
 
+import hmac
+from hashlib import sha256
 from typing import Final, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.bodies import Answer
 from app.api.openapi import Responses, open_problems
-from app.api.state import ServicesEvenIfNotReady, ServicesOf
-from app.domain.errors import Unavailable
+from app.api.state import Services, ServicesEvenIfNotReady, ServicesOf
+from app.api.visitors import bearer_of, visitor_of
+from app.domain.errors import Unauthenticated, Unavailable
 
 router = APIRouter(tags=["Health"])
 
@@ -68,11 +71,29 @@ METRICS: Final[Responses] = {
     response_class=Response,
     operation_id="get_metrics",
     summary="Metrics for Prometheus",
-    responses=open_problems("database-unavailable", "not-ready") | METRICS,
+    responses=open_problems("unauthenticated", "too-many-keys", "database-unavailable", "not-ready")
+    | METRICS,
 )
-async def get_metrics(services: ServicesOf) -> Response:
+async def get_metrics(request: Request, services: ServicesOf) -> Response:
     """Queue depth and age, outcomes, attempt times, group sizes, connections; no label is a tenant.
 
-    With several processes each counts for itself: scrape them one by one.
+    With several processes each counts for itself: scrape them one by one. Where the service has a
+    HELOISE_METRICS_TOKEN, send `Authorization: Bearer <token>` with it.
     """
+    if services.metrics_token is not None:
+        _check_token(request, services, services.metrics_token)
     return Response(await services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _check_token(request: Request, services: Services, token: str) -> None:
+    """Raise Unauthenticated or TooManyRequests where another is sent, or none."""
+    sent = bearer_of(request.scope)
+    if sent is None:
+        raise Unauthenticated(
+            "The metrics need a token: send the header `Authorization: Bearer <token>` with"
+            " HELOISE_METRICS_TOKEN."
+        )
+    digests = [sha256(each.encode()).digest() for each in (sent, token)]
+    if not hmac.compare_digest(*digests):
+        services.guesses.wrong(visitor_of(request).source)
+        raise Unauthenticated("This is not the token of HELOISE_METRICS_TOKEN.")

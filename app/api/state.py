@@ -62,6 +62,7 @@ class Services:
     clock: Clock
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
     root_path: str = ""  # the path under which a reverse proxy publishes the API
+    metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
     admin_prefix: str = ""  # the path under which tenants are managed
     service_ehlo_name: str | None
     hostname: str | None

@@ -107,6 +107,12 @@ def _check_admin_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_token(token: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[!-~]{32,}", token.get_secret_value()) is None:
+        raise ValueError("it is too short, or not ASCII")
+    return token
+
+
 def split_list(text: str) -> list[str]:
     """The items of a list that stand apart by commas, blanks or line ends."""
     return [each for each in re.split(r"[,\s]+", text) if each]
@@ -152,6 +158,7 @@ Ports = Annotated[str, _readable_by(parse_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 Command = Annotated[str, AfterValidator(_check_command)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
 ]

@@ -30,6 +30,7 @@ from app.settings.checks import (
     Networks,
     Ports,
     SecretKeys,
+    Token,
     parse_admin_keys,
     parse_domains,
     parse_networks,
@@ -129,11 +130,24 @@ class Settings(BaseSettings):
         description="The path under which tenants and their keys are managed, so that a proxy can"
         " keep it inside.",
     )
+    metrics_token: Annotated[
+        Token | None,
+        About(
+            expects="at least 32 characters of ASCII without spaces (make one with `heloise"
+            " secret-key`)",
+            is_secret=True,
+        ),
+    ] = Field(
+        None,
+        description="What `/metrics` asks for, as `Authorization: Bearer <token>`. Left out,"
+        " whoever reaches the port reads them.",
+    )
     failed_keys_per_minute: Annotated[int, About(unit="times")] = Field(
         20,
         ge=1,
         le=10_000,
-        description="How often an address may send keys that open nothing in a minute.",
+        description="How often an address may send keys that open nothing in a minute. Keys that"
+        " open something are never refused for that.",
     )
     trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
@@ -246,8 +260,9 @@ class Settings(BaseSettings):
         134_217_728,
         ge=1_048_576,
         le=68_719_476_736,
-        description="How many bytes of requests a process holds at one time; beyond that it answers"
-        " 503. One that is as large as may be is taken in any case.",
+        description="How many bytes of requests a process holds at one time: of one tenant at most"
+        " half of them, of one address three quarters. Beyond that it answers 503. One that is as"
+        " large as may be is taken in any case.",
     )
     message_max_age_seconds: Annotated[int, About(unit="seconds")] = Field(
         259_200, ge=60, le=2_592_000, description="How long a message is tried before it expires."
@@ -351,6 +366,10 @@ class Settings(BaseSettings):
     def admin_keys(self) -> dict[str, str]:
         """The admin keys by name; none where nobody manages tenants over HTTP."""
         return parse_admin_keys(self.admin_key.get_secret_value()) if self.admin_key else {}
+
+    def metrics_secret(self) -> str | None:
+        """What `/metrics` asks for; None where it asks for nothing."""
+        return self.metrics_token.get_secret_value() if self.metrics_token else None
 
     def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
         """The DNS servers to ask, each an address and a port; none for the machine's own."""

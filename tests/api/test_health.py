@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.api.client import Api, Caller
+from app.api.guesses import Guesses
+from tests.api.client import Api, Caller, bearer
 
 pytestmark = pytest.mark.one_database
 
@@ -45,3 +46,18 @@ async def test_without_tables_only_health_answers(api: Api, acme: Caller) -> Non
         assert answer.json()["detail"] == fault
     assert (await api.nobody("GET", "/healthz")).status_code == 200
     assert (await api.nobody("GET", "/readyz")).status_code == 200
+
+
+TOKEN = "a-token-of-more-than-32-characters-for-prometheus"
+
+
+async def test_metrics_ask_for_their_token(api: Api, acme: Caller) -> None:
+    """401 without it, with another and with a key; a wrong one is a guess like any other."""
+    assert (await api.nobody("GET", "/metrics")).status_code == 200
+    guesses = Guesses(2, monotonic=api.monotonic)
+    api.app.state.services = replace(api.services, metrics_token=TOKEN, guesses=guesses)
+    for caller, status in ((api.nobody, 401), (acme, 401), (api.admin, 401), (acme, 429)):
+        answer = await caller("GET", "/metrics")
+        assert answer.status_code == status
+        assert TOKEN not in answer.text
+    assert (await api.nobody("GET", "/metrics", headers=bearer(TOKEN))).status_code == 200

@@ -114,6 +114,7 @@ def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     ("field", "value"),
     [
         ("admin_key", CANARY),
+        ("metrics_token", CANARY),
         ("admin_key", CANARY + " with spaces in it"),
         ("admin_key", f"ann:{CANARY},{CANARY * 2}"),
         ("admin_key", f"{CANARY * 2},{CANARY * 3}"),
