@@ -39,6 +39,7 @@ EXAMPLE: Final[dict[str, Any]] = {
             },
         },
         "webhook": None,
+        "mailbox": None,
         "code": None,
         "reason": None,
     },
@@ -92,6 +93,7 @@ class EventData(Answer):
     message: EventMessage | None
     recipient: EventRecipient | None
     webhook: str | None = Field(description="The id of the webhook that it happened to.")
+    mailbox: str | None = Field(description="The id of the mailbox that it happened to.")
     code: str | None = Field(description="Why a profile fails, in a word.")
     reason: str | None = Field(description="Why, in a sentence.")
 

@@ -114,7 +114,9 @@ class MailboxRead(Answer):
     failing_since: datetime | None = Field(description="Since when it cannot be read.")
     reason: str | None = Field(description="Why.")
     reports: int = Field(description="How many mails were reports.")
-    others: int = Field(description="How many were none, or too large; they stay where they are.")
+    others: int = Field(
+        description="How many were none, or were given up; they stay where they are."
+    )
     created_at: datetime
     updated_at: datetime
 

@@ -46,6 +46,7 @@ class EventType(StrEnum):
     PROFILE_PAUSED = "profile.paused"
     PROFILE_RESUMED = "profile.resumed"
     WEBHOOK_DISABLED = "webhook.disabled"
+    MAILBOX_MAIL_GIVEN_UP = "mailbox.mail_given_up"
 
 
 def of_message(status: MessageStatus) -> EventType:
@@ -69,7 +70,8 @@ class NewEvent:
 
     `position` is the recipient's in its message. `data` is what is not to be looked up later:
     of a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`,
-    of a profile `code` and `reason`, of a webhook `webhook` and `reason`; keys may be missing.
+    of a profile `code` and `reason`, of a webhook `webhook` and `reason`, of a mailbox `mailbox`
+    and `reason`; keys may be missing.
     """
 
     type: EventType
@@ -147,7 +149,8 @@ def ordering_key(
     event_id: str, message_id: str | None, profile_id: str | None, data: Mapping[str, Any] | None
 ) -> str:
     """What an event happened to, by what its row has."""
-    return message_id or (data or {}).get("webhook") or profile_id or event_id
+    data = data or {}
+    return message_id or data.get("webhook") or data.get("mailbox") or profile_id or event_id
 
 
 REPORTED: Final = frozenset(map(of_report, ReportKind))
@@ -173,6 +176,7 @@ def payload(event: Event) -> dict[str, Any]:
             },
             "recipient": event.recipient and _recipient(event, event.recipient),
             "webhook": event.data.get("webhook"),
+            "mailbox": event.data.get("mailbox"),
             "code": None if event.recipient else event.data.get("code"),
             "reason": event.data.get("reason"),
         },

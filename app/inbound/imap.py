@@ -15,7 +15,7 @@ from imap_tools.mailbox import BaseMailBox
 from app.domain.mailboxes import MailboxTls
 
 SECONDS: Final = 15.0
-# No report is larger; what is, is not read.
+# Few reports are larger; what is, is not read.
 MAX_MAIL_BYTES: Final = 5_000_000
 
 
@@ -35,14 +35,6 @@ class Where:
     username: str
     password: str = field(repr=False)
     folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A mail by its number in the folder."""
-
-    uid: int
-    content: bytes = field(repr=False)
 
 
 class Imap(BaseMailBox):
@@ -105,17 +97,19 @@ class Imap(BaseMailBox):
             found = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
         return [uid for uid in found if uid > last_uid][:limit]
 
-    def read(self, uid: int) -> Mail | None:
-        """A mail as it is, which stays unread; None where it is too large, or gone."""
+    def size(self, uid: int) -> int | None:
+        """How many bytes a mail has; None where it is gone."""
         with _told("a mail could not be read"):
             _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
             told = b"".join(each for each in sizes if isinstance(each, bytes))
             size = told.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
-            if not size or int(size) > MAX_MAIL_BYTES:
-                return None
+            return int(size) if size else None
+
+    def read(self, uid: int) -> bytes | None:
+        """A mail as it is, which stays unread; None where it is gone."""
+        with _told("a mail could not be read"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
-        content = next((each[1] for each in parts if isinstance(each, tuple)), None)
-        return None if content is None else Mail(uid, content)
+        return next((each[1] for each in parts if isinstance(each, tuple)), None)
 
     def remove(self, uids: Sequence[int]) -> None:
         """Delete mails."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import Clock
 from app.domain.errors import SealError, Unavailable
+from app.domain.mail_header import TooComplexError, check_bound
 from app.domain.mailboxes import Mailbox
-from app.domain.reports import Report, parse
-from app.inbound.imap import Imap, ImapError, Mail, Where
+from app.domain.reports import NotUnderstoodError, Report, parse
+from app.inbound.imap import MAX_MAIL_BYTES, Imap, ImapError, Where
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
-from app.store import mailboxes, reports
+from app.store import mailbox_mails, mailboxes, reports
 from app.store.database import Database
 from app.store.duties import repeat
 from app.store.mailboxes import ClaimedMailbox
@@ -39,6 +40,12 @@ READING_SECONDS: Final = 60.0
 LEASE: Final = timedelta(seconds=2 * READING_SECONDS)
 # One that fails is tried no more often than this.
 FAILED_AGAIN: Final = timedelta(minutes=5)
+# A mail that cannot be read so often is given up.
+MAX_TRIES: Final = 3
+# What a mail counts as.
+REPORT: Final = {"reports": 1}
+OTHER: Final = {"others": 1}
+NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Poller:
@@ -109,6 +116,8 @@ class Poller:
             where = await self._where(claimed)
             async with asyncio.timeout(READING_SECONDS):
                 after, has_more = await self._read_new(mailbox, where)
+        except _ChangedError:
+            return
         except (ImapError, StageFailedError, SealError, TimeoutError) as error:
             await self._failed(mailbox, str(error) or "it took too long to read")
             return
@@ -145,47 +154,97 @@ class Poller:
         )
 
     async def _read_new(self, mailbox: Mailbox, where: Where) -> tuple[Mailbox, bool]:
-        """The mailbox as it stands once what is new was read, and whether there is more."""
+        """The mailbox as it stands once what is new was read, and whether there is more.
+
+        What is new goes first: a mail that could not be read before holds up no other.
+        """
         imap = Imap(where)
         try:
             await self._in_thread(imap.open)
             validity = await self._in_thread(lambda: imap.uid_validity)
-            last_uid = mailbox.last_uid if validity == mailbox.uid_validity else 0
-            uids = await self._in_thread(lambda: imap.uids_after(last_uid, MAILS_AT_ONCE))
-            taken = list[int]()
-            for uid in uids:
-                mail = await self._in_thread(partial(imap.read, uid))
-                if mail is not None and await self._receive(mailbox.tenant_id, mail):
-                    taken.append(uid)
-            if taken and mailbox.deletes_reports:
-                await self._in_thread(lambda: imap.remove(taken))
+            if validity != mailbox.uid_validity:
+                mailbox = replace(mailbox, uid_validity=validity, last_uid=0)
+            begun = await self._database.repeated(partial(mailbox_mails.resume, mailbox=mailbox))
+            new = await self._in_thread(partial(imap.uids_after, mailbox.last_uid, MAILS_AT_ONCE))
+            for uid in (*new, *begun):
+                mailbox = replace(mailbox, last_uid=max(mailbox.last_uid, uid))
+                await self._read_mail(imap, mailbox, uid)
             await self._in_thread(imap.close)
         finally:
             imap.abort()
-        after = replace(
-            mailbox,
-            uid_validity=validity,
-            last_uid=max(uids, default=last_uid),
-            reports=mailbox.reports + len(taken),
-            others=mailbox.others + len(uids) - len(taken),
-        )
-        return after, len(uids) == MAILS_AT_ONCE
+        return mailbox, len(new) == MAILS_AT_ONCE
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _receive(self, tenant_id: str, mail: Mail) -> bool:
-        """Whether a mail is a report, of which what it says is written down then."""
+    async def _read_mail(self, imap: Imap, mailbox: Mailbox, uid: int) -> None:
+        """Note that a mail is read, read it, and note what became of that.
+
+        What ends in an unexpected fault, or in none because it ends the process, is tried again.
+        """
+        begin = partial(mailbox_mails.begin, mailbox=mailbox, uid=uid)
+        tries = await self._database.repeated(begin)
+        if not tries:
+            raise _ChangedError
+        finish = partial(self._finish, mailbox, uid)
+        if tries > MAX_TRIES:
+            await finish(OTHER, given_up=f"it could not be read in {MAX_TRIES} tries")
+            return
         try:
-            report = await self._in_thread(partial(parse, mail.content))
+            report = await self._receive(imap, mailbox, uid)
+        except (ImapError, Unavailable):
+            raise
+        except (TooComplexError, NotUnderstoodError) as error:
+            await finish(OTHER, given_up=str(error))
         except ValueError:
+            await finish(OTHER)
+        except Exception:
+            log.exception("a mail could not be read", extra={"mailbox_id": mailbox.id, "uid": uid})
+            if tries == MAX_TRIES:
+                await finish(OTHER, given_up=f"it could not be read in {MAX_TRIES} tries")
+        else:
+            await finish(REPORT if report else NOTHING)
+
+    async def _receive(self, imap: Imap, mailbox: Mailbox, uid: int) -> bool:
+        """Write down what a mail says; answers whether it is still there.
+
+        Raises ValueError where it is no report, or none that can be read.
+        """
+        size = await self._in_thread(partial(imap.size, uid))
+        check_bound("it", size or 0, "bytes", MAX_MAIL_BYTES)
+        content = await self._in_thread(partial(imap.read, uid))
+        if content is None:
             return False
-        await self._database.repeated(partial(self._write, tenant_id, mail, report))
+        report = await self._in_thread(partial(parse, content))
+        await self._database.repeated(partial(self._write, mailbox.tenant_id, content, report))
+        if mailbox.deletes_reports:
+            await self._in_thread(partial(imap.remove, [uid]))
         return True
 
     async def _write(
-        self, tenant_id: str, mail: Mail, report: Report, connection: AsyncConnection
+        self, tenant_id: str, content: bytes, report: Report, connection: AsyncConnection
     ) -> None:
-        now, digest = self._clock.now(), sha256(mail.content).digest()
+        now, digest = self._clock.now(), sha256(content).digest()
         if await reports.is_new(connection, tenant_id=tenant_id, digest=digest, now=now):
             await reports.receive(connection, tenant_id=tenant_id, report=report, now=now)
+
+    async def _finish(
+        self, mailbox: Mailbox, uid: int, counts: Mapping[str, int], given_up: str | None = None
+    ) -> None:
+        if given_up is not None:
+            extra = {"mailbox_id": mailbox.id, "uid": uid}
+            log.warning("a mail was given up: %s", given_up, extra=extra)
+        await self._database.repeated(
+            partial(
+                mailbox_mails.finish,
+                mailbox=mailbox,
+                uid=uid,
+                counts=counts,
+                now=self._clock.now(),
+                given_up=given_up,
+            )
+        )
+
+
+class _ChangedError(Exception):
+    """Somebody has changed the mailbox, which is read anew."""

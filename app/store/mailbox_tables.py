@@ -1,4 +1,4 @@
-"""The table of mailboxes that are read."""
+"""The tables of mailboxes that are read, and of their mails that are being read."""
 
 from sqlalchemy import (
     BigInteger,
@@ -9,6 +9,8 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -51,4 +53,15 @@ mailboxes = Table(
     Index("uq_mailboxes_tenant_name", "tenant_id", "name", unique=True),
     Index("ix_mailboxes_tenant", "tenant_id", "id"),
     Index("ix_mailboxes_due", "next_poll_at"),
+)
+
+# Mails that somebody has begun to read and has not done with, by their number in the folder.
+mailbox_mails = Table(
+    "mailbox_mails",
+    metadata,
+    Column("mailbox_id", Id, ForeignKey("mailboxes.id", ondelete="CASCADE"), nullable=False),
+    Column("uid_validity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("tries", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "uid"),
 )

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.mailboxes import Mailbox, MailboxTls
-from app.store.mailbox_tables import mailboxes
+from app.store.mailbox_tables import mailbox_mails, mailboxes
 from app.store.uniqueness import taken_means
 
 
@@ -99,7 +99,12 @@ async def update(
     changes: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Write columns, and have it read at once; raises Conflict where the new name is taken."""
+    """Write columns, and have it read at once; raises Conflict where the new name is taken.
+
+    What was begun is forgotten where it is read from the beginning.
+    """
+    if "last_uid" in changes:
+        await connection.execute(delete_from(mailbox_mails).filter_by(mailbox_id=mailbox_id))
     async with taken_means(connection, _exists(str(changes.get("name")))):
         await connection.execute(
             update_rows(mailboxes)
@@ -158,7 +163,7 @@ async def claim(
 async def note_read(
     connection: AsyncConnection, *, mailbox: Mailbox, now: datetime, next_poll_at: datetime
 ) -> None:
-    """Write how far a mailbox was read, as it says, unless it was changed meanwhile."""
+    """Write that a mailbox was read, up to its `last_uid`, unless it was changed meanwhile."""
     await connection.execute(
         update_rows(mailboxes)
         .where(
@@ -169,8 +174,6 @@ async def note_read(
         .values(
             uid_validity=mailbox.uid_validity,
             last_uid=mailbox.last_uid,
-            reports=mailbox.reports,
-            others=mailbox.others,
             polled_at=now,
             next_poll_at=next_poll_at,
             failing_since=None,

@@ -8,11 +8,11 @@ from alembic import op
 from app.store.column_types import Instant
 
 revision: Final = "0021"
-down_revision: Final = "0017"
+down_revision: Final = "0018"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0017 to 0021."""
+    """Bring the schema from 0018 to 0021."""
     op.add_column("webhooks", sa.Column("next_probe_at", Instant()))
     op.add_column(
         "webhooks", sa.Column("failed_probes", sa.Integer(), nullable=False, server_default="0")
@@ -20,6 +20,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Bring the schema from 0021 to 0017."""
+    """Bring the schema from 0021 to 0018."""
     op.drop_column("webhooks", "failed_probes")
     op.drop_column("webhooks", "next_probe_at")

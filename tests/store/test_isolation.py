@@ -10,6 +10,7 @@ import pytest
 from app.store import (
     api_keys,
     events,
+    mailbox_mails,
     mailboxes,
     messages,
     oauth_tokens,
@@ -23,7 +24,15 @@ from app.store import (
 )
 
 MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
-MODULES += [mailboxes, reports, sending_domains, templates, webhook_deliveries, webhooks]
+MODULES += [
+    mailbox_mails,
+    mailboxes,
+    reports,
+    sending_domains,
+    templates,
+    webhook_deliveries,
+    webhooks,
+]
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
@@ -60,6 +69,7 @@ CARRIES_ITS_TENANT |= {
 CARRIES_ITS_TENANT |= {
     f"mailboxes.{name}": "mailbox" for name in ("insert", "note_read", "note_failure")
 }
+CARRIES_ITS_TENANT |= {f"mailbox_mails.{name}": "mailbox" for name in ("resume", "begin", "finish")}
 CARRIES_ITS_TENANT |= {"sending_domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
 CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
