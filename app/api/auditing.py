@@ -32,12 +32,14 @@ class Act:
         connection: AsyncConnection,
         action: str,
         *,
-        tenant_id: str,
+        tenant_id: str | None,
         object_id: str,
         before: Shown | Mapping[str, Any] | None = None,
         after: Shown | Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> str:
         """Write the line; `before` is None for what was made, `after` for what was deleted.
+
+        Returns the line's id.
 
         None of them holds a secret: what the log says of one is whether there is any.
         """
@@ -52,6 +54,41 @@ class Act:
             request_id=self.request_id,
         )
         await audit.record(connection, entry)
+        return entry.id
+
+    async def begin(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        *,
+        tenant_id: str | None,
+        object_id: str,
+        asked: Mapping[str, Any],
+    ) -> "Underway":
+        """Write the line of what takes many transactions, before the first of them."""
+        after = {**asked, "finished": False}
+        line = await self.record(
+            connection, action, tenant_id=tenant_id, object_id=object_id, after=after
+        )
+        return Underway(line, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """The line of an act that takes many transactions: what was asked, and how far it has come.
+
+    Where the process dies, `finished` stays false.
+    """
+
+    line: str
+    asked: Mapping[str, Any]
+
+    async def note(
+        self, connection: AsyncConnection, *, finished: bool = False, **progress: object
+    ) -> None:
+        """Write how far it comes with this transaction."""
+        after = _shown({**self.asked, **progress, "finished": finished})
+        await audit.amend(connection, entry_id=self.line, changes=changes_between({}, after))
 
 
 def with_secrets(value: Shown | Mapping[str, Any], *names: str) -> dict[str, Any]:

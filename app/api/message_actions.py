@@ -2,11 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from fastapi import Body as JsonBody
 from pydantic import ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import MessageManager
 from app.api.bodies import Answer
@@ -17,7 +20,6 @@ from app.api.message_bodies import (
     Action,
     MessageActions,
     MessageRetry,
-    Resolution,
 )
 from app.api.messages import filter_of, visible
 from app.api.openapi import tenant_problems
@@ -113,10 +115,24 @@ async def act_on_messages(
             before=body.after,
             wanted=wanted,
         )
+    async with services.database.transaction() as connection:
+        line = await caller.act(services).begin(
+            connection,
+            f"messages.{body.action}",
+            tenant_id=caller.tenant_id,
+            object_id="messages",
+            asked={
+                "filter": body.wanted.model_dump(exclude_unset=True),
+                "as": body.resolution,
+                "after": body.after,
+                "matched": len(found),
+            },
+        )
     skipped, done = Counter[str](), 0
     for message in found:
+        note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
         try:
-            await _do(services, caller, message, body.action, body.resolution)
+            await _do(services, caller, message, body, note)
         except Problem as problem:
             if problem.status >= 500:  # noqa: PLR2004 - a fault of ours, and no reason to skip it
                 raise
@@ -124,14 +140,9 @@ async def act_on_messages(
         else:
             done += 1
         await asyncio.sleep(0)
-    act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
-        await act.record(
-            connection,
-            f"messages.{body.action}",
-            tenant_id=caller.tenant_id,
-            object_id="messages",
-            after={"filter": body.wanted.model_dump(exclude_unset=True), "done": done},
+        await line.note(
+            connection, done=done, skipped=skipped, last=found[-1] if found else None, finished=True
         )
     return ActionsRead(
         dry_run=False,
@@ -146,21 +157,24 @@ async def _do(
     services: Services,
     caller: Caller,
     message: str,
-    action: Action,
-    resolution: Resolution | None,
+    body: MessageActions,
+    note: Callable[[AsyncConnection], Awaitable[None]],
 ) -> None:
-    """Do it to one message; raises what the operation on one does."""
-    if action is Action.RETRY:
+    """Do it to one message, and note that; raises what the operation on one does."""
+    if body.action is Action.RETRY:
         again, _ = await prepared_again(services, caller, message, MessageRetry())
         await stored(services, caller, again)
+        async with services.database.transaction() as connection:
+            await note(connection)
         return
     one = {"tenant_id": caller.tenant_id, "message_id": message}
     async with services.database.transaction() as connection:
         await visible(connection, caller, message)
-        if action is Action.CANCEL:
+        if body.action is Action.CANCEL:
             await decisions.cancel(connection, **one, now=services.now())
-        elif resolution is not None:
-            event = RESOLUTION_EVENTS[resolution]
+        elif body.resolution is not None:
+            event = RESOLUTION_EVENTS[body.resolution]
             await decisions.resolve(
                 connection, **one, addresses=None, event=event, now=services.now()
             )
+        await note(connection)

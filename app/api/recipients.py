@@ -55,6 +55,14 @@ async def erase_recipient(
     """
     caller.require_unbound()
     act, found, total = caller.act(services), NOTHING, NOTHING
+    async with services.database.transaction() as connection:
+        line = await act.begin(
+            connection,
+            "recipient.erase",
+            tenant_id=caller.tenant_id,
+            object_id=masked(address),
+            asked={},
+        )
     while True:
         async with services.database.transaction(announce=True) as connection:
             found = await erasure.erase(
@@ -66,15 +74,10 @@ async def erase_recipient(
                 limit=ERASED_AT_ONCE,
             )
             total += found
-            if found.last is None:
-                await act.record(
-                    connection,
-                    "recipient.erase",
-                    tenant_id=caller.tenant_id,
-                    object_id=masked(address),
-                    after=_counts(total),
-                )
-                return ErasureRead(**_counts(total))
+            is_last = found.last is None
+            await line.note(connection, finished=is_last, **_counts(total))
+        if is_last:
+            return ErasureRead(**_counts(total))
 
 
 def _counts(erased: Erased) -> dict[str, int]:

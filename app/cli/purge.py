@@ -7,17 +7,17 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.database import opened, require_schema
+from app.cli.database import my_act, opened, require_schema
 from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json
 from app.domain.clock import SystemClock
 from app.settings import Settings
 from app.store import purging, tenants
-from app.store.purging import Purged
 
 app = typer.Typer()
 
 AT_ONCE: Final = 500
+COUNTED: Final = ("messages", "contents", "recipients", "attempts", "events")
 
 
 @app.command()
@@ -47,30 +47,34 @@ def purge(
 
 async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
     await require_schema(settings)
-    counts = Counter(messages=0, contents=0, recipients=0, attempts=0, events=0)
+    counts = Counter(dict.fromkeys(COUNTED, 0))
     async with opened(settings) as database:
         tenant_id = None
         if tenant is not None:
             async with database.reading() as connection:
                 tenant_id = (await tenants.get(connection, tenant=tenant)).id
-        began = SystemClock().now()
+        act = my_act()
+        async with database.transaction() as connection:
+            line = await act.begin(
+                connection, "purge", tenant_id=tenant_id, object_id="messages", asked={}
+            )
 
-        async def once(connection: AsyncConnection) -> Purged | None:
-            return await purging.purge(
+        async def once(connection: AsyncConnection) -> Counter[str] | None:
+            purged = await purging.purge(
                 connection,
                 default=settings.retention(),
-                before=began,
+                before=act.now,
                 now=SystemClock().now(),
                 limit=AT_ONCE,
                 tenant_id=tenant_id,
             )
+            if purged is None:
+                await line.note(connection, **counts, finished=True)
+                return None
+            total = {name: counts[name] + getattr(purged, name) for name in COUNTED}
+            await line.note(connection, **total)
+            return Counter(total)
 
-        while (purged := await database.repeated(once)) is not None:
-            counts.update(
-                messages=purged.messages,
-                contents=purged.contents,
-                recipients=purged.recipients,
-                attempts=purged.attempts,
-                events=purged.events,
-            )
+        while (total := await database.repeated(once)) is not None:
+            counts = total
     return counts

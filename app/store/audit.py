@@ -1,13 +1,13 @@
-"""The audit log: append only, read newest first."""
+"""The audit log, read newest first: append only, but for how far an act has come that goes on."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.audit import Actor, ActorKind, AuditEntry
+from app.domain.audit import Actor, ActorKind, AuditEntry, Changes
 from app.domain.ids import first_id
 from app.store.tables import audit_log
 
@@ -17,6 +17,13 @@ MAX_CHARACTERS: Final = 255
 async def record(connection: AsyncConnection, entry: AuditEntry) -> None:
     """Write one line."""
     await connection.execute(insert(audit_log).values(_row(entry)))
+
+
+async def amend(connection: AsyncConnection, *, entry_id: str, changes: Changes) -> None:
+    """Write what a line says was changed, for an act that has come further."""
+    await connection.execute(
+        update(audit_log).where(audit_log.c.id == entry_id).values(changes=_pairs(changes))
+    )
 
 
 async def page(
@@ -68,9 +75,13 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.action,
         "object_id": _bounded(entry.object_id),
         "refused_as": entry.refused_as,
-        "changes": {name: list(pair) for name, pair in entry.changes.items()},
+        "changes": _pairs(entry.changes),
         "request_id": entry.request_id,
     }
+
+
+def _pairs(changes: Changes) -> dict[str, list[Any]]:
+    return {name: list(pair) for name, pair in changes.items()}
 
 
 def _bounded(text: str | None) -> str | None:
