@@ -10,6 +10,7 @@ from app.accept.terms import Terms
 from app.domain import verp
 from app.domain.dsn import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
+from app.domain.folding import fold
 from app.domain.ids import new_id
 from app.domain.mime import Content, check_header, check_subject, message_id_header, render
 from app.domain.types import (
@@ -160,7 +161,7 @@ def _recipients(draft: Draft) -> Iterator[RecipientAddress]:
     )
     for kind, mailboxes in named:
         for mailbox in mailboxes:
-            address = mailbox.address.lower()
+            address = fold(mailbox.address)
             if address not in seen:
                 seen.add(address)
                 yield RecipientAddress(mailbox, kind)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app.accept.allowed import SenderRule, check_recipients, check_sender
 from app.domain.errors import Conflict
+from app.domain.folding import fold
 from app.domain.ids import new_id
 from app.domain.routing import EVERYBODY, Routing
 from app.domain.types import NewMessage, Profile, RecipientAddress
@@ -62,12 +63,12 @@ def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[Recipi
         )
     if addresses is None:
         return original.failed
-    known = {each.mailbox.address.lower(): each for each in original.failed}
+    known = {fold(each.mailbox.address): each for each in original.failed}
     for address in addresses:
-        if address.lower() not in known:
+        if fold(address) not in known:
             raise Conflict(
                 "nothing-to-retry",
                 f"{address} is no recipient of this message that failed: name those whose status"
                 " is bounced, expired or cancelled.",
             )
-    return tuple(known[each] for each in dict.fromkeys(map(str.lower, addresses)))
+    return tuple(known[each] for each in dict.fromkeys(map(fold, addresses)))

@@ -110,20 +110,23 @@ class Keyed:
         self._caller = caller
         self._tenant_id = caller.tenant_id
         self.key = key
+        self.key_hash = sha256(self._row.encode()).hexdigest()
         self._fingerprint = fingerprint
 
     async def earlier(self) -> KeyedRequest | None:
         """The request that used the key before, if any did."""
         async with self._services.database.reading() as connection:
-            found = await idempotency.find(connection, tenant_id=self._tenant_id, keys=[self.key])
-        return found.get(self.key)
+            found = await idempotency.find(
+                connection, tenant_id=self._tenant_id, hashes=[self.key_hash]
+            )
+        return found.get(self.key_hash)
 
     def request(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
         sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
             tenant_id=self._tenant_id,
-            key=self.key,
+            key_hash=self.key_hash,
             message_id=message.id,
             sealed_fingerprint=sealed,
             response=response,

@@ -327,7 +327,7 @@ class MessageWanted(Body):
     profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
     tag: Text | None = Field(default=None, max_length=64)
     recipient: Wanted | None = Field(
-        default=None, description="An address in to, cc or bcc, the letters A to Z in any case."
+        default=None, description="An address in to, cc or bcc, in any letter case."
     )
     message_id: Text | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from app.api.message_bodies import Wanted
 from app.api.openapi import tenant_problems
 from app.api.state import ServicesOf
 from app.domain.addresses import masked
-from app.store import erasure
+from app.store import erasure, mentions
 from app.store.erasure import NOTHING, Erased
 
 router = APIRouter(tags=["Messages"])
@@ -50,7 +50,8 @@ async def erase_recipient(
 
     Nothing more is sent to it. Address, name and what servers said of it go, and with them the
     message's content, metadata and attempts; where others are still to get it, its content goes
-    once they have. What stays is that there was a message, and what became of it. Needs the scope
+    once they have. Tags that hold the address go in all messages, and in the audit log it is
+    masked. What stays is that there was a message, and what became of it. Needs the scope
     `messages:manage`, and a key that is not bound to profiles.
     """
     caller.require_unbound()
@@ -75,6 +76,8 @@ async def erase_recipient(
             )
             total += found
             is_last = found.last is None
+            if is_last:
+                await mentions.mask(connection, tenant_id=caller.tenant_id, address=address)
             await line.note(connection, finished=is_last, **_counts(total))
         if is_last:
             return ErasureRead(**_counts(total))

@@ -15,6 +15,7 @@ from app.api.openapi import located, tenant_problems
 from app.api.paging import Page, Paging, cut, start
 from app.api.state import ServicesOf
 from app.domain.addresses import MAX_ADDRESS_CHARACTERS, make_mailbox
+from app.domain.folding import fold
 from app.domain.ids import new_id
 from app.domain.types import Suppression, SuppressionReason
 from app.store import suppressions
@@ -39,7 +40,7 @@ CREATE: Final[dict[str, Any]] = {
 
 
 def _known(text: str) -> str:
-    return make_mailbox(text).address.lower()
+    return fold(make_mailbox(text).address)
 
 
 class SuppressionCreate(Body):
@@ -73,7 +74,7 @@ class SuppressionRead(Answer):
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
-    address: str = Field(description="In lower case.")
+    address: str = Field(description="In lower case, its domain as an A-label.")
     tag: str | None = Field(description="Nothing with this tag; null: nothing at all.")
     reason: SuppressionReason
     detail: str | None

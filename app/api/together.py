@@ -58,11 +58,11 @@ class Item:
 
 async def replay_known(services: Services, caller: Caller, items: Sequence[Item]) -> None:
     """Answer those whose keys were used already as they were answered then."""
-    keyed = {each.keyed.key: each for each in items if each.keyed is not None}
+    keyed = {each.keyed.key_hash: each for each in items if each.keyed is not None}
     async with services.database.reading() as connection:
-        used = await idempotency.find(connection, tenant_id=caller.tenant_id, keys=list(keyed))
-    for key, earlier in used.items():
-        await _replay(keyed[key], earlier)
+        used = await idempotency.find(connection, tenant_id=caller.tenant_id, hashes=list(keyed))
+    for key_hash, earlier in used.items():
+        await _replay(keyed[key_hash], earlier)
 
 
 async def _replay(item: Item, earlier: KeyedRequest) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Integer, and_, func, literal, select, union_all
+from sqlalchemy import Integer, and_, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.folding import fold
 from app.domain.types import NewMessage
 from app.domain.value import value
 from app.store.among import among, pairs_of
@@ -28,7 +29,9 @@ async def look(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look for these profiles, and for whom these messages are to."""
-    to = [(each.tenant_id, one.mailbox.address) for each in messages for one in each.recipients]
+    to = [
+        (each.tenant_id, fold(one.mailbox.address)) for each in messages for one in each.recipients
+    ]
     rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": to})
     found = [(row.id, row.revision) for row in rows]
     ready = frozenset(each for each in found if each[1] != _SUPPRESSION)
@@ -51,7 +54,7 @@ _LOOK: Final = union_all(
         suppressions,
         and_(
             suppressions.c.tenant_id == _ADDRESSED.c.first,
-            suppressions.c.address == func.lower(_ADDRESSED.c.second),
+            suppressions.c.address == _ADDRESSED.c.second,
         ),
     ),
 )

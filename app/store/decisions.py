@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventType, NewEvent
+from app.domain.folding import fold
 from app.domain.priority import turn_of
 from app.domain.status import FINAL, TO_SEND, RecipientEvent, next_status
 from app.domain.types import MessageStatus, Priority, RecipientStatus
@@ -151,11 +152,11 @@ def _uncertain(
 ) -> list[int]:
     """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
     known = {
-        each.address.lower(): each.position
+        fold(each.address): each.position
         for each in recipients
         if each.status is RecipientStatus.UNCERTAIN
     }
-    wanted = list(known) if addresses is None else [each.lower() for each in addresses]
+    wanted = list(known) if addresses is None else list(map(fold, addresses))
     for address in wanted:
         if address not in known:
             raise Conflict(

@@ -40,7 +40,7 @@ from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind, RecipientStatus
 from app.store.among import among
 from app.store.bulk import Bulk, Write
-from app.store.event_tables import events, webhooks
+from app.store.event_tables import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.tables import message_contents, message_tags, messages, profiles, recipients
 
 LAST_NUMBER: Final = 2**63 - 1
@@ -322,7 +322,17 @@ async def forget_messages(connection: AsyncConnection, *, message_ids: Sequence[
 
 
 async def erase_words(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Take away what servers said of these messages' recipients, and where they were sent to."""
+    """Take away what servers said of these messages' recipients, and where they were sent to.
+
+    What receivers of webhooks answered goes, too: it may be what they were sent.
+    """
+    numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
+    told = select(webhook_deliveries.c.id).where(webhook_deliveries.c.event_number.in_(numbers))
+    await connection.execute(
+        update(webhook_attempts)
+        .where(webhook_attempts.c.delivery_id.in_(told))
+        .values(response=None, error=None)
+    )
     await connection.execute(
         update(events)
         .where(events.c.message_id.in_(message_ids), events.c.data.is_not(None))

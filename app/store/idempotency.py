@@ -22,11 +22,12 @@ _INSERT: Final[Mapping[str, Insert]] = {
 class KeyedRequest:
     """A request with a key, what it made, and what was answered to it.
 
+    The key is kept as its hash alone, since it may name somebody.
     `sealed_fingerprint` tells its body from another. `response` is None once it is not kept.
     """
 
     tenant_id: str
-    key: str
+    key_hash: str
     message_id: str
     sealed_fingerprint: bytes = field(repr=False)
     response: str | None = field(repr=False)
@@ -34,14 +35,14 @@ class KeyedRequest:
 
 
 async def find(
-    connection: AsyncConnection, *, tenant_id: str, keys: Sequence[str]
+    connection: AsyncConnection, *, tenant_id: str, hashes: Sequence[str]
 ) -> dict[str, KeyedRequest]:
-    """The requests that used these keys first, those that were used, by key."""
+    """The requests that used these keys first, those that were used, by the key's hash."""
     query = select(idempotency_keys).where(
-        idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key.in_(keys)
+        idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key_hash.in_(hashes)
     )
     rows = (await connection.execute(query)).mappings()
-    return {row["key"]: KeyedRequest(**row) for row in rows}
+    return {row["key_hash"]: KeyedRequest(**row) for row in rows}
 
 
 async def claim(
@@ -54,18 +55,18 @@ async def claim(
     """
     if not requests:
         return {}
-    ordered = sorted(requests, key=lambda each: (each.tenant_id, each.key))
+    ordered = sorted(requests, key=lambda each: (each.tenant_id, each.key_hash))
     rows = [{name: getattr(each, name) for name in KeyedRequest.__slots__} for each in ordered]
     await connection.execute(_INSERT[connection.dialect.name], rows)
-    pairs = [(each.tenant_id, each.key) for each in ordered]
+    pairs = [(each.tenant_id, each.key_hash) for each in ordered]
     query = select(idempotency_keys).where(
-        tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key).in_(pairs)
+        tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key_hash).in_(pairs)
     )
     found = {
-        (row["tenant_id"], row["key"]): KeyedRequest(**row)
+        (row["tenant_id"], row["key_hash"]): KeyedRequest(**row)
         for row in (await connection.execute(query)).mappings()
     }
-    first = {each.message_id: found[each.tenant_id, each.key] for each in requests}
+    first = {each.message_id: found[each.tenant_id, each.key_hash] for each in requests}
     return {mine: other for mine, other in first.items() if other.message_id != mine}
 
 

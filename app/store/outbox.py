@@ -25,6 +25,7 @@ from app.domain.blocks import LARGE_OCTETS
 from app.domain.dsn import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
+from app.domain.folding import fold
 from app.domain.mime import id_in_header
 from app.domain.outcome import OUTCOME_UNKNOWN
 from app.domain.priority import turn_of
@@ -269,7 +270,8 @@ def _recipient_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
             "position": position,
             "tenant_id": message.tenant_id,
             "kind": recipient.kind.value,
-            "address": recipient.mailbox.address,
+            "address": (address := recipient.mailbox.address),
+            "folded_address": None if address.isascii() else fold(address),
             "name": recipient.mailbox.name,
             "status": RecipientStatus.QUEUED.value,
             "attempts": 0,

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import NewEvent, of_report
+from app.domain.folding import fold
 from app.domain.ids import new_id
 from app.domain.mime import id_in_header
 from app.domain.reports import Report, Reported, ReportKind
@@ -154,9 +155,9 @@ def _whose(
         by_place = {(row["message_id"], row["position"]): row for row in candidates}
         if found := next((by_place[each] for each in report.places if each in by_place), None):
             return found
-    named = {each.lower() for each in reported.addresses}
+    named = set(map(fold, reported.addresses))
     for row in candidates:
-        if row["address"].lower() in named or (row["sent_to"] or "").lower() in named:
+        if fold(row["address"]) in named or fold(row["sent_to"] or "") in named:
             return row
     # Whoever forwards mail reports another address, and whoever redacts a complaint none.
     alone = [row for row in candidates if row["recipient_count"] == 1]
@@ -191,7 +192,7 @@ def _suppression(
     return Suppression(
         id=new_id("sup"),
         tenant_id=tenant_id,
-        address=row["address"].lower(),
+        address=fold(row["address"]),
         tag=report.tag,
         reason=reason,
         detail=f"of {row['message_id']}: {reported.text or reported.code or 'it came back'}",

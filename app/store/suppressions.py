@@ -11,12 +11,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.folding import fold
 from app.domain.ids import new_id
 from app.domain.status import RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
 from app.store.among import among
-from app.store.tables import IS_TO_SEND, message_tags, recipients, suppressions, tenants
+from app.store.tables import (
+    IS_TO_SEND,
+    folded_address,
+    message_tags,
+    recipients,
+    suppressions,
+    tenants,
+)
 from app.store.uniqueness import taken_means
 
 _ADD: Final[Mapping[str, Insert]] = {
@@ -72,7 +80,7 @@ async def add_bounced(
         Suppression(
             id=new_id("sup"),
             tenant_id=row.tenant_id,
-            address=row.address.lower(),
+            address=fold(row.address),
             tag=None,
             reason=SuppressionReason.HARD_BOUNCE,
             detail=f"the server answered {row.reply_code} {row.reply_enhanced_code}",
@@ -103,7 +111,7 @@ async def page(
     if before is not None:
         query = query.where(suppressions.c.id < before)
     if address is not None:
-        query = query.where(suppressions.c.address == address.lower())
+        query = query.where(suppressions.c.address == fold(address))
     if tag is not None:
         query = query.where(suppressions.c.tag == tag)
     if reason is not None:
@@ -151,7 +159,7 @@ _IS_SUPPRESSED: Final = (
     exists()
     .where(
         suppressions.c.tenant_id == recipients.c.tenant_id,
-        suppressions.c.address == func.lower(recipients.c.address),
+        suppressions.c.address == folded_address,
         or_(suppressions.c.tag == "", _IS_TAGGED),
     )
     .correlate(recipients)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
 )
 
+from app.domain.folding import fold
 from app.domain.status import TO_SEND
 from app.store.column_types import Id, Instant, Json
 
@@ -123,13 +124,13 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    # 255 characters, and of a batch the place in it.
-    Column("key", String(260), nullable=False),
+    # The key itself may name somebody.
+    Column("key_hash", String(64), nullable=False),
     Column("message_id", Id, nullable=False),
     Column("sealed_fingerprint", LargeBinary, nullable=False),
     Column("response", Text),
     Column("created_at", Instant, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "key"),
+    PrimaryKeyConstraint("tenant_id", "key_hash"),
     Index("ix_idempotency_keys_message", "message_id"),
     Index("ix_idempotency_keys_created", "created_at"),
 )
@@ -498,6 +499,9 @@ recipients = Table(
     Column("classification", String(64)),
     Column("updated_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    # The form in which the address is compared, where that is not ASCII: a database's own lower()
+    # would know some letters, or none.
+    Column("folded_address", String(320)),
     # Where it went instead of to `address`, if it did.
     Column("sent_to", String(320)),
     Column("erased_at", Instant),
@@ -525,13 +529,23 @@ recipients = Table(
     CheckConstraint(
         "(next_attempt_at IS NOT NULL) = (status = 'deferred')", name="retried_when_deferred"
     ),
-    Index("ix_recipients_address", "tenant_id", func.lower(text("address")), "message_id"),
+    Index(
+        "ix_recipients_address",
+        "tenant_id",
+        text("coalesce(folded_address, lower(address))"),
+        "message_id",
+    ),
+)
+
+# As the index has it; compared with what `domain.folding.fold` answers.
+folded_address: Final[ColumnElement[str]] = func.coalesce(
+    recipients.c.folded_address, func.lower(recipients.c.address)
 )
 
 
 def addressed_to(address: str) -> ColumnElement[bool]:
-    """That a recipient has this address, the letters A to Z in any case, as its index has it."""
-    return func.lower(recipients.c.address) == func.lower(address)
+    """That a recipient has this address, in any letter case."""
+    return folded_address == fold(address)
 
 
 # Words of the statement: as parameters they would be put into it anew each time.

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.value import value
-from app.store import events
+from app.store import events, mentions
 from app.store.tables import (
     addressed_to,
     attempts,
@@ -68,17 +68,21 @@ async def erase_recipients(
     """Take away all that names the recipients, or the one with this address.
 
     That is the address, the name beside it and the server's words, and of the message its content,
-    its metadata and its attempts. The status of each recipient stays, and the content of messages
-    that are still to be sent to others. The caller holds the rows.
+    its metadata, its attempts and tags with the address. The status of each recipient stays, and
+    the content of messages that are still to be sent to others. The caller holds the rows.
     """
     who: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
-    if address is not None:
+    if address is None:
+        await mentions.untag(connection, message_ids=message_ids)
+    else:  # its tags go in all of the tenant's messages
         who.append(addressed_to(address))
+        await mentions.mask_among(connection, message_ids=message_ids, address=address)
     await connection.execute(
         update(recipients)
         .where(*who, recipients.c.erased_at.is_(None))
         .values(
             address=ERASED,
+            folded_address=None,
             name=ERASED,
             reply_text=None,
             report_text=None,

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import warnings
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, Index, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import SettingsError
-from app.store import migrating, schema, tables
+from app.store import idempotency, migrating, schema, suppressions, tables
 from app.store import profiles as profile_rows
 from app.store.database import Database
+from app.store.messages import MessageFilter, ids
 from app.store.metadata import metadata
 from app.store.profile_rows import row_of
 from app.store.tables import lanes, messages, profiles
@@ -132,11 +135,22 @@ async def test_the_database_refuses_an_impossible_message(
             await connection.execute(update(messages).values(state))
 
 
-def _upgrade_to(connection: Connection, revision: str) -> None:
+def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    return config
+
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    command.upgrade(_config(connection), revision)
+
+
+def _downgrade_before(connection: Connection, revision: str) -> None:
+    config = _config(connection)
+    before = ScriptDirectory.from_config(config).get_revision(revision).down_revision
+    assert isinstance(before, str)
+    command.downgrade(config, before)
 
 
 async def test_what_was_there_before_a_migration_is_there_after_it(database_url: str) -> None:
@@ -166,6 +180,38 @@ async def test_what_was_there_before_a_migration_is_there_after_it(database_url:
         async with database.transaction() as connection:
             await connection.execute(update(profiles).values(auth_mechanism="gssapi"))
     await database.close()
+
+
+async def test_addresses_and_keys_of_before_are_known_after(database: Database) -> None:
+    """Addresses in any script are folded, two suppressions of one are one, and keys are hashed."""
+    tenant = await made_tenant(database)
+    profile = await made_profile(database, tenant)
+    message = await queued_message(database, profile, "JÖRG@example.org", "Ann@example.org")
+    made = ("νικος@example.gr", "νικοσ@example.gr", "eve@example.net")
+    async with database.transaction() as connection:
+        await connection.run_sync(_downgrade_before, "0019")
+        for number, address in enumerate(made):
+            row = {"id": f"sup_{number}", "tenant_id": tenant.id, "address": address, "tag": ""}
+            more = {"reason": "manual", "detail": None, "created_at": NOW}
+            await connection.execute(insert(tables.suppressions).values(row | more))
+        await connection.execute(
+            text(
+                "INSERT INTO idempotency_keys (tenant_id, key, message_id, sealed_fingerprint,"
+                " created_at) SELECT tenant_id, 'for ann', id, :sealed, created_at FROM messages"
+            ),
+            {"sealed": b""},
+        )
+    await migrating.migrate(database)
+    async with database.transaction() as connection:
+        for written in ("jörg@example.org", "ann@EXAMPLE.org"):
+            wanted = MessageFilter(recipient=written)
+            found = await ids(connection, tenant_id=tenant.id, limit=9, now=NOW, wanted=wanted)
+            assert list(found) == [message.id]
+        left = await suppressions.page(connection, tenant_id=tenant.id, limit=9)
+        assert [each.address for each in left] == ["eve@example.net", "νικοσ@example.gr"]
+        key_hash = sha256(f"{tenant.id} for ann".encode()).hexdigest()
+        known = await idempotency.find(connection, tenant_id=tenant.id, hashes=[key_hash])
+        assert known[key_hash].message_id == message.id
 
 
 @pytest.mark.slow

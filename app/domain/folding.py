@@ -1,0 +1,41 @@
+"""The form in which addresses are compared: whatever script and letter case they are written in."""
+
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+import idna
+
+CACHED_ADDRESSES: Final = 4096
+
+
+def fold(address: str) -> str:
+    """The form in which addresses are compared, whatever script and letter case they are in.
+
+    RFC 5321 section 2.4 lets a server tell `Ann` from `ann`; none is known to. The local part is in
+    Unicode's NFC and simple case folding, which takes no two letters for one but for their case:
+    `ß` is not `ss`. The domain is an A-label in lower case (RFC 5890).
+    """
+    return address.lower() if address.isascii() else _folded(address)
+
+
+@lru_cache(maxsize=CACHED_ADDRESSES)
+def _folded(address: str) -> str:
+    local, at, domain = unicodedata.normalize("NFC", address).rpartition("@")
+    try:
+        domain = idna.encode(domain, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        domain = fold_letters(domain)
+    return unicodedata.normalize("NFC", fold_letters(local)) + at + domain.lower()
+
+
+def fold_letters(text: str) -> str:
+    """Simple case folding (Unicode 3.13): a letter stays one letter."""
+    return "".join(map(_fold_letter, text))
+
+
+def _fold_letter(letter: str) -> str:
+    for form in (letter.casefold(), letter.lower()):
+        if len(form) == 1:
+            return form
+    return letter
