@@ -47,7 +47,10 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
         settings = first_run.settings_for(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
-            url=f"http://{_shown(host)}:{port}", smtp_port=smtp_port, data_folder=data_folder
+            url=f"http://{_shown(host)}:{port}",
+            smtp_port=smtp_port,
+            data_folder=data_folder,
+            inbox_needs_key=not routes.is_loopback(host),
         )
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             runner.run(_run(settings, keys, screen, data_folder, http, smtp))
@@ -63,7 +66,7 @@ def _folder_of_ours(folder: Path) -> Iterator[None]:
     """Make the folder, for this user alone, and keep every other process out of it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / "dev.lock")
+        lock = FileLock(folder / "dev.lock", mode=0o600)
         lock.acquire(timeout=0)
     except Timeout:
         raise SettingsError(
@@ -101,7 +104,7 @@ async def _run(
     await _prepare(settings, keys, smtp_port=smtp.getsockname()[1])
     inbox = Inbox(data_folder / "inbox")
     app = create_app(settings, hostname=socket.gethostname())
-    routes.install(app, inbox)
+    routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
     async with catching(catcher, smtp):
         await _serve(app, http, settings, on_started=partial(screen.show_start, keys))

@@ -35,7 +35,7 @@ class Inbox:
     def __init__(self, folder: Path, *, keep: int = KEEP_MAILS) -> None:
         self._folder = folder
         self._keep = keep
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         found = (_MAIL.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json")))
         self._mails = {mail.id: mail for mail in found}
 
@@ -75,5 +75,7 @@ class Inbox:
 
     def _write(self, path: Path, content: bytes) -> None:
         unfinished = path.with_suffix(path.suffix + "~")
-        unfinished.write_bytes(content)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         os.replace(unfinished, path)  # noqa: PTH105 - as the comment at its call says

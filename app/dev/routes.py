@@ -1,5 +1,6 @@
 """`/inbox`: the captured mails over HTTP, in dev mode alone."""
 
+import ipaddress
 from datetime import datetime
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -8,16 +9,19 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from app.api.auth import MessageReader
 from app.api.list_queries import ListQuery
-from app.api.openapi import open_problems
+from app.api.openapi import open_problems, tenant_problems
 from app.api.paging import Page, cut, start
 from app.dev.inbox import Inbox, Mail
 
 TAG: Final = {
     "name": "Inbox",
-    "description": "What the inbox of `heloise dev` has caught; no key needed.",
+    "description": "What the inbox of `heloise dev` has caught. On loopback no key is needed.",
 }
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "cap_0198c5a2d3f07b6e8a4c1d2e3f405162",
     "received_at": "2026-01-15T09:30:00Z",
@@ -153,8 +157,33 @@ def _body(message: EmailMessage, kind: str) -> str | None:
     return None if part is None else str(part.get_content())
 
 
-def install(app: FastAPI, inbox: Inbox) -> None:
-    """Let the app answer for the inbox too, and describe it in its documents."""
+async def _require_reader(caller: MessageReader) -> None:
+    """Ask for a key that may read messages, of all profiles."""
+    caller.require_unbound()
+
+
+def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:
+    """Let the app answer for the inbox too, and describe it in its documents.
+
+    On loopback the inbox is open, and all pages answer by a name of loopback alone: a web site
+    whose name was made to point here (DNS rebinding) reads nothing. Elsewhere it takes a key.
+    """
     app.state.inbox = inbox
-    app.include_router(router)
+    if is_loopback(host):
+        app.include_router(router)
+        names = [*LOOPBACK_NAMES, f"[{host}]" if ":" in host else host]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    else:
+        required, responses = [Depends(_require_reader)], tenant_problems("key-is-bound")
+        app.include_router(router, dependencies=required, responses=responses)
     app.openapi_tags = [*(app.openapi_tags or ()), TAG]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens on this host is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -24,17 +24,20 @@ FIRST_MESSAGE: Final = {
 class Screen:
     """A terminal, or a file that stands for one."""
 
-    def __init__(self, *, url: str, smtp_port: int, data_folder: Path) -> None:
+    def __init__(
+        self, *, url: str, smtp_port: int, data_folder: Path, inbox_needs_key: bool
+    ) -> None:
         self._url = url
         self._smtp_port = smtp_port
         self._data_folder = data_folder
+        self._key = " (with the key)" if inbox_needs_key else ""
         self._console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
     def show_start(self, keys: Keys) -> None:
         """Say where everything is, and how to send a first mail."""
         rows = (
             ("documents", f"{self._url}/docs"),
-            ("inbox", f"{self._url}/inbox, by SMTP on {LOOPBACK}:{self._smtp_port}"),
+            ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
             *(("profile", f"{each.name}, which greets as {each.ehlo_name}") for each in PROFILES),
             ("key", keys.api_key),
             ("admin key", keys.admin_key),

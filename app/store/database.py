@@ -209,7 +209,7 @@ class Database:
         if path is None:
             yield False
             return
-        lock = FileLock(f"{path}.delivery", blocking=False)
+        lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -267,6 +267,7 @@ def _postgresql_engine(url: URL, *, pool_size: int, answer_seconds: float | None
 
 
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
+    path = url.database or ""
     busy_timeout_seconds = float(str(url.query.get("timeout", SQLITE_BUSY_TIMEOUT_SECONDS)))
     engine = create_async_engine(
         url,
@@ -279,6 +280,10 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
         connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
     )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def make_private(*_: object) -> None:
+        sqlite_driver.make_private(path)
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type

@@ -5,10 +5,11 @@ statements do. So a transaction begins in the turn of its first statement, and n
 end of one that has only read.
 """
 
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from typing import Any, Final
 
 from sqlalchemy.dialects import registry
@@ -27,6 +28,17 @@ WRITE: Final = "BEGIN IMMEDIATE"
 AUTOCOMMIT: Final = "heloise_autocommit"
 # Stands after each of several statements that are executed in one turn, for rows of their own.
 END: Final = ";\x1e\n"
+# The mode of what holds mail: its owner's alone.
+PRIVATE: Final = 0o600
+
+
+def make_private(path: str) -> None:
+    """Make the file, for its owner alone, before SQLite would make it for everybody to read.
+
+    SQLite gives its journals the file's mode. Where it cannot be made, SQLite says why.
+    """
+    with suppress(OSError):  # it is there already, or SQLite cannot make it either
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):

@@ -51,7 +51,8 @@ class Dev:
 
     def mails(self) -> list[dict[str, Any]]:
         """What the inbox lists."""
-        items: list[dict[str, Any]] = httpx.get(f"{self.url}/inbox", timeout=60).json()["items"]
+        with self.http() as http:
+            items: list[dict[str, Any]] = http.get("/inbox").json()["items"]
         return items
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

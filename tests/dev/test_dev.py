@@ -9,8 +9,10 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from tests.dev.running import Dev, developing
 
 # Two starts, one after another, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(600)
+INBOX: Final = ("/inbox", "/inbox/cap_1", "/inbox/cap_1/raw")
 
 
 def paste(command: str) -> dict[str, object]:
@@ -59,6 +62,7 @@ class Lived:
     second: Dev
     too_long: httpx.Response
     mails: list[list[str]]
+    refused: dict[str, httpx.Response]
     codes: dict[signal.Signals, int]
     settings_database: Path
     without_keys: Ended
@@ -66,7 +70,7 @@ class Lived:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
-    """It ran, was stopped, ran again, was stopped, lost its keys, and was started once more."""
+    """It ran, was stopped, ran again off loopback, was stopped, lost its keys, and was started."""
     terminal = Terminal(tmp_path_factory.mktemp("lived"))
     other = terminal.folder / "real.db"
     given = {"DATABASE_URL": f"sqlite:///{other}", "MAX_MESSAGE_BYTES": "2048"}
@@ -77,7 +81,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         paste(first.first_request)
         first.read_until("EHLO ")
         codes[signal.SIGTERM] = first.stop(signal.SIGTERM)
-    with developing(terminal) as second:
+    with developing(terminal, "--host", str(IPv4Address(0))) as second:
+        refused = {path: httpx.get(f"{second.url}{path}", timeout=60) for path in INBOX}
         mails.append([mail["subject"] for mail in second.mails()])
         paste(second.first_request)
         second.read_until("EHLO ")
@@ -85,7 +90,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         codes[signal.SIGINT] = second.stop(signal.SIGINT)
     (terminal.folder / "heloise-data" / "keys.json").unlink()
     without_keys = NearTerminal(terminal.folder).run("dev")
-    return Lived(first, second, too_long, mails, codes, other, without_keys)
+    return Lived(first, second, too_long, mails, refused, codes, other, without_keys)
 
 
 def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
@@ -142,7 +147,8 @@ def test_the_keys_are_for_the_users_eyes_alone(dev: Dev, folder: Path) -> None:
     """The folder too."""
     data = folder / "heloise-data"
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    assert stat.S_IMODE((data / "keys.json").stat().st_mode) == 0o600
+    for path in data.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     bearer = {"Authorization": f"Bearer {dev.printed('admin key')}"}
     answer = httpx.get(f"{dev.url}/tenants", headers=bearer, timeout=60)
     assert answer.json()["items"][0]["slug"] == "dev"
@@ -167,6 +173,26 @@ def test_a_mail_that_is_not_there_is_a_problem(dev: Dev) -> None:
     assert answer.status_code == 404
     answer = httpx.get(f"{dev.url}/inbox/cap_1", timeout=60)
     assert answer.json()["type"] == "/problems/not-found"
+
+
+@pytest.mark.parametrize(
+    "path", ["/inbox", "/inbox/cap_1/raw", "/docs", "/metrics", "/openapi.json"]
+)
+def test_a_site_whose_name_points_here_reads_nothing(dev: Dev, path: str) -> None:
+    """Its browser sends the site's name as Host (DNS rebinding); names of loopback are taken."""
+    assert httpx.get(f"{dev.url}{path}", headers={"Host": "evil.example"}).status_code == 400
+    port = dev.url.rpartition(":")[2]
+    for name in ("localhost", "LOCALHOST", "127.0.0.1", "[::1]"):
+        answer = httpx.get(f"{dev.url}/inbox", headers={"Host": f"{name}:{port}"}, timeout=60)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", INBOX)
+def test_off_loopback_the_inbox_asks_for_the_key(lived: Lived, path: str) -> None:
+    """Whoever reaches the port reads no mail without it."""
+    refused = lived.refused[path]
+    assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
+    assert "(with the key)" in "".join(lived.second.lines)
 
 
 def test_it_never_touches_the_database_of_the_settings(lived: Lived) -> None:

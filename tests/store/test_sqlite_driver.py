@@ -1,6 +1,9 @@
 """Transactions on SQLite: they begin with their first statement, and those that read just end."""
 
+import asyncio
+import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +29,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+def _modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
 async def _count(connection: AsyncConnection) -> int:
     count: int = (await connection.execute(COUNT)).scalar_one()
     return count
@@ -34,6 +41,22 @@ async def _count(connection: AsyncConnection) -> int:
 async def _insert(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute(INSERT)
+
+
+async def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask: the file, its journals, and the lock of who delivers from it."""
+    former = os.umask(0)
+    try:
+        database = Database(f"sqlite:///{tmp_path / 'heloise.db'}")
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE kept (id integer PRIMARY KEY)"))
+        with database.sole_delivery():
+            modes = await asyncio.to_thread(_modes, tmp_path)
+        await database.close()
+    finally:
+        os.umask(former)
+    suffixes = ("", "-wal", "-shm", ".delivery")
+    assert modes == {f"heloise.db{suffix}": 0o600 for suffix in suffixes}
 
 
 async def test_a_read_sees_what_stood_when_it_began_and_the_next_one_sees_more(
