@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -15,6 +16,7 @@ from app.client import calls
 from app.client.calls import Call
 from app.client.errors import ApiError, NoAnswerError
 from app.client.shapes import Item, Page
+from app.retry_after import parse_retry_after
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,8 +83,8 @@ def _may_repeat(found: Any) -> bool:  # noqa: ANN401 - an answer
 
 
 def _asked_for(found: Any) -> float:  # noqa: ANN401 - an answer
-    told = found.headers.get("Retry-After", "")
-    return min(float(told), LONGEST_WAIT_SECONDS) if told.isdigit() else 0.0
+    wait = parse_retry_after(found.headers.get("Retry-After"), now=datetime.now(UTC))
+    return 0.0 if wait is None else min(wait.total_seconds(), LONGEST_WAIT_SECONDS)
 
 
 def _problem(found: httpx2.Response) -> dict[str, Any]:

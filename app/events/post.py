@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import httpx2
 from pydantic_core import to_json
@@ -14,6 +14,7 @@ from app import __version__
 from app.domain.events import Event, payload
 from app.domain.webhooks import ANSWER_SECONDS, Answer
 from app.https import GuardedTransport
+from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
 
 KEPT_CHARACTERS: Final = 1000
@@ -57,7 +58,7 @@ class Poster:
         return Answer(
             status_code=response.status_code,
             response=_shown(response.content),
-            retry_after=_seconds(response.headers.get("Retry-After")),
+            retry_after=parse_retry_after(response.headers.get("Retry-After"), now=now),
         )
 
     async def close(self) -> None:
@@ -85,10 +86,3 @@ def _shown(content: bytes) -> str:
         .decode("utf-8", "replace")
         .replace("\0", "\N{REPLACEMENT CHARACTER}")
     )
-
-
-def _seconds(told: Any) -> timedelta | None:  # noqa: ANN401 - a header, if there is one
-    """`Retry-After` in seconds (RFC 9110 section 10.2.3); one in dates is not looked at."""
-    if not isinstance(told, str) or not (told.isascii() and told.isdigit()):
-        return None
-    return timedelta(seconds=min(int(told[:9]), 10**8))

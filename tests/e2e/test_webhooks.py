@@ -1,7 +1,8 @@
 """Webhooks: whoever asked to be told is told at least once, however the receiver fails."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, Final
 
 import pytest
@@ -259,14 +260,17 @@ async def test_one_that_is_gone_is_disabled_at_once(
     assert len(receiver.posts) == 1
 
 
+@pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_retry_after_is_waited_for(
-    start: Start, server: SmtpServer, receiver: Receiver
+    start: Start, server: SmtpServer, receiver: Receiver, form: str
 ) -> None:
-    """Where it is longer than the wait would be."""
+    """Where it is longer than the wait would be, in either form of RFC 9110 section 10.2.3."""
     clock = HandClock()
+    date = format_datetime(clock.now() + timedelta(minutes=10), usegmt=True)
+    asked = "600" if form == "seconds" else date
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
-    receiver.answers = [answering("429 Too Many Requests", "Retry-After: 600")]
+    receiver.answers = [answering("429 Too Many Requests", f"Retry-After: {asked}")]
     webhook = await hooked(acme, receiver, events=["message.queued"])
     await acme.send()
     await posted(receiver, 1, clock)
@@ -277,7 +281,8 @@ async def test_retry_after_is_waited_for(
 
     due = await until(failed_once)
     [delivery] = await deliveries(acme, webhook)
-    assert due > delivery["log"][0]["started_at"]
+    started_at = datetime.fromisoformat(delivery["log"][0]["started_at"])
+    assert datetime.fromisoformat(due) - started_at > timedelta(minutes=9)
     await clock.advance(seconds=300)
     await acme.send("other@example.org")
     await posted(receiver, 2, clock)
