@@ -71,6 +71,12 @@ class Retry(Body):
     max_age_seconds: fields.MaxAge | None = Field(
         default=None, description="After how long a message expires; the service's, if left out."
     )
+    max_unknown_outcomes: fields.UnknownOutcomes = Field(
+        RETRY.max_unknown_outcomes,
+        description="How often a recipient is sent to while the server's answer to the message"
+        " is lost: each time it may have arrived. After that it is `uncertain`, whatever the"
+        " message's `guarantee`, and waits for `POST /messages/{id}/resolve`.",
+    )
 
 
 class RetryUpdate(Body):
@@ -80,6 +86,7 @@ class RetryUpdate(Body):
     factor: fields.RetryFactor | None = None
     cap_seconds: fields.RetrySeconds | None = None
     max_age_seconds: fields.MaxAge | None = None
+    max_unknown_outcomes: fields.UnknownOutcomes | None = None
 
 
 class ProfileCreate(Body):

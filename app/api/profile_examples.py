@@ -131,6 +131,7 @@ PROFILE: Final[dict[str, Any]] = {
         "factor": 2.0,
         "cap_seconds": 14400.0,
         "max_age_seconds": None,
+        "max_unknown_outcomes": 3,
     },
     "fallback_profile": None,
     "fallback_after_seconds": 600,

@@ -75,6 +75,7 @@ class RetryRead(Answer):
     factor: float
     cap_seconds: float
     max_age_seconds: int | None
+    max_unknown_outcomes: int
 
 
 class EffectiveEhloRead(Answer):
@@ -178,6 +179,7 @@ class ProfileRead(Answer):
                 factor=profile.retry.factor,
                 cap_seconds=profile.retry.cap,
                 max_age_seconds=profile.retry.max_age,
+                max_unknown_outcomes=profile.retry.max_unknown_outcomes,
             ),
             fallback_profile=fallback if fallback and reaches(by, fallback) else None,
             fallback_after_seconds=profile.fallback_after_seconds,

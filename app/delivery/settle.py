@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,7 @@ from app.domain.value import value
 from app.store import lanes, outbox, outcomes
 from app.store.database import Database
 from app.store.database_faults import RolledBack
-from app.store.outbox import ClaimedRecipient
+from app.store.outbox import ClaimedMessage, ClaimedRecipient
 from app.store.outcomes import RecipientUpdate, Settlement
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ EVENTS: Final = {
     Verdict.BOUNCE: RecipientEvent.BOUNCE,
 }
 BROKEN_OFF: Final = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
+NOT_AGAIN: Final = (
+    "it is not sent again, for nobody knows whether it arrived the times before"
+    " (max_unknown_outcomes of the profile's retry)"
+)
 MAX_GROUP: Final = 200
 RETRY_SECONDS: Final = 1.0
 # With what the lanes have in hand this bounds what a worker remembers while it cannot write.
@@ -61,8 +65,20 @@ def settlement(
         recipients=updates,
         status=status,
         due_at=due,
-        attempts=tuple(attempts.rows),
+        attempts=tuple(_told(attempts, updates)),
     )
+
+
+def _told(attempts: Attempts, updates: Iterable[RecipientUpdate]) -> Iterator[Mapping[str, Any]]:
+    """The attempts' rows; one whose outcome is not known says where it is the last for that."""
+    is_enough = attempts.message.guarantee is Guarantee.AT_LEAST_ONCE and any(
+        each.status is RecipientStatus.UNCERTAIN for each in updates
+    )
+    for row in attempts.rows:
+        if is_enough and row["outcome_unknown"]:
+            yield {**row, "detail": "; ".join(filter(None, [row["detail"], NOT_AGAIN]))}
+        else:
+            yield row
 
 
 def _due_at(after: Iterable[tuple[RecipientStatus, datetime | None]], now: datetime) -> datetime:
@@ -81,7 +97,8 @@ def _update(
 ) -> RecipientUpdate:
     message, count = attempts.message, recipient.attempts + 1
     event = EVENTS[outcome.verdict]
-    if outcome.outcome_unknown and message.guarantee is Guarantee.AT_MOST_ONCE:
+    unknown = recipient.unknown_outcomes + outcome.outcome_unknown
+    if outcome.outcome_unknown and _is_enough(message, unknown, retry):
         event = RecipientEvent.MARK
     status = next_status(recipient.status, event)
     next_attempt_at = None
@@ -99,7 +116,13 @@ def _update(
         classification=outcome.classification,
         sent_to=attempts.instead(recipient),
         is_hard_bounce=outcome.is_hard_bounce and attempts.is_for_real(recipient),
+        unknown_outcomes=unknown,
     )
+
+
+def _is_enough(message: ClaimedMessage, unknown: int, retry: RetryPolicy) -> bool:
+    """Whether a message is not to be sent again after so many outcomes that nobody knows."""
+    return message.guarantee is Guarantee.AT_MOST_ONCE or unknown >= retry.max_unknown_outcomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -274,13 +274,15 @@ class RetryPolicy:
 
     The wait after the n-th failure is drawn evenly between nothing and `first * factor ** (n-1)`,
     at most `cap`. After `max_age` a message without `expires_at` of its own expires; None leaves
-    that to the service.
+    that to the service. A recipient of whom so many outcomes are not known (`max_unknown_outcomes`)
+    is not sent to again.
     """
 
     first: float = 60.0
     factor: float = 2.0
     cap: float = 14_400.0
     max_age: int | None = None
+    max_unknown_outcomes: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

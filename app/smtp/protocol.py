@@ -23,6 +23,7 @@ MAX_LINE_BYTES: Final = 8192
 MAX_REPLY_BYTES: Final = 4 * MAX_LINE_BYTES
 CODE_DIGITS: Final = 3
 KNOWN_LINES: Final = 32
+BLANKS: Final = b" \t\r"
 DATA: Final = b"DATA\r\n"
 CHUNKING_BROKEN: Final = (
     "the server announces CHUNKING and does not take BDAT, so messages go to it by DATA"
@@ -53,7 +54,12 @@ class ReplyReader:
         """The replies that are whole now; raises MalformedReplyError after those before it."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
         for line in whole:
-            if line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
+            if line[:1] in BLANKS and not line.strip(BLANKS):
+                # Between replies, or within one, it says nothing: some servers end each by two
+                # line ends. It counts, lest there be no end of them.
+                self._kept_bytes += len(line) + 1
+                self._check_bounds()
+            elif line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
                 _check_line(self._shown, line)
                 self._lines.append(line)
                 self._kept_bytes += len(line)
@@ -62,6 +68,7 @@ class ReplyReader:
                 lines, self._lines, self._kept_bytes = self._lines, [], 0
                 yield _reply(self._shown, *lines, line)
             else:
+                self._kept_bytes = 0
                 yield self._reply_of_line(line)
         self._check_bounds()
 

@@ -1,5 +1,8 @@
 """aiosmtplib's protocol, which writes down what is said while a session is opened."""
 
+import re
+from typing import Final
+
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
@@ -9,6 +12,8 @@ from app.domain.replies import Reply
 from app.smtp.faults import MALFORMED_CODE
 from app.smtp.transcript import Transcript
 
+_BLANK_LINES: Final = re.compile(rb"^[ \t\r]*\n", re.MULTILINE)
+
 
 class RecordedProtocol(SMTPProtocol):
     """Speaks for `smtp`, and tells the transcript what it says and hears."""
@@ -16,6 +21,11 @@ class RecordedProtocol(SMTPProtocol):
     def __init__(self, smtp: aiosmtplib.SMTP, transcript: Transcript) -> None:
         super().__init__(connection_lost_callback=lambda _: smtp.close())
         self._transcript = transcript
+
+    def _read_response_from_buffer(self) -> SMTPResponse | None:
+        """A reply, without blank lines, which aiosmtplib takes for no SMTP."""
+        self._buffer[:] = _BLANK_LINES.sub(b"", self._buffer)
+        return super()._read_response_from_buffer()
 
     def write(self, data: bytes) -> None:
         self._transcript.client(data)

@@ -141,8 +141,9 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
         protocol = smtp.protocol
         if protocol is None:
             raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
-        if protocol._buffer:  # noqa: SLF001 - no public attribute tells
+        if protocol._buffer.strip():  # noqa: SLF001 - no public attribute tells
             raise _stripped()
+        protocol._buffer.clear()  # noqa: SLF001 - as above
         protocol.transport = smtp.transport = await _encrypted(protocol, context, identity)
         _check_secured(smtp.transport, identity)
     smtp.esmtp_extensions = {}

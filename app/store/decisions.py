@@ -132,6 +132,7 @@ async def resolve(
         .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
         .values(
             status=resolved.value,
+            unknown_outcomes=None,
             updated_at=now,
             finished_at=now if resolved in FINAL else None,
         )

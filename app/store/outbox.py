@@ -73,6 +73,7 @@ class ClaimedRecipient:
     attempts: int
     next_attempt_at: datetime | None
     classification: str | None = None
+    unknown_outcomes: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -499,6 +500,7 @@ async def recipients_of(
                 attempts=row.attempts,
                 next_attempt_at=row.next_attempt_at,
                 classification=row.classification,
+                unknown_outcomes=row.unknown_outcomes or 0,
             )
             for row in group
         )
@@ -515,6 +517,7 @@ _RECIPIENTS: Final = (
         recipients.c.attempts,
         recipients.c.next_attempt_at,
         recipients.c.classification,
+        recipients.c.unknown_outcomes,
     )
     .where(among(recipients.c.message_id, "ids"))
     .order_by(recipients.c.message_id, recipients.c.position)

@@ -46,6 +46,7 @@ class RecipientUpdate:
     classification: str | None
     sent_to: str | None = None
     is_hard_bounce: bool = False
+    unknown_outcomes: int = 0
 
 
 @value(kw_only=True)
@@ -204,6 +205,7 @@ _UPDATE_RECIPIENT: Final = Write.update(
         "reply_text",
         "classification",
         "sent_to",
+        "unknown_outcomes",
         "updated_at",
         "finished_at",
     ],
@@ -237,6 +239,7 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
             "reply_text": each.reply.text if each.reply else None,
             "classification": each.classification,
             "sent_to": each.sent_to,
+            "unknown_outcomes": each.unknown_outcomes or None,
             "updated_at": now,
             "finished_at": now if each.status in FINAL else None,
         }

@@ -96,6 +96,7 @@ def profile_of(row: RowMapping) -> Profile:
             factor=row["retry_factor"],
             cap=row["retry_cap_seconds"],
             max_age=row["retry_max_age_seconds"],
+            max_unknown_outcomes=row["retry_max_unknown_outcomes"],
         ),
     )
 
@@ -126,6 +127,7 @@ def row_of(profile: Profile) -> dict[str, Any]:
         "retry_factor": profile.retry.factor,
         "retry_cap_seconds": profile.retry.cap,
         "retry_max_age_seconds": profile.retry.max_age,
+        "retry_max_unknown_outcomes": profile.retry.max_unknown_outcomes,
     }
 
 

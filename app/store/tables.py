@@ -249,6 +249,7 @@ profiles = Table(
     Column("retry_factor", Float, nullable=False),
     Column("retry_cap_seconds", Float, nullable=False),
     Column("retry_max_age_seconds", Integer),
+    Column("retry_max_unknown_outcomes", SmallInteger, nullable=False, server_default="3"),
     # Whose server takes over where this one's has failed for so long.
     Column("fallback_profile_id", Id, ForeignKey("profiles.id")),
     Column("fallback_after_seconds", Integer, nullable=False),
@@ -502,6 +503,8 @@ recipients = Table(
     # The form in which the address is compared, where that is not ASCII: a database's own lower()
     # would know some letters, or none.
     Column("folded_address", String(320)),
+    # How many of the attempts nobody knows the outcome of; NULL: none.
+    Column("unknown_outcomes", SmallInteger),
     # Where it went instead of to `address`, if it did.
     Column("sent_to", String(320)),
     Column("erased_at", Instant),

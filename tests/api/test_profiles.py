@@ -78,6 +78,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
             "factor": 2.0,
             "cap_seconds": 14400.0,
             "max_age_seconds": None,
+            "max_unknown_outcomes": 3,
         },
         "fallback_profile": None,
         "fallback_after_seconds": 600,

@@ -1,5 +1,6 @@
 """What is written at the end of a claim (invariant 4)."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,9 @@ DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "recipient_deferred", blast=Blast.
 BOUNCED = Outcome(Stage.RCPT, Verdict.BOUNCE, "recipient_rejected", blast=Blast.RECIPIENT)
 
 ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@example.org")
+
+
+LOST = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
 
 
 def settled(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
@@ -99,3 +103,15 @@ def test_a_marked_recipient_without_an_outcome_is_uncertain() -> None:
     done = settled(attempts)
     assert [each.status for each in done.recipients] == [RecipientStatus.UNCERTAIN]
     assert (done.status, done.due_at) == (None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "status"), [(1, "deferred"), (2, "uncertain"), (7, "uncertain")]
+)
+def test_after_so_many_unknown_outcomes_a_recipient_is_uncertain(before: int, status: str) -> None:
+    """Whatever the guarantee: three by default. Other failures do not count."""
+    ann = replace(ANN, unknown_outcomes=before)
+    [update] = settled(Attempts(claimed_message(ann), outcomes={0: LOST})).recipients
+    assert (update.status, update.unknown_outcomes) == (status, before + 1)
+    [update] = settled(Attempts(claimed_message(ann), outcomes={0: DEFERRED})).recipients
+    assert (update.status, update.unknown_outcomes) == ("deferred", before)

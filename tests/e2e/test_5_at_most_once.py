@@ -1,11 +1,12 @@
 """Invariant 5: at least once, honestly; and at most once where that is asked for."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Watched
+from tests.e2e.harness import Heloise, Process, Watched, until
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
@@ -31,6 +32,37 @@ async def test_a_lost_answer_leaves_the_recipient_uncertain(start: Start, script
         assert [each["id"] for each in (await acme.read("/messages?status=held"))["items"]] == [
             message
         ]
+
+
+@pytest.mark.parametrize(("retry", "times"), [({}, 3), ({"max_unknown_outcomes": 1}, 1)])
+async def test_a_server_that_never_answers_gets_a_message_so_many_times(
+    start: Start, retry: dict[str, int], times: int
+) -> None:
+    """Under at_least_once too; then its recipient is uncertain, and the last attempt says why."""
+    clock = HandClock()
+    async with SmtpServer({"dot": DISCONNECT}) as server:
+        acme = await (await start(clock=clock)).tenant()
+        await acme.profile("main", server.port, retry={"first_seconds": 1} | retry)
+        message = await acme.send()
+
+        async def tried(count: int) -> bool | None:
+            await acme.settled()
+            found = await acme.read(f"/messages/{message}")
+            return found["recipients"][0]["attempts"] == count or None
+
+        for count in range(1, times):
+            await until(partial(tried, count))
+            await clock.advance(seconds=61)
+        held = await acme.message(message, status="held")
+        [recipient] = held["recipients"]
+        assert (recipient["status"], recipient["attempts"]) == ("uncertain", times)
+        assert len(server.messages) == times
+        last = (await acme.attempts(message))[-1]
+        assert last["outcome_unknown"]
+        assert "max_unknown_outcomes" in last["detail"]
+        del server.script["dot"]
+        await acme("POST", f"/messages/{message}/resolve", {"as": "retry"})
+        await acme.message(message, status="sent")
 
 
 async def test_what_is_known_is_no_uncertainty(start: Start) -> None:

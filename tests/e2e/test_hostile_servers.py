@@ -47,7 +47,7 @@ class Said:
         found = re.fullmatch(r"(\w+)(?:/(.+?))?(?:\*(\d+))?: (.*)", text.strip())
         assert found is not None, text
         stage, to, times, reply = found.groups()
-        raw = reply.replace("\\r", "\r").replace("\\n", "\n")
+        raw = reply.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
         action: Action = raw.encode() if raw != reply else reply
         return cls(stage, to or "", int(times) if times else None, action)
 

@@ -215,6 +215,16 @@ async def test_a_server_that_breaks_over_a_group_is_told_from_others(
     assert not server.messages
 
 
+async def test_blank_lines_without_end_end_the_connection() -> None:
+    """They say nothing, and are not waited through for ever."""
+    script = {"dot": b"\r\n" * 40_000}
+    async with SmtpServer(script, extensions=PIPELINED) as server, session_to(server) as session:
+        transaction = await send(session)
+        assert transaction.failure is not None
+        assert transaction.failure.fault is Fault.MALFORMED
+        assert not session.is_open
+
+
 async def test_a_server_that_speaks_unasked_is_not_used_again() -> None:
     """Its next word would be taken for the answer to something."""
     async with SmtpServer(extensions=PIPELINED) as server, session_to(server) as session:

@@ -232,6 +232,18 @@ async def test_a_handshake_that_does_not_end_is_told_from_a_greeting_that_does_n
     assert (failure.stage, failure.fault) == (Stage.BANNER, fault)
 
 
+async def test_blank_lines_around_the_answer_to_starttls_say_nothing(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """Before it and behind it."""
+    script = {"starttls": b"\r\n220 2.0.0 Ready\r\n\r\n"}
+    async with (
+        SmtpServer(script, tls=server_tls()) as server,
+        session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem) as session,
+    ):
+        assert session.facts.tls_version is not None
+
+
 async def test_a_handshake_after_starttls_has_the_time_for_connecting(
     server_tls: ServerTls, ca_pem: str
 ) -> None:
