@@ -12,7 +12,7 @@ from alembic import op
 from app.domain.folding import fold
 
 revision: Final = "0019"
-down_revision: Final = "0017"
+down_revision: Final = "0018"
 
 FOLDED: Final = sa.text("coalesce(folded_address, lower(address))")
 recipients: Final = sa.table(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: Final = "0023"
-down_revision: Final = "0017"
+down_revision: Final = "0021"
 
 
 def upgrade() -> None:
