@@ -39,7 +39,11 @@ RETRY: Final = RetryPolicy()
 
 
 class Timeouts(Body):
-    """How long to wait, in seconds (RFC 5321 section 4.5.3.2)."""
+    """How long to wait, in seconds.
+
+    RFC 5321 section 4.5.3.2 asks for 2 to 5 minutes for a command and 10 for a message: what is
+    lost by less for a command is a connection; less for a message sends mail twice.
+    """
 
     connect: fields.Seconds = Field(DEFAULTS.connect, description="For a connection and its TLS.")
     command: fields.Seconds = Field(DEFAULTS.command, description="For the reply to a command.")
@@ -119,7 +123,11 @@ class ProfileCreate(Body):
         default=None, description="Who sends where a message has no `from`."
     )
     allowed_from: fields.Patterns = Field(default_factory=list)
-    max_connections: fields.Connections = 10
+    max_connections: fields.Connections = Field(
+        10,
+        description="At most so many at a time, over all workers. While all of them are silent for"
+        " more than 30 seconds one more is tried.",
+    )
     max_messages_per_connection: fields.MessagesPerConnection = 1000
     rate_limit: RateLimit | None = None
     timeouts: Timeouts = Field(default_factory=Timeouts)

@@ -125,7 +125,7 @@ PROFILE: Final[dict[str, Any]] = {
     "max_messages_per_connection": 1000,
     "concurrency": 10,
     "rate_limit": {"messages": 100, "recipients": None, "per_seconds": 60, "burst": None},
-    "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
+    "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},
     "retry": {
         "first_seconds": 60.0,
         "factor": 2.0,
@@ -139,6 +139,7 @@ PROFILE: Final[dict[str, Any]] = {
     "state": "active",
     "paused_at": None,
     "failing_since": None,
+    "stalled_since": None,
     "failing_code": None,
     "reason": None,
     "next_probe_at": None,

@@ -125,11 +125,16 @@ class ProfileRead(Answer):
     fallback_after_seconds: int
     is_default: bool
     state: ProfileState = Field(
-        description="`paused` by a person; `failing` by a fault of the profile: its messages wait,"
-        " no attempt of theirs is used up."
+        description="`paused` by a person. `failing` by a fault of the profile: its messages wait,"
+        " and no attempt of theirs is used up. `stalled` while the server is silent on every"
+        " connection: one more is tried, and mail goes there if the server answers on it."
     )
     paused_at: datetime | None
     failing_since: datetime | None
+    stalled_since: datetime | None = Field(
+        description="Since when its server has been silent on every connection, each for more than"
+        " 30 seconds."
+    )
     failing_code: str | None = Field(description="The kind of fault, for programs.")
     reason: str | None = Field(description="What is wrong, in the server's words where it spoke.")
     next_probe_at: datetime | None = Field(description="When its server is tried again.")
@@ -187,6 +192,7 @@ class ProfileRead(Answer):
             state=profile_state(profile, health),
             paused_at=profile.paused_at,
             failing_since=health.failing_since,
+            stalled_since=health.stalled_since,
             failing_code=health.code,
             reason=_reason(health),
             next_probe_at=health.next_probe_at,
@@ -196,12 +202,18 @@ class ProfileRead(Answer):
         )
 
 
+SILENT_REASON: Final = (
+    "The server has been silent on every connection, each for more than 30 seconds. One more is"
+    " tried; those that stay silent end by `timeouts`."
+)
 # A server that hangs up on EHLO says not why.
 MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})
 
 
 def _reason(health: LaneHealth) -> str | None:
     """What is wrong, with what the doctor found to do about it."""
+    if health.stalled_since is not None:
+        return SILENT_REASON
     best = health.recommended
     if best is None or health.code not in MAY_BE_THE_NAME:
         return health.reason

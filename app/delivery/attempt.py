@@ -42,7 +42,8 @@ class Attempts:
     out under `at_most_once`. `seconds` is what the last transaction took.
     `via` is the profile that stands in for the message's own. `begun` is the turn whose envelope
     a session has begun already. `routing` says whom a server is told. `revision` is that of the
-    profile under which the work began: the lane may have gone on to a newer one since.
+    profile under which the work began: the lane may have gone on to a newer one since. `session` is
+    the one that it goes through just now.
     """
 
     message: ClaimedMessage
@@ -56,6 +57,7 @@ class Attempts:
     begun: Turn | None = None
     routing: Routing = EVERYBODY
     revision: int = 0
+    session: Session | None = None
 
     def destination(self, recipient: ClaimedRecipient) -> str | None:
         """The address that a server is told for a recipient; None where it is told none."""

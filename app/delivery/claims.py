@@ -439,6 +439,8 @@ def _note_backlogs(
         is_sound = due is None or (due.is_open and not due.is_failing)
         lane.is_direct = is_sound and (due is None or due.due_at > now)
         lane.has_failed = lane.has_failed and not is_sound
+        if due is not None:
+            lane.note_stall(is_stalled=due.is_stalled)
 
 
 def is_ready(due: LaneDue, now: datetime) -> bool:

@@ -19,6 +19,7 @@ from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.delivery.settle import Settled, Settler, Trip, settlement
+from app.delivery.stalls import Stalls
 from app.delivery.upkeep import Measure, Upkeep
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -115,6 +116,7 @@ class Engine:
             is_backed_up=lambda: self._settler.is_full,
             is_checked=measure is not None,
         )
+        self._stalls = Stalls(database, self._claims.lanes, clock=clock)
         self.handover = Handover(self._claims, leases=self._leases, clock=clock, facts=facts)
         self._upkeep = Upkeep(
             database,
@@ -140,7 +142,8 @@ class Engine:
                 await self._upkeep.take_over()
             async with self._database.listening(self._claims.wake.set):
                 upkeep = self._upkeep
-                steps = (upkeep.renew, upkeep.sweep, upkeep.forget, upkeep.purge)
+                stalls = self._stalls.look
+                steps = (upkeep.renew, upkeep.sweep, upkeep.forget, upkeep.purge, stalls)
                 duties = [
                     asyncio.create_task(repeat(step, "delivery"), name=step.__name__)
                     for step in steps

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # few enough that another replica finds some too.
 CLAIMS_PER_CONNECTION: Final = 20
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
+# So long a server takes for an answer where it has much to do; longer, and it may be gone.
+SILENT_SECONDS: Final = 30.0
 
 BROKEN: Final = Outcome(
     Stage.MAIL, Verdict.DEFER, "internal_error", blast=Blast.MESSAGE, detail="see the service's log"
@@ -63,7 +65,9 @@ class Lane:
     `is_halted`: a fault was found that is not written down yet, so nothing may be begun.
     `is_direct`: nothing was due when somebody last looked, and nothing was in the way. `reserved`:
     how many messages are being written that it is to have. `has_failed`: it has met a fault since
-    somebody last looked.
+    somebody last looked. `is_known_stalled`: some worker has written down that the server is silent
+    on every connection; `is_heard`: it has answered here since. `has_extra`: it may have one
+    connection more than its limits say, to find out.
     """
 
     def __init__(
@@ -81,6 +85,9 @@ class Lane:
         self.is_direct = False
         self.has_failed = False
         self.reserved = 0
+        self.is_known_stalled = False
+        self.is_heard = False
+        self.has_extra = False
         self._recorder = recorder
         self._results = results
         self.granted = config.profile.max_connections
@@ -90,6 +97,7 @@ class Lane:
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()
+        self._at_work: dict[str, Attempts] = {}  # by message
 
     @property
     def profile_id(self) -> str:
@@ -131,6 +139,36 @@ class Lane:
         return min(self.granted, self._concurrency.limit)
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether each connection that it may have waits for the server for long."""
+        sessions = [each.session for each in self._at_work.values()]
+        silent = sum(e is not None and e.silent_seconds > SILENT_SECONDS for e in sessions)
+        return silent >= self.connections > 0
+
+    def note_stall(self, *, is_stalled: bool) -> None:
+        """Take in what the database says of it."""
+        if is_stalled and not self.is_known_stalled:
+            self.is_heard = False
+        self.is_known_stalled = is_stalled
+
+    @property
+    def silence(self) -> str:
+        """What is wrong where it is stalled."""
+        return (
+            f"{self.config.profile.host} has been silent on all {self.connections} connections,"
+            f" each for more than {SILENT_SECONDS:.0f} s"
+        )
+
+    def try_once_more(self) -> None:
+        """Have one connection more than the limits say, while it is stalled."""
+        self.has_extra = True
+        self._start_slots()
+
+    @property
+    def _most_slots(self) -> int:
+        return self.connections + self.has_extra
+
+    @property
     def concurrency(self) -> int | None:
         """What the server was found to take, where that is less than the profile allows."""
         found = self._concurrency
@@ -166,7 +204,7 @@ class Lane:
         self._start_slots()
 
     def _start_slots(self) -> None:
-        wanted = min(len(self._queue), self.connections - len(self._slots))
+        wanted = min(len(self._queue), self._most_slots - len(self._slots))
         for _ in range(wanted):
             task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
             self._slots.add(task)
@@ -224,7 +262,7 @@ class Lane:
 
     def _next(self, ahead: deque[Attempts]) -> Attempts | None:
         """What to work on next: what was looked ahead for, else the first of the queue."""
-        while ahead or (self._queue and len(self._slots) <= self.connections):
+        while ahead or (self._queue and len(self._slots) <= self._most_slots):
             attempts = ahead.popleft() if ahead else self._attempts(self._queue.popleft())
             if self._results.may_begin(attempts.message):
                 return attempts
@@ -241,6 +279,7 @@ class Lane:
     ) -> Session | None:
         """Work on one message; answers the session, where it may carry another."""
         attempts.revision = self.config.profile.revision
+        self._at_work[attempts.message.id] = attempts
         try:
             session = await self._sender.attempt(attempts, session, self.config, following)
         except asyncio.CancelledError:
@@ -250,6 +289,8 @@ class Lane:
             log.exception("delivery of %s broke", attempts.message.id)
             self._sender.decide_all(attempts, BROKEN)
             attempts.fault = None
+        finally:
+            self._at_work.pop(attempts.message.id, None)
         self._learn(attempts)
         if attempts.fault is None:
             self._results.settle(self, attempts)
@@ -260,6 +301,8 @@ class Lane:
     def _learn(self, attempts: Attempts) -> None:
         """Adapt to how the server took the message."""
         outcomes = [*attempts.outcomes.values(), *filter(None, [attempts.fault])]
+        if any(each.reply is not None for each in outcomes):
+            self.is_heard = True
         if any(is_throttling(each) for each in outcomes):
             self._concurrency = self._concurrency.throttled()
         elif any(each.verdict is Verdict.DELIVERED for each in outcomes):

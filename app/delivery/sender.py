@@ -81,10 +81,11 @@ class Sender:
             attempts.fault = config.fault
             return session
         while True:
+            attempts.session = None
             session = await self._session(attempts, config, config.identity, session)
             if session is None:
                 return None
-            attempts.facts = session.facts
+            attempts.facts, attempts.session = session.facts, session
             goes_on = session.transactions + 2 <= self._pool.max_messages
             then = following if goes_on else None
             try:

@@ -42,6 +42,7 @@ class EventType(StrEnum):
     RECIPIENT_UNSUBSCRIBED = "recipient.unsubscribed"
     RECIPIENT_REPORTED = "recipient.reported"
     PROFILE_FAILING = "profile.failing"
+    PROFILE_STALLED = "profile.stalled"
     PROFILE_RECOVERED = "profile.recovered"
     PROFILE_PAUSED = "profile.paused"
     PROFILE_RESUMED = "profile.resumed"

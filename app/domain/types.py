@@ -103,11 +103,12 @@ class Priority(StrEnum):
 
 
 class ProfileState(StrEnum):
-    """`paused` by a person, `failing` by a fault of the profile, else `active`."""
+    """`paused` by a person, `failing` by a fault of the profile, `stalled` by a silent server."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     FAILING = "failing"
+    STALLED = "stalled"
 
 
 class Scope(StrEnum):
@@ -259,12 +260,13 @@ class ApiKey:
 class Timeouts:
     """Seconds to wait for: a TCP/TLS connection, a reply to a command, the reply to the final dot.
 
-    Defaults follow RFC 5321 section 4.5.3.2, shortened where a relay answers faster than a
-    1989 mainframe; the final dot keeps its ten minutes (RFC 1047: an impatient client sends twice).
+    The defaults before the final dot are shorter than the 2 to 5 minutes of RFC 5321 section
+    4.5.3.2: nothing is lost by them but a connection. The final dot keeps its ten (RFC 1047: an
+    impatient client sends twice).
     """
 
     connect: float = 30.0
-    command: float = 300.0
+    command: float = 120.0
     data: float = 600.0
 
 
@@ -360,6 +362,7 @@ class LaneHealth:
     reason: str | None = None
     next_probe_at: datetime | None = None
     faults: int = 0
+    stalled_since: datetime | None = None
     concurrency: int | None = None
     recommended: EhloRecommendation | None = None
 
@@ -368,7 +371,9 @@ def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
     """A person's pause is shown before a fault: nothing is tried while it lasts."""
     if profile.paused_at is not None:
         return ProfileState.PAUSED
-    return ProfileState.ACTIVE if health.failing_since is None else ProfileState.FAILING
+    if health.failing_since is not None:
+        return ProfileState.FAILING
+    return ProfileState.ACTIVE if health.stalled_since is None else ProfileState.STALLED
 
 
 @value

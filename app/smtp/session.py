@@ -106,6 +106,11 @@ class Session:
         return self._wire.is_open
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long the server has owed an answer, and has neither said nor read anything."""
+        return self._wire.silent_seconds
+
+    @property
     def begun(self) -> Mail | None:
         """The mail whose envelope has gone out: no other can be sent before it."""
         return None if self._begun is None else self._begun.exchange.mail

@@ -85,6 +85,11 @@ class Wire(asyncio.Protocol):
         """Whether the server has not answered all that it was asked."""
         return bool(self._awaited)
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the server has owed an answer, and has neither said nor read anything."""
+        return self._loop.time() - self._awaited[0].since if self._awaited else 0.0
+
     def ask(self, parts: Sequence[bytes], count: int, seconds: float) -> Answers:
         """Write, and expect so many replies, each within `seconds` of the one before it."""
         self.write(parts)
@@ -174,6 +179,8 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
+        if self._awaited:  # the server has read on
+            self._awaited[0].since = self._loop.time()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 

@@ -24,6 +24,8 @@ from app.store.events import append_of_profile
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
+SILENT: Final = "server_silent"
+
 
 @value(kw_only=True)
 class LaneDue:
@@ -40,6 +42,7 @@ class LaneDue:
     is_open: bool
     is_failing: bool
     due_at: datetime
+    is_stalled: bool = False
     work_at: datetime | None = None
     fallback_profile_id: str | None = None
     fallback_at: datetime | None = None
@@ -96,6 +99,7 @@ _QUERY: Final[Select[Any]] = (
         profiles.c.fallback_after_seconds,
         lanes.c.failing_since,
         lanes.c.next_probe_at,
+        lanes.c.stalled_since,
         _SOONEST.label("soonest"),
         *_limit_columns(profiles, lanes, "profile_"),
         *_limit_columns(tenants, tenant_buckets, "tenant_"),
@@ -126,7 +130,9 @@ _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
     # Of ten thousand at once: to take a row apart costs a tenth of what asking it for names does.
     profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
-    fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at = health
+    fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at, stalled_since = (
+        health
+    )
     fallback_at = None
     if failing_since is not None and fallback_profile_id is not None:
         fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
@@ -141,6 +147,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
         revision=revision,
         is_open=paused_at is None and deleted_at is None,
         is_failing=failing_since is not None,
+        is_stalled=stalled_since is not None,
         due_at=max(moments),
         work_at=soonest,
         fallback_profile_id=fallback_profile_id,
@@ -148,7 +155,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
     )
 
 
-_OF_LANE: Final = 10
+_OF_LANE: Final = 11
 
 
 def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]:
@@ -227,9 +234,43 @@ async def trip(
             reason=reason,
             faults=faults,
             next_probe_at=now + wait(faults),
+            stalled_since=None,
         )
     )
     return True
+
+
+async def stall(
+    connection: AsyncConnection, *, profile_id: str, reason: str, now: datetime
+) -> bool:
+    """Note that the server is silent on every connection; False if that is known or it fails."""
+    stalled = await connection.execute(
+        update(lanes)
+        .where(
+            lanes.c.profile_id == profile_id,
+            lanes.c.stalled_since.is_(None),
+            lanes.c.failing_since.is_(None),
+        )
+        .values(stalled_since=now)
+    )
+    if stalled.rowcount == 0:
+        return False
+    said = {"code": SILENT, "reason": reason}
+    kind = EventType.PROFILE_STALLED
+    await append_of_profile(connection, kind, profile_id=profile_id, now=now, data=said)
+    return True
+
+
+async def end_stall(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
+    """The server speaks again."""
+    ended = await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.stalled_since.is_not(None))
+        .values(stalled_since=None)
+    )
+    if ended.rowcount:
+        recovered = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)
 
 
 async def learn(connection: AsyncConnection, *, profile_id: str, concurrency: int | None) -> None:

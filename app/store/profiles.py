@@ -160,6 +160,7 @@ async def health(
             lanes.c.reason,
             lanes.c.next_probe_at,
             lanes.c.faults,
+            lanes.c.stalled_since,
             lanes.c.concurrency,
             lanes.c.recommended_ehlo_name,
             lanes.c.recommended_why,

@@ -35,6 +35,7 @@ async def profile_states(connection: AsyncConnection) -> dict[ProfileState, int]
     state = case(
         (profiles.c.paused_at.is_not(None), ProfileState.PAUSED.value),
         (lanes.c.failing_since.is_not(None), ProfileState.FAILING.value),
+        (lanes.c.stalled_since.is_not(None), ProfileState.STALLED.value),
         else_=ProfileState.ACTIVE.value,
     )
     query = (

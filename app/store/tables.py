@@ -305,6 +305,8 @@ lanes = Table(
     Column("reason", Text),
     Column("next_probe_at", Instant),
     Column("faults", Integer, nullable=False),
+    # Since when the server has been silent on every connection, where it is not known to fail.
+    Column("stalled_since", Instant),
     Column("tokens", Float),
     Column("tokens_at", Instant),
     # How many connections at a time the server was found to take; null: as many as may be.

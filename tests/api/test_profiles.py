@@ -72,7 +72,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "max_messages_per_connection": 1000,
         "concurrency": 10,
         "rate_limit": None,
-        "timeouts": {"connect": 30.0, "command": 300.0, "data": 600.0},
+        "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},
         "retry": {
             "first_seconds": 60.0,
             "factor": 2.0,
@@ -86,6 +86,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "state": "active",
         "paused_at": None,
         "failing_since": None,
+        "stalled_since": None,
         "failing_code": None,
         "reason": None,
         "next_probe_at": None,
@@ -305,7 +306,7 @@ async def test_a_change_leaves_alone_what_it_does_not_name(api: Api, acme: Calle
         "ehlo_name": "mx.example.com",
         "effective_ehlo": {"name": "mx.example.com", "source": "profile", "warnings": []},
         "auth": before["auth"] | {"mechanism": "login"},
-        "timeouts": {"connect": 5.0, "command": 300.0, "data": 600.0},
+        "timeouts": {"connect": 5.0, "command": 120.0, "data": 600.0},
         "rate_limit": {"messages": 7, "recipients": None, "per_seconds": 60, "burst": None},
         "updated_at": after["updated_at"],
     }

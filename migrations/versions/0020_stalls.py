@@ -1,0 +1,21 @@
+"""Since when a profile's server has been silent on every connection."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.store.column_types import Instant
+
+revision: Final = "0020"
+down_revision: Final = "0017"
+
+
+def upgrade() -> None:
+    """Bring the schema from 0017 to 0020."""
+    op.add_column("lanes", sa.Column("stalled_since", Instant()))
+
+
+def downgrade() -> None:
+    """Bring the schema from 0020 to 0017."""
+    op.drop_column("lanes", "stalled_since")
