@@ -142,8 +142,14 @@ class Engine:
                 await self._upkeep.take_over()
             async with self._database.listening(self._claims.wake.set):
                 upkeep = self._upkeep
-                stalls = self._stalls.look
-                steps = (upkeep.renew, upkeep.sweep, upkeep.forget, upkeep.purge, stalls)
+                steps = (
+                    upkeep.renew,
+                    upkeep.clamp,
+                    upkeep.sweep,
+                    upkeep.forget,
+                    upkeep.purge,
+                    self._stalls.look,
+                )
                 duties = [
                     asyncio.create_task(repeat(step, "delivery"), name=step.__name__)
                     for step in steps

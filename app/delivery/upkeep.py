@@ -10,7 +10,17 @@ from typing import Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
 from app.domain.retention import Retention
-from app.store import audit, idempotency, outbox, outcomes, permits, purging, reports, workers
+from app.store import (
+    audit,
+    clamping,
+    idempotency,
+    outbox,
+    outcomes,
+    permits,
+    purging,
+    reports,
+    workers,
+)
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -22,6 +32,8 @@ REPORTS_KEPT: Final = timedelta(days=30)
 # Small, so that nobody waits for long who is about the same messages.
 PURGED_AT_ONCE: Final = 100
 PURGE_EVERY: Final = timedelta(hours=1)
+STEP: Final = timedelta(seconds=1)
+CLAMP_EVERY: Final = timedelta(minutes=10)
 LOOK_FOR_OLD_EVERY: Final = timedelta(minutes=1)
 FORGOTTEN_AFTER_LEASES: Final = 2
 
@@ -56,11 +68,11 @@ class Upkeep:
         self._started_at: datetime | None = None
         self._measure = measure
         self._never = asyncio.Event()
+        self._was_ahead = asyncio.Event()
 
     async def renew(self) -> None:
         """Set the clock right, lengthen the leases and write the heartbeat."""
-        if self._measure is not None:
-            await self._measure()
+        await self._set_clock()
         if lost := await self._leases.renew():
             log.warning("%d messages were taken over by another worker", len(lost))
         now = self._clock.now()
@@ -79,6 +91,14 @@ class Upkeep:
             )
             await workers.forget(connection, before=now - self._forgotten_after)
         await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
+
+    async def _set_clock(self) -> None:
+        if self._measure is None:
+            return
+        before = self._clock.now()
+        await self._measure()
+        if self._clock.now() < before - STEP:  # what was planned by it is planned too late
+            self._was_ahead.set()
 
     @property
     def _forgotten_after(self) -> timedelta:
@@ -100,6 +120,20 @@ class Upkeep:
                     )
         if ended < ENDED_AT_ONCE:
             await self._pause_until(now + self._sweep_interval)
+
+    async def clamp(self) -> None:
+        """Bring back what a clock that was ahead has planned: at the start, and once it is right.
+
+        By a clock that is behind, all that is planned would lie ahead: it is set first.
+        """
+        await self._set_clock()
+        self._was_ahead.clear()
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            clamped = await clamping.clamp(connection, now=now, lease=self._leases.length)
+        if clamped:
+            log.warning("%d times lay further ahead than any schedule: a clock was", clamped)
+        await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
 
     async def forget(self) -> None:
         """Forget what was kept for a time, and is of no tenant's own retention."""

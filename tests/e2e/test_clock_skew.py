@@ -18,6 +18,8 @@ from tests.fixtures.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.long
 
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
 LEASE_SECONDS: Final = 60
 
 on_postgresql = pytest.mark.parametrize(
@@ -147,3 +149,33 @@ async def test_a_step_of_a_workers_clock_sends_nothing_twice_and_nothing_early(
         assert (await acme.read(f"/messages/{scheduled}"))["status"] == "scheduled"
     assert len(slow.messages) == len(held)
     assert len(quick.messages) == len(sent)
+
+
+@on_sqlite
+async def test_what_a_clock_that_was_ahead_has_planned_is_planned_anew(
+    start: Start, database: Database
+) -> None:
+    """Once the clock is right nothing waits for longer than its schedule ever says."""
+    wall = SkewedClock(timedelta(days=1))
+    busy, down = SmtpServer({"rcpt": "452 4.2.2 busy"}), SmtpServer({"banner": "421 4.3.2 busy"})
+    async with busy, down:
+        # A third of the lease after it is set, the clock is looked at.
+        heloise = await start(clock=DatabaseClock(database, wall=wall), lease_seconds=3)
+        acme = await heloise.tenant()
+        retry = {"first_seconds": 600, "cap_seconds": 600}
+        await acme.profile("busy", busy.port, retry=retry)
+        await acme.profile("down", down.port)
+        message_id = await acme.send(profile="busy")
+        await acme.send(profile="down")
+        await acme.recipient(message_id, "ann@example.org", status="deferred")
+        await acme.state("down", "failing")
+        wall.skew = timedelta(0)
+
+        async def is_planned_anew() -> bool | None:
+            [recipient] = (await acme.read(f"/messages/{message_id}"))["recipients"]
+            profile = await acme.read("/profiles/down")
+            moments = [recipient["next_attempt_at"], profile["next_probe_at"]]
+            soon = datetime.now(UTC) + timedelta(minutes=11)
+            return all(datetime.fromisoformat(each) < soon for each in moments) or None
+
+        await until(is_planned_anew)
