@@ -25,7 +25,7 @@ SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "ap
 # What few services use, and those that do when they do.
 RARE = {"authlib", "joserfc", "httpx2", "alembic", "aiosmtpd"}
 API = {"fastapi", "app.main", "app.api.http"}
-RENDERING = {"jinja2", "mjml", "css_inline", "html_to_markdown", "jsonschema_rs"}
+RENDERING = {"jinja2", "mjml", "css_inline", "jsonschema_rs", "turbohtml"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
 
 WITHOUT = {

@@ -4,7 +4,6 @@ from typing import Final
 
 import pytest
 
-from app.templating.plain_text import text_of
 from app.templating.renderer import Rendered, Renderer, TemplateError
 from tests.templating.renderings import TENANT, error_of, rendered
 
@@ -165,32 +164,3 @@ async def test_a_part_that_cannot_be_a_template_is_told_when_it_is_written(
     assert caught.value.part == "variables_schema"
     parts = [("html", "{% extends 'a' %}"), ("text", "{% include 'b' %}")]
     assert await renderer.check(parts, None, tenant_id=TENANT) == ["a", "b"]
-
-
-HTML: Final = """<html><head><style>p{}</style><title>T</title></head><body><h1>Hi</h1>
-<p>Hello <b>Ann</b>, <a href="https://x.example/a?b=1&amp;c=2">click <i>here</i></a>
-<a href="https://x.example/">https://x.example/</a> <a href="mailto:a@b.example">a@b.example</a></p>
-<table role="presentation"><tr><td>One</td><td>Two</td></tr><tr><td>Three</td></tr></table>
-<ul><li>a</li><li>b_c</li></ul><img src="cid:x" alt="logo"><br>1 &lt; 2
-<p style="display:none">hidden</p></body></html>"""
-TEXT: Final = """\
-Hi
-==
-
-Hello Ann, click here (https://x.example/a?b=1&c=2) https://x.example/ a@b.example
-
-One  Two
-Three
-
-- a
-- b_c
-
-logo
-1 < 2
-"""
-
-
-def test_html_reads_as_plain_text() -> None:
-    """Links show where they lead, tables that lay out are lines, what is hidden is left out."""
-    assert text_of(HTML) == TEXT
-    assert text_of("<p></p>") == ""
