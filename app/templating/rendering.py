@@ -32,7 +32,13 @@ _INSTALLED: Final = re.compile(
         )
     )
 )
-_STYLE: Final = re.compile(r"<style|<link", re.IGNORECASE)
+_STYLE: Final = re.compile(r"<style", re.IGNORECASE)
+# Styles for some media alone are none of the element's; the inliner is told so, and the reader not.
+_LIMITED: Final = re.compile(
+    r"""<style(?=\s[^>]{0,300}\bmedia\s*=\s*+["']?+\s*+(?!(?:all|screen)\s*["'>]))""", re.IGNORECASE
+)
+_IGNORED: Final = '<style data-css-inline="ignore"'
+_DOCTYPE: Final = re.compile(r"<!doctype[^>]{0,300}>", re.IGNORECASE)
 
 
 class WrongError(Exception):
@@ -186,10 +192,19 @@ def _compiled(mjml: str) -> str:
 
 
 def _inlined(html: str) -> str:
+    """The page with its styles in the elements too; `<style>`, links and doctype stay."""
     try:
-        return css_inline.inline(html, load_remote_stylesheets=False, keep_at_rules=True)
+        inlined = css_inline.inline(
+            _LIMITED.sub(_IGNORED, html),
+            keep_style_tags=True,
+            keep_link_tags=True,
+            load_remote_stylesheets=False,
+        )
     except css_inline.InlineError as error:
         raise WrongError("html", str(error)) from None
+    inlined = inlined.replace(_IGNORED, "<style")
+    doctype = _DOCTYPE.search(html)
+    return inlined if doctype is None else inlined.replace("<!DOCTYPE html>", doctype[0], 1)
 
 
 def _validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - JSON

@@ -80,6 +80,56 @@ async def test_mjml_and_css(renderer: Renderer) -> None:
     assert (await rendered(renderer, styled, inlines_css=False)).html == styled["html"]
 
 
+DOCTYPE: Final = (
+    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN"'
+    ' "http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">'
+)
+LINK: Final = '<link rel="stylesheet" href="https://x.example/a.css">'
+STYLE: Final = """
+@import url("https://x.example/b.css");
+@font-face { font-family: F; src: url(f.woff) }
+a { color: green }
+a:hover { color: blue }
+[data-ogsc] .d { color: white }
+.ExternalClass { width: 100% }
+u + .body .x { margin: 0 }
+p::first-line { color: pink }
+@media (max-width: 600px) { a { color: black } }
+#outlook a { padding: 0 }
+@media (prefers-color-scheme: dark) { .d { color: white } }
+@supports (display: grid) { .g { display: grid } }
+@layer l { b { top: 0 } }
+.c { &:hover { top: 0 } }
+"""
+
+
+async def test_no_style_is_lost_by_inlining(renderer: Renderer) -> None:
+    """What an element cannot have stays in its place: states, media, links, the doctype."""
+    page = f"{DOCTYPE}<html><head>{LINK}<style>{STYLE}</style></head><body><a>x</a></body></html>"
+    html = (await rendered(renderer, {"html": page})).html
+    assert html is not None
+    assert html.startswith(DOCTYPE)
+    assert f"<style>{STYLE}</style>" in html
+    assert LINK in html
+    assert '<a style="color: green;">x</a>' in html
+
+
+@pytest.mark.parametrize("media", ["print", '"(max-width: 600px)"', "'only screen and (color)'"])
+async def test_a_style_for_some_media_is_not_inlined(renderer: Renderer, media: str) -> None:
+    """It would hold for all of them."""
+    style = f"<style type='text/css' media={media}>p {{ color: red }}</style>"
+    html = (
+        await rendered(renderer, {"html": f"{style}<style>b {{ top: 0 }}</style><p>x</p>"})
+    ).html
+    assert html is not None
+    assert "<p>x</p>" in html
+    assert "data-css-inline" not in html
+    for everywhere in ("all", '"screen"'):
+        style = f"<style media={everywhere}>p {{ color: red }}</style>"
+        html = (await rendered(renderer, {"html": f"{style}<p>x</p>"})).html
+        assert '<p style="color: red;">' in (html or "")
+
+
 async def test_nothing_is_read_from_elsewhere(renderer: Renderer) -> None:
     """Neither a style sheet nor an include, from a file or from a network."""
     link = '<link rel="stylesheet" href="file:///etc/passwd"><p>x</p>'
