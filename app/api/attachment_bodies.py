@@ -2,7 +2,6 @@
 
 import binascii
 from collections.abc import Iterator
-from mimetypes import MimeTypes
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,14 +9,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from app.api.bodies import Body
 from app.domain.attachment import MAX_FILENAME_CHARACTERS, Attachment, parse_content_type
 from app.domain.blocks import BLOCK_OCTETS, joined
+from app.domain.media_types import UNKNOWN, find_disguise, guess_type
 
 MAX_ATTACHMENTS: Final = 100
 QUANTUM: Final = 4  # characters of base64 for three octets
-UNKNOWN: Final = "application/octet-stream"
-# What is said of a file where nothing better is known fits any name.
-OF_ANY_NAME: Final = frozenset({UNKNOWN, "text/plain"})
-# Python's own table alone: what a machine has besides would make two of them answer differently.
-_TYPES: Final = MimeTypes()
 
 
 def _decoded(value: object) -> object:
@@ -75,37 +70,18 @@ class AttachmentBody(Body):
 
     @model_validator(mode="after")
     def _fits(self) -> "AttachmentBody":
-        self.attachment()
-        if wrong := _contradiction(self.filename, self.content_type):
-            raise ValueError(wrong)
+        parsed = parse_content_type(self.attachment().content_type)
+        if parsed and (disguise := find_disguise(self.filename, parsed[0])):
+            raise ValueError(disguise)
         return self
 
     def attachment(self) -> Attachment:
         """The file; raises ValueError."""
-        guessed, _ = _TYPES.guess_type(self.filename)
         is_inline = None if self.disposition is None else self.disposition == "inline"
         return Attachment(
             filename=self.filename,
-            content_type=self.content_type or guessed or UNKNOWN,
+            content_type=self.content_type or guess_type(self.filename) or UNKNOWN,
             content=self.content,
             content_id=self.content_id,
             is_inline=is_inline,
         )
-
-
-def _contradiction(filename: str, content_type: str | None) -> str | None:
-    """What is wrong where a type is known to be of other names than this one."""
-    guessed, encoding = _TYPES.guess_type(filename)
-    parsed = parse_content_type(content_type) if content_type is not None else None
-    if guessed is None or encoding is not None or parsed is None:
-        return None
-    kind = parsed[0].lower()
-    endings = _TYPES.guess_all_extensions(kind)
-    if kind in {*OF_ANY_NAME, guessed} or not endings:
-        return None
-    if filename.lower().endswith(tuple(endings)):
-        return None
-    return (
-        f"a file with this name is {guessed}, not {kind}: leave content_type out, or name it as"
-        f" {endings[0]}"
-    )

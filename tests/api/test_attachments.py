@@ -10,6 +10,8 @@ import pytest
 
 from tests.api.client import MESSAGE, Api, Caller
 
+OFFICE = "application/vnd.openxmlformats-officedocument"
+
 pytestmark = pytest.mark.one_database
 
 
@@ -65,6 +67,34 @@ async def test_a_file_keeps_its_name_and_its_bytes(sender: Caller, name: str) ->
     [
         ("a.pdf", None, "application/pdf"),
         ("a.unheard-of", None, "application/octet-stream"),
+        ("pdf", None, "application/octet-stream"),
+        (".pdf", None, "application/octet-stream"),
+        ("A.PDF", None, "application/pdf"),
+        ("a.docx", None, f"{OFFICE}.wordprocessingml.document"),
+        ("a.xlsx", None, f"{OFFICE}.spreadsheetml.sheet"),
+        ("a.pptx", None, f"{OFFICE}.presentationml.presentation"),
+        ("a.odt", None, "application/vnd.oasis.opendocument.text"),
+        ("a.ics", None, "text/calendar"),
+        ("a.vcf", None, "text/vcard"),
+        ("a.md", None, "text/markdown"),
+        ("a.xml", None, "application/xml"),
+        ("a.webp", None, "image/webp"),
+        ("a.heic", None, "image/heic"),
+        ("export.csv.gz", None, "application/gzip"),
+        ("a.tar.bz2", None, "application/x-bzip2"),
+        ("factur-x.xml", "application/xml", "application/xml"),
+        ("factur-x.xml", "text/xml", "text/xml"),
+        ("report.csv", "application/vnd.ms-excel", "application/vnd.ms-excel"),
+        ("photo.jpg", "image/png", "image/png"),
+        ("Angebot Nr. 12.t", "application/pdf", "application/pdf"),
+        ("a.zip", "application/x-zip-compressed", "application/x-zip-compressed"),
+        ("a.docx", "application/zip", "application/zip"),
+        ("a.mp3", "audio/mp3", "audio/mp3"),
+        ("a.html", "application/xhtml+xml", "application/xhtml+xml"),
+        ("page.html", "text/plain", "text/plain"),
+        ("a.exe", "application/x-msdownload", "application/x-msdownload"),
+        ("a.js", "application/octet-stream", "application/octet-stream"),
+        ("page", "text/html", "text/html"),
         ("a.pdf", "application/octet-stream", "application/octet-stream"),
         ("a.csv", "text/plain", "text/plain"),
         ("", "image/png", "image/png"),
@@ -124,6 +154,25 @@ async def test_the_html_shows_what_has_an_id(sender: Caller) -> None:
             {"content": "eA==", "filename": "a.pdf", "content_type": "text/html"},
             [],
             "is application/pdf, not text/html",
+        ),
+        (
+            {
+                "content": "eA==",
+                "filename": "a.PNG",
+                "content_type": "Image/SVG+xml; charset=utf-8",
+            },
+            [],
+            "is image/png, not image/svg+xml",
+        ),
+        (
+            {"content": "eA==", "filename": "a.txt", "content_type": "application/x-msdownload"},
+            [],
+            "is text/plain, not application/x-msdownload",
+        ),
+        (
+            {"content": "eA==", "filename": "a.pdf.exe. ", "content_type": "application/pdf"},
+            [],
+            "may run when it is opened",
         ),
         ({"content": "eA==", "name": "a.pdf"}, ["name"], "did you mean 'filename'"),
     ],
