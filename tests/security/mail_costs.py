@@ -1,0 +1,143 @@
+"""`python -m tests.security.mail_costs`: what reading hostile mail of doubling size costs.
+
+It prints JSON: for each shape of mail the processor time in seconds and the peak of allocated bytes
+at each size. The process has so much memory and time that a costly reader ends with it.
+"""
+
+import json
+import resource
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from time import process_time
+from typing import Any, Final
+
+from app.domain import raw_message, reports
+from app.domain.dkim import DkimAlgorithm, DkimSigner, Signing, load_key, new_key
+
+MEMORY_BYTES: Final = 1_000_000_000
+CPU_SECONDS: Final = 60
+SIZES: Final = (10_000, 20_000, 40_000, 80_000)
+REPEATS: Final = 2
+
+FROM: Final = b"From: a@example.com\r\n"
+PARTS: Final = b"Content-Type: multipart/mixed; boundary=b\r\n"
+
+
+def repeated(unit: bytes, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+    """Some bytes again and again, up to a size, within a mail."""
+    return before + unit * (size // len(unit)) + after
+
+
+def folded(unit: bytes, size: int, before: bytes, after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+    """The same in lines of a few hundred bytes."""
+    line = unit * (400 // len(unit))
+    return before + b"\r\n ".join([line] * (size // len(line))) + after
+
+
+def numbered(unit: str, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+    """The same with the number of each in it."""
+    count = size // len(unit)
+    return before + "".join(unit.format(n) for n in range(count)).encode() + after
+
+
+def nested(size: int) -> bytes:
+    """Parts within parts."""
+    unit = "Content-Type: multipart/mixed; boundary=b{0}\r\n\r\n--b{0}\r\n"
+    return numbered(unit, size, FROM)
+
+
+def failed(size: int) -> bytes:
+    """As many recipients that failed, as the header and as the text says."""
+    count = size // 20
+    named = b",\r\n ".join(b"a%d@b.example" % n for n in range(min(count, 2000)))
+    text = b"".join(b"  a%d@b.example\r\n    no\r\n" % n for n in range(count))
+    return FROM + b"X-Failed-Recipients: " + named + b"\r\n\r\n" + text
+
+
+QMAIL: Final = FROM + b"Subject: failure notice\r\n\r\nHi. This is the qmail-send program.\r\n\r\n"
+REPORT: Final = FROM + b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n"
+STATUS: Final = REPORT + b"Content-Type: message/delivery-status\r\n\r\n"
+RETURNED: Final = STATUS + b"Status: 5.1.1\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+
+# Header fields up to the bounds and beyond; then bodies, which are read at any size.
+SHAPES: Final[dict[str, Callable[[int], bytes]]] = {
+    "encoded words": partial(folded, b"=?utf-8?q?a?= ", before=FROM + b"Subject: "),
+    "empty encoded words": partial(folded, b"=?u?q??=", before=FROM + b"Subject: "),
+    "starts of encoded words": partial(folded, b"=?u?b?", before=FROM + b"Subject: "),
+    "folds": partial(repeated, b"\r\n a", before=FROM + b"Subject:"),
+    "fields": partial(repeated, b"X: y\r\n", before=FROM, after=b"\r\nx\r\n"),
+    "quotes": partial(folded, b'"', before=b"From: "),
+    "comments": partial(folded, b"(", before=b"From: a@example.com "),
+    "angles": partial(folded, b"<a@example.com> ", before=b"From: "),
+    "at signs": partial(folded, b"a@", before=b"From: "),
+    "words": partial(folded, b"a ", before=b"From: ", after=b"<a@example.com>\r\n\r\nx\r\n"),
+    "escapes": partial(folded, b'"\\\\" ', before=b"From: ", after=b"\r\n\r\nx\r\n"),
+    "references": partial(
+        folded, b"<a@b> <", before=FROM + b"Subject: unsubscribe\r\nReferences: "
+    ),
+    "parameters": partial(numbered, ";\r\n a*{}=b", before=FROM + PARTS.strip()),
+    "quoted parameters": partial(folded, b';a="', before=FROM + PARTS.strip()),
+    "signing domains": partial(folded, b"; d=example.com", before=FROM + b"DKIM-Signature: v=1"),
+    "delivered to": partial(
+        folded, b'"a@b" (c@d) e@f, ', before=FROM + b"Subject: unsubscribe\r\nTo: "
+    ),
+    "empty lines": partial(repeated, b"\r\n", before=FROM),
+    "lines of blanks": partial(repeated, b" " * 990 + b"x\r\n", before=FROM + b"\r\n"),
+    "parts": partial(repeated, b"--b\r\n\r\n", before=FROM + PARTS + b"\r\n"),
+    "parts that are none": partial(repeated, b"--bb\r\n", before=FROM + PARTS + b"\r\n"),
+    "boundaries in a line": partial(repeated, b"--b", before=FROM + PARTS + b"\r\n"),
+    "nested parts": nested,
+    "groups of status fields": partial(repeated, b"Status: 5.1.1\r\n\r\n", before=STATUS),
+    "empty lines of a status": partial(repeated, b"\r\n", before=STATUS),
+    "words of a status": partial(repeated, b".\n\n", before=STATUS),
+    "returned header": partial(repeated, b"message-id:\n", before=RETURNED),
+    "angles of a returned header": partial(repeated, b"message-id: <", before=RETURNED),
+    "qmail, a line of at signs": partial(repeated, b"@", before=QMAIL + b"<"),
+    "qmail, recipients": partial(numbered, "<a{}@b.example>:\r\nno\r\n\r\n", before=QMAIL),
+    "exim, recipients": failed,
+    "unsubscribe": partial(repeated, b": ", before=FROM + b"Subject: unsubscribe"),
+}
+
+
+def signed(content: bytes, signing: Signing) -> None:
+    """Read a message, and sign it, as accept does."""
+    raw = raw_message.parse(content)
+    signing.signed(raw.mime, raw.sender.domain, datetime.now(UTC))
+
+
+def costs(read: Callable[[bytes], object], make: Callable[[int], bytes]) -> Iterator[Any]:
+    """Processor time and peak at each size; what is refused costs as well."""
+    for size in SIZES:
+        content = make(size)
+        times = []
+        for _ in range(REPEATS):
+            start = process_time()
+            with suppress(ValueError):
+                read(content)
+            times.append(process_time() - start)
+        tracemalloc.start()
+        with suppress(ValueError):
+            read(content)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        yield min(times), peak
+
+
+def main() -> None:
+    """Measure each shape in each way."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    secret, _ = new_key(DkimAlgorithm.ED25519_SHA256)
+    signer = DkimSigner("example.com", "s", DkimAlgorithm.ED25519_SHA256, load_key(secret))
+    signing = Signing({"example.com": (signer,)})
+    ways = {"raw": partial(signed, signing=signing), "inbound": reports.parse}
+    for shape, make in SHAPES.items():
+        for way, read in ways.items():
+            print(json.dumps([way, shape, list(costs(read, make))]), flush=True)  # noqa: T201 - its result
+
+
+if __name__ == "__main__":
+    main()
