@@ -9,8 +9,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email import message_from_bytes
-from email.policy import default as default_policy
 from typing import Any, Final
 
 from aiosmtpd.smtp import DATA_SIZE_DEFAULT, SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -20,6 +18,7 @@ from app.dev.inbox import Inbox, Mail
 from app.domain.clock import SystemClock
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.ids import new_id
+from app.domain.mail_header import TooComplexError, decode_words, read_header
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}
@@ -91,12 +90,20 @@ class Catcher:
             auth_user=login.login.decode(errors="replace"),
             mail_from=envelope.mail_from or "",
             rcpt_to=tuple(envelope.rcpt_tos),
-            subject=str(message_from_bytes(content, policy=default_policy)["Subject"] or ""),
+            subject=_subject(content),
             size_bytes=len(content),
         )
         self._inbox.add(mail, content)
         self._on_mail(mail)
         return TAKEN.format(mail.id)
+
+
+def _subject(content: bytes) -> str:
+    """What a mail is about; empty where its header is beyond a bound."""
+    try:
+        return decode_words(read_header(content).get("subject") or "")
+    except TooComplexError:
+        return ""
 
 
 def _refusal(name: str) -> str | None:

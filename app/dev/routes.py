@@ -2,9 +2,6 @@
 
 import ipaddress
 from datetime import datetime
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default as default_policy
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
@@ -16,6 +13,8 @@ from app.api.list_queries import ListQuery
 from app.api.openapi import open_problems, tenant_problems
 from app.api.paging import Page, cut, start
 from app.dev.inbox import Inbox, Mail
+from app.domain.mail_header import TooComplexError, decode_words
+from app.domain.mail_parts import Part, read_message
 
 TAG: Final = {
     "name": "Inbox",
@@ -32,6 +31,8 @@ EXAMPLE: Final[dict[str, Any]] = {
     "subject": "Hello",
     "size_bytes": 402,
 }
+
+MAX_TEXT_BYTES: Final = 1_000_000
 
 router = APIRouter(tags=["Inbox"])
 
@@ -124,13 +125,17 @@ async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
     responses=open_problems("not-found"),
 )
 async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
-    """One mail: envelope, header and text, decoded."""
-    message = message_from_bytes(inbox.content(mail), policy=default_policy)
+    """One mail: envelope, header and text, decoded; the envelope alone where it is too complex."""
+    try:
+        message = read_message(inbox.content(mail))
+    except TooComplexError:
+        message = read_message(b"")
+    fields = message.header.fields
     return MailFull(
         **MailRead.model_validate(mail).model_dump(),
-        headers=[HeaderRead(name=name, value=str(value)) for name, value in message.items()],
-        text=_body(message, "plain"),
-        html=_body(message, "html"),
+        headers=[HeaderRead(name=name, value=decode_words(value)) for name, value in fields],
+        text=_body(message, "text/plain"),
+        html=_body(message, "text/html"),
     )
 
 
@@ -152,9 +157,13 @@ async def get_raw_mail(mail: MailOf, inbox: InboxOf) -> Response:
     return Response(inbox.content(mail), media_type="message/rfc822")
 
 
-def _body(message: EmailMessage, kind: str) -> str | None:
-    part = message.get_body((kind,))
-    return None if part is None else str(part.get_content())
+def _body(message: Part, kind: str) -> str | None:
+    """The text of the first part of a type that is no file; None where there is none."""
+    for part in message.walk():
+        is_file = (part.header.get("content-disposition") or "").lower().startswith("attachment")
+        if part.kind == kind and not is_file:
+            return part.text(MAX_TEXT_BYTES)
+    return None
 
 
 async def _require_reader(caller: MessageReader) -> None:

@@ -21,7 +21,6 @@ MAX_ENCODED_WORDS: Final = 500  # in a field
 MAX_PARAMETERS: Final = 100  # in a field
 MAX_SHOWN_CHARACTERS: Final = 40
 
-_END: Final = re.compile(rb"\n\r?\n")
 _FIELD: Final = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
 _ESCAPE: Final = re.compile(r"\\(.)")
@@ -40,7 +39,7 @@ class TooComplexError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields in their order, names in lower case, values unfolded and printable.
+    """The fields in their order, names as they are written, values unfolded and printable.
 
     The body begins at `end`. `stray` is the first line that RFC 5322 does not allow, if any.
     """
@@ -50,12 +49,12 @@ class Header:
     stray: str | None = None
 
     def get(self, name: str) -> str | None:
-        """The value of the first field of this name."""
+        """The value of the first field of this name, which is in lower case."""
         return next(iter(self.get_all(name)), None)
 
     def get_all(self, name: str) -> list[str]:
-        """The values of all fields of this name."""
-        return [value for known, value in self.fields if known == name]
+        """The values of all fields of this name, which is in lower case."""
+        return [value for known, value in self.fields if known.lower() == name]
 
     def media_type(self) -> tuple[str, dict[str, str]]:
         """The Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
@@ -71,7 +70,7 @@ class Header:
 def check_bound(what: str, size: int, unit: str, limit: int) -> None:
     """Raise TooComplexError where a size is above its limit."""
     if size > limit:
-        raise TooComplexError(f"{what} has {size:,} {unit}; at most {limit:,} are allowed")
+        raise TooComplexError(f"{what} {size:,} {unit}; at most {limit:,} are allowed")
 
 
 def read_header(content: bytes, start: int = 0, end: int | None = None) -> Header:
@@ -80,7 +79,7 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
     Lines that are no fields are left out. Raises TooComplexError.
     """
     stop, body = _extent(content, start, len(content) if end is None else end)
-    check_bound("its header", stop - start, "bytes", MAX_HEADER_BYTES)
+    check_bound("its header has", stop - start, "bytes", MAX_HEADER_BYTES)
     names, values, stray = list[str](), list[list[bytes]](), None
     for line in _lines(content[start:stop]):
         found = _FIELD.match(line)
@@ -88,14 +87,14 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
             values[-1].append(line)
             is_allowed = not line.isspace()
         elif found is not None:
-            names.append(found[1].decode().lower())
+            names.append(found[1].decode())
             values.append([line[found.end() :]])
             is_allowed = not found[2]
         else:
             is_allowed = False
         if not is_allowed and stray is None:
             stray = printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
-    check_bound("its header", len(names), "fields", MAX_FIELDS)
+    check_bound("its header has", len(names), "fields", MAX_FIELDS)
     return Header(tuple(zip(names, map(_value, names, values), strict=True)), body, stray)
 
 
@@ -104,8 +103,12 @@ def _extent(content: bytes, start: int, end: int) -> tuple[int, int]:
     for empty in (b"\n", b"\r\n"):
         if content.startswith(empty, start, end):
             return start, start + len(empty)
-    found = _END.search(content, start, end)
-    return (end, end) if found is None else (found.start() + 1, found.end())
+    ends = [
+        (at + 1, at + len(line_ends))
+        for line_ends in (b"\n\r\n", b"\n\n")
+        if (at := content.find(line_ends, start, end)) >= 0
+    ]
+    return min(ends, default=(end, end))
 
 
 def _lines(header: bytes) -> list[bytes]:
@@ -115,10 +118,10 @@ def _lines(header: bytes) -> list[bytes]:
 def _value(name: str, lines: list[bytes]) -> str:
     """A field's value without its folds, within its bounds."""
     value = b"".join(lines)
-    shown = f"its field {name.title()[:MAX_SHOWN_CHARACTERS]}"
+    shown = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
     check_bound(shown, len(value), "bytes", MAX_FIELD_BYTES)
     check_bound(shown, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
-    if name.startswith("content-"):
+    if name.lower().startswith("content-"):
         check_bound(shown, value.count(b";"), "parameters", MAX_PARAMETERS)
     return printable(value.decode("utf-8", "replace")).strip()
 

@@ -12,6 +12,8 @@ from app.domain.mail_header import Header, TooComplexError, check_bound, is_char
 
 MAX_PARTS: Final = 1000
 MAX_DEPTH: Final = 20
+MAX_LINES_LIKE_BOUNDARIES: Final = 50_000
+MAX_PART_HEADERS_BYTES: Final = 262_144  # of all parts together
 MAX_BOUNDARY_CHARACTERS: Final = 200  # RFC 2046 section 5.1.1 allows 70
 
 
@@ -57,7 +59,7 @@ class Part:
 def read_message(content: bytes) -> Part:
     """A message with its parts; raises TooComplexError where it is beyond a bound."""
     message, boundary = _read_part(content, 0, len(content))
-    to_split, count = [(message, boundary, 1)], 1
+    to_split, count, lines, header_bytes = [(message, boundary, 1)], 1, 0, 0
     while to_split:
         part, boundary, depth = to_split.pop()
         if not boundary:
@@ -66,10 +68,20 @@ def read_message(content: bytes) -> Part:
             raise TooComplexError(
                 f"its parts are nested too deeply; at most {MAX_DEPTH} levels are allowed"
             )
-        for start, end in _between(content, part.header.end, part.end, boundary):
+        for place in _between(content, part.header.end, part.end, boundary):
+            if place is None:
+                lines += 1
+                check_bound(
+                    "it has", lines, "lines like a boundary or more", MAX_LINES_LIKE_BOUNDARIES
+                )
+                continue
             count += 1
-            check_bound("it", count, "parts or more", MAX_PARTS)
-            inner, inner_boundary = _read_part(content, start, end)
+            check_bound("it has", count, "parts or more", MAX_PARTS)
+            inner, inner_boundary = _read_part(content, *place)
+            header_bytes += inner.header.end - place[0]
+            check_bound(
+                "the headers of its parts have", header_bytes, "bytes", MAX_PART_HEADERS_BYTES
+            )
             part.parts.append(inner)
             to_split.append((inner, inner_boundary, depth + 1))
     return message
@@ -88,24 +100,28 @@ def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
     )
 
 
-def _between(content: bytes, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Where the parts begin and end; the last one may lack the line that closes it."""
+def _between(
+    content: bytes, start: int, end: int, boundary: bytes
+) -> Iterator[tuple[int, int] | None]:
+    """Where the parts begin and end; None for a line that only begins as a delimiter does.
+
+    The last part may lack the line that closes it.
+    """
     delimiter, opened = b"--" + boundary, None
-    at = content.find(delimiter, start, end)
-    while at >= 0:
-        after = at + len(delimiter)
-        if at == start or content.startswith(b"\n", at - 1):
-            line_end = content.find(b"\n", after, end)
-            line_end = end if line_end < 0 else line_end
-            rest = content[after:line_end].strip()
-            after = line_end
-            if rest in {b"", b"--"}:
-                if opened is not None:
-                    yield opened, max(opened, _before_line_end(content, at))
-                if rest:
-                    return
-                opened = min(line_end + 1, end)
-        at = content.find(delimiter, after, end)
+    at = start if content.startswith(delimiter, start, end) else -1
+    while at >= 0 or (at := content.find(b"\n" + delimiter, start, end) + 1):
+        line_end = content.find(b"\n", at, end)
+        line_end = end if line_end < 0 else line_end
+        rest = content[at + len(delimiter) : line_end].strip()
+        if rest not in {b"", b"--"}:
+            yield None
+        elif opened is not None:
+            yield opened, max(opened, _before_line_end(content, at))
+        if rest == b"--":
+            return
+        if not rest:
+            opened = min(line_end + 1, end)
+        start, at = line_end, -1
     if opened is not None:
         yield opened, end
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from app.domain.blocks import BLOCK_OCTETS, joined
 from app.domain.mail_header import Header, decode_words
 from app.domain.mail_parts import read_message
 from app.domain.originator import read_originator
@@ -83,7 +84,8 @@ def _with_crlf(content: bytes) -> bytes:
         raise ValueError("it holds a NUL byte; encode the part in base64")
     pairs, returns, feeds = (content.count(each) for each in (CRLF, b"\r", b"\n"))
     if pairs == 0 and returns == 0:
-        content = content.replace(b"\n", CRLF)
+        starts = range(0, len(content), BLOCK_OCTETS)
+        content = joined(content[at : at + BLOCK_OCTETS].replace(b"\n", CRLF) for at in starts)
     elif not pairs == returns == feeds:
         raise ValueError("its lines end in CRLF and otherwise as well; end all of them in CRLF")
     return content if content.endswith(CRLF) else content + CRLF
@@ -119,7 +121,7 @@ def _check_fields(header: Header) -> None:
                 f"the header has a blank before a colon: {blank[0]!r}; write '{blank[1]}:'"
             )
         raise ValueError(f"the header has a line that is no field: {header.stray!r}")
-    names = [name for name, _ in header.fields]
+    names = [name.lower() for name, _ in header.fields]
     for name in names:
         if (reason := _reason_against(name)) is not None:
             raise ValueError(f"the header has {name.title()}: {reason}")

@@ -23,7 +23,7 @@ MAX_TEXT_CHARACTERS: Final = 1000
 MAX_RECIPIENTS: Final = 1000
 # So much is read of a text, of a message that came back, and of a report's fields.
 MAX_TEXT_BYTES: Final = 262_144
-MAX_FIELDS_BYTES: Final = 1_000_000
+MAX_FIELDS_BYTES: Final = 524_288
 # What a mailbox or a server has put on the way says whom a report was sent to.
 DELIVERED_TO: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 UNSUBSCRIBE: Final = re.compile(r"\s*unsubscribe(?:[\s:]+(\S{1,64}))?\s*", re.IGNORECASE)

@@ -211,7 +211,7 @@ class Poller:
         Raises ValueError where it is no report, or none that can be read.
         """
         size = await self._in_thread(partial(imap.size, uid))
-        check_bound("it", size or 0, "bytes", MAX_MAIL_BYTES)
+        check_bound("it has", size or 0, "bytes", MAX_MAIL_BYTES)
         content = await self._in_thread(partial(imap.read, uid))
         if content is None:
             return False

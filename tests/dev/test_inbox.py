@@ -164,3 +164,11 @@ def test_a_mail_that_was_half_written_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "inbox" / "cap_1.json~").write_bytes(b"{")
     assert Inbox(tmp_path / "inbox").page(limit=10, after=None) == []
     assert inbox.find("cap_1") is None
+
+
+async def test_a_subject_is_read_within_bounds(catching_inbox: Catching) -> None:
+    """Encoded words are decoded; of a header that is too complex nothing is read."""
+    for subject in (b"=?utf-8?q?J=C3=BC?= =?utf-8?q?rgen?=", b"=?utf-8?q?a?=\r\n " * 600 + b"x"):
+        await catching_inbox.send(b"Subject: " + subject + b"\r\n\r\nHi.\r\n")
+    found = catching_inbox.inbox.page(limit=2, after=None)
+    assert [each.subject for each in found] == ["", "Jürgen"]
