@@ -25,8 +25,9 @@ MASK: Final = "***"
 MASKED: Final = "masked"
 CODE: Final = Path(__file__).parent.parent
 
-# Libraries that write statements, dialogues or settings where they are asked for details.
-TALKATIVE: Final = ("aiosqlite", "alembic", "aiosmtpd", "mail", "pydantic_settings", "sqlalchemy")
+# Whose details are written. Other libraries put statements, dialogues and whole URLs into theirs:
+# of them nothing below a warning is.
+DETAILED: Final = ("app", "uvicorn", "uvicorn.error", "uvicorn.asgi")
 
 _SECRET_WORD: Final = re.compile(
     r"(^|[^a-z])(passwords?|passwd|authorization|secrets?|tokens?|keys?)$", re.IGNORECASE
@@ -35,6 +36,15 @@ _SECRET_TEXT: Final = (
     (re.compile(r"\bhel_[\w-]{8,}", re.ASCII), f"hel_{MASK}"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]+", re.ASCII | re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"(://[^\s:/@\"'\\]*):[^\s@\"'\\]+@"), rf"\1:{MASK}@"),
+    (re.compile(r"://[^\s:/?#@\"'\\]+@"), f"://{MASK}@"),
+    # Path and query of a URL often hold a secret, and its origin says enough. A quote ends it, as
+    # does one that JSON has escaped; other escapes belong to it.
+    (
+        re.compile(
+            r"(\bhttps?://[^\s/?#\"'\\]+)[/?#\\](?:[^\s\"\\]|\\\\|\\(?![\"\\]))+", re.IGNORECASE
+        ),
+        rf"\1/{MASK}",
+    ),
 )
 _SQL: Final = re.compile(r"\s*\[SQL: .*", re.DOTALL)
 _TRACEBACK: Final = "Traceback (most recent call last):"
@@ -69,11 +79,7 @@ def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict
     """
     severity = level.upper()
     loggers: dict[str, dict[str, Any]] = {
-        name: {"level": "ERROR" if severity == "ERROR" else "WARNING"} for name in TALKATIVE
-    }
-    loggers |= {
-        name: {"level": severity, "handlers": [], "propagate": True}
-        for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+        name: {"level": severity, "handlers": [], "propagate": True} for name in DETAILED
     }
     # Ours names the request's id; and to write a line takes as long as to insert a message.
     loggers["uvicorn.access"] = {"handlers": [], "propagate": False}
@@ -88,7 +94,10 @@ def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": severity, "handlers": ["stderr"]},
+        "root": {
+            "level": "ERROR" if severity == "ERROR" else "WARNING",
+            "handlers": ["stderr"],
+        },
         "loggers": loggers,
     }
 

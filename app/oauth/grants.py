@@ -112,6 +112,5 @@ def _unavailable(what: str, request: TokenRequest) -> Failure:
 def _failed(fault: Fault, what: str, request: TokenRequest) -> Failure:
     """Bounded, on one line, and without the secrets that the server may have said back."""
     told = printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
-    return Failure(
-        Stage.AUTH, fault=fault, detail=f"the token server {request.oauth.token_url} {told}"
-    )
+    url = request.oauth.token_url.partition("?")[0]  # a query may hold a key
+    return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {told}")

@@ -273,7 +273,7 @@ class Process:
             "POLL_INTERVAL_SECONDS": str(given.poll_interval_seconds),
             "LEASE_SECONDS": str(given.lease_seconds),
             "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
-            "LOG_LEVEL": "info",
+            "LOG_LEVEL": given.log_level,
         } | ({"PORT": str(port)} if port else {})
         # The settings of the person who runs the tests stay outside.
         env = {key: value for key, value in os.environ.items() if not _is_setting(key)}

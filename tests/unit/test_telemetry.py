@@ -81,8 +81,11 @@ logging.getLogger("app").debug("from logging")
 structlog.get_logger("app").info("from structlog %d", 7, message_id="msg_1", password="canary")
 for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
     logging.getLogger(name).info("from %s", name)
-for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_settings"):
+for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_settings", "httpx2",
+             "httpcore2.http11", "authlib.oauth2", "imaplib", "asyncio", "some.other"):
+    logging.getLogger(name).debug("SELECT canary")
     logging.getLogger(name).info("SELECT canary")
+logging.getLogger("httpx2").warning("POST https://example.com/hook/canary?token=canary failed")
 telemetry.configure("error", "json")
 logging.getLogger("app").warning("not severe enough")
 structlog.get_logger("app").warning("not severe enough")
@@ -104,6 +107,7 @@ def test_all_loggers_write_through_one_chain_to_stderr() -> None:
         "from structlog 7",
         "from uvicorn",
         "from uvicorn.error",
+        "POST https://example.com/*** failed",
     ]
     assert events[1]["message_id"] == "msg_1"
     assert events[1]["password"] == "***"
@@ -144,6 +148,13 @@ def test_names_that_only_resemble_a_secrets_are_kept() -> None:
         f"Authorization: Bearer {CANARY}",
         f"the key hel_{CANARY} was refused",
         f"cannot connect to postgresql://heloise:{CANARY}@db/heloise",
+        f"HTTP Request: POST https://example.com/hook?token={CANARY}",
+        f"posted to http://127.0.0.1:8080/{CANARY}, which answered 500",
+        f"posted to https://example.com/ärger\\{CANARY}/x",
+        f"posted to https://example.com/it's-{CANARY}",
+        f"posted to HTTPS://example.com#{CANARY}",
+        f"posted to https://{CANARY}@example.com/hook",
+        f"imaps://ann:{CANARY}@imap.example.com/INBOX",
     ],
 )
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -152,6 +163,14 @@ def test_a_secret_within_a_text_is_replaced(text: str, log_format: str) -> None:
     log = Written(log_format=log_format)
     log.info(text)
     assert CANARY not in log.text()
+
+
+@pytest.mark.parametrize("end", ['"', "\\", '\\"', "\n", " "])
+def test_a_url_that_is_cut_leaves_a_line_of_json(end: str) -> None:
+    """Whatever stands behind it; its origin stays."""
+    log = Written()
+    log.info("posted to https://example.com:8443/hook%swhich failed", end)
+    assert str(log.one()["event"]).startswith("posted to https://example.com:8443/***")
 
 
 def insert() -> None:

@@ -1,0 +1,83 @@
+"""What is logged at the most verbose level holds no secret of a URL or of a login, whoever logs."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import Heloise, Process, Watched, until
+from tests.fixtures.ports import unused_port
+from tests.fixtures.receiver import Receiver
+from tests.fixtures.token_server import TokenServer
+
+pytestmark = pytest.mark.one_database
+
+# Not the one that is looked for in the database too, where a URL stands as it was given.
+CANARY = "pelican-4b1d-over-the-coal-mine"
+
+
+class ImapLogin:
+    """An IMAP server that refuses who logs in, and says back what it was told."""
+
+    def __init__(self) -> None:
+        self.is_tried = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK [CAPABILITY IMAP4rev1] ready\r\n")
+        while line := await reader.readline():
+            tag, _, command = line.strip().partition(b" ")
+            if command.upper().startswith(b"LOGIN"):
+                writer.write(tag + b" NO " + command + b"\r\n")
+                self.is_tried.set()
+            elif command.upper().startswith(b"CAPABILITY"):
+                writer.write(b"* CAPABILITY IMAP4rev1\r\n" + tag + b" OK done\r\n")
+            else:
+                writer.write(tag + b" OK done\r\n")
+        writer.close()
+
+
+async def test_no_library_logs_a_secret_of_ours(launch: Any, watched: Watched) -> None:
+    """A webhook's URL, a token server's, and the login of a mailbox, each of them used."""
+    process: Process = launch("serve", port=unused_port(), log_level="debug")
+    await process.wait_ready()
+    imap = ImapLogin()
+    inbox = await asyncio.start_server(imap.serve, "127.0.0.1", 0)
+    with TokenServer() as tokens:
+        async with Receiver() as receiver, inbox:
+            heloise = Heloise(process.url, watched)
+            acme = await heloise.tenant()
+            url = f"{receiver.url}/{CANARY}?token={CANARY}"
+            await acme.made("/webhooks", {"name": "log", "url": url})
+            auth = {
+                "mechanism": "oauth2",
+                "username": "ann@example.com",
+                "allow_plaintext_auth": True,
+                "grant": "client_credentials",
+                "token_url": f"{tokens.url}?key={CANARY}",
+                "client_id": "nobody",
+                "client_secret": CANARY,
+            }
+            await acme.profile("main", receiver.port, auth=auth)
+            mailbox = {
+                "name": "bounces",
+                "host": "127.0.0.1",
+                "port": inbox.sockets[0].getsockname()[1],
+                "tls": "none",
+                "username": "ann",
+                "password": CANARY,
+            }
+            await acme.made("/mailboxes", mailbox)
+            verified = await acme("POST", "/profiles/main/verify")
+            assert verified.json()["code"] == "oauth_token_refused"
+            assert CANARY not in verified.text
+            await acme.send()
+            await asyncio.wait_for(imap.is_tried.wait(), 60)
+
+            async def used() -> bool | None:
+                return bool(receiver.posts and tokens.requests) or None
+
+            await until(used)
+            await heloise.http.aclose()
+    process.stop()
+    assert '"debug"' in process.log.read_text()
+    assert CANARY not in process.log.read_text()
