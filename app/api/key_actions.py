@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auditing import Act
 from app.api.key_bodies import KeyCreate, KeyRotate
+from app.api.profile_names import spelt_alike
 from app.api.reach import reached, reaches
 from app.domain.addresses import covers
 from app.domain.errors import Conflict, Forbidden, InvalidRequest
@@ -161,7 +162,9 @@ async def profile_ids(
         if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
             _refuse_profiles(by)
         if profile is None:
-            raise InvalidRequest.at("profiles", number, msg=f"there is no profile {name!r} here")
+            hint = await spelt_alike(connection, tenant_id, name, by=by)
+            msg = f"there is no profile {name!r} here{hint}"
+            raise InvalidRequest.at("profiles", number, msg=msg)
         found.append(profile.id)
     return tuple(dict.fromkeys(found))
 

@@ -136,6 +136,9 @@ def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
         wrong("username", f"mechanism={auth.mechanism} needs a user name")
     given = [name for name in SETTINGS if getattr(auth, name) is not None]
     given += [name for name in SECRETS if name in held]
+    by_password = not given and auth.mechanism not in (AuthMechanism.OAUTH2, AuthMechanism.NONE)
+    if auth.username is not None and by_password and "password" not in held:
+        wrong("password", "give the password of this user name, or set the user name to null")
     if given and auth.mechanism not in BY_OAUTH:
         names = ", ".join(given)
         wrong("mechanism", f"{names}: these are of OAuth 2.0; write oauth2, or set them to null")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.bodies import Body
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate, contradictions
+from app.api.profile_names import spelt_alike
 from app.api.profile_secrets import held_after, held_by
 from app.api.reach import reaches
 from app.api.wrong_fields import field_error, invalid
@@ -159,9 +160,9 @@ async def with_fallback(
         return profile
     found = await profiles.find(connection, tenant_id=profile.tenant_id, profile=named)
     if found is None or not reaches(by, found):
-        raise InvalidRequest.at(
-            "fallback_profile", msg=f"there is no profile {named[:100]!r}; name one of the tenant's"
-        )
+        hint = await spelt_alike(connection, profile.tenant_id, named, by=by)
+        msg = f"there is no profile {named[:100]!r} here{hint}"
+        raise InvalidRequest.at("fallback_profile", msg=msg)
     if found.id == profile.id:
         raise InvalidRequest.at("fallback_profile", msg="name another profile than this one")
     return replace(profile, fallback_profile_id=found.id)

@@ -11,6 +11,7 @@ from app.api.auth import ProfileManager
 from app.api.json_bounds import BoundedRoute
 from app.api.openapi import tenant_problems
 from app.api.profile_changes import new_profile
+from app.api.profile_names import require_profile
 from app.api.profile_secrets import given_secrets
 from app.api.state import Services, ServicesOf
 from app.api.verify_bodies import ProfileVerify, UnsavedVerify, VerifyRead
@@ -88,8 +89,7 @@ async def verify_profile(
     """
     asked = body or ProfileVerify()
     async with services.database.reading() as connection:
-        named = await profiles.find(connection, tenant_id=caller.tenant_id, profile=profile)
-        known = caller.reached("profile", profile, named)
+        known = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
         found = await profiles.for_delivery(
             connection, tenant_id=caller.tenant_id, profile_id=known.id
         )

@@ -16,6 +16,7 @@ from app.api.openapi import located, tenant_problems
 from app.api.paging import cut, start
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
 from app.api.profile_examples import CREATE, UPDATE
+from app.api.profile_names import require_profile
 from app.api.profile_reads import ProfilePage, ProfileRead
 from app.api.state import Services, ServicesOf
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
@@ -102,8 +103,8 @@ async def get_profile(profile: InPath, caller: ProfileReader, services: Services
     Needs the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        found = await profiles.find(connection, tenant_id=caller.tenant_id, profile=profile)
-        return await _read(connection, services, caller, caller.reached("profile", profile, found))
+        found = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        return await _read(connection, services, caller, found)
 
 
 @router.patch(
@@ -221,8 +222,9 @@ async def resume_profile(
 
 async def _to_change(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
     """The profile, locked; raises NotFound where it is out of the caller's reach."""
-    found = await profiles.get_to_change(connection, tenant_id=caller.tenant_id, profile=profile)
-    return caller.reached("profile", profile, found)
+    return await require_profile(
+        connection, caller.tenant_id, profile, by=caller.key, to_change=True
+    )
 
 
 async def _read_again(

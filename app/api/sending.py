@@ -15,6 +15,7 @@ from app.accept.terms import Terms
 from app.api.callers import Caller
 from app.api.large import beside_if_large
 from app.api.message_bodies import MessageCreate, MessageRetry
+from app.api.profile_names import spelt_alike
 from app.api.quotas import check_recipients, problem_of
 from app.api.signing import signing_of
 from app.api.state import Services
@@ -32,13 +33,13 @@ MAX_READ_CHARACTERS: Final = 1_000_000
 
 
 async def prepared(
-    services: Services, caller: Caller, body: MessageCreate
+    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool = True
 ) -> tuple[NewMessage, Profile]:
     """The message as it will be stored, and the profile that it is sent through.
 
-    Raises NotFound, InvalidRequest, Forbidden or TooLarge.
+    `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
-    profile = await profile_of(services, caller, body.profile)
+    profile = await profile_of(services, caller, body.profile, is_alone=is_alone)
     draft = await _filled(services, caller, body)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
@@ -47,10 +48,13 @@ async def prepared(
     return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
 
 
-async def profile_of(services: Services, caller: Caller, name: str | None) -> Profile:
+async def profile_of(
+    services: Services, caller: Caller, name: str | None, *, is_alone: bool = True
+) -> Profile:
     """The profile with this name or id, or the tenant's default one.
 
-    Raises NotFound, or InvalidRequest where the tenant has no default.
+    Raises NotFound, or InvalidRequest where the tenant has no default. For one of many messages it
+    does not say which profile was meant: that would cost more than the message.
     """
     try:
         found = await services.profiles.get(
@@ -58,8 +62,12 @@ async def profile_of(services: Services, caller: Caller, name: str | None) -> Pr
         )
         return caller.reached("profile", name or "", found)
     except NotFound:
-        if name is not None:
+        if name is not None and not is_alone:
             raise
+        if name is not None:
+            async with services.database.reading() as connection:
+                hint = await spelt_alike(connection, caller.tenant_id, name, by=caller.key)
+            raise NotFound("profile", name, hint=hint) from None
     if caller.profiles is None:
         raise InvalidRequest.at(
             "profile", msg="name one: this tenant has no default profile", type="missing"

@@ -105,7 +105,7 @@ async def _prepare(services: Services, caller: Caller, item: Item) -> None:
         item.problem = invalid(item.body.errors)
         return
     try:
-        message, profile = await prepared(services, caller, item.body)
+        message, profile = await prepared(services, caller, item.body, is_alone=False)
     except Problem as problem:
         item.problem = problem
     else:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.profile_names import require_profile
 from app.api.profile_reads import ProfileRead
 from app.cli.printing import print_fields, print_json
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
@@ -31,7 +32,7 @@ async def read_of(
     connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
 ) -> ProfileRead:
     """What may be shown of the profile with this name or id; raises NotFound."""
-    found = await profiles.get(connection, tenant_id=owner.id, profile=profile)
+    found = await require_profile(connection, owner.id, profile, by=None)
     return (await reads(connection, settings, owner, [found]))[0]
 
 

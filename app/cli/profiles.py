@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import profile_actions
 from app.api.auditing import Act
 from app.api.profile_bodies import ProfileCreate, ProfileUpdate
+from app.api.profile_names import require_profile
 from app.api.profile_reads import ProfileRead
 from app.api.profile_verify import check_asked
 from app.api.verify_bodies import ProfileVerify, VerifyRead
@@ -165,7 +166,7 @@ async def _verified(
     async with opened(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
-            found = await profiles.get(connection, tenant_id=owner.id, profile=profile)
+            found = await require_profile(connection, owner.id, profile, by=None)
         with refusals():
             check = check_asked(found, body)
         tries = verifier(settings, database, SystemClock())
@@ -200,7 +201,7 @@ def delete(
 
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)
-        found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
+        found = await require_profile(connection, owner.id, profile, by=None, to_change=True)
         await profile_actions.delete(connection, my_act(), found, cancel_pending=cancel_pending)
         return found
 
@@ -219,7 +220,7 @@ def _changed(settings: Settings, tenant: str, profile: str, change: Change) -> P
 
     async def work(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
-        found = await profiles.get_to_change(connection, tenant_id=owner.id, profile=profile)
+        found = await require_profile(connection, owner.id, profile, by=None, to_change=True)
         await change(connection, my_act(), found)
         return await read_of(connection, settings, owner, found.id)
 

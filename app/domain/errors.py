@@ -110,8 +110,11 @@ class NotFound(Problem):
     status = 404
     title = "Not found"
 
-    def __init__(self, noun: str, name: str = "", *, detail: str | None = None) -> None:
-        super().__init__(f"{noun}-not-found", detail or f"There is no {noun} {name!r} here.")
+    def __init__(
+        self, noun: str, name: str = "", *, hint: str = "", detail: str | None = None
+    ) -> None:
+        said = f"There is no {noun} {name!r} here{hint or '.'}"
+        super().__init__(f"{noun}-not-found", detail or said)
 
 
 class Conflict(Problem):

@@ -97,15 +97,6 @@ async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> P
     return found
 
 
-async def get_to_change(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
-    """As `get`, and nobody else changes the tenant's profiles until the transaction ends.
-
-    So that what is checked as a whole is still whole when it is written.
-    """
-    await tenants.lock(connection, tenant_id=tenant_id)
-    return await get(connection, tenant_id=tenant_id, profile=profile)
-
-
 async def default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
     """The profile for messages that name none, if the tenant has one."""
     query = select(*PROFILE_COLUMNS).where(*live(tenant_id), profiles.c.is_default)
@@ -140,6 +131,29 @@ async def page(
     if after is not None:
         query = query.where(profiles.c.id > after)
     return [profile_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def names(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    characters: tuple[int, int],
+    within: Sequence[str] | None = None,
+) -> list[str]:
+    """The names of at most `limit` profiles of the tenant that have so many characters.
+
+    `characters` are the least and the most; `within` is as in `page`.
+    """
+    query = (
+        select(profiles.c.name)
+        .where(*live(tenant_id), func.length(profiles.c.name).between(*characters))
+        .order_by(profiles.c.id)
+        .limit(limit)
+    )
+    if within is not None:
+        query = query.where(profiles.c.id.in_(within))
+    return list((await connection.execute(query)).scalars())
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
@@ -363,9 +377,9 @@ __all__ = [
     "find",
     "for_delivery",
     "get",
-    "get_to_change",
     "health",
     "insert",
+    "names",
     "of_lanes",
     "page",
     "pause",

@@ -148,6 +148,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"source_address": "0.0.0.0"}, ["source_address"], ""),  # noqa: S104 - refused
         ({"auth": {"password": "p"}}, ["auth", "username"], "user name"),
         ({"auth": {"mechanism": "plain"}}, ["auth", "username"], "user name"),
+        ({"auth": {"username": "u"}}, ["auth", "password"], "give the password"),
         ({"auth": {"mechanism": "oauth"}}, ["auth", "mechanism"], "cram-md5"),
         ({"auth": {"username": "a\nb"}}, ["auth", "username"], "control"),
         (
@@ -370,7 +371,8 @@ async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None
     made = await acme.made("/profiles", PROFILE)
     await acme("PATCH", "/profiles/transactional", {"auth": {"password": "new-one"}})
     assert await api.opened(made["id"], "password") == "new-one"
-    after = (await acme("PATCH", "/profiles/transactional", {"auth": {"password": None}})).json()
+    gone = {"auth": {"username": None, "password": None}}
+    after = (await acme("PATCH", "/profiles/transactional", gone)).json()
     assert after["auth"]["has_password"] is False
     assert (await sealed(api, made["id"]))["sealed_password"] is None
 
@@ -396,6 +398,7 @@ async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Calle
         ({"port": 22}, ["port"]),
         ({"host": "10.0.0.1"}, ["host"]),
         ({"auth": {"username": None}}, ["auth", "username"]),
+        ({"auth": {"password": None}}, ["auth", "password"]),
         ({"tls": "none", "auth": {"mechanism": "login"}}, ["auth", "allow_plaintext_auth"]),
         ({"tls": "none", "tls_pins": [f"sha256/{DIGEST}"]}, ["tls_pins"]),
         ({"allowed_from": ["*@example.net"]}, ["default_from"]),

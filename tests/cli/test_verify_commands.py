@@ -118,6 +118,10 @@ def test_what_cannot_be_verified_is_told(acme: Terminal) -> None:
         1,
         "error: A sandbox has no server that could be verified.\n",
     )
+    acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"news","transport":"sandbox"}')
+    ended = acme.run("profile", "verify", "new", "-t", "acme")
+    said = "There is no profile 'new' here; did you mean 'news'?"
+    assert (ended.code, ended.err) == (1, f"error: {said}\n")
     ended = acme.run("profile", "verify", "nobody", "-t", "acme")
     assert (ended.code, ended.err) == (1, "error: There is no profile 'nobody' here.\n")
 
