@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.api.auditing import Act
 from app.api.callers import Caller, act_of
 from app.api.quotas import check_rate
+from app.api.repeats import check_repeats
 from app.api.state import Services, ServicesOf
 from app.api.visitors import visitor_of
 from app.domain.audit import Actor
@@ -44,6 +45,7 @@ class TenantScope:
         self, request: Request, services: ServicesOf, _: Bearer, act_for: ActFor = None
     ) -> Caller:
         known = await visitor_of(request).known()
+        check_repeats(request)
         return await self.caller(known, services, act_for)
 
     async def caller(

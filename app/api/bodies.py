@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,13 +17,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     SecretStr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from app.domain.addresses import make_mailbox, parse_mailbox
 from app.domain.ehlo import parse_ehlo_name
@@ -34,10 +36,14 @@ from app.domain.types import Mailbox
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
+# A + that was not escaped in a URL.
+_UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # What profiles and templates are called by.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
+# What a schema says of a field, rather than of its value.
+ABOUT_A_FIELD: Final = frozenset({"title", "description", "default", "examples"})
 MAX_KEY_CHARACTERS: Final = 60
 
 
@@ -57,7 +63,11 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown(cls, given: object) -> object:
+    def _as_given(cls, given: object) -> object:
+        """What is given, without nulls where a value is left out: most languages write both alike.
+
+        Where null is a value of the field, it stays.
+        """
         if not isinstance(given, dict):
             return given
         known = _known(cls)
@@ -66,13 +76,37 @@ class Body(BaseModel):
             raise ValidationError.from_exception_data(
                 cls.__name__, [_unknown(key, list(known)) for key in unknown[:MAX_NAMED_FIELDS]]
             )
-        return given
+        if None not in given.values():
+            return given
+        return {key: each for key, each in given.items() if each is not None or not known[key]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        if handler.mode == "validation":
+            properties = handler.resolve_ref_schema(schema).get("properties", {})
+            for name, is_droppable in _known(cls).items():
+                if is_droppable and name in properties:
+                    properties[name] = _or_null(properties[name])
+        return schema
 
 
 @cache
-def _known(body: type[Body]) -> dict[str, None]:
-    """The names of a body's fields, in order."""
-    return {info.alias or name: None for name, info in body.model_fields.items()}
+def _known(body: type[Body]) -> dict[str, bool]:
+    """The names of a body's fields, in order, and whether null leaves each of them out."""
+    return {
+        info.alias or name: not info.is_required() and type(None) not in get_args(info.annotation)
+        for name, info in body.model_fields.items()
+    }
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    about = {name: schema[name] for name in schema if name in ABOUT_A_FIELD}
+    kept = {name: value for name, value in schema.items() if name not in ABOUT_A_FIELD}
+    either = kept["anyOf"] if kept.keys() == {"anyOf"} else [kept]
+    return {"anyOf": [*either, {"type": "null"}], **about}
 
 
 def _unknown(key: str, known: list[str]) -> InitErrorDetails:
@@ -121,6 +155,8 @@ def _storable_secret(secret: SecretStr) -> SecretStr:
 
 def _dated(given: object) -> object:
     """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
+    if isinstance(given, str) and _UNESCAPED.search(given):
+        raise ValueError("there is a blank before its offset; in a URL write + as %2B: %2B01:00")
     if isinstance(given, str | int | float) and _DATE.match(str(given)) is None:
         raise ValueError("write a time with its zone, such as 2026-01-16T09:30:00Z (RFC 3339)")
     return given
@@ -172,6 +208,15 @@ def format_mailbox(mailbox: Mailbox) -> str:
     if _NEEDS_QUOTES.search(name):
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{name} <{mailbox.address}>"
+
+
+def one_or_several(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
+    """Take one item of this kind for a list of it."""
+    return BeforeValidator(_listed, json_schema_input_type=kind | list[kind])
+
+
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str | dict) else given
 
 
 _FORMS: Final[Any] = str | AddressObject

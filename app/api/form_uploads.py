@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from app.api.attachment_bodies import MAX_ATTACHMENTS
 from app.api.json_bounds import BoundedRoute, check_json
-from app.api.media_types import media_type_of, require_utf8
+from app.api.media_types import media_type_of, require_identity, require_utf8
 from app.api.visitors import visitor_of
 from app.domain.errors import InvalidRequest
 
@@ -74,6 +74,7 @@ class UploadRoute(BoundedRoute):
 async def _as_json(request: Request) -> Request:
     """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
     await visitor_of(request).known()
+    require_identity(request)
     require_utf8(request)
     parser = _InMemory(
         request.headers,

@@ -19,8 +19,19 @@ def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def require_identity(request: Request) -> None:
+    """Raise UnsupportedMediaType where the body is encoded (RFC 9110 section 8.4), as by gzip."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(
+            f"The body is encoded ({coding[:MAX_CHARACTERS]}); send it as it is, without the header"
+            " Content-Encoding."
+        )
+
+
 def require_type(request: Request, noun: str, wanted: str, *others: str) -> None:
     """Raise UnsupportedMediaType where it is none of these; `noun` is what is to be sent."""
+    require_identity(request)
     given = media_type_of(request)
     if given not in {wanted, *others}:
         raise UnsupportedMediaType(
@@ -32,6 +43,7 @@ def require_type(request: Request, noun: str, wanted: str, *others: str) -> None
 
 def require_json(request: Request) -> None:
     """Raise UnsupportedMediaType where there is a body that is not JSON (RFC 8259)."""
+    require_identity(request)
     given = media_type_of(request)
     if given != JSON and not (given.startswith("application/") and given.endswith("+json")):
         if given or has_body(request.scope):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validat
 
 from app.accept.draft import Draft, DsnWish, Importance
 from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
-from app.api.bodies import Address, Body, Instant, Line, Text
+from app.api.bodies import Address, Body, Instant, Line, Text, one_or_several
 from app.api.oauth_fields import check_url
 from app.api.paging import Paging
 from app.api.template_bodies import Locale
@@ -38,6 +38,12 @@ def _address(text: str) -> str:
     return make_mailbox(text).address
 
 
+def _wanted(text: str) -> str:
+    if " " in text.strip() and '"' not in text:
+        raise ValueError("no address has a blank; in a URL write %2B where it has a +")
+    return known_address(text)
+
+
 def _return_path(text: str) -> str:
     return _address(text) if text else text
 
@@ -47,8 +53,10 @@ def _invitation(text: str) -> str:
     return text
 
 
-Recipients = Annotated[list[Address], Field(max_length=MAX_RECIPIENTS)]
-Wanted = Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(known_address)]
+Addresses = Annotated[list[Address], one_or_several(Address)]
+Recipients = Annotated[Addresses, Field(max_length=MAX_RECIPIENTS)]
+Wanted = Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_wanted)]
+SomeWanted = Annotated[list[Wanted], one_or_several(Wanted)]
 ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_return_path)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 
@@ -124,7 +132,7 @@ class MessageCreate(Body):
     bcc: Recipients = Field(
         default_factory=list, description="Get the message too; stand in none of its headers."
     )
-    reply_to: list[Address] = Field(default_factory=list, max_length=MAX_REPLY_TO)
+    reply_to: Addresses = Field(default_factory=list, max_length=MAX_REPLY_TO)
     subject: str = Field(default="", max_length=MAX_SUBJECT_CHARACTERS)
     text: Text | None = Field(default=None, description="The plain text. Give text, html or both.")
     html: Text | None = Field(default=None, description="The same as HTML.")
@@ -227,7 +235,8 @@ class MessageCreate(Body):
 
     @model_validator(mode="after")
     def _made_from_one(self) -> Self:
-        if self.template is not None and self.model_fields_set & {"subject", "text", "html"}:
+        written = "subject" in self.model_fields_set or (self.text, self.html) != (None, None)
+        if self.template is not None and written:
             raise ValueError("subject, text and html come from the template: leave them out")
         if self.template is None and (self.variables or self.locale is not None):
             raise ValueError("variables and locale go with a template: name it, or leave them out")
@@ -282,7 +291,7 @@ RESOLUTION_EVENTS: Final[Mapping[Resolution, RecipientEvent]] = {
 class MessageResolve(Body):
     """What became of a message's uncertain recipients."""
 
-    recipients: list[Wanted] | None = Field(
+    recipients: SomeWanted | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
@@ -298,7 +307,7 @@ class MessageResolve(Body):
 class MessageRetry(Body):
     """Whom to send a message to once more."""
 
-    recipients: list[Wanted] | None = Field(
+    recipients: SomeWanted | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
@@ -323,7 +332,9 @@ class MessageUpdate(Body):
 class MessageWanted(Body):
     """Which messages are wanted: those that match everything given."""
 
-    status: MessageStatus | None = None
+    status: Annotated[list[MessageStatus], one_or_several(MessageStatus)] = Field(
+        default_factory=list, max_length=20, description="One of these; any, if left out."
+    )
     profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
     tag: Text | None = Field(default=None, max_length=64)
     recipient: Wanted | None = Field(
@@ -403,7 +414,7 @@ class MessageActions(Body):
     def _whole(self) -> Self:
         if (self.action is Action.RESOLVE) is not (self.resolution is not None):
             raise ValueError("`as` goes with the action resolve, and with no other")
-        if not self.wanted.model_fields_set:
+        if self.wanted == MessageWanted():
             raise ValueError("the filter is empty: say which messages are meant")
         return self
 

@@ -379,7 +379,7 @@ async def filter_of(
     if wanted.profile is not None:
         profile_id = await profile_id_of(connection, caller, wanted.profile)
     return messages.MessageFilter(
-        status=wanted.status,
+        statuses=tuple(wanted.status),
         profile_id=profile_id,
         tag=wanted.tag,
         recipient=wanted.recipient,

@@ -25,6 +25,7 @@ from app.domain.errors import (
     TooManyRequests,
     Unauthenticated,
     Unavailable,
+    UnsupportedMediaType,
 )
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, UnsupportedMediaType):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 section 12.5.3
     if isinstance(problem, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(problem.retry_after_seconds)
     if isinstance(problem, TooManyRequests):

@@ -90,7 +90,9 @@ class SuppressionQuery(Paging):
 
     address: Wanted | None = Field(default=None, description="In any letter case.")
     tag: Text | None = Field(default=None, max_length=64, description="For this tag alone.")
-    reason: SuppressionReason | None = Field(default=None, description="Why.")
+    reason: list[SuppressionReason] = Field(
+        default_factory=list, max_length=10, description="One of these; any, if left out."
+    )
 
 
 @router.post(
@@ -151,7 +153,7 @@ async def list_suppressions(
             before=before,
             address=query.address,
             tag=query.tag,
-            reason=query.reason,
+            reasons=query.reason,
         )
     kept, cursor = cut(rows, query.limit)
     items = [SuppressionRead.model_validate(row) for row in kept]

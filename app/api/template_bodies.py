@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.bodies import Address, Answer, Body, Line, Text, check_name
+from app.api.bodies import Address, Answer, Body, Line, Text, check_name, one_or_several
 from app.api.paging import Page
 from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
 
@@ -184,7 +184,9 @@ class TemplatePreview(Body):
 class TemplateTest(TemplatePreview):
     """Whom to send a rendered template, to see it there."""
 
-    to: list[Address] = Field(min_length=1, max_length=MAX_TEST_RECIPIENTS)
+    to: Annotated[list[Address], one_or_several(Address)] = Field(
+        min_length=1, max_length=MAX_TEST_RECIPIENTS
+    )
     sender: Address | None = Field(default=None, alias="from")
     profile: Text | None = Field(default=None, max_length=100)
 

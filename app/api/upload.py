@@ -37,6 +37,10 @@ PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": fa
 """
 
 
+# Its number in the file, empty lines counted, and what stands on it.
+Line = tuple[int, bytes]
+
+
 class _Progress(Response):
     """Lines that are sent while the request is still read: nobody else may read it meanwhile."""
 
@@ -86,10 +90,10 @@ async def upload_messages(
 ) -> Response:
     """Accept messages as JSON Lines, as fast as they can be stored, however many there are.
 
-    Each is a message of its own; a line that is refused is told by its number, the first 200 of
-    them. Give them a tag to find them by. What was accepted stays so where the connection breaks:
-    with an `Idempotency-Key` the same lines are sent again, and those that were accepted are not
-    sent twice. Needs the scope `messages:send`.
+    Each is a message of its own; a line that is refused is told by its number in the file, the
+    first 200 of them. Give them a tag to find them by. What was accepted stays so where the
+    connection breaks: with an `Idempotency-Key` the same lines are sent again, and those that were
+    accepted are not sent twice. Needs the scope `messages:send`.
     """
     require_type(request, "JSON Lines", *TYPES)
     return _Progress(_progress(services, caller, request, idempotency_key))
@@ -104,15 +108,15 @@ async def _progress(
         with alone(services, caller, key or f"upload {id(request)}"):
             async for group in _groups(request, services.max_body_bytes):
                 items = [
-                    await beside_if_large(len(line), _item, services, caller, line, key, number)
-                    for number, line in enumerate(group, start=lines + 1)
+                    await beside_if_large(len(line), _item, services, caller, line, key, place)
+                    for place, (_, line) in enumerate(group, start=lines + 1)
                 ]
                 if key is not None:
                     await replay_known(services, caller, items)
                 await accept_items(services, caller, request, items)
                 wrong = [
                     (number, each.problem)
-                    for number, each in enumerate(items, start=lines + 1)
+                    for (number, _), each in zip(group, items, strict=True)
                     if each.problem is not None
                 ]
                 shown = wrong[: max(0, REFUSALS_SHOWN - refused)]
@@ -138,7 +142,7 @@ def _line(**fields: Any) -> str:  # noqa: ANN401 - JSON
     return json.dumps(fields) + "\n"
 
 
-def _item(services: Services, caller: Caller, line: bytes, key: str | None, number: int) -> Item:
+def _item(services: Services, caller: Caller, line: bytes, key: str | None, place: int) -> Item:
     keyed = None
     try:
         check_json(line)
@@ -149,17 +153,17 @@ def _item(services: Services, caller: Caller, line: bytes, key: str | None, numb
         return Item(Wrong([FieldError(("body",), problem.detail)]), None)
     if key is not None:
         # A line break stands in no key that a request could have itself.
-        keyed = Keyed(services, caller, f"{key}\n{number}", fingerprint(PATH, value))
+        keyed = Keyed(services, caller, f"{key}\n{place}", fingerprint(PATH, value))
     return Item(tried(value), keyed)
 
 
-async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[bytes]]:
+async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
     """The lines that are not empty, some at a time; raises TooLarge for one that is too long.
 
     Lines that wait for others, and one that has not ended, count as held.
     """
     body, unfinished = intake.body_of(request), bytearray()
-    group, size_bytes = list[bytes](), 0
+    group, size_bytes, count = list[Line](), 0, 0
     async for chunk in request.stream():
         if b"\n" in chunk:
             *lines, rest = b"".join((unfinished, chunk)).split(b"\n")
@@ -167,8 +171,11 @@ async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[b
         else:  # what was read of a long line is not looked at again
             unfinished += chunk
             lines = []
-        for line in filter(None, map(bytes.strip, lines)):
-            group.append(line)
+        for line in map(bytes.strip, lines):
+            count += 1
+            if not line:
+                continue
+            group.append((count, line))
             size_bytes += len(line)
             if len(group) == GROUP or size_bytes >= GROUP_BYTES:
                 yield group
@@ -179,6 +186,6 @@ async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[b
                 "body-too-large", f"A line has more bytes than the limit of {max_line_bytes}."
             )
     if line := bytes(unfinished).strip():
-        group.append(line)
+        group.append((count + 1, line))
     if group:
         yield group

@@ -260,7 +260,9 @@ class WebhookPage(Page[WebhookRead]):
 class DeliveryQuery(Paging):
     """Which deliveries are wanted: those that match everything given."""
 
-    status: DeliveryStatus | None = None
+    status: list[DeliveryStatus] = Field(
+        default_factory=list, max_length=10, description="One of these; any, if left out."
+    )
     event: Text | None = Field(default=None, max_length=64, description="Of this event.")
 
 

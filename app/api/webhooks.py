@@ -366,7 +366,7 @@ async def list_webhook_deliveries(
             webhook_id=found.id,
             limit=query.limit + 1,
             before=before,
-            status=query.status,
+            statuses=query.status,
             event_id=query.event,
         )
     kept, cursor = cut(rows, query.limit)
@@ -392,7 +392,7 @@ async def replay_webhook(
     scope `webhooks:manage`.
     """
     caller.require_unbound()
-    if not body.model_fields_set - {"after"}:
+    if body.model_copy(update={"after": None}) == WebhookReplay():
         raise InvalidRequest.at(
             "events", msg="say which: events by their ids, a status, or a time they happened in"
         )

@@ -44,7 +44,10 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 # A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
 _SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
-SEVERAL: Final = 'give each address as an item of its own; a name with an @ in quotes: "@" <a@b>'
+SEVERAL: Final = (
+    'give each address as an item of its own: ["a@b.example", "c@d.example"]; a name with an @ in'
+    ' quotes: "@" <a@b>'
+)
 
 
 def make_mailbox(email: str, name: str = "") -> Mailbox:

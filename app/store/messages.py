@@ -1,12 +1,12 @@
 """Messages as they are read: listed by filters, looked at one by one, never with their bytes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, func, null, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, and_, func, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn import DsnRequest
@@ -82,10 +82,10 @@ class MessageFilter:
 
     `created_after` is inclusive, `created_before` is not; `recipient` is matched in any letter
     case; `within` are the ids of the only profiles whose messages are looked at. `message_id` is
-    the header field Message-ID.
+    the header field Message-ID. Of `statuses` each is one of several; none: any.
     """
 
-    status: MessageStatus | None = None
+    statuses: Collection[MessageStatus] = ()
     profile_id: str | None = None
     tag: str | None = None
     recipient: str | None = None
@@ -197,10 +197,10 @@ def _wanted(
     """The ids of the tenant's messages that are wanted, and the column that holds them."""
     query, key = _named(tenant_id, wanted.tag, wanted.recipient)
     of_message = list[ColumnElement[bool] | TextClause]()
-    if wanted.status is not None:
-        of_message += _has_status(wanted.status, now)
+    if wanted.statuses:
+        of_message.append(or_(*(_has_status(each, now) for each in wanted.statuses)))
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
-            of_message += _partial(wanted.status)
+            of_message += _partial(wanted.statuses)
     if wanted.message_id is not None:
         given = select(message_contents.c.message_id).where(
             message_contents.c.given_message_id.is_not(None),
@@ -222,22 +222,23 @@ def _wanted(
     return query.where(*of_message), key
 
 
-def _has_status(status: MessageStatus, now: datetime) -> list[ColumnElement[bool]]:
+def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
     """That a message stands there now: until its time has come one that waits is scheduled."""
     later = messages.c.send_at > now
     if status is MessageStatus.SCHEDULED:
-        return [messages.c.status == MessageStatus.QUEUED.value, later]
+        return and_(messages.c.status == MessageStatus.QUEUED.value, later)
     stands = messages.c.status == status.value
     if status is not MessageStatus.QUEUED:
-        return [stands]
-    return [stands, or_(messages.c.send_at.is_(None), ~later)]
+        return stands
+    return and_(stands, or_(messages.c.send_at.is_(None), ~later))
 
 
-def _partial(status: MessageStatus) -> list[TextClause]:
-    """The words of the partial index that holds the messages of this status."""
-    if status is MessageStatus.SENT:
+def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
+    """The words of the partial index that holds the messages of these statuses, if one does."""
+    if MessageStatus.SENT in statuses:
         return []
-    return [NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED]
+    words = {NOT_SENT if each in ENDED_OTHERWISE else UNFINISHED for each in statuses}
+    return list(words) if len(words) == 1 else []
 
 
 def _named(

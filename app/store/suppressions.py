@@ -99,7 +99,7 @@ async def page(
     before: str | None = None,
     address: str | None = None,
     tag: str | None = None,
-    reason: SuppressionReason | None = None,
+    reasons: Sequence[SuppressionReason] = (),
 ) -> list[Suppression]:
     """At most `limit` of the tenant's that match all that is given, newest first."""
     query = (
@@ -114,8 +114,8 @@ async def page(
         query = query.where(suppressions.c.address == fold(address))
     if tag is not None:
         query = query.where(suppressions.c.tag == tag)
-    if reason is not None:
-        query = query.where(suppressions.c.reason == reason.value)
+    if reasons:
+        query = query.where(suppressions.c.reason.in_([each.value for each in reasons]))
     return [_suppression(row) for row in (await connection.execute(query)).mappings()]
 
 

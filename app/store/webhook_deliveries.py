@@ -479,7 +479,7 @@ async def page(
     webhook_id: str,
     limit: int,
     before: str | None = None,
-    status: DeliveryStatus | None = None,
+    statuses: Sequence[DeliveryStatus] = (),
     event_id: str | None = None,
 ) -> list[Delivery]:
     """At most `limit` of a webhook's, newest first."""
@@ -492,8 +492,8 @@ async def page(
     )
     if before is not None:
         query = query.where(mine.c.id < before)
-    if status is not None:
-        query = query.where(mine.c.status == status.value)
+    if statuses:
+        query = query.where(mine.c.status.in_([each.value for each in statuses]))
     if event_id is not None:
         query = query.where(mine.c.event_id == event_id)
     rows = (await connection.execute(query)).all()

@@ -1,0 +1,38 @@
+"""A parameter of a query that comes twice: several values are taken, or it is refused."""
+
+from typing import get_origin
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from app.domain.errors import FieldError, InvalidRequest
+
+
+def check_repeats(request: Request) -> None:
+    """Raise InvalidRequest where a parameter comes twice of which there is one value.
+
+    The framework would take the last one, and the caller believe in all.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(names) == len(set(names)):
+        return
+    for name in sorted(_single(request.scope["route"])):
+        if names.count(name) > 1:
+            msg = "this stands in the URL more than once; give it once"
+            raise InvalidRequest(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
+
+
+def _single(route: APIRoute) -> frozenset[str]:
+    """The parameters that a route takes one value of."""
+    fields = dict[str, FieldInfo]()
+    for each in route.dependant.query_params:
+        kind = each.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields |= kind.model_fields
+        else:
+            fields[each.alias] = each.field_info
+    return frozenset(
+        name for name, each in fields.items() if get_origin(each.annotation) is not list
+    )
