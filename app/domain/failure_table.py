@@ -75,7 +75,7 @@ CLIENT: Final = (
     r"\bclient host (\[\S*\] )?(rejected|blocked)\b|\bbanned sending ip\b"
     r"|\bmessages from \[\S+\] weren't sent"
 )
-NEEDS_TLS: Final = r"issue a starttls|starttls (is )?required|encryption (is )?(required|needed)"
+NEEDS_TLS: Final = r"\bstarttls\b|\b(encryption|tls|ssl) (is )?(required|needed)"
 NEEDS_CERTIFICATE: Final = r"\bclient certificate (presented|not trusted)"
 NEEDS_AUTH: Final = r"authentication (is )?required|not logged in|not authenticated"
 RELAY: Final = (
@@ -84,6 +84,10 @@ RELAY: Final = (
 )
 # "Too many recipients from [192.0.2.1]" is a rate limit of Postfix's: at once it would be in vain.
 TOO_MANY: Final = r"too many recipients(?! from)"
+# RFC 3463: longer than the mailbox, or the system, takes.
+TOO_LARGE: Final = r"5\.(2\.3|3\.4)"
+# RFC 5321 section 4.2.3 has "exceeded storage allocation" for 552.
+MAILBOX_FULL: Final = r"\b(mailbox|inbox|quota)\b|storage allocation"
 # Gmail, to an account's own password: 535 5.7.8 or, behind a second factor, 534 5.7.9.
 NEEDS_APP_LOGIN: Final = (
     r"application-specific password|support\.google\.com/mail/\?p=(bad|weblogin|invalid)"
@@ -99,7 +103,9 @@ REPLY_RULES: Final = (
     Rule(ENVELOPE, "[45]..", P, DEFER, "ehlo_rejected", text=NAME),
     Rule(ENVELOPE, "[45]..", P, DEFER, "client_rejected", text=CLIENT),
     Rule(ENVELOPE | AUTH, "451|523|530|538", P, DEFER, "tls_required", text=NEEDS_TLS),
-    Rule(TRANSACTION, "530", P, DEFER, "authentication_required"),
+    Rule(AUTH, "538", P, DEFER, "tls_required"),  # RFC 4954 section 6
+    # Of no password: at AUTH nothing but TLS, or another login, can be missing.
+    Rule(TRANSACTION | AUTH, "530", P, DEFER, "authentication_required"),
     Rule(ENVELOPE, "5..", P, DEFER, "authentication_required", text=NEEDS_AUTH, anonymous=True),
     # Gmail's "Daily user sending limit exceeded", Microsoft 365's "you've reached your daily limit
     # for message recipients", Amazon SES's "Throttling failure": an hour later it will do.
@@ -129,6 +135,8 @@ REPLY_RULES: Final = (
     Rule(EHLO, "421", P, DEFER, "ehlo_rejected", text=NAME),
     Rule(EHLO, "421", P, DEFER, "service_unavailable"),
     Rule(EHLO, "50[02]", P, DEFER, "ehlo_unknown"),
+    # "503 Duplicate EHLO" to the one after STARTTLS: it is not about the name.
+    Rule(EHLO, "503", P, DEFER, "ehlo_out_of_sequence"),
     Rule(EHLO, "...", P, DEFER, "ehlo_rejected"),
     Rule(TLS, "...", P, DEFER, "tls_rejected"),
     Rule(AUTH, "4..", P, DEFER, "auth_deferred"),
@@ -138,6 +146,9 @@ REPLY_RULES: Final = (
     Rule(AUTH, "...", P, DEFER, "auth_rejected"),
     # The envelope.
     Rule(MAIL, "421|454", P, DEFER, "service_unavailable"),
+    Rule(MAIL | CONTENT, "5..", M, BOUNCE, "message_too_large", enhanced=TOO_LARGE),
+    Rule(MAIL | CONTENT, "5..", M, BOUNCE, "mailbox_full", enhanced=r"5\.2\.2"),
+    Rule(MAIL, "552", M, BOUNCE, "mailbox_full", text=MAILBOX_FULL),
     Rule(MAIL, "552", M, BOUNCE, "message_too_large"),
     Rule(MAIL, "4..", M, DEFER, "sender_deferred"),
     Rule(MAIL, "5..", M, BOUNCE, "sender_rejected"),
@@ -150,6 +161,8 @@ REPLY_RULES: Final = (
     Rule(RCPT, "452", R, DEFER, "recipient_deferred", enhanced=r"4\..*"),
     Rule(RCPT, "452", R, DEFER, "recipient_deferred", text=r"storage|space|disk|full"),
     Rule(RCPT, "452", R, AGAIN, "too_many_recipients"),  # which is what it says where it is bare
+    Rule(RCPT, "5..", R, BOUNCE, "message_too_large", enhanced=TOO_LARGE),
+    Rule(RCPT, "552", R, BOUNCE, "message_too_large", text=r"message (is )?(too|size)"),
     Rule(RCPT, "552", R, BOUNCE, "mailbox_full"),
     Rule(RCPT, "5..", R, BOUNCE, "mailbox_full", enhanced=r"5\.2\.2"),
     Rule(RCPT, "45[01]", R, DEFER, GREYLISTED, text=GREYLISTING),
@@ -159,7 +172,10 @@ REPLY_RULES: Final = (
     Rule(CONTENT, "421", M, DEFER, "service_unavailable"),
     Rule(CONTENT, "45[01]", M, DEFER, GREYLISTED, text=GREYLISTING),
     Rule(CONTENT, "552", M, BOUNCE, "content_rejected", enhanced=r"5\.[267]\..*"),
+    Rule(CONTENT, "552", M, BOUNCE, "mailbox_full", text=MAILBOX_FULL),
     Rule(CONTENT, "552", M, BOUNCE, "message_too_large"),
+    Rule(CONTENT, "4..", M, DEFER, "mailbox_full", enhanced=r"4\.2\.2"),
+    Rule(CONTENT, "45[02]", M, DEFER, "mailbox_full", text=r"mailbox|quota"),
     Rule(CONTENT, "4..", M, DEFER, "content_deferred"),
     Rule(CONTENT, "5..", M, BOUNCE, "content_rejected"),
 )

@@ -9,6 +9,8 @@ HINTS: Final[Mapping[str, str]] = {
     "ehlo_rejected": "It refuses the EHLO name {name} ({source}): set `ehlo_name` to a full domain"
     " name that this server accepts.",
     "ehlo_unknown": "It knows no EHLO, without which there is neither TLS nor AUTH: check `host`.",
+    "ehlo_out_of_sequence": "It takes no EHLO here, though EHLO has to come again after STARTTLS"
+    " (RFC 3207 section 4.2): have the server mended, or set `tls` to implicit and `port` to 465.",
     "client_rejected": "It refuses this machine's address: have the address allowed there.",
     "banner_rejected": "It wants no connection from here: have this machine's address allowed.",
     "tls_required": "Set `tls` to starttls or implicit.",

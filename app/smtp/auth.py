@@ -24,6 +24,11 @@ HIDES_SECRET: Final = frozenset({sasl.SCRAM_SHA_256, sasl.CRAM_MD5})
 CONTINUE: Final = 334
 SUCCESSFUL: Final = 235
 UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: nothing was checked
+# RFC 4954 section 4: a line of AUTH that would be longer goes without the initial response.
+MAX_COMMAND_BYTES: Final = 512
+# What servers say to an initial response on the line of AUTH which look for none there: nothing
+# was checked.
+OTHER_FORM: Final = frozenset({500, 501, 504, 555})
 MAX_NAMED_CHARACTERS: Final = 200
 MAX_ERROR_CHARACTERS: Final = 500
 HASHED: Final = (
@@ -110,8 +115,7 @@ class _Login:
     async def run(self) -> None:
         dialogue = sasl.dialogue(self._mechanism, self._who)
         response = await self._next(dialogue, None)
-        initial = () if response.said is None else (base64.b64encode(response.said),)
-        code, text = await self._say(b"AUTH", self._mechanism.upper().encode(), *initial)
+        code, text = await self._begin(response.said)
         while code == CONTINUE:
             self._challenge = text.encode("utf-8", "replace").strip()
             response = await self._next(dialogue, self._challenge)
@@ -120,6 +124,31 @@ class _Login:
             raise StageFailedError(self._told(refuse(Stage.AUTH, code, text).failure))
         if not response.may_end:
             raise self._unfinished()
+
+    async def _begin(self, initial: bytes | None) -> tuple[int, str]:
+        """Say AUTH and the initial response, on one line or on two; answers what is said then.
+
+        On one where it fits (RFC 4954 section 4), and on two for a server that refuses or overlooks
+        it there.
+        """
+        words = (b"AUTH", self._mechanism.upper().encode())
+        if initial is None:
+            return await self._say(*words)
+        encoded = base64.b64encode(initial)
+        is_said = len(b" ".join([*words, encoded])) + len(b"\r\n") <= MAX_COMMAND_BYTES
+        code, text = await self._say(*words, *([encoded] if is_said else []))
+        if is_said and code in OTHER_FORM:
+            is_said = False
+            code, text = await self._say(*words)
+        if code == CONTINUE and self._is_initial_wanted(text, is_said=is_said):
+            code, text = await self._say(encoded)
+        return code, text
+
+    def _is_initial_wanted(self, text: str, *, is_said: bool) -> bool:
+        """Whether a challenge is no more than the request for the initial response."""
+        if self._mechanism == sasl.LOGIN:  # whose questions say what they are for
+            return not is_said and not sasl.is_about_password(text.encode("utf-8", "replace"))
+        return not is_said or self._mechanism == sasl.PLAIN or not text.strip()
 
     async def _say(self, *words: bytes) -> tuple[int, str]:
         with stage(Stage.AUTH):

@@ -7,6 +7,7 @@ XOAUTH2 as Google and Microsoft publish it.
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -20,6 +21,10 @@ CRAM_MD5: Final = "cram-md5"
 PLAIN: Final = "plain"
 LOGIN: Final = "login"
 OAUTH: Final = (OAUTHBEARER, XOAUTH2)
+
+MAX_QUESTIONS: Final = 2
+_USER: Final = re.compile(rb"user|login|name|account|mail", re.IGNORECASE)
+_PASSWORD: Final = re.compile(rb"pass", re.IGNORECASE)
 
 
 class Response(NamedTuple):
@@ -86,9 +91,37 @@ def _plain(who: Credentials) -> Dialogue:
 
 
 def _login(who: Credentials) -> Dialogue:
-    # The user name goes along at once; what the server asks for is read by nobody.
-    yield Response(who.username.encode())
-    yield Response(who.password.encode(), may_end=True)
+    # A server that overlooks the user name on the line of AUTH asks for it, and whoever took its
+    # question for the next one would tell the password as a name.
+    challenge = yield Response(who.username.encode())
+    for _ in range(MAX_QUESTIONS):
+        if not is_about_user(challenge):
+            break
+        challenge = yield Response(who.username.encode())
+    else:
+        return
+    challenge = yield Response(who.password.encode(), may_end=True)
+    if is_about_user(challenge):  # asked for in the other order
+        yield Response(who.username.encode(), may_end=True)
+
+
+def is_about_user(challenge: bytes) -> bool:
+    """Whether LOGIN's question, in whatever words, is for the user name."""
+    asked = _question(challenge)
+    return _USER.search(asked) is not None and _PASSWORD.search(asked) is None
+
+
+def is_about_password(challenge: bytes) -> bool:
+    """Whether LOGIN's question is for the password."""
+    asked = _question(challenge)
+    return _PASSWORD.search(asked) is not None and _USER.search(asked) is None
+
+
+def _question(challenge: bytes) -> bytes:
+    try:
+        return base64.b64decode(challenge, validate=True)
+    except ValueError:
+        return challenge
 
 
 def _cram_md5(who: Credentials) -> Dialogue:

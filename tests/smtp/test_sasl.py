@@ -9,7 +9,7 @@ from app.domain.failure_table import classify
 from app.domain.outcome import Failure, Fault, Stage
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, Action, SmtpServer
+from tests.fixtures.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
 from tests.smtp.conftest import ServerTls
 from tests.smtp.identities import opened, refusal, send, session_to
 
@@ -218,6 +218,50 @@ async def test_a_server_that_ends_scram_before_its_proof_is_not_believed() -> No
     async with SmtpServer(script, users=USERS, mechanisms=["SCRAM-SHA-256"]) as server:
         failure = await refusal(server, **WHO)
     assert failure.fault is Fault.UNPROVEN
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"])
+@pytest.mark.parametrize("size", [300, 1500])
+async def test_no_line_of_auth_is_longer_than_it_may_be(mechanism: str, size: int) -> None:
+    """512 bytes (RFC 4954 section 4); what would be longer comes on a line of its own."""
+    name, secret = "a" * size + "@example.com", "x" * size
+    is_token = mechanism in {"XOAUTH2", "OAUTHBEARER"}
+    known = {"tokens" if is_token else "users": {name: secret}}
+    login: dict[str, Any] = {"username": name, "token" if is_token else "password": secret}
+    chosen = AuthMechanism.OAUTH2 if is_token else AuthMechanism(mechanism.lower())
+    async with (
+        SmtpServer(**known, mechanisms=[mechanism]) as server,
+        session_to(server, mechanism=chosen, allow_plaintext_auth=True, **login),
+    ):
+        pass
+    assert server.sessions[0].user == name
+    [line] = [line for line in server.sessions[0].commands if line.startswith("AUTH")]
+    assert len(line) <= 510
+    is_short = size == 300 and mechanism == "LOGIN"
+    assert (line == f"AUTH {mechanism}") is not is_short
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+async def test_a_token_that_is_overlooked_on_the_line_of_auth_is_said_again(mechanism: str) -> None:
+    """A challenge that says nothing asks for it; one that says something is a refusal."""
+    async with (
+        SmtpServer({"mechanism": IGNORE}, tokens=TOKENS, mechanisms=[mechanism]) as server,
+        session_to(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX),
+    ):
+        pass
+    assert server.sessions[0].user == "ann@example.com"
+
+
+async def test_login_never_says_the_password_as_a_name() -> None:
+    """Whatever it asks for, and however often."""
+    question = f"334 {_b64('User Name')}"
+    script = {"mechanism": IGNORE, "challenge": question, "auth": question}
+    async with SmtpServer(script, users=USERS) as server:
+        failure = await refusal(
+            server, mechanism=AuthMechanism.LOGIN, allow_plaintext_auth=True, **WHO
+        )
+    assert (failure.stage, failure.fault) == (Stage.AUTH, Fault.MALFORMED)
+    assert _b64(CANARY) not in server.sessions[0].commands
 
 
 @pytest.mark.parametrize(

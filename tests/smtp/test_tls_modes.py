@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
+from app.domain.failure_table import classify
 from app.domain.outcome import Fault, Stage
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.opening import NotOpened
@@ -242,6 +243,17 @@ async def test_blank_lines_around_the_answer_to_starttls_say_nothing(
         session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem) as session,
     ):
         assert session.facts.tls_version is not None
+
+
+async def test_a_server_that_takes_no_second_ehlo_is_no_refusal_of_the_name(
+    server_tls: ServerTls, ca_pem: str
+) -> None:
+    """What it said before the handshake does not count, so nothing goes on without another EHLO."""
+    script = {"ehlo": [None, "503 5.5.1 Duplicate EHLO"]}
+    async with SmtpServer(script, tls=server_tls()) as server:
+        failure = await refusal(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+    judged = classify(failure, fresh=True, authenticated=False)
+    assert (judged.stage, judged.classification) == (Stage.EHLO, "ehlo_out_of_sequence")
 
 
 async def test_a_handshake_after_starttls_has_the_time_for_connecting(
