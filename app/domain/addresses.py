@@ -140,6 +140,13 @@ def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -
     return not mime.isascii() and not mime[: mime.find(b"\r\n\r\n")].isascii()
 
 
+def fields_in_utf8(mime: bytes) -> list[str]:
+    """The names of the header fields that are not ASCII."""
+    header = mime[: mime.find(b"\r\n\r\n")]
+    fields = [each for each in re.split(rb"\r\n(?![ \t])", header) if not each.isascii()]
+    return [each.partition(b":")[0].decode("ascii", "replace") for each in fields]
+
+
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 

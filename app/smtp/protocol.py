@@ -10,7 +10,7 @@ from dataclasses import field, replace
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-from app.domain.addresses import needs_smtputf8
+from app.domain.addresses import fields_in_utf8, needs_smtputf8
 from app.domain.dsn import DsnRequest
 from app.domain.failure_table import refuses_command
 from app.domain.outcome import Failure, Fault, Stage
@@ -214,10 +214,7 @@ def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
         detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
         return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
     if needs.smtputf8 and not extensions.smtputf8:
-        detail = (
-            "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
-            " use an address in ASCII, or another server"
-        )
+        detail = _why_smtputf8(mail)
         return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
     # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
     if needs.eight_bit and not (extensions.eight_bit or extensions.smtputf8):
@@ -227,6 +224,21 @@ def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
         )
         return Failure(Stage.MAIL, fault=Fault.EIGHT_BIT_NOT_OFFERED, detail=detail)
     return None
+
+
+def _why_smtputf8(mail: Mail) -> str:
+    """What of a mail is not ASCII: it may be another recipient's address, in the header."""
+    if not all(map(str.isascii, (mail.envelope_from, *mail.recipients))):
+        return (
+            "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
+            " use an address in ASCII, or another server"
+        )
+    names = ", ".join(fields_in_utf8(mail.mime))
+    return (
+        f"the header is not ASCII ({names}), so that the message can go to no recipient through a"
+        " server that does not offer SMTPUTF8: name an address in another script as bcc, send it a"
+        " message of its own, or use another server"
+    )
 
 
 def _commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:

@@ -56,6 +56,22 @@ async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start:
         assert [received.recipients for received in server.messages] == [[ANN]]
 
 
+async def test_a_header_that_is_not_ascii_is_told_as_the_reason(start: Start) -> None:
+    """RFC 6531 section 3.2: it needs SMTPUTF8 whoever it goes to, also those in ASCII."""
+    async with SmtpServer() as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        message = await acme.send(ANN, cc=[JOSE])
+        await acme.message(message, status="failed")
+        first, second = await acme.attempts(message)
+        assert first["recipients"][0]["address"] == ANN
+        assert first["classification"] == second["classification"] == "smtputf8_not_offered"
+        assert "the header is not ASCII (Cc)" in first["detail"]
+        assert "as bcc" in first["detail"]
+        assert "an address of the message is not ASCII" in second["detail"]
+        assert not server.messages
+
+
 async def test_nothing_goes_ahead_of_the_second_half_of_a_message(start: Start) -> None:
     """Those in ASCII and the others are a transaction each; the next message comes after both."""
     extensions = ["PIPELINING", "8BITMIME", "SMTPUTF8"]
