@@ -8,7 +8,7 @@ from alembic import op
 from app.store.column_types import Instant
 
 revision: Final = "0020"
-down_revision: Final = "0017"
+down_revision: Final = "0019"
 
 
 def upgrade() -> None:

@@ -8,7 +8,7 @@ from alembic import op
 from app.store.column_types import Instant
 
 revision: Final = "0021"
-down_revision: Final = "0019"
+down_revision: Final = "0020"
 
 
 def upgrade() -> None:
