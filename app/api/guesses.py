@@ -36,10 +36,9 @@ class Guesses:
         if wait:
             raise TooManyRequests(
                 "too-many-keys",
-                "This key opens nothing, and neither did those of the last"
-                f" {self._per_minute} requests a minute that came from here"
-                " (HELOISE_FAILED_KEYS_PER_MINUTE). Check the key, and wait as long as Retry-After"
-                " says.",
+                f"This key opens nothing, and more than {self._per_minute} a minute of that kind"
+                " came from here (HELOISE_FAILED_KEYS_PER_MINUTE). Check the key, and wait as long"
+                " as Retry-After says.",
                 retry_after_seconds=math.ceil(wait),
                 limit=self._per_minute,
                 per_seconds=MINUTE_SECONDS,

@@ -1,6 +1,7 @@
 """Bodies as they come in: after the key, not too large, not too slowly, not too many at once."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,10 +26,13 @@ WINDOW_SECONDS: Final = 15.0
 SLOWEST_BYTES_PER_SECOND: Final = 10_000
 # How long all of a body is waited for that is held as a whole.
 BODY_SECONDS: Final = 300.0
-# What is read of a body that nobody wants, so that its sender gets to read the answer: a connection
-# that is closed on unread bytes is reset, and the answer may be lost with it (RFC 9112 9.6).
+# What is read of a body that nobody wants, and how long, so that its sender gets the answer: a
+# connection that is closed on unread bytes is reset, and the answer may be lost (RFC 9112 9.6).
 DRAINED_BYTES: Final = 256 * 1024
 DRAIN_SECONDS: Final = 1.0
+# The same for whoever has a key: they may have to learn that a message is too large.
+KNOWN_DRAINED_BYTES: Final = 64 * 1024 * 1024
+KNOWN_DRAIN_SECONDS: Final = 5.0
 # Two of these would be read by one as the first, and by another as the last.
 SINGLE: Final = (
     b"authorization",
@@ -114,7 +118,7 @@ class Body:
         self._holders: tuple[str, ...] | None = None
         self._is_read = not has_body(scope)
         self._is_wanted = self._is_read or scope["method"] not in SAFE_METHODS
-        self._is_nothing_told = False
+        self._is_nothing_told = self._is_stalled = False
         self._received_bytes = 0
         self.held_bytes = 0
 
@@ -134,7 +138,8 @@ class Body:
         if self._is_read:
             return await self._receive()
         if self._holders is None:
-            self._holders = await self._admitted()
+            self._holders = await self._find_holders()
+            self._check_length()
         # What has come already needs no timer.
         message = await (self._receive() if self.has_arrived else self._next_part())
         self._is_read = not message.get("more_body", False)
@@ -165,6 +170,7 @@ class Body:
                     message = {**message, "headers": headers}
             elif not message.get("more_body", False) and not self.has_arrived:
                 await send({**message, "more_body": True})
+                self.let_go(self.held_bytes)
                 await self._drain()
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
@@ -178,15 +184,18 @@ class Body:
         self._is_nothing_told = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def _admitted(self) -> tuple[str, ...]:
+    async def _find_holders(self) -> tuple[str, ...]:
         """On whose account it is held."""
         known = await self._visitor.known()
-        if self._limit is not None:
-            for name, value in self._scope["headers"]:
-                if name == b"content-length" and int(value) > self._limit:
-                    raise _too_large(self._limit)
-        holder = f"admin {known.name}" if isinstance(known, Actor) else known.tenant_id
-        return (holder, f"source {self._visitor.source}")
+        tenant = f"admin {known.name}" if isinstance(known, Actor) else known.tenant_id
+        return (tenant, f"source {self._visitor.source}")
+
+    def _check_length(self) -> None:
+        if self._limit is None:
+            return
+        for name, value in self._scope["headers"]:
+            if name == b"content-length" and int(value) > self._limit:
+                raise _too_large(self._limit)
 
     async def _next_part(self) -> Message:
         size, started_seconds = 0, monotonic_seconds()
@@ -196,6 +205,7 @@ class Body:
                 size = len(message.get("body", b""))
                 return message
         except TimeoutError:
+            self._is_stalled = True
             raise RequestTimeout(
                 f"The body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second,"
                 f" stopped coming, or took more than {BODY_SECONDS:.0f} seconds. Nothing was"
@@ -205,15 +215,17 @@ class Body:
             self._pace.note(monotonic_seconds() - started_seconds, size)
 
     async def _drain(self) -> None:
-        drained_bytes = 0
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.has_arrived and drained_bytes < DRAINED_BYTES:
+        if self._is_stalled:
+            return
+        left_bytes, seconds = DRAINED_BYTES, DRAIN_SECONDS
+        if self._holders is not None:
+            left_bytes, seconds = KNOWN_DRAINED_BYTES, KNOWN_DRAIN_SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.has_arrived and left_bytes > 0:
                     message = await self._receive()
                     self._is_read = not message.get("more_body", False)
-                    drained_bytes += len(message.get("body", b""))
-        except TimeoutError:
-            return
+                    left_bytes -= len(message.get("body", b""))
 
 
 def body_of(request: Request) -> Body:

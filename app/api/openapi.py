@@ -1,15 +1,20 @@
 """The OpenAPI document: what it says of Heloise, and what every operation has in common."""
 
+import asyncio
+import json
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.routing import Route
 
 from app import __version__
 from app.api.problem_answers import MEDIA_TYPE, ProblemBody
 from app.api.problem_types import PROBLEMS
+from app.api.shared_reads import SharedReads
 
 DESCRIPTION: Final = """\
 Heloise takes messages over HTTP, keeps them in a durable outbox, and delivers each through the \
@@ -177,6 +182,31 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+    _keep_text(app)
+
+
+def _keep_text(app: FastAPI) -> None:
+    """Write the document once, beside the loop: FastAPI would at each request, for two seconds."""
+    texts: dict[str, bytes] = {}
+    reads = SharedReads[str, bytes]()
+
+    async def openapi(request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        if root not in texts:
+            write = partial(asyncio.to_thread, _text, app, root)
+            await reads.get(root, write, partial(texts.__setitem__, root))
+        return Response(texts[root], media_type="application/json")
+
+    paths = [getattr(route, "path", "") for route in app.router.routes]
+    route = Route(str(app.openapi_url), openapi, include_in_schema=False)
+    app.router.routes[paths.index(route.path)] = route
+
+
+def _text(app: FastAPI, root: str) -> bytes:
+    document = app.openapi()
+    if root:
+        document = {**document, "servers": [{"url": root}]}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

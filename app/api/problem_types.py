@@ -36,8 +36,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     ),
     "json-too-large": ProblemType(
         422,
-        "Too many JSON values",
-        "Send less in one request.",
+        "Too much JSON",
+        "Send less in one request, and nest it less.",
         "The body holds more than 100000 JSON values, which no request needs: send less in one.",
     ),
     "idempotency-key-reused": ProblemType(
@@ -221,8 +221,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         408,
         "Too slow",
         "Send the request again, over a connection that is faster.",
-        "The body came more slowly than 10000 bytes a second, or stopped coming. Nothing was"
-        " written; send the request again.",
+        "The body came more slowly than 10000 bytes a second, stopped coming, or took more than"
+        " 300 seconds. Nothing was written; send the request again.",
     ),
     "tenant-exists": ProblemType(
         409,
@@ -380,8 +380,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         429,
         "Too many wrong keys",
         "Wait as long as Retry-After says, and use a key that opens something.",
-        "More than 20 requests a minute came from here with keys that open nothing"
-        " (HELOISE_FAILED_KEYS_PER_MINUTE); wait as long as Retry-After says.",
+        "This key opens nothing, and more than 20 a minute of that kind came from here"
+        " (HELOISE_FAILED_KEYS_PER_MINUTE). Check the key, and wait as long as Retry-After says.",
     ),
     "too-many-verifies": ProblemType(
         429,

@@ -1,6 +1,8 @@
 """/docs and /redoc work without any other host."""
 
+import asyncio
 import re
+import threading
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -60,3 +62,20 @@ async def test_the_authorize_button_has_what_it_needs(document: dict[str, Any]) 
     """Swagger UI shows it where the document has a scheme that operations use."""
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert document["paths"]["/messages"]["post"]["security"] == [{"key": []}]
+
+
+async def test_the_document_is_written_once(api: Api) -> None:
+    """It takes seconds, and nobody needs a key for it."""
+    made = list[threading.Thread]()
+    write = api.app.openapi
+
+    def noted() -> dict[str, Any]:
+        made.append(threading.current_thread())
+        return write()
+
+    api.app.openapi = noted  # type: ignore[method-assign]
+    answers = await asyncio.gather(*(api.nobody("GET", "/openapi.json") for _ in range(5)))
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[0].json()["info"]["title"] == "Heloise"
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()

@@ -124,7 +124,7 @@ async def inside(api: Api) -> AsyncIterator[Api]:
     services = replace(api.services, admin_prefix="/admin")
     app = FastAPIOffline(**OPENAPI_KWARGS)
     install(app, services)
-    async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
         yield Api(app, services, http, api.monotonic)
 
 

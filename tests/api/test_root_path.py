@@ -32,7 +32,7 @@ async def published(request: pytest.FixtureRequest, api: Api, tmp_path: Path) ->
         url = await stack.enter_async_context(serving(app))
         sockets = stack.enter_context(nginx_before(url, tmp_path))
         transport = httpx.AsyncHTTPTransport(uds=str(sockets[request.param]), retries=9)
-        http = httpx.AsyncClient(base_url="http://mail.example", transport=transport)
+        http = httpx.AsyncClient(base_url="http://mail.example", transport=transport, timeout=30)
         yield Api(app, services, await stack.enter_async_context(http), api.monotonic)
 
 
