@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-CRLF: Final = b"\r\n"
+from app.domain.blocks import joined
+from app.domain.transfer_encoding import CRLF, line_blocks
+
 RSA_BITS: Final = 2048
 PUBLIC_EXPONENT: Final = 65_537
 MAX_LINE: Final = 76
@@ -51,7 +53,7 @@ SEALED: Final = frozenset({"from", "reply-to", "to", "cc", "subject", "date", "c
 
 _SPACES: Final = re.compile(rb"[ \t]+")
 _FOLDS: Final = re.compile(rb"\r\n(?=[ \t])")
-_TAG: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
+_TAG_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -245,8 +247,12 @@ def superseded(keys: Iterable[DkimKey]) -> set[str]:
 
 
 def _tags(text: str) -> dict[str, str]:
-    found = (_TAG.fullmatch(each) for each in text.split(";"))
-    return {each[1]: each[2] for each in found if each is not None}
+    tags = (each.partition("=") for each in text.split(";"))
+    return {
+        name.strip(): value.strip()
+        for name, has_value, value in tags
+        if has_value and _TAG_NAME.fullmatch(name.strip())
+    }
 
 
 def _shortened(text: str) -> str:
@@ -279,14 +285,15 @@ def _relaxed(line: bytes) -> bytes:
 
 def _relaxed_body(body: bytes) -> bytes:
     """A body in its relaxed form (section 3.4.4)."""
-    body = body.replace(b"\t", b" ")
-    while b"  " in body:  # as often as the longest line can be halved
-        body = body.replace(b"  ", b" ")
-    body = body.replace(b" \r\n", CRLF)
-    end = len(body)
-    while body.endswith(CRLF, 0, end):
-        end -= len(CRLF)
-    return body[:end] + CRLF if end else b""
+    relaxed = joined(map(_relaxed_lines, line_blocks(body))).rstrip(CRLF)
+    return relaxed + CRLF if relaxed else b""
+
+
+def _relaxed_lines(lines: bytes) -> bytes:
+    lines = lines.replace(b"\t", b" ")
+    while b"  " in lines:  # as often as the longest line can be halved
+        lines = lines.replace(b"  ", b" ")
+    return lines.replace(b" \r\n", CRLF)
 
 
 def _folded(tag: str, names: list[str]) -> str:

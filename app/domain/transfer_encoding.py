@@ -33,13 +33,13 @@ def encoded_text(text: str) -> tuple[str, bytes]:
     and base64. A lone CR or LF becomes CRLF.
     """
     octets = _canonical(text)
-    longest = max(max(map(len, each.split(CRLF))) for each in _blocks(octets))
+    longest = max(max(map(len, each.split(CRLF))) for each in line_blocks(octets))
     if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(octets):
         return "7bit", octets
-    unsafe_octets = sum(len(each.translate(None, _LITERAL)) for each in _blocks(octets))
+    unsafe_octets = sum(len(each.translate(None, _LITERAL)) for each in line_blocks(octets))
     if unsafe_octets * 6 > len(octets):  # 2 octets more for each, against a third more for all
         return "base64", b"".join(base64_lines(octets))
-    return "quoted-printable", b"".join(map(_quoted_printable, _blocks(octets)))
+    return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(octets)))
 
 
 def _canonical(text: str) -> bytes:
@@ -50,7 +50,7 @@ def _canonical(text: str) -> bytes:
     return (octets if octets.endswith(b"\n") else octets + b"\n").replace(b"\n", CRLF)
 
 
-def _blocks(octets: bytes) -> Iterator[bytes]:
+def line_blocks(octets: bytes) -> Iterator[bytes]:
     """Whole lines, about so many octets at a time: between two of them others have their turn."""
     start = 0
     while len(octets) - start > BLOCK_OCTETS:
