@@ -40,7 +40,7 @@ async def prepared(
     `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
     profile = await profile_of(services, caller, body.profile, is_alone=is_alone)
-    draft = await _filled(services, caller, body)
+    draft = await _filled(services, caller, body, is_alone=is_alone)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
     files = sum(len(each.content) for each in draft.attachments)
@@ -75,7 +75,9 @@ async def profile_of(
     raise NotFound("profile", detail="This key reaches no default profile: name one of its own.")
 
 
-async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Draft:
+async def _filled(
+    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
+) -> Draft:
     """The message with what its template makes; with HTML alone, with its text as well."""
     draft = body.draft()
     if body.template is not None:
@@ -86,6 +88,7 @@ async def _filled(services: Services, caller: Caller, body: MessageCreate) -> Dr
             which=Which.PUBLISHED,
             variables=body.variables,
             locale=body.locale,
+            is_alone=is_alone,
         )
         return replace(draft, subject=made.subject or "", text=made.text or None, html=made.html)
     if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:

@@ -32,13 +32,17 @@ async def rendered(
     which: int | Which,
     variables: Mapping[str, Any],
     locale: str | None,
+    is_alone: bool = True,
 ) -> tuple[int, Rendered]:
     """The number of a version of a template, and what it makes of variables.
 
-    Raises NotFound, InvalidRequest where it or they are wrong, or Unavailable.
+    `is_alone`: it is for none of many messages. Raises NotFound, InvalidRequest where it or they
+    are wrong, or Unavailable.
     """
     async with services.database.reading() as connection:
-        found = await templates.get(connection, tenant_id=tenant_id, template=template)
+        found = await templates.get(
+            connection, tenant_id=tenant_id, template=template, hints=is_alone
+        )
         version = await templates.version(
             connection, tenant_id=tenant_id, template=found, number=_number(found, which)
         )

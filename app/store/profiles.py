@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import RowMapping, Select, bindparam, exists, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.routing import ANYBODY, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
-from app.store import tenants
+from app.store import spelling, tenants
 from app.store.among import among
 from app.store.column_types import Instant
 from app.store.profile_deletion import delete
@@ -133,27 +143,17 @@ async def page(
     return [profile_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def names(
-    connection: AsyncConnection,
-    *,
-    tenant_id: str,
-    limit: int,
-    characters: tuple[int, int],
-    within: Sequence[str] | None = None,
-) -> list[str]:
-    """The names of at most `limit` profiles of the tenant that have so many characters.
+async def spelt_alike(
+    connection: AsyncConnection, *, tenant_id: str, name: str, within: Sequence[str] | None = None
+) -> str:
+    """Which profile may be meant by the name of none, as `did_you_mean` says it.
 
-    `characters` are the least and the most; `within` is as in `page`.
+    `within` is as in `page`.
     """
-    query = (
-        select(profiles.c.name)
-        .where(*live(tenant_id), func.length(profiles.c.name).between(*characters))
-        .order_by(profiles.c.id)
-        .limit(limit)
-    )
+    conditions: list[ColumnElement[bool]] = [*live(tenant_id)]
     if within is not None:
-        query = query.where(profiles.c.id.in_(within))
-    return list((await connection.execute(query)).scalars())
+        conditions.append(profiles.c.id.in_(within))
+    return await spelling.did_you_mean(connection, profiles.c.name, name, *conditions)
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
@@ -379,7 +379,6 @@ __all__ = [
     "get",
     "health",
     "insert",
-    "names",
     "of_lanes",
     "page",
     "pause",
@@ -388,5 +387,6 @@ __all__ = [
     "resume",
     "sealed",
     "sealed_of",
+    "spelt_alike",
     "update",
 ]

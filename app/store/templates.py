@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.ids import is_id
 from app.domain.templates import Template, TemplateContent, TemplateVersion
+from app.store import spelling
 from app.store.template_tables import template_versions, templates
 from app.store.uniqueness import taken_means
 
@@ -81,16 +82,30 @@ async def page(
 
 
 async def get(
-    connection: AsyncConnection, *, tenant_id: str, template: str, to_change: bool = False
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    template: str,
+    to_change: bool = False,
+    hints: bool = True,
 ) -> Template:
-    """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
+    """One of the tenant's by id or name, locked where it is to be changed.
+
+    Raises NotFound, which with `hints` names the one that may be meant.
+    """
     named = templates.c.id if is_id(template, "tpl") else templates.c.name
     query = select(templates).where(templates.c.tenant_id == tenant_id, named == template)
     if to_change:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
-        raise NotFound("template", template)
+        mine = templates.c.tenant_id == tenant_id
+        hint = (
+            await spelling.did_you_mean(connection, templates.c.name, template, mine)
+            if hints
+            else ""
+        )
+        raise NotFound("template", template, hint=hint)
     return _template(row)
 
 

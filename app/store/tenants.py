@@ -26,6 +26,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.quotas import Quota
 from app.domain.retention import Retention
 from app.domain.types import Tenant
+from app.store import spelling
 from app.store.column_types import EPOCH
 from app.store.event_tables import events
 from app.store.rate_columns import rate_columns, rate_limit_of
@@ -64,7 +65,8 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
     query = select(tenants).where(or_(tenants.c.id == tenant, tenants.c.slug == tenant))
     row = (await connection.execute(query)).one_or_none()
     if row is None:
-        raise NotFound("tenant", tenant)
+        hint = await spelling.did_you_mean(connection, tenants.c.slug, tenant)
+        raise NotFound("tenant", tenant, hint=hint)
     return tenant_of(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
 
 

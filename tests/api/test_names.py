@@ -1,4 +1,4 @@
-"""An unknown profile: the answer names the one that is spelt alike, within the caller's reach."""
+"""An unknown name: the answer has the one that is spelt alike, within the caller's reach."""
 
 from typing import Any
 
@@ -63,9 +63,37 @@ async def test_what_a_key_does_not_reach_is_not_named(api: Api, acme: Caller) ->
     assert "did you mean" not in (await other("GET", f"/profiles/{TYPO}")).text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/templates/receit", None),
+        ("POST", "/messages", {"to": ["ann@example.org"], "template": "receit"}),
+    ],
+)
+async def test_so_is_a_template(acme: Caller, method: str, path: str, body: Any) -> None:
+    """Its names are written by hand too."""
+    await acme.made("/profiles", PROFILE)
+    await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
+    answer = await acme(method, path, body)
+    assert answer.status_code == 404
+    assert "There is no template 'receit' here; did you mean 'receipt'?" in answer.text
+
+
+async def test_so_is_a_tenant_to_an_admin(api: Api, acme: Caller) -> None:
+    """In the path, and in the header."""
+    said = "There is no tenant 'acne' here; did you mean 'acme'?"
+    assert (await api.admin("GET", "/tenants/acne")).json()["detail"] == said
+    assert (await api.admin_for("acne")("GET", "/profiles")).json()["detail"] == said
+    assert (await acme("GET", "/tenants/acne")).status_code == 403
+
+
 async def test_one_of_many_messages_is_refused_without_a_guess(acme: Caller) -> None:
     """To guess for each of a thousand costs more than to send them."""
     await acme.made("/profiles", PROFILE)
-    batch = {"messages": [MESSAGE | {"profile": TYPO}]}
-    [result] = (await acme("POST", "/messages/batch", batch)).json()["results"]
-    assert result["problem"]["detail"] == f"There is no profile {TYPO!r} here."
+    await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
+    batch = [MESSAGE | {"profile": TYPO}, {"to": ["ann@example.org"], "template": "receit"}]
+    results = (await acme("POST", "/messages/batch", {"messages": batch})).json()["results"]
+    assert [each["problem"]["detail"] for each in results] == [
+        f"There is no profile {TYPO!r} here.",
+        "There is no template 'receit' here.",
+    ]

@@ -1,0 +1,28 @@
+"""Names that are spelt nearly as one that there is not: what somebody may have meant."""
+
+from difflib import get_close_matches
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# To compare so much takes 20 ms at worst, of names that were made for it.
+MAX_COMPARED: Final = 100
+MAX_CHARACTERS: Final = 32
+# What is spelt alike is about as long.
+MAX_DIFFERENCE: Final = 3
+
+
+async def did_you_mean(
+    connection: AsyncConnection, column: Column[Any], name: str, *conditions: ColumnElement[bool]
+) -> str:
+    """The end of a sentence that names the likely one of a column's values, or nothing."""
+    length = func.length(column)
+    query = (
+        select(column)
+        .where(*conditions, length.between(len(name) - MAX_DIFFERENCE, len(name) + MAX_DIFFERENCE))
+        .limit(MAX_COMPARED)
+    )
+    known = {each[:MAX_CHARACTERS]: each for each in (await connection.execute(query)).scalars()}
+    likely = get_close_matches(name[:MAX_CHARACTERS], known, n=1)
+    return f"; did you mean {known[likely[0]]!r}?" if likely else ""
