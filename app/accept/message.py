@@ -210,7 +210,13 @@ def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
     except ValueError as error:
         yield _error("subject", msg=str(error))
     seen: set[str] = set()
-    given = {name.lower() for name in _written(draft)}
+    written = _written(draft)
+    for name, value in written.items():
+        try:
+            check_header(name, value)
+        except ValueError as error:
+            yield _error("list_unsubscribe", msg=str(error))
+    given = {name.lower() for name in written}
     for name, value in draft.headers.items():
         if name.lower() in given:
             yield _error(

@@ -15,7 +15,8 @@ from uuid import UUID
 from app.domain.attachment import Attachment
 from app.domain.blocks import joined
 from app.domain.calendar import Calendar
-from app.domain.headers import check_header, check_subject, mailbox_field, text_field
+from app.domain.custom_headers import check_header, custom_field
+from app.domain.headers import check_subject, mailbox_field, text_field
 from app.domain.parts import Part, calendar_part, file_part, multipart, text_part
 from app.domain.types import Mailbox
 from app.domain.value import value
@@ -92,7 +93,7 @@ def _header(content: Content) -> str:
         ),
         text_field("Subject", content.subject),
         f"Message-ID: {content.message_id}\r\n",
-        *(text_field(name, value) for name, value in content.headers.items()),
+        *(custom_field(name, value) for name, value in content.headers.items()),
     ]
     return "".join(fields)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.headers import check_header, mailbox_field, text_field
+from app.domain.custom_headers import check_header
+from app.domain.headers import mailbox_field, text_field
 from app.domain.types import Mailbox
 
 LINE: Final = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029")

@@ -147,6 +147,8 @@ TRICKY = st.sampled_from(
     ]
 )
 TEXTS = st.text(ONE_LINE, max_size=200) | st.lists(TRICKY, max_size=12).map("".join)
+# A word of ASCII that is longer than a line is refused: it is no text that may be encoded.
+VALUES = TEXTS.filter(lambda text: not text.isascii() or max(map(len, text.split(" "))) < 998)
 NAMES = TEXTS.map(lambda name: name[:500].strip())
 
 
@@ -159,7 +161,7 @@ def test_any_subject_reads_back(subject: str) -> None:
 
 
 @settings(deadline=None)
-@given(TEXTS, st.sampled_from(["X-A", "X-" + "b" * 60, "c" * 76]))
+@given(VALUES, st.sampled_from(["X-A", "X-" + "b" * 60, "c" * 76]))
 def test_any_header_reads_back(value: str, name: str) -> None:
     """However long its name is."""
     check_header(name, value)
@@ -197,7 +199,7 @@ def test_any_text_and_html_read_back(text: str, html: str) -> None:
 @settings(deadline=None)
 @given(
     st.dictionaries(
-        st.from_regex(r"X-[A-Za-z0-9-]{1,20}", fullmatch=True), TEXTS, max_size=4
+        st.from_regex(r"X-[A-Za-z0-9-]{1,20}", fullmatch=True), VALUES, max_size=4
     ).filter(lambda headers: len({name.lower() for name in headers}) == len(headers)),
     TEXTS,
 )
@@ -334,6 +336,6 @@ def test_other_headers_are_the_callers(name: str) -> None:
 
 def test_a_header_is_bounded() -> None:
     """10,000 characters are in, one more is not."""
-    check_header("X-A", "x" * 10_000)
+    check_header("X-A", "x " * 4_999 + "xx")
     with pytest.raises(ValueError, match="10000"):
-        check_header("X-A", "x" * 10_001)
+        check_header("X-A", "x " * 5_000 + "x")
