@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.retry import GREYLIST, PROBE
 from app.domain.types import RecipientStatus
-from app.domain.webhooks import MAX_RETRY_AFTER, SPREAD
+from app.domain.webhooks import MAX_PROBE_WAIT, MAX_RETRY_AFTER, SPREAD
 from app.store.column_types import Instant
-from app.store.event_tables import webhook_deliveries
+from app.store.event_tables import webhook_deliveries, webhooks
 from app.store.mailbox_tables import mailboxes
 from app.store.tables import (
     connection_permits,
@@ -47,6 +47,9 @@ async def clamp(connection: AsyncConnection, *, now: datetime, lease: timedelta)
         (tenant_buckets.c.tokens_at, now),
         (verify_buckets.c.tokens_at, now),
         (workers.c.seen_at, now),
+        (webhooks.c.next_probe_at, now + MAX_PROBE_WAIT),
+        (webhooks.c.failing_since, now),
+        (mailboxes.c.failing_since, now),
         (purges.c.purged_at, now),
         (connection_permits.c.expires_at, now + LONGEST_LEASE),
     ):

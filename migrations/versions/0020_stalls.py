@@ -12,10 +12,10 @@ down_revision: Final = "0019"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0017 to 0020."""
+    """Bring the schema from 0019 to 0020."""
     op.add_column("lanes", sa.Column("stalled_since", Instant()))
 
 
 def downgrade() -> None:
-    """Bring the schema from 0020 to 0017."""
+    """Bring the schema from 0020 to 0019."""
     op.drop_column("lanes", "stalled_since")

@@ -12,7 +12,7 @@ down_revision: Final = "0020"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0018 to 0021."""
+    """Bring the schema from 0020 to 0021."""
     op.add_column("webhooks", sa.Column("next_probe_at", Instant()))
     op.add_column(
         "webhooks", sa.Column("failed_probes", sa.Integer(), nullable=False, server_default="0")
@@ -20,6 +20,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Bring the schema from 0021 to 0018."""
+    """Bring the schema from 0021 to 0020."""
     op.drop_column("webhooks", "failed_probes")
     op.drop_column("webhooks", "next_probe_at")
