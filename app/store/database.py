@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 import asyncpg
 from filelock import FileLock, Timeout
 from pydantic_core import to_json
-from sqlalchemy import URL, ExceptionContext, event, make_url, text
+from sqlalchemy import URL, Dialect, ExceptionContext, event, make_url, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from app.domain.errors import SettingsError, Unavailable
 from app.store import sqlite_driver
@@ -40,6 +41,13 @@ LISTEN_CHECK_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_REPEATS: Final = 3
+# Statements without a name are prepared anew each time they are executed, in one message with it.
+UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
+UNNAMED: Final[Mapping[str, Any]] = {
+    **UNNAMED_IN_DRIVER,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
 
 
 class Database:
@@ -57,9 +65,15 @@ class Database:
         self.url = async_url(url)
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self._listeners: list[Callable[[], None]] = []
+        self._is_pooled: bool | None = None
+        self._connect_seconds = answer_seconds or CONNECT_SECONDS
         if self.is_postgresql:
             self._writer = _postgresql_engine(
-                self.url, pool_size=pool_size, answer_seconds=answer_seconds
+                self.url,
+                pool_size=pool_size,
+                connect_seconds=self._connect_seconds,
+                answer_seconds=answer_seconds,
+                is_pooled=self.is_pooled,
             )
             # Each statement sees what was committed before it, in a transaction or not (READ
             # COMMITTED): so none is begun and ended, which are round trips of their own.
@@ -139,6 +153,30 @@ class Database:
             async with self._reader.begin() as connection:
                 yield connection
 
+    async def is_pooled(self) -> bool:
+        """Whether a pooler such as pgbouncer stands between: it is asked once.
+
+        A pooler gives its clients a process id of its own making. In its transaction mode a
+        connection may come to another server process with each transaction: what is prepared under
+        a name, and whoever listens, stays behind.
+        """
+        if self._is_pooled is None:
+            connection = await asyncpg.connect(
+                self._dsn(), timeout=self._connect_seconds, **UNNAMED_IN_DRIVER
+            )
+            try:
+                server_pid = await connection.fetchval(
+                    "SELECT pg_backend_pid()", timeout=self._connect_seconds
+                )
+                self._is_pooled = server_pid != connection.get_server_pid()
+            finally:
+                connection.terminate()
+        return self._is_pooled
+
+    def _dsn(self) -> str:
+        url = make_url(self._url).set(drivername="postgresql")
+        return url.render_as_string(hide_password=False)
+
     async def is_writable(self) -> bool:
         """Whether the server takes writes; one that does not is left by every connection.
 
@@ -172,16 +210,18 @@ class Database:
                     await task
 
     async def _listen(self, wake: Callable[[], None]) -> None:
-        dsn = make_url(self._url).set(drivername="postgresql").render_as_string(hide_password=False)
         while True:
             try:
-                await self._listen_once(dsn, wake)
+                if await self.is_pooled():
+                    log.info("behind a pooler nobody can listen: new work is looked for instead")
+                    return
+                await self._listen_once(wake)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listening for new work failed, polling meanwhile: %s", error)
             await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
-    async def _listen_once(self, dsn: str, wake: Callable[[], None]) -> None:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    async def _listen_once(self, wake: Callable[[], None]) -> None:
+        connection = await asyncpg.connect(self._dsn(), timeout=CONNECT_SECONDS)
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         try:
@@ -234,18 +274,29 @@ def _json(value: object) -> str:
     return to_json(value).decode()
 
 
-def _postgresql_engine(url: URL, *, pool_size: int, answer_seconds: float | None) -> AsyncEngine:
+def _postgresql_engine(
+    url: URL,
+    *,
+    pool_size: int,
+    connect_seconds: float,
+    answer_seconds: float | None,
+    is_pooled: Callable[[], Awaitable[bool]],
+) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
         json_serializer=_json,
-        connect_args={
-            "timeout": answer_seconds or CONNECT_SECONDS,
-            "command_timeout": answer_seconds,
-        },
+        connect_args={"timeout": connect_seconds, "command_timeout": answer_seconds},
     )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def prepare_nothing_behind_a_pooler(
+        _dialect: Dialect, _record: ConnectionPoolEntry, _words: list[Any], named: dict[str, Any]
+    ) -> None:
+        if await_only(is_pooled()):
+            named |= UNNAMED
 
     @event.listens_for(engine.sync_engine, "checkout")
     def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
