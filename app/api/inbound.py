@@ -132,7 +132,8 @@ async def receive_bounce(
     Each recipient's message is found by its return path (`verp`), the envelope's id (`dsn`) or the
     Message-ID. It becomes an event and the recipient's `report`; who complains or unsubscribes is
     suppressed, and who does not exist where the tenant has `suppresses_hard_bounces`. A mail with
-    the subject `unsubscribe` suppresses who wrote it, for one tag where that follows. The same
+    the subject `unsubscribe`, or of no words at all, suppresses who wrote it, for one tag where
+    that follows. The same
     mail again changes nothing. Feedback of a machine (`auth-failure`, `virus`, `fraud`) is
     `reported` and suppresses nobody. A report in which nothing can be understood is 422. Needs the
     scope `suppressions:manage`.

@@ -9,13 +9,12 @@ from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validat
 from app.accept.draft import Draft, DsnWish, Importance
 from app.api.attachment_bodies import MAX_ATTACHMENTS, AttachmentBody
 from app.api.bodies import Address, Body, Instant, Line, Text, one_or_several
-from app.api.oauth_fields import check_url
 from app.api.paging import Paging
 from app.api.template_bodies import Locale
 from app.domain.addresses import MAX_ADDRESS_CHARACTERS, known_address, make_mailbox
 from app.domain.calendar import Calendar
 from app.domain.dsn import DsnNotify, DsnReturn
-from app.domain.list_unsubscribe import MAX_URL_CHARACTERS, ListUnsubscribe
+from app.domain.list_unsubscribe import ListUnsubscribe, parse_mailto, parse_page
 from app.domain.search import Search, words
 from app.domain.status import RecipientEvent
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
@@ -64,11 +63,17 @@ Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 class UnsubscribeBody(Body):
     """How a reader leaves the list: a page, an address, or both (RFC 2369)."""
 
-    url: Annotated[Line, Field(max_length=MAX_URL_CHARACTERS), AfterValidator(check_url)] | None = (
-        Field(default=None, examples=["https://example.com/leave?m=42"])
+    url: Annotated[Line, Field(max_length=2000), AfterValidator(parse_page)] | None = Field(
+        default=None,
+        description="Written in ASCII, at most 800 bytes long.",
+        examples=["https://example.com/leave?m=42"],
     )
-    mailto: Annotated[Line, Field(max_length=320), AfterValidator(_address)] | None = Field(
-        default=None, examples=["leave@example.com"]
+    mailto: Annotated[Line, Field(max_length=1000), AfterValidator(parse_mailto)] | None = Field(
+        default=None,
+        description="An address, with the subject by which `POST /inbound/bounces` and mailboxes"
+        " know what the reader wants: `?subject=unsubscribe`, which is added if left out, or"
+        " `?subject=unsubscribe%20TAG` for messages with that tag alone.",
+        examples=["leave@example.com"],
     )
     one_click: bool = Field(
         default=False,

@@ -2,31 +2,17 @@
 
 import re
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from app.api.bodies import Line, Secret
 from app.api.pem import check_rsa_key
+from app.domain.urls import parse_url
 
 MAX_PEM_CHARACTERS: Final = 65_536
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
-
-
-def check_url(text: str) -> str:
-    """The text, where it is a whole URL of HTTP without a password; raises ValueError."""
-    try:
-        url = urlsplit(text)
-        is_whole = url.scheme in ("https", "http") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole or not text.isascii() or " " in text:
-        raise ValueError("write the whole URL, such as https://www.example.com/path")
-    if url.username is not None or url.fragment:
-        raise ValueError("leave the user name, the password and the fragment out of the URL")
-    return text
 
 
 def _check_tenant(text: str) -> str:
@@ -53,7 +39,7 @@ TokenUrl = Annotated[
         description="Where access tokens are asked for: an https:// URL.",
         examples=["https://login.example.com/oauth2/token"],
     ),
-    AfterValidator(check_url),
+    AfterValidator(parse_url),
 ]
 ClientId = Annotated[
     Line,

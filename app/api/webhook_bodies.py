@@ -9,9 +9,9 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
 
 from app.api.bodies import Answer, Body, Instant, Line, Secret, Text
 from app.api.message_bodies import Tag
-from app.api.oauth_fields import check_url
 from app.api.paging import Page, Paging
 from app.domain.events import EventType, matching_types
+from app.domain.urls import parse_url
 from app.domain.webhooks import DeliveryStatus, Webhook
 from app.store.webhook_deliveries import Delivery
 
@@ -97,7 +97,7 @@ Url = Annotated[
         description="Where events are posted: an https:// URL without a port of its own.",
         examples=["https://orders.example.com/hooks/mail"],
     ),
-    AfterValidator(check_url),
+    AfterValidator(parse_url),
 ]
 WebhookSecret = Annotated[
     Secret,

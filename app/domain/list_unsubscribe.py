@@ -1,16 +1,68 @@
 """How a reader leaves a list: `List-Unsubscribe` (RFC 2369), and by one click (RFC 8058)."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote, unquote
 
-MAX_URL_CHARACTERS: Final = 800  # it stands on one line whole
+from app.domain.addresses import make_mailbox
+from app.domain.urls import parse_url
+
+MAX_URL_BYTES: Final = 800  # it stands on one line whole
+# As a subject; behind it may stand the tag of the list. `domain.reports` reads it.
+UNSUBSCRIBE: Final = re.compile(r"unsubscribe(?:[\s:]+(\S.*))?", re.IGNORECASE)
+
+_SCHEME: Final = re.compile(r"mailto:", re.IGNORECASE)
+_MAILTO: Final = re.compile(r"(.*?@[^?@]*)(?:\?(.*))?")  # a `?` may stand left of the @ too
+# What may stand in an address of a `mailto:` as it is (RFC 6068 section 2).
+_IN_LOCAL_PART: Final = "!$'*+"
+
+
+def parse_page(text: str) -> str:
+    """A page's URL in ASCII; raises ValueError where it is none, or too long for a header."""
+    return _checked(parse_url(text))
+
+
+def parse_mailto(text: str) -> str:
+    """What stands behind `mailto:`: an address, and the subject by which leaving is understood.
+
+    It is read with or without the scheme, and with `?subject=` and `body=` (RFC 6068); the subject
+    is `unsubscribe` where none is written. Raises ValueError that says what to write instead.
+    """
+    is_uri = _SCHEME.match(text) is not None
+    found = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
+    address, fields = (text, None) if found is None else found.groups()
+    mailbox = make_mailbox(unquote(address) if is_uri else address)
+    pairs = (each.partition("=")[::2] for each in (fields or "").split("&") if each)
+    written = {name.lower(): unquote(value) for name, value in pairs}
+    if not written.keys() <= {"subject", "body"}:
+        raise ValueError("write no more than subject= and body= behind the address")
+    subject = written.get("subject") or "unsubscribe"
+    if UNSUBSCRIBE.fullmatch(subject) is None:
+        raise ValueError(
+            "its subject is to be `unsubscribe`, or that and a tag, which is understood when the"
+            " mail comes back; for another one write List-Unsubscribe in `headers`"
+        )
+    local, _, domain = mailbox.address.rpartition("@")
+    said = {"subject": subject} | ({"body": body} if (body := written.get("body")) else {})
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in said.items())
+    return _checked(f"{quote(local, safe=_IN_LOCAL_PART)}@{domain}?{query}")
+
+
+def _checked(text: str) -> str:
+    if len(text) > MAX_URL_BYTES:
+        raise ValueError(
+            f"written in ASCII it has {len(text)} bytes; a line of a header takes {MAX_URL_BYTES}"
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListUnsubscribe:
     """A page, an address, or both. With `is_one_click` a POST to the page is all it takes.
 
-    One that is wrong cannot be made: that raises ValueError.
+    `url` is what `parse_page` has made, `mailto` what `parse_mailto` has. One that is wrong cannot
+    be made: that raises ValueError.
     """
 
     url: str | None = None

@@ -13,6 +13,7 @@ from typing import Final
 from app.domain import verp
 from app.domain.addresses import make_mailbox
 from app.domain.dsn import from_xtext
+from app.domain.list_unsubscribe import UNSUBSCRIBE
 from app.domain.mail_header import Header, decode_words, read_header
 from app.domain.mail_parts import Part, read_message
 from app.domain.originator import read_originator
@@ -26,7 +27,6 @@ MAX_TEXT_BYTES: Final = 262_144
 MAX_FIELDS_BYTES: Final = 524_288
 # What a mailbox or a server has put on the way says whom a report was sent to.
 DELIVERED_TO: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
-UNSUBSCRIBE: Final = re.compile(r"\s*unsubscribe(?:[\s:]+(\S{1,64}))?\s*", re.IGNORECASE)
 
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _STATUS: Final = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
@@ -39,6 +39,7 @@ _QMAIL: Final = re.compile(r"^Hi\. This is the ", re.MULTILINE)
 _ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)')
 _BETWEEN: Final = re.compile(r"[\s<>()\[\],;:\"]+")
 
+BLANK_KINDS: Final = ("text/plain", "text/html")
 RETURNED_MESSAGE: Final = frozenset(
     {"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"}
 )
@@ -103,7 +104,7 @@ class Report:
 
     Which ones is told by `places` (a message's id and a recipient's position in it), by `ids` of
     messages, or by `message_ids`, as in the header Message-ID; the first that leads anywhere is
-    meant. `tag` is the list that somebody leaves; None for all.
+    meant. `tag` is what somebody who leaves has written behind `unsubscribe`: a tag, or any words.
     """
 
     recipients: tuple[Reported, ...]
@@ -128,7 +129,7 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
     if report is None:
         raise ValueError(
             "it is neither a delivery status notification (RFC 3464), nor a complaint (RFC 5965),"
-            " nor is its subject `unsubscribe`"
+            " nor is its subject `unsubscribe`, alone or with a tag behind it"
         )
     addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
     places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
@@ -146,8 +147,10 @@ def _read(mail: Part) -> Report | None:
         return _of_exim(mail, text)
     if _QMAIL.search(text):
         return _of_qmail(mail, text)
-    subject = _said(decode_words(mail.header.get("subject") or ""))
-    found = UNSUBSCRIBE.fullmatch(subject or "")
+    subject = _said(decode_words(mail.header.get("subject") or "")) or ""
+    if not subject and _is_blank(mail):
+        return _of_leaving(mail, None)  # what some programs make of an address alone
+    found = UNSUBSCRIBE.fullmatch(subject)
     return None if found is None else _of_leaving(mail, found[1])
 
 
@@ -273,6 +276,17 @@ def _of_qmail(mail: Part, text: str) -> Report:
             )
         )
     return Report(recipients=tuple(recipients), message_ids=_message_ids(mail, text))
+
+
+def _is_blank(mail: Part) -> bool:
+    """Whether somebody has written nothing, in text alone or beside it in HTML."""
+    if mail.header.get("from") is None:
+        return False
+    parts = [part for part in mail.walk() if not part.kind.startswith("multipart/")]
+    texts = [part for part in parts if part.kind == "text/plain"]
+    is_text_alone = len(texts) == 1 and len(parts) <= len(BLANK_KINDS)
+    is_known = all(part.kind in BLANK_KINDS for part in parts)
+    return is_text_alone and is_known and not texts[0].text(MAX_TEXT_BYTES).strip()
 
 
 def _of_leaving(mail: Part, tag: str | None) -> Report:

@@ -20,6 +20,7 @@ from app.store.tables import (
     addressed_to,
     inbound_reports,
     message_contents,
+    message_tags,
     messages,
     recipients,
     tenants,
@@ -94,7 +95,8 @@ async def receive(
             continue
         suppression = None
         if reported.kind is not ReportKind.RETURNED or suppresses_hard_bounces:
-            suppression = _suppression(tenant_id, report, reported, row, now)
+            tag = await _list_of(connection, tenant_id, report.tag, row)
+            suppression = _suppression(tenant_id, tag, reported, row, now)
         if is_new:
             await _note(connection, tenant_id, reported, row, now)
             await suppressions.add(connection, made=[suppression] if suppression else [])
@@ -181,8 +183,28 @@ async def _last_of(
     return None
 
 
+async def _list_of(
+    connection: AsyncConnection, tenant_id: str, written: str | None, row: RowMapping
+) -> str | None:
+    """The tag that somebody has left; None, for all, where none of these words is one.
+
+    That is a tag of some message of the tenant, or in other letter case one of the message that
+    came last: a suppression for any other word would hold nothing back.
+    """
+    if written is None:
+        return None
+    of_tenant = message_tags.c.tenant_id == tenant_id
+    exactly = select(message_tags.c.tag).where(of_tenant, message_tags.c.tag == written).limit(1)
+    if (await connection.execute(exactly)).scalar_one_or_none() is not None:
+        return written
+    of_message = message_tags.c.message_id == row["message_id"]
+    tags = await connection.execute(select(message_tags.c.tag).where(of_tenant, of_message))
+    by_words = {tag.casefold(): tag for tag in tags.scalars()}
+    return by_words.get(written.casefold())
+
+
 def _suppression(
-    tenant_id: str, report: Report, reported: Reported, row: RowMapping, now: datetime
+    tenant_id: str, tag: str | None, reported: Reported, row: RowMapping, now: datetime
 ) -> Suppression | None:
     """Why the recipient is sent nothing more, if it is."""
     reason = REASONS.get(reported.kind)
@@ -193,7 +215,7 @@ def _suppression(
         id=new_id("sup"),
         tenant_id=tenant_id,
         address=fold(row["address"]),
-        tag=report.tag,
+        tag=tag,
         reason=reason,
         detail=f"of {row['message_id']}: {reported.text or reported.code or 'it came back'}",
         created_at=now,

@@ -50,9 +50,10 @@ async def happened(caller: Caller, message: Any) -> list[tuple[str, str]]:
 
 @pytest.fixture
 async def sent(acme: Caller) -> Any:
-    """A message to two."""
+    """A message to two, of a list."""
     await acme.made("/profiles", PROFILE | {"is_default": True})
-    return await acme.made("/messages", MESSAGE | {"to": ["ann@example.org", "bob@example.org"]})
+    to = ["ann@example.org", "bob@example.org"]
+    return await acme.made("/messages", MESSAGE | {"to": to, "tags": ["newsletter"]})
 
 
 @pytest.mark.parametrize(

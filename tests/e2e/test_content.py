@@ -65,7 +65,7 @@ async def test_header_fields_that_are_asked_for(heloise: Heloise, server: SmtpSe
     assert message["Sender"] == "Robot <robot@example.com>"
     assert message["List-Unsubscribe"].split() == [
         f"<https://example.com/leave?m={'4' * 200}>,",
-        "<mailto:leave@example.com>",
+        "<mailto:leave@example.com?subject=unsubscribe>",
     ]
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Auto-Submitted"] == "auto-generated"

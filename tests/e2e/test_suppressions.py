@@ -1,6 +1,8 @@
 """Whom a tenant suppresses is never contacted, by whatever way a message would go to them."""
 
+from email import message_from_bytes, policy
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -228,3 +230,27 @@ async def test_in_files(heloise: Heloise) -> None:
     assert (await imported(acme, "name\r\nx")).status_code == 422
     assert (await imported(acme, b"address\r\n\xff")).status_code == 422
     assert (await acme("POST", "/suppressions/import", {"address": ANN})).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("mailto", "tag"),
+    [("leave@example.com", None), ("leave@example.com?subject=unsubscribe%20news", "news")],
+)
+async def test_who_leaves_by_the_header_that_was_sent_is_not_written_to_again(
+    heloise: Heloise, server: SmtpServer, mailto: str, tag: str | None
+) -> None:
+    """From the header that the recipient got, through the mail that a program makes of it."""
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    way = {"mailto": mailto}
+    await acme.message(await acme.send(ANN, list_unsubscribe=way, tags=["news"]), status="sent")
+    header = message_from_bytes(server.messages[0].data, policy=policy.default)
+    uri = urlsplit(header["List-Unsubscribe"].strip("<> "))
+    [subject] = parse_qs(uri.query)["subject"]
+    mail = f"From: {ANN}\r\nTo: {uri.path}\r\nSubject: {subject}\r\n\r\n"
+    headers = {"Content-Type": "message/rfc822"}
+    answer = await acme("POST", "/inbound/bounces", content=mail.encode(), headers=headers)
+    assert answer.json()["recipients"][0]["suppressed"], answer.text
+    assert await statuses(acme, await acme.send(ANN, tags=["news"]), "failed") == ["suppressed"]
+    status = "failed" if tag is None else "sent"
+    await acme.message(await acme.send(ANN, tags=["other"]), status=status)

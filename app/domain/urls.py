@@ -1,0 +1,54 @@
+"""URLs as people write them, in the form that stands in mail and HTTP (RFC 3986)."""
+
+import re
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import idna
+
+WHOLE: Final = "write the whole URL, such as https://www.example.com/path"
+
+_HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# RFC 3986 sections 3.3 and 3.4, and the percent sign of what is encoded already.
+_PATH: Final = "%/:@!$&'()*+,;=~"
+_QUERY: Final = _PATH + "?"
+
+
+def parse_url(text: str) -> str:
+    """The URL of HTTP in ASCII: scheme and host in lower case, all that RFC 3986 forbids encoded.
+
+    A host in another script becomes its A-label (RFC 5890). Raises ValueError that says what to
+    write instead; a user name, a password and a fragment are refused too.
+    """
+    if any(character.isspace() for character in text):
+        raise ValueError("it holds a space; write %20 in the place of a space")
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError(WHOLE) from None
+    if url.scheme not in {"http", "https"} or not host or port == 0:
+        raise ValueError(WHOLE)
+    if url.username is not None or url.fragment:
+        raise ValueError("leave the user name, the password and the fragment out of the URL")
+    at = "" if port is None else f":{port}"
+    query = f"?{_encoded(url.query, _QUERY)}" if url.query else ""
+    return f"{url.scheme}://{_host(host)}{at}{_encoded(url.path, _PATH)}{query}"
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        host = f"[{host}]"
+    if not host.isascii():
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            raise ValueError("its host cannot be written in ASCII (IDNA 2008)") from None
+    if _HOST.fullmatch(host) is None:
+        raise ValueError(WHOLE)
+    return host
+
+
+def _encoded(part: str, allowed: str) -> str:
+    return quote(_LONE_PERCENT.sub("%25", part), safe=allowed)
