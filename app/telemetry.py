@@ -23,6 +23,7 @@ from app.domain.addresses import masked
 
 MASK: Final = "***"
 MASKED: Final = "masked"
+MAX_CHARACTERS: Final = 4000
 CODE: Final = Path(__file__).parent.parent
 
 # Whose details are written. Other libraries put statements, dialogues and whole URLs into theirs:
@@ -35,7 +36,7 @@ _SECRET_WORD: Final = re.compile(
 _SECRET_TEXT: Final = (
     (re.compile(r"\bhel_[\w-]{8,}", re.ASCII), f"hel_{MASK}"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]+", re.ASCII | re.IGNORECASE), rf"\1 {MASK}"),
-    (re.compile(r"(://[^\s:/@\"'\\]*):[^\s@\"'\\]+@"), rf"\1:{MASK}@"),
+    (re.compile(r"(://[^\s:/@\"'\\]*):[^\s@\"'\\]{1,512}@"), rf"\1:{MASK}@"),
     (re.compile(r"://[^\s:/?#@\"'\\]+@"), f"://{MASK}@"),
     # Path and query of a URL often hold a secret, and its origin says enough. A quote ends it, as
     # does one that JSON has escaped; other escapes belong to it.
@@ -46,7 +47,7 @@ _SECRET_TEXT: Final = (
         rf"\1/{MASK}",
     ),
 )
-_SQL: Final = re.compile(r"\s*\[SQL: .*", re.DOTALL)
+_SQL: Final = "[SQL: "
 _TRACEBACK: Final = "Traceback (most recent call last):"
 
 
@@ -143,7 +144,7 @@ def describe_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["error_at"] = _place(error)
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = _without_trace(_SQL.sub("", value))
+            event[key] = _cut(_without_trace(value.partition(_SQL)[0].rstrip()))
     return event
 
 
@@ -173,6 +174,11 @@ def _without_trace(text: str) -> str:
         return text
     last = [line for line in trace.splitlines() if line and not line[0].isspace()]
     return before + (last[-1] if last else "")
+
+
+def _cut(text: str) -> str:
+    """As much as a person reads: whoever asks for a long path pays for no more of it."""
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

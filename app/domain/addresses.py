@@ -39,7 +39,8 @@ _CONTROL: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 # Where a local part begins is not known of every text: rather too much is masked than too little.
-_WITHIN_TEXT: Final = re.compile(r"([^\s/<>()\[\],;:\\\"@])[^\s/<>()\[\],;:\\\"@]*?(@|%40)(?=\w)")
+_BETWEEN_ADDRESSES: Final = re.compile(r"([\s/<>()\[\],;:\\\"]+)")
+_AT: Final = re.compile(r"(@|%40)(?=\w)")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 # A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
@@ -183,7 +184,19 @@ def masked(text: str) -> str:
     """
     if "@" not in text and "%40" not in text:
         return text
-    return _WITHIN_TEXT.sub(r"\1***\2", text)
+    return "".join(map(_masked_word, _BETWEEN_ADDRESSES.split(text)))
+
+
+def _masked_word(word: str) -> str:
+    *locals_and_ats, rest = _AT.split(word)
+    locals_and_ats[::2] = map(_masked_local, locals_and_ats[::2])
+    return "".join([*locals_and_ats, rest])
+
+
+def _masked_local(local: str) -> str:
+    """All but the first character; an `@` in it begins nothing that is an address."""
+    before, at, last = local.rpartition("@")
+    return f"{before}{at}{last[0]}***" if last else local
 
 
 def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:

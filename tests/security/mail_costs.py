@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from logging import makeLogRecord
 from time import process_time
 from typing import Any, Final
 
+from app import telemetry
 from app.domain import raw_message, reports
 from app.domain.dkim import (
     DkimAlgorithm,
@@ -30,6 +32,7 @@ CPU_SECONDS: Final = 60
 SIZES: Final = (10_000, 20_000, 40_000, 80_000)
 REPEATS: Final = 2
 
+FORMATTER: Final = telemetry.formatter("json")
 FROM: Final = b"From: a@example.com\r\n"
 PARTS: Final = b"Content-Type: multipart/mixed; boundary=b\r\n"
 
@@ -114,6 +117,22 @@ RECORDS: Final[dict[str, Callable[[int], bytes]]] = {
     "blanks before a tag": partial(repeated, b" ", after=b"p"),
     "tags": partial(repeated, b"a=b;", after=b""),
 }
+# As the path of a request, which is logged whoever sends it.
+PATHS: Final[dict[str, Callable[[int], bytes]]] = {
+    "a long word": partial(repeated, b"a", after=b" a@b"),
+    "at signs": partial(repeated, b"a@", after=b""),
+    "escaped at signs": partial(repeated, b"%40", after=b""),
+    "blanks": partial(repeated, b" ", after=b"[SQL"),
+    "origins": partial(repeated, b"://:", after=b""),
+    "secrets": partial(repeated, b"Bearer hel_", after=b""),
+    "URLs": partial(repeated, b"https://a/", after=b""),
+}
+
+
+def logged(path: bytes) -> str:
+    """The line of a request for this path."""
+    record = makeLogRecord({"msg": "request", "path": path.decode()})
+    return FORMATTER.format(record)
 
 
 def signed(content: bytes, signing: Signing) -> None:
@@ -158,6 +177,8 @@ def main() -> None:
         public_key=public,
         created_at=datetime.now(UTC),
     )
+    for shape, make in PATHS.items():
+        tell("log", shape, costs(logged, make))
     for shape, make in RECORDS.items():
         tell("record", shape, costs(lambda text: record_problem(key, [text.decode()]), make))
 

@@ -1,7 +1,8 @@
 """What mail of any shape costs grows with its size, and no faster.
 
 `reports.parse` is what `POST /inbound/bounces` and mailboxes read with, `raw_message.parse` what
-`POST /messages/raw` does; a record is what the DNS has of a domain that is checked.
+`POST /messages/raw` does; a record is what the DNS has of a domain that is checked, and a line of
+the log has the path of a request.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.mail_costs import RECORDS, SHAPES, SIZES
+from tests.security.mail_costs import PATHS, RECORDS, SHAPES, SIZES
 
 # Quadratic would be 64 times as much for 8 times the size.
 GROWTH = SIZES[-1] // SIZES[0]
@@ -33,13 +34,12 @@ def costs() -> dict[tuple[str, str], Any]:
     return {(way, shape): cost for way, shape, cost in lines}
 
 
-@pytest.mark.parametrize("way", ["raw", "inbound", "record"])
+@pytest.mark.parametrize("way", ["raw", "inbound", "record", "log"])
 def test_the_cost_of_reading_mail_grows_with_its_size(
     costs: dict[tuple[str, str], Any], way: str
 ) -> None:
     """Processor time and memory, for headers and bodies of every shape that readers trip over."""
-    shapes = RECORDS if way == "record" else SHAPES
-    for shape in shapes:
+    for shape in {"record": RECORDS, "log": PATHS}.get(way, SHAPES):
         (first_seconds, first_bytes), *_, (last_seconds, last_bytes) = costs[way, shape]
         seconds = max(first_seconds, LEAST_SECONDS)
         assert last_seconds <= GROWTH * SLACK * seconds, (shape, costs[way, shape])
