@@ -4,10 +4,15 @@ import binascii
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from app.api.bodies import Body
-from app.domain.attachment import MAX_FILENAME_CHARACTERS, Attachment, parse_content_type
+from app.domain.attachment import (
+    MAX_FILENAME_CHARACTERS,
+    Attachment,
+    base_name,
+    parse_content_type,
+)
 from app.domain.blocks import BLOCK_OCTETS, joined
 from app.domain.media_types import UNKNOWN, find_disguise, guess_type
 
@@ -42,10 +47,10 @@ def _decoded_blocks(text: str) -> Iterator[bytes]:
 class AttachmentBody(Body):
     """A file to attach."""
 
-    filename: str = Field(
+    filename: Annotated[str, AfterValidator(base_name)] = Field(
         default="",
         max_length=MAX_FILENAME_CHARACTERS,
-        description="Its name, in any script.",
+        description="Its name, in any script. Of a path the last part is taken.",
         examples=["receipt.pdf"],
     )
     content_type: str | None = Field(

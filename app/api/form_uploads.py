@@ -7,8 +7,10 @@ same, whichever way it came.
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
+from urllib.parse import unquote
 
 from fastapi import Request, Response
 from starlette.datastructures import FormData, UploadFile
@@ -52,10 +54,26 @@ EXTRA: Final[dict[str, Any]] = {
 }
 
 
-class _InMemory(MultiPartParser):
-    """Whoever reads a body bounds its size already; nothing of it is to lie on a disk."""
+# RFC 8187 section 3.2.1. RFC 7578 section 4.2 does not want it in forms, but some clients send it.
+_EXTENDED_FILENAME: Final = re.compile(
+    rb";[ \t]*filename\*=(utf-8|iso-8859-1)'[^';]*'([^;\"\s]+)", re.IGNORECASE
+)
+_FILENAME: Final = re.compile(rb";[ \t]*filename=", re.IGNORECASE)
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, in memory: the body's size is bounded already, and files stay off the disk."""
 
     spool_max_size = 2**62
+
+    def on_header_end(self) -> None:
+        value = self._current_partial_header_value
+        extended = _EXTENDED_FILENAME.search(value)
+        if extended is not None and _FILENAME.search(value) is None:
+            name = unquote(extended[2].decode("ascii", "replace"), extended[1].decode(), "replace")
+            quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+            self._current_partial_header_value += f'; filename="{quoted}"'.encode()
+        super().on_header_end()
 
 
 class UploadRoute(BoundedRoute):
@@ -76,7 +94,7 @@ async def _as_json(request: Request) -> Request:
     await visitor_of(request).known()
     require_identity(request)
     require_utf8(request)
-    parser = _InMemory(
+    parser = _Parser(
         request.headers,
         request.stream(),
         max_files=MAX_ATTACHMENTS,
@@ -87,7 +105,7 @@ async def _as_json(request: Request) -> Request:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
         said = error.message if isinstance(error, MultiPartException) else "it has no boundary"
-        raise InvalidRequest(f"The form cannot be read: {said}.") from None
+        raise InvalidRequest(f"The form cannot be read: {said.rstrip('.')}.") from None
     try:
         content = await asyncio.to_thread(_json_of, form)
     finally:
@@ -101,26 +119,31 @@ async def _as_json(request: Request) -> Request:
 
 
 def _json_of(form: FormData) -> bytes:
-    fields = [name for name, value in form.multi_items() if isinstance(value, str)]
-    unknown = {name for name, _ in form.multi_items()} - {MESSAGE, FILES}
-    if unknown or fields != [MESSAGE]:
+    messages = form.getlist(MESSAGE)
+    if set(form) - {MESSAGE, FILES} or len(messages) != 1:
         raise InvalidRequest.at(
             MESSAGE,
             msg=f"the form has one field {MESSAGE!r} with the JSON of the message, and its files as"
             f" {FILES!r}",
         )
-    given = form[MESSAGE]
-    assert isinstance(given, str)  # noqa: S101 - as was looked at
-    check_json(given.encode())
+    [given] = messages
+    # Browsers and `curl -F message=@m.json` send it as a file.
+    content = given.file.read() if isinstance(given, UploadFile) else given.encode()
+    check_json(content)
     try:
-        message = json.loads(given)
+        message = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest.at(MESSAGE, msg=f"it is not JSON: {error}") from None
-    files = [each for each in form.getlist(FILES) if isinstance(each, UploadFile)]
-    if not isinstance(message, dict) or not isinstance(message.get(FILES, []), list):
+    if not isinstance(message, dict) or not isinstance(message.get(FILES) or [], list):
         raise InvalidRequest.at(MESSAGE, msg="write a JSON object, as POST /messages takes it")
-    message[FILES] = [*message.get(FILES, []), *map(_attachment, files)]
+    files = [file for file in form.getlist(FILES) if _is_file(file)]
+    message[FILES] = [*(message.get(FILES) or []), *map(_attachment, files)]
     return json.dumps(message).encode()
+
+
+def _is_file(given: UploadFile | str) -> TypeGuard[UploadFile]:
+    """Whether it is a file: browsers send an empty one without a name where none was chosen."""
+    return isinstance(given, UploadFile) and bool(given.filename or given.size)
 
 
 def _attachment(file: UploadFile) -> dict[str, Any]:

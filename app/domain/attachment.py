@@ -23,6 +23,12 @@ _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.@-]+")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Read alike by every reader; all else is written as RFC 2231 has it.
 _PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_CHARACTERS}}}(?<! )")
+_SEPARATOR: Final = re.compile(r"[/\\]")
+
+
+def base_name(path: str) -> str:
+    """The last part of a path, of Unix or of Windows: where a file lay is nobody's business."""
+    return _SEPARATOR.split(path)[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,3 +70,69 @@ async def test_a_form_is_repeated_once(acme: Caller) -> None:
     assert again.json() == first.json()
     other = await posted(acme, [("attachments", ("a.txt", b"b", "text/plain"))], **key)
     assert other.json()["type"] == "/problems/idempotency-key-reused"
+
+
+async def written(acme: Caller, parameter: str, content: str) -> Any:
+    """The answer to a form with a file of this parameter, written by hand."""
+    form = (
+        '--next\r\nContent-Disposition: form-data; name="message"\r\n\r\n'
+        f"{json.dumps(MESSAGE)}\r\n--next\r\n"
+        f'Content-Disposition: form-data; name="attachments"; {parameter}\r\n'
+        f"Content-Type: text/plain\r\n\r\n{content}\r\n--next--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=next"}
+    return await acme("POST", "/messages", content=form.encode(), headers=headers)
+
+
+async def filenames(acme: Caller, answer: Any) -> list[str]:
+    """The names of the files in the message that was accepted."""
+    assert answer.status_code == 202, answer.text
+    raw = await acme("GET", answer.headers["Location"] + "/raw")
+    message = message_from_bytes(raw.content, policy=policy.default)
+    return [part.get_filename() or "" for part in message.walk() if part.get_content_disposition()]
+
+
+async def test_the_message_may_be_a_file_itself(acme: Caller) -> None:
+    """As browsers send a Blob, and curl `-F message=@message.json`."""
+    await acme.made("/profiles", PROFILE)
+    message = ("blob", json.dumps(MESSAGE), "application/json")
+    files = [("message", message), ("attachments", PDF)]
+    answer = await acme("POST", "/messages", files=files)
+    assert await filenames(acme, answer) == [PDF[0]]
+
+
+async def test_a_file_that_was_not_chosen_is_none(acme: Caller) -> None:
+    """Browsers send an empty one without a name."""
+    await acme.made("/profiles", PROFILE)
+    answer = await written(acme, 'filename=""', "")
+    assert await filenames(acme, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        ("filename*=UTF-8''na%C3%AFve.txt", "naïve.txt"),
+        ("filename*=iso-8859-1'en'na%EFve.txt", "naïve.txt"),
+        ('filename="plain.txt"; filename*=UTF-8na%C3%AFve.txt', "plain.txt"),
+        ("filename*=UTF-8''a%22%5Cb.txt", "b.txt"),
+    ],
+)
+async def test_a_name_may_be_extended(acme: Caller, parameter: str, name: str) -> None:
+    """RFC 8187; where there is a plain one too, that one counts (RFC 7578 section 4.2)."""
+    await acme.made("/profiles", PROFILE)
+    answer = await written(acme, parameter, "x")
+    assert await filenames(acme, answer) == [name]
+
+
+@pytest.mark.parametrize("path", ["../../etc/inv.pdf", "C:\\Users\\x\\inv.pdf", "/inv.pdf"])
+@pytest.mark.parametrize("form", [True, False])
+async def test_of_a_path_the_name_is_taken(acme: Caller, path: str, *, form: bool) -> None:
+    """In a form and in JSON."""
+    await acme.made("/profiles", PROFILE)
+    attachment = {"filename": path, "content": "JVBERg=="}
+    answer = await (
+        posted(acme, [("attachments", (path, b"%PDF", "application/pdf"))])
+        if form
+        else acme("POST", "/messages", MESSAGE | {"attachments": [attachment]})
+    )
+    assert await filenames(acme, answer) == ["inv.pdf"]
