@@ -23,12 +23,15 @@ _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.@-]+")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Read alike by every reader; all else is written as RFC 2231 has it.
 _PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_CHARACTERS}}}(?<! )")
-_SEPARATOR: Final = re.compile(r"[/\\]")
+# A drive, a share, or a relative path: elsewhere a backslash may be a part of the name.
+_WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:|\\|\.{1,2}\\")
 
 
 def base_name(path: str) -> str:
     """The last part of a path, of Unix or of Windows: where a file lay is nobody's business."""
-    return _SEPARATOR.split(path)[-1]
+    if _WINDOWS_PATH.match(path):
+        path = path.replace("\\", "/")
+    return path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ async def test_a_file_that_was_not_chosen_is_none(acme: Caller) -> None:
         ("filename*=UTF-8''na%C3%AFve.txt", "naïve.txt"),
         ("filename*=iso-8859-1'en'na%EFve.txt", "naïve.txt"),
         ('filename="plain.txt"; filename*=UTF-8na%C3%AFve.txt', "plain.txt"),
-        ("filename*=UTF-8''a%22%5Cb.txt", "b.txt"),
+        ("filename*=UTF-8''a%22%5Cb.txt", 'a"\\b.txt'),
     ],
 )
 async def test_a_name_may_be_extended(acme: Caller, parameter: str, name: str) -> None:
@@ -124,7 +124,9 @@ async def test_a_name_may_be_extended(acme: Caller, parameter: str, name: str) -
     assert await filenames(acme, answer) == [name]
 
 
-@pytest.mark.parametrize("path", ["../../etc/inv.pdf", "C:\\Users\\x\\inv.pdf", "/inv.pdf"])
+@pytest.mark.parametrize(
+    "path", ["../../etc/inv.pdf", r"C:\Users\x\inv.pdf", r"..\inv.pdf", r"\\x\inv.pdf"]
+)
 @pytest.mark.parametrize("form", [True, False])
 async def test_of_a_path_the_name_is_taken(acme: Caller, path: str, *, form: bool) -> None:
     """In a form and in JSON."""
