@@ -16,7 +16,6 @@ from app.domain.dsn import from_xtext
 from app.domain.list_unsubscribe import UNSUBSCRIBE
 from app.domain.mail_header import Header, decode_words, read_header
 from app.domain.mail_parts import Part, read_message
-from app.domain.originator import read_originator
 from app.domain.outcome import NO_SUCH_MAILBOX
 from app.domain.replies import printable
 
@@ -133,7 +132,16 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
         )
     addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
     places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
-    return replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
+    report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
+    if report.recipients and not _names_anything(report):
+        raise NotUnderstoodError("it names neither a recipient nor a message that was sent")
+    return report
+
+
+def _names_anything(report: Report) -> bool:
+    """Whether there is anything by which a message or a recipient could be found."""
+    is_addressed = any(each.addresses for each in report.recipients)
+    return is_addressed or bool(report.places or report.ids or report.message_ids)
 
 
 def _read(mail: Part) -> Report | None:
@@ -290,11 +298,9 @@ def _is_blank(mail: Part) -> bool:
 
 
 def _of_leaving(mail: Part, tag: str | None) -> Report:
-    """Whoever writes leaves the list that the subject names, or all."""
-    try:
-        addresses: tuple[str, ...] = (read_originator(mail.header.get("from") or "").address,)
-    except ValueError:
-        addresses = ()
+    """Whoever writes leaves the list that the subject names, or all; of two addresses neither."""
+    named = tuple(dict.fromkeys(_addresses(mail.header, ["from"])))
+    addresses = named if len(named) == 1 else ()
     reported = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
     return Report(recipients=(reported,), message_ids=_message_ids(mail), tag=tag)
 

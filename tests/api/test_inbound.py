@@ -335,6 +335,9 @@ async def test_a_report_that_says_nothing_is_refused(acme: Caller) -> None:
         (report(("message/feedback-report", b"Version: 1\n")), "Feedback-Type"),
         (b"X-Failed-Recipients: nobody\r\n\r\nSorry.\r\n", "X-Failed-Recipients"),
         (qmail, "names no address"),
+        (b"From: a@b.example, c@d.example\r\nSubject: unsubscribe\r\n\r\n", "neither a recipient"),
+        (b"Subject: unsubscribe\r\n\r\n", "neither a recipient"),
+        (report(("message/delivery-status", b"X: y\n\nStatus: 5.1.1\n")), "neither a recipient"),
     ):
         answer = await acme("POST", "/inbound/bounces", content=content, headers=RFC822)
         assert answer.status_code == 422, answer.text
@@ -366,3 +369,20 @@ async def test_a_mail_beyond_a_bound_is_refused_with_the_bound(acme: Caller) -> 
         answer = await acme("POST", "/inbound/bounces", content=content, headers=RFC822)
         assert answer.status_code == 422, answer.text
         assert bound in answer.json()["errors"][0]["msg"]
+
+
+@pytest.mark.one_database
+async def test_who_leaves_is_known_by_the_one_address_that_from_has(
+    acme: Caller, sent: Any
+) -> None:
+    """As mailers write it, well or not; a name or a comment is no address."""
+    for written in (
+        b"ann@example.org",
+        b"ann@example.org <ann@example.org>",
+        b'"bob@example.org" <ann@example.org>',
+        b"Lee, Ann <ann@example.org> (bob@example.org)",
+        b"=?utf-8?q?bob=40example.org?= <ann@example.org>",
+    ):
+        content = b"From: " + written + b"\r\nSubject: unsubscribe\r\n\r\n"
+        [answer] = (await received(acme, content))["recipients"]
+        assert (answer["address"], answer["message"]) == ("ann@example.org", sent["id"])
