@@ -172,5 +172,5 @@ def _told(refusal: str) -> Iterator[None]:
         raise ImapError("it did not answer in time") from error
     except (imaplib.IMAP4.abort, ssl.SSLError, OSError) as error:
         raise ImapError(f"{refusal}, or the connection broke") from error
-    except (ImapToolsError, imaplib.IMAP4.error, ValueError) as error:
+    except (ImapToolsError, imaplib.IMAP4.error, ValueError, TypeError, LookupError) as error:
         raise ImapError(refusal) from error

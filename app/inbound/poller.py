@@ -105,7 +105,7 @@ class Poller:
         except Unavailable:
             log.warning("how far a mailbox was read waits for its lease")
         except Exception:
-            log.exception("a mailbox could not be read")
+            log.exception("what became of a mailbox could not be noted")
         finally:
             self._room.set()
 
@@ -120,6 +120,12 @@ class Poller:
             return
         except (ImapError, StageFailedError, SealError, TimeoutError) as error:
             await self._failed(mailbox, str(error) or "it took too long to read")
+            return
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("a mailbox could not be read", extra={"mailbox_id": mailbox.id})
+            await self._failed(mailbox, "its reading met an unexpected fault, which the log has")
             return
         now = self._clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)

@@ -132,3 +132,15 @@ async def test_another_folder_is_read_from_its_first_mail(
         await clock.advance(seconds=60)
         await once(acme, mailbox, others=2)
     assert imap.fetched == [7, 7, 7]
+
+
+@pytest.mark.one_database
+async def test_a_server_that_breaks_the_protocol_is_told_as_such(
+    heloise: Heloise, clock: HandClock
+) -> None:
+    """It is no fault of ours, and seen at the mailbox."""
+    acme = await heloise.tenant()
+    async with scripted_imap({7: NO_REPORT}) as imap:
+        imap.uid_validity = None
+        mailbox = await watch(acme, imap, clock)
+        await once(acme, mailbox, reason="the server told no UIDVALIDITY")
