@@ -37,7 +37,7 @@ HINTS: Final[Mapping[str, str]] = {
     " that the mailbox is the one which the token speaks for, and that the client was granted the"
     " right to send by SMTP.",
     "credentials_unreadable": "Put the key that sealed them back into HELOISE_SECRET_KEYS, or set"
-    " `auth` anew.",
+    " `auth` anew; run `heloise reseal` if they are not bound to where they are sent.",
     "tls_certificate_invalid": "Set `tls_ca` to the certificate of the server's authority where"
     " that is a private one, or of the intermediate one that the server does not show.",
     "tls_name_mismatch": "Set `host` to a name that stands in the server's certificate, or, where"
