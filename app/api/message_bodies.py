@@ -131,7 +131,8 @@ class MessageCreate(Body):
     to: Recipients = Field(
         default_factory=list,
         description="Addresses in any script. A local part that is not ASCII goes through servers"
-        " with SMTPUTF8 alone.",
+        " with SMTPUTF8 alone. One that has dots in other places than between letters is quoted:"
+        ' `"abc."@docomo.example`.',
     )
     cc: Recipients = Field(default_factory=list)
     bcc: Recipients = Field(

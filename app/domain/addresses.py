@@ -27,6 +27,7 @@ PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # What most addresses look like; the validator would answer the same (RFC 5321 section 4.1.2).
+_DOTTED: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 _ATOM: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PLAIN: Final = re.compile(
@@ -41,8 +42,13 @@ _CONTROL: Final = re.compile(
 # Where a local part begins is not known of every text: rather too much is masked than too little.
 _BETWEEN_ADDRESSES: Final = re.compile(r"([\s/<>()\[\],;:\\\"]+)")
 _AT: Final = re.compile(r"(@|%40)(?=\w)")
+_QUOTED_WITHIN_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.){1,130}"(@|%40)(?=\w)')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
+# A local part in quotes (RFC 5321 section 4.1.2), and what in it some servers and readers take for
+# the end of the address, or for another one.
+_QUOTED_LOCAL: Final = re.compile(r'("(?:[^"\\]|\\.)*")@[^@"]*')
+_MISLEADING: Final = frozenset("<>@")
 # A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
 _SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
 SEVERAL: Final = (
@@ -105,21 +111,41 @@ def _validated(address: str) -> str:
         raise ValueError(f"there is no @ in it; {FORMS}")
     if len(address) > MAX_ADDRESS_CHARACTERS:
         raise ValueError(f"it is too long; {FORMS}")
-    if "," in address or ";" in address:
+    quoted = _QUOTED_LOCAL.fullmatch(address)
+    if quoted is not None and _MISLEADING & set(quoted[1]):
+        raise ValueError(f"the quotes hold one of < > @, which some servers misread; {FORMS}")
+    if quoted is None and ("," in address or ";" in address):
         raise ValueError(SEVERAL)
     try:
-        checked = validate_email(
-            address,
-            check_deliverability=False,
-            allow_smtputf8=True,
-            allow_quoted_local=False,
-            allow_domain_literal=False,
-            globally_deliverable=False,
-            strict=True,
-        )
+        return _checked(address)
     except EmailNotValidError as error:
-        raise ValueError(f"{_lower_first(str(error)).rstrip('.')}; {FORMS}") from None
+        forms = _in_quotes(address) or FORMS
+        raise ValueError(f"{_lower_first(str(error)).rstrip('.')}; {forms}") from None
+
+
+def _checked(address: str) -> str:
+    checked = validate_email(
+        address,
+        check_deliverability=False,
+        allow_smtputf8=True,
+        allow_quoted_local=True,
+        allow_domain_literal=False,
+        globally_deliverable=False,
+        strict=True,
+    )
     return f"{checked.local_part}@{checked.ascii_domain}"
+
+
+def _in_quotes(address: str) -> str | None:
+    """What to write where only the dots of a local part are wrong: there are such mailboxes."""
+    local, _, domain = address.rpartition("@")
+    if _DOTTED.fullmatch(local) is None:
+        return None
+    try:
+        quoted = _checked(f'"{local}"@{domain}')
+    except EmailNotValidError:
+        return None
+    return f"if the address is so, quote what is left of the @: {quoted}"
 
 
 def known_address(text: str) -> str:
@@ -184,6 +210,8 @@ def masked(text: str) -> str:
     """
     if "@" not in text and "%40" not in text:
         return text
+    if '"' in text:
+        text = _QUOTED_WITHIN_TEXT.sub(r'"***"\1', text)
     return "".join(map(_masked_word, _BETWEEN_ADDRESSES.split(text)))
 
 

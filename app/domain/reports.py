@@ -35,8 +35,8 @@ _BLANK: Final = re.compile(rb"[ \t\r\n]*")
 # http://cr.yp.to/proto/qsbmf.txt
 _QMAIL: Final = re.compile(r"^Hi\. This is the ", re.MULTILINE)
 # What may hold an @ and is no address; then what stands between addresses.
-_ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)')
-_BETWEEN: Final = re.compile(r"[\s<>()\[\],;:\"]+")
+_ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"(?!@)|\((?:[^()\\]|\\.)*\)')
+_BETWEEN: Final = re.compile(r"[\s<>()\[\],;:]+")
 
 BLANK_KINDS: Final = ("text/plain", "text/html")
 RETURNED_MESSAGE: Final = frozenset(
@@ -340,7 +340,8 @@ def _addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         for value in header.get_all(name):
             for word in _BETWEEN.split(_ASIDE.sub(" ", value)):
-                if "@" in word and (found := _address(word)) is not None:
+                found = _address(word) or _address(word.strip('"')) if "@" in word else None
+                if found is not None:
                     yield found
 
 

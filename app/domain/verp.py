@@ -18,6 +18,10 @@ def check_base(address: str) -> None:
     local = address.rpartition("@")[0]
     if not local:
         raise ValueError("failures that are reported to nobody have no address of their own")
+    if local.startswith('"'):
+        raise ValueError(
+            f"what stands left of the @ in {address} is in quotes; use a return_path without"
+        )
     if len(local.encode()) > MAX_BASE_OCTETS:
         raise ValueError(
             f"what stands left of the @ in {address} may have {MAX_BASE_OCTETS} bytes at most, so"

@@ -89,6 +89,18 @@ async def test_each_form_finds_its_message(
     assert {each["status"] for each in read["recipients"]} == {"queued"}
 
 
+@pytest.mark.one_database
+@pytest.mark.parametrize("name", ["postfix_failed", "exim", "exim_old", "qmail", "gmail"])
+async def test_a_local_part_in_quotes_is_found(acme: Caller, name: str) -> None:
+    """In each form that names recipients."""
+    await acme.made("/profiles", PROFILE)
+    to = ['"ann."@example.org', "bob@example.org"]
+    message = await acme.made("/messages", MESSAGE | {"to": to})
+    content = mail(name, message).replace(b"ann@example.org", b'"ann."@example.org')
+    await received(acme, content)
+    assert (await reports(acme, message))[0] == "returned"
+
+
 async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> None:
     """And where the recipient stood."""
     await received(acme, mail("exchange", sent))

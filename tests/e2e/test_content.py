@@ -3,6 +3,7 @@
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -138,6 +139,33 @@ async def test_notifications_are_asked_for_where_they_are_offered(heloise: Heloi
         "POST", "/messages", {"to": [ANN], "text": "x", "dsn": {"notify": ["never", "success"]}}
     )
     assert both.status_code == 422
+
+
+async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
+    """Mailboxes as `"abc."@docomo.example` exist (RFC 5321 section 4.1.2)."""
+    acme = await heloise.tenant()
+    to = ['"abc."@docomo.example', 'Bob <"a b"@example.org>', {"email": r'"\"x"@example.org'}]
+    kept = ['"abc."@docomo.example', '"a b"@example.org', r'"\"x"@example.org']
+    async with SmtpServer(extensions=("PIPELINING", "DSN")) as server:
+        await acme.profile("main", server.port)
+        last, found = await received(acme, server, to=to, dsn={"notify": ["failure"]})
+        assert last.recipients == kept
+        assert [each.username for each in found["To"].addresses] == ["abc.", "a b", '"x']
+        assert f"\r\nTo: {kept[0]},\r\n Bob <{kept[1]}>,\r\n {kept[2]}\r\n".encode() in last.data
+        rcpt = [each for each in server.sessions[-1].commands if each.startswith("RCPT")]
+        assert rcpt[1].endswith('ORCPT=rfc822;"a+20b"@example.org')
+    for address in kept:
+        listed = await acme.read(f"/messages?recipient={quote(address.upper())}")
+        assert len(listed["items"]) == 1
+    await acme("POST", "/suppressions", {"address": kept[0].upper()})
+    late = await acme.message(await acme.send(kept[0]), status="failed")
+    assert late["recipients"][0]["status"] == "suppressed"
+    answer = await acme("POST", "/messages", {"to": "abc.@docomo.example", "text": "x"})
+    assert (answer.status_code, kept[0] in answer.json()["errors"][0]["msg"]) == (422, True)
+    verp = await acme(
+        "POST", "/messages", {"to": ANN, "text": "x", "return_path": kept[0], "verp": True}
+    )
+    assert verp.status_code == 422
 
 
 async def test_a_message_made_elsewhere_goes_as_it_is(heloise: Heloise, server: SmtpServer) -> None:

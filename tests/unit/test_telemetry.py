@@ -52,6 +52,8 @@ def test_the_standard_librarys_loggers_write_json() -> None:
     ("text", "line"),
     [
         ("<ann.lee@example.org>: user unknown", "<a***@example.org>: user unknown"),
+        ('<"ann."@example.org> of "x"', '<"***"@example.org> of "x"'),
+        (r'to "a \" b"@example.org', 'to "***"@example.org'),
         ("a@b.example, ünal+tag@exämple.org", "a***@b.example, ü***@exämple.org"),
         ("GET /messages?recipient=ann%40example.org", "GET /m***%40example.org"),
         ("DELETE /recipients/ann@example.org 200", "DELETE /recipients/a***@example.org 200"),
