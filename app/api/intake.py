@@ -69,12 +69,15 @@ class Intake:
             return
         visitor = Visitor(scope["app"].state.services, scope)
         body = Body(self._budget, visitor, scope, receive, self._limit(scope["path"]))
-        scope.setdefault("state", {}).update({VISITOR: visitor, BODY: body})
+        state = scope.setdefault("state", {})
+        state[VISITOR], state[BODY] = visitor, body
         app: ASGIApp = _refusal(scope) or self._app
         try:
             await app(scope, body.receive, send if body.has_arrived else body.draining(send))
         finally:
             body.let_go(body.held_bytes)
+            # Both know the scope: what would keep each other is left for the garbage collector.
+            del state[VISITOR], state[BODY]
 
     def _limit(self, path: str) -> int | None:
         """How many bytes a body may have; None for one that is never held as a whole."""
