@@ -7,12 +7,13 @@ Each command is imported when it is called, so that none pays for what another o
 import gc
 import logging
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from app import __version__
 from app.domain.errors import InvalidRequest, Problem, SealError, SettingsError
 from app.process import COLLECTED_AFTER
 
@@ -59,12 +60,37 @@ class DeferredCommand(TyperCommand):
         return get_command(import_module(self.module).app).make_context(*args, **extra)
 
 
-heloise: Final = TyperGroup(
-    name="heloise",
-    help="An email-sending service: a durable outbox over SMTP profiles, each with its own name.",
-    no_args_is_help=True,
-    commands=[DeferredCommand(name, *entry) for name, entry in COMMANDS.items()],
-)
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+# Completion is offered here alone: a shell knows the program, not each of its commands.
+root: Final = typer.Typer(name="heloise", no_args_is_help=True)
+
+
+@root.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """An email-sending service: a durable outbox over SMTP profiles, each with its own name."""
+
+
+def _command() -> TyperGroup:
+    group = get_command(root)
+    assert isinstance(group, TyperGroup)  # noqa: S101 - as one with a callback is
+    group.commands = {name: DeferredCommand(name, *entry) for name, entry in COMMANDS.items()}
+    return group
+
+
+heloise: Final = _command()
 
 
 def run() -> None:

@@ -19,7 +19,7 @@ from app.cli.trial.sink import running_sink
 from app.settings import Settings
 from app.store.database_url import sqlite_path
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 COMMITS: Final = 200
 WARM_UP: Final = 200

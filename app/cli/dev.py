@@ -8,7 +8,7 @@ import typer
 from app import dev as development
 from app.cli.environment import checked_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

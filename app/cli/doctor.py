@@ -31,7 +31,7 @@ from app.store.database_url import sqlite_path
 from app.store.vault import Vault
 from app.worker import machine_hostname, verifier
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 WRONG: Final = 1
 AT_ONCE: Final = 5

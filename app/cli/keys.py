@@ -16,7 +16,9 @@ from app.domain.types import ApiKey, Scope
 from app.store import api_keys, tenants
 
 app = typer.Typer(
-    help="Create, list, rotate and revoke the API keys of a tenant.", no_args_is_help=True
+    add_completion=False,
+    help="Create, list, rotate and revoke the API keys of a tenant.",
+    no_args_is_help=True,
 )
 
 COLUMNS = (

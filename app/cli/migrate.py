@@ -9,7 +9,7 @@ from app.cli.environment import checked_settings
 from app.settings import Settings
 from app.store import migrating
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

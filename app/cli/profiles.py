@@ -31,6 +31,7 @@ from app.store.vault import Vault
 from app.worker import verifier
 
 app = typer.Typer(
+    add_completion=False,
     help="Create, list, verify, update, pause, resume and delete profiles.",
     no_args_is_help=True,
 )

@@ -14,7 +14,7 @@ from app.domain.clock import SystemClock
 from app.settings import Settings
 from app.store import purging, tenants
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 AT_ONCE: Final = 500
 COUNTED: Final = ("messages", "contents", "recipients", "attempts", "events")

@@ -8,7 +8,7 @@ from app.cli.environment import checked_settings
 from app.store import resealing
 from app.store.vault import Vault
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import typer
 
 from app.domain.secret_keys import new_key
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from app.cli.printing import print_json, print_table
 from app.cli.reference import as_env_file, as_markdown
 from app.settings import Settings, about, description, sources, variable
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Shape(StrEnum):

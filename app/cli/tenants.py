@@ -13,7 +13,11 @@ from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
 from app.store import tenants
 
-app = typer.Typer(help="Create, list, show, update and delete tenants.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    help="Create, list, show, update and delete tenants.",
+    no_args_is_help=True,
+)
 
 COLUMNS = (
     "id",

@@ -15,7 +15,7 @@ from app.process import give_large_blocks_back, shorten_turns, spare_collector
 from app.settings import Settings
 from app.worker import run_worker
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

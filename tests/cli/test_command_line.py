@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from app import __version__
-from app.cli import COMMANDS
+from app.cli import COMMANDS, heloise
 from tests.cli.terminal import ROOT, Terminal
 
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "asyncpg", "cryptography", "uvicorn"}
@@ -55,6 +55,53 @@ def test_every_command_has_help(process_terminal: Terminal) -> None:
     )
     for name in COMMANDS:
         assert f"heloise {name}" in (process_terminal.folder / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("heloise pro", "profile"),
+        ("heloise profile ver", "verify"),
+        ("heloise tenant cre", "create"),
+        ("heloise serve --no-d", "--no-delivery"),
+        ("heloise --ver", "--version"),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    words: str,
+    offered: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As bash asks, by variables; those of a command that is not imported yet, too."""
+    monkeypatch.setenv("_HELOISE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit):
+        heloise(prog_name="heloise")
+    assert capsys.readouterr().out.split() == [offered]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_completion_is_offered_by_the_program_alone(name: str) -> None:
+    """What a command would install completes nothing."""
+    words = [
+        option
+        for each in get_command(import_module(COMMANDS[name][0]).app).params
+        for option in each.opts
+    ]
+    assert "--install-completion" not in words
+    assert {"--install-completion", "--show-completion", "--version"} <= {
+        option for each in heloise.params for option in each.opts
+    }
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of most programs."""
+    with pytest.raises(SystemExit) as ended:
+        heloise(["--version"], prog_name="heloise")
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"{__version__}\n"
 
 
 def test_the_version_is_the_packages(process_terminal: Terminal) -> None:
