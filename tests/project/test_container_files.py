@@ -3,14 +3,18 @@
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from sqlalchemy import make_url
 from typer.main import get_command
@@ -112,22 +116,49 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
 
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:
     """It fails where nothing answers, and passes where the API runs."""
-    words = json.loads(of_final_stage("HEALTHCHECK").partition("CMD ")[2])
     settings = Settings(database_url=f"sqlite:///{tmp_path}/none.db", secret_keys=new_key())
 
-    def is_healthy(port: str) -> bool:
-        done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
-            [sys.executable, *words[1:]],
-            env=Terminal(tmp_path).environment | {"HELOISE_PORT": port},
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode == 0
-
-    with served(create_app(settings, hostname="test.example.com")) as url:
+    app = create_app(settings, hostname="test.example.com")
+    with served(app) as url:
         port = url.rpartition(":")[2]
-        assert is_healthy(port)
-    assert not is_healthy(port)
+        assert is_healthy(tmp_path, port)
+    assert not is_healthy(tmp_path, port)
+
+
+def test_the_health_check_asks_by_tls_where_the_api_does(tmp_path: Path) -> None:
+    """Whatever name the certificate is of."""
+    path = tmp_path / "mail.pem"
+    trustme.CA().issue_cert("mail.example.com").private_key_and_cert_chain_pem.write_to_path(path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+
+    class Alive(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing to the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Alive) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        port = str(server.server_address[1])
+        assert is_healthy(tmp_path, port, HELOISE_TLS_CERTIFICATE=str(path))
+        thread.join()
+
+
+def is_healthy(folder: Path, port: str, **variables: str) -> bool:
+    """Whether the image's check passes."""
+    words = json.loads(of_final_stage("HEALTHCHECK").partition("CMD ")[2])
+    done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
+        [sys.executable, *words[1:]],
+        env=Terminal(folder).environment | {"HELOISE_PORT": port} | variables,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
 
 
 def test_services_wait_for_what_they_need() -> None:
