@@ -1,14 +1,35 @@
 """How the interpreter of a process is set that serves or delivers for days."""
 
 import gc
+import socket
 import sys
 from contextlib import suppress
 from typing import Final
+
+from app.domain.errors import SettingsError
 
 COLLECTED_AFTER: Final = 20_000  # more objects than there were
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 LARGE_BLOCK_BYTES: Final = 1024 * 1024
 TURN_SECONDS: Final = 0.001
+
+
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """Listen for TCP, before anything else begins; raises SettingsError where that cannot be.
+
+    `option` is what to give another port by.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host} port {port}: {error.strerror or error};"
+            f" give {option} another one"
+        ) from None
+    # asyncio leaves it off for a socket that was handed in, and answers would wait for 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def spare_collector() -> None:

@@ -79,11 +79,8 @@ async def require_schema(settings: Settings) -> None:
         raise SettingsError(f"there is no database {path} yet: run heloise migrate")
     async with opened(settings) as database:
         state = await schema.state(database)
-    if not state.is_current:
-        raise SettingsError(
-            f"the database's schema is at {state.current or 'nothing'} and this version of Heloise"
-            f" needs {state.head}: run heloise migrate"
-        )
+    if state.fault is not None:
+        raise SettingsError(state.fault.replace("`", ""))
 
 
 def transact(

@@ -1,25 +1,33 @@
 """`heloise serve`."""
 
 import asyncio
+import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 from contextlib import suppress
 from types import FrameType
 from typing import Annotated, Any, Final
 
+import asyncpg
 import typer
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from app.api.slow_clients import BoundedProtocol
 from app.cli.environment import checked_settings
 from app.domain.errors import SettingsError
+from app.process import listen
 from app.settings import Settings, variable
-from app.store.database_url import sqlite_path
+from app.store.database_url import PostgresqlUrl, parse_database_url, sqlite_path
+from app.store.postgresql_driver import connect
 from app.telemetry import logging_config
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
+
+log = logging.getLogger("uvicorn.error")
 
 APP: Final = "app.main:from_environment"
 NOT_STARTED: Final = 3
@@ -27,6 +35,7 @@ NOT_STARTED: Final = 3
 # after uvicorn's 5 s each would be killed, and started again for ever.
 SILENT_SECONDS: Final = 60
 DATE_SECONDS: Final = 1  # how exact the Date of answers is
+CHECK_SECONDS: Final = 5
 SIGNALLED: Final = 128  # as shells tell of a process that a signal ended
 
 
@@ -56,7 +65,23 @@ def serve(
             f"--workers {workers} needs PostgreSQL: SQLite has one process that writes."
             " Set HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
         )
-    _serve(settings, workers)
+    given = _tls(settings)
+    # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Whoever cannot listen delivers nothing either.
+    with listen(settings.host, settings.port, "--port (HELOISE_PORT)") as listening:
+        asyncio.run(_check_database(settings.database_url))
+        _serve(settings, workers, given, listening)
+
+
+async def _check_database(url: str) -> None:
+    """Raise SettingsError for a database that no wait makes fit; one that is away may come."""
+    parsed = parse_database_url(url)
+    if isinstance(parsed, PostgresqlUrl):
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                connection = await connect(parsed)
+                await connection.close()
 
 
 def _tls(settings: Settings) -> dict[str, Any]:
@@ -101,6 +126,11 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         asyncio.get_running_loop().call_soon_threadsafe(self._told.set)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            _log_address(listening, is_tls=self.config.is_ssl)
+
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
             with suppress(TimeoutError):
@@ -108,18 +138,20 @@ class _Server(uvicorn.Server):
                     await self._told.wait()
 
 
-def _serve(settings: Settings, workers: int) -> None:
-    # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def _log_address(listening: socket.socket, *, is_tls: bool) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info("Uvicorn running on %s://%s:%d", "https" if is_tls else "http", shown, port)
+
+
+def _serve(settings: Settings, workers: int, tls: dict[str, Any], listening: socket.socket) -> None:
     given: dict[str, Any] = {
         "factory": True,
-        "host": settings.host,
-        "port": settings.port,
         "loop": "auto",  # uvloop, where there is one for the platform
         "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "on",
-        **_tls(settings),
+        **tls,
         "log_config": logging_config(
             settings.log_level, settings.log_format, settings.log_addresses
         ),
@@ -129,9 +161,11 @@ def _serve(settings: Settings, workers: int) -> None:
         "timeout_worker_healthcheck": SILENT_SECONDS,
     }
     if workers > 1:
-        uvicorn.run(APP, workers=workers, **given)
+        config = uvicorn.Config(APP, workers=workers, **given)
+        _log_address(listening, is_tls=config.is_ssl)
+        Multiprocess(config, sockets=[listening]).run()
         return
     server = _Server(uvicorn.Config(APP, **given))
-    server.run()
+    server.run(sockets=[listening])
     if not server.started:
         sys.exit(NOT_STARTED)

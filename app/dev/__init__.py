@@ -1,7 +1,6 @@
 """`heloise dev`: API, delivery and a catch-all SMTP inbox on this machine, to try it all out."""
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from app.dev.inbox import Inbox
 from app.dev.screen import Screen
 from app.domain.errors import SettingsError
 from app.main import create_app
+from app.process import listen
 from app.settings import Settings
 from app.store import migrating
 from app.store.database import Database
@@ -41,8 +41,8 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
     """
     with ExitStack() as stack:
         stack.enter_context(_folder_of_ours(data_folder))
-        http = stack.enter_context(_listening(host, port, "--port"))
-        smtp = stack.enter_context(_listening(LOOPBACK, smtp_port, "--smtp-port"))
+        http = stack.enter_context(listen(host, port, "--port"))
+        smtp = stack.enter_context(listen(LOOPBACK, smtp_port, "--smtp-port"))
         keys = first_run.read_or_make_keys(data_folder)
         settings = first_run.settings_for(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
@@ -80,17 +80,6 @@ def _folder_of_ours(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _listening(host: str, port: int, option: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)};"
-            f" give {option} another one"
-        ) from None
 
 
 async def _run(

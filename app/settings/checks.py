@@ -14,9 +14,9 @@ from pydantic_settings import NoDecode
 
 from app.domain.addresses import check_domain, make_mailbox
 from app.domain.ehlo import parse_ehlo_name
-from app.domain.errors import SettingsError
 from app.domain.networks import IPNetwork
 from app.domain.secret_keys import parse_key
+from app.store.database_url import parse_database_url
 
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
@@ -69,14 +69,7 @@ def parse_domains(text: str) -> tuple[str, ...]:
 
 
 def _check_database_url(text: str) -> str:
-    from sqlalchemy.exc import ArgumentError
-
-    from app.store.database_url import async_url
-
-    try:
-        async_url(text)
-    except (ArgumentError, SettingsError, ValueError):
-        raise ValueError("it is no URL of SQLite or PostgreSQL") from None
+    parse_database_url(text)
     return text
 
 

@@ -23,8 +23,8 @@ from app.settings.model import (
     secrets_source,
     variable,
 )
+from app.store.database_url import MASK, mask_passwords
 
-MASK: Final = "***"
 SHOWN_CHARACTERS: Final = 60
 
 
@@ -157,21 +157,10 @@ def _masked(field: str, value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(MASK for _ in value)
     if field == "database_url":
-        return _without_password(str(value))
+        return mask_passwords(str(value))
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _without_password(url: str) -> str:
-    if "@" not in url and "?" not in url:
-        return url
-    from sqlalchemy import make_url
-
-    parsed = make_url(url)
-    secret = [key for key in parsed.query if "password" in key.lower()]
-    masked = parsed.update_query_dict(dict.fromkeys(secret, MASK))
-    return masked.render_as_string(hide_password=True).replace("%2A", "*")
 
 
 def _cause(error: BaseException) -> str:

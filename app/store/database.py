@@ -4,19 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
 from filelock import FileLock, Timeout
 from pydantic_core import to_json
-from sqlalchemy import URL, Dialect, ExceptionContext, event, make_url, text
+from sqlalchemy import URL, Dialect, ExceptionContext, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only
 
 from app.domain.errors import SettingsError, Unavailable
-from app.store import sqlite_driver
+from app.store import postgresql_driver, sqlite_driver
 from app.store.database_faults import (
     ENDED,
     CommitUnknown,
@@ -25,7 +26,13 @@ from app.store.database_faults import (
     database_faults,
     sqlstate,
 )
-from app.store.database_url import async_url, sqlite_path
+from app.store.database_url import (
+    SQLITE_DRIVER,
+    PostgresqlUrl,
+    SqliteUrl,
+    parse_database_url,
+)
+from app.store.postgresql_driver import CONNECT_SECONDS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,10 +42,8 @@ IS_WRITABLE: Final = (
     "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
 )
 _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
-SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
 LISTEN_RETRY_SECONDS: Final = 2.0
 LISTEN_CHECK_SECONDS: Final = 30.0
-CONNECT_SECONDS: Final = 10.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_REPEATS: Final = 3
 # Statements without a name are prepared anew each time they are executed, in one message with it.
@@ -61,18 +66,14 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 10, answer_seconds: float | None = None
     ) -> None:
-        self._url = url
-        self.url = async_url(url)
-        self.is_postgresql = self.url.get_backend_name() == "postgresql"
+        self._url = parse_database_url(url)
         self._listeners: list[Callable[[], None]] = []
         self._is_pooled: bool | None = None
         self._connect_seconds = answer_seconds or CONNECT_SECONDS
-        if self.is_postgresql:
+        if isinstance(self._url, PostgresqlUrl):
             self._writer = _postgresql_engine(
-                self.url,
+                partial(self._connect, answer_seconds=answer_seconds),
                 pool_size=pool_size,
-                connect_seconds=self._connect_seconds,
-                answer_seconds=answer_seconds,
                 is_pooled=self.is_pooled,
             )
             # Each statement sees what was committed before it, in a transaction or not (READ
@@ -80,9 +81,14 @@ class Database:
             self._autocommit = self._writer.execution_options(isolation_level="AUTOCOMMIT")
             self._reader = self._autocommit
         else:
-            self._writer = _sqlite_engine(self.url, pool_size=1, begin=sqlite_driver.WRITE)
+            self._writer = _sqlite_engine(self._url, pool_size=1, begin=sqlite_driver.WRITE)
             self._autocommit = self._writer.execution_options(**{sqlite_driver.AUTOCOMMIT: True})
-            self._reader = _sqlite_engine(self.url, pool_size=4, begin=sqlite_driver.READ)
+            self._reader = _sqlite_engine(self._url, pool_size=4, begin=sqlite_driver.READ)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL; else it is SQLite."""
+        return isinstance(self._url, PostgresqlUrl)
 
     @asynccontextmanager
     async def transaction(
@@ -161,21 +167,21 @@ class Database:
         a name, and whoever listens, stays behind.
         """
         if self._is_pooled is None:
-            connection = await asyncpg.connect(
-                self._dsn(), timeout=self._connect_seconds, **UNNAMED_IN_DRIVER
-            )
+            connection = await self._connect(**UNNAMED_IN_DRIVER)
             try:
                 server_pid = await connection.fetchval(
                     "SELECT pg_backend_pid()", timeout=self._connect_seconds
                 )
-                self._is_pooled = server_pid != connection.get_server_pid()
+                self._is_pooled = bool(server_pid != connection.get_server_pid())
             finally:
                 connection.terminate()
         return self._is_pooled
 
-    def _dsn(self) -> str:
-        url = make_url(self._url).set(drivername="postgresql")
-        return url.render_as_string(hide_password=False)
+    async def _connect(self, **named: Any) -> Any:  # noqa: ANN401 - as asyncpg has it
+        assert isinstance(self._url, PostgresqlUrl)  # noqa: S101 - SQLite has nobody to listen to
+        return await postgresql_driver.connect(
+            self._url, connect_seconds=self._connect_seconds, **named
+        )
 
     async def is_writable(self) -> bool:
         """Whether the server takes writes; one that does not is left by every connection.
@@ -216,12 +222,12 @@ class Database:
                     log.info("behind a pooler nobody can listen: new work is looked for instead")
                     return
                 await self._listen_once(wake)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listening for new work failed, polling meanwhile: %s", error)
             await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
     async def _listen_once(self, wake: Callable[[], None]) -> None:
-        connection = await asyncpg.connect(self._dsn(), timeout=CONNECT_SECONDS)
+        connection = await self._connect()
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         try:
@@ -245,10 +251,10 @@ class Database:
         Answers False for PostgreSQL, which takes any number of delivering processes. Raises
         SettingsError where another process has the file; the lock of one that died is free.
         """
-        path = sqlite_path(self._url)
-        if path is None:
+        if not isinstance(self._url, SqliteUrl):
             yield False
             return
+        path = self._url.path
         lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE, blocking=False)
         try:
             lock.acquire()
@@ -275,20 +281,18 @@ def _json(value: object) -> str:
 
 
 def _postgresql_engine(
-    url: URL,
+    connect: Callable[..., Awaitable[Any]],
     *,
     pool_size: int,
-    connect_seconds: float,
-    answer_seconds: float | None,
     is_pooled: Callable[[], Awaitable[bool]],
 ) -> AsyncEngine:
     engine = create_async_engine(
-        url,
+        "postgresql+asyncpg://",
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
         json_serializer=_json,
-        connect_args={"timeout": connect_seconds, "command_timeout": answer_seconds},
+        connect_args={"async_creator_fn": connect},
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -317,11 +321,10 @@ def _postgresql_engine(
     return engine
 
 
-def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
-    path = url.database or ""
-    busy_timeout_seconds = float(str(url.query.get("timeout", SQLITE_BUSY_TIMEOUT_SECONDS)))
+def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine:
+    path = str(url.path)
     engine = create_async_engine(
-        url,
+        URL.create(SQLITE_DRIVER, database=path),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
@@ -329,7 +332,7 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> AsyncEngine:
         # A connection ends its own transaction: to end it once more is a turn of its thread.
         pool_reset_on_return=None,
         # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
-        connect_args={"isolation_level": None, "timeout": busy_timeout_seconds},
+        connect_args={"isolation_level": None, "timeout": url.busy_timeout_seconds},
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")

@@ -1,40 +1,208 @@
-"""What the URL of a database says: apart, since settings are checked where nothing is opened."""
+"""What the URL of a database says: apart, since settings are checked where nothing is opened.
 
+PostgreSQL's parameters are libpq's (PostgreSQL's manual, "Parameter Key Words"), as far as asyncpg,
+which connects, can keep them. One that it cannot keep is refused: to ignore it might cost safety.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
-
-from sqlalchemy import URL, make_url
-
-from app.domain.errors import SettingsError
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 SQLITE_DRIVER: Final = "sqlite+heloise"
+MASK: Final = "***"
+SQLITE_BUSY_TIMEOUT_SECONDS: Final = 5.0
+_SQLITE: Final = re.compile(r"sqlite(?:\+\w+)?://(?P<path>[^?]*)(?:\?(?P<query>.*))?")
+_POSTGRESQL: Final = re.compile(
+    r"postgres(?:ql)?(?:\+\w+)?://"
+    r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^@/?]*))?@)?"
+    r"(?P<hosts>[^@/?]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?"
+)
+_HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::(?P<port>\d{1,5}))?", re.ASCII)
+HIGHEST_PORT: Final = 65535
+
+# What asyncpg reads from a DSN, and what a server takes when a session begins.
+PASSED: Final = frozenset(
+    {
+        *("host", "port", "dbname", "user", "password", "passfile", "service", "krbsrvname"),
+        *("gsslib", "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
+        *("sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version"),
+        *("target_session_attrs", "application_name", "options"),
+    }
+)
+FILES: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# What asyncpg does in this way alone.
+FIXED: Final[Mapping[str, tuple[str, ...]]] = {
+    "channel_binding": ("disable", "prefer"),
+    "client_encoding": ("UTF8", "utf8", "UTF-8", "utf-8", "auto"),
+    "gssencmode": ("disable", "prefer"),
+    "load_balance_hosts": ("disable",),
+    "replication": ("false", "off", "no", "0"),
+    "sslcompression": ("0",),
+    "sslsni": ("1",),
+}
+TCP_OPTIONS: Final[Mapping[str, str]] = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+NUMBERS: Final = ("connect_timeout", "keepalives", *TCP_OPTIONS)
+KNOWN: Final = (*PASSED, *FIXED, *NUMBERS, "fallback_application_name", "ssl")
+NO_URL: Final = "it is no URL of SQLite or PostgreSQL"
 
 
-def async_url(url: str) -> URL:
-    """The SQLAlchemy URL with its async driver, from `sqlite:///…` or `postgresql://…`.
+@dataclass(frozen=True, slots=True)
+class SqliteUrl:
+    """A file, and how long to wait for another process's lock."""
 
-    Raises SettingsError for any other database.
+    path: Path
+    busy_timeout_seconds: float = SQLITE_BUSY_TIMEOUT_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlUrl:
+    """What asyncpg connects by, and what it does not read from a DSN.
+
+    `connect_seconds` is None where the URL does not say. `socket_options` are an option and a
+    number, each at a level.
     """
-    parsed = make_url(url)
-    match parsed.get_backend_name():
-        case "sqlite":
-            return parsed.set(drivername=SQLITE_DRIVER)
-        case "postgresql" | "postgres":
-            # asyncpg's own connect() knows libpq's `sslmode`, its SQLAlchemy dialect only `ssl`.
-            query = {
-                ("ssl" if key == "sslmode" else key): parsed.query[key] for key in parsed.query
-            }
-            return parsed.set(drivername="postgresql+asyncpg", query=query)
-        case other:
-            raise SettingsError(
-                f"HELOISE_DATABASE_URL names the database {other!r};"
-                " write sqlite:///file.db or postgresql://user:password@host/database"
-            )
+
+    dsn: str = field(repr=False)
+    connect_seconds: float | None
+    socket_options: tuple[tuple[int, int, int], ...]
+
+
+def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
+    """What the URL says; raises ValueError with what to write instead, and no value of it."""
+    if match := _SQLITE.fullmatch(url):
+        return _sqlite(match["path"], match["query"])
+    if match := _POSTGRESQL.fullmatch(url):
+        return _postgresql(match)
+    if url.startswith("postgres"):
+        raise ValueError(
+            "percent-encode what is special in the user name and the password, such as %40 for @"
+            " and %2F for /"
+        )
+    raise ValueError(NO_URL)
 
 
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite URL, or None where the database is another one."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
+    parsed = parse_database_url(url)
+    return parsed.path if isinstance(parsed, SqliteUrl) else None
+
+
+def replace_database(url: str, name: str) -> str:
+    """The same server's URL with another database, or the same URL with another file."""
+    if match := _SQLITE.fullmatch(url):
+        return _replaced(match, "path", f"/{name}")
+    match = _POSTGRESQL.fullmatch(url)
+    if match is None:
+        raise ValueError(NO_URL)
+    if match["database"] is None:
+        end = match.end("hosts")
+        return f"{url[:end]}/{quote(name, safe='')}{url[end:]}"
+    return _replaced(match, "database", quote(name, safe=""))
+
+
+def _replaced(match: re.Match[str], group: str, text: str) -> str:
+    return f"{match.string[: match.start(group)]}{text}{match.string[match.end(group) :]}"
+
+
+def mask_passwords(url: str) -> str:
+    """The URL as it may be shown."""
+    if (match := _POSTGRESQL.fullmatch(url)) and match["password"] is not None:
+        url = _replaced(match, "password", MASK)
+    return re.sub(r"(?i)([?&][^=&]*password[^=&]*=)[^&]*", rf"\g<1>{MASK}", url)
+
+
+def _parameters(query: str | None) -> dict[str, str]:
+    # To libpq a plus stands for itself.
+    given = dict(parse_qsl((query or "").replace("+", "%2B"), keep_blank_values=True))
+    for name, value in given.items():
+        if not value:
+            raise ValueError(f"the parameter {name} has no value: leave it out")
+    return given
+
+
+def _sqlite(path: str, query: str | None) -> SqliteUrl:
+    given = _parameters(query)
+    if unknown := given.keys() - {"timeout"}:
+        raise ValueError(f"SQLite has no parameter {min(unknown)}; it has timeout, in seconds")
+    if not path.startswith("/") and path:
+        raise ValueError("three slashes stand before SQLite's file, as in sqlite:///file.db")
+    file = path[1:]
+    if not file or ":memory:" in file:
+        raise ValueError("SQLite needs a file, which outlives a process: write sqlite:///file.db")
+    timeout = given.get("timeout", str(SQLITE_BUSY_TIMEOUT_SECONDS))
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", timeout, re.ASCII):
+        raise ValueError("timeout is a number of seconds, such as 5")
+    return SqliteUrl(Path(file), float(timeout))
+
+
+def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
+    for host in match["hosts"].split(","):
+        found = _HOST.fullmatch(unquote(host))
+        if found is None or not 1 <= int(found["port"] or 1) <= HIGHEST_PORT:
+            raise ValueError(
+                "after each host stands a port from 1 to 65535, as in host:5432; percent-encode"
+                " what is special in the password, such as %2F for /"
+            )
+    given = _parameters(match["query"])
+    _check(given)
+    numbers = {name: int(given.pop(name)) for name in NUMBERS if name in given}
+    passed = {name: value for name, value in given.items() if name in PASSED}
+    if "fallback_application_name" in given:
+        passed.setdefault("application_name", given["fallback_application_name"])
+    if "ssl" in given:  # as JDBC has it, which libpq takes too
+        passed.setdefault("sslmode", "require" if given["ssl"] == "true" else given["ssl"])
+    database = f"/{match['database']}" if match["database"] else ""
+    dsn = f"postgresql://{_user(match)}{match['hosts']}{database}"
+    connect_seconds = numbers.pop("connect_timeout", None)
+    return PostgresqlUrl(
+        dsn=f"{dsn}?{urlencode(passed)}" if passed else dsn,
+        # Zero asks to wait for ever, which nobody is helped by.
+        connect_seconds=float(connect_seconds) if connect_seconds else None,
+        socket_options=tuple(_socket_options(numbers)),
+    )
+
+
+def _user(match: re.Match[str]) -> str:
+    if match["user"] is None:
+        return ""
+    given = [part for part in (match["user"], match["password"]) if part is not None]
+    return ":".join(quote(unquote(part), safe="") for part in given) + "@"
+
+
+def _check(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        if name not in KNOWN:
+            likely = get_close_matches(name, KNOWN, n=1)
+            hint = f"did you mean {likely[0]}?" if likely else "leave it out"
+            raise ValueError(f"asyncpg, which connects, has no parameter {name}: {hint}")
+        if name in FIXED and value not in FIXED[name]:
+            allowed = " or ".join(FIXED[name])
+            raise ValueError(f"asyncpg, which connects, has {name}={allowed} alone: write that")
+        if name in NUMBERS and not re.fullmatch(r"\d{1,7}", value, re.ASCII):
+            raise ValueError(f"{name} is a whole number")
+        if name in {"sslmode", "ssl"} and value not in {*SSL_MODES, "true"}:
+            raise ValueError(f"{name} is one of {', '.join(SSL_MODES)}")
+        if name in FILES and not Path(value).is_file():
+            raise ValueError(f"{name} names a file that is not there")
+
+
+def _socket_options(numbers: Mapping[str, int]) -> list[tuple[int, int, int]]:
+    """TCP keepalive as libpq has it: on, unless `keepalives=0`, where anything of it is set."""
+    if not numbers:
+        return []
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, numbers.get("keepalives", 1))]
+    for name, constant in TCP_OPTIONS.items():
+        if numbers.get(name) and hasattr(socket, constant):  # zero is the system's own
+            options.append((socket.IPPROTO_TCP, getattr(socket, constant), numbers[name]))
+    return options

@@ -51,9 +51,7 @@ def _upgrade(connection: Connection) -> None:
     try:
         ScriptDirectory.from_config(config).get_revisions(found or ())
     except CommandError:
-        raise SettingsError(
-            f"HELOISE_DATABASE_URL names a database whose schema is at {found!r}, which this"
-            " version of Heloise does not know; run a newer version"
-        ) from None
+        state = schema.State(current=found, head=schema.head())
+        raise SettingsError(f"HELOISE_DATABASE_URL: {state.fault}") from None
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Final
 
-from app.domain.errors import Unavailable
+from app.domain.errors import SettingsError, Unavailable
 from app.store import schema
 from app.store.database import Database
 
@@ -39,16 +39,12 @@ class Readiness:
             return ["The database cannot be reached."]
         except TimeoutError:
             return ["The database does not answer."]
+        except SettingsError as error:
+            return [f"{error}."]
         if not is_writable:
             return [READ_ONLY]
-        if state.is_current:
-            self._schema_fault = None
-            return []
-        found = f"at {state.current}" if state.current else "empty"
-        self._schema_fault = (
-            f"The database's schema is {found} and not at {state.head}: run `heloise migrate`."
-        )
-        return [self._schema_fault]
+        self._schema_fault = state.fault
+        return [] if self._schema_fault is None else [self._schema_fault]
 
     async def wait_ready(self) -> None:
         """Return once there is nothing against it."""

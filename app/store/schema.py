@@ -3,6 +3,7 @@
 What brings it there is `migrating`, which a service that is up to date has no need of.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,20 @@ class State:
         """Whether this version of Heloise can work with it."""
         return self.current == self.head
 
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with it and what to do; None where it is current."""
+        if self.is_current:
+            return None
+        if self.current is not None and self.current not in revisions():
+            return (
+                f"The database's schema is at {self.current!r}, and a newer version of Heloise made"
+                f" it. This one ({app.__version__}) has none after {self.head!r}: run that version,"
+                " or a later one."
+            )
+        found = f"at {self.current}" if self.current else "empty"
+        return f"The database's schema is {found} and not at {self.head}: run `heloise migrate`."
+
 
 async def state(database: Database) -> State:
     """Where the schema is; raises Unavailable where the database cannot be reached."""
@@ -43,9 +58,13 @@ def current(connection: Connection) -> str | None:
 
 
 def head() -> str:
-    """The newest revision: its file is named by it, and the names sort by age."""
-    newest = max(migrations().glob("versions/[0-9]*.py"))
-    return newest.stem.partition("_")[0]
+    """The newest revision."""
+    return revisions()[-1]
+
+
+def revisions() -> Sequence[str]:
+    """All that this version has, oldest first: files are named by them, and the names sort."""
+    return sorted(path.stem.partition("_")[0] for path in migrations().glob("versions/[0-9]*.py"))
 
 
 def migrations() -> Path:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI, Response
-from sqlalchemy import JSON, DateTime, event
+from sqlalchemy import JSON, DateTime, event, make_url
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from app.store.database_url import async_url
+from app.store.database_url import sqlite_path
 from benchmarks.contestants.plain_api import Answer, Message
 
 VARIABLE: Final = "NAIVE_DATABASE_URL"
@@ -45,7 +45,10 @@ class Stored(Base):
 
 
 def _engine() -> AsyncEngine:
-    engine = create_async_engine(async_url(os.environ[VARIABLE]), pool_size=10, max_overflow=10)
+    given = os.environ[VARIABLE]
+    driver = "postgresql+asyncpg" if sqlite_path(given) is None else "sqlite+aiosqlite"
+    url = make_url(given).set(drivername=driver)
+    engine = create_async_engine(url, pool_size=10, max_overflow=10)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine.sync_engine, "connect")

@@ -1,7 +1,9 @@
 """`heloise serve`, `worker`, `migrate`: what they ask for before they start, how they stop."""
 
+import asyncio
 import json
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -11,9 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from sqlalchemy import text
 
 from app.cli.trial.processes import held_port
+from app.store.database import Database
 from tests.cli.terminal import Terminal
+from tests.fixtures.postgresql import Server
 
 
 @contextmanager
@@ -72,6 +77,83 @@ def test_migrate_says_where_the_schema_is_and_may_run_again(operator: Terminal) 
     first = operator.done("migrate").out
     assert first.startswith("The schema is at ")
     assert operator.done("migrate").out == first
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///:memory:",
+        "sqlite:///x.db?mode=ro",
+        "postgresql://u:canary@127.0.0.1:1/d?colour=red",
+    ],
+)
+@pytest.mark.parametrize("command", ["migrate", "doctor", "worker"])
+def test_a_url_that_cannot_be_kept_is_one_line(command: str, url: str, terminal: Terminal) -> None:
+    """It is wrong before anything is opened."""
+    ended = terminal.run(command, DATABASE_URL=url)
+    assert ended.code == 2
+    assert "HELOISE_DATABASE_URL: found a value of" in ended.err
+    assert ended.err.count("\n") <= 2
+    assert "canary" not in ended.err
+
+
+@pytest.mark.postgresql
+def test_a_database_in_another_encoding_is_refused(
+    terminal: Terminal, process_terminal: Terminal, postgresql: Server
+) -> None:
+    """Before anything is written that it could not hold."""
+    key = terminal.done("secret-key").out.strip()
+    given = {"SECRET_KEYS": key, "DATABASE_URL": postgresql.encoded("LATIN1")}
+    with held_port() as port:
+        ended = [
+            terminal.run("migrate", **given),
+            terminal.run("tenant", "list", **given),
+            process_terminal.run("serve", "--port", str(port), **given),
+        ]
+    for each in ended:
+        assert each.code == 2
+        assert "in the encoding LATIN1" in each.err
+        assert "ENCODING 'UTF8'" in each.err
+        assert "Traceback" not in each.err
+    examined = terminal.run("doctor", **given)
+    assert examined.code == 1
+    assert "LATIN1" in examined.out
+
+
+def test_a_newer_schema_asks_for_a_newer_version(operator: Terminal) -> None:
+    """`heloise migrate`, which would refuse, is not what to run."""
+    asyncio.run(set_schema(operator.environment["HELOISE_DATABASE_URL"], "9999"))
+    for words in (("tenant", "list"), ("migrate",)):
+        ended = operator.run(*words)
+        assert ended.code == 2
+        assert "at '9999'" in ended.err
+        assert "run that version, or a later one" in ended.err
+        assert "run heloise migrate" not in ended.err
+    assert "run that version" in operator.run("doctor").out.replace("\n", " ")
+
+
+async def set_schema(url: str, revision: str) -> None:
+    """Have the database be at this revision."""
+    database = Database(url)
+    async with database.transaction() as connection:
+        update = text("UPDATE alembic_version SET version_num = :revision")
+        await connection.execute(update, {"revision": revision})
+    await database.close()
+
+
+@pytest.mark.one_database
+def test_who_cannot_listen_delivers_nothing(operator: Terminal, process_terminal: Terminal) -> None:
+    """The port is taken before anything else begins."""
+    given = {
+        name: operator.environment[f"HELOISE_{name}"] for name in ("DATABASE_URL", "SECRET_KEYS")
+    }
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = process_terminal.run("serve", "--host", "127.0.0.1", "--port", port, **given)
+    assert ended.code == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in ended.err
+    assert "--port (HELOISE_PORT)" in ended.err
+    assert "delivery started" not in ended.err
 
 
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:

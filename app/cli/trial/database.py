@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from app.domain.errors import SettingsError
 from app.store.database import Database
-from app.store.database_url import async_url, sqlite_path
+from app.store.database_url import (
+    PostgresqlUrl,
+    parse_database_url,
+    replace_database,
+    sqlite_path,
+)
+from app.store.postgresql_driver import connect
 
 NAME: Final = "heloise_bench"
 PAGE: Final = bytes(4096)
@@ -31,12 +37,10 @@ def new_database(url: str) -> Iterator[str]:
     path = sqlite_path(url)
     if path is not None:
         with _new_folder(path.absolute().parent) as folder:
-            yield str(make_url(url).set(database=str(folder / path.name)))
-    elif async_url(url).get_backend_name() == "postgresql":
+            yield replace_database(url, str(folder / path.name))
+    else:
         with _new_postgresql(url) as made:
             yield made
-    else:
-        raise SettingsError("HELOISE_DATABASE_URL names no file, so there is no disk to measure")
 
 
 @contextmanager
@@ -65,14 +69,15 @@ def _new_postgresql(url: str) -> Iterator[str]:
     except (OSError, asyncpg.PostgresError) as error:
         raise SettingsError(f"HELOISE_DATABASE_URL: PostgreSQL refuses: {error}") from None
     try:
-        yield make_url(url).set(database=name).render_as_string(hide_password=False)
+        yield replace_database(url, name)
     finally:
         asyncio.run(_execute(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 async def _execute(url: str, sql: str) -> None:
-    dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn)
+    parsed = parse_database_url(url)
+    assert isinstance(parsed, PostgresqlUrl)  # noqa: S101 - as the caller has seen
+    connection = await connect(parsed)
     try:
         await connection.execute(sql)
     finally:
