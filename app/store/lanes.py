@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     Table,
     func,
+    or_,
     select,
     update,
 )
@@ -20,11 +21,15 @@ from app.domain.events import EventType
 from app.domain.limits import Bucket, next_permit_at, refill
 from app.domain.value import value
 from app.store.among import among
+from app.store.clamping import LONGEST_LEASE, TOLERANCE
 from app.store.events import append_of_profile
 from app.store.rate_columns import labelled, rate_limit_of
 from app.store.tables import lanes, messages, profiles, tenant_buckets, tenants
 
 SILENT: Final = "server_silent"
+# No worker plans a probe for later, nor keeps a lane to itself for longer while it probes: a time
+# beyond that was planned by a clock that was ahead, and the probe is due.
+LONGEST_PROBE: Final = LONGEST_LEASE + TOLERANCE
 
 
 @value(kw_only=True)
@@ -137,7 +142,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
     if failing_since is not None and fallback_profile_id is not None:
         fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
     moments: list[datetime] = [soonest or now]
-    if next_probe_at is not None:
+    if next_probe_at is not None and next_probe_at <= now + LONGEST_PROBE:
         moments.append(next_probe_at)
     if any(row[_OF_LANE:]):
         moments += _permits_at(row, now)
@@ -187,7 +192,7 @@ async def take_probe(
         .where(
             lanes.c.profile_id == profile_id,
             lanes.c.failing_since.is_not(None),
-            lanes.c.next_probe_at <= now,
+            or_(lanes.c.next_probe_at <= now, lanes.c.next_probe_at > now + LONGEST_PROBE),
         )
         .values(next_probe_at=until)
     )

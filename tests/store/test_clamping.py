@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from app.domain.retry import GREYLIST, PROBE
 from app.domain.types import Profile, RecipientStatus, RetryPolicy
-from app.store import permits, tables, workers
+from app.store import lanes, permits, tables, workers
 from app.store.clamping import LONGEST_LEASE, clamp
 from app.store.database import Database
 from tests.store.made import (
@@ -108,6 +108,19 @@ async def test_a_failing_profile_is_probed_after_the_longest_wait(database: Data
     assert await clamped(database) == 1
     assert (await health_of(database, profile)).next_probe_at == NOW + PROBE.cap
     assert await clamped(database) == 0
+
+
+async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -> None:
+    """Whoever looks for work finds it, and takes it, before anything is brought back."""
+    profile = await failing_profile(database, await made_tenant(database))
+    for planned, is_due in ((NOW + 30 * MINUTE, False), (NOW + DAY, True)):
+        async with database.transaction() as connection:
+            await connection.execute(update(tables.lanes).values(next_probe_at=planned))
+            lane = await lanes.find(connection, profile_id=profile.id, now=NOW)
+            taken = await lanes.take_probe(
+                connection, profile_id=profile.id, now=NOW, until=NOW + MINUTE
+            )
+        assert (lane.due_at <= NOW, taken) == (is_due, is_due)
 
 
 async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
