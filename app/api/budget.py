@@ -1,6 +1,5 @@
 """How many bytes of requests a process holds, and how many of them for one tenant or address."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from app.domain.errors import Unavailable
@@ -17,7 +16,7 @@ class Budget:
         self._max_bytes = max(max_bytes, largest_bytes)
         shares = (max_bytes // 2, max_bytes * 3 // 4)
         self._shares = [max(share, largest_bytes) for share in shares]
-        self._by_holder = Counter[str]()
+        self._by_holder: dict[str, int] = {}
         self.held_bytes = 0
 
     def take(self, holders: Sequence[str], size_bytes: int) -> None:
@@ -30,7 +29,7 @@ class Budget:
         self.held_bytes += size_bytes
         is_shared_out = False
         for holder, share in zip(holders, self._shares, strict=True):
-            held = self._by_holder[holder] = self._by_holder[holder] + size_bytes
+            held = self._by_holder[holder] = self._by_holder.get(holder, 0) + size_bytes
             is_shared_out |= held > share
         if self.held_bytes > self._max_bytes:
             raise Unavailable(
@@ -50,6 +49,8 @@ class Budget:
         """Hold so many bytes less."""
         self.held_bytes -= size_bytes
         for holder in holders:
-            self._by_holder[holder] -= size_bytes
-            if self._by_holder[holder] <= 0:
+            held = self._by_holder[holder] - size_bytes
+            if held:
+                self._by_holder[holder] = held
+            else:
                 del self._by_holder[holder]

@@ -117,7 +117,7 @@ class Body:
         self._scope = scope
         self._receive = receive
         self._limit = limit
-        self._pace = Pace(WINDOW_SECONDS, float("inf") if limit is None else BODY_SECONDS)
+        self._pace: Pace | None = None
         self._holders: tuple[str, ...] | None = None
         self._is_read = not has_body(scope)
         self._is_wanted = self._is_read or scope["method"] not in SAFE_METHODS
@@ -147,9 +147,10 @@ class Body:
         message = await (self._receive() if self.has_arrived else self._next_part())
         self._is_read = not message.get("more_body", False)
         size = len(message.get("body", b""))
-        self._received_bytes += size
-        self.held_bytes += size
-        self._budget.take(self._holders, size)
+        if size:
+            self._received_bytes += size
+            self.held_bytes += size
+            self._budget.take(self._holders, size)
         if self._limit is not None and self._received_bytes > self._limit:
             raise _too_large(self._limit)
         return message
@@ -157,7 +158,8 @@ class Body:
     def let_go(self, size_bytes: int) -> None:
         """So many bytes of it are not held any more."""
         self.held_bytes -= size_bytes
-        self._budget.give_back(self._holders or (), size_bytes)
+        if size_bytes and self._holders is not None:
+            self._budget.give_back(self._holders, size_bytes)
 
     def draining(self, send: Send) -> Send:
         """`send`, for an answer that may come before the body has: what is left of it is dropped.
@@ -201,6 +203,8 @@ class Body:
                 raise _too_large(self._limit)
 
     async def _next_part(self) -> Message:
+        if self._pace is None:
+            self._pace = Pace(WINDOW_SECONDS, float("inf") if self._limit is None else BODY_SECONDS)
         size, started_seconds = 0, monotonic_seconds()
         try:
             async with asyncio.timeout(self._pace.patience_seconds):
