@@ -178,6 +178,14 @@ async def test_a_hostile_template_harms_nobody(renderer: Renderer, name: str) ->
     assert (await rendered(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
 
 
+async def test_a_page_that_ends_its_process_harms_nobody(renderer: Renderer) -> None:
+    """What is written in other languages than Python may end it at once."""
+    page = "<style>p p{a:b}</style>" + "<div>" * 60_000
+    error = await error_of(renderer, {"html": page}, max_characters=1_000_000)
+    assert "memory or time" in str(error) or "seconds" in str(error)
+    assert (await rendered(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
+
+
 async def test_its_process_knows_no_secret_and_opens_no_file(renderer: Renderer) -> None:
     """Were the sandbox left, there would be nothing to find: this is what the code there can do."""
     process = await renderer._taken()  # noqa: SLF001 - what no template gets at
