@@ -45,7 +45,7 @@ class ReplyReader:
     def __init__(self, shown: Callable[[str], str]) -> None:
         self._shown = shown
         # What is answered to MAIL, RCPT and DATA is the same again and again.
-        self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply, shown))
+        self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply_of_line, shown))
         self._buffer = b""
         self._lines: list[bytes] = []
         self._kept_bytes = 0
@@ -54,27 +54,33 @@ class ReplyReader:
         """The replies that are whole now; raises MalformedReplyError after those before it."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
         for line in whole:
-            if line[:1] in BLANKS and not line.strip(BLANKS):
-                # Between replies, or within one, it says nothing: some servers end each by two
-                # line ends. It counts, lest there be no end of them.
-                self._kept_bytes += len(line) + 1
-                self._check_bounds()
-            elif line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
+            if line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
                 _check_line(self._shown, line)
                 self._lines.append(line)
-                self._kept_bytes += len(line)
-                self._check_bounds()
-            elif self._lines:
+                self._keep(line)
+            elif self._lines and line.strip(BLANKS):
                 lines, self._lines, self._kept_bytes = self._lines, [], 0
                 yield _reply(self._shown, *lines, line)
-            else:
+            elif not self._lines and (reply := self._reply_of_line(line)) is not None:
                 self._kept_bytes = 0
-                yield self._reply_of_line(line)
+                yield reply
+            else:
+                self._keep(line)
+        self._check_bounds()
+
+    def _keep(self, line: bytes) -> None:
+        """Count what makes no reply yet, lest there be no end of it."""
+        self._kept_bytes += len(line) + 1
         self._check_bounds()
 
     def _check_bounds(self) -> None:
         if len(self._buffer) + self._kept_bytes > MAX_REPLY_BYTES:
             raise MalformedReplyError("an endless reply")
+
+
+def _reply_of_line(shown: Callable[[str], str], line: bytes) -> Reply | None:
+    """A reply of one line; None for a blank line, which some servers send between replies."""
+    return _reply(shown, line) if line.strip(BLANKS) else None
 
 
 def _reply(shown: Callable[[str], str], *lines: bytes) -> Reply:

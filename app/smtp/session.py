@@ -170,15 +170,15 @@ class Session:
             self.abort()
             raise
         finally:
-            self._distrust(exchange.distrusted)
+            if exchange.distrusted:
+                self._distrust(exchange.distrusted)
             self.used_seconds = monotonic_seconds()
         return Transaction(exchange.refused, reply=reply)
 
     def _distrust(self, extensions: Collection[Extension]) -> None:
         """Leave out from now on what the server does not keep to."""
-        if extensions:
-            self.distrusted = self.distrusted.union(extensions)
-            self._extensions = self._extensions.without(extensions)
+        self.distrusted = self.distrusted.union(extensions)
+        self._extensions = self._extensions.without(extensions)
 
     async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
