@@ -176,6 +176,9 @@ async def test_hanging_webhooks_of_one_tenant_hold_up_no_other(
         assert await posted(receiver, 1) == ["message.queued"]
         for each in hooks:
             assert {post["attempts"] for post in await deliveries(acme, each)} <= {0}
+        dead.gate.set()
+        for each in hooks:  # so that nothing is being posted when the service stops
+            await all_are(acme, each, "delivered")
 
 
 async def test_in_order_where_that_is_asked_for(
