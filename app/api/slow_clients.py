@@ -6,12 +6,15 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES: Final = 65_536
+# Each costs a call, so what one read brings would hold up all others: 256 KB are 30,000 of them.
+MAX_FIELDS: Final = 100
 # Requests that wait for the answers to others on their connection: each takes a hundred times what
 # it takes to send one.
 MAX_PIPELINED: Final = 32
 # What a scope has once the whole of its request has come in.
 IS_WHOLE: Final = "heloise.is_whole"
 TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
+TOO_MANY: Final = f"The request's header has more than {MAX_FIELDS} fields."
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -24,6 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_in_header = True
     _is_in_request = False
     _is_flooded = False
+    _has_too_many_fields = False
     _header_due: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
@@ -51,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_flooded:  # it would be read as the answer to a request that still waits for one
             self.transport.abort()
         else:
-            super().send_400_response(msg)
+            super().send_400_response(TOO_MANY if self._has_too_many_fields else msg)
 
     def shutdown(self) -> None:
         # What has no end of its own is to come to one now: see the lifespan in main.
@@ -65,6 +69,12 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError(f"more than {MAX_PIPELINED} requests wait on one connection")
         super().on_message_begin()
         self._is_in_header = self._is_in_request = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > MAX_FIELDS:
+            self._has_too_many_fields = True
+            raise ValueError(TOO_MANY)
 
     def on_headers_complete(self) -> None:
         self._is_in_header = False

@@ -15,7 +15,7 @@ from app.api import intake, json_bounds
 from app.api.budget import Budget
 from app.api.intake import BODY_SECONDS, WINDOW_SECONDS, Pace
 from app.api.json_bounds import BLOCK_BYTES, MAX_DEPTH, MAX_VALUES, check_json
-from app.api.slow_clients import MAX_HEADER_BYTES, BoundedProtocol
+from app.api.slow_clients import MAX_FIELDS, MAX_HEADER_BYTES, TOO_MANY, BoundedProtocol
 from app.domain.errors import InvalidRequest, Unavailable
 from tests.api.client import MESSAGE, PROFILE, Api, Caller, serving
 
@@ -109,6 +109,15 @@ async def test_a_header_is_bounded(api: Api) -> None:
         answer = await rest(reader)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     assert b"200" not in answer
+
+
+async def test_the_fields_of_a_header_are_counted(api: Api) -> None:
+    """Each costs time, and one read may bring tens of thousands."""
+    for count, said in ((MAX_FIELDS, b"HTTP/1.1 200"), (MAX_FIELDS + 1, TOO_MANY.encode())):
+        fields = b"Host: x\r\nConnection: close\r\n" + b"X-A: b\r\n" * (count - 2)
+        async with connected(str(api.http.base_url)) as (reader, writer):
+            writer.write(b"GET /healthz HTTP/1.1\r\n" + fields + b"\r\n")
+            assert said in await rest(reader)
 
 
 def request(caller: Caller, length: int, path: str = "/messages") -> bytes:
