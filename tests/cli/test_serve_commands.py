@@ -122,23 +122,29 @@ def test_a_database_in_another_encoding_is_refused(
 
 def test_a_newer_schema_asks_for_a_newer_version(operator: Terminal) -> None:
     """`heloise migrate`, which would refuse, is not what to run."""
-    asyncio.run(set_schema(operator.environment["HELOISE_DATABASE_URL"], "9999"))
-    for words in (("tenant", "list"), ("migrate",)):
-        ended = operator.run(*words)
-        assert ended.code == 2
-        assert "at '9999'" in ended.err
-        assert "run that version, or a later one" in ended.err
-        assert "run heloise migrate" not in ended.err
-    assert "run that version" in operator.run("doctor").out.replace("\n", " ")
+    url = operator.environment["HELOISE_DATABASE_URL"]
+    head = asyncio.run(set_schema(url, "9999"))
+    try:
+        for words in (("tenant", "list"), ("migrate",)):
+            ended = operator.run(*words)
+            assert ended.code == 2
+            assert "at '9999'" in ended.err
+            assert "run that version, or a later one" in ended.err
+            assert "run heloise migrate" not in ended.err
+        assert "run that version" in operator.run("doctor").out.replace("\n", " ")
+    finally:  # other tests have the database after this one
+        asyncio.run(set_schema(url, head))
 
 
-async def set_schema(url: str, revision: str) -> None:
-    """Have the database be at this revision."""
+async def set_schema(url: str, revision: str) -> str:
+    """Have the database be at this revision; answers the one that it was at."""
     database = Database(url)
     async with database.transaction() as connection:
+        before = await connection.execute(text("SELECT version_num FROM alembic_version"))
         update = text("UPDATE alembic_version SET version_num = :revision")
         await connection.execute(update, {"revision": revision})
     await database.close()
+    return str(before.scalar_one())
 
 
 @pytest.mark.one_database

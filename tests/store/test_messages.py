@@ -116,8 +116,8 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
     await queued_message(database, other, "ann@example.org", tags=("a", "b"))
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, [two.id, one.id]),
-        ({"status": MessageStatus.QUEUED}, [two.id, one.id]),
-        ({"status": MessageStatus.SENT}, []),
+        ({"statuses": [MessageStatus.QUEUED]}, [two.id, one.id]),
+        ({"statuses": [MessageStatus.SENT]}, []),
         ({"profile_id": second.id}, [two.id]),
         ({"profile_id": other.id}, []),
         ({"tag": "a"}, [one.id]),
@@ -140,7 +140,7 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
     """Each combination of those that fit finds the message, whatever else is looked at for it."""
     message = await queued_message(database, profile, "ann@example.org", tags=("a",))
     fitting: dict[str, Any] = {
-        "status": MessageStatus.QUEUED,
+        "statuses": [MessageStatus.QUEUED],
         "profile_id": profile.id,
         "tag": "a",
         "recipient": "ann@example.org",
@@ -152,8 +152,8 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
         for chosen in combinations(fitting, count):
             given = {name: fitting[name] for name in chosen}
             assert await listed(database, profile, **given) == [message.id], chosen
-            if "status" in given:
-                other = given | {"status": MessageStatus.FAILED}
+            if "statuses" in given:
+                other = given | {"statuses": [MessageStatus.FAILED]}
                 assert await listed(database, profile, **other) == [], chosen
 
 
