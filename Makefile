@@ -62,7 +62,7 @@ test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
 	@echo "test: everything but crashes and outages, on SQLite and PostgreSQL:"
-	@echo "      about 13 minutes on two cores; \`make test-quick\` takes 2"
+	@echo "      about 17 minutes on two cores; \`make test-quick\` takes 2"
 	@$(ALL)
 
 coverage: $(STAMP) ## the same, and measure how much of the code they go through: it takes twice as long
