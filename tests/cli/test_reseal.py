@@ -11,7 +11,6 @@ from sqlalchemy import select
 from app.domain.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
 from app.domain.errors import SealError
 from app.domain.ids import new_id
-from app.domain.mailboxes import Mailbox, MailboxTls
 from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
 from app.store import mailboxes, outbox, profiles, sending_domains
@@ -21,7 +20,7 @@ from app.store.tables import message_contents
 from app.store.vault import Vault
 from tests.cli.terminal import Terminal
 from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
-from tests.store.made import a_message, made_profile, made_tenant
+from tests.store.made import a_mailbox, a_message, made_profile, made_tenant
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 
@@ -165,23 +164,7 @@ def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
             public_key=public,
             created_at=now,
         )
-        mailbox = Mailbox(
-            id=new_id("mbx"),
-            tenant_id=tenant_id,
-            name="in",
-            host="imap.example.com",
-            port=993,
-            tls=MailboxTls.IMPLICIT,
-            tls_ca=None,
-            username="u",
-            folder="INBOX",
-            poll_seconds=60,
-            deletes_reports=False,
-            disabled_at=None,
-            next_poll_at=now,
-            created_at=now,
-            updated_at=now,
-        )
+        mailbox = a_mailbox(tenant_id)
         async with database.transaction() as connection:
             await sending_domains.insert(connection, domain=domain)
             sealed = vault.seal(pem, dkim_private_key(key.id))

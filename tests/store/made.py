@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.domain import mailboxes
+from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.types import (
     ApiKey,
@@ -16,6 +18,7 @@ from app.domain.types import (
     Scope,
     Tenant,
 )
+from app.domain.webhooks import Webhook
 from app.store import lanes, outbox, profiles, tenants
 from app.store.database import Database
 
@@ -43,6 +46,45 @@ def a_profile(tenant: Tenant, name: str = "main", **fields: Any) -> Profile:
     """A profile, not yet written."""
     given = {"host": "smtp.example.com", "created_at": NOW, "updated_at": NOW}
     return Profile(id=new_id("prf"), tenant_id=tenant.id, name=name, **(given | fields))
+
+
+def a_mailbox(tenant_id: str, **fields: Any) -> mailboxes.Mailbox:
+    """A mailbox that was never read, not yet written."""
+    given = {
+        "id": new_id("mbx"),
+        "name": "bounces",
+        "host": "imap.example.com",
+        "port": 993,
+        "tls": mailboxes.MailboxTls.IMPLICIT,
+        "tls_ca": None,
+        "username": "bounces",
+        "folder": "INBOX",
+        "poll_seconds": 60,
+        "deletes_reports": False,
+        "disabled_at": None,
+        "next_poll_at": NOW,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return mailboxes.Mailbox(tenant_id=tenant_id, **(given | fields))
+
+
+def a_webhook(tenant_id: str, **fields: Any) -> Webhook:
+    """A webhook for every event, not yet written."""
+    given = {
+        "id": new_id("whk"),
+        "name": "log",
+        "url": "https://log.example.com/events",
+        "wanted": EventFilter(),
+        "is_ordered": False,
+        "former_secret_until": None,
+        "disabled_at": None,
+        "disabled_reason": None,
+        "failing_since": None,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Webhook(tenant_id=tenant_id, **(given | fields))
 
 
 async def made_profile(

@@ -6,36 +6,17 @@ from typing import Any
 import pytest
 
 from app.domain.events import FIRST
-from app.domain.ids import new_id
-from app.domain.mailboxes import Mailbox, MailboxTls
+from app.domain.mailboxes import Mailbox
 from app.store import events, mailbox_mails, mailboxes
 from app.store.database import Database
-from tests.store.made import MINUTE, NOW, made_tenant
+from tests.store.made import MINUTE, NOW, a_mailbox, made_tenant
 
 
 @pytest.fixture
 async def mailbox(database: Database) -> Mailbox:
     """One that was read up to UID 7."""
     tenant = await made_tenant(database)
-    made = Mailbox(
-        id=new_id("mbx"),
-        tenant_id=tenant.id,
-        name="bounces",
-        host="imap.example.com",
-        port=993,
-        tls=MailboxTls.IMPLICIT,
-        tls_ca=None,
-        username="u",
-        folder="INBOX",
-        poll_seconds=60,
-        deletes_reports=False,
-        disabled_at=None,
-        uid_validity=1,
-        last_uid=7,
-        next_poll_at=NOW,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    made = a_mailbox(tenant.id, uid_validity=1, last_uid=7)
     async with database.transaction() as connection:
         await mailboxes.insert(connection, mailbox=made, sealed_password=b"sealed")
     return made

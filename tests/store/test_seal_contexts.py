@@ -31,7 +31,7 @@ from app.store.profile_rows import SEALED, field_of
 from app.store.seal_contexts import OAUTH, mailbox_password, profile_secret, webhook_secret
 from app.store.tables import profiles as profile_rows
 from app.store.vault import SealContext, Vault
-from tests.store.made import NOW
+from tests.store.made import NOW, a_mailbox, a_webhook
 
 VAULT: Final = Vault([bytes(32)])
 TOKENS: Final = OAuth(
@@ -49,37 +49,8 @@ PROFILE: Final = Profile(
     created_at=NOW,
     updated_at=NOW,
 )
-MAILBOX: Final = Mailbox(
-    id="mbx_1",
-    tenant_id="ten_1",
-    name="bounces",
-    host="imap.example.com",
-    port=993,
-    tls=MailboxTls.IMPLICIT,
-    tls_ca=None,
-    username="bounces",
-    folder="INBOX",
-    poll_seconds=60,
-    deletes_reports=False,
-    disabled_at=None,
-    next_poll_at=NOW,
-    created_at=NOW,
-    updated_at=NOW,
-)
-WEBHOOK: Final = Webhook(
-    id="whk_1",
-    tenant_id="ten_1",
-    name="log",
-    url="https://log.example.com/events",
-    wanted=EventFilter(),
-    is_ordered=False,
-    former_secret_until=None,
-    disabled_at=None,
-    disabled_reason=None,
-    failing_since=None,
-    created_at=NOW,
-    updated_at=NOW,
-)
+MAILBOX: Final = a_mailbox("ten_1", id="mbx_1")
+WEBHOOK: Final = a_webhook("ten_1", id="whk_1")
 LATER: Final = NOW + timedelta(minutes=1)
 
 # Another value for every field. The row itself is bound by its id.

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 
 from app.domain.errors import NotFound
-from app.domain.events import EventFilter, EventType, Position
+from app.domain.events import EventType, Position
 from app.domain.ids import new_id
 from app.domain.secret_keys import new_key, parse_key
 from app.domain.webhooks import MAX_PROBE_WAIT, Answer, Webhook
@@ -22,7 +22,7 @@ from app.store.seal_contexts import webhook_secret
 from app.store.vault import Vault
 from app.store.webhook_deliveries import ENOUGH_DUE, SPREAD_AT_ONCE, ClaimedDelivery, Told
 from tests.fixtures.statements import noted
-from tests.store.made import MINUTE, NOW, made_tenant
+from tests.store.made import MINUTE, NOW, a_webhook, made_tenant
 from tests.store.test_plans import plan
 
 OLD, NEW = parse_key(new_key()), parse_key(new_key())
@@ -32,20 +32,7 @@ SECRET = "whsec_a-secret-of-somebody"
 async def made_webhook(database: Database) -> Webhook:
     """A webhook for every event, its secret sealed under the old key."""
     tenant = await made_tenant(database)
-    webhook = Webhook(
-        id=new_id("whk"),
-        tenant_id=tenant.id,
-        name="log",
-        url="https://example.com/events",
-        wanted=EventFilter(),
-        is_ordered=False,
-        former_secret_until=None,
-        disabled_at=None,
-        disabled_reason=None,
-        failing_since=None,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    webhook = a_webhook(tenant.id)
     sealed = Vault([OLD]).seal(SECRET, webhook_secret(webhook))
     async with database.transaction() as connection:
         await webhooks.insert(

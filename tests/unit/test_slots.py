@@ -6,29 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.events import EventFilter
-from app.domain.webhooks import Webhook
 from app.events.slots import IN_ALL, PER_WEBHOOK, PROBES_PER_TENANT, Slot, allot
 from app.store.webhook_deliveries import Due
+from tests.store.made import a_webhook
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 
 
 def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = False) -> Due:
     """A webhook of the tenant to which events were due so many seconds after NOW."""
-    made = Webhook(
+    made = a_webhook(
+        tenant,
         id=f"{tenant}.{webhook}",
-        tenant_id=tenant,
         name=webhook,
-        url="https://example.com/",
-        wanted=EventFilter(),
-        is_ordered=False,
-        former_secret_until=None,
-        disabled_at=None,
-        disabled_reason=None,
         failing_since=NOW if is_failing else None,
-        created_at=NOW,
-        updated_at=NOW,
     )
     return Due(made, NOW + timedelta(seconds=seconds), ())
 
