@@ -10,7 +10,7 @@ def missing_secret(
 ) -> FieldError | None:
     """What is wrong with a change that keeps the secret at `loc`, if it redirects that one.
 
-    Whoever may change where a secret goes could read it there, so an admin is asked for it too.
+    A caller who redirects a secret could read it there, so an admin has to give it too.
     """
     settings = changed(before, after)
     if not settings:

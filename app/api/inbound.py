@@ -142,7 +142,7 @@ async def receive_bounce(
     require_type(request, "the mail", RFC822)
     content = await request.body()
     try:
-        # Whoever made it decides what reading it costs, so the loop does not.
+        # The mail's author decides what reading it costs, so a thread reads it.
         report = await asyncio.to_thread(parse, content, sent_to=query.sent_to)
     except ValueError as error:
         raise InvalidRequest.at("report", msg=str(error)) from None

@@ -30,7 +30,7 @@ BODY_SECONDS: Final = 300.0
 # connection that is closed on unread bytes is reset, and the answer may be lost (RFC 9112 9.6).
 DRAINED_BYTES: Final = 256 * 1024
 DRAIN_SECONDS: Final = 1.0
-# The same for whoever has a key: they may have to learn that a message is too large.
+# More for a client with a key: it may have to learn that its message is too large.
 KNOWN_DRAINED_BYTES: Final = 64 * 1024 * 1024
 KNOWN_DRAIN_SECONDS: Final = 5.0
 # Two of these would be read by one as the first, and by another as the last.

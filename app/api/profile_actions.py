@@ -66,7 +66,7 @@ async def update(
     after = changed_profile(before, body, now=act.now)
     if "fallback_profile" in body.model_fields_set:
         after = await with_fallback(connection, after, by=by)
-    if after.is_default is not before.is_default:  # whoever names no profile uses another then
+    if after.is_default is not before.is_default:  # messages that name no profile change theirs
         require_unbound(by)
     check_destination(after, guard)
     check_kept(before, after, body)

@@ -100,7 +100,7 @@ async def send_raw_message(
     They are kept as they are, signatures too; one that has no DKIM-Signature gets those of its
     domain before it. What they lack of a Date and a Message-ID is put
     before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
-    refused. From and Sender each hold one plain mailbox, which is to be allowed as in any message.
+    refused. From and Sender each hold one plain mailbox, which has to be allowed as in any message.
     Resent-…, ARC-…, Authentication-Results and signatures of other domains are refused. A header
     has at most 64 KiB. Needs the scope `messages:send`.
     """
@@ -121,7 +121,7 @@ async def _prepared(
     profile = await profile_of(services, caller, envelope.profile)
     check_recipients(caller.tenant, len(envelope.to))
     terms = await terms_of(services, caller)
-    # Whoever made it decides what reading it costs, so the loop does not.
+    # The message's author decides what reading it costs, so a thread reads it.
     message = await asyncio.to_thread(
         prepare_raw, content, envelope.draft(), profile=profile, terms=terms
     )

@@ -22,7 +22,7 @@ MAX_PATH_CHARACTERS: Final = 255
 async def note_refusal(request: Request, problem: Problem) -> None:
     """Write down that a key was refused, unless its source guesses.
 
-    So nothing is written for whoever sends no key, and guesses do not fill the log.
+    Nothing is written for a request without a key.
     """
     if not isinstance(problem, Unauthenticated | Forbidden):
         return

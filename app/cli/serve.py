@@ -68,7 +68,7 @@ def serve(
     given = _tls(settings)
     # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Whoever cannot listen delivers nothing either.
+    # A process that cannot listen must not deliver either.
     with listen(settings.host, settings.port, "--port (HELOISE_PORT)") as listening:
         asyncio.run(_check_database(settings.database_url))
         _serve(settings, workers, given, listening)

@@ -84,8 +84,8 @@ class Claims:
     """Hands due messages to lanes, each as many as it can take now.
 
     `wake` is to be set when there may be something new: a message, room in a lane, a permit.
-    Nothing is claimed while `is_backed_up()`: more outcomes wait than are to be remembered. With
-    `is_checked`, nothing that is not due by the database's own time.
+    Claims nothing while `is_backed_up()`: too many outcomes wait to be written. With `is_checked`,
+    claims only what is due by the database's own time.
     """
 
     def __init__(
@@ -412,7 +412,7 @@ class Claims:
     async def _live(
         self, connection: AsyncConnection, claimed: Iterable[ClaimedMessage], now: datetime
     ) -> list[ClaimedMessage]:
-        """What of it is to be sent, opened; the rest is ended, but for what is in hand already."""
+        """Answer what to send, opened; end the rest, and skip what is in hand already."""
         open_content = self._parts.configs.vault.open_content
         claimed = [each.opened(open_content) for each in claimed if each.id not in self._leases]
         # Who held a message before and stopped may have sent it: that is told (invariant 5).

@@ -157,7 +157,7 @@ def _write_mailboxes(name: str, value: str) -> str:
             return _write_ascii(name, value)  # what obsolete forms there are
         raise
     if not all(mailbox.address.isascii() for mailbox in mailboxes):
-        raise ValueError("its addresses are to be ASCII; only `to`, `cc` and the like take others")
+        raise ValueError("write its addresses in ASCII; only `to`, `cc` and the like take others")
     return mailbox_field(name, mailboxes) if mailboxes else _write_ascii(name, value)
 
 

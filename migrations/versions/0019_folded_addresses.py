@@ -35,7 +35,7 @@ keys: Final = sa.table(
 
 
 def upgrade() -> None:
-    """Bring the schema from 0017 to 0019."""
+    """Bring the schema from 0018 to 0019."""
     op.add_column("recipients", sa.Column("folded_address", sa.String(320)))
     _fold_recipients()
     _fold_suppressions()
@@ -113,7 +113,7 @@ def _hash_keys() -> None:
 
 
 def downgrade() -> None:
-    """Bring the schema from 0019 to 0017; the keys of requests are not known any more."""
+    """Bring the schema from 0019 to 0018; the keys of requests stay lost."""
     with op.batch_alter_table("idempotency_keys") as table:
         table.alter_column(
             "key_hash",

@@ -10,7 +10,7 @@ down_revision: Final = "0021"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0017 to 0023; profiles get what new ones have."""
+    """Bring the schema from 0021 to 0023; profiles get what new ones have."""
     op.add_column("recipients", sa.Column("unknown_outcomes", sa.SmallInteger()))
     op.add_column(
         "profiles",
@@ -21,6 +21,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Bring the schema from 0023 to 0017."""
+    """Bring the schema from 0023 to 0021."""
     op.drop_column("profiles", "retry_max_unknown_outcomes")
     op.drop_column("recipients", "unknown_outcomes")
