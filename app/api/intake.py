@@ -30,6 +30,9 @@ BODY_SECONDS: Final = 300.0
 # connection that is closed on unread bytes is reset, and the answer may be lost (RFC 9112 9.6).
 DRAINED_BYTES: Final = 256 * 1024
 DRAIN_SECONDS: Final = 1.0
+# Before each part of it: a client without a key that sends body after body is held up by this, and
+# what reads them serves other clients meanwhile.
+DRAIN_PAUSE_SECONDS: Final = 0.1
 # More for a client with a key: it may have to learn that its message is too large.
 KNOWN_DRAINED_BYTES: Final = 64 * 1024 * 1024
 KNOWN_DRAIN_SECONDS: Final = 5.0
@@ -224,12 +227,13 @@ class Body:
     async def _drain(self) -> None:
         if self._is_stalled:
             return
-        left_bytes, seconds = DRAINED_BYTES, DRAIN_SECONDS
+        left_bytes, seconds, pause_seconds = DRAINED_BYTES, DRAIN_SECONDS, DRAIN_PAUSE_SECONDS
         if self._holders is not None:
-            left_bytes, seconds = KNOWN_DRAINED_BYTES, KNOWN_DRAIN_SECONDS
+            left_bytes, seconds, pause_seconds = KNOWN_DRAINED_BYTES, KNOWN_DRAIN_SECONDS, 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.has_arrived and left_bytes > 0:
+                    await asyncio.sleep(pause_seconds)
                     message = await self._receive()
                     self._is_read = not message.get("more_body", False)
                     left_bytes -= len(message.get("body", b""))

@@ -9,7 +9,9 @@ from typing import Final
 import pytest
 from starlette.routing import Mount, Route
 
+from app.api.intake import DRAIN_PAUSE_SECONDS
 from app.api.slow_clients import MAX_PIPELINED
+from app.domain.clock import monotonic_seconds
 from tests.api.client import Api
 from tests.api.test_overload import connected
 
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.one_database
 
 BODY_BYTES: Final = 50_000_000
 GROWTH_BYTES: Final = 2_000_000
+AT_ONCE: Final = 2
 PART: Final = b"x" * 65_536
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN: Final = re.compile(r"/(docs|redoc|openapi\.json|static-offline-docs|healthz|readyz|problems)")
@@ -72,20 +75,34 @@ async def test_no_route_reads_a_body_without_a_key(api: Api) -> None:
         await api.nobody(method, path)
     tracemalloc.start()
     try:
-        for method, path in every:
+        for start in range(0, len(every), AT_ONCE):
+            several = every[start : start + AT_ONCE]
             tracemalloc.reset_peak()
-            await api.nobody(method, path)
+            for method, path in several:
+                await api.nobody(method, path)
             _, least = tracemalloc.get_traced_memory()
             tracemalloc.reset_peak()
-            status, taken = await answer_to(api, method, path)
+            answers = await asyncio.gather(*(answer_to(api, *request) for request in several))
             _, peak = tracemalloc.get_traced_memory()
-            assert peak - least < GROWTH_BYTES, (method, path)
-            assert taken < BODY_BYTES, (method, path)
-            expected = {401, 404, 405} if not OPEN.match(path) else {200, 404, 405}
-            assert status in expected | ({200} if path == "/metrics" else set()), (method, path)
+            assert peak - least < GROWTH_BYTES, several
+            for (method, path), (status, taken) in zip(several, answers, strict=True):
+                assert taken < BODY_BYTES, (method, path)
+                expected = {200, 404, 405} if OPEN.match(path) else {401, 404, 405}
+                assert status in expected | ({200} if path == "/metrics" else set()), (method, path)
     finally:
         tracemalloc.stop()
     assert (await api.nobody("GET", "/healthz")).status_code == 200
+
+
+async def test_a_client_that_sends_bodies_without_a_key_is_slowed(api: Api) -> None:
+    """It has its answer at once; what it sends after that is read with pauses."""
+    async with connected(str(api.http.base_url)) as (reader, writer):
+        head = "POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {BODY_BYTES}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+        answered_seconds = monotonic_seconds()
+        await send_body(writer, is_chunked=False)
+        assert monotonic_seconds() - answered_seconds >= DRAIN_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize("key", ["", "Authorization: Bearer hel_wrong\r\n"], ids=["none", "wrong"])
