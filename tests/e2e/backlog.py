@@ -13,7 +13,8 @@ from app.domain.types import Guarantee, Mailbox, NewMessage, RecipientAddress, R
 from app.store import outbox
 from app.store.database import Database
 from app.store.tables import attempts, messages
-from tests.e2e.harness import until
+from tests.fixtures.counting_server import CountingServer
+from tests.fixtures.waiting import until
 
 BATCH: Final = 1000
 RECIPIENTS: Final = ("ann@example.org", "bob@example.org")
@@ -83,8 +84,11 @@ class Backlog:
         if guarantee is Guarantee.AT_MOST_ONCE:
             self.once.add(header)
 
-    async def wait_finished(self, *, seconds: float) -> Counter[str]:
-        """How many messages came to each status, once nothing is to be sent any more."""
+    async def wait_finished(self, server: CountingServer) -> Counter[str]:
+        """Return how many messages have each status, once nothing is to be sent any more.
+
+        Waits as long as the server takes messages.
+        """
 
         async def fact() -> Counter[str] | None:
             try:
@@ -93,7 +97,7 @@ class Backlog:
                 return None
 
         try:
-            return await until(fact, seconds=seconds)
+            return await until(fact, progress=lambda: server.taken)
         except TimeoutError:
             raise AssertionError(f"not finished: {await self.statuses()}") from None
 

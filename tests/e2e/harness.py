@@ -11,12 +11,12 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import httpx
@@ -32,21 +32,11 @@ from app.store.database_url import sqlite_path
 from app.store.metadata import metadata
 from tests.api.client import EVERY_SCOPE, NO_AUTHORITIES, Caller, bearer
 from tests.fixtures.forked import Forker
+from tests.fixtures.waiting import until
 
-T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7c41-in-the-coal-mine"
 ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
-FACT_SECONDS = 60.0
-
-
-async def until(fact: Callable[[], Awaitable[T | None]], *, seconds: float = FACT_SECONDS) -> T:
-    """The fact, once there is one; fails where it does not come about."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if (found := await fact()) is not None:
-                return found
-            await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -119,20 +109,19 @@ class Tenant(Caller):
 
         They are read together: to ask for each of a hundred takes longer than to send them.
         """
-        wanted = set(message_ids)
+        left = set(message_ids)
 
         async def fact() -> bool | None:
-            sent, cursor = set[str](), ""
-            while True:
+            cursor = ""
+            while left:
                 page = await self.read(f"/messages?status=sent&limit=200{cursor}")
-                sent |= {message["id"] for message in page["items"]}
-                if wanted <= sent:
-                    return True
+                left.difference_update(message["id"] for message in page["items"])
                 if not page["next_cursor"]:
-                    return None
+                    break
                 cursor = f"&cursor={page['next_cursor']}"
+            return not left or None
 
-        await until(fact)
+        await until(fact, progress=lambda: len(left))
 
     async def recipient(self, message_id: str, address: str, *, status: str) -> Any:
         """One recipient, once it has this status."""

@@ -32,7 +32,6 @@ from tests.fixtures.smtp_server import SmtpServer
 pytestmark = pytest.mark.long
 
 CLIENTS: Final = 4
-RECOVERY_SECONDS: Final = 10.0
 NOT_WRITTEN: Final = "/problems/database-unavailable"
 
 on_postgresql = pytest.mark.parametrize(
@@ -106,7 +105,7 @@ class Load:
         async def fact() -> bool | None:
             return len(self.accepted) >= wanted or None
 
-        await until(fact, seconds=RECOVERY_SECONDS)
+        await until(fact, progress=lambda: len(self.accepted))
 
     async def assert_delivered(self, server: SmtpServer) -> None:
         """Each once, but where an attempt says that nobody knows; what was refused: never."""
@@ -153,7 +152,7 @@ async def test_nothing_is_lost_or_sent_twice_when_the_database_fails_under_load(
     postgresql: Server,
     fault: Callable[[Server], Awaitable[None]],
 ) -> None:
-    """While two processes accept and deliver, twice; each time both go on within seconds."""
+    """While two processes accept and deliver, twice; each time both go on by themselves."""
     api: Process = launch("serve", port=unused_port())
     launch("worker")
     await api.wait_ready()
@@ -168,9 +167,7 @@ async def test_nothing_is_lost_or_sent_twice_when_the_database_fails_under_load(
                 await fault(postgresql)
             await load.wait_accepted(20)
             delivered = len(server.messages)
-            await server.wait_until(
-                lambda seen: len(seen.messages) > delivered, seconds=RECOVERY_SECONDS
-            )
+            await server.wait_for_messages(delivered + 1)
         await load.assert_delivered(server)
 
 
@@ -213,7 +210,7 @@ async def test_after_a_failover_writes_go_to_the_new_primary(
         async def accepted() -> bool | None:
             return (await load.send()).status_code == 202 or None
 
-        await until(accepted, seconds=RECOVERY_SECONDS)
+        await until(accepted)
         assert (await heloise.http.get("/readyz")).status_code == 200
         await load.assert_delivered(server)
 
@@ -237,10 +234,7 @@ async def test_the_announcement_of_work_is_heard_again_after_a_restart(
         await restart(postgresql)
         for number in (2, 3):
             await load.send()
-            await server.wait_until(
-                lambda seen, number=number: len(seen.messages) >= number,
-                seconds=RECOVERY_SECONDS,
-            )
+            await server.wait_for_messages(number)
         await load.assert_delivered(server)
 
 
@@ -360,7 +354,7 @@ async def test_a_full_disk_refuses_messages_and_loses_none(
         async def accepted() -> bool | None:
             return (await load.send()).status_code == 202 or None
 
-        await until(accepted, seconds=RECOVERY_SECONDS)
+        await until(accepted)
         await load.assert_delivered(server)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched
+from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
 from tests.fixtures.hand_clock import HandClock
 from tests.fixtures.ports import unused_port
 from tests.fixtures.smtp_server import SmtpServer
@@ -41,13 +41,16 @@ async def _on_two(start: Start, server: SmtpServer) -> tuple[Heloise, Tenant, Te
 
 async def _send_directly(heloise: Heloise, acme: Tenant, **fields: Any) -> str:
     """A message that was handed over; answers its id."""
-    async with asyncio.timeout(60):
-        while True:
-            before = await _handed_over(heloise)
-            message = await acme.send(**fields)
-            if await _handed_over(heloise) > before:
-                return message
-            await acme.message(message, status="sent")
+
+    async def fact() -> str | None:
+        before = await _handed_over(heloise)
+        message = await acme.send(**fields)
+        if await _handed_over(heloise) > before:
+            return message
+        await acme.message(message, status="sent")
+        return None
+
+    return await until(fact)
 
 
 async def test_a_lane_without_a_backlog_gets_it_at_once(start: Start, server: SmtpServer) -> None:

@@ -30,7 +30,6 @@ TEXT: Final = (
 )
 USER: Final = "billing"
 IMPATIENT: Final = {"connect": 30, "command": 1, "data": 1}
-SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ async def test_whatever_a_server_says_the_mail_becomes_what_it_must(
             return not any(play.became != play.case.expected for play in plays) or None
 
         with suppress(TimeoutError):  # what is not as it must be is told below
-            await until(fact, seconds=SECONDS)
+            await until(fact, progress=lambda: [play.became for play in plays])
         await acme.settled()
         await asyncio.gather(*(play.look() for play in plays))
         wrong = [

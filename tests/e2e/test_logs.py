@@ -71,7 +71,7 @@ async def test_no_library_logs_a_secret_of_ours(launch: Any, watched: Watched) -
             assert verified.json()["code"] == "oauth_token_refused"
             assert CANARY not in verified.text
             await acme.send()
-            await asyncio.wait_for(imap.is_tried.wait(), 60)
+            await until(imap.is_tried.wait)
 
             async def used() -> bool | None:
                 return bool(receiver.posts and tokens.requests) or None

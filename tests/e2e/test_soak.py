@@ -30,7 +30,6 @@ pytestmark = pytest.mark.long
 SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "60"))
 EACH: Final = 60
 POSTED: Final = 10
-ROUND_SECONDS: Final = 60.0
 WARM_CYCLES: Final = 3
 # What the allocator and the statement caches of the database's connections may still take after
 # the warm rounds. It does not grow with the time: a leak of a kilobyte a message is above it after
@@ -99,10 +98,10 @@ class Soak:
             await self._post(guarantee)
         for guarantee in Guarantee:
             await self.backlog.add(self.profile, EACH, guarantee=guarantee)
-        await self.server.wait_taken(before + EACH // 2, seconds=ROUND_SECONDS)
+        await self.server.wait_taken(before + EACH // 2)
         await fault(self)
         self.server.fault = None
-        finished = await self.backlog.wait_finished(seconds=ROUND_SECONDS)
+        finished = await self.backlog.wait_finished(self.server)
         await self._judge(finished)
         assert await self.backlog.leases() == 0
         await self.backlog.forget()
@@ -159,7 +158,7 @@ async def profile_comes_and_goes(soak: Soak) -> None:
     """Another one is made, sends some messages, and is deleted."""
     guest = await soak.acme.profile("guest", soak.server.port, max_connections=1)
     await soak.backlog.add(guest, EACH // 6)
-    await soak.backlog.wait_finished(seconds=ROUND_SECONDS)
+    await soak.backlog.wait_finished(soak.server)
     answer = await soak.acme("DELETE", "/profiles/guest")
     assert answer.status_code == 204
 
