@@ -76,7 +76,7 @@ def create_app(
         root_path=settings.root_path,
         metrics_token=settings.metrics_secret(),
         admin_prefix=settings.admin_prefix,
-        guesses=Guesses(settings.failed_keys_per_minute),
+        guesses=Guesses(settings.auth_failures_per_minute),
         service_ehlo_name=settings.ehlo_name,
         hostname=hostname,
         guard=parts.network.guard,

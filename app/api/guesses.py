@@ -37,8 +37,8 @@ class Guesses:
             raise TooManyRequests(
                 "too-many-keys",
                 f"This key opens nothing, and more than {self._per_minute} a minute of that kind"
-                " came from here (HELOISE_FAILED_KEYS_PER_MINUTE). Check the key, and wait as long"
-                " as Retry-After says.",
+                " came from here (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as"
+                " long as Retry-After says.",
                 retry_after_seconds=math.ceil(wait),
                 limit=self._per_minute,
                 per_seconds=MINUTE_SECONDS,

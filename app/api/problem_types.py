@@ -381,7 +381,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Too many wrong keys",
         "Wait as long as Retry-After says, and use a key that opens something.",
         "This key opens nothing, and more than 20 a minute of that kind came from here"
-        " (HELOISE_FAILED_KEYS_PER_MINUTE). Check the key, and wait as long as Retry-After says.",
+        " (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as long as Retry-After says.",
     ),
     "too-many-verifies": ProblemType(
         429,

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         description="What `/metrics` asks for, as `Authorization: Bearer <token>`. Left out,"
         " whoever reaches the port reads them.",
     )
-    failed_keys_per_minute: Annotated[int, About(unit="times")] = Field(
+    auth_failures_per_minute: Annotated[int, About(unit="times")] = Field(
         20,
         ge=1,
         le=10_000,

@@ -34,7 +34,7 @@ SEED: Final = int(os.environ.get("FUZZ_SEED", random.getrandbits(32) if IS_MANY 
 ADMIN_KEY: Final = "an-admin-key-of-more-than-32-characters"
 SETTINGS: Final[dict[str, Any]] = {
     "admin_key": ADMIN_KEY,
-    "failed_keys_per_minute": 10_000,
+    "auth_failures_per_minute": 10_000,
     "verify_per_minute": 1000,
     "denied_networks": "0.0.0.0/0,::/0",  # what is made up may be somebody's
     "dns_servers": "127.0.0.1:1",  # nobody answers there
