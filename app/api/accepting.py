@@ -18,7 +18,7 @@ def accepting(example: dict[str, Any], *problems: str, is_keyed: bool = True) ->
         "recipient-not-allowed",
         "profile-not-found",
         "quota-exceeded",
-        "quota-used-up",
+        "sending-quota-exceeded",
         "queue-full",
         "signing-key-unreadable",
         *(OF_KEYS if is_keyed else ()),

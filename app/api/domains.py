@@ -138,7 +138,7 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf
     operation_id="check_domain",
     summary="Look a domain's records up",
     response_description="What was found; a key whose record is there signs from now on.",
-    responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifies"),
+    responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
 )
 async def check_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
     """Look up the record of every key that is not retired.

@@ -35,7 +35,7 @@ class Guesses:
         wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)
         if wait:
             raise TooManyRequests(
-                "too-many-keys",
+                "too-many-auth-failures",
                 f"This key opens nothing, and more than {self._per_minute} a minute of that kind"
                 " came from here (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as"
                 " long as Retry-After says.",

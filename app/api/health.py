@@ -71,7 +71,9 @@ METRICS: Final[Responses] = {
     response_class=Response,
     operation_id="get_metrics",
     summary="Metrics for Prometheus",
-    responses=open_problems("unauthenticated", "too-many-keys", "database-unavailable", "not-ready")
+    responses=open_problems(
+        "unauthenticated", "too-many-auth-failures", "database-unavailable", "not-ready"
+    )
     | METRICS,
 )
 async def get_metrics(request: Request, services: ServicesOf) -> Response:

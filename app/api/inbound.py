@@ -23,7 +23,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "new": True,
     "recipients": [
         {
-            "kind": "returned",
+            "kind": "bounced_later",
             "address": "ann@example.org",
             "code": "5.1.1",
             "text": "550 5.1.1 <ann@example.org>: user unknown",

@@ -269,5 +269,5 @@ def _refusal(scope: Scope) -> ProblemResponse | None:
     for name in SINGLE:
         if names.count(name) > 1:
             detail = f"The request has two headers {str(name, 'ascii').title()}; send one."
-            return ProblemResponse("header-repeated", detail, instance=path)
+            return ProblemResponse("duplicate-header", detail, instance=path)
     return None

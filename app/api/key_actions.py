@@ -75,7 +75,7 @@ async def rotate(
     before = await _to_change(connection, key_id, tenant_id, by)
     if not before.is_valid(act.now):
         raise Conflict(
-            "key-ended",
+            "key-inactive",
             "The key is revoked or expired and cannot be rotated; create a new one.",
         )
     secret = new_secret()
@@ -192,7 +192,7 @@ def _refuse_profiles(by: ApiKey) -> NoReturn:
 
 def _refuse(why: str) -> NoReturn:
     raise Forbidden(
-        "key-too-wide",
+        "scope-exceeds-caller",
         f"This key makes, rotates and ends no key that is wider than itself: {why}. Ask for no"
         " more than that, or use a wider key.",
     )

@@ -58,7 +58,7 @@ SHOWN_ONCE: Final[dict[str, Any]] = {
     "/keys",
     operation_id="create_own_key",
     summary="Create a key",
-    responses=tenant_problems("key-too-wide", has_body=True)
+    responses=tenant_problems("scope-exceeds-caller", has_body=True)
     | {201: {"headers": located(OWN_LOCATION)}},
     **SHOWN_ONCE,
 )
@@ -99,7 +99,9 @@ async def list_own_keys(paging: ListQuery, caller: KeyManager, services: Service
     "/keys/{key}/rotate",
     operation_id="rotate_own_key",
     summary="Rotate a key",
-    responses=tenant_problems("key-not-found", "key-ended", "key-too-wide", has_body=True)
+    responses=tenant_problems(
+        "key-not-found", "key-inactive", "scope-exceeds-caller", has_body=True
+    )
     | {201: {"headers": located(OWN_LOCATION)}},
     **SHOWN_ONCE,
 )
@@ -133,7 +135,7 @@ async def rotate_own_key(
     operation_id="revoke_own_key",
     summary="Revoke a key",
     response_description="The key opens nothing any more.",
-    responses=tenant_problems("key-not-found", "key-too-wide"),
+    responses=tenant_problems("key-not-found", "scope-exceeds-caller"),
 )
 async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -> None:
     """Revoke a key: at once in this process, within five seconds in every other.
@@ -186,7 +188,7 @@ async def list_keys(tenant: InPath, paging: ListQuery, _: Admin, services: Servi
     "/tenants/{tenant}/keys/{key_id}/rotate",
     operation_id="rotate_key",
     summary="Rotate a tenant's key",
-    responses=admin_problems("tenant-not-found", "key-not-found", "key-ended", has_body=True)
+    responses=admin_problems("tenant-not-found", "key-not-found", "key-inactive", has_body=True)
     | {201: {"headers": located(LOCATION)}},
     **SHOWN_ONCE,
 )

@@ -39,8 +39,8 @@ class ReportRead(Answer):
     """What came back by mail after it was sent."""
 
     kind: ReportKind = Field(
-        description="`returned`: a server further on did not deliver it. The last of these that"
-        " came, or the gravest."
+        description="`bounced_later`: a later server returned the message. Shows the gravest report,"
+        " or the newest of equal ones."
     )
     code: str | None = Field(description="The enhanced status code (RFC 3463).")
     text: str | None

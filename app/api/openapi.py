@@ -77,14 +77,14 @@ SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
 FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
-_ANY: Final = ("header-repeated", "internal-error")
+_ANY: Final = ("duplicate-header", "internal-error")
 _STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
-_KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-keys")
+_KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-auth-failures")
 _BODY: Final = (
     "invalid-json",
     "invalid-request",
     "json-too-large",
-    "request-too-slow",
+    "request-timeout",
     "body-too-large",
     "unsupported-media-type",
     "overloaded",
@@ -147,8 +147,8 @@ def _problem_response(status: int) -> dict[str, Any]:
             }
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         response["headers"] |= {
-            "RateLimit": {"schema": _string('"too-many-verifies";r=0;t=6')},
-            "RateLimit-Policy": {"schema": _string('"too-many-verifies";q=10;w=60')},
+            "RateLimit": {"schema": _string('"too-many-verifications";r=0;t=6')},
+            "RateLimit-Policy": {"schema": _string('"too-many-verifications";q=10;w=60')},
         }
     return response
 

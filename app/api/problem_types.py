@@ -22,7 +22,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Mend each field that `errors` names and send the request again.",
         "body.to.0: 'ann' has no @; write name@example.com",
     ),
-    "header-repeated": ProblemType(
+    "duplicate-header": ProblemType(
         400,
         "Header repeated",
         "Send the header that `detail` names once; look whether a proxy or a library adds another.",
@@ -90,7 +90,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Use a key that is not bound to profiles.",
         "This key is bound to profiles, and this is about all of them.",
     ),
-    "key-too-wide": ProblemType(
+    "scope-exceeds-caller": ProblemType(
         403,
         "Wider than this key",
         "Ask for no more than the key that asks has itself, or use an admin key.",
@@ -204,7 +204,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Use one of the methods that the header Allow names.",
         "PUT is no method of /messages; its methods are GET and POST.",
     ),
-    "key-ended": ProblemType(
+    "key-inactive": ProblemType(
         409,
         "Key ended",
         "Create a new key instead.",
@@ -217,7 +217,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "A request with the Idempotency-Key 'order-42' is being worked on; send this one again a"
         " little later.",
     ),
-    "request-too-slow": ProblemType(
+    "request-timeout": ProblemType(
         408,
         "Too slow",
         "Send the request again, over a connection that is faster.",
@@ -362,7 +362,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "The tenant may make 100 requests a second (requests_per_second); wait as long as"
         " Retry-After says.",
     ),
-    "quota-used-up": ProblemType(
+    "sending-quota-exceeded": ProblemType(
         429,
         "Quota used up",
         "Wait until the day or the month is over, or have the limit raised.",
@@ -376,14 +376,14 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "The tenant may have 5000 messages that are not finished (queued_messages), and has; look"
         " whether a profile is failing or paused, or wait.",
     ),
-    "too-many-keys": ProblemType(
+    "too-many-auth-failures": ProblemType(
         429,
         "Too many wrong keys",
         "Wait as long as Retry-After says, and use a key that opens something.",
         "This key opens nothing, and more than 20 a minute of that kind came from here"
         " (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as long as Retry-After says.",
     ),
-    "too-many-verifies": ProblemType(
+    "too-many-verifications": ProblemType(
         429,
         "Too many verifies",
         "Wait as long as Retry-After says, or have HELOISE_VERIFY_PER_MINUTE raised.",

@@ -38,7 +38,7 @@ MINUTE_SECONDS: Final = 60
     operation_id="verify_unsaved_profile",
     summary="Verify a profile before it is stored",
     response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
-    responses=tenant_problems("key-is-bound", "too-many-verifies", has_body=True),
+    responses=tenant_problems("key-is-bound", "too-many-verifications", has_body=True),
 )
 async def verify_unsaved_profile(
     body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
@@ -68,7 +68,7 @@ async def verify_unsaved_profile(
     summary="Verify a profile",
     response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
     responses=tenant_problems(
-        "profile-not-found", "nothing-to-verify", "too-many-verifies", has_body=True
+        "profile-not-found", "nothing-to-verify", "too-many-verifications", has_body=True
     ),
 )
 async def verify_profile(
@@ -119,7 +119,7 @@ async def take_permit(services: Services, tenant_id: str) -> None:
     if not permits(bucket):
         wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
         raise TooManyRequests(
-            "too-many-verifies",
+            "too-many-verifications",
             f"A tenant may have {limit.amount} profiles or domains verified in a minute"
             " (HELOISE_VERIFY_PER_MINUTE); wait as long as Retry-After says.",
             retry_after_seconds=max(1, math.ceil(wait)),

@@ -64,7 +64,7 @@ def problem_of(exceeded: Exceeded, now: datetime) -> Problem:
     if exceeded.resets_at is not None:
         wait = (exceeded.resets_at - now).total_seconds()
         return TooManyRequests(
-            "quota-used-up",
+            "sending-quota-exceeded",
             f"The tenant may send {limit} messages in this time ({name}), and has; from"
             f" {exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ} on it may send again.",
             retry_after_seconds=max(1, math.ceil(wait)),

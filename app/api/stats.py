@@ -43,7 +43,7 @@ EXAMPLE: Final[dict[str, Any]] = {
             "reports": {
                 "delivered": 0,
                 "delayed": 0,
-                "returned": 4,
+                "bounced_later": 4,
                 "complained": 1,
                 "unsubscribed": 0,
                 "reported": 0,

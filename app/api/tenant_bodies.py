@@ -79,10 +79,10 @@ class Quota(Body):
         default=None, description="In each process that serves. 429 `too-many-requests`."
     )
     messages_per_day: MostMessages | None = Field(
-        default=None, description="Accepted on a day of UTC. 429 `quota-used-up`."
+        default=None, description="Accepted on a day of UTC. 429 `sending-quota-exceeded`."
     )
     messages_per_month: MostMessages | None = Field(
-        default=None, description="Accepted in a month of UTC. 429 `quota-used-up`."
+        default=None, description="Accepted in a month of UTC. 429 `sending-quota-exceeded`."
     )
     queued_messages: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
         default=None, description="Not finished at one time. 429 `queue-full`."

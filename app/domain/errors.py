@@ -138,7 +138,7 @@ class RequestTimeout(Problem):
     title = "Too slow"
 
     def __init__(self, detail: str) -> None:
-        super().__init__("request-too-slow", detail)
+        super().__init__("request-timeout", detail)
 
 
 class TooLarge(Problem):

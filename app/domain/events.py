@@ -37,7 +37,7 @@ class EventType(StrEnum):
     # What came back by mail later; where the recipient stands it leaves as it is.
     RECIPIENT_DELIVERED = "recipient.delivered"
     RECIPIENT_DELAYED = "recipient.delayed"
-    RECIPIENT_RETURNED = "recipient.returned"
+    RECIPIENT_BOUNCED_LATER = "recipient.bounced_later"
     RECIPIENT_COMPLAINED = "recipient.complained"
     RECIPIENT_UNSUBSCRIBED = "recipient.unsubscribed"
     RECIPIENT_REPORTED = "recipient.reported"
@@ -47,7 +47,7 @@ class EventType(StrEnum):
     PROFILE_PAUSED = "profile.paused"
     PROFILE_RESUMED = "profile.resumed"
     WEBHOOK_DISABLED = "webhook.disabled"
-    MAILBOX_MAIL_GIVEN_UP = "mailbox.mail_given_up"
+    MAILBOX_MAIL_SKIPPED = "mailbox.mail_skipped"
 
 
 def of_message(status: MessageStatus) -> EventType:

@@ -52,7 +52,7 @@ class ReportKind(StrEnum):
 
     DELIVERED = "delivered"
     DELAYED = "delayed"
-    RETURNED = "returned"
+    BOUNCED_LATER = "bounced_later"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
     REPORTED = "reported"  # by a machine, to whom it may concern: nothing follows from it
@@ -65,7 +65,7 @@ class ReportKind(StrEnum):
 
 # RFC 3464 section 2.3.3.
 ACTIONS: Final = {
-    "failed": ReportKind.RETURNED,
+    "failed": ReportKind.BOUNCED_LATER,
     "delayed": ReportKind.DELAYED,
     "delivered": ReportKind.DELIVERED,
     "relayed": ReportKind.DELIVERED,
@@ -75,7 +75,7 @@ ACTIONS: Final = {
 CLASSES: Final = {
     "2": ReportKind.DELIVERED,
     "4": ReportKind.DELAYED,
-    "5": ReportKind.RETURNED,
+    "5": ReportKind.BOUNCED_LATER,
 }
 
 
@@ -94,7 +94,7 @@ class Reported:
     @property
     def is_hard_bounce(self) -> bool:
         """Whether there is no such recipient, and will be none."""
-        return self.kind is ReportKind.RETURNED and self.code in NO_SUCH_MAILBOX
+        return self.kind is ReportKind.BOUNCED_LATER and self.code in NO_SUCH_MAILBOX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,7 @@ def _of_exim(mail: Part, text: str) -> Report:
     return Report(
         recipients=tuple(
             Reported(
-                kind=ReportKind.RETURNED,
+                kind=ReportKind.BOUNCED_LATER,
                 addresses=(each,),
                 code=found and found[1],
                 text=reasons.get(each),
@@ -277,7 +277,7 @@ def _of_qmail(mail: Part, text: str) -> Report:
         found = _STATUS.search(reason)
         recipients.append(
             Reported(
-                kind=ReportKind.RETURNED,
+                kind=ReportKind.BOUNCED_LATER,
                 addresses=(failed,),
                 code=found and found[1],
                 text=reason,

@@ -82,6 +82,6 @@ async def finish(
     if given_up is not None:
         said = {"mailbox": mailbox.id, "reason": f"UID {uid}: {given_up}"}
         event = NewEvent(
-            EventType.MAILBOX_MAIL_GIVEN_UP, now, mailbox.tenant_id, profile_id=None, data=said
+            EventType.MAILBOX_MAIL_SKIPPED, now, mailbox.tenant_id, profile_id=None, data=said
         )
         await events.append(connection, [event])

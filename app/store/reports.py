@@ -45,7 +45,7 @@ _COLUMNS: Final = (
     messages.c.recipient_count,
 )
 REASONS: Final = {
-    ReportKind.RETURNED: SuppressionReason.HARD_BOUNCE,
+    ReportKind.BOUNCED_LATER: SuppressionReason.HARD_BOUNCE,
     ReportKind.COMPLAINED: SuppressionReason.COMPLAINT,
     ReportKind.UNSUBSCRIBED: SuppressionReason.UNSUBSCRIBE,
 }
@@ -94,7 +94,7 @@ async def receive(
             received.append(Received(reported=reported))
             continue
         suppression = None
-        if reported.kind is not ReportKind.RETURNED or suppresses_hard_bounces:
+        if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
             tag = await _list_of(connection, tenant_id, report.tag, row)
             suppression = _suppression(tenant_id, tag, reported, row, now)
         if is_new:
@@ -208,7 +208,7 @@ def _suppression(
 ) -> Suppression | None:
     """Why the recipient is sent nothing more, if it is."""
     reason = REASONS.get(reported.kind)
-    is_soft = reported.kind is ReportKind.RETURNED and not reported.is_hard_bounce
+    is_soft = reported.kind is ReportKind.BOUNCED_LATER and not reported.is_hard_bounce
     if reason is None or is_soft or row["erased_at"] is not None:
         return None
     return Suppression(

@@ -85,7 +85,7 @@ async def test_a_quota_is_kept_to_the_message(api: Api, sender: Caller) -> None:
     answer = await batch(sender, *(to(name) for name in ("ann", "bob", "carol")))
     results = answer.json()["results"]
     assert [each["status"] for each in results] == [202, 202, 429]
-    assert results[2]["problem"]["type"] == "/problems/quota-used-up"
+    assert results[2]["problem"]["type"] == "/problems/sending-quota-exceeded"
 
 
 async def test_sent_again_with_its_key_it_is_the_same(sender: Caller) -> None:

@@ -214,4 +214,4 @@ async def test_look_ups_are_limited(api: Api, acme: Caller) -> None:
     await acme.made("/domains", {"domain": "example.com"})
     await acme("POST", "/domains/example.com/check")
     answer = await acme("POST", "/domains/example.com/check")
-    assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-verifies")
+    assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-verifications")

@@ -37,9 +37,9 @@ async def test_after_some_wrong_keys_further_ones_are_refused(guarded: Api) -> N
     """429 with when to come back; and then it is heard again."""
     await exhaust(guarded)
     answer = await guarded.nobody("GET", "/messages", headers=WRONG)
-    assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-keys")
+    assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-auth-failures")
     assert answer.headers["Retry-After"] == "12"
-    assert answer.headers["RateLimit-Policy"] == '"too-many-keys";q=5;w=60'
+    assert answer.headers["RateLimit-Policy"] == '"too-many-auth-failures";q=5;w=60'
     guarded.monotonic.seconds += 12
     assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 401
     assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 429

@@ -76,7 +76,7 @@ async def test_a_header_that_is_read_once_is_refused_twice(
     writer.write("\r\n".join([*lines, "", ""]).encode())
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400"), answer
-    assert b"header-repeated" in answer or name == "Content-Length"  # of which the parser knows
+    assert b"duplicate-header" in answer or name == "Content-Length"  # of which the parser knows
     writer.close()
 
 

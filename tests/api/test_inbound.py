@@ -59,13 +59,13 @@ async def sent(acme: Caller) -> Any:
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("postfix_failed", ["returned", "returned"]),
+        ("postfix_failed", ["bounced_later", "bounced_later"]),
         ("postfix_delayed", [None, "delayed"]),
-        ("exim", ["returned", None]),
-        ("exim_old", ["returned", "returned"]),
-        ("exchange", ["returned", None]),
-        ("gmail", ["returned", None]),
-        ("qmail", ["returned", "returned"]),
+        ("exim", ["bounced_later", None]),
+        ("exim_old", ["bounced_later", "bounced_later"]),
+        ("exchange", ["bounced_later", None]),
+        ("gmail", ["bounced_later", None]),
+        ("qmail", ["bounced_later", "bounced_later"]),
         ("complaint", ["complained", None]),
         ("unsubscribe", ["unsubscribed", None]),
     ],
@@ -98,7 +98,7 @@ async def test_a_local_part_in_quotes_is_found(acme: Caller, name: str) -> None:
     message = await acme.made("/messages", MESSAGE | {"to": to})
     content = mail(name, message).replace(b"ann@example.org", b'"ann."@example.org')
     await received(acme, content)
-    assert (await reports(acme, message))[0] == "returned"
+    assert (await reports(acme, message))[0] == "bounced_later"
 
 
 async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> None:
@@ -108,7 +108,7 @@ async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> No
     report = read["recipients"][0]["report"]
     assert report["code"] == "5.1.10"
     assert report["text"].startswith("550 5.1.10 RESOLVER.ADR.RecipientNotFound")
-    events = (await acme.read("/events?type=recipient.returned"))["items"]
+    events = (await acme.read("/events?type=recipient.bounced_later"))["items"]
     recipient = events[0]["data"]["recipient"]
     assert recipient["status"] == "queued"
     assert recipient["last_reply"]["enhanced_code"] == "5.1.10"
@@ -120,7 +120,7 @@ async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> N
     again = await received(acme, mail("gmail", sent))
     assert (first.pop("new"), again.pop("new")) == (True, False)
     assert first == again
-    assert await happened(acme, sent) == [("recipient.returned", "ann@example.org")]
+    assert await happened(acme, sent) == [("recipient.bounced_later", "ann@example.org")]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_the_return_path_names_the_recipient_whatever_the_report_says(
     token = f"bounces%2B{sent['id'].partition('_')[2]}-1@example.com"
     [answer] = (await received(acme, content, f"?sent_to={token}"))["recipients"]
     assert answer["address"] == "bob@example.org"
-    assert await reports(acme, sent) == [None, "returned"]
+    assert await reports(acme, sent) == [None, "bounced_later"]
 
 
 async def test_a_message_id_that_the_caller_gave_is_found(acme: Caller, sent: Any) -> None:
@@ -189,7 +189,7 @@ async def test_a_message_id_that_the_caller_gave_is_found(acme: Caller, sent: An
     answer = await acme("POST", "/messages/raw?to=ann@example.org", content=raw, headers=RFC822)
     message = answer.json()
     await received(acme, mail("exim", message))
-    assert await reports(acme, message) == ["returned"]
+    assert await reports(acme, message) == ["bounced_later"]
     assert await reports(acme, sent) == [None, None]
 
 
@@ -198,7 +198,7 @@ async def test_what_is_graver_stays(acme: Caller, sent: Any) -> None:
     failed = mail("postfix_failed", sent)
     await received(acme, failed)
     await received(acme, mail("postfix_delayed", sent))
-    assert await reports(acme, sent) == ["returned", "returned"]
+    assert await reports(acme, sent) == ["bounced_later", "bounced_later"]
     assert ("recipient.delayed", "bob@example.org") in await happened(acme, sent)
 
 
@@ -219,8 +219,8 @@ async def test_who_was_erased_stays_so(acme: Caller, sent: Any) -> None:
     token = f"bounces%2B{sent['id'].partition('_')[2]}-0@example.com"
     await received(acme, mail("gmail", sent), f"?sent_to={token}")
     text = (await acme("GET", f"/messages/{sent['id']}")).text
-    assert '"returned"' in text
-    [told] = (await acme.read("/events?type=recipient.returned"))["items"]
+    assert '"bounced_later"' in text
+    [told] = (await acme.read("/events?type=recipient.bounced_later"))["items"]
     assert told["data"]["recipient"]["status"] == "cancelled"
     assert told["data"]["recipient"]["address"] == ""
     assert "tried to reach" not in text
@@ -280,13 +280,13 @@ async def test_the_parts_of_a_report_may_be_encoded(acme: Caller, sent: Any, enc
     """The fields of a notification or of feedback, and the message that came back."""
     returned = f"Message-ID: {sent['message_id_header']}\nSubject: Hi\n\nHi.\n".encode()
     for fields, kind in (
-        (("message/delivery-status", STATUS + b"Action: failed\nStatus: 5.1.1\n"), "returned"),
+        (("message/delivery-status", STATUS + b"Action: failed\nStatus: 5.1.1\n"), "bounced_later"),
         (("message/feedback-report", b"Feedback-Type: abuse\nVersion: 1\n"), "complained"),
     ):
         for name in ("message/rfc822", "text/rfc822-headers"):
             content = report(fields, (name, returned), encoding=encoding)
             [answer] = (await received(acme, content))["recipients"]
-            is_found = kind == "returned"  # the complaint names none of the two recipients
+            is_found = kind == "bounced_later"  # the complaint names none of the two recipients
             assert (answer["kind"], answer["message"]) == (kind, sent["id"] if is_found else None)
 
 
@@ -297,10 +297,10 @@ async def test_a_notification_without_an_action_says_it_by_its_status(
     """By the class of the code, wherever that stands."""
     returned = ("text/rfc822-headers", f"Message-ID: {sent['message_id_header']}\n\n".encode())
     for said, kind, code in (
-        (b"Status: 5.1.1\n", "returned", "5.1.1"),
+        (b"Status: 5.1.1\n", "bounced_later", "5.1.1"),
         (b"Status: 4.4.1 (no answer)\n", "delayed", "4.4.1"),
         (b"Action: unheard-of\nStatus: 2.0.0\n", "delivered", "2.0.0"),
-        (b"Diagnostic-Code: smtp; 550 5.7.1 Go away\n", "returned", "5.7.1"),
+        (b"Diagnostic-Code: smtp; 550 5.7.1 Go away\n", "bounced_later", "5.7.1"),
         (b"Action: delayed\nStatus: 5.0.0\n", "delayed", "5.0.0"),
     ):
         content = report(("message/delivery-status", STATUS + said), returned)

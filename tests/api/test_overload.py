@@ -149,7 +149,7 @@ async def test_who_stops_in_a_body_is_cut(
         writer.write(request(acme, 500, path) + said)
         answer = await rest(reader)
     assert answer.startswith(b"HTTP/1.1 408")
-    assert b"/problems/request-too-slow" in answer
+    assert b"/problems/request-timeout" in answer
     assert (await acme.read("/messages"))["items"] == []
 
 

@@ -58,7 +58,7 @@ async def test_no_key_is_wider_than_the_one_that_asks(
         await acme.made("/profiles", PROFILE | {"name": name})
     narrow = await api.key(acme.tenant_id, ["keys:manage", "messages:send"], **own)
     answer = await narrow("POST", "/keys", KEY | asked)
-    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-too-wide")
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/scope-exceeds-caller")
     assert why in answer.json()["detail"]
     assert len((await acme.read("/keys"))["items"]) == 2
     assert (await narrow("POST", "/keys", KEY | own)).status_code == 201
@@ -119,7 +119,7 @@ async def test_a_key_rotates_itself_and_none_that_is_wider(api: Api, acme: Calle
     """Or it would get hold of more than it has."""
     narrow = await api.key(acme.tenant_id, ["keys:manage", "messages:send"])
     refused = await narrow("POST", f"/keys/{acme.key_id}/rotate", {})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/key-too-wide")
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/scope-exceeds-caller")
     mine = await narrow.made(f"/keys/{narrow.key_id}/rotate", {"overlap_seconds": 0})
     assert (await narrow("GET", "/keys")).status_code == 401
     assert await opens(api, mine["key"])
@@ -144,7 +144,7 @@ async def test_a_key_ends_none_that_is_wider(api: Api, acme: Caller, wider: dict
     narrow = await api.key(acme.tenant_id, ["keys:manage", "messages:send"], **own)
     key = await api.key(acme.tenant_id, **{**own, "expires_at": None, **wider})
     answer = await narrow("DELETE", f"/keys/{key.key_id}")
-    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-too-wide")
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/scope-exceeds-caller")
     assert await opens(api, key.headers["Authorization"].removeprefix("Bearer "))
     like = await api.key(acme.tenant_id, ["messages:send"], **own)
     for each in (like, narrow):
@@ -156,7 +156,7 @@ async def test_what_has_ended_is_not_rotated(acme: Caller) -> None:
     made = await acme.made("/keys", KEY)
     await acme("DELETE", f"/keys/{made['id']}")
     answer = await acme("POST", f"/keys/{made['id']}/rotate", {})
-    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/key-ended")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/key-inactive")
     assert (await acme("POST", "/keys/key_none/rotate", {})).status_code == 404
 
 

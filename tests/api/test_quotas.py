@@ -73,12 +73,12 @@ async def test_so_many_messages_in_a_time(api: Api, name: str) -> None:
         await acme.made("/messages", MESSAGE)
     for _ in range(2):
         answer = await acme("POST", "/messages", MESSAGE)
-        assert kind(answer) == (429, "quota-used-up")
+        assert kind(answer) == (429, "sending-quota-exceeded")
     assert name in answer.json()["detail"]
     assert "2 messages" in answer.json()["detail"]
     most = {"messages_per_day": 86_400, "messages_per_month": 31 * 86_400}[name]
     assert 0 < int(answer.headers["Retry-After"]) <= most
-    assert answer.headers["RateLimit-Policy"].startswith('"quota-used-up";q=2;w=')
+    assert answer.headers["RateLimit-Policy"].startswith('"sending-quota-exceeded";q=2;w=')
     assert len((await acme.read("/messages"))["items"]) == 2
 
 
@@ -89,14 +89,14 @@ async def test_what_was_accepted_before_the_limit_counts_too(api: Api) -> None:
         await acme.made("/messages", MESSAGE)
     await api.admin("PATCH", "/tenants/acme", {"quota": {"messages_per_day": 4}})
     await acme.made("/messages", MESSAGE)
-    assert kind(await acme("POST", "/messages", MESSAGE)) == (429, "quota-used-up")
+    assert kind(await acme("POST", "/messages", MESSAGE)) == (429, "sending-quota-exceeded")
     await api.admin("PATCH", "/tenants/acme", {"quota": {"messages_per_day": 5}})
     await acme.made("/messages", MESSAGE)
     await api.admin("PATCH", "/tenants/acme", {"quota": {}})
     await acme.made("/messages", MESSAGE)
     await api.admin("PATCH", "/tenants/acme", {"quota": {"messages_per_day": 7}})
     await acme.made("/messages", MESSAGE)
-    assert kind(await acme("POST", "/messages", MESSAGE)) == (429, "quota-used-up")
+    assert kind(await acme("POST", "/messages", MESSAGE)) == (429, "sending-quota-exceeded")
 
 
 async def test_a_queue_of_so_many(api: Api) -> None:

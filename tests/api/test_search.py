@@ -153,7 +153,7 @@ async def test_what_came_back_is_counted(acme: Caller) -> None:
     message = await sent(acme)
     await received(acme, mail("gmail", message))
     [group] = (await acme.read("/stats"))["groups"]
-    assert group["reports"]["returned"] == 1
+    assert group["reports"]["bounced_later"] == 1
     assert group["statuses"]["queued"] == 1
 
 

@@ -53,7 +53,7 @@ async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
 async def given_up(acme: Tenant) -> list[dict[str, Any]]:
     """What was told of mails that were given up."""
     events = (await acme.read("/events?type=mailbox.*"))["items"]
-    assert {each["type"] for each in events} <= {"mailbox.mail_given_up"}
+    assert {each["type"] for each in events} <= {"mailbox.mail_skipped"}
     return [each["data"] for each in events]
 
 

@@ -81,7 +81,7 @@ async def test_what_comes_is_read_and_stays_unread(
     port = imap_server.tls_port if tls == "implicit" else imap_server.port
     mailbox = await read_from(acme, imap_server, clock, tls=tls, port=port)
     await once(acme, mailbox, reports=1, others=1, reason=None)
-    assert await reports(acme, message) == ["returned"]
+    assert await reports(acme, message) == ["bounced_later"]
     assert imap_server.unread() == 2
 
 
@@ -101,7 +101,7 @@ async def test_each_is_read_once(
     await look(clock)
     await once(acme, mailbox, reports=4)
     types = [kind for kind, _ in await happened(acme, message)]
-    assert types == ["recipient.sent", "recipient.returned", "recipient.complained"]
+    assert types == ["recipient.sent", "recipient.bounced_later", "recipient.complained"]
 
 
 async def test_reports_are_deleted_where_that_is_wanted(

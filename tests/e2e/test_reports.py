@@ -96,5 +96,5 @@ async def test_what_postfix_reports_finds_its_recipient(
     suppressed = (await acme.read("/suppressions"))["items"]
     assert {each["address"] for each in suppressed} == set(ALL[1:])
     types = [each["type"] for each in (await acme.read("/events"))["items"]]
-    assert types.count("recipient.returned") == 2
+    assert types.count("recipient.bounced_later") == 2
     assert types.count("recipient.sent") == 3

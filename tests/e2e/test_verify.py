@@ -184,10 +184,10 @@ async def test_a_tenant_may_verify_so_often_a_minute(start: Start, server: SmtpS
     answers = await asyncio.gather(*(acme("POST", "/profiles/main/verify") for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 429, 429, 429]
     refused = next(answer for answer in answers if answer.status_code == 429)
-    assert refused.json()["type"] == "/problems/too-many-verifies"
+    assert refused.json()["type"] == "/problems/too-many-verifications"
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
-    assert refused.headers["RateLimit-Policy"] == '"too-many-verifies";q=3;w=60'
-    assert refused.headers["RateLimit"].startswith('"too-many-verifies";r=0;t=')
+    assert refused.headers["RateLimit-Policy"] == '"too-many-verifications";q=3;w=60'
+    assert refused.headers["RateLimit"].startswith('"too-many-verifications";r=0;t=')
     assert (await other("POST", "/profiles/main/verify")).status_code == 200
 
 

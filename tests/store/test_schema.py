@@ -5,7 +5,7 @@ import sys
 import warnings
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from alembic import command
@@ -13,18 +13,49 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Connection, Index, insert, inspect, select, text, update
+from sqlalchemy import (
+    CheckConstraint,
+    Connection,
+    Index,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
+from app.domain.audit import Actor, ActorKind, AuditEntry
 from app.domain.errors import SettingsError
-from app.store import idempotency, migrating, schema, suppressions, tables
+from app.domain.events import FIRST, EventFilter, EventType, NewEvent
+from app.domain.ids import new_id
+from app.store import (
+    audit,
+    event_tables,
+    events,
+    idempotency,
+    migrating,
+    schema,
+    suppressions,
+    tables,
+    webhooks,
+)
 from app.store import profiles as profile_rows
 from app.store.database import Database
 from app.store.messages import MessageFilter, ids
 from app.store.metadata import metadata
 from app.store.profile_rows import row_of
 from app.store.tables import lanes, messages, profiles
-from tests.store.made import NOW, a_profile, a_tenant, made_profile, made_tenant, queued_message
+from tests.store.made import (
+    NOW,
+    a_profile,
+    a_tenant,
+    a_webhook,
+    made_profile,
+    made_tenant,
+    queued_message,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,6 +243,53 @@ async def test_addresses_and_keys_of_before_are_known_after(database: Database) 
         key_hash = sha256(f"{tenant.id} for ann".encode()).hexdigest()
         known = await idempotency.find(connection, tenant_id=tenant.id, hashes=[key_hash])
         assert known[key_hash].message_id == message.id
+
+
+OLD_NAMES: Final = {
+    "bounced_later": "returned",
+    "mailbox.mail_skipped": "mailbox.mail_given_up",
+    "recipient.bounced_later": "recipient.returned",
+    "scope-exceeds-caller": "key-too-wide",
+}
+STORED_NAMES: Final = text(
+    "SELECT type FROM events UNION ALL SELECT refused_as FROM audit_log"
+    " UNION ALL SELECT report FROM recipients"
+)
+
+
+async def test_stored_public_names_are_renamed(database: Database) -> None:
+    """Types of events and problems, kinds of reports, and the events that a webhook wants."""
+    tenant = await made_tenant(database)
+    await queued_message(database, await made_profile(database, tenant))
+    webhook = a_webhook(
+        tenant.id, wanted=EventFilter(types=("recipient.bounced_later", "mailbox.*"))
+    )
+    happened = [
+        NewEvent(type=type_, at=NOW, tenant_id=tenant.id, profile_id=None)
+        for type_ in (EventType.RECIPIENT_BOUNCED_LATER, EventType.MAILBOX_MAIL_SKIPPED)
+    ]
+    entry = AuditEntry(
+        id=new_id("aud"),
+        at=NOW,
+        actor=Actor(ActorKind.ADMIN),
+        action="key.create",
+        refused_as="scope-exceeds-caller",
+    )
+    async with database.transaction() as connection:
+        await webhooks.insert(connection, webhook=webhook, sealed_secret=b"", start=FIRST)
+        await connection.execute(delete(event_tables.events))
+        await events.append(connection, happened)
+        await audit.record(connection, entry)
+        await connection.execute(update(tables.recipients).values(report="bounced_later"))
+        await connection.run_sync(_downgrade_before, "0024")
+        old_names = (await connection.execute(STORED_NAMES)).scalars().all()
+        assert sorted(old_names) == sorted(OLD_NAMES.values())
+        patterns = (await connection.execute(text("SELECT event_types FROM webhooks"))).scalar()
+        assert "recipient.returned" in str(patterns)
+    await migrating.migrate(database)
+    async with database.transaction() as connection:
+        assert sorted((await connection.execute(STORED_NAMES)).scalars()) == sorted(OLD_NAMES)
+        assert await webhooks.get(connection, tenant_id=tenant.id, webhook_id=webhook.id) == webhook
 
 
 @pytest.mark.slow

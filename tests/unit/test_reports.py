@@ -12,28 +12,42 @@ from app.domain.reports import ReportKind, parse
 CORPUS = Path(__file__).parent / "reports"
 MESSAGE = "msg_0198c5a2d3f07b6e8a4c1d2e3f405162"
 HEADER = "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>"
-RETURNED, DELAYED, DELIVERED = ReportKind.RETURNED, ReportKind.DELAYED, ReportKind.DELIVERED
+BOUNCED_LATER, DELAYED, DELIVERED = (
+    ReportKind.BOUNCED_LATER,
+    ReportKind.DELAYED,
+    ReportKind.DELIVERED,
+)
 
 # Kind, address, code, and the first words of what was said, for each recipient.
 CASES: dict[str, list[tuple[Any, ...]]] = {
     "postfix_failed": [
-        (RETURNED, "ann@example.org", "5.1.1", "550 5.1.1 <ann@example.org>: Recipient address"),
-        (RETURNED, "bob@example.org", "5.2.2", "552 5.2.2 mailbox full"),
+        (
+            BOUNCED_LATER,
+            "ann@example.org",
+            "5.1.1",
+            "550 5.1.1 <ann@example.org>: Recipient address",
+        ),
+        (BOUNCED_LATER, "bob@example.org", "5.2.2", "552 5.2.2 mailbox full"),
     ],
     "postfix_delayed": [(DELAYED, "bob@example.org", "4.4.1", "connect to mx.example.org")],
-    "exim": [(RETURNED, "ann@example.org", "5.1.1", "550 5.1.1 User unknown")],
+    "exim": [(BOUNCED_LATER, "ann@example.org", "5.1.1", "550 5.1.1 User unknown")],
     "exim_old": [
-        (RETURNED, "ann@example.org", "5.1.1", "SMTP error from remote mail server"),
-        (RETURNED, "bob@example.org", "5.1.1", "SMTP error from remote mail server"),
+        (BOUNCED_LATER, "ann@example.org", "5.1.1", "SMTP error from remote mail server"),
+        (BOUNCED_LATER, "bob@example.org", "5.1.1", "SMTP error from remote mail server"),
     ],
-    "exchange": [(RETURNED, "ann@example.org", "5.1.10", "550 5.1.10 RESOLVER.ADR")],
-    "gmail": [(RETURNED, "ann@example.org", "5.1.1", "550-5.1.1 The email account")],
+    "exchange": [(BOUNCED_LATER, "ann@example.org", "5.1.10", "550 5.1.10 RESOLVER.ADR")],
+    "gmail": [(BOUNCED_LATER, "ann@example.org", "5.1.1", "550-5.1.1 The email account")],
     "qmail": [
-        (RETURNED, "ann@example.org", "5.1.1", "Sorry, no mailbox here by that name. (#5.1.1)"),
-        (RETURNED, "bob@example.org", "5.7.1", "192.0.2.25 does not like recipient."),
+        (
+            BOUNCED_LATER,
+            "ann@example.org",
+            "5.1.1",
+            "Sorry, no mailbox here by that name. (#5.1.1)",
+        ),
+        (BOUNCED_LATER, "bob@example.org", "5.7.1", "192.0.2.25 does not like recipient."),
     ],
     "delivered": [(DELIVERED, "ann+40shop@example.org", "2.0.0", None)],
-    "international": [(RETURNED, "jörg@example.org", "5.1.1", "550 5.1.1 jörg kennt")],
+    "international": [(BOUNCED_LATER, "jörg@example.org", "5.1.1", "550 5.1.1 jörg kennt")],
     "complaint": [(ReportKind.COMPLAINED, "ann@example.org", None, "feedback of type abuse")],
     "complaint_redacted": [(ReportKind.COMPLAINED, None, None, "feedback of type abuse")],
     "unsubscribe": [(ReportKind.UNSUBSCRIBED, "Ann@example.org", None, "by mail")],
