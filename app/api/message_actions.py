@@ -38,15 +38,15 @@ EXAMPLE: Final[dict[str, Any]] = {
     "matched": 3,
     "done": 2,
     "skipped": {"message-in-transmission": 1},
-    "next_after": None,
+    "next_cursor": None,
 }
 EXAMPLES: Final[dict[str, Any]] = {
     "count": {
-        "summary": "How many would be cancelled",
+        "summary": "Count what would be cancelled",
         "value": {"action": "cancel", "filter": {"status": "scheduled", "tag": "january"}},
     },
     "retry": {
-        "summary": "Send what failed once more",
+        "summary": "Retry failed messages",
         "value": {
             "action": "retry",
             "filter": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
@@ -54,7 +54,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         },
     },
     "resolve": {
-        "summary": "What is uncertain had arrived",
+        "summary": "Mark uncertain recipients as sent",
         "value": {"action": "resolve", "as": "sent", "filter": {"status": "held"}},
     },
 }
@@ -67,15 +67,15 @@ class ActionsRead(Answer):
 
     dry_run: bool
     matched: int = Field(
-        description="How many messages match: with `dry_run` all, up to 100000; else those that"
-        " this request looked at."
+        description="How many messages match: in a dry run all, up to 100000; otherwise those that"
+        " this request handled."
     )
     done: int
     skipped: dict[str, int] = Field(
-        description="Those of which it could not be done, by the type of the problem."
+        description="Messages that do not allow the action, counted by problem type."
     )
-    next_after: str | None = Field(
-        description="There may be more: give it as `after`, with all else as it was. Null: no more."
+    next_cursor: str | None = Field(
+        description="Repeat the request with this as `cursor`. Null when nothing is left."
     )
 
 
@@ -83,7 +83,7 @@ class ActionsRead(Answer):
     "/messages/actions",
     operation_id="act_on_messages",
     summary="Cancel, retry or resolve many messages",
-    response_description="How many there are, and to how many it was done.",
+    response_description="The number of matching, changed and skipped messages.",
     responses=tenant_problems("profile-not-found", has_body=True),
 )
 async def act_on_messages(
@@ -91,28 +91,30 @@ async def act_on_messages(
     caller: MessageManager,
     services: ServicesOf,
 ) -> ActionsRead:
-    """Do to every message of a filter what can be done to one; first count them.
+    """Cancel, retry or resolve all messages that match a filter.
 
-    Without `"dry_run": false` nothing is done but counting. At most 500 are looked at by a request,
-    the newest first: where `next_after` is not null, ask again with it as `after`. One of which it
-    cannot be done is left as it is, and counted by the reason. Needs the scope `messages:manage`.
+    Dry run by default: counts matches only. Set `dry_run: false` to act.
+
+    A request handles at most 500 messages, newest first. If `next_cursor` is not null, repeat the
+    request with it as `cursor`. Messages that do not allow the action stay unchanged; `skipped`
+    counts them by reason. Requires the scope `messages:manage`.
     """
     now = services.now()
-    if body.after is not None and not is_id(body.after, "msg"):
-        raise InvalidRequest.at("after", msg="give next_after as it was answered, or leave it out")
+    if body.cursor is not None and not is_id(body.cursor, "msg"):
+        raise InvalidRequest.at("cursor", msg="write the next_cursor of the previous response")
     async with services.database.reading() as connection:
         wanted = await filter_of(connection, caller, body.wanted)
         if body.dry_run:
             count = await messages.count(
                 connection, tenant_id=caller.tenant_id, limit=COUNTED, now=now, wanted=wanted
             )
-            return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_after=None)
+            return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_cursor=None)
         found = await messages.ids(
             connection,
             tenant_id=caller.tenant_id,
             limit=AT_ONCE,
             now=now,
-            before=body.after,
+            before=body.cursor,
             wanted=wanted,
         )
     async with services.database.transaction() as connection:
@@ -124,7 +126,7 @@ async def act_on_messages(
             asked={
                 "filter": body.wanted.model_dump(exclude_unset=True),
                 "as": body.resolution,
-                "after": body.after,
+                "cursor": body.cursor,
                 "matched": len(found),
             },
         )
@@ -149,7 +151,7 @@ async def act_on_messages(
         matched=len(found),
         done=done,
         skipped=dict(skipped),
-        next_after=found[-1] if len(found) == AT_ONCE else None,
+        next_cursor=found[-1] if len(found) == AT_ONCE else None,
     )
 
 

@@ -412,8 +412,8 @@ class MessageActions(Body):
         strict=True,
         description="Whether to count only. `false` does it.",
     )
-    after: Text | None = Field(
-        default=None, max_length=64, description="`next_after` of the answer before."
+    cursor: Text | None = Field(
+        default=None, max_length=64, description="The `next_cursor` of the previous response."
     )
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class ReportRead(Answer):
     """What came back by mail after it was sent."""
 
     kind: ReportKind = Field(
-        description="`bounced_later`: a later server returned the message. Shows the gravest report,"
+        description="`bounced_later`: a later server returned the message. The gravest report,"
         " or the newest of equal ones."
     )
     code: str | None = Field(description="The enhanced status code (RFC 3463).")

@@ -84,8 +84,8 @@ async def verify_profile(
     within half a minute, changes nothing of what is being delivered, and may be called at any
     time, as often as HELOISE_VERIFY_PER_MINUTE allows.
 
-    Where the server refuses the EHLO name, other names are tried, politely, and `doctor` says
-    which of them to set. Needs the scope `profiles:manage`.
+    If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends
+    one. Requires the scope `profiles:manage`.
     """
     asked = body or ProfileVerify()
     async with services.database.reading() as connection:
@@ -135,7 +135,7 @@ async def remember(database: Database, profile: Profile, report: Report, now: da
         return
     found = None
     if best is not None:
-        found = EhloRecommendation(name=best.name, why=best.why, found_at=now)
+        found = EhloRecommendation(name=best.name, why=best.reason, found_at=now)
     async with database.transaction() as connection:
         await profiles.recommend(
             connection,

@@ -17,7 +17,7 @@ from app.store.erasure import NOTHING, Erased
 router = APIRouter(tags=["Messages"])
 
 ERASED_AT_ONCE: Final = 200
-EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "being_sent": 0, "uncertain": 1}
+EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
 
 
 class ErasureRead(Answer):
@@ -26,7 +26,7 @@ class ErasureRead(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     erased: int
-    being_sent: int = Field(description="Which are being sent just now: ask again in a while.")
+    sending: int = Field(description="Which are being sent just now: ask again in a while.")
     uncertain: int = Field(
         description="Of which nobody has said what became of it: resolve those, and ask again."
     )
@@ -86,6 +86,6 @@ async def erase_recipient(
 def _counts(erased: Erased) -> dict[str, int]:
     return {
         "erased": erased.erased,
-        "being_sent": erased.being_sent,
+        "sending": erased.being_sent,
         "uncertain": erased.uncertain,
     }

@@ -31,9 +31,9 @@ TEXT: Final = (
     "address,tag,reason,detail,created_at\r\neve@example.org,,manual,,2026-01-15T09:30:00Z\r\n"
 )
 EXAMPLE: Final[dict[str, Any]] = {
-    "added": 2,
-    "known": 1,
-    "wrong": 1,
+    "created": 2,
+    "existing": 1,
+    "invalid": 1,
     "errors": [{"line": 4, "msg": "address: 'ann' has no @; write name@example.com"}],
 }
 
@@ -50,10 +50,12 @@ class SuppressionsImported(Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    added: int
-    known: int = Field(description="Which were suppressed already; they stay as they were.")
-    wrong: int
-    errors: list[WrongLine] = Field(description="The first 100 of those that are wrong.")
+    created: int
+    existing: int = Field(
+        description="Lines that name an existing suppression, which stays as it is."
+    )
+    invalid: int
+    errors: list[WrongLine] = Field(description="The first 100 invalid lines.")
 
 
 @router.get(
@@ -144,10 +146,13 @@ async def import_suppressions(
             "suppressions.import",
             tenant_id=caller.tenant_id,
             object_id="suppressions",
-            after={"added": added, "known": len(made) - added, "wrong": len(wrong)},
+            after={"created": added, "existing": len(made) - added, "invalid": len(wrong)},
         )
     return SuppressionsImported(
-        added=added, known=len(made) - added, wrong=len(wrong), errors=wrong[:WRONG_SHOWN]
+        created=added,
+        existing=len(made) - added,
+        invalid=len(wrong),
+        errors=wrong[:WRONG_SHOWN],
     )
 
 

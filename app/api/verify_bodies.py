@@ -138,7 +138,7 @@ class AdviceRead(_Read):
     """What the DNS and the RFCs say of the name, whether a server refuses it or not."""
 
     check: str = Field(description="What was looked at: a stable word.")
-    verdict: Verdict
+    status: Verdict
     detail: str
     reason: str = Field(description="The rule behind it.")
 
@@ -168,7 +168,7 @@ class RecommendationRead(_Read):
     """The name to set as `ehlo_name`."""
 
     name: str
-    why: str
+    reason: str
 
 
 class DiagnosisRead(Answer):
@@ -201,7 +201,9 @@ class VerifyRead(Answer):
     ehlo: EffectiveEhloRead
     stages: list[StageRead]
     advice: list[AdviceRead]
-    doctor: DiagnosisRead | None = Field(description="Where the server refused the EHLO name.")
+    ehlo_diagnosis: DiagnosisRead | None = Field(
+        description="Where the server refused the EHLO name."
+    )
 
     @classmethod
     def of(cls, report: Report, now: datetime) -> Self:
@@ -217,5 +219,5 @@ class VerifyRead(Answer):
             ),
             stages=[StageRead.of(each, now) for each in report.stages],
             advice=[AdviceRead.model_validate(each) for each in report.advice],
-            doctor=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
+            ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
         )

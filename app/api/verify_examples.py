@@ -92,12 +92,12 @@ VERIFIED: Final[dict[str, Any]] = {
     "advice": [
         {
             "check": "name_resolves",
-            "verdict": "fail",
+            "status": "failed",
             "detail": "mail.example.com has neither an A nor an AAAA record: give it one",
             "reason": "RFC 5321 section 2.3.5",
         }
     ],
-    "doctor": {
+    "ehlo_diagnosis": {
         "names": [
             {
                 "name": "mail.example.com",
@@ -116,7 +116,7 @@ VERIFIED: Final[dict[str, Any]] = {
         ],
         "recommendation": {
             "name": "relay.example.com",
-            "why": WHY,
+            "reason": WHY,
         },
         "detail": "",
     },

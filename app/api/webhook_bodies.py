@@ -36,7 +36,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "disabled_at": None,
     "disabled_reason": None,
     "failing_since": None,
-    "former_secret_until": None,
+    "previous_secret_expires_at": None,
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -185,8 +185,8 @@ class WebhookReplay(Body):
     )
     created_after: Instant | None = Field(default=None, description="At this time or later.")
     created_before: Instant | None = Field(default=None, description="Before this time.")
-    after: Text | None = Field(
-        default=None, max_length=64, description="`next_after` of the answer before."
+    cursor: Text | None = Field(
+        default=None, max_length=64, description="The `next_cursor` of the previous response."
     )
 
 
@@ -194,8 +194,8 @@ class WebhookReplayed(Answer):
     """How many events are told once more."""
 
     replayed: int
-    next_after: str | None = Field(
-        description="There are more: give it as `after`, with all else as it was. Null: no more."
+    next_cursor: str | None = Field(
+        description="Repeat the request with this as `cursor`. Null when nothing is left."
     )
 
 
@@ -217,7 +217,9 @@ class WebhookRead(Answer):
     failing_since: datetime | None = Field(
         description="Since when nothing was taken there; after five days it is disabled."
     )
-    former_secret_until: datetime | None
+    previous_secret_expires_at: datetime | None = Field(
+        description="Until then, Heloise signs with the previous secret, too."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -236,7 +238,7 @@ class WebhookRead(Answer):
             disabled_at=webhook.disabled_at,
             disabled_reason=webhook.disabled_reason,
             failing_since=webhook.failing_since,
-            former_secret_until=webhook.former_secret_until,
+            previous_secret_expires_at=webhook.former_secret_until,
             created_at=webhook.created_at,
             updated_at=webhook.updated_at,
             **more,

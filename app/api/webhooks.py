@@ -386,13 +386,13 @@ async def replay_webhook(
     caller: WebhookManager,
     services: ServicesOf,
 ) -> WebhookReplayed:
-    """Post events again, those that were taken too, with the ids that they had.
+    """Post events again, delivered ones included, with their original ids.
 
-    At most 1000 at a time: where `next_after` is not null, ask again with it as `after`. Needs the
-    scope `webhooks:manage`.
+    A request replays at most 1000 events. If `next_cursor` is not null, repeat the request with it
+    as `cursor`. Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    if body.model_copy(update={"after": None}) == WebhookReplay():
+    if body.model_copy(update={"cursor": None}) == WebhookReplay():
         raise InvalidRequest.at(
             "events", msg="say which: events by their ids, a status, or a time they happened in"
         )
@@ -408,7 +408,7 @@ async def replay_webhook(
             now=act.now,
             limit=MAX_REPLAYED,
             event_ids=body.events,
-            after=body.after,
+            after=body.cursor,
             created_after=body.created_after,
             created_before=body.created_before,
             status=body.status,
@@ -420,4 +420,4 @@ async def replay_webhook(
             object_id=webhook,
             after={"replayed": count},
         )
-    return WebhookReplayed(replayed=count, next_after=after)
+    return WebhookReplayed(replayed=count, next_cursor=after)

@@ -111,7 +111,7 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
             open_sealed=None if vault is None else vault.open,
         )
         is_usable = vault is not None and all(
-            each.verdict is not Verdict.FAIL for each in machine if each.check == "database"
+            each.status is not Verdict.FAIL for each in machine if each.check == "database"
         )
         found = await _verify_all(settings, database, tenant) if is_usable else []
     return _Examined(machine, found)

@@ -54,7 +54,7 @@ Networks = Annotated[
 @app.command()
 def create(
     tenant: OfTenant,
-    name: Annotated[str, typer.Option(help="What it is for.")] = "command line",
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
     scope: Annotated[
         list[Scope] | None, typer.Option(help="What it may do; repeat it. All, if left out.")
     ] = None,

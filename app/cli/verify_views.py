@@ -11,8 +11,8 @@ from app.doctor.machine import Finding
 
 STAGES: Final = ("stage", "status", "ms", "what was found")
 NAMES: Final = ("name", "source", "accepted", "at", "what the server said")
-ADVICE: Final = ("check", "verdict", "what was found", "rule")
-FINDINGS: Final = ("check", "verdict", "what was found")
+ADVICE: Final = ("check", "status", "what was found", "rule")
+FINDINGS: Final = ("check", "status", "what was found")
 
 
 def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
@@ -20,9 +20,9 @@ def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
     print_table(STAGES, [_row(each) for each in found.stages])
     if with_transcript:
         _print_transcript(found.stages)
-    if found.doctor is not None:
-        _print_doctor(found.doctor)
-    print_table(ADVICE, [(a.check, a.verdict, a.detail, a.reason) for a in found.advice])
+    if found.ehlo_diagnosis is not None:
+        _print_diagnosis(found.ehlo_diagnosis)
+    print_table(ADVICE, [(a.check, a.status, a.detail, a.reason) for a in found.advice])
     typer.echo("Mail can be sent, as far as was tried." if found.ok else f"Failed: {found.code}.")
     if found.hint:
         typer.echo(found.hint)
@@ -39,7 +39,7 @@ def _print_transcript(stages: Sequence[StageRead]) -> None:
             typer.echo(f"{line.ms:10.1f} {marks[line.by]} {line.text}")
 
 
-def _print_doctor(found: DiagnosisRead) -> None:
+def _print_diagnosis(found: DiagnosisRead) -> None:
     print_table(NAMES, [(n.name, n.source, n.accepted, n.at, n.reply) for n in found.names])
     if found.detail:
         typer.echo(found.detail)
@@ -47,4 +47,4 @@ def _print_doctor(found: DiagnosisRead) -> None:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print what was found of the machine."""
-    print_table(FINDINGS, [(each.check, each.verdict, each.detail) for each in findings])
+    print_table(FINDINGS, [(each.check, each.status, each.detail) for each in findings])

@@ -23,16 +23,16 @@ class Verdict(StrEnum):
     """`fail`: strict servers refuse it. `warn`: some do, or nobody can tell."""
 
     OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
+    WARN = "warning"
+    FAIL = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One look at the name: `check` is a stable word, `reason` the rule behind the verdict."""
+    """One look at the name: `check` is a stable word, `reason` the rule behind the status."""
 
     check: str
-    verdict: Verdict
+    status: Verdict
     detail: str
     reason: str
 

@@ -34,7 +34,7 @@ class Finding:
     """One look at the machine: `check` is a stable word; `detail` says what to do."""
 
     check: str
-    verdict: Verdict
+    status: Verdict
     detail: str
 
 
@@ -162,4 +162,4 @@ def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
 
 def is_sound(findings: Sequence[Finding]) -> bool:
     """Whether nothing of it will fail."""
-    return all(each.verdict is not Verdict.FAIL for each in findings)
+    return all(each.status is not Verdict.FAIL for each in findings)

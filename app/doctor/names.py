@@ -180,11 +180,11 @@ async def recommend(
     fit = [
         candidate
         for candidate, known in zip(taken, facts, strict=True)
-        if all(each.verdict is not Verdict.FAIL for each in advise(known))
+        if all(each.status is not Verdict.FAIL for each in advise(known))
     ]
     named = [each for each in fit if each.source is not NameSource.ADDRESS_LITERAL]
     best = (named or [each for each in taken if not each.name.startswith("[")] or taken)[0]
     resolves = " and it has an address in the DNS" if best in named else ""
     return Recommendation(
-        name=best.name, why=f"the server takes it; it is {WHENCE[best.source]}{resolves}"
+        name=best.name, reason=f"the server takes it; it is {WHENCE[best.source]}{resolves}"
     )

@@ -90,7 +90,7 @@ class Recommendation:
     """The name to set, and why that one."""
 
     name: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

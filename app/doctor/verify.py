@@ -134,7 +134,7 @@ class _Run:
             seconds = min(self._whole * DOCTOR_SHARE, self._left())
             diagnosis = await doctor.examine(tried, seconds=seconds)
             if (best := diagnosis.recommendation) is not None:
-                hint = f"Set `ehlo_name` to {best.name}: {best.why}."
+                hint = f"Set `ehlo_name` to {best.name}: {best.reason}."
                 self._stages[-1] = replace(self._stages[-1], hint=hint)
         return Report(
             ehlo=ehlo,

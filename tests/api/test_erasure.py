@@ -204,7 +204,7 @@ async def test_nothing_names_them_any_more(
     other = await sender.made("/messages", MESSAGE | {"to": [BOB], "tags": [f"by-{FORMS[1]}", "y"]})
     assert await named(migrated_url) == {*PLANTED, *BY_THE_MESSAGE, "message_contents.mime"}
     answer = await sender("DELETE", f"/recipients/{quote(asked)}")
-    assert answer.json() == {"erased": 1, "being_sent": 0, "uncertain": 0}
+    assert answer.json() == {"erased": 1, "sending": 0, "uncertain": 0}
     assert await named(migrated_url) == set()
     left = await sender.read(f"/messages/{message}")
     assert [each["address"] for each in left["recipients"]] == [None, BOB]

@@ -237,7 +237,7 @@ async def test_a_webhook_is_not_pointed_elsewhere_without_its_secret(
     answer = await acme("PATCH", path, {name: value} | secret)
     assert answer.status_code == 200, answer.text
     gives_secret = needs_secret or name == "secret"
-    assert (answer.json()["former_secret_until"] is None) is gives_secret
+    assert (answer.json()["previous_secret_expires_at"] is None) is gives_secret
 
 
 @pytest.mark.parametrize(

@@ -134,13 +134,13 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) ->
         found = acme.done("doctor", "--json").json
         assert "service.example.com" in acme.done("doctor").out
     assert found["ok"]
-    assert {each["check"]: each["verdict"] for each in found["machine"]} == {
+    assert {each["check"]: each["status"] for each in found["machine"]} == {
         "secret_keys": "ok",
         "port": "ok",
         "ehlo_name": "ok",
         "database": "ok",
         "clock": "ok",
-        "delivery": "warn",
+        "delivery": "warning",
         "credentials": "ok",
     }
     assert [(each["profile"], each["verify"]["ok"]) for each in found["profiles"]] == [
@@ -167,9 +167,9 @@ def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
     ended = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
     assert ended.code == 1
     found = {each["check"]: each for each in ended.json["machine"]}
-    assert found["secret_keys"]["verdict"] == "fail"
+    assert found["secret_keys"]["status"] == "failed"
     assert "heloise secret-key" in found["secret_keys"]["detail"]
-    assert found["database"]["verdict"] == "fail"
+    assert found["database"]["status"] == "failed"
     assert "heloise migrate" in found["database"]["detail"]
     assert ended.json["profiles"] == []
     assert not (terminal.folder / "none.db").exists()
@@ -187,8 +187,8 @@ def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
         )
         other = acme.done("secret-key").out.strip()
         ended = acme.run("doctor", "--json", SECRET_KEYS=other)
-    found = {each["check"]: each["verdict"] for each in ended.json["machine"]}
-    assert (ended.code, found["credentials"]) == (1, "fail")
+    found = {each["check"]: each["status"] for each in ended.json["machine"]}
+    assert (ended.code, found["credentials"]) == (1, "failed")
     [profile] = ended.json["profiles"]
     assert profile["verify"]["code"] == "credentials_unreadable"
 
@@ -207,5 +207,5 @@ def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
         acme.environment["HELOISE_PORT"] = port
         ended = acme.run("doctor", "--json")
     found = {each["check"]: each for each in ended.json["machine"]}
-    assert (ended.code, found["port"]["verdict"]) == (1, "fail")
+    assert (ended.code, found["port"]["status"]) == (1, "failed")
     assert f"127.0.0.1:{port}" in found["port"]["detail"]

@@ -44,7 +44,7 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
         "pointer_exists",
         "pointer_agrees",
     ]
-    assert {each.verdict for each in found.values()} == {Verdict.OK}
+    assert {each.status for each in found.values()} == {Verdict.OK}
     assert all(each.reason.startswith(("RFC", "https://")) for each in found.values())
 
 
@@ -62,14 +62,14 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
 async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: Verdict) -> None:
     """What would leak, or strict servers refuse, fails; an address is warned of."""
     found = (await advice(dns, name))["name_form"]
-    assert found.verdict is verdict
+    assert found.status is verdict
     assert name in found.detail
 
 
 async def test_a_name_without_an_address_fails(dns: DnsServer) -> None:
     """It says what to add."""
     found = await advice(dns, "unknown.example.com")
-    assert found["name_resolves"].verdict is Verdict.FAIL
+    assert found["name_resolves"].status is Verdict.FAIL
     assert "A nor an AAAA" in found["name_resolves"].detail
     assert "name_matches_address" not in found
 
@@ -79,7 +79,7 @@ async def test_a_dns_that_does_not_tell_is_warned_of(dns: DnsServer, behaviour: 
     """What is not known is neither good nor bad; that the DNS lies is found out."""
     dns.behave(NAME, behaviour)
     found = await advice(dns)
-    assert found["name_resolves"].verdict is Verdict.WARN
+    assert found["name_resolves"].status is Verdict.WARN
     assert "192.0.2.66" not in str(found)
 
 
@@ -90,7 +90,7 @@ async def test_a_pointer_that_cannot_be_looked_up_is_warned_of(
     """As for the name."""
     dns.behave("14.215.184.93.in-addr.arpa", behaviour)
     found = await advice(dns)
-    assert found["pointer_exists"].verdict is Verdict.WARN
+    assert found["pointer_exists"].status is Verdict.WARN
     assert "pointer_agrees" not in found
 
 
@@ -98,7 +98,7 @@ async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
     """RFC 5321 section 4.1.4 forbids to refuse mail for it; strict servers do."""
     dns.add(NAME, "A", "93.184.215.99")
     found = (await advice(dns))["name_matches_address"]
-    assert found.verdict is Verdict.WARN
+    assert found.status is Verdict.WARN
     assert "93.184.215.99" in found.detail
     assert PUBLIC in found.detail
 
@@ -106,7 +106,7 @@ async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
 async def test_an_ipv4_address_in_an_ipv6_one_is_itself(dns: DnsServer) -> None:
     """A socket of both families shows it so."""
     found = await advice(dns, address=f"::ffff:{PUBLIC}")
-    assert found["name_matches_address"].verdict is Verdict.OK
+    assert found["name_matches_address"].status is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_the_address_that_is_seen_is_told(
 ) -> None:
     """By the server, or by us: behind NAT the two differ."""
     found = (await advice(dns, address=address, is_told=is_told))["outgoing_address"]
-    assert found.verdict is verdict
+    assert found.status is verdict
     assert word in found.detail
 
 
@@ -135,7 +135,7 @@ async def test_an_address_without_a_name_fails_where_it_is_public(
     """Gmail wants a PTR record for each sending address; one inside is seen by nobody outside."""
     dns.point(PUBLIC)
     found = (await advice(dns, address=address))["pointer_exists"]
-    assert found.verdict is verdict
+    assert found.status is verdict
     assert "PTR" in found.detail
     assert "google" in found.reason
 
@@ -144,7 +144,7 @@ async def test_a_pointer_that_does_not_lead_back_fails(dns: DnsServer) -> None:
     """Forward-confirmed reverse DNS: both ways, or it counts for nothing."""
     dns.point(PUBLIC, "liar.example.net")
     found = (await advice(dns))["pointer_agrees"]
-    assert found.verdict is Verdict.FAIL
+    assert found.status is Verdict.FAIL
     assert "liar.example.net" in found.detail
 
 
@@ -153,17 +153,17 @@ async def test_another_name_that_agrees_both_ways_is_told(dns: DnsServer) -> Non
     dns.add("out.example.com", "A", PUBLIC)
     dns.point(PUBLIC, "out.example.com")
     found = (await advice(dns))["pointer_agrees"]
-    assert found.verdict is Verdict.WARN
+    assert found.status is Verdict.WARN
     assert "out.example.com" in found.detail
     by_address = (await advice(dns, f"[{PUBLIC}]"))["pointer_agrees"]
-    assert by_address.verdict is Verdict.OK
+    assert by_address.status is Verdict.OK
     assert "would do" in by_address.detail
 
 
 async def test_one_of_several_pointers_is_enough(dns: DnsServer) -> None:
     """Where it agrees both ways."""
     dns.point(PUBLIC, "liar.example.net", NAME)
-    assert (await advice(dns))["pointer_agrees"].verdict is Verdict.OK
+    assert (await advice(dns))["pointer_agrees"].status is Verdict.OK
 
 
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("fe80::1%eth0"))

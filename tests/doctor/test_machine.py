@@ -36,23 +36,23 @@ async def test_a_clock_that_is_off_is_warned_of(database: Database, minutes: int
     """On PostgreSQL, by how much; on SQLite the machine's is the database's own."""
     found = (await findings(database, timedelta(minutes=minutes)))["clock"]
     if not database.is_postgresql:
-        assert found.verdict is Verdict.OK
+        assert found.status is Verdict.OK
         return
-    assert found.verdict is Verdict.WARN
+    assert found.status is Verdict.WARN
     assert "300.0 s" in found.detail
     assert "NTP" in found.detail
 
 
 async def test_a_clock_that_is_right_is_ok(database: Database) -> None:
     """As it is on one machine."""
-    assert (await findings(database))["clock"].verdict is Verdict.OK
+    assert (await findings(database))["clock"].status is Verdict.OK
 
 
 async def test_that_nobody_delivers_is_warned_of(database: Database) -> None:
     """With what to run; who has not been heard of for a lease counts as gone."""
     await beat(database, timedelta(seconds=LEASE_SECONDS + 5))
     found = (await findings(database))["delivery"]
-    assert found.verdict is Verdict.WARN
+    assert found.status is Verdict.WARN
     assert "heloise worker" in found.detail
 
 
@@ -61,5 +61,5 @@ async def test_who_delivers_is_told(database: Database) -> None:
     await beat(database, timedelta(seconds=1))
     skew = timedelta(minutes=5) if database.is_postgresql else timedelta(0)
     found = (await findings(database, skew))["delivery"]
-    assert found.verdict is Verdict.OK
+    assert found.status is Verdict.OK
     assert "host-1" in found.detail

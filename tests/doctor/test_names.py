@@ -211,7 +211,7 @@ async def test_the_one_name_that_is_taken_is_recommended(
         found = await examined(net, server, names)
     assert found.recommendation is not None
     assert found.recommendation.name == wanted.name
-    assert found.recommendation.why
+    assert found.recommendation.reason
 
 
 async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet) -> None:
@@ -221,7 +221,7 @@ async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet
         found = await examined(net, server, [NAMES[0], known])
     assert found.recommendation is not None
     assert found.recommendation.name == PTR_NAME
-    assert "address in the DNS" in found.recommendation.why
+    assert "address in the DNS" in found.recommendation.reason
 
 
 async def test_a_name_goes_before_an_address(net: SmallInternet) -> None:

@@ -259,7 +259,7 @@ async def test_a_mute_dns_costs_its_share_and_is_told(net: SmallInternet) -> Non
     assert report.failed is not None
     assert (report.failed.stage, report.failed.code) == (Step.DNS, "dns_timeout")
     told = {each.check: each for each in report.advice}
-    assert told["name_resolves"].verdict.value == "warn"
+    assert told["name_resolves"].status.value == "warning"
 
 
 async def test_the_mechanism_that_is_asked_for_is_the_one_used(net: SmallInternet) -> None:

@@ -193,7 +193,7 @@ async def test_the_same_message_arrives_under_the_recommended_name(
 
     verified = await acme("POST", "/profiles/main/verify", {"recipient": RECIPIENT})
     assert verified.json()["code"] == EHLO_REJECTED
-    name = verified.json()["doctor"]["recommendation"]["name"]
+    name = verified.json()["ehlo_diagnosis"]["recommendation"]["name"]
     assert name == recommended
     changed = await acme("PATCH", "/profiles/main", {"ehlo_name": name})
     assert changed.status_code == 200, changed.text

@@ -42,7 +42,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         assert "nn@" in await texts(migrated_url)
         assert await erased(acme, "ANN@example.org") == {
             "erased": 2,
-            "being_sent": 0,
+            "sending": 0,
             "uncertain": 0,
         }
         left = (await texts(migrated_url)).lower()
@@ -53,7 +53,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         assert await acme.read(f"/messages/{theirs['id']}") == theirs
         assert (await acme("GET", f"/messages/{theirs['id']}/raw")).status_code == 200
         assert (await acme.read(f"/messages?recipient={ANN}"))["items"] == []
-        assert await erased(acme) == {"erased": 0, "being_sent": 0, "uncertain": 0}
+        assert await erased(acme) == {"erased": 0, "sending": 0, "uncertain": 0}
 
 
 async def test_nothing_more_is_sent_to_them(start: Start, server: SmtpServer) -> None:
@@ -80,9 +80,9 @@ async def test_who_may_have_a_message_is_first_to_be_decided_on(heloise: Heloise
         await acme.profile("main", server.port)
         message = await acme.send(ANN, guarantee="at_most_once")
         await acme.message(message, status="held")
-        assert await erased(acme) == {"erased": 0, "being_sent": 0, "uncertain": 1}
+        assert await erased(acme) == {"erased": 0, "sending": 0, "uncertain": 1}
         await acme("POST", f"/messages/{message}/resolve", {"as": "sent"})
-        assert await erased(acme) == {"erased": 1, "being_sent": 0, "uncertain": 0}
+        assert await erased(acme) == {"erased": 1, "sending": 0, "uncertain": 0}
 
 
 async def test_what_is_being_sent_is_left(heloise: Heloise) -> None:
@@ -93,7 +93,7 @@ async def test_what_is_being_sent_is_left(heloise: Heloise) -> None:
         await acme.profile("main", server.port)
         message = await acme.send(ANN)
         await acme.message(message, status="sending")
-        assert await erased(acme) == {"erased": 0, "being_sent": 1, "uncertain": 0}
+        assert await erased(acme) == {"erased": 0, "sending": 1, "uncertain": 0}
         gate.set()
         await acme.message(message, status="sent")
         assert (await erased(acme))["erased"] == 1

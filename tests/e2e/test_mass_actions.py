@@ -63,11 +63,11 @@ async def test_who_acted_on_many_is_known_though_the_process_died(
         "last": messages[1],
         "finished": False,
     }
-    done = (await acme("POST", "/messages/actions", body | {"after": messages[1]})).json()
+    done = (await acme("POST", "/messages/actions", body | {"cursor": messages[1]})).json()
     assert done["done"] == 2
     log = (await acme.read(f"/audit-log?action=messages.{action}"))["items"]
     told = {name: change["after"] for name, change in log[0]["changes"].items()}
-    assert (told["after"], told["finished"], told["done"]) == (messages[1], True, 2)
+    assert (told["cursor"], told["finished"], told["done"]) == (messages[1], True, 2)
 
 
 async def test_who_erased_is_known_though_the_process_died(
@@ -78,7 +78,7 @@ async def test_who_erased_is_known_though_the_process_died(
     await acme.profile("main", server.port)
     await scheduled(acme, 2)
     await dies(launch, "erase", acme, "DELETE", f"/recipients/{ANN}", None)
-    counts = {"erased": 2, "being_sent": 0, "uncertain": 0}
+    counts = {"erased": 2, "sending": 0, "uncertain": 0}
     assert await line(acme, "recipient.erase") == counts | {"finished": False}
 
 

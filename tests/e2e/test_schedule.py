@@ -309,7 +309,7 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
         "matched": 3,
         "done": 0,
         "skipped": {},
-        "next_after": None,
+        "next_cursor": None,
     }
     assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
     done = await acted(acme, "cancel", filter=wanted, dry_run=False)

@@ -214,12 +214,12 @@ async def test_in_files(heloise: Heloise) -> None:
     assert answer.status_code == 200, answer.text
     [error] = answer.json().pop("errors")
     assert (error["line"], error["msg"].startswith("address: ")) == (3, True)
-    counts = {name: answer.json()[name] for name in ("added", "known", "wrong")}
-    assert counts == {"added": 2, "known": 1, "wrong": 1}
+    counts = {name: answer.json()[name] for name in ("created", "existing", "invalid")}
+    assert counts == {"created": 2, "existing": 1, "invalid": 1}
     exported = await acme("GET", "/suppressions/export")
     assert exported.headers["content-type"].startswith("text/csv")
     assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
-    assert (await imported(other, exported.content)).json()["added"] == 3
+    assert (await imported(other, exported.content)).json()["created"] == 3
     kept = ("address", "tag", "reason", "detail")
     found = [
         {tuple(each[name] for name in kept) for each in (await t.read("/suppressions"))["items"]}

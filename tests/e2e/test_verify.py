@@ -41,7 +41,7 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
         body = {"recipient": "bob@example.org"}
         found = await verified(acme, "/profiles/main/verify", body)
     assert found["ok"], found
-    assert (found["code"], found["hint"], found["doctor"]) == (None, None, None)
+    assert (found["code"], found["hint"], found["ehlo_diagnosis"]) == (None, None, None)
     assert list(stages(found)) == [
         "address_guard",
         "dns",
@@ -96,9 +96,9 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             assert failing["recommended_ehlo_name"] is None
             found = await verified(acme, "/profiles/main/verify")
             assert (found["ok"], found["code"]) == (False, "ehlo_rejected")
-            tried = {each["name"]: each["accepted"] for each in found["doctor"]["names"]}
+            tried = {each["name"]: each["accepted"] for each in found["ehlo_diagnosis"]["names"]}
             assert tried == {"tenant.example.net": False, GOOD: True, "[127.0.0.1]": False}
-            assert found["doctor"]["recommendation"]["name"] == GOOD
+            assert found["ehlo_diagnosis"]["recommendation"]["name"] == GOOD
             read = await acme.read("/profiles/main")
             assert read["recommended_ehlo_name"] == GOOD
             assert f"set `ehlo_name` to {GOOD}" in read["reason"]

@@ -307,7 +307,7 @@ async def test_replay(heloise: Heloise, server: SmtpServer, receiver: Receiver) 
 
     async def replayed(**which: Any) -> int:
         answer = await acme("POST", path, which)
-        assert answer.json()["next_after"] is None
+        assert answer.json()["next_cursor"] is None
         return int(answer.json()["replayed"])
 
     assert await replayed(events=[before[0]["id"]]) == 1
