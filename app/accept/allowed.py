@@ -22,8 +22,9 @@ class SenderRule:
             return
         raise Forbidden(
             "sender-not-allowed",
-            f"{self.who} does not send as {sender.address}. It allows {', '.join(self.patterns)}:"
-            " use such an address in `from`, or have this one added to its allowed_from.",
+            f"{self.who} does not allow the sender {sender.address}. It allows"
+            f" {', '.join(self.patterns)}: use such an address in `from`, or add this one to its"
+            " allowed_from.",
         )
 
 
@@ -56,7 +57,7 @@ def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -
             allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
             raise Forbidden(
                 "recipient-not-allowed",
-                f"{address} is not sent to: only {', and of these '.join(allowed)} are"
-                " (allowed_recipient_domains of the tenant, or of the service). Have its domain"
-                " added, or set redirect_all_to to get yourself what is for others.",
+                f"The recipient {address} is not allowed: allowed_recipient_domains of the tenant"
+                f" or the service allows only {', and of these '.join(allowed)}. Add its domain"
+                " there, or set redirect_all_to to receive such messages yourself.",
             )

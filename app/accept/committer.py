@@ -96,8 +96,8 @@ class Committer:
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
                 "overloaded",
-                "More messages wait to be stored than fit into memory, or the service is stopping."
-                " Nothing was written; send the request again.",
+                "The service has too many messages in memory, or is stopping. Nothing was written;"
+                " send the request again.",
             )
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(each, loop.create_future()) for each in offers]
@@ -156,7 +156,7 @@ class Committer:
                 name = each.offer.message.id
                 _answer([each], error or group.refused.get(name), group.earlier.get(name))
         elif len(waiting) == 1:
-            log.error("a message could not be written", exc_info=error)
+            log.error("could not store a message", exc_info=error)
             _answer(waiting, error)
         else:
             for each in waiting:
@@ -188,7 +188,7 @@ class Committer:
         try:
             return self._handover.reserve(messages)
         except Exception:  # it is faster, and no more than that
-            log.exception("messages go by the queue")
+            log.exception("handing messages over through the queue")
             return NO_LEASE
 
     def _hand_over(self, messages: Sequence[NewMessage], written: Lease, reserved: Lease) -> None:
@@ -198,7 +198,7 @@ class Committer:
             self._handover.hand_over(messages, written)
             self._handover.withdraw(reserved)
         except Exception:  # they are stored: their leases run out by themselves
-            log.exception("messages that were accepted could not be handed over")
+            log.exception("could not hand accepted messages over to delivery")
         if len(written) < len(reserved):
             self._database.wake()
 

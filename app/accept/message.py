@@ -144,11 +144,11 @@ def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
 def _wrong_times(draft: Draft, now: datetime) -> Iterator[FieldError]:
     starts_at = _starts_at(draft, now)
     if starts_at > now + MAX_AHEAD:
-        yield _error("send_at", msg="give a time within a year from now")
+        yield _error("send_at", msg="write a time within the next year")
     expires_at = draft.expires_at
     if expires_at is not None and not starts_at < expires_at <= starts_at + MAX_AGE:
         since = "now" if starts_at == now else "send_at"
-        yield _error("expires_at", msg=f"give a time to come, at most 30 days after {since}")
+        yield _error("expires_at", msg=f"write a time in the future, at most 30 days after {since}")
 
 
 def _recipients(draft: Draft) -> Iterator[RecipientAddress]:
@@ -171,10 +171,10 @@ def _wrong(
     draft: Draft, sender: Mailbox | None, recipients: tuple[RecipientAddress, ...]
 ) -> Iterator[FieldError]:
     if sender is None:
-        yield _error("from", msg="say who sends: this profile has no default_from", type=MISSING)
+        yield _error("from", msg="set the sender: this profile has no default_from", type=MISSING)
     yield from _wrong_recipients(draft, recipients)
     if draft.text is None and draft.html is None and draft.calendar is None:
-        yield _error("text", msg="give text, html or both", type=MISSING)
+        yield _error("text", msg="set text, html or both", type=MISSING)
     yield from _wrong_content_ids(draft)
     yield from _wrong_headers(draft)
 
@@ -183,13 +183,13 @@ def _wrong_recipients(
     draft: Draft, recipients: tuple[RecipientAddress, ...]
 ) -> Iterator[FieldError]:
     if not recipients:
-        yield _error("to", msg="name at least one recipient in to, cc or bcc", type=MISSING)
+        yield _error("to", msg="add at least one recipient in to, cc or bcc", type=MISSING)
     given = len(draft.to) + len(draft.cc) + len(draft.bcc)
     if given > MAX_RECIPIENTS:
         yield _error(
             "to",
-            msg=f"{given} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS},"
-            " so send several messages",
+            msg=f"{given} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS}:"
+            " send several messages",
             type="too_long",
         )
 
@@ -198,7 +198,7 @@ def _wrong_content_ids(draft: Draft) -> Iterator[FieldError]:
     seen: set[str] = set()
     for number, each in enumerate(draft.attachments):
         if each.content_id in seen:
-            msg = "another attachment has this content_id: the HTML could show but one of them"
+            msg = "another attachment has this content_id; use each content_id once"
             yield FieldError(("body", "attachments", number, "content_id"), msg)
         if each.content_id is not None:
             seen.add(each.content_id)
@@ -220,14 +220,18 @@ def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
     for name, value in draft.headers.items():
         if name.lower() in given:
             yield _error(
-                "headers", name, msg="another field of the message says this; leave it out"
+                "headers",
+                name,
+                msg="another field of the message already sets this header; leave it out",
             )
         try:
             check_header(name, value)
         except ValueError as error:
             yield _error("headers", name, msg=str(error))
         if name.lower() in seen:
-            yield _error("headers", name, msg="this header is given twice; letter case is ignored")
+            yield _error(
+                "headers", name, msg="this header is set twice (names ignore case); set it once"
+            )
         seen.add(name.lower())
 
 
@@ -240,7 +244,7 @@ def _invalid(wrong: list[FieldError]) -> InvalidRequest:
     place = ".".join(str(part) for part in first.loc[1:])
     detail = f"{place}: {first.msg}"
     if len(wrong) > 1:
-        detail = f"{len(wrong)} fields are wrong; the first is {detail}"
+        detail = f"{len(wrong)} fields are invalid; the first is {detail}"
     return InvalidRequest(detail, wrong)
 
 
@@ -257,7 +261,7 @@ def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
         raise TooLarge(
             "message-too-large",
             f"The message has {size_bytes} bytes or more; the limit is {max_message_bytes} bytes,"
-            " encoding included. Make it smaller, or link to what is large.",
+            " encoding included. Make it smaller, or link to large files.",
         )
 
 

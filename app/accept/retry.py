@@ -59,7 +59,7 @@ def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[Recipi
     if not original.failed:
         raise Conflict(
             "nothing-to-retry",
-            "Nobody has failed to get the message: each recipient has it, or may still get it.",
+            "No recipient failed: each one has the message or may still get it.",
         )
     if addresses is None:
         return original.failed
@@ -68,7 +68,7 @@ def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[Recipi
         if fold(address) not in known:
             raise Conflict(
                 "nothing-to-retry",
-                f"{address} is no recipient of this message that failed: name those whose status"
-                " is bounced, expired or cancelled.",
+                f"{address} is not a failed recipient of this message: write addresses whose"
+                " status is bounced, expired or cancelled.",
             )
     return tuple(known[each] for each in dict.fromkeys(map(fold, addresses)))

@@ -27,7 +27,7 @@ def _decoded(value: object) -> object:
         return joined(_decoded_blocks(value))
     except (binascii.Error, ValueError):
         raise ValueError(
-            "it is not base64: encode the file's bytes (RFC 4648 section 4), with their padding"
+            "not base64: encode the file's bytes with padding (RFC 4648 section 4)"
         ) from None
 
 
@@ -37,7 +37,7 @@ def _decoded_blocks(text: str) -> Iterator[bytes]:
     for start in range(0, len(text), BLOCK_OCTETS):
         digits = rest + "".join(text[start : start + BLOCK_OCTETS].split())
         if digits and is_padded:
-            raise ValueError("there is more after the padding")
+            raise ValueError("not base64: remove what follows the padding")
         whole = len(digits) - len(digits) % QUANTUM
         yield binascii.a2b_base64(digits[:whole], strict_mode=True)
         is_padded, rest = digits.endswith("=", 0, whole), digits[whole:]
@@ -50,27 +50,27 @@ class AttachmentBody(Body):
     filename: Annotated[str, AfterValidator(base_name)] = Field(
         default="",
         max_length=MAX_FILENAME_CHARACTERS,
-        description="Its name, in any script. Of a path the last part is taken.",
+        description="The file name, in any script. Of a path, Heloise uses the last part.",
         examples=["receipt.pdf"],
     )
     content_type: str | None = Field(
         default=None,
         max_length=800,
-        description="Its type, with parameters if it has any; what its name stands for, if left"
-        " out. `text/calendar; method=REQUEST` makes an invitation.",
+        description="The media type, with parameters if any. Default: derived from the file name."
+        " `text/calendar; method=REQUEST` makes an invitation.",
         examples=["application/pdf"],
     )
     content: Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)] = Field(
-        description="Its bytes in base64.", examples=["JVBERi0xLjcK"]
+        description="The file's bytes in base64.", examples=["JVBERi0xLjcK"]
     )
     content_id: str | None = Field(
         default=None,
-        description='By which the HTML shows it: `<img src="cid:logo@example.com">`.',
+        description='The id by which the HTML shows the file: `<img src="cid:logo@example.com">`.',
         examples=["logo@example.com"],
     )
     disposition: Literal["attachment", "inline"] | None = Field(
         default=None,
-        description="`inline` where it has a `content_id`, else `attachment`, if left out.",
+        description="Default: `inline` with a `content_id`, otherwise `attachment`.",
     )
 
     @model_validator(mode="after")

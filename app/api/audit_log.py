@@ -40,7 +40,7 @@ class AuditQuery(Paging):
     action: Text | None = Field(
         default=None,
         max_length=64,
-        description="Which action alone.",
+        description="Only entries of this action.",
         examples=["key.create"],
     )
 
@@ -51,12 +51,14 @@ class ActorRead(Answer):
     model_config = ConfigDict(from_attributes=True)
 
     kind: ActorKind
-    id: str | None = Field(description="The key's id.")
+    id: str | None = Field(description="The id of the key.")
     name: str | None = Field(
-        description="The name of the key, of the admin key, or of the user of a command line; of"
-        " somebody unknown how the key began that they gave."
+        description="The name of the API key, of the admin key, or of the command line's user. For"
+        " an unauthenticated request, the first characters of the key that it sent."
     )
-    source: str | None = Field(description="The address, or the machine of the command line.")
+    source: str | None = Field(
+        description="The client's IP address, or the host name of the command line's machine."
+    )
 
 
 class ChangeRead(Answer):
@@ -75,12 +77,19 @@ class AuditRead(Answer):
     at: datetime
     actor: ActorRead
     action: str = Field(
-        description="What was done, such as `key.create`; of what was refused, the operation's id."
+        description="The action, such as `key.create`. For a refused request, its operation id."
     )
     tenant_id: str | None
-    object_id: str | None = Field(description="Of what was refused, the path.")
-    refused_as: str | None = Field(description="The problem that was answered instead.")
-    changes: dict[str, ChangeRead] = Field(description="Never a secret: of those, which were set.")
+    object_id: str | None = Field(
+        description="The id of the changed object. For a refused request, its path."
+    )
+    refused_as: str | None = Field(
+        description="The problem type of a refused request. Null if the action succeeded."
+    )
+    changes: dict[str, ChangeRead] = Field(
+        description="The changed fields, before and after. For"
+        " secrets, only the names of those that were set."
+    )
     request_id: str | None
 
     @classmethod

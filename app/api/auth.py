@@ -19,7 +19,7 @@ from app.store import tenants
 # It names the scheme in the OpenAPI document; the header is read before, with the whole request.
 _bearer = HTTPBearer(
     scheme_name="key",
-    description="A tenant's key (`hel_…`) works on that tenant alone. An admin key manages tenants"
+    description="A tenant's key (`hel_…`) reaches only that tenant. An admin key manages tenants"
     " and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
     auto_error=False,
 )
@@ -28,8 +28,8 @@ ActFor = Annotated[
     str | None,
     Header(
         alias="Heloise-Tenant",
-        description="With an admin key: the tenant to act for, by id or slug. A tenant's key"
-        " needs no such header.",
+        description="The id or slug of the tenant to act for. Required with an admin key; leave it"
+        " out with a tenant's key.",
         max_length=63,
     ),
 ]
@@ -61,8 +61,8 @@ class TenantScope:
         if act_for is not None and act_for != known.tenant_id:
             raise Forbidden(
                 "admin-only",
-                "The header Heloise-Tenant goes with an admin key; a tenant's key acts for its"
-                " own tenant. Leave the header out.",
+                "Only admin keys take the header Heloise-Tenant; a tenant's key acts for its own"
+                " tenant. Leave the header out.",
             )
         self.check(known.key)
         check_rate(known.tenant, services.requests)
@@ -73,7 +73,10 @@ class TenantScope:
         if key is None or key.holds(self.scope):
             return
         held = ", ".join(sorted(key.scopes)) or "none"
-        raise Forbidden("scope-missing", f"This key lacks the scope {self.scope}; it has {held}.")
+        raise Forbidden(
+            "scope-missing",
+            f"This key lacks the scope {self.scope}; it has {held}. Use a key with this scope.",
+        )
 
 
 async def _admin(request: Request, _: Bearer) -> Actor:
@@ -82,7 +85,7 @@ async def _admin(request: Request, _: Bearer) -> Actor:
         return known
     raise Forbidden(
         "admin-only",
-        "Tenants and their keys are managed with an admin key; this is a tenant's key.",
+        "This operation needs an admin key; this is a tenant's key.",
     )
 
 
@@ -127,8 +130,8 @@ async def _acted_for(services: Services, act_for: str | None) -> Tenant:
     if act_for is None:
         where = ("header", "Heloise-Tenant")
         raise InvalidRequest(
-            "An admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
-            [FieldError(where, "this is required with an admin key", "missing")],
+            "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
+            [FieldError(where, "required with an admin key", "missing")],
             "tenant-required",
         )
     async with services.database.reading() as connection:

@@ -42,16 +42,18 @@ class BatchCreate(Body):
     messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=ITEM)]] = Field(
         min_length=1,
         max_length=MAX_MESSAGES,
-        description="Whatever is not a message is told in its place, as a result.",
+        description="The messages. An invalid one gets an error in its place of `results`.",
     )
 
 
 class BatchResult(Answer):
     """What became of one message of a batch."""
 
-    status: int = Field(description="What `POST /messages` would have answered: 202, or an error.")
-    message: MessageRead | None = Field(description="The message, where it was accepted.")
-    problem: ProblemBody | None = Field(description="Why it was not, where it was not.")
+    status: int = Field(
+        description="The status that `POST /messages` would return: 202 or an error."
+    )
+    message: MessageRead | None = Field(description="The accepted message. Null on an error.")
+    problem: ProblemBody | None = Field(description="The error. Null for an accepted message.")
 
 
 class BatchRead(Answer):
@@ -68,7 +70,7 @@ class BatchRead(Answer):
     response_model=BatchRead,
     operation_id="send_batch",
     summary="Send many messages",
-    response_description="A result for each message; those that were accepted will be sent.",
+    response_description="One result per message. Heloise sends the accepted ones.",
     responses=tenant_problems("idempotency-key-in-flight", has_body=True)
     | {202: {"headers": REPLAYED_HEADER}},
 )

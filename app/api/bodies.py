@@ -111,7 +111,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _unknown(key: str, known: list[str]) -> InitErrorDetails:
     likely = get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1)
-    hint = f"did you mean {likely[0]!r}?" if likely else f"known here are {', '.join(known)}"
+    hint = f"did you mean {likely[0]!r}?" if likely else f"known fields are {', '.join(known)}"
     kind = PydanticCustomError("extra_forbidden", "unknown field: {hint}", {"hint": hint})
     return InitErrorDetails(type=kind, loc=(key,), input=None)
 
@@ -119,22 +119,24 @@ def _unknown(key: str, known: list[str]) -> InitErrorDetails:
 def _storable(text: str) -> str:
     # A pattern looks at every character; these two are as fast as memory for what is usual.
     if "\0" in text or not (text.isascii() or _UNSTORABLE.search(text) is None):
-        raise ValueError("it holds a NUL or half a surrogate pair; leave such characters out")
+        raise ValueError("contains a NUL or a lone surrogate; leave such characters out")
     return text
 
 
 def _one_line(text: str) -> str:
     if _CONTROL.search(text):
-        raise ValueError("it holds a line break or another control character; leave them out")
+        raise ValueError("contains a line break or another control character; leave them out")
     return text
 
 
 def check_name(name: str, *, prefix: Prefix) -> str:
     """A name that is no id of its kind; raises ValueError."""
     if NAME.fullmatch(name) is None:
-        raise ValueError("write 1 to 100 of letters, digits and `._-`, a letter or digit first")
+        raise ValueError(
+            "write 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+        )
     if is_id(name, prefix):
-        raise ValueError("it looks like an id; choose a name")
+        raise ValueError("looks like an id; choose another name")
     return name
 
 
@@ -143,7 +145,7 @@ def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) ->
     given = body.model_fields_set - may_be_null
     nulls = sorted(name for name in given if getattr(body, name) is None)
     if nulls:
-        msg = "null is no value for this; leave it out to keep it as it is"
+        msg = "this field cannot be null; leave it out to keep its value"
         wrong = [FieldError(("body", name), msg) for name in nulls]
         raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
 
@@ -156,9 +158,9 @@ def _storable_secret(secret: SecretStr) -> SecretStr:
 def _dated(given: object) -> object:
     """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
     if isinstance(given, str) and _UNESCAPED.search(given):
-        raise ValueError("there is a blank before its offset; in a URL write + as %2B: %2B01:00")
+        raise ValueError("has a blank before its offset; in a URL write + as %2B: %2B01:00")
     if isinstance(given, str | int | float) and _DATE.match(str(given)) is None:
-        raise ValueError("write a time with its zone, such as 2026-01-16T09:30:00Z (RFC 3339)")
+        raise ValueError("write a time with an offset, such as 2026-01-16T09:30:00Z (RFC 3339)")
     return given
 
 
@@ -166,7 +168,7 @@ def _to_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("it is out of range") from None
+        raise ValueError("out of range") from None
 
 
 Line = Annotated[str, AfterValidator(_one_line)]

@@ -17,7 +17,7 @@ def missing_secret(
         return None
     name = ".".join(loc)
     msg = (
-        f"give {name} again{remedy}: the stored one is sealed to where it is sent, and this changes"
-        f" {', '.join(settings)}"
+        f"set {name} again{remedy}: the stored one is bound to its destination, and this request"
+        f" changes {', '.join(settings)}"
     )
     return FieldError(("body", *loc), msg, "missing")

@@ -34,15 +34,14 @@ class Budget:
         if self.held_bytes > self._max_bytes:
             raise Unavailable(
                 "overloaded",
-                "More is being received than fits into memory (HELOISE_MAX_BUFFERED_BYTES)."
+                "The service is receiving more than fits into memory (HELOISE_MAX_BUFFERED_BYTES)."
                 " Nothing was written; send the request again.",
             )
         if is_shared_out:
             raise Unavailable(
                 "overloaded",
-                "More is being received from this tenant or address than its share of"
-                " HELOISE_MAX_BUFFERED_BYTES, which is half or three quarters. Nothing was written;"
-                " send fewer large requests at a time.",
+                "This tenant or address exceeds its share of HELOISE_MAX_BUFFERED_BYTES (a half or"
+                " three quarters). Nothing was written; send fewer large requests at a time.",
             )
 
     def give_back(self, holders: Sequence[str], size_bytes: int) -> None:

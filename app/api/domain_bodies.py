@@ -45,7 +45,7 @@ CREATE: Final[dict[str, Any]] = {
 def _plain(text: str) -> str:
     domain = check_domain(text)
     if domain.startswith("*."):
-        raise ValueError("name one domain; what is below it is signed with its keys too")
+        raise ValueError("write one domain without a *; its keys also sign for its subdomains")
     return domain
 
 
@@ -53,8 +53,8 @@ Domain = Annotated[
     Line,
     Field(
         max_length=253,
-        description="What stands right of the @ in From. A domain below it that has no keys of its"
-        " own is signed with its keys.",
+        description="The domain of the From address. Its keys also sign for subdomains that have"
+        " no keys of their own.",
         examples=["example.com"],
     ),
     AfterValidator(_plain),
@@ -73,7 +73,8 @@ class DnsRecord(Answer):
     name: str
     type: str
     value: str = Field(
-        description="In one piece; where a string may have 255 characters at most, cut it in two."
+        description="The value in one piece. If your DNS limits a string to 255 characters, split"
+        " it in two."
     )
 
 
@@ -83,18 +84,18 @@ class DkimKeyRead(Answer):
     selector: str
     algorithm: DkimAlgorithm
     status: DkimKeyStatus = Field(
-        description="`pending` until its record is found; `active` while it signs; `retired` once"
-        " another has taken over."
+        description="`pending` until Heloise finds the DNS record, `active` while it signs,"
+        " `retired` after a rotation."
     )
     dns_record: DnsRecord
     found_at: datetime | None = Field(
-        description="When the record was found, where it was at the last look-up."
+        description="When Heloise found the record, if the last check still found it."
     )
-    checked_at: datetime | None = Field(description="When it was last looked up.")
-    problem: str | None = Field(description="What was wrong with the record then.")
+    checked_at: datetime | None = Field(description="When Heloise last checked the record.")
+    problem: str | None = Field(description="What was wrong with the record at the last check.")
     retired_at: datetime | None
     record_needed_until: datetime | None = Field(
-        description="Of a retired key: until then leave its record, for what is still under way."
+        description="For a retired key: keep its DNS record until then, for messages in transit."
     )
     created_at: datetime
 
@@ -122,7 +123,9 @@ class DomainRead(Answer):
 
     id: str
     domain: str
-    signed: bool = Field(description="Whether messages from it are signed: a key is active.")
+    signed: bool = Field(
+        description="Whether Heloise signs messages of this domain: true if a key is active."
+    )
     keys: list[DkimKeyRead] = Field(description="Newest first.")
     created_at: datetime
     updated_at: datetime

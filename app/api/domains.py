@@ -43,7 +43,7 @@ SELECTOR_CHARACTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SELECTOR_LENGTH: Final = 8
 # Other servers that have taken a message may keep it so long before somebody looks at it.
 ON_ITS_WAY: Final = timedelta(days=7)
-InPath = Annotated[str, Path(description="The domain, or its id.", examples=["example.com"])]
+InPath = Annotated[str, Path(description="The domain's name or id.", examples=["example.com"])]
 LOCATED: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": located(f"/domains/{DOMAIN}")}}
 
 
@@ -51,8 +51,8 @@ LOCATED: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": located(f"/d
     "/domains",
     status_code=201,
     operation_id="create_domain",
-    summary="Have a domain's messages signed",
-    response_description="It was created, with two keys whose records are to be added to the DNS.",
+    summary="Create a signing domain",
+    response_description="The domain with two new keys. Add their records to the DNS.",
     responses=tenant_problems("domain-exists", "quota-exceeded", "key-is-bound", has_body=True)
     | LOCATED,
 )
@@ -120,7 +120,7 @@ async def list_domains(
 @router.get(
     "/domains/{domain}",
     operation_id="get_domain",
-    summary="Read a domain",
+    summary="Get a domain",
     responses=tenant_problems("domain-not-found"),
 )
 async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf) -> DomainRead:
@@ -136,8 +136,8 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf
 @router.post(
     "/domains/{domain}/check",
     operation_id="check_domain",
-    summary="Look a domain's records up",
-    response_description="What was found; a key whose record is there signs from now on.",
+    summary="Check a domain's DNS records",
+    response_description="The result. A key whose record exists becomes active.",
     responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
 )
 async def check_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
@@ -191,8 +191,8 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
 @router.post(
     "/domains/{domain}/rotate",
     operation_id="rotate_domain",
-    summary="Replace a domain's keys",
-    response_description="Two more keys, whose records are to be added to the DNS.",
+    summary="Rotate a domain's keys",
+    response_description="The domain with two more keys. Add their records to the DNS.",
     responses=tenant_problems("domain-not-found", "rotation-pending", "key-is-bound"),
 )
 async def rotate_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
@@ -213,8 +213,8 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
         if waiting:
             raise Conflict(
                 "rotation-pending",
-                f"{before.domain} has a key whose record was not found yet ({waiting[0].selector}):"
-                " add that to the DNS, and check the domain.",
+                f"{before.domain} has a pending key ({waiting[0].selector}): add its record to the"
+                " DNS, and check the domain.",
             )
         await sending_domains.forget_retired(connection, domain=before, now=act.now)
         await _with_keys(connection, services, before, keys)
@@ -234,8 +234,8 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     "/domains/{domain}",
     status_code=204,
     operation_id="delete_domain",
-    summary="Sign a domain's messages no more",
-    response_description="Its keys are deleted.",
+    summary="Delete a signing domain",
+    response_description="The domain and its keys are deleted.",
     responses=tenant_problems("domain-not-found", "key-is-bound"),
 )
 async def delete_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> None:

@@ -78,7 +78,7 @@ class EventRecipient(Answer):
     name: str
     kind: RecipientKind
     status: RecipientStatus = Field(
-        description="Where it stood from then on; of what came back by mail, where it stands now."
+        description="The status that the event set. For reports by mail, the current status."
     )
     attempts: int
     next_attempt_at: datetime | None
@@ -92,10 +92,10 @@ class EventData(Answer):
     profile: EventProfile | None
     message: EventMessage | None
     recipient: EventRecipient | None
-    webhook: str | None = Field(description="The id of the webhook that it happened to.")
-    mailbox: str | None = Field(description="The id of the mailbox that it happened to.")
-    code: str | None = Field(description="Why a profile fails, in a word.")
-    reason: str | None = Field(description="Why, in a sentence.")
+    webhook: str | None = Field(description="The id of the webhook that the event is about.")
+    mailbox: str | None = Field(description="The id of the mailbox that the event is about.")
+    code: str | None = Field(description="A stable code of why the profile fails.")
+    reason: str | None = Field(description="A sentence that explains the event.")
 
 
 class EventRead(Answer):
@@ -103,11 +103,11 @@ class EventRead(Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    id: str = Field(description="The same wherever and however often it is told.")
+    id: str = Field(description="The same in every list and in every delivery to webhooks.")
     type: EventType
     timestamp: datetime
     ordering_key: str = Field(
-        description="Events with the same key are told in the order in which they happened."
+        description="Events with the same key arrive in the order in which they happened."
     )
     data: EventData
 
@@ -122,7 +122,7 @@ class EventPage(Answer):
 
     items: list[EventRead]
     next_cursor: str = Field(
-        description="Give it as `cursor` for what comes next, now or later: it is never null."
+        description="Send it as `cursor` to get later events, now or at any time. Never null."
     )
 
 
@@ -131,18 +131,18 @@ class EventQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=200, description="At most so many items.")
+    limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")
     cursor: str | None = Field(
         default=None,
         max_length=MAX_CURSOR_CHARACTERS,
-        description="`next_cursor` of the part before; left out, from the oldest that is kept.",
+        description="The `next_cursor` of the previous page. Default: the oldest stored event.",
     )
     type: list[Text] = Field(
         default_factory=list,
         max_length=20,
-        description="One of these types; `*` stands for any: `recipient.*`.",
+        description="Only these types. `*` matches any: `recipient.*`.",
         examples=[["recipient.*"]],
     )
-    profile: Text | None = Field(default=None, description="Of this profile, by id or name.")
-    message: Text | None = Field(default=None, max_length=64, description="Of this message.")
-    created_after: Instant | None = Field(default=None, description="Later than this.")
+    profile: Text | None = Field(default=None, description="Only of this profile, by id or name.")
+    message: Text | None = Field(default=None, max_length=64, description="Only of this message.")
+    created_after: Instant | None = Field(default=None, description="Only events later than this.")

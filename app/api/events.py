@@ -31,7 +31,7 @@ LOOK_EVERY: Final = timedelta(seconds=1)
 STREAM_TIME: Final = timedelta(minutes=10)
 STREAMED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The events as they happen, each with the `id` to go on after.",
+        "description": "Events as they happen, each with an `id` to resume after.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -40,7 +40,7 @@ STREAMED: Final[dict[int | str, dict[str, Any]]] = {
 @router.get(
     "/events",
     operation_id="list_events",
-    summary="Read what happened",
+    summary="List events",
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def list_events(
@@ -77,8 +77,8 @@ async def _follow(
         str | None,
         Header(
             max_length=MAX_CURSOR_CHARACTERS,
-            description="The `id` of the last event that was got, as clients of server-sent events"
-            " send it by themselves; `cursor` does the same.",
+            description="The `id` of the last event received. Clients of server-sent events send"
+            " it on reconnect; `cursor` does the same.",
         ),
     ] = None,
 ) -> _Following:
@@ -96,7 +96,7 @@ async def _follow(
 @router.get(
     "/events/stream",
     operation_id="stream_events",
-    summary="Follow what happens",
+    summary="Stream events",
     response_class=EventSourceResponse,
     responses=tenant_problems("profile-not-found", "invalid-request") | STREAMED,
 )
@@ -111,7 +111,7 @@ async def stream_events(
     """
     services, found = following.services, following.found
     ends_at = services.now() + STREAM_TIME
-    yield ServerSentEvent(comment="from here on", retry=1000)
+    yield ServerSentEvent(comment="from now on", retry=1000)
     while True:
         for event in found.items:
             yield ServerSentEvent(
@@ -131,7 +131,7 @@ async def stream_events(
 @router.get(
     "/events/{event}",
     operation_id="get_event",
-    summary="Read one event",
+    summary="Get an event",
     responses=tenant_problems("event-not-found"),
 )
 async def get_event(
@@ -203,5 +203,7 @@ def _start(cursor: str | None, *where: str) -> Position | None:
     try:
         return parse_position(base64.urlsafe_b64decode(cursor + "==").decode("ascii"))
     except (binascii.Error, ValueError):
-        msg = "this is no cursor of events; give next_cursor as it was answered, or leave it out"
+        msg = (
+            "not a cursor of events; write the next_cursor of a previous response, or leave it out"
+        )
         raise InvalidRequest(f"{'.'.join(where)}: {msg}", [FieldError(where, msg)]) from None

@@ -38,13 +38,13 @@ EXTRA: Final[dict[str, Any]] = {
                     "properties": {
                         MESSAGE: {
                             "type": "string",
-                            "description": "The message as JSON, as in the other form.",
+                            "description": "The message as JSON, as in an `application/json` body.",
                         },
                         FILES: {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "Files to attach, each with its name and type. One with"
-                            " a `Content-ID` is for the HTML to show.",
+                            "description": "Files to attach, each with its name and type. The HTML"
+                            " can show a file with a `Content-ID`.",
                         },
                     },
                 },
@@ -104,8 +104,12 @@ async def _as_json(request: Request) -> Request:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
-        said = error.message if isinstance(error, MultiPartException) else "it has no boundary"
-        raise InvalidRequest(f"The form cannot be read: {said.rstrip('.')}.") from None
+        said = (
+            error.message
+            if isinstance(error, MultiPartException)
+            else "the Content-Type has no boundary"
+        )
+        raise InvalidRequest(f"The form is malformed: {said.rstrip('.')}.") from None
     try:
         content = await asyncio.to_thread(_json_of, form)
     finally:
@@ -123,7 +127,7 @@ def _json_of(form: FormData) -> bytes:
     if set(form) - {MESSAGE, FILES} or len(messages) != 1:
         raise InvalidRequest.at(
             MESSAGE,
-            msg=f"the form has one field {MESSAGE!r} with the JSON of the message, and its files as"
+            msg=f"write one field {MESSAGE!r} with the JSON of the message, and its files as"
             f" {FILES!r}",
         )
     [given] = messages
@@ -133,9 +137,9 @@ def _json_of(form: FormData) -> bytes:
     try:
         message = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest.at(MESSAGE, msg=f"it is not JSON: {error}") from None
+        raise InvalidRequest.at(MESSAGE, msg=f"not JSON: {error}") from None
     if not isinstance(message, dict) or not isinstance(message.get(FILES) or [], list):
-        raise InvalidRequest.at(MESSAGE, msg="write a JSON object, as POST /messages takes it")
+        raise InvalidRequest.at(MESSAGE, msg="write a JSON object as POST /messages takes it")
     files = [file for file in form.getlist(FILES) if _is_file(file)]
     message[FILES] = [*(message.get(FILES) or []), *map(_attachment, files)]
     return json.dumps(message).encode()

@@ -36,9 +36,9 @@ class Guesses:
         if wait:
             raise TooManyRequests(
                 "too-many-auth-failures",
-                f"This key opens nothing, and more than {self._per_minute} a minute of that kind"
-                " came from here (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as"
-                " long as Retry-After says.",
+                f"This key is not valid, and this address sent more than {self._per_minute}"
+                " invalid keys in a minute (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and"
+                " wait for Retry-After.",
                 retry_after_seconds=math.ceil(wait),
                 limit=self._per_minute,
                 per_seconds=MINUTE_SECONDS,

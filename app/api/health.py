@@ -30,7 +30,7 @@ class Ready(Answer):
 @router.get(
     "/healthz",
     operation_id="get_health",
-    summary="Is the process alive?",
+    summary="Check that the process is alive",
     response_description="It is.",
     responses=open_problems(),
 )
@@ -42,8 +42,8 @@ async def get_health() -> Alive:
 @router.get(
     "/readyz",
     operation_id="get_readiness",
-    summary="Can it do its work?",
-    response_description="The database takes writes, and its schema is at head.",
+    summary="Check that the service is ready",
+    response_description="The database is writable and its schema is current.",
     responses=open_problems("not-ready"),
 )
 async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
@@ -55,7 +55,7 @@ async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
 
 METRICS: Final[Responses] = {
     200: {
-        "description": "The metrics of this process, and what waits in the database.",
+        "description": "Metrics of this process and of the queue in the database.",
         "content": {
             "text/plain": {
                 "schema": {"type": "string"},
@@ -70,7 +70,7 @@ METRICS: Final[Responses] = {
     "/metrics",
     response_class=Response,
     operation_id="get_metrics",
-    summary="Metrics for Prometheus",
+    summary="Get metrics for Prometheus",
     responses=open_problems(
         "unauthenticated", "too-many-auth-failures", "database-unavailable", "not-ready"
     )
@@ -92,10 +92,10 @@ def _check_token(request: Request, services: Services, token: str) -> None:
     sent = bearer_of(request.scope)
     if sent is None:
         raise Unauthenticated(
-            "The metrics need a token: send the header `Authorization: Bearer <token>` with"
+            "Metrics need a token: send the header `Authorization: Bearer <token>` with"
             " HELOISE_METRICS_TOKEN."
         )
     digests = [sha256(each.encode()).digest() for each in (sent, token)]
     if not hmac.compare_digest(*digests):
         services.guesses.wrong(visitor_of(request).source)
-        raise Unauthenticated("This is not the token of HELOISE_METRICS_TOKEN.")
+        raise Unauthenticated("The token does not match HELOISE_METRICS_TOKEN.")

@@ -32,7 +32,7 @@ BLOCK_CHARACTERS: Final = 100_000
 REPLAYED: Final = "Idempotent-Replayed"
 REPLAYED_HEADER: Final[dict[str, Any]] = {
     REPLAYED: {
-        "description": "`true` where the request had been done before: this is its answer again.",
+        "description": "`true` if this repeats the response of an earlier request.",
         "schema": {"type": "string"},
     }
 }
@@ -44,9 +44,9 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=MAX_CHARACTERS,
         pattern=PATTERN,
-        description="Any text that no other request has, such as a UUID: a request that comes again"
-        " with the same key and body, for whatever reason, is answered as before and sends nothing."
-        " Kept for 24 hours at least.",
+        description="A unique text per request, such as a UUID. If you repeat a request with the"
+        " same key and body, Heloise returns the first response and sends nothing. Kept for at"
+        " least 24 hours.",
         examples=["order-42-receipt"],
     ),
 ]
@@ -92,8 +92,8 @@ def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
     if name in services.in_flight:
         raise Conflict(
             "idempotency-key-in-flight",
-            f"A request with the Idempotency-Key {key!r} is being worked on; send this one again a"
-            " little later.",
+            f"A request with the Idempotency-Key {key!r} is still in progress; send this one again"
+            " later.",
         )
     services.in_flight.add(name)
     try:
@@ -148,8 +148,8 @@ class Keyed:
             if self._caller.reaches(str(json.loads(response)["profile_id"])):
                 return response
         raise InvalidRequest(
-            f"The Idempotency-Key {self.key!r} was used for another request: use a new one for a"
-            " new message.",
+            f"The Idempotency-Key {self.key!r} was used for a different request: use a new key for"
+            " a new message.",
             slug="idempotency-key-reused",
         )
 

@@ -64,7 +64,7 @@ class InboundQuery(BaseModel):
     sent_to: Line | None = Field(
         default=None,
         max_length=320,
-        description="The address of the envelope, where no header field tells it.",
+        description="The envelope recipient, if no header field names it.",
     )
 
 
@@ -72,11 +72,13 @@ class InboundRecipient(Answer):
     """What is said of one recipient."""
 
     kind: ReportKind
-    address: str | None = Field(description="As the message had it; else as the report has it.")
+    address: str | None = Field(
+        description="The recipient's address in the message, or the address in the report."
+    )
     code: str | None = Field(description="The enhanced status code (RFC 3463).")
     text: str | None
-    message: str | None = Field(description="The message's id; null where none was found.")
-    suppressed: bool = Field(description="Whether it is sent nothing more.")
+    message: str | None = Field(description="The message's id. Null if Heloise found no message.")
+    suppressed: bool = Field(description="Whether the address is now suppressed.")
 
     @classmethod
     def of(cls, received: Received) -> Self:
@@ -97,21 +99,21 @@ class InboundRead(Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    new: bool = Field(description="False where the same mail came before: nothing was written.")
+    new: bool = Field(description="False if the same mail came before: nothing was written.")
     recipients: list[InboundRecipient]
 
 
 @router.post(
     "/inbound/bounces",
     operation_id="receive_bounce",
-    summary="Read a report that came back by mail",
-    response_description="What it says, of whom, and what was made of it.",
+    summary="Receive a bounce or complaint",
+    response_description="What the report says about each recipient, and what Heloise did.",
     responses=tenant_problems("key-is-bound", has_body=True)
     | {200: {"content": {"application/json": {"example": EXAMPLE}}}},
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The mail as it came (RFC 5322).",
+            "description": "The mail as received (RFC 5322).",
             "content": {
                 RFC822: {
                     "schema": {"type": "string", "format": "binary"},

@@ -217,9 +217,9 @@ class Body:
         except TimeoutError:
             self._is_stalled = True
             raise RequestTimeout(
-                f"The body came more slowly than {SLOWEST_BYTES_PER_SECOND} bytes a second,"
-                f" stopped coming, or took more than {BODY_SECONDS:.0f} seconds. Nothing was"
-                " written; send the request again."
+                f"The body was slower than {SLOWEST_BYTES_PER_SECOND} bytes a second, stopped, or"
+                f" took more than {BODY_SECONDS:.0f} seconds. Nothing was written; send the"
+                " request again."
             ) from None
         finally:
             self._pace.note(monotonic_seconds() - started_seconds, size)
@@ -254,9 +254,7 @@ def has_body(scope: Scope) -> bool:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        "body-too-large", f"The request's body has more bytes than the limit of {limit}."
-    )
+    return TooLarge("body-too-large", f"The request body exceeds the limit of {limit} bytes.")
 
 
 def _refusal(scope: Scope) -> ProblemResponse | None:
@@ -268,6 +266,6 @@ def _refusal(scope: Scope) -> ProblemResponse | None:
         return None
     for name in SINGLE:
         if names.count(name) > 1:
-            detail = f"The request has two headers {str(name, 'ascii').title()}; send one."
+            detail = f"The request has the header {str(name, 'ascii').title()} twice; send it once."
             return ProblemResponse("duplicate-header", detail, instance=path)
     return None

@@ -76,15 +76,13 @@ class _Structure:
         self.values += sum(outside.count(mark) for mark in (b",", b"[", b"{"))
         if self.values > MAX_VALUES or self.strings > MAX_STRINGS:
             raise InvalidRequest(
-                f"The body holds more than {MAX_VALUES} JSON values, which no request needs: send"
-                " less in one.",
+                f"The body has more than {MAX_VALUES} JSON values; send less in one request.",
                 slug="json-too-large",
             )
         depths = list(accumulate(map(_STEPS.__getitem__, outside), initial=self.depth))
         if max(depths) > MAX_DEPTH:
             raise InvalidRequest(
-                f"The body is nested more than {MAX_DEPTH} deep, which no request needs: send less"
-                " in one.",
+                f"The body is nested more than {MAX_DEPTH} levels deep; nest it less.",
                 slug="json-too-large",
             )
         self.depth = depths[-1]

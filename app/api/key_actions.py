@@ -76,7 +76,7 @@ async def rotate(
     if not before.is_valid(act.now):
         raise Conflict(
             "key-inactive",
-            "The key is revoked or expired and cannot be rotated; create a new one.",
+            "The key is revoked or expired and cannot be rotated; create a new key.",
         )
     secret = new_secret()
     key = replace(
@@ -145,7 +145,7 @@ async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: st
 def _check_expiry(expires_at: datetime | None, act: Act) -> None:
     if expires_at is not None and expires_at <= act.now:
         raise InvalidRequest.at(
-            "expires_at", msg="it is past; give a time to come, or leave it out"
+            "expires_at", msg="in the past; write a time in the future, or leave it out"
         )
 
 
@@ -163,7 +163,7 @@ async def profile_ids(
             _refuse_profiles(by)
         if profile is None:
             hint = await spelt_alike(connection, tenant_id, name, by=by)
-            msg = f"there is no profile {name!r} here{hint}"
+            msg = f"no profile {name!r} exists{hint}"
             raise InvalidRequest.at("profiles", number, msg=msg)
         found.append(profile.id)
     return tuple(dict.fromkeys(found))
@@ -179,9 +179,9 @@ def _check_width(key: ApiKey, by: ApiKey | None) -> None:
     if not reaches(by, key):
         _refuse_profiles(by)
     if by.allowed_from and not _are_covered(key.allowed_from, by.allowed_from):
-        _refuse(f"it sends as {', '.join(by.allowed_from)} alone")
+        _refuse(f"it sends only as {', '.join(by.allowed_from)}")
     if by.networks and not _are_inside(key.networks, by.networks):
-        _refuse(f"it is for use from {', '.join(by.networks)} alone")
+        _refuse(f"it works only from {', '.join(by.networks)}")
     if by.expires_at and (key.expires_at is None or key.expires_at > by.expires_at):
         _refuse(f"it expires at {by.expires_at.isoformat()}")
 
@@ -193,8 +193,8 @@ def _refuse_profiles(by: ApiKey) -> NoReturn:
 def _refuse(why: str) -> NoReturn:
     raise Forbidden(
         "scope-exceeds-caller",
-        f"This key makes, rotates and ends no key that is wider than itself: {why}. Ask for no"
-        " more than that, or use a wider key.",
+        f"A key cannot create, rotate or revoke a key that may do more than itself: {why}. Request"
+        " less, or use another key.",
     )
 
 

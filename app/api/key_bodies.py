@@ -29,11 +29,11 @@ EXAMPLE: Final[dict[str, Any]] = {
 EXAMPLE_CREATED: Final = EXAMPLE | {"last_used_at": None, "key": "hel_4fQk…"}
 CREATE_EXAMPLES: Final[dict[str, Any]] = {
     "sender": {
-        "summary": "A service that sends and looks at what it sent",
+        "summary": "A service that sends and reads its messages",
         "value": {"name": "billing service", "scopes": ["messages:send", "messages:read"]},
     },
     "manager": {
-        "summary": "A tool that manages profiles, for a while",
+        "summary": "A tool that manages profiles for a limited time",
         "value": {
             "name": "provisioning",
             "scopes": ["profiles:manage"],
@@ -41,7 +41,7 @@ CREATE_EXAMPLES: Final[dict[str, Any]] = {
         },
     },
     "bound": {
-        "summary": "A shop that sends as one address, from one network",
+        "summary": "A shop that sends as one address from one network",
         "value": {
             "name": "shop",
             "scopes": ["messages:send"],
@@ -76,33 +76,33 @@ class KeyCreate(Body):
     """A new key."""
 
     name: Annotated[Line, Field(min_length=1, max_length=200)] = Field(
-        description="What it is for."
+        description="What the key is for."
     )
     scopes: Annotated[list[Scope], AfterValidator(_sorted)] = Field(
         min_length=1,
-        description="What it may do. `profiles:manage` includes `profiles:read`, and"
+        description="What the key may do. `profiles:manage` includes `profiles:read`, and"
         " `messages:manage` includes `messages:read`.",
     )
     profiles: Annotated[list[Named], Bound] = Field(
         default_factory=list,
         max_length=MAX_BOUND,
-        description="The profiles that it may use, by id or name: it sees and sends through no"
-        " other, and nothing that went through another. All, if left out.",
+        description="The profiles that the key may use, by id or name. It reaches no other"
+        " profile, nor messages of other profiles. Default: all.",
     )
     allowed_from: Annotated[list[Pattern], Bound] = Field(
         default_factory=list,
         max_length=MAX_BOUND,
-        description="Whom it may send as, beside what the profile allows: `user@example.com`,"
-        " `*@example.com` or `*@*.example.com`. Anybody, if left out.",
+        description="Sender addresses that the key may use, within those that the profile allows:"
+        " `user@example.com`, `*@example.com` or `*@*.example.com`. Default: any.",
     )
     networks: Annotated[list[Network], Bound] = Field(
         default_factory=list,
         max_length=MAX_BOUND,
-        description="The networks that it may be used from: `192.0.2.0/24`, `192.0.2.1`,"
-        " `2001:db8::/32`. Any, if left out.",
+        description="The networks from which the key works: `192.0.2.0/24`, `192.0.2.1`,"
+        " `2001:db8::/32`. Default: any.",
     )
     expires_at: Instant | None = Field(
-        default=None, description="When it stops working; never, if left out."
+        default=None, description="When the key expires. Default: never."
     )
 
 
@@ -114,10 +114,10 @@ class KeyRotate(Body):
         strict=True,
         ge=0,
         le=MAX_OVERLAP_SECONDS,
-        description="How long the old key works beside the new one; 0 ends it at once.",
+        description="How long the old key keeps working. 0 revokes it at once.",
     )
     expires_at: Instant | None = Field(
-        default=None, description="When the new key stops working; when the old one did, if null."
+        default=None, description="When the new key expires. Default: when the old key did."
     )
 
 
@@ -128,15 +128,17 @@ class KeyRead(Answer):
 
     id: str
     name: str
-    hint: str = Field(description="How the key begins, to tell keys apart.")
+    hint: str = Field(description="The key's first characters, to tell keys apart.")
     scopes: list[Scope]
-    profiles: list[str] = Field(description="Ids of the profiles that it is bound to, if any.")
+    profiles: list[str] = Field(
+        description="Ids of the profiles that the key is bound to. Empty: all profiles."
+    )
     allowed_from: list[str]
     networks: list[str]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="Written every now and then.")
+    last_used_at: datetime | None = Field(description="Updated from time to time, not at each use.")
 
     @classmethod
     def of(cls, key: ApiKey) -> "KeyRead":
@@ -149,7 +151,9 @@ class KeyCreated(KeyRead):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CREATED]})
 
-    key: str = Field(description="The key. Keep it now: only its hash is stored.")
+    key: str = Field(
+        description="The key. Store it now: Heloise keeps only its hash and does not show it again."
+    )
 
     @classmethod
     def made(cls, key: ApiKey, secret: str) -> "KeyCreated":

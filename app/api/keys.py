@@ -31,18 +31,18 @@ admin_router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
 
 OWN_LOCATION: Final = f"/keys/{EXAMPLE['id']}"
 LOCATION: Final = f"/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162{OWN_LOCATION}"
-KeyId = Annotated[str, Path(description="The key's id.", examples=[EXAMPLE["id"]])]
+KeyId = Annotated[str, Path(description="The id of the key.", examples=[EXAMPLE["id"]])]
 NewKey = Annotated[KeyCreate, JsonBody(openapi_examples=CREATE_EXAMPLES)]
 Rotation = Annotated[
     KeyRotate | None,
     JsonBody(
         openapi_examples={
             "overlap": {
-                "summary": "An hour to put the new key in place",
+                "summary": "An hour to deploy the new key",
                 "value": {"overlap_seconds": 3600},
             },
             "at_once": {
-                "summary": "The old one may be in wrong hands",
+                "summary": "The old key may be compromised",
                 "value": {"overlap_seconds": 0},
             },
         }
@@ -50,7 +50,7 @@ Rotation = Annotated[
 ]
 SHOWN_ONCE: Final[dict[str, Any]] = {
     "status_code": 201,
-    "response_description": "The key was created; it is shown this once.",
+    "response_description": "The new key, shown only this once.",
 }
 
 
@@ -134,7 +134,7 @@ async def rotate_own_key(
     status_code=204,
     operation_id="revoke_own_key",
     summary="Revoke a key",
-    response_description="The key opens nothing any more.",
+    response_description="The key is revoked.",
     responses=tenant_problems("key-not-found", "scope-exceeds-caller"),
 )
 async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -> None:
@@ -215,7 +215,7 @@ async def rotate_key(
     status_code=204,
     operation_id="revoke_key",
     summary="Revoke a tenant's key",
-    response_description="The key opens nothing any more.",
+    response_description="The key is revoked.",
     responses=admin_problems("tenant-not-found", "key-not-found"),
 )
 async def revoke_key(tenant: InPath, key_id: KeyId, act: AdminAct, services: ServicesOf) -> None:

@@ -44,19 +44,24 @@ CREATE: Final[dict[str, Any]] = {
 }
 UPDATE: Final[dict[str, Any]] = {
     "password": {"summary": "Another password", "value": {"password": "<the new password>"}},
-    "off": {"summary": "Read it no more", "value": {"enabled": False}},
+    "off": {"summary": "Disable a mailbox", "value": {"enabled": False}},
 }
 
 Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["bounces"])]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]
-Password = Annotated[Secret, Field(max_length=1000, description="Shown to nobody again.")]
+Password = Annotated[
+    Secret, Field(max_length=1000, description=("Write-only: stored encrypted, never returned."))
+]
 Folder = Annotated[Line, Field(min_length=1, max_length=255)]
 PollSeconds = Annotated[
-    int, Field(ge=10, le=86_400, strict=True, description="How often it is looked at.")
+    int, Field(ge=10, le=86_400, strict=True, description="How often Heloise reads the mailbox.")
 ]
 DeleteReports = Annotated[
     StrictBool,
-    Field(description="Whether what was read as a report is deleted; other mail never is."),
+    Field(
+        description="Whether Heloise deletes reports after it has read them. It never deletes"
+        " other mail."
+    ),
 ]
 
 
@@ -65,17 +70,17 @@ class MailboxCreate(Body):
 
     name: Name
     host: fields.Host = Field(description="The IMAP server: a host name, or an IP address.")
-    port: fields.Port = Field(default=993, description="993 or 143, as a rule.")
+    port: fields.Port = Field(default=993, description="Usually 993 or 143.")
     tls: MailboxTls = MailboxTls.IMPLICIT
     tls_ca: fields.Certificates | None = Field(
-        default=None, description="Whom to trust instead of the public authorities, as PEM."
+        default=None, description="CA certificates (PEM) to trust instead of the public ones."
     )
     username: Username
     password: Password
     folder: Folder = "INBOX"
     poll_seconds: PollSeconds = 60
     delete_reports: DeleteReports = False
-    enabled: StrictBool = Field(default=True, description="Whether it is read.")
+    enabled: StrictBool = Field(default=True, description="Whether Heloise reads the mailbox.")
 
 
 class MailboxUpdate(Body):
@@ -110,12 +115,14 @@ class MailboxRead(Answer):
     poll_seconds: int
     delete_reports: bool
     enabled: bool
-    polled_at: datetime | None = Field(description="When it was last read.")
-    failing_since: datetime | None = Field(description="Since when it cannot be read.")
+    polled_at: datetime | None = Field(description="When Heloise last read the mailbox.")
+    failing_since: datetime | None = Field(
+        description="Since when Heloise cannot read the mailbox."
+    )
     reason: str | None = Field(description="Why.")
     reports: int = Field(description="How many mails were reports.")
     others: int = Field(
-        description="How many were none, or were given up; they stay where they are."
+        description="How many mails were no reports or were skipped. They stay in the folder."
     )
     created_at: datetime
     updated_at: datetime

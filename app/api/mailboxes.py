@@ -51,17 +51,21 @@ def _check_where(mailbox: Mailbox, services: Services) -> None:
     if guard.allow_private:
         return
     if mailbox.port not in PORTS:
-        raise InvalidRequest.at("port", msg="IMAP is at port 993, or at 143 with STARTTLS")
+        raise InvalidRequest.at("port", msg="use port 993, or 143 with STARTTLS")
     if mailbox.tls is MailboxTls.NONE:
-        raise InvalidRequest.at("tls", msg="a password goes over no connection in clear")
+        raise InvalidRequest.at(
+            "tls",
+            msg="Heloise sends no password over an unencrypted"
+            " connection; use implicit or starttls",
+        )
 
 
 @router.post(
     "/mailboxes",
     status_code=201,
     operation_id="create_mailbox",
-    summary="Have a mailbox read",
-    response_description="It is read from now on.",
+    summary="Create a mailbox",
+    response_description="The mailbox. Heloise reads it from now on.",
     responses=tenant_problems("mailbox-exists", "quota-exceeded", "key-is-bound", has_body=True)
     | LOCATED,
 )
@@ -143,7 +147,7 @@ async def list_mailboxes(
 @router.get(
     "/mailboxes/{mailbox}",
     operation_id="get_mailbox",
-    summary="Read how a mailbox fares",
+    summary="Get a mailbox",
     responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
 async def get_mailbox(
@@ -232,8 +236,8 @@ def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:
     "/mailboxes/{mailbox}",
     status_code=204,
     operation_id="delete_mailbox",
-    summary="Read a mailbox no more",
-    response_description="It is forgotten; what is in it stays there.",
+    summary="Delete a mailbox",
+    response_description="The mailbox is deleted here. Its mail stays on the server.",
     responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
 async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: ServicesOf) -> None:

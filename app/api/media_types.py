@@ -24,8 +24,8 @@ def require_identity(request: Request) -> None:
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         raise UnsupportedMediaType(
-            f"The body is encoded ({coding[:MAX_CHARACTERS]}); send it as it is, without the header"
-            " Content-Encoding."
+            f"The body is encoded ({coding[:MAX_CHARACTERS]}); send it without encoding and"
+            " without the header Content-Encoding."
         )
 
 

@@ -39,7 +39,7 @@ def _address(text: str) -> str:
 
 def _wanted(text: str) -> str:
     if " " in text.strip() and '"' not in text:
-        raise ValueError("no address has a blank; in a URL write %2B where it has a +")
+        raise ValueError("an address has no blank; in a URL write + as %2B")
     return known_address(text)
 
 
@@ -65,21 +65,21 @@ class UnsubscribeBody(Body):
 
     url: Annotated[Line, Field(max_length=2000), AfterValidator(parse_page)] | None = Field(
         default=None,
-        description="Written in ASCII, at most 800 bytes long.",
+        description="At most 800 bytes in ASCII.",
         examples=["https://example.com/leave?m=42"],
     )
     mailto: Annotated[Line, Field(max_length=1000), AfterValidator(parse_mailto)] | None = Field(
         default=None,
-        description="An address, with the subject by which `POST /inbound/bounces` and mailboxes"
-        " know what the reader wants: `?subject=unsubscribe`, which is added if left out, or"
-        " `?subject=unsubscribe%20TAG` for messages with that tag alone.",
+        description="An address with the subject that `POST /inbound/bounces` and mailboxes"
+        " recognize: `?subject=unsubscribe` (added by default), or `?subject=unsubscribe%20TAG` to"
+        " unsubscribe only from messages with that tag.",
         examples=["leave@example.com"],
     )
     one_click: bool = Field(
         default=False,
         strict=True,
-        description="Whether a POST to the page is all it takes (RFC 8058), which large providers"
-        " ask of bulk mail. The message is to have a DKIM signature then.",
+        description="Whether a POST to the URL unsubscribes (RFC 8058). Large providers require it"
+        " for bulk mail; the message needs a DKIM signature.",
     )
 
     @model_validator(mode="after")
@@ -98,16 +98,17 @@ class DsnBody(Body):
     notify: list[DsnNotify] = Field(
         default_factory=list,
         max_length=3,
-        description="Of what; `never` stands alone. Left out, what servers do for anybody.",
+        description="When servers send a notification. `never` excludes the others. Default: the"
+        " servers' own.",
     )
     returns: DsnReturn | None = Field(
-        default=None, alias="return", description="How much of the message comes back."
+        default=None, alias="return", description="How much of the message a notification returns."
     )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if DsnNotify.NEVER in self.notify and len(self.notify) > 1:
-            raise ValueError("`never` goes with none of the others")
+            raise ValueError("`never` excludes the others; leave it or the others out")
         return self
 
     def wish(self) -> DsnWish:
@@ -121,131 +122,134 @@ class MessageCreate(Body):
     profile: Text | None = Field(
         default=None,
         max_length=100,
-        description="The profile's id or name; the tenant's default profile, if left out.",
+        description="The profile's id or name. Default: the tenant's default profile.",
     )
     sender: Address | None = Field(
         default=None,
         alias="from",
-        description="Who sends; the profile's `default_from`, if left out.",
+        description="The sender. Default: the profile's `default_from`.",
     )
     to: Recipients = Field(
         default_factory=list,
-        description="Addresses in any script. A local part that is not ASCII goes through servers"
-        " with SMTPUTF8 alone. One that has dots in other places than between letters is quoted:"
-        ' `"abc."@docomo.example`.',
+        description="Addresses in any script. A non-ASCII local part needs servers with SMTPUTF8."
+        ' Quote a local part with unusual dots: `"abc."@docomo.example`.',
     )
     cc: Recipients = Field(default_factory=list)
-    bcc: Recipients = Field(
-        default_factory=list, description="Get the message too; stand in none of its headers."
-    )
+    bcc: Recipients = Field(default_factory=list, description="Recipients that no header shows.")
     reply_to: Addresses = Field(default_factory=list, max_length=MAX_REPLY_TO)
     subject: str = Field(default="", max_length=MAX_SUBJECT_CHARACTERS)
-    text: Text | None = Field(default=None, description="The plain text. Give text, html or both.")
-    html: Text | None = Field(default=None, description="The same as HTML.")
+    text: Text | None = Field(default=None, description="The plain text. Set text, html or both.")
+    html: Text | None = Field(default=None, description="The HTML version.")
     template: Text | None = Field(
         default=None,
         max_length=100,
-        description="The id or name of a template that subject, text and html are made from, now."
-        " None of these is given then.",
+        description="The id or name of a template for subject, text and html. Leave those three"
+        " out then. Heloise renders it at once.",
         examples=["receipt"],
     )
     variables: dict[str, JsonValue] = Field(
         default_factory=dict,
-        description="What stands in the template as `{{ name }}`.",
+        description="Values for the template's variables, such as `{{ name }}`.",
         examples=[{"name": "Ann"}],
     )
     locale: Locale | None = Field(
-        default=None, description="Which language of the template, as far as it has it."
+        default=None,
+        description="The language of the template. Missing parts come from its default language.",
     )
     calendar: Annotated[Text, AfterValidator(_invitation)] | None = Field(
         default=None,
-        description="An invitation, as iCalendar text with its METHOD, beside text and HTML.",
+        description="An invitation as iCalendar text with a METHOD, next to text and HTML.",
     )
     agent: Address | None = Field(
         default=None,
         alias="sender",
-        description="Who sends it in the name of `from`: the header field Sender.",
+        description="The header Sender: the mailbox that sends on behalf of `from`.",
     )
     return_path: ReturnPath | None = Field(
         default=None,
-        description="Where failures are reported to (MAIL FROM), if not to `from`; empty for"
-        " nobody (`<>`), as automatic answers have it.",
+        description="The address for bounces (MAIL FROM). Default: `from`. Empty for automatic"
+        " replies: `<>`, no bounces.",
         examples=["bounces@example.com"],
     )
     verp: StrictBool = Field(
         default=False,
-        description="Whether failures of each recipient are reported to an address of its own,"
-        " `bounces+<message>-<recipient>@example.com`, made from `return_path` or `from`: each is"
-        " sent to in a transaction of its own then, and `POST /inbound/bounces` knows whose a"
-        " report is.",
+        description="Whether each recipient gets a bounce address of its own,"
+        " `bounces+<message>-<recipient>@example.com`, derived from `return_path` or `from`"
+        " (VERP). `POST /inbound/bounces` then knows the recipient of each bounce. Each recipient"
+        " takes an SMTP transaction of its own.",
     )
     list_unsubscribe: UnsubscribeBody | None = None
     auto_submitted: Literal["auto-generated", "auto-replied"] | None = Field(
-        default=None, description="That no person wrote it (RFC 3834): keeps absence notes away."
+        default=None,
+        description="Marks the message as automatic (RFC 3834), which suppresses"
+        " out-of-office replies.",
     )
     importance: Importance | None = Field(
-        default=None, description="What readers are shown; it says nothing of when it is sent."
+        default=None,
+        description="The importance that mail programs show. It does not affect when"
+        " Heloise sends.",
     )
     dsn: DsnBody | None = None
     attachments: list[AttachmentBody] = Field(
         default_factory=list,
         max_length=MAX_ATTACHMENTS,
-        description="Files to send with it, in their order.",
+        description="Files to attach, in order.",
     )
     headers: dict[str, str] = Field(
         default_factory=dict,
         max_length=MAX_HEADERS,
-        description="More header fields, such as `X-Campaign`. Those that Heloise writes itself"
-        " are refused.",
+        description="More headers, such as `X-Campaign`. You cannot set headers that Heloise"
+        " writes itself.",
     )
     tags: list[Tag] = Field(
-        default_factory=list, max_length=MAX_TAGS, description="To find messages by."
+        default_factory=list, max_length=MAX_TAGS, description="Words for finding messages."
     )
     metadata: Annotated[
         dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_short_keys)
     ] = Field(
         default_factory=dict,
-        description="Kept with the message and answered with it; never sent.",
+        description="Your own data, stored with the message and returned with it. Heloise never"
+        " sends it.",
     )
 
     send_at: Instant | None = Field(
         default=None,
-        description="When to send it, within a year (RFC 3339, with its offset); at once, if left"
-        " out or in the past. Until then its status is `scheduled`.",
+        description="When to send the message: a time within the next year (RFC 3339, with an"
+        " offset). Default or in the past: at once. Until then its status is `scheduled`.",
         examples=["2026-12-24T08:00:00+01:00"],
     )
     expires_at: Instant | None = Field(
         default=None,
-        description="When to give up, at most 30 days after it is to be sent. Left out, so long"
-        " after that as the profile's `retry.max_age_seconds`, or the service, says.",
+        description="When to give up, at most 30 days after `send_at`. Default: `send_at` plus the"
+        " profile's `retry.max_age_seconds`, or the service's.",
     )
     priority: Priority = Field(
         default=Priority.NORMAL,
         description="Which of the profile's waiting messages go first. A `high` message overtakes"
-        " `normal` ones that are up to 9 minutes older, and those overtake `low` ones that are up"
-        " to a minute older: nothing starves.",
+        " `normal` ones that are up to 9 minutes older; `normal` ones overtake `low` ones that are"
+        " up to a minute older. No message waits forever.",
     )
     guarantee: Guarantee = Field(
         default=Guarantee.AT_LEAST_ONCE,
-        description="What is done where the server's answer to a transmission was lost."
-        " `at_least_once` sends again; `at_most_once` never does: the recipient becomes"
-        " `uncertain`, and waits for `POST /messages/{id}/resolve`.",
+        description="What happens if the server's reply to a transmission is lost. `at_least_once`"
+        " sends again. `at_most_once` never sends again: the recipient becomes `uncertain` and"
+        " waits for `POST /messages/{id}/resolve`.",
     )
 
     sensitive: bool = Field(
         default=False,
         strict=True,
-        description="Whether its content is for its server alone: it is stored encrypted under a"
-        " key of its own, which is destroyed once the message is final, and nobody reads it here.",
+        description="Whether only the SMTP server gets the content. Heloise encrypts it with a key"
+        " of its own, destroys the key when the message is final, and never returns the content.",
     )
 
     @model_validator(mode="after")
     def _made_from_one(self) -> Self:
         written = "subject" in self.model_fields_set or (self.text, self.html) != (None, None)
         if self.template is not None and written:
-            raise ValueError("subject, text and html come from the template: leave them out")
+            raise ValueError("the template sets subject, text and html; leave them out")
         if self.template is None and (self.variables or self.locale is not None):
-            raise ValueError("variables and locale go with a template: name it, or leave them out")
+            raise ValueError("variables and locale need a template: set it, or leave them out")
         return self
 
     def draft(self) -> Draft:
@@ -301,12 +305,12 @@ class MessageResolve(Body):
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
-        description="Their addresses; null: all that are uncertain.",
+        description="The recipients' addresses. Null: all uncertain ones.",
     )
     resolution: Resolution = Field(
         alias="as",
-        description="`sent`: the server had taken it. `bounced`: it had refused it. `retry`: send"
-        " it once more, on the caller's word that this is right.",
+        description="`sent`: the server accepted the message. `bounced`: the server refused it."
+        " `retry`: send it once more; you confirm that this is right.",
     )
 
 
@@ -317,7 +321,7 @@ class MessageRetry(Body):
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
-        description="The addresses of some who did not get it; null: all of those.",
+        description="Addresses of failed recipients. Null: all failed recipients.",
     )
 
 
@@ -325,12 +329,12 @@ class MessageUpdate(Body):
     """What to change of a message that is scheduled; what is left out stays."""
 
     send_at: Instant | None = Field(
-        default=None, description="Another time, within a year; null or a past one: at once."
+        default=None, description="A time within the next year. Null or in the past: at once."
     )
     expires_at: Instant | None = Field(
         default=None,
-        description="When to give up, at most 30 days after it is to be sent. Left out, it stays as"
-        " long after that as it was.",
+        description="When to give up, at most 30 days after `send_at`. Default: as long after"
+        " `send_at` as before.",
     )
     priority: Priority | None = None
 
@@ -339,23 +343,28 @@ class MessageWanted(Body):
     """Which messages are wanted: those that match everything given."""
 
     status: Annotated[list[MessageStatus], one_or_several(MessageStatus)] = Field(
-        default_factory=list, max_length=20, description="One of these; any, if left out."
+        default_factory=list, max_length=20, description="Only messages with one of these statuses."
     )
-    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    profile: Text | None = Field(
+        default=None, max_length=100, description="The profile's id or name."
+    )
     tag: Text | None = Field(default=None, max_length=64)
     recipient: Wanted | None = Field(
-        default=None, description="An address in to, cc or bcc, in any letter case."
+        default=None, description="An address in to, cc or bcc. Case does not matter."
     )
     message_id: Text | None = Field(
         default=None,
         max_length=512,
-        description="The header field Message-ID, with its brackets or without.",
+        description="The header Message-ID, with or without brackets.",
         examples=["<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>"],
     )
     created_after: Instant | None = Field(
-        default=None, description="At this time or later (RFC 3339, with its offset)."
+        default=None,
+        description="Only those created at this time or later (RFC 3339, with an offset).",
     )
-    created_before: Instant | None = Field(default=None, description="Before this time.")
+    created_before: Instant | None = Field(
+        default=None, description="Only those created before this time."
+    )
 
 
 class MessageQuery(MessageWanted, Paging):
@@ -364,15 +373,16 @@ class MessageQuery(MessageWanted, Paging):
     subject: Text | None = Field(
         default=None,
         max_length=200,
-        description="Words that the subject has, or beginnings of them, in any order and case. So"
-        " are 20000 messages looked through at a time: a page may have few, or none, and go on.",
+        description="Words or beginnings of words in the subject, in any order and case. Heloise"
+        " searches 20000 messages at a time: a page may have few items or none and still have a"
+        " `next_cursor`.",
         examples=["receipt jan"],
     )
     metadata: list[Text] = Field(
         default_factory=list,
         max_length=10,
-        description="`key:value`, which the message has in its metadata, or a key with any value;"
-        " looked through likewise.",
+        description="`key:value` in the metadata, or a key with any value. Searched like"
+        " `subject`.",
         examples=[["order:42"]],
     )
 
@@ -402,15 +412,15 @@ class MessageActions(Body):
     resolution: Resolution | None = Field(
         default=None,
         alias="as",
-        description="With `resolve`: what became of every uncertain recipient.",
+        description="Only with `resolve`: the outcome of every uncertain recipient.",
     )
     wanted: MessageWanted = Field(
-        alias="filter", description="As the list of messages takes it; at least one thing."
+        alias="filter", description="The same filters as `GET /messages`. Set at least one."
     )
     dry_run: bool = Field(
         default=True,
         strict=True,
-        description="Whether to count only. `false` does it.",
+        description="Dry run by default: counts matches only. Set `false` to act.",
     )
     cursor: Text | None = Field(
         default=None, max_length=64, description="The `next_cursor` of the previous response."
@@ -419,9 +429,9 @@ class MessageActions(Body):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.action is Action.RESOLVE) is not (self.resolution is not None):
-            raise ValueError("`as` goes with the action resolve, and with no other")
+            raise ValueError("set `as` with the action resolve, and only then")
         if self.wanted == MessageWanted():
-            raise ValueError("the filter is empty: say which messages are meant")
+            raise ValueError("the filter is empty; set at least one condition")
         return self
 
 
@@ -429,5 +439,6 @@ class AttemptQuery(Paging):
     """Which attempts are wanted, and with how much of them."""
 
     transcript: bool = Field(
-        default=False, description="Whether to show each attempt's dialogue, without secrets."
+        default=False,
+        description="Whether to include the SMTP dialogue of each attempt, without secrets.",
     )

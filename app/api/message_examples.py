@@ -4,11 +4,11 @@ from typing import Any, Final
 
 CREATE: Final[dict[str, Any]] = {
     "least": {
-        "summary": "The least there is to say: the default profile, its default sender",
+        "summary": "Minimal: the default profile and its default sender",
         "value": {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."},
     },
     "template": {
-        "summary": "From a template that is published",
+        "summary": "From a published template",
         "value": {
             "to": ["ann@example.org"],
             "template": "receipt",
@@ -17,7 +17,7 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "full": {
-        "summary": "Everything there is",
+        "summary": "All fields",
         "value": {
             "profile": "transactional",
             "from": "Billing <billing@example.com>",
@@ -51,11 +51,11 @@ CREATE: Final[dict[str, Any]] = {
 
 RESOLVE: Final[dict[str, Any]] = {
     "sent": {
-        "summary": "Everybody has it, as the server's log shows",
+        "summary": "The server's log shows that all recipients got it",
         "value": {"as": "sent"},
     },
     "retry": {
-        "summary": "One has not: send it to that one once more",
+        "summary": "Send it once more to one recipient",
         "value": {"recipients": ["ann@example.org"], "as": "retry"},
     },
 }
@@ -161,16 +161,16 @@ RETRIED: Final[dict[str, Any]] = QUEUED | {
     "retry_of": MESSAGE["id"],
 }
 RESCHEDULE: Final[dict[str, Any]] = {
-    "now": {"summary": "Send it at once", "value": {"send_at": None}},
+    "now": {"summary": "Send it now", "value": {"send_at": None}},
 }
 RETRY: Final[dict[str, Any]] = {
-    "all": {"summary": "Everybody who did not get it", "value": {}},
-    "some": {"summary": "One of them", "value": {"recipients": ["ann@example.org"]}},
+    "all": {"summary": "All failed recipients", "value": {}},
+    "some": {"summary": "One recipient", "value": {"recipients": ["ann@example.org"]}},
 }
 
 BATCH: Final[dict[str, Any]] = {
     "two": {
-        "summary": "Two messages, by the default profile",
+        "summary": "Two messages through the default profile",
         "value": {
             "messages": [
                 {"to": ["ann@example.org"], "subject": "Hello Ann", "text": "It works."},
@@ -195,7 +195,7 @@ BATCHED: Final[dict[str, Any]] = {
                 "errors": [
                     {
                         "loc": ["body", "to"],
-                        "msg": "name at least one recipient in to, cc or bcc",
+                        "msg": "add at least one recipient in to, cc or bcc",
                         "type": "missing",
                     }
                 ],

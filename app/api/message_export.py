@@ -54,7 +54,8 @@ class ExportQuery(MessageWanted):
 
     format: Format = Field(
         default=Format.JSONL,
-        description="`jsonl`: a message a line, as it is read. `csv`: a recipient a line.",
+        description="`jsonl`: one message per line, as `GET /messages/{id}` returns it. `csv`: one"
+        " recipient per line.",
     )
 
 
@@ -66,7 +67,7 @@ class ExportQuery(MessageWanted):
     responses=tenant_problems("profile-not-found", "invalid-request")
     | {
         200: {
-            "description": "All that match, newest first.",
+            "description": "All matches, newest first.",
             "content": {
                 JSON_LINES: {"schema": {"type": "string"}},
                 csv_files.MEDIA_TYPE: {"schema": {"type": "string"}},

@@ -50,17 +50,19 @@ class ReportRead(Answer):
 class RecipientRead(Answer):
     """One recipient, and what became of it."""
 
-    address: str | None = Field(description="Null once it was erased.")
+    address: str | None = Field(description="Null after an erasure.")
     name: str
     kind: RecipientKind
     status: RecipientStatus
-    attempts: int = Field(description="How many times it was tried.")
+    attempts: int = Field(description="The number of attempts.")
     next_attempt_at: datetime | None
     last_reply: LastReply | None
     sent_to: str | None = Field(
-        description="Where it was sent instead, under `redirect_all_to`; null: to `address`."
+        description="The actual address under `redirect_all_to`. Null: sent to `address`."
     )
-    report: ReportRead | None = Field(description="Null where nothing came back.")
+    report: ReportRead | None = Field(
+        description="The report that came back by mail. Null if there is none."
+    )
 
     @classmethod
     def of(cls, view: RecipientView) -> Self:
@@ -105,26 +107,25 @@ class MessageRead(Answer):
     profile_id: str
     sender: str = Field(alias="from")
     subject: str | None = Field(
-        description="Null where it is not kept: of a sensitive message, or one whose content was"
-        " wiped."
+        description="Null for a sensitive message and after the content was deleted."
     )
     recipients: list[RecipientRead]
-    message_id_header: str = Field(description="The header `Message-ID`, the same in every try.")
-    size_bytes: int = Field(description="The size of the message as it is sent.")
+    message_id_header: str = Field(description="The header `Message-ID`, the same in all attempts.")
+    size_bytes: int = Field(description="The size of the message on the wire.")
     tags: list[str]
     metadata: dict[str, str]
     priority: Priority
     guarantee: Guarantee
     sensitive: bool
-    content_wiped_at: datetime | None = Field(description="Since when its content is gone.")
+    content_wiped_at: datetime | None = Field(description="When Heloise deleted the content.")
     created_at: datetime
-    send_at: datetime | None = Field(
-        description="From when on it may be sent, where that was asked for; null: at once."
-    )
-    expires_at: datetime = Field(description="When it is given up.")
+    send_at: datetime | None = Field(description="The scheduled time. Null: at once.")
+    expires_at: datetime = Field(description="When Heloise gives up.")
     updated_at: datetime
-    finished_at: datetime | None = Field(description="When its last recipient was settled.")
-    retry_of: str | None = Field(description="The message whose content it sends once more.")
+    finished_at: datetime | None = Field(
+        description="When the last recipient reached a final status."
+    )
+    retry_of: str | None = Field(description="The message that this one retries.")
 
     @classmethod
     def of(cls, view: MessageView, now: datetime) -> Self:
@@ -218,9 +219,9 @@ class AttemptRecipient(Answer):
 class TranscriptLine(Answer):
     """A line of a dialogue."""
 
-    ms: float = Field(description="Milliseconds since the connection was begun.")
+    ms: float = Field(description="Milliseconds since the start of the connection.")
     stage: Stage
-    by: str = Field(description="`client`, `server`, or `note` for what nobody said.")
+    by: str = Field(description="`client`, `server`, or `note` for a remark by Heloise.")
     text: str
 
 
@@ -230,30 +231,32 @@ class AttemptRead(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
 
     id: str
-    profile_id: str = Field(description="Through which profile: its own, or its fallback.")
+    profile_id: str = Field(
+        description="The profile that was used: the message's own or its fallback."
+    )
     started_at: datetime
     duration_ms: float
     host: str | None
     port: int | None
     remote_address: str | None
-    ehlo_name: str | None = Field(description="The name that the server was greeted with.")
+    ehlo_name: str | None = Field(description="The EHLO name that Heloise sent.")
     ehlo_source: EhloSource | None
-    tls_version: str | None = Field(description="Null where the connection was not encrypted.")
+    tls_version: str | None = Field(description="Null if the connection was not encrypted.")
     tls_cipher: str | None
     auth_mechanism: str | None
-    stage: Stage = Field(description="Where it ended.")
-    scope: Blast | None = Field(description="Whom a failure touches; null where there was none.")
+    stage: Stage = Field(description="The stage at which the attempt ended.")
+    scope: Blast | None = Field(description="What the failure affects. Null if there was none.")
     verdict: Verdict
     classification: str
     reply_code: int | None
     reply_enhanced_code: str | None
     reply_text: str | None
     detail: str | None
-    outcome_unknown: bool = Field(description="Whether the server may have taken the message.")
-    recipients: list[AttemptRecipient] = Field(description="What became of each one it spoke of.")
+    outcome_unknown: bool = Field(description="Whether the server may have accepted the message.")
+    recipients: list[AttemptRecipient] = Field(description="The outcome of each recipient.")
     transcript: list[TranscriptLine] | None = Field(
-        description="The dialogue, credentials and content left out. Null unless it is asked for by"
-        " `?transcript=true`, and once it is older than HELOISE_TRANSCRIPT_RETENTION_DAYS."
+        description="The dialogue without credentials and content. Null without"
+        " `?transcript=true`, and after HELOISE_TRANSCRIPT_RETENTION_DAYS."
     )
 
     @classmethod

@@ -53,7 +53,7 @@ InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE[
 NOTHING_MORE: Final[Mapping[str, object]] = {}
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The message as RFC 5322 has it.",
+        "description": "The message in RFC 5322 format.",
         "content": {"message/rfc822": {"schema": {"type": "string"}, "example": RAW}},
     }
 }
@@ -66,7 +66,7 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     response_model=MessageRead,
     operation_id="send_message",
     summary="Send a message",
-    response_description="The message is safely stored and will be sent.",
+    response_description="The message is stored durably. Heloise will send it.",
     responses=accepting(QUEUED, "message-too-large"),
 )
 async def send_message(
@@ -137,7 +137,7 @@ async def list_messages(
 @router.get(
     "/messages/{message}",
     operation_id="get_message",
-    summary="Read a message",
+    summary="Get a message",
     responses=tenant_problems("message-not-found"),
 )
 async def get_message(message: InPath, caller: MessageReader, services: ServicesOf) -> MessageRead:
@@ -186,7 +186,7 @@ async def list_attempts(
     "/messages/{message}/raw",
     response_class=Response,
     operation_id="get_raw_message",
-    summary="Read a message as it is sent",
+    summary="Get a message's raw content",
     responses=RAW_RESPONSE
     | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
 )
@@ -207,8 +207,8 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
 @router.post(
     "/messages/{message}/resolve",
     operation_id="resolve_message",
-    summary="Say what became of an uncertain message",
-    response_description="The message as it stands now.",
+    summary="Resolve uncertain recipients",
+    response_description="The current message.",
     responses=tenant_problems(
         "message-not-found",
         "recipient-not-uncertain",
@@ -245,7 +245,7 @@ async def resolve_message(
     "/messages/{message}",
     operation_id="update_message",
     summary="Change a scheduled message",
-    response_description="The message as it stands now.",
+    response_description="The current message.",
     responses=tenant_problems(
         "message-not-found", "message-in-transmission", "message-not-scheduled", has_body=True
     ),
@@ -286,7 +286,7 @@ def _schedule(view: MessageView, _: datetime) -> dict[str, object]:
     "/messages/{message}/cancel",
     operation_id="cancel_message",
     summary="Cancel a message",
-    response_description="The message as it stands now.",
+    response_description="The current message.",
     responses=tenant_problems("message-not-found", "message-in-transmission", "nothing-to-cancel"),
 )
 async def cancel_message(
@@ -343,8 +343,8 @@ async def _decided(
     status_code=202,
     response_model=MessageRead,
     operation_id="retry_message",
-    summary="Send a message once more to those who did not get it",
-    response_description="Another message, which sends the same content.",
+    summary="Retry failed recipients",
+    response_description="The new message with the same content.",
     responses=accepting(
         RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
     ),

@@ -23,7 +23,7 @@ def _check_tenant(text: str) -> str:
 
 def _check_scope(text: str) -> str:
     if _SCOPE.fullmatch(text) is None:
-        raise ValueError("write scopes of printable ASCII, one space between two")
+        raise ValueError("write scopes in printable ASCII, separated by one space")
     return text
 
 
@@ -36,7 +36,7 @@ TokenUrl = Annotated[
     Line,
     Field(
         max_length=2000,
-        description="Where access tokens are asked for: an https:// URL.",
+        description="The token endpoint: an https:// URL.",
         examples=["https://login.example.com/oauth2/token"],
     ),
     AfterValidator(parse_url),
@@ -46,7 +46,7 @@ ClientId = Annotated[
     Field(
         min_length=1,
         max_length=1000,
-        description="Who asks; of a Google service account its `client_email`.",
+        description="The OAuth client id. For a Google service account: its `client_email`.",
     ),
 ]
 ClientSecret = Annotated[
@@ -57,8 +57,8 @@ TokenKey = Annotated[
     Secret,
     Field(
         max_length=MAX_PEM_CHARACTERS,
-        description="The RSA key (PEM) that `jwt_bearer` signs with (RS256): of a Google service"
-        " account its `private_key`. Write-only: stored encrypted.",
+        description="The RSA private key (PEM) with which `jwt_bearer` signs (RS256). For a Google"
+        " service account: its `private_key`. Write-only: stored encrypted.",
     ),
     AfterValidator(_check_key),
 ]
@@ -67,8 +67,8 @@ RefreshToken = Annotated[
     Field(
         min_length=1,
         max_length=16_384,
-        description="Write-only: stored encrypted, and replaced where the token server gives"
-        " another.",
+        description="Write-only: stored encrypted. Heloise replaces it when the token server"
+        " issues a new one.",
     ),
 ]
 OAuthScope = Annotated[
@@ -76,7 +76,7 @@ OAuthScope = Annotated[
     Field(
         min_length=1,
         max_length=2000,
-        description="What the token is to allow.",
+        description="The OAuth scope.",
         examples=["https://mail.google.com/"],
     ),
     AfterValidator(_check_scope),
@@ -86,7 +86,7 @@ Subject = Annotated[
     Field(
         min_length=1,
         max_length=320,
-        description="For whom `jwt_bearer` asks; `username`, if left out.",
+        description="The user for whom `jwt_bearer` requests tokens. Default: `username`.",
     ),
 ]
 EntraTenant = Annotated[

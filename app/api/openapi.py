@@ -39,23 +39,23 @@ changed the same messages go through.
 """
 
 TAGS: Final[list[dict[str, Any]]] = [
-    {"name": "Messages", "description": "Send messages and follow what became of them."},
-    {"name": "Templates", "description": "What messages are made from, in versions."},
-    {"name": "Suppressions", "description": "Whom a tenant sends nothing to, and why."},
-    {"name": "Events", "description": "What happened, in order: to read, and to follow live."},
-    {"name": "Webhooks", "description": "Where a tenant's events are posted."},
+    {"name": "Messages", "description": "Send messages and track their delivery."},
+    {"name": "Templates", "description": "Versioned templates for messages."},
+    {"name": "Suppressions", "description": "Addresses that a tenant does not send to."},
+    {"name": "Events", "description": "What happened, in order: as a list and as a stream."},
+    {"name": "Webhooks", "description": "URLs to which Heloise posts a tenant's events."},
     {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
-    {"name": "Domains", "description": "Whose messages are signed (DKIM), and with which keys."},
-    {"name": "Tenants", "description": "Who owns profiles, keys and messages (admin key)."},
-    {"name": "Keys", "description": "A tenant's API keys: what each may do, and from where."},
-    {"name": "Audit", "description": "Who did what, from where, and who was refused."},
+    {"name": "Domains", "description": "Domains that Heloise signs for (DKIM), and their keys."},
+    {"name": "Tenants", "description": "Owners of profiles, keys and messages (admin key)."},
+    {"name": "Keys", "description": "A tenant's API keys: scopes, profiles and networks."},
+    {"name": "Audit", "description": "Who did what, from where, and which requests were refused."},
     {"name": "Health", "description": "For load balancers and orchestrators; no key needed."},
-    {"name": "Problems", "description": "The types of errors; no key needed."},
+    {"name": "Problems", "description": "Types of errors; no key needed."},
 ]
 
 OPENAPI_KWARGS: Final[dict[str, Any]] = {
     "title": "Heloise",
-    "summary": "An email-sending service that says who it is",
+    "summary": "Send email over HTTP: durable queue, one SMTP identity per profile",
     "description": DESCRIPTION,
     "version": __version__,
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -113,7 +113,7 @@ def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
 
 def located(path: str) -> dict[str, Any]:
     """The `Location` header of a response, for what was made at `path`."""
-    return {"Location": {"description": "Where it is now.", "schema": _string(path)}}
+    return {"Location": {"description": "The path of the new object.", "schema": _string(path)}}
 
 
 def lines_of(media_type: str, example: str) -> dict[str, Any]:
@@ -143,7 +143,10 @@ def _problem_response(status: int) -> dict[str, Any]:
         case 429 | 503:
             seconds = {"type": "integer", "examples": [5]}
             response["headers"] = {
-                "Retry-After": {"description": "Seconds to wait.", "schema": seconds}
+                "Retry-After": {
+                    "description": "Seconds to wait before the next request.",
+                    "schema": seconds,
+                }
             }
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         response["headers"] |= {
@@ -237,6 +240,6 @@ def _complete(responses: dict[str, Any]) -> None:
         responses.pop("422", None)
     for response in responses.values():
         response.setdefault("headers", {})[REQUEST_ID] = {
-            "description": "The request's id.",
+            "description": "The id of the request.",
             "schema": {"type": "string"},
         }

@@ -20,18 +20,18 @@ class Page(Answer, Generic[Item]):
 
     items: list[Item]
     next_cursor: str | None = Field(
-        description="Give it as `cursor` for the next page; null on the last one."
+        description="Send it as `cursor` to get the next page. Null on the last page."
     )
 
 
 class Paging(Body):
     """Which part of a list is wanted."""
 
-    limit: int = Field(default=50, ge=1, le=200, description="At most so many items.")
+    limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")
     cursor: str | None = Field(
         default=None,
         max_length=MAX_CURSOR_CHARACTERS,
-        description="`next_cursor` of the page before.",
+        description="The `next_cursor` of the previous page.",
     )
 
 
@@ -55,7 +55,7 @@ def start(paging: Paging, prefix: Prefix) -> str | None:
         found = ""
     if is_id(found, prefix):
         return found
-    msg = "this is no cursor of this list; give next_cursor as it was answered, or leave it out"
+    msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
     raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
 
 

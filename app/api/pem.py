@@ -31,7 +31,7 @@ def check_rsa_key(text: str) -> None:
     key = _private_key(text)
     if not (isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS):
         raise ValueError(
-            f"tokens are asked for with RS256: give an RSA key of {MIN_RSA_BITS} bits or more"
+            f"write an RSA key of at least {MIN_RSA_BITS} bits: Heloise signs with RS256"
         )
 
 
@@ -39,7 +39,7 @@ def check_pair(certificate: str, private_key: str) -> None:
     """Raises ValueError where the key is not that of the first certificate."""
     ours = _certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
     if _private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
-        raise ValueError("the key does not belong to client_certificate")
+        raise ValueError("the key does not match client_certificate")
 
 
 def _certificates(text: str) -> list[x509.Certificate]:
@@ -47,8 +47,8 @@ def _certificates(text: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(text.encode())
     except ValueError:
         raise ValueError(
-            "it is no certificate in PEM; paste the file whole, -----BEGIN CERTIFICATE----- and"
-            " -----END CERTIFICATE----- included"
+            "not a PEM certificate; paste the whole file, -----BEGIN CERTIFICATE----- and -----END"
+            " CERTIFICATE----- included"
         ) from None
 
 
@@ -56,7 +56,7 @@ def _private_key(text: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(text.encode(), password=None)
     except TypeError:
-        reason = "the key has a passphrase; give it without one, it is stored encrypted here"
+        reason = "the key has a passphrase; remove it (Heloise stores the key encrypted)"
     except Exception:  # noqa: BLE001 - the library raises several kinds for what it cannot read
-        reason = "it is no private key in PEM; paste the file whole, its BEGIN and END lines too"
+        reason = "not a PEM private key; paste the whole file, BEGIN and END lines included"
     raise ValueError(reason)

@@ -38,23 +38,23 @@ class FieldProblem(Answer):
     """One wrong value in a request."""
 
     loc: list[str | int] = Field(
-        description="Where it stands: `body`, `query`, `path` or `header`, then the way to it."
+        description="The location: `body`, `query`, `path` or `header`, then the path to the value."
     )
     msg: str = Field(description="What is wrong and what to write instead.")
-    type: str = Field(description="A stable name of the kind of fault.")
+    type: str = Field(description="A stable name of the kind of error.")
 
 
 class ProblemBody(Answer):
     """An error as RFC 9457 describes it."""
 
-    type: str = Field(description="A stable path that names the type; it can be read with GET.")
-    title: str = Field(description="The type in a few words.")
+    type: str = Field(description="A stable path that names the type. GET it for an explanation.")
+    title: str = Field(description="The type's title.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened this time, and what to do about it.")
+    detail: str = Field(description="What happened, and what to do about it.")
     instance: str = Field(description="The path of the request.")
     request_id: str | None = Field(description="The request's id, as in the header X-Request-ID.")
     errors: list[FieldProblem] | None = Field(
-        default=None, description="Each wrong value, where the request was not valid."
+        default=None, description="Each invalid value, for `/problems/invalid-request`."
     )
 
 
@@ -173,8 +173,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
     match error.status_code:
         case 400:  # what the framework says of a body that it cannot decode
             detail = (
-                "The body cannot be read as JSON: it is nested too deeply, holds a number of too"
-                " many digits, or is not UTF-8 text."
+                "The body is not readable JSON: it is nested too deeply, has a number with too"
+                " many digits, or is not UTF-8."
             )
             return ProblemResponse("invalid-json", detail, instance=path)
         case 404:
@@ -194,7 +194,9 @@ def _method_not_allowed(request: Request, one_routes: str) -> Response:
     # What is written out is meant, not an object that would be called so.
     found = {each for is_open, methods in matching if is_open == matching[0][0] for each in methods}
     allowed = ", ".join(sorted(found)) or one_routes
-    detail = f"{request.method} is no method of {request.url.path}; use {allowed or 'another'}."
+    detail = (
+        f"{request.url.path} does not allow {request.method}; use {allowed or 'another method'}."
+    )
     return ProblemResponse(
         "method-not-allowed", detail, instance=request.url.path, headers={"Allow": allowed}
     )

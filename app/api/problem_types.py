@@ -51,7 +51,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         422,
         "Tenant required",
         "With an admin key, name the tenant to act for in the header Heloise-Tenant.",
-        "An admin key acts for a tenant: name it, by id or slug, in the header Heloise-Tenant.",
+        "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
     ),
     "template-failed": ProblemType(
         422,
@@ -75,7 +75,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         403,
         "For admin keys only",
         "Use an admin key (HELOISE_ADMIN_KEY).",
-        "Tenants and their keys are managed with an admin key; this is a tenant's key.",
+        "This operation needs an admin key; this is a tenant's key.",
     ),
     "network-not-allowed": ProblemType(
         403,
@@ -208,7 +208,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         409,
         "Key ended",
         "Create a new key instead.",
-        "The key is revoked or expired and cannot be rotated; create a new one.",
+        "The key is revoked or expired and cannot be rotated; create a new key.",
     ),
     "idempotency-key-in-flight": ProblemType(
         409,
@@ -308,7 +308,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         409,
         "Nothing to retry",
         "Retry a message of which a recipient bounced, expired or was cancelled.",
-        "Nobody has failed to get the message: each recipient has it, or may still get it.",
+        "No recipient failed: each one has the message or may still get it.",
     ),
     "recipient-not-uncertain": ProblemType(
         409,

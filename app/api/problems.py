@@ -30,8 +30,8 @@ class ProblemTypeRead(Answer):
         }
     )
 
-    type: str = Field(description="The path that `type` of an error names.")
-    status: int = Field(description="The HTTP status it comes with.")
+    type: str = Field(description="The path in `type` of an error.")
+    status: int = Field(description="The HTTP status.")
     title: str
     remedy: str = Field(description="What to do about it.")
 
@@ -45,7 +45,7 @@ class ProblemTypes(Answer):
 @router.get(
     "/problems",
     operation_id="list_problem_types",
-    summary="List the types of errors",
+    summary="List problem types",
     responses=open_problems(),
 )
 async def list_problem_types() -> ProblemTypes:
@@ -56,7 +56,7 @@ async def list_problem_types() -> ProblemTypes:
 @router.get(
     "/problems/{slug}",
     operation_id="get_problem_type",
-    summary="Explain a type of error",
+    summary="Get a problem type",
     responses=open_problems("problem-not-found"),
 )
 async def get_problem_type(

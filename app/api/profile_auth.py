@@ -11,15 +11,17 @@ from app.api.bodies import Body
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant
 
 AUTH: Final = (
-    "`auto` takes the best that the server offers; nobody logs in where there is no username."
+    "`auto` picks the best mechanism that the server offers. Without a username, Heloise does not"
+    " log in."
 )
 GRANT: Final = (
-    "How access tokens are asked for: `client_credentials` (with `client_secret`), `refresh_token`"
-    " (with that, and `client_secret` where the client has one), `jwt_bearer` (with `private_key`)."
+    "The OAuth grant: `client_credentials` (needs `client_secret`), `refresh_token` (needs"
+    " `refresh_token`, and `client_secret` if the client has one) or `jwt_bearer` (needs"
+    " `private_key`)."
 )
 PRESET: Final = (
-    "Fills in `token_url` and `scope` as `google` or `microsoft` publish them; what is written"
-    " besides it counts. It is not stored itself."
+    "Sets `token_url` and `scope` to those of `google` or `microsoft`. Fields that you set take"
+    " precedence. Not stored itself."
 )
 Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
 Grant = Annotated[OAuthGrant, Field(description=GRANT)]
@@ -66,11 +68,11 @@ class Auth(Body):
     mechanism: Mechanism = AuthMechanism.AUTO
     username: fields.Username | None = None
     password: fields.Password | None = Field(
-        default=None, description="Write-only: stored encrypted, never read back."
+        default=None, description="Write-only: stored encrypted, never returned."
     )
     allow_plaintext_auth: StrictBool = Field(
         default=False,
-        description="Whether the password, or the access token, may go over an unencrypted"
+        description="Whether Heloise may send the password or access token over an unencrypted"
         " connection.",
     )
     grant: Grant | None = None
@@ -130,53 +132,59 @@ class AuthUpdate(Body):
 def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
     """Tell `wrong` of what is wrong as a whole, by field; `held` names the secrets that it has."""
     if auth.username is None and "password" in held:
-        msg = "give the user name that the password belongs to, or set the password to null"
+        msg = "set the user name of this password, or set the password to null"
         wrong("username", msg)
     if auth.username is None and auth.mechanism not in (AuthMechanism.AUTO, AuthMechanism.NONE):
-        wrong("username", f"mechanism={auth.mechanism} needs a user name")
+        wrong("username", f"mechanism={auth.mechanism} needs a user name; set it")
     given = [name for name in SETTINGS if getattr(auth, name) is not None]
     given += [name for name in SECRETS if name in held]
     by_password = not given and auth.mechanism not in (AuthMechanism.OAUTH2, AuthMechanism.NONE)
     if auth.username is not None and by_password and "password" not in held:
-        wrong("password", "give the password of this user name, or set the user name to null")
+        wrong("password", "set the password of this user name, or set the user name to null")
     if given and auth.mechanism not in BY_OAUTH:
         names = ", ".join(given)
-        wrong("mechanism", f"{names}: these are of OAuth 2.0; write oauth2, or set them to null")
+        wrong(
+            "mechanism",
+            f"{names} belong to OAuth 2.0; set mechanism to oauth2, or set them to null",
+        )
     elif given or auth.mechanism is AuthMechanism.OAUTH2:
         _check_oauth(auth, held, wrong)
 
 
 def _check_oauth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
     if auth.username is None and auth.mechanism is AuthMechanism.AUTO:
-        wrong("username", "name the mailbox that the access token is for")
+        wrong("username", "set the mailbox of the access token")
     if auth.mechanism is AuthMechanism.OAUTH2 and "password" in held:
         wrong("password", "mechanism=oauth2 uses no password; set it to null")
     if auth.grant is None:
-        wrong("grant", "write client_credentials, refresh_token or jwt_bearer, or no OAuth fields")
+        wrong(
+            "grant",
+            "write client_credentials, refresh_token or jwt_bearer, or leave out all OAuth fields",
+        )
         return
     _check_preset(auth, auth.grant, wrong)
     if auth.token_url is None and auth.preset != "microsoft":
-        wrong("token_url", "give the URL that access tokens are asked for at, or a preset")
+        wrong("token_url", "set the URL of the token endpoint, or a preset")
     if auth.client_id is None:
-        wrong("client_id", "give the client's id; for a Google service account its client_email")
+        wrong("client_id", "set the client id; for a Google service account, its client_email")
     if auth.subject is not None and auth.grant is not OAuthGrant.JWT_BEARER:
-        wrong("subject", "only grant=jwt_bearer asks for somebody; set it to null")
+        wrong("subject", "only grant=jwt_bearer uses a subject; set it to null")
     grant = GRANTS[auth.grant]
     for name in SECRETS:
         if name in grant.needs and name not in held:
-            wrong(name, f"grant={auth.grant} needs it")
+            wrong(name, f"grant={auth.grant} needs this field; set it")
         if name in held and name not in (*grant.needs, *grant.may_have):
             wrong(name, f"grant={auth.grant} does not use it; set it to null")
 
 
 def _check_preset(auth: Auth, grant: OAuthGrant, wrong: Wrong) -> None:
     if auth.tenant is not None and auth.preset != "microsoft":
-        wrong("tenant", "it goes with preset=microsoft")
+        wrong("tenant", "set this only with preset=microsoft")
     if auth.preset is None:
         return
     known = SCOPES[auth.preset]
     if grant not in known:
         names = " or ".join(each.value for each in known)
-        wrong("grant", f"for mail {auth.preset} gives tokens to {names}")
+        wrong("grant", f"for mail, {auth.preset} supports only {names}")
     if auth.preset == "microsoft" and auth.token_url is None:
-        wrong("tenant", "give the directory (tenant) id of Microsoft Entra, or token_url")
+        wrong("tenant", "set the directory (tenant) id of Microsoft Entra, or token_url")

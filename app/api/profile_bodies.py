@@ -16,22 +16,22 @@ from app.domain.types import AuthMechanism, RetryPolicy, TlsMode, Transport
 from app.domain.types import Timeouts as TimeoutDefaults
 
 TLS: Final = (
-    "`starttls` (required), `implicit` (TLS from the first byte), `opportunistic` (if offered, the"
-    " certificate unverified), `none`."
+    "`starttls` (required), `implicit` (TLS from the first byte), `opportunistic` (TLS if offered,"
+    " certificate not verified), `none`."
 )
 EHLO: Final = (
-    "The name to greet the server with: a full domain name, or an address literal such as"
-    " `[192.0.2.1]`. Left out, the tenant's or the service's is used; see `effective_ehlo`."
+    "The name that Heloise sends in EHLO: a fully qualified domain name, or an address literal"
+    " such as `[192.0.2.1]`. Default: the tenant's or the service's; see `effective_ehlo`."
 )
 Tls = Annotated[TlsMode, Field(description=TLS)]
 Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
 Fallback = Annotated[
     fields.ProfileRef,
     Field(
-        description="Another profile of the tenant, by id or name. Once this one has been failing"
-        " for `fallback_after_seconds`, what is due goes out through that one, under its EHLO name"
-        " and credentials; but nothing that this one's server may have taken already. It is not"
-        " asked whom it allows to send: naming it here says so."
+        description="Another profile of the tenant, by id or name. After this profile has failed"
+        " for `fallback_after_seconds`, due messages go out through the other one, with its EHLO"
+        " name and credentials, except those that this profile's server may have accepted. The"
+        " other profile's `allowed_from` is not checked: setting it here allows the senders."
     ),
 ]
 DEFAULTS: Final = TimeoutDefaults()
@@ -45,7 +45,7 @@ class Timeouts(Body):
     lost by less for a command is a connection; less for a message sends mail twice.
     """
 
-    connect: fields.Seconds = Field(DEFAULTS.connect, description="For a connection and its TLS.")
+    connect: fields.Seconds = Field(DEFAULTS.connect, description="For connecting, TLS included.")
     command: fields.Seconds = Field(DEFAULTS.command, description="For the reply to a command.")
     data: fields.Seconds = Field(DEFAULTS.data, description="For the reply to a whole message.")
 
@@ -62,24 +62,24 @@ class Retry(Body):
     """When a recipient that was refused for now is tried again."""
 
     first_seconds: fields.RetrySeconds = Field(
-        RETRY.first, description="The longest wait after the first failure."
+        RETRY.first, description="The maximum wait after the first failure."
     )
     factor: fields.RetryFactor = Field(
-        RETRY.factor, description="How much longer it may get with each further failure."
+        RETRY.factor, description="The factor by which the maximum wait grows with each failure."
     )
     cap_seconds: fields.RetrySeconds = Field(
         RETRY.cap,
-        description="The longest wait of all. Each wait is drawn evenly from nothing to"
-        " the longest, so that many that failed at once come apart.",
+        description="The upper limit of the maximum wait. Each wait is random between zero and the"
+        " maximum, so that messages that failed together spread out.",
     )
     max_age_seconds: fields.MaxAge | None = Field(
-        default=None, description="After how long a message expires; the service's, if left out."
+        default=None, description="The age at which a message expires. Default: the service's."
     )
     max_unknown_outcomes: fields.UnknownOutcomes = Field(
         RETRY.max_unknown_outcomes,
-        description="How often a recipient is sent to while the server's answer to the message"
-        " is lost: each time it may have arrived. After that it is `uncertain`, whatever the"
-        " message's `guarantee`, and waits for `POST /messages/{id}/resolve`.",
+        description="How many transmissions a recipient gets while the server's reply is lost, as"
+        " each may have arrived. Then the recipient becomes `uncertain`, whatever the `guarantee`,"
+        " and waits for `POST /messages/{id}/resolve`.",
     )
 
 
@@ -98,7 +98,7 @@ class ProfileCreate(Body):
 
     name: fields.Name
     transport: Transport = Field(
-        Transport.SMTP, description="`sandbox` takes every message and sends none."
+        Transport.SMTP, description="`sandbox` accepts every message and sends none."
     )
     host: fields.Host | None = None
     port: fields.Port = 587
@@ -108,10 +108,12 @@ class ProfileCreate(Body):
         description="Certificates (PEM) to trust instead of the public authorities.",
     )
     client_certificate: fields.Certificates | None = Field(
-        default=None, description="The certificate (PEM) to show to the server, chain included."
+        default=None, description="The client certificate (PEM), chain included."
     )
     client_key: fields.ClientKey | None = Field(
-        default=None, description="Its private key (PEM). Write-only, stored encrypted."
+        default=None,
+        description="The private key of the client certificate (PEM). Write-only:"
+        " stored encrypted.",
     )
     tls_min_version: fields.TlsVersion = "1.2"
     tls_server_name: fields.ServerName | None = None
@@ -120,13 +122,13 @@ class ProfileCreate(Body):
     source_address: fields.SourceAddress | None = None
     auth: Auth = Field(default_factory=Auth)
     default_from: Address | None = Field(
-        default=None, description="Who sends where a message has no `from`."
+        default=None, description="The sender of messages without `from`."
     )
     allowed_from: fields.Patterns = Field(default_factory=list)
     max_connections: fields.Connections = Field(
         10,
-        description="At most so many at a time, over all workers. While all of them are silent for"
-        " more than 30 seconds one more is tried.",
+        description="The maximum number of connections, over all workers. While all are silent for"
+        " more than 30 seconds, Heloise tries one more.",
     )
     max_messages_per_connection: fields.MessagesPerConnection = 1000
     rate_limit: RateLimit | None = None
@@ -136,8 +138,8 @@ class ProfileCreate(Body):
     fallback_after_seconds: fields.FallbackAfter = 600
     is_default: StrictBool = Field(
         default=False,
-        description="Whether messages that name no profile go here. A tenant's first profile"
-        " becomes its default by itself.",
+        description="Whether this profile sends messages without `profile`. A tenant's first"
+        " profile becomes its default.",
     )
 
     @model_validator(mode="after")
@@ -158,22 +160,25 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
         found.append(FieldError(("body", *loc), msg))
 
     if body.transport is Transport.SMTP and body.host is None:
-        wrong("host", msg="name the SMTP server (only transport=sandbox does without)")
+        wrong("host", msg="set the SMTP server (only transport=sandbox needs none)")
     check_auth(auth, held, lambda name, msg: wrong("auth", name, msg=msg))
     in_clear = body.tls is TlsMode.NONE and auth.mechanism in IN_CLEAR
     if in_clear and not auth.allow_plaintext_auth:
         secret = "access token" if auth.mechanism is AuthMechanism.OAUTH2 else "password"
-        msg = f"with tls=none the {secret} would go in clear; use tls=starttls or tls=implicit"
+        msg = (
+            f"with tls=none, the {secret} would travel unencrypted; use tls=starttls or"
+            " tls=implicit"
+        )
         wrong("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
     if body.tls is TlsMode.NONE and body.tls_pins:
-        msg = "with tls=none there is no key to pin; use tls=starttls or tls=implicit, or no pins"
+        msg = "tls=none has no key to pin; use tls=starttls or tls=implicit, or remove the pins"
         wrong("tls_pins", msg=msg)
     if "client_key" in held and body.client_certificate is None:
-        wrong("client_certificate", msg="give the certificate that client_key belongs to")
+        wrong("client_certificate", msg="set the certificate of client_key")
     if body.client_certificate is not None and "client_key" not in held:
-        wrong("client_key", msg="give the private key of client_certificate")
+        wrong("client_key", msg="set the private key of client_certificate")
     if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
-        wrong("default_from", msg="allowed_from does not allow it; add it there")
+        wrong("default_from", msg="allowed_from does not allow this address; add it there")
     return found
 
 

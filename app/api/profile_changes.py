@@ -78,7 +78,7 @@ def _token_server_wrong(token_url: str, guard: AddressGuard) -> list[FieldError]
     url, loc = urlsplit(token_url), ("body", "auth", "token_url")
     if not guard.allow_private and (url.scheme != "https" or url.port not in (None, 443)):
         msg = (
-            "write an https:// URL without a port of its own; the operator may allow others"
+            "write an https:// URL without a port; the operator may allow other URLs"
             " (HELOISE_ALLOW_PRIVATE_HOSTS=true)"
         )
         return [FieldError(loc, msg)]
@@ -161,10 +161,10 @@ async def with_fallback(
     found = await profiles.find(connection, tenant_id=profile.tenant_id, profile=named)
     if found is None or not reaches(by, found):
         hint = await spelt_alike(connection, profile.tenant_id, named, by=by)
-        msg = f"there is no profile {named[:100]!r} here{hint}"
+        msg = f"no profile {named[:100]!r} exists{hint}"
         raise InvalidRequest.at("fallback_profile", msg=msg)
     if found.id == profile.id:
-        raise InvalidRequest.at("fallback_profile", msg="name another profile than this one")
+        raise InvalidRequest.at("fallback_profile", msg="write a profile other than this one")
     return replace(profile, fallback_profile_id=found.id)
 
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 CREATE: Final[dict[str, Any]] = {
     "transactional": {
-        "summary": "A server with STARTTLS, user and password",
+        "summary": "A server with STARTTLS, user name and password",
         "value": {
             "name": "transactional",
             "host": "smtp.example.com",
@@ -18,8 +18,8 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "gmail_relay": {
-        "summary": "Google Workspace: the SMTP relay, which knows you by your address",
-        "description": "Google's relay refuses `EHLO localhost`: `ehlo_name` must be yours.",
+        "summary": "Google Workspace: the SMTP relay, authenticated by IP address",
+        "description": "Google's relay refuses `EHLO localhost`: set `ehlo_name` to your own.",
         "value": {
             "name": "gmail-relay",
             "host": "smtp-relay.gmail.com",
@@ -30,7 +30,7 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "gmail_mailbox": {
-        "summary": "Gmail: a mailbox by its refresh token (OAuth 2.0)",
+        "summary": "Gmail: a mailbox with a refresh token (OAuth 2.0)",
         "value": {
             "name": "gmail",
             "host": "smtp.gmail.com",
@@ -51,7 +51,7 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "microsoft_365": {
-        "summary": "Microsoft 365: a mailbox with SMTP AUTH, by an app's secret (OAuth 2.0)",
+        "summary": "Microsoft 365: a mailbox with an app's secret (OAuth 2.0)",
         "value": {
             "name": "microsoft-365",
             "host": "smtp.office365.com",
@@ -72,14 +72,14 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "sandbox": {
-        "summary": "A sandbox, which sends nothing",
+        "summary": "A sandbox that sends nothing",
         "value": {"name": "sandbox", "transport": "sandbox", "default_from": "test@example.com"},
     },
 }
 
 UPDATE: Final[dict[str, Any]] = {
     "ehlo_name": {
-        "summary": "Another EHLO name; what waits goes out under it",
+        "summary": "Another EHLO name, for waiting messages too",
         "value": {"ehlo_name": "mx.example.com"},
     },
     "password": {

@@ -31,15 +31,15 @@ def parse_host(text: str) -> str:
     except ValueError:
         pass
     if "/" in text or ":" in text or "@" in text:
-        raise ValueError(
-            "write the host name alone, such as smtp.example.com; the port goes in port"
-        )
+        raise ValueError("write only the host name, such as smtp.example.com; set the port in port")
     name = _a_label(text.rstrip(".").lower())
     labels = name.split(".")
     if len(name) > MAX_HOST_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
-        raise ValueError("it is no host name; write one such as smtp.example.com")
+        raise ValueError("not a host name; write one such as smtp.example.com")
     if _NUMBER.fullmatch(labels[-1]):  # what old resolvers read as an address: 127.1, 0x7f000001
-        raise ValueError("it is no host name; write an IP address in its usual form, as 192.0.2.1")
+        raise ValueError(
+            "not a host name; write an IP address in its usual form, such as 192.0.2.1"
+        )
     return name
 
 
@@ -49,7 +49,9 @@ def _a_label(name: str) -> str:
     try:
         return idna.encode(name, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
-        raise ValueError("it is no host name that can be written in ASCII") from None
+        raise ValueError(
+            "not a host name that ASCII can express; write one such as smtp.example.com"
+        ) from None
 
 
 def _parse_source(text: str) -> str:
@@ -58,7 +60,7 @@ def _parse_source(text: str) -> str:
     except ValueError:
         raise ValueError("write an IP address of this machine, such as 192.0.2.1") from None
     if address.is_multicast or address.is_unspecified:
-        raise ValueError("a connection cannot come from this address; write one of this machine's")
+        raise ValueError("connections cannot use this address; write an IP address of this machine")
     return str(address)
 
 
@@ -71,8 +73,8 @@ def _parse_pin(text: str) -> str:
     found = _PIN.fullmatch(text)
     if found is None:
         raise ValueError(
-            "write sha256/ and the 44 characters of base64 of the SHA-256 of the key"
-            " (SubjectPublicKeyInfo), as RFC 7469 has it"
+            "write sha256/ and the base64 (44 characters) of the key's SHA-256"
+            " (SubjectPublicKeyInfo, RFC 7469)"
         )
     return f"sha256/{found[1]}"
 
@@ -85,7 +87,7 @@ Name = Annotated[
     str,
     Field(
         json_schema_extra={"pattern": f"^{NAME.pattern}$"},
-        description="Unique in the tenant: 1 to 100 of letters, digits and `._-`.",
+        description="Unique in the tenant: 1 to 100 letters, digits, `.`, `_` and `-`.",
         examples=["transactional"],
     ),
     AfterValidator(partial(check_name, prefix="prf")),
@@ -106,13 +108,13 @@ Port = Annotated[
         strict=True,
         ge=1,
         le=65535,
-        description="Its TCP port: 587 with `starttls`, 465 with `implicit`. The operator limits"
-        " which ports may be named (HELOISE_ALLOWED_PORTS).",
+        description="The TCP port: 587 with `starttls`, 465 with `implicit`. The operator limits"
+        " the ports (HELOISE_ALLOWED_PORTS).",
     ),
 ]
 SourceAddress = Annotated[
     Line,
-    Field(max_length=64, description="The address of this machine to connect from."),
+    Field(max_length=64, description="The local IP address for connections."),
     AfterValidator(_parse_source),
 ]
 Certificates = Annotated[
@@ -121,8 +123,8 @@ Certificates = Annotated[
 TlsVersion = Annotated[
     Literal["1.0", "1.1", "1.2", "1.3"],
     Field(
-        description="The oldest version of TLS to speak. With 1.0 or 1.1, which were given up for"
-        " good reasons (RFC 8996), weak keys and signatures are taken as well."
+        description="The minimum TLS version. 1.0 and 1.1 are deprecated (RFC 8996) and also allow"
+        " weak keys and signatures."
     ),
 ]
 ServerName = Annotated[
@@ -130,8 +132,8 @@ ServerName = Annotated[
     Field(
         min_length=1,
         max_length=MAX_HOST_CHARACTERS + 2,
-        description="The name to ask for in TLS (SNI) and to find in the server's certificate,"
-        " where it is not `host`: for one that is an address, or a name of the inner network.",
+        description="The name for SNI and certificate verification, if it differs from `host`: for"
+        " a `host` that is an address or an internal name.",
         examples=["smtp.example.com"],
     ),
     AfterValidator(parse_host),
@@ -141,10 +143,10 @@ Pins = Annotated[
     list[Pin],
     Field(
         max_length=MAX_PINS,
-        description="Keys to insist on, one of which must be the server's or that of an authority"
-        " by which it was verified (with `opportunistic`: the server's): `sha256/` and the base64"
-        " of the SHA-256 of the key (RFC 7469). All else is verified besides. Name a second one"
-        " for the day when the key is changed. Empty: any key.",
+        description="Pinned keys: `sha256/` and the base64 of the key's SHA-256 (RFC 7469). One"
+        " must match the server's key or that of an authority in its verified chain (with"
+        " `opportunistic`: the server's). Other checks still apply. Add a second pin before you"
+        " replace a key. Empty: any key.",
         examples=[["sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]],
     ),
     AfterValidator(_unique),
@@ -157,19 +159,22 @@ Patterns = Annotated[
     list[Pattern],
     Field(
         max_length=MAX_PATTERNS,
-        description="Whom it may send as: `user@example.com`, `*@example.com`,"
-        " `*@*.example.com`. Empty: anybody.",
+        description="Allowed sender addresses: `user@example.com`, `*@example.com`,"
+        " `*@*.example.com`. Empty: any.",
         examples=[["*@example.com"]],
     ),
     AfterValidator(_unique),
 ]
 Connections = Annotated[
-    int, Field(strict=True, ge=1, le=100, description="At most so many connections at a time.")
+    int, Field(strict=True, ge=1, le=100, description="The maximum number of connections.")
 ]
 MessagesPerConnection = Annotated[
     int,
     Field(
-        strict=True, ge=1, le=100_000, description="After so many messages a connection is closed."
+        strict=True,
+        ge=1,
+        le=100_000,
+        description="Heloise closes a connection after this number of messages.",
     ),
 ]
 Seconds = Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)]

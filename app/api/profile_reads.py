@@ -31,7 +31,7 @@ class AuthRead(Answer):
     username: str | None
     has_password: bool
     allow_plaintext_auth: bool
-    grant: OAuthGrant | None = Field(description="How access tokens are asked for.")
+    grant: OAuthGrant | None = Field(description="The OAuth grant.")
     token_url: str | None
     client_id: str | None
     scope: str | None
@@ -82,8 +82,8 @@ class EffectiveEhloRead(Answer):
     """The name that will be used."""
 
     name: str
-    source: EhloSource = Field(description="Which step of the ladder it comes from.")
-    warnings: list[str] = Field(description="What a server may dislike about it.")
+    source: EhloSource = Field(description="Where the name comes from.")
+    warnings: list[str] = Field(description="Reasons for which a server may refuse the name.")
 
 
 class ProfileRead(Answer):
@@ -112,34 +112,37 @@ class ProfileRead(Answer):
     max_connections: int
     max_messages_per_connection: int
     concurrency: int = Field(
-        description="How many connections at a time its server was found to take well: it shrinks"
-        " where the server throttles, and grows back to `max_connections` with success."
+        description="The number of connections that the server currently handles well. Heloise"
+        " lowers it when the server throttles, and raises it up to `max_connections` after"
+        " successes."
     )
     rate_limit: RateLimitRead | None
     timeouts: TimeoutsRead
     retry: RetryRead
     fallback_profile: str | None = Field(
-        description="The id of the profile that stands in. Null, too, where the key that asks does"
-        " not reach that one."
+        description="The id of the fallback profile. Null also if your key does not reach that"
+        " profile."
     )
     fallback_after_seconds: int
     is_default: bool
     state: ProfileState = Field(
-        description="`paused` by a person. `failing` by a fault of the profile: its messages wait,"
-        " and no attempt of theirs is used up. `stalled` while the server is silent on every"
-        " connection: one more is tried, and mail goes there if the server answers on it."
+        description="`paused`: you paused it. `failing`: the profile does not work; its messages"
+        " wait and use up no attempts. `stalled`: the server is silent on every connection;"
+        " Heloise tries one more and continues if that one gets replies."
     )
     paused_at: datetime | None
     failing_since: datetime | None
     stalled_since: datetime | None = Field(
-        description="Since when its server has been silent on every connection, each for more than"
+        description="Since when the server has been silent on every connection, each for more than"
         " 30 seconds."
     )
-    failing_code: str | None = Field(description="The kind of fault, for programs.")
-    reason: str | None = Field(description="What is wrong, in the server's words where it spoke.")
-    next_probe_at: datetime | None = Field(description="When its server is tried again.")
+    failing_code: str | None = Field(description="A stable code of the fault.")
+    reason: str | None = Field(
+        description="What is wrong, with the server's reply if there was one."
+    )
+    next_probe_at: datetime | None = Field(description="When Heloise tries the server again.")
     recommended_ehlo_name: str | None = Field(
-        description="The EHLO name that its server was found to take, where verify found one."
+        description="An EHLO name that the server accepts, if verify found one."
     )
     created_at: datetime
     updated_at: datetime
@@ -203,8 +206,8 @@ class ProfileRead(Answer):
 
 
 SILENT_REASON: Final = (
-    "The server has been silent on every connection, each for more than 30 seconds. One more is"
-    " tried; those that stay silent end by `timeouts`."
+    "The server has been silent on every connection, each for more than 30 seconds. Heloise tries"
+    " one more; `timeouts` end the silent ones."
 )
 # A server that hangs up on EHLO says not why.
 MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})

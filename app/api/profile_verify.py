@@ -36,8 +36,8 @@ MINUTE_SECONDS: Final = 60
 @router.post(
     "/profiles/verify",
     operation_id="verify_unsaved_profile",
-    summary="Verify a profile before it is stored",
-    response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
+    summary="Verify a profile without saving it",
+    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
     responses=tenant_problems("key-is-bound", "too-many-verifications", has_body=True),
 )
 async def verify_unsaved_profile(
@@ -52,7 +52,7 @@ async def verify_unsaved_profile(
     caller.require_unbound()
     profile = new_profile(body, tenant_id=caller.tenant_id, now=services.now())
     if profile.transport is Transport.SANDBOX:
-        raise InvalidRequest.at("transport", msg="a sandbox has no server that could be verified")
+        raise InvalidRequest.at("transport", msg="a sandbox has no server to verify")
     check = check_asked(profile, body)
     await take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
@@ -66,7 +66,7 @@ async def verify_unsaved_profile(
     "/profiles/{profile}/verify",
     operation_id="verify_profile",
     summary="Verify a profile",
-    response_description="What was found, stage by stage; `ok` says whether mail can be sent.",
+    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
     responses=tenant_problems(
         "profile-not-found", "nothing-to-verify", "too-many-verifications", has_body=True
     ),
@@ -120,8 +120,8 @@ async def take_permit(services: Services, tenant_id: str) -> None:
         wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
         raise TooManyRequests(
             "too-many-verifications",
-            f"A tenant may have {limit.amount} profiles or domains verified in a minute"
-            " (HELOISE_VERIFY_PER_MINUTE); wait as long as Retry-After says.",
+            f"A tenant may verify {limit.amount} profiles or domains a minute"
+            " (HELOISE_VERIFY_PER_MINUTE); wait for Retry-After.",
             retry_after_seconds=max(1, math.ceil(wait)),
             limit=limit.amount,
             per_seconds=limit.per_seconds,

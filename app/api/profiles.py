@@ -34,7 +34,7 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
     status_code=201,
     operation_id="create_profile",
     summary="Create a profile",
-    response_description="The profile was created; messages can be sent through it.",
+    response_description="The new profile. You can send messages through it.",
     responses=tenant_problems("profile-exists", "key-is-bound", "quota-exceeded", has_body=True)
     | {201: {"headers": located(LOCATION)}},
 )
@@ -94,7 +94,7 @@ async def list_profiles(
 @router.get(
     "/profiles/{profile}",
     operation_id="get_profile",
-    summary="Read a profile",
+    summary="Get a profile",
     responses=tenant_problems("profile-not-found"),
 )
 async def get_profile(profile: InPath, caller: ProfileReader, services: ServicesOf) -> ProfileRead:
@@ -110,7 +110,7 @@ async def get_profile(profile: InPath, caller: ProfileReader, services: Services
 @router.patch(
     "/profiles/{profile}",
     operation_id="update_profile",
-    summary="Change a profile",
+    summary="Update a profile",
     responses=tenant_problems("profile-not-found", "profile-exists", "key-is-bound", has_body=True),
 )
 async def update_profile(
@@ -149,7 +149,7 @@ async def update_profile(
     status_code=204,
     operation_id="delete_profile",
     summary="Delete a profile",
-    response_description="The profile and its credentials are gone.",
+    response_description="The profile and its credentials are deleted.",
     responses=tenant_problems(
         "profile-not-found", "profile-has-pending-messages", "invalid-request"
     ),
@@ -160,7 +160,7 @@ async def delete_profile(
     services: ServicesOf,
     *,
     cancel_pending: Annotated[
-        bool, Query(description="Cancel what it has not sent yet, instead of refusing.")
+        bool, Query(description="Cancel unfinished messages instead of refusing.")
     ] = False,
 ) -> None:
     """Delete a profile and erase its credentials; what it sent stays readable.
@@ -180,7 +180,7 @@ async def delete_profile(
     "/profiles/{profile}/pause",
     operation_id="pause_profile",
     summary="Pause a profile",
-    response_description="The profile, paused.",
+    response_description="The paused profile.",
     responses=tenant_problems("profile-not-found"),
 )
 async def pause_profile(
@@ -202,7 +202,7 @@ async def pause_profile(
     "/profiles/{profile}/resume",
     operation_id="resume_profile",
     summary="Resume a profile",
-    response_description="The profile, active again.",
+    response_description="The active profile.",
     responses=tenant_problems("profile-not-found"),
 )
 async def resume_profile(

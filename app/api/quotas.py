@@ -23,8 +23,8 @@ def check_rate(tenant: Tenant, buckets: Buckets) -> None:
     if wait := buckets.wait_seconds(tenant.id, capacity=limit, per_second=limit):
         raise TooManyRequests(
             "too-many-requests",
-            f"The tenant may make {limit} requests a second (requests_per_second); wait as long as"
-            " Retry-After says.",
+            f"The tenant may make {limit} requests a second (requests_per_second); wait for"
+            " Retry-After.",
             retry_after_seconds=math.ceil(wait),
             limit=limit,
             per_seconds=1,
@@ -37,15 +37,15 @@ def check_profiles(tenant: Tenant, count: int) -> None:
     limit = tenant.quota.profiles
     if limit is not None and count >= limit:
         raise QuotaExceeded(
-            f"The tenant may have {limit} profiles (profiles), and has {count}: delete one, or have"
-            " the limit raised."
+            f"The tenant may have {limit} profiles (profiles) and has {count}: delete one, or"
+            " raise the limit."
         )
 
 
 def check_count(noun: str, count: int, limit: int) -> None:
     """Raise QuotaExceeded where a tenant that has so many of something may have no more."""
     if count >= limit:
-        raise QuotaExceeded(f"A tenant may have {limit} {noun}, and has: delete one.")
+        raise QuotaExceeded(f"A tenant may have {limit} {noun} and has {limit}: delete one.")
 
 
 def check_recipients(tenant: Tenant, count: int) -> None:
@@ -54,7 +54,7 @@ def check_recipients(tenant: Tenant, count: int) -> None:
     if limit is not None and count > limit:
         raise QuotaExceeded(
             f"A message of this tenant may have {limit} recipients (recipients_per_message), and"
-            f" this one has {count}: send several messages, or have the limit raised."
+            f" this one has {count}: send several messages, or raise the limit."
         )
 
 
@@ -65,8 +65,8 @@ def problem_of(exceeded: Exceeded, now: datetime) -> Problem:
         wait = (exceeded.resets_at - now).total_seconds()
         return TooManyRequests(
             "sending-quota-exceeded",
-            f"The tenant may send {limit} messages in this time ({name}), and has; from"
-            f" {exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ} on it may send again.",
+            f"The tenant has sent its {limit} messages of this period ({name}) and may send again"
+            f" from {exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
             retry_after_seconds=max(1, math.ceil(wait)),
             limit=limit,
             per_seconds=PERIODS[name],
@@ -74,13 +74,13 @@ def problem_of(exceeded: Exceeded, now: datetime) -> Problem:
     if name == "queued_messages":
         return TooManyRequests(
             "queue-full",
-            f"The tenant may have {limit} messages that are not finished ({name}), and has; look"
-            " whether a profile is failing or paused, or wait.",
+            f"The tenant may have {limit} unfinished messages ({name}) and has {limit}: check for"
+            " failing or paused profiles, or wait.",
             retry_after_seconds=QUEUE_RETRY_SECONDS,
             limit=limit,
             per_seconds=None,
         )
     return QuotaExceeded(
-        f"The tenant may have {limit} bytes of messages stored ({name}), and this one is beyond"
-        " that: have the limit raised."
+        f"The tenant may store {limit} bytes of messages ({name}), and this message exceeds that:"
+        " raise the limit."
     )

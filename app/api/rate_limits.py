@@ -18,17 +18,17 @@ class RateLimit(Body):
 
     messages: fields.RateAmount | None = None
     recipients: fields.RateAmount | None = Field(
-        default=None, description="In place of `messages`: each recipient counts."
+        default=None, description="Instead of `messages`: counts each recipient."
     )
     per_seconds: fields.RateSeconds
     burst: fields.RateAmount | None = Field(
-        default=None, description="How many may go at once; one period's, if left out."
+        default=None, description="How many may go at once. Default: those of one period."
     )
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         if (self.messages is None) is (self.recipients is None):
-            raise ValueError("give either messages or recipients")
+            raise ValueError("set either messages or recipients")
         return self
 
     def limit(self) -> types.RateLimit:

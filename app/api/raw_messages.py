@@ -25,7 +25,7 @@ from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Pr
 
 router = APIRouter(tags=["Messages"])
 
-ENVELOPE: Final = "Addresses of the envelope, with or without names, whatever the header says."
+ENVELOPE: Final = "The envelope recipients, with or without names. The header does not matter."
 
 
 class Envelope(BaseModel):
@@ -36,10 +36,12 @@ class Envelope(BaseModel):
     to: list[Address] = Field(min_length=1, max_length=MAX_RECIPIENTS, description=ENVELOPE)
     return_path: ReturnPath | None = Field(
         default=None,
-        description="Where failures are reported to (MAIL FROM), if not to From; empty for nobody.",
+        description="The address for bounces (MAIL FROM). Default: From. Empty: no bounces.",
     )
     verp: bool = Field(default=False, description="As in POST /messages.")
-    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    profile: Text | None = Field(
+        default=None, max_length=100, description="The profile's id or name."
+    )
     tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
     send_at: Instant | None = Field(default=None, description="When to send it.")
     expires_at: Instant | None = Field(default=None, description="When to give up.")
@@ -72,13 +74,13 @@ class Envelope(BaseModel):
     status_code=202,
     response_model=MessageRead,
     operation_id="send_raw_message",
-    summary="Send a message as it is",
-    response_description="The message is safely stored and will be sent.",
+    summary="Send a raw message",
+    response_description="The message is stored durably. Heloise will send it.",
     responses=accepting(QUEUED, "message-too-large"),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The message as RFC 5322 has it.",
+            "description": "The message in RFC 5322 format.",
             "content": {
                 RFC822: {
                     "schema": {"type": "string", "format": "binary"},

@@ -26,9 +26,12 @@ class ErasureRead(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     erased: int
-    sending: int = Field(description="Which are being sent just now: ask again in a while.")
+    sending: int = Field(
+        description="Messages in transmission, not erased: repeat the request later."
+    )
     uncertain: int = Field(
-        description="Of which nobody has said what became of it: resolve those, and ask again."
+        description="Messages with an uncertain outcome, not erased: resolve them and repeat the"
+        " request."
     )
 
 
@@ -36,12 +39,12 @@ class ErasureRead(Answer):
     "/recipients/{address:path}",
     operation_id="erase_recipient",
     summary="Erase a recipient",
-    response_description="What was erased, and what could not be.",
+    response_description="The number of erased and of remaining messages.",
     responses=tenant_problems("key-is-bound", "invalid-request"),
 )
 async def erase_recipient(
     address: Annotated[
-        Wanted, Path(description="The address, in any letter case.", examples=["ann@example.org"])
+        Wanted, Path(description="The address. Case does not matter.", examples=["ann@example.org"])
     ],
     caller: MessageManager,
     services: ServicesOf,

@@ -44,7 +44,9 @@ async def note_refusal(request: Request, problem: Problem) -> None:
         async with services.database.transaction() as connection:
             await audit.record(connection, entry)
     except Unavailable:
-        log.warning("a refusal could not be written to the audit log", extra={"slug": problem.slug})
+        log.warning(
+            "could not write a refused request to the audit log", extra={"slug": problem.slug}
+        )
 
 
 def operation_of(request: Request) -> str:

@@ -20,7 +20,7 @@ def check_repeats(request: Request) -> None:
         return
     for name in sorted(_single(request.scope["route"])):
         if names.count(name) > 1:
-            msg = "this stands in the URL more than once; give it once"
+            msg = "this parameter is in the URL more than once; write it once"
             raise InvalidRequest(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
 
 

@@ -70,9 +70,12 @@ async def profile_of(
             raise NotFound("profile", name, hint=hint) from None
     if caller.profiles is None:
         raise InvalidRequest.at(
-            "profile", msg="name one: this tenant has no default profile", type="missing"
+            "profile", msg="set a profile: this tenant has no default profile", type="missing"
         )
-    raise NotFound("profile", detail="This key reaches no default profile: name one of its own.")
+    raise NotFound(
+        "profile",
+        detail="This key does not reach the default profile; set one of the key's profiles.",
+    )
 
 
 async def _filled(
@@ -96,7 +99,7 @@ async def _filled(
     try:
         text = await services.renderer.text_of(draft.html, tenant_id=caller.tenant_id)
     except (TemplateError, Unavailable) as error:  # it goes without
-        log.warning("HTML could not be read as text: %s", error)
+        log.warning("could not derive text from HTML: %s", error)
         return draft
     return replace(draft, text=text or None)
 

@@ -31,7 +31,7 @@ async def _read(services: Services, tenant_id: str) -> Signing:
         for each in keys:
             signers[each.domain].append(_signer(each, services.vault.open))
     except SealError as error:
-        log.error("a DKIM key does not open: %s", error)  # noqa: TRY400 - it says all there is
+        log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
         raise Unavailable(
             "signing-key-unreadable",
             "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS:"

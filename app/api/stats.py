@@ -58,14 +58,19 @@ class StatsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: By | None = Field(default=None, description="Left out: all in one group.")
-    profile: Text | None = Field(default=None, max_length=100, description="Its id or name.")
+    by: By | None = Field(default=None, description="How to group. Default: one group of all.")
+    profile: Text | None = Field(
+        default=None, max_length=100, description="The profile's id or name."
+    )
     tag: Text | None = Field(default=None, max_length=64)
     created_after: Instant | None = Field(
-        default=None, description="Messages accepted at this time or later; else of 30 days."
+        default=None,
+        description="Only messages accepted at this time or later. Default: 30 days ago.",
     )
     created_before: Instant | None = Field(
-        default=None, description="Accepted before this time; else until now. At most 366 days."
+        default=None,
+        description="Only messages accepted before this time. Default: now. At most"
+        " 366 days after `created_after`.",
     )
 
 
@@ -73,11 +78,11 @@ class StatsGroup(Answer):
     """The recipients of one group."""
 
     key: str | None = Field(
-        description="The profile's name, the tag, the domain, or when the hour or day begins."
+        description="The profile's name, the tag, the domain, or the start of the hour or day."
     )
     recipients: int
-    statuses: dict[RecipientStatus, int] = Field(description="How many stand where.")
-    reports: dict[ReportKind, int] = Field(description="Of how many what came back by mail.")
+    statuses: dict[RecipientStatus, int] = Field(description="Recipients by status.")
+    reports: dict[ReportKind, int] = Field(description="Recipients by kind of report.")
 
     @classmethod
     def of(cls, count: Count) -> Self:
@@ -97,14 +102,14 @@ class StatsRead(Answer):
     created_after: datetime
     created_before: datetime
     groups: list[StatsGroup] = Field(
-        description="Those with the most recipients first, at most 1000; of time in its order."
+        description="At most 1000 groups, largest first; hours and days in order."
     )
 
 
 @router.get(
     "/stats",
     operation_id="get_stats",
-    summary="Count what became of recipients",
+    summary="Get delivery statistics",
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def get_stats(
@@ -117,7 +122,7 @@ async def get_stats(
     before = query.created_before or services.now()
     after = query.created_after or before - USUAL
     if not timedelta(0) <= before - after <= LONGEST:
-        msg = "give times that are in order, and at most 366 days apart"
+        msg = "write created_after before created_before, at most 366 days apart"
         wrong = FieldError(("query", "created_after"), msg)
         raise InvalidRequest(f"query.created_after: {msg}", [wrong])
     async with services.database.reading() as connection:

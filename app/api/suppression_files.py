@@ -104,13 +104,13 @@ def _cells(row: Suppression) -> tuple[str, ...]:
     "/suppressions/import",
     operation_id="import_suppressions",
     summary="Import suppressions",
-    response_description="How many there were, and which lines were wrong.",
+    response_description="Counts, and the invalid lines.",
     responses=tenant_problems("key-is-bound", has_body=True),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "A header line that names the columns, of which `address` is needed; up"
-            " to a MiB.",
+            "description": "CSV with a header line. The column `address` is required. At most 1"
+            " MiB.",
             "content": lines_of(MEDIA_TYPE, TEXT),
         }
     },
@@ -160,7 +160,7 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidRequest("The file is not UTF-8: save it as CSV in UTF-8.") from None
+        raise InvalidRequest("The file is not UTF-8; save it as CSV in UTF-8.") from None
 
 
 def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -170,11 +170,11 @@ def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
         names = [each.strip().lower() for each in reader.fieldnames or ()]
         if "address" not in names:
             raise InvalidRequest(
-                "The first line names no column `address`: write address,tag,reason,detail."
+                "The first line has no column `address`; write address,tag,reason,detail."
             )
         reader.fieldnames = names
         for row in reader:
             taken = {name: meant((row.get(name) or "").strip()) for name in COLUMNS[:-1]}
             yield reader.line_num, {name: value for name, value in taken.items() if value}
     except csv.Error as error:
-        raise InvalidRequest(f"The file is no CSV: {error}.") from None
+        raise InvalidRequest(f"The file is not CSV: {error}.") from None

@@ -27,13 +27,13 @@ EXAMPLE: Final[dict[str, Any]] = {
     "address": "ann@example.org",
     "tag": None,
     "reason": "unsubscribe",
-    "detail": "by the link in the newsletter of January",
+    "detail": "by the link in the January newsletter",
     "created_at": "2026-01-15T09:30:00Z",
 }
 CREATE: Final[dict[str, Any]] = {
-    "all": {"summary": "Nothing at all", "value": {"address": "ann@example.org"}},
+    "all": {"summary": "No messages at all", "value": {"address": "ann@example.org"}},
     "tag": {
-        "summary": "No newsletter, but receipts",
+        "summary": "No newsletter",
         "value": {"address": "ann@example.org", "tag": "newsletter", "reason": "unsubscribe"},
     },
 }
@@ -47,13 +47,13 @@ class SuppressionCreate(Body):
     """Somebody who is to be sent nothing."""
 
     address: Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_known)] = (
-        Field(description="In any letter case.", examples=["ann@example.org"])
+        Field(description="Case does not matter.", examples=["ann@example.org"])
     )
     tag: Tag | None = Field(
-        default=None, description="Nothing that has this tag; nothing at all, if left out."
+        default=None, description="Suppress only messages with this tag. Default: all messages."
     )
     reason: SuppressionReason = SuppressionReason.MANUAL
-    detail: Text | None = Field(default=None, max_length=1000, description="In your words.")
+    detail: Text | None = Field(default=None, max_length=1000, description="A note of your own.")
 
     def suppression(self, tenant_id: str, now: datetime) -> Suppression:
         """A new one, as it is stored."""
@@ -74,8 +74,10 @@ class SuppressionRead(Answer):
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
-    address: str = Field(description="In lower case, its domain as an A-label.")
-    tag: str | None = Field(description="Nothing with this tag; null: nothing at all.")
+    address: str = Field(description="In lower case, the domain as an A-label.")
+    tag: str | None = Field(
+        description="Suppresses only messages with this tag. Null: all messages."
+    )
     reason: SuppressionReason
     detail: str | None
     created_at: datetime
@@ -88,10 +90,10 @@ class SuppressionPage(Page[SuppressionRead]):
 class SuppressionQuery(Paging):
     """Which are wanted: those that match everything given."""
 
-    address: Wanted | None = Field(default=None, description="In any letter case.")
-    tag: Text | None = Field(default=None, max_length=64, description="For this tag alone.")
+    address: Wanted | None = Field(default=None, description="Case does not matter.")
+    tag: Text | None = Field(default=None, max_length=64, description="Only of this tag.")
     reason: list[SuppressionReason] = Field(
-        default_factory=list, max_length=10, description="One of these; any, if left out."
+        default_factory=list, max_length=10, description="Only messages with one of these statuses."
     )
 
 
@@ -100,7 +102,7 @@ class SuppressionQuery(Paging):
     status_code=201,
     operation_id="create_suppression",
     summary="Suppress an address",
-    response_description="Nothing more is sent to it.",
+    response_description="The new suppression. Heloise sends nothing more to the address.",
     responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
     | {201: {"headers": located(f"/suppressions?address={EXAMPLE['address']}")}},
 )
@@ -164,8 +166,8 @@ async def list_suppressions(
     "/suppressions/{suppression}",
     status_code=204,
     operation_id="delete_suppression",
-    summary="Send to an address again",
-    response_description="It is a recipient like any other.",
+    summary="Delete a suppression",
+    response_description="The suppression is deleted. Heloise sends to the address again.",
     responses=tenant_problems("suppression-not-found", "key-is-bound"),
 )
 async def delete_suppression(

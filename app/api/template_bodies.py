@@ -63,7 +63,7 @@ RENDERED: Final[dict[str, Any]] = {
 CREATE: Final[dict[str, Any]] = {
     "receipt": {"summary": "In two languages", "value": {"name": "receipt", **CONTENT}},
     "layout": {
-        "summary": "What others extend",
+        "summary": "A base that other templates extend",
         "value": {
             "name": "layout",
             "html": "<body>{% block content %}{% endblock %}<p>Example Ltd.</p></body>",
@@ -79,13 +79,13 @@ PREVIEW: Final[dict[str, Any]] = {
 }
 TEST: Final[dict[str, Any]] = {
     "me": {
-        "summary": "To oneself",
+        "summary": "To your own address",
         "value": {"to": ["me@example.com"], "variables": VARIABLES},
     }
 }
 PUBLISH: Final[dict[str, Any]] = {
     "draft": {"summary": "The draft", "value": {}},
-    "back": {"summary": "Back to an earlier version", "value": {"version": 1}},
+    "back": {"summary": "Return to an earlier version", "value": {"version": 1}},
 }
 
 
@@ -103,7 +103,8 @@ Name = Annotated[
 Locale = Annotated[Line, Field(max_length=35, examples=["de-AT"]), AfterValidator(_check_locale)]
 Source = Annotated[Text, Field(max_length=MAX_SOURCE_CHARACTERS)]
 Variables = Annotated[
-    dict[str, JsonValue], Field(description="What stands in the template as `{{ name }}`.")
+    dict[str, JsonValue],
+    Field(description="Values for the template's variables, such as `{{ name }}`."),
 ]
 Version = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
@@ -111,21 +112,23 @@ Version = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 class Parts(Body):
     """The parts of a message, as Jinja templates."""
 
-    subject: Source | None = Field(default=None, description="Line breaks become spaces.")
+    subject: Source | None = Field(
+        default=None, description="The subject. Line breaks become spaces."
+    )
     text: Source | None = Field(
-        default=None, description="The plain text; made from the HTML, if left out."
+        default=None, description="The plain text. Default: derived from the HTML."
     )
     html: Source | None = Field(
-        default=None, description="HTML, in which variables are escaped. Or `mjml`."
+        default=None, description="HTML. Heloise escapes variables. Alternative: `mjml`."
     )
     mjml: Source | None = Field(
-        default=None, description="MJML, from which the HTML is made. Or `html`."
+        default=None, description="MJML, which Heloise turns into HTML. Alternative: `html`."
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.html is not None and self.mjml is not None:
-            raise ValueError("give html or mjml, not both")
+            raise ValueError("set html or mjml, not both")
         return self
 
     def parts(self) -> dict[str, str]:
@@ -137,13 +140,13 @@ Locales = Annotated[
     dict[Locale, Parts],
     Field(
         max_length=MAX_LOCALES,
-        description="Other parts by language. `de-AT` takes what it lacks from `de`, and then from"
-        " the parts above.",
+        description="Parts by language. Missing parts of `de-AT` come from `de`, then from the"
+        " parts above.",
     ),
 ]
 Schema = Annotated[
     dict[str, JsonValue] | None,
-    Field(description="A JSON Schema that `variables` are to match."),
+    Field(description="A JSON Schema that `variables` must match."),
 ]
 
 
@@ -154,7 +157,7 @@ class TemplateCreate(Parts):
     locales: Locales = Field(default_factory=dict)
     variables_schema: Schema = None
     inline_css: StrictBool = Field(
-        default=True, description="Whether `<style>` is written into the elements as well."
+        default=True, description="Whether to copy `<style>` rules into the elements, too."
     )
 
 
@@ -170,7 +173,7 @@ class TemplateUpdate(Parts):
 class TemplatePublish(Body):
     """Which version to send from now on."""
 
-    version: Version | None = Field(default=None, description="The draft, if left out.")
+    version: Version | None = Field(default=None, description="Default: the draft.")
 
 
 class TemplatePreview(Body):
@@ -178,7 +181,7 @@ class TemplatePreview(Body):
 
     variables: Variables = Field(default_factory=dict)
     locale: Locale | None = None
-    version: Version | None = Field(default=None, description="The last, if left out.")
+    version: Version | None = Field(default=None, description="Default: the latest version.")
 
 
 class TemplateTest(TemplatePreview):
@@ -198,7 +201,7 @@ class TemplateRead(Answer):
 
     id: str
     name: str
-    published: int | None = Field(description="The version that is sent; null: none is, yet.")
+    published: int | None = Field(description="The published version. Null: none yet.")
     created_at: datetime
     updated_at: datetime
 
@@ -231,7 +234,9 @@ class TemplateVersionRead(PartsRead):
     locales: dict[str, PartsRead]
     variables_schema: JsonValue
     inline_css: bool
-    published_at: datetime | None = Field(description="When it was first published; null: a draft.")
+    published_at: datetime | None = Field(
+        description="When the version was first published. Null: it is a draft."
+    )
     created_at: datetime
     updated_at: datetime
 

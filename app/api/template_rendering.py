@@ -59,7 +59,7 @@ def _number(template: Template, which: int | Which) -> int | None:
         return which
     if template.published is None:
         raise InvalidRequest.at(
-            "template", msg=f"no version of {template.name!r} is published yet; publish one"
+            "template", msg=f"{template.name!r} has no published version; publish one"
         )
     return template.published
 
@@ -83,12 +83,13 @@ async def _partials(
     while wanted:
         if len(found) + len(wanted) > MAX_REFERENCES:
             raise InvalidRequest.at(
-                "template", msg=f"it names more than {MAX_REFERENCES} others, and those others"
+                "template", msg=f"uses more than {MAX_REFERENCES} other templates; use fewer"
             )
         contents = await templates.published(connection, tenant_id=tenant_id, names=wanted)
         if missing := sorted(wanted - contents.keys()):
             raise InvalidRequest.at(
-                "template", msg=f"it names {missing[0]!r}, of which nothing is published here"
+                "template",
+                msg=f"uses {missing[0]!r}, which has no published version; publish it first",
             )
         found |= {name: each.in_locale(locale) for name, each in contents.items()}
         wanted = {name for each in contents.values() for name in each.references} - found.keys()

@@ -60,7 +60,7 @@ InPath = Annotated[
     status_code=201,
     operation_id="create_template",
     summary="Create a template",
-    response_description="It was created, with a first draft that is not sent yet.",
+    response_description="The new template with a draft. Publish it to send it.",
     responses=tenant_problems("template-exists", "quota-exceeded", "key-is-bound", has_body=True)
     | {201: {"headers": located(f"/templates/{PUBLISHED['id']}")}},
 )
@@ -135,7 +135,7 @@ async def list_templates(
 @router.get(
     "/templates/{template}",
     operation_id="get_template",
-    summary="Read a template",
+    summary="Get a template",
     responses=tenant_problems(*NOUN),
 )
 async def get_template(
@@ -154,7 +154,7 @@ async def get_template(
 @router.get(
     "/templates/{template}/versions",
     operation_id="list_template_versions",
-    summary="Read a template's versions",
+    summary="List a template's versions",
     responses=tenant_problems(*NOUN),
 )
 async def list_template_versions(
@@ -176,7 +176,7 @@ async def list_template_versions(
 @router.patch(
     "/templates/{template}",
     operation_id="update_template",
-    summary="Change a template's draft",
+    summary="Update a template's draft",
     responses=tenant_problems(*NOUN, "template-exists", has_body=True),
 )
 async def update_template(
@@ -254,7 +254,7 @@ def _changed(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
     status_code=204,
     operation_id="delete_template",
     summary="Delete a template",
-    response_description="It is not to be had any more; what was sent stays.",
+    response_description="The template is deleted. Messages made from it stay.",
     responses=tenant_problems(*NOUN),
 )
 async def delete_template(template: InPath, caller: TemplateManager, services: ServicesOf) -> None:
@@ -282,7 +282,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
     "/templates/{template}/publish",
     operation_id="publish_template",
     summary="Publish a version",
-    response_description="From now on this version is sent.",
+    response_description="New messages use this version from now on.",
     responses=tenant_problems(*NOUN, "template-version-not-found", has_body=True),
 )
 async def publish_template(
@@ -329,7 +329,7 @@ async def publish_template(
     "/templates/{template}/preview",
     operation_id="preview_template",
     summary="Render a template",
-    response_description="What a message would have.",
+    response_description="The subject, text and HTML of a message.",
     responses=tenant_problems(
         *NOUN, "template-version-not-found", "template-failed", has_body=True
     ),
@@ -361,8 +361,8 @@ async def preview_template(
     status_code=202,
     response_model=MessageRead,
     operation_id="test_template",
-    summary="Send a template to try it out",
-    response_description="The message is safely stored and will be sent.",
+    summary="Send a test message",
+    response_description="The message is stored durably. Heloise will send it.",
     responses=accepting(
         QUEUED, *NOUN, "template-version-not-found", "template-failed", is_keyed=False
     ),

@@ -43,7 +43,7 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
     changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "retention"})
     for required in ("slug", "name", "suppresses_hard_bounces"):
         if required in changes and changes[required] is None:
-            msg = "it cannot be null; leave it out to keep it"
+            msg = "cannot be null; leave it out to keep its value"
             raise InvalidRequest.at(required, msg=msg)
     if "rate_limit" in body.model_fields_set:
         changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)

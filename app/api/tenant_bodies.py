@@ -48,18 +48,18 @@ Slug = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="A short name, unique: 1 to 63 of a-z, 0-9 and inner hyphens.",
+        description="A unique short name: 1 to 63 of a-z, 0-9 and inner hyphens.",
         examples=["acme"],
     ),
 ]
-Name = Annotated[Line, Field(min_length=1, max_length=200, description="A name for people.")]
+Name = Annotated[Line, Field(min_length=1, max_length=200, description="A display name.")]
 TenantEhlo = Annotated[
     EhloName | None,
-    Field(description="The EHLO name of the tenant's profiles that set none themselves."),
+    Field(description="The EHLO name of profiles that set none."),
 ]
 TenantRate = Annotated[
     RateLimit | None,
-    Field(description="What all of the tenant's profiles may send together, beside their own."),
+    Field(description="The limit of all profiles together, in addition to their own limits."),
 ]
 
 Redirect = Annotated[
@@ -76,28 +76,35 @@ class Quota(Body):
     """What a tenant may use; what is left out or null has no limit but the service's own."""
 
     requests_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
-        default=None, description="In each process that serves. 429 `too-many-requests`."
+        default=None,
+        description="Requests per second and serving process. Beyond it: 429 `too-many-requests`.",
     )
     messages_per_day: MostMessages | None = Field(
-        default=None, description="Accepted on a day of UTC. 429 `sending-quota-exceeded`."
+        default=None, description="Messages per day (UTC). Beyond it: 429 `sending-quota-exceeded`."
     )
     messages_per_month: MostMessages | None = Field(
-        default=None, description="Accepted in a month of UTC. 429 `sending-quota-exceeded`."
+        default=None,
+        description="Messages per month (UTC). Beyond it: 429 `sending-quota-exceeded`.",
     )
     queued_messages: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
-        default=None, description="Not finished at one time. 429 `queue-full`."
+        default=None, description="Unfinished messages. Beyond it: 429 `queue-full`."
     )
     recipients_per_message: Annotated[int, Field(strict=True, ge=1, le=MAX_RECIPIENTS)] | None = (
-        Field(default=None, description="In `to`, `cc` and `bcc`. 403 `quota-exceeded`.")
+        Field(
+            default=None,
+            description="Recipients in `to`, `cc` and `bcc`. Beyond it: 403 `quota-exceeded`.",
+        )
     )
     message_bytes: Annotated[int, Field(strict=True, ge=1024, le=157_286_400)] | None = Field(
-        default=None, description="Of a message as it is sent. 413 `message-too-large`."
+        default=None,
+        description="The size of a message on the wire. Beyond it: 413 `message-too-large`.",
     )
     profiles: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
-        default=None, description="403 `quota-exceeded`."
+        default=None, description="The number of profiles. Beyond it: 403 `quota-exceeded`."
     )
     stored_bytes: MostBytes | None = Field(
-        default=None, description="Of all messages that are kept. 403 `quota-exceeded`."
+        default=None,
+        description="The size of all stored messages. Beyond it: 403 `quota-exceeded`.",
     )
 
     def limits(self) -> domain_quotas.Quota:
@@ -121,14 +128,18 @@ class QuotaRead(Answer):
 
 
 TenantQuota = Annotated[
-    Quota, Field(description="What the tenant may use. A change puts it in place as a whole.")
+    Quota,
+    Field(
+        description="What the tenant may use. PATCH replaces the whole object: it removes"
+        " limits that you leave out."
+    ),
 ]
 TenantFrom = Annotated[
     list[Pattern],
     Field(
         max_length=100,
-        description="Whom the tenant may send as, beside what each profile allows:"
-        " `user@example.com`, `*@example.com` or `*@*.example.com`. Anybody, if empty.",
+        description="Sender addresses that the tenant may use, within those that each profile"
+        " allows: `user@example.com`, `*@example.com` or `*@*.example.com`. Empty: any.",
     ),
 ]
 
@@ -144,22 +155,26 @@ class Retention(Body):
 
     content_days: Days | None = Field(
         default=None,
-        description="The bytes that were sent, and the subject. HELOISE_CONTENT_RETENTION_DAYS.",
+        description="Days to keep the content and subject. Default:"
+        " HELOISE_CONTENT_RETENTION_DAYS.",
     )
     recipient_days: Days | None = Field(
         default=None,
-        description="Whatever names a recipient, and the content with it."
+        description="Days to keep recipients' addresses; the content goes with them. Default:"
         " HELOISE_RECIPIENT_RETENTION_DAYS.",
     )
     attempt_days: Days | None = Field(
-        default=None, description="The attempts. HELOISE_ATTEMPT_RETENTION_DAYS."
+        default=None, description="Days to keep attempts. Default: HELOISE_ATTEMPT_RETENTION_DAYS."
     )
     message_days: Days | None = Field(
         default=None,
-        description="The message with all of these. HELOISE_MESSAGE_RETENTION_DAYS.",
+        description="Days to keep the message and all of these. Default:"
+        " HELOISE_MESSAGE_RETENTION_DAYS.",
     )
     event_days: Days | None = Field(
-        default=None, description="What happened, and what webhooks said to it."
+        default=None,
+        description="Days to keep events and webhook deliveries. Default:"
+        " HELOISE_EVENT_RETENTION_DAYS.",
     )
 
     def days(self) -> domain_retention.Retention:
@@ -180,21 +195,25 @@ class RetentionRead(Answer):
 
 
 TenantRetention = Annotated[
-    Retention, Field(description="How long what is kept. A change puts it in place as a whole.")
+    Retention,
+    Field(
+        description="Retention periods. PATCH replaces the whole object: values that"
+        " you leave out return to the default."
+    ),
 ]
 TenantRedirect = Annotated[
     Redirect | None,
     Field(
-        description="Who gets what is for anybody else, for a tenant that tests: all of it, or"
-        " all that is not for `allowed_recipient_domains`. Holds for what waits already, too."
+        description="For test tenants: the address that receives all messages, or all that"
+        " `allowed_recipient_domains` does not allow. Applies to waiting messages, too."
     ),
 ]
 TenantDomains = Annotated[
     list[Domain],
     Field(
         max_length=100,
-        description="The domains that it sends to, such as `example.com` or `*.example.com`."
-        " Others are refused, or go to `redirect_all_to`. Any, if empty.",
+        description="Recipient domains that the tenant sends to, such as `example.com` or"
+        " `*.example.com`. Heloise refuses others, or sends them to `redirect_all_to`. Empty: any.",
     ),
 ]
 
@@ -202,8 +221,8 @@ TenantDomains = Annotated[
 TenantSuppresses = Annotated[
     StrictBool,
     Field(
-        description="Whether somebody whom a server does not know is suppressed, with the reason"
-        " `hard_bounce`: RCPT is refused with 5.1.1, 5.1.6, 5.1.10 or 5.2.1."
+        description="Whether Heloise suppresses a recipient whom a server does not know (RCPT"
+        " refused with 5.1.1, 5.1.6, 5.1.10 or 5.2.1), with the reason `hard_bounce`."
     ),
 ]
 
@@ -212,7 +231,7 @@ class TenantCreate(Body):
     """A new tenant."""
 
     slug: Slug
-    name: Name | None = Field(default=None, description="A name for people; the slug, if left out.")
+    name: Name | None = Field(default=None, description="A display name. Default: the slug.")
     ehlo_name: TenantEhlo = None
     rate_limit: TenantRate = None
     quota: TenantQuota = Field(default_factory=Quota)

@@ -26,7 +26,7 @@ InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["
     status_code=201,
     operation_id="create_tenant",
     summary="Create a tenant",
-    response_description="The tenant was created.",
+    response_description="The new tenant.",
     responses=admin_problems("tenant-exists", has_body=True)
     | {201: {"headers": located(LOCATION)}},
 )
@@ -36,14 +36,14 @@ async def create_tenant(
         JsonBody(
             openapi_examples={
                 "tenant": {
-                    "summary": "A tenant with an EHLO name for all of its profiles",
+                    "summary": "With an EHLO name for all profiles",
                     "value": {
                         "slug": "acme",
                         "name": "Acme Ltd",
                         "ehlo_name": "mail.example.com",
                     },
                 },
-                "least": {"summary": "The least there is to say", "value": {"slug": "beta"}},
+                "least": {"summary": "Minimal", "value": {"slug": "beta"}},
             }
         ),
     ],
@@ -76,7 +76,7 @@ async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> Ten
 @router.get(
     "/tenants/{tenant}",
     operation_id="get_tenant",
-    summary="Read a tenant",
+    summary="Get a tenant",
     responses=admin_problems("tenant-not-found"),
 )
 async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRead:
@@ -88,7 +88,7 @@ async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRe
 @router.patch(
     "/tenants/{tenant}",
     operation_id="update_tenant",
-    summary="Change a tenant",
+    summary="Update a tenant",
     responses=admin_problems("tenant-not-found", "tenant-exists", has_body=True),
 )
 async def update_tenant(
@@ -102,14 +102,14 @@ async def update_tenant(
                     "value": {"ehlo_name": "mx.example.com"},
                 },
                 "quota": {
-                    "summary": "What it may use, and as whom it may send",
+                    "summary": "Quota and allowed senders",
                     "value": {
                         "quota": {"messages_per_day": 10000, "profiles": 10},
                         "allowed_from": ["*@example.com"],
                     },
                 },
                 "no_ehlo_name": {
-                    "summary": "No EHLO name of its own",
+                    "summary": "Remove the EHLO name",
                     "value": {"ehlo_name": None},
                 },
             }
@@ -131,7 +131,7 @@ async def update_tenant(
     status_code=204,
     operation_id="delete_tenant",
     summary="Delete a tenant",
-    response_description="The tenant and all that was its own are gone.",
+    response_description="The tenant and all its data are deleted.",
     responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
 async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:

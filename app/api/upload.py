@@ -64,20 +64,21 @@ class _Progress(Response):
     PATH,
     status_code=202,
     operation_id="upload_messages",
-    summary="Send any number of messages",
+    summary="Upload messages",
     response_class=_Progress,
     responses=tenant_problems("idempotency-key-in-flight", has_body=True)
     | {
         202: {
-            "description": "How far it has come, a line after each 200 messages; the last says"
-            " `is_done`. Without that line, or with a `problem` of its own, not all was taken.",
+            "description": 'Progress: one line per 200 messages. The last line has `"is_done":'
+            " true`. If that line is missing or has a `problem`, Heloise did not accept all"
+            " messages.",
             "content": lines_of(TYPES[0], PROGRESS),
         }
     },
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "A message a line, each as POST /messages takes it.",
+            "description": "One message per line, as POST /messages takes it.",
             "content": lines_of(TYPES[0], LINES),
         }
     },
@@ -182,9 +183,7 @@ async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[L
                 group, size_bytes = [], 0
         body.let_go(body.held_bytes - len(unfinished) - size_bytes)
         if len(unfinished) > max_line_bytes:
-            raise TooLarge(
-                "body-too-large", f"A line has more bytes than the limit of {max_line_bytes}."
-            )
+            raise TooLarge("body-too-large", f"A line exceeds the limit of {max_line_bytes} bytes.")
     if line := bytes(unfinished).strip():
         group.append((count + 1, line))
     if group:

@@ -34,8 +34,12 @@ class LimitRead(Answer):
 
     limit: str
     value: int
-    used: int | None = Field(description="Null for what each request or message has by itself.")
-    resets_at: datetime | None = Field(description="When it begins anew by itself, if ever.")
+    used: int | None = Field(
+        description="What is used up. Null for limits of a single request or message."
+    )
+    resets_at: datetime | None = Field(
+        description="When the count returns to zero. Null: it does not."
+    )
 
 
 class UsageRead(Answer):
@@ -49,7 +53,7 @@ class UsageRead(Answer):
 @router.get(
     "/usage",
     operation_id="get_usage",
-    summary="Read what was used",
+    summary="Get usage",
     responses=tenant_problems(),
 )
 async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:

@@ -24,13 +24,13 @@ from app.doctor.report import (
 
 RECIPIENT: Final = Field(
     default=None,
-    description="Whom to name at RCPT TO, to be taken back by RSET: nothing is sent. Servers that"
-    " delay their verdict on the EHLO name give it there, so without one they are not asked.",
+    description="A recipient for RCPT TO. Heloise then sends RSET, so nothing is delivered. Many"
+    " servers check the EHLO name only at RCPT; without a recipient, verify cannot tell.",
     examples=["postmaster@example.org"],
 )
 SENDER: Final = Field(
     default=None,
-    description="Whom to name at MAIL FROM; left out, the profile's `default_from`.",
+    description="The address for MAIL FROM. Default: the profile's `default_from`.",
     examples=["billing@example.com"],
 )
 
@@ -57,9 +57,9 @@ class _Read(Answer):
 class LineRead(_Read):
     """A line of the dialogue."""
 
-    ms: float = Field(description="Milliseconds since the connection was begun.")
-    by: str = Field(description="`client`, `server`, or `note` for what nobody said.")
-    text: str = Field(description="What was said, without secrets.")
+    ms: float = Field(description="Milliseconds since the start of the connection.")
+    by: str = Field(description="`client`, `server`, or `note` for a remark by Heloise.")
+    text: str = Field(description="The line, without secrets.")
 
 
 class AddressRead(_Read):
@@ -67,7 +67,7 @@ class AddressRead(_Read):
 
     address: str
     duration_ms: float | None = Field(description="How long connecting took.")
-    error: str | None = Field(description="Why it cannot be connected to.")
+    error: str | None = Field(description="Why the connection failed.")
 
 
 class ChainLinkRead(_Read):
@@ -77,14 +77,14 @@ class ChainLinkRead(_Read):
     issuer: str
     not_before: datetime
     not_after: datetime
-    pin: str = Field(description="Its key's pin, as `tls_pins` takes it.")
+    pin: str = Field(description="The pin of its key, in the format of `tls_pins`.")
     self_signed: bool
 
 
 class CertificateRead(Answer):
     """The server's certificate."""
 
-    names: list[str] = Field(description="The host names and addresses that it is for.")
+    names: list[str] = Field(description="The host names and addresses in the certificate.")
     expires_in_days: int
     chain: list[ChainLinkRead]
 
@@ -102,22 +102,22 @@ class StageRead(Answer):
     """One stage; what has no meaning for it is null or empty."""
 
     stage: Step
-    status: Status = Field(description="`skipped` was not reached, or not asked for.")
+    status: Status = Field(description="`skipped`: not reached or not requested.")
     duration_ms: float
-    detail: str = Field(description="What was found, in the server's words where it spoke.")
-    code: str | None = Field(description="The kind of fault, for programs: stable.")
+    detail: str = Field(description="The finding, with the server's reply if there was one.")
+    code: str | None = Field(description="A stable code of the fault.")
     hint: str | None = Field(description="What to change.")
     transcript: list[LineRead]
     addresses: list[AddressRead] = Field(description="At `dns` and `tcp`.")
-    ehlo_name: str | None = Field(description="The name that was greeted with.")
-    ehlo_source: str | None = Field(description="Where that name comes from.")
+    ehlo_name: str | None = Field(description="The EHLO name that Heloise sent.")
+    ehlo_source: str | None = Field(description="Where the name comes from.")
     greeting: str | None = Field(description="The server's first line.")
     extensions: list[str] = Field(description="What the server offers (RFC 5321 section 4.1.1.1).")
     tls_version: str | None
     tls_cipher: str | None
     certificate: CertificateRead | None
     mechanisms_offered: list[str] = Field(description="At `auth`.")
-    mechanism: str | None = Field(description="The mechanism that was picked.")
+    mechanism: str | None = Field(description="The mechanism that Heloise used.")
 
     @classmethod
     def of(cls, found: StageReport, now: datetime) -> Self:
@@ -137,10 +137,10 @@ _NESTED: Final = frozenset({"transcript", "addresses", "certificate"})
 class AdviceRead(_Read):
     """What the DNS and the RFCs say of the name, whether a server refuses it or not."""
 
-    check: str = Field(description="What was looked at: a stable word.")
+    check: str = Field(description="The check's stable name.")
     status: Verdict
     detail: str
-    reason: str = Field(description="The rule behind it.")
+    reason: str = Field(description="The rule behind the status.")
 
 
 class NameRead(Answer):
@@ -148,9 +148,11 @@ class NameRead(Answer):
 
     name: str
     source: NameSource
-    accepted: bool | None = Field(description="Null where it was not tried.")
-    at: str | None = Field(description="The stage that refused it, or that took it last.")
-    reply: str | None = Field(description="What the server said to it.")
+    accepted: bool | None = Field(description="Null if Heloise did not try the name.")
+    at: str | None = Field(
+        description="The stage that refused the name, or the last that accepted it."
+    )
+    reply: str | None = Field(description="The server's reply.")
 
     @classmethod
     def of(cls, found: NameTried) -> Self:
@@ -176,7 +178,7 @@ class DiagnosisRead(Answer):
 
     names: list[NameRead]
     recommendation: RecommendationRead | None
-    detail: str = Field(description="Why not all were tried, where that is so.")
+    detail: str = Field(description="Why Heloise did not try all names, if so.")
 
     @classmethod
     def of(cls, found: Diagnosis) -> Self:
@@ -194,7 +196,7 @@ class VerifyRead(Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})
 
-    ok: bool = Field(description="Whether mail can be sent, as far as was tried.")
+    ok: bool = Field(description="Whether all tested stages succeeded.")
     code: str | None = Field(description="The code of the stage that failed.")
     hint: str | None = Field(description="What to change.")
     duration_ms: float
@@ -202,7 +204,7 @@ class VerifyRead(Answer):
     stages: list[StageRead]
     advice: list[AdviceRead]
     ehlo_diagnosis: DiagnosisRead | None = Field(
-        description="Where the server refused the EHLO name."
+        description="Set if the server refused the EHLO name: other names, and the one to use."
     )
 
     @classmethod

@@ -4,14 +4,14 @@ from typing import Any, Final
 
 EXAMPLE: Final[dict[str, Any]] = {
     "transactional": {
-        "summary": "With a recipient, so that MAIL and RCPT are tried too",
+        "summary": "With a recipient, to test MAIL and RCPT too",
         "value": {"recipient": "postmaster@example.org"},
     },
     "no_recipient": {"summary": "Up to AUTH", "value": {}},
 }
 UNSAVED: Final[dict[str, Any]] = {
     "transactional": {
-        "summary": "A profile that is not stored",
+        "summary": "An unsaved profile",
         "value": {
             "host": "smtp.example.com",
             "port": 587,
@@ -41,7 +41,7 @@ _NOTHING: Final[dict[str, Any]] = {
 }
 
 WHY: Final = (
-    "the server takes it; it is the PTR name of our address and it has an address in the DNS"
+    "the server accepts it; it is the PTR name of our address and has an address in the DNS"
 )
 SET_NAME: Final = f"Set `ehlo_name` to relay.example.com: {WHY}."
 
@@ -58,7 +58,7 @@ VERIFIED: Final[dict[str, Any]] = {
             "stage": "tcp",
             "status": "ok",
             "duration_ms": 12.3,
-            "detail": "each address was connected to",
+            "detail": "connected to each address",
             "addresses": [{"address": "192.0.2.25", "duration_ms": 12.1, "error": None}],
         },
         _NOTHING
@@ -66,7 +66,7 @@ VERIFIED: Final[dict[str, Any]] = {
             "stage": "ehlo",
             "status": "failed",
             "duration_ms": 13.0,
-            "detail": "At EHLO the server said: 504 5.5.2 <mail.example.com>: Helo command"
+            "detail": "At EHLO, the server replied: 504 5.5.2 <mail.example.com>: Helo command"
             " rejected",
             "code": "ehlo_rejected",
             "hint": SET_NAME,
@@ -86,14 +86,14 @@ VERIFIED: Final[dict[str, Any]] = {
             "stage": "auth",
             "status": "skipped",
             "duration_ms": 0.0,
-            "detail": "not reached: it ended at ehlo",
+            "detail": "not reached: failed at ehlo",
         },
     ],
     "advice": [
         {
             "check": "name_resolves",
             "status": "failed",
-            "detail": "mail.example.com has neither an A nor an AAAA record: give it one",
+            "detail": "mail.example.com has no A or AAAA record; add one",
             "reason": "RFC 5321 section 2.3.5",
         }
     ],

@@ -76,16 +76,16 @@ class Visitor:
             hint = hint_of(secret) if looks_like_one(secret) else None
             self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
             raise Unauthenticated(
-                "This key opens nothing: it is unknown, revoked or expired. Check for a key that"
-                " was cut short, or have a new one made."
+                "This key is unknown, revoked or expired. Check that you copied it completely, or"
+                " create a new one."
             )
         caller = _caller(key, source)
         self.actor, self.tenant_id = caller.actor, caller.tenant_id
         if not _is_from(key.key.networks, source):
             raise Forbidden(
                 "network-not-allowed",
-                f"This key is for use from {', '.join(key.key.networks)}, and the request came from"
-                f" {source}. Behind a proxy, HELOISE_TRUSTED_PROXIES is to name it.",
+                f"This key works only from {', '.join(key.key.networks)}, and the request came"
+                f" from {source}. Behind a proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
             )
         services.keys.mark_used(key.key.id, now)
         return caller

@@ -50,12 +50,12 @@ CREATE: Final[dict[str, Any]] = {
         },
     },
     "all": {
-        "summary": "All events, those of a message one after the other",
+        "summary": "All events, in order per message",
         "value": {"name": "log", "url": "https://log.example.com/mail", "ordered": True},
     },
 }
 UPDATE: Final[dict[str, Any]] = {
-    "on": {"summary": "Switch it on again", "value": {"enabled": True}},
+    "on": {"summary": "Enable it again", "value": {"enabled": True}},
     "more": {"summary": "Other events", "value": {"events": ["recipient.*"]}},
     "url": {
         "summary": "Another URL",
@@ -64,7 +64,7 @@ UPDATE: Final[dict[str, Any]] = {
 }
 REPLAY: Final[dict[str, Any]] = {
     "failed": {
-        "summary": "What failed since",
+        "summary": "Events that failed since a time",
         "value": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
     },
     "one": {"summary": "One event", "value": {"events": [EVENT]}},
@@ -94,7 +94,7 @@ Url = Annotated[
     Line,
     Field(
         max_length=2000,
-        description="Where events are posted: an https:// URL without a port of its own.",
+        description="The URL for events: https:// without a port.",
         examples=["https://orders.example.com/hooks/mail"],
     ),
     AfterValidator(parse_url),
@@ -102,8 +102,8 @@ Url = Annotated[
 WebhookSecret = Annotated[
     Secret,
     Field(
-        description="What posts are signed with: the present secret, or another one; whichever it"
-        " is, it alone counts from now on. A change of `url` needs it. Write-only."
+        description="The signing secret: the current one or a new one. It replaces all previous"
+        " secrets at once. Required to change `url`. Write-only."
     ),
     AfterValidator(_check_secret),
 ]
@@ -111,21 +111,22 @@ Patterns = Annotated[
     list[Pattern],
     Field(
         max_length=30,
-        description="The types of the events; `*` stands for any: `recipient.*`. Empty: all.",
+        description="Event types. `*` matches any: `recipient.*`. Empty: all.",
     ),
 ]
 Profiles = Annotated[
     list[Text],
-    Field(max_length=100, description="Of these profiles, by id or name. Empty: all."),
+    Field(max_length=100, description="Only of these profiles, by id or name. Empty: all."),
 ]
 Tags = Annotated[
-    list[Tag], Field(max_length=20, description="Of messages with one of these. Empty: all.")
+    list[Tag],
+    Field(max_length=20, description="Only of messages with one of these tags. Empty: all."),
 ]
 Ordered = Annotated[
     StrictBool,
     Field(
-        description="Whether an event waits until the one before it with the same `ordering_key`"
-        " was taken, or given up."
+        description="Whether an event waits until the previous one with the same `ordering_key` is"
+        " delivered or has failed."
     ),
 ]
 
@@ -139,7 +140,9 @@ class WebhookCreate(Body):
     profiles: Profiles = Field(default_factory=list)
     tags: Tags = Field(default_factory=list)
     ordered: Ordered = False
-    enabled: StrictBool = Field(default=True, description="Whether it is told anything.")
+    enabled: StrictBool = Field(
+        default=True, description="Whether Heloise posts events to the webhook."
+    )
 
 
 class WebhookUpdate(Body):
@@ -154,7 +157,8 @@ class WebhookUpdate(Body):
     ordered: Ordered | None = None
     enabled: StrictBool | None = Field(
         default=None,
-        description="`true` tells it what happened meanwhile, too; `false` lets it wait.",
+        description="`true` enables the webhook and posts the events that waited. `false` makes"
+        " events wait.",
     )
 
 
@@ -166,7 +170,7 @@ class WebhookRotate(Body):
         ge=0,
         le=604_800,
         strict=True,
-        description="How long what is posted is signed with the former secret too.",
+        description="How long Heloise also signs with the previous secret.",
     )
 
 
@@ -177,14 +181,18 @@ class WebhookReplay(Body):
         default=None,
         min_length=1,
         max_length=MAX_REPLAYED,
-        description="Their ids, whatever the webhook is for.",
+        description="The events' ids. The webhook's filters do not apply.",
         examples=[[EVENT]],
     )
     status: DeliveryStatus | None = Field(
-        default=None, description="Those that stand so for this webhook; left out, all it is for."
+        default=None,
+        description="Only deliveries with this status. Default: all events that"
+        " match the webhook's filters.",
     )
     created_after: Instant | None = Field(default=None, description="At this time or later.")
-    created_before: Instant | None = Field(default=None, description="Before this time.")
+    created_before: Instant | None = Field(
+        default=None, description="Only those created before this time."
+    )
     cursor: Text | None = Field(
         default=None, max_length=64, description="The `next_cursor` of the previous response."
     )
@@ -213,12 +221,13 @@ class WebhookRead(Answer):
     ordered: bool
     enabled: bool
     disabled_at: datetime | None
-    disabled_reason: str | None = Field(description="Who, or what, disabled it.")
+    disabled_reason: str | None = Field(description="Why the webhook is disabled.")
     failing_since: datetime | None = Field(
-        description="Since when nothing was taken there; after five days it is disabled."
+        description="Since when all deliveries have failed. After five days, Heloise disables the"
+        " webhook."
     )
     previous_secret_expires_at: datetime | None = Field(
-        description="Until then, Heloise signs with the previous secret, too."
+        description="Until then, Heloise also signs with the previous secret."
     )
     created_at: datetime
     updated_at: datetime
@@ -250,9 +259,7 @@ class WebhookCreated(WebhookRead):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]})
 
-    secret: str = Field(
-        description="What posts are signed with, as Standard Webhooks has it; shown this once."
-    )
+    secret: str = Field(description="The signing secret (Standard Webhooks), shown only this once.")
 
 
 class WebhookPage(Page[WebhookRead]):
@@ -263,9 +270,9 @@ class DeliveryQuery(Paging):
     """Which deliveries are wanted: those that match everything given."""
 
     status: list[DeliveryStatus] = Field(
-        default_factory=list, max_length=10, description="One of these; any, if left out."
+        default_factory=list, max_length=10, description="Only messages with one of these statuses."
     )
-    event: Text | None = Field(default=None, max_length=64, description="Of this event.")
+    event: Text | None = Field(default=None, max_length=64, description="Only of this event.")
 
 
 class DeliveryLine(Answer):
@@ -275,8 +282,8 @@ class DeliveryLine(Answer):
 
     started_at: datetime
     duration_ms: float
-    status_code: int | None = Field(description="Null where there was no answer.")
-    response: str | None = Field(description="The first 1000 characters.")
+    status_code: int | None = Field(description="Null if there was no response.")
+    response: str | None = Field(description="The first 1000 characters of the response.")
     error: str | None
 
 
@@ -287,9 +294,9 @@ class DeliveryRead(Answer):
     event_id: str
     event_type: EventType
     status: DeliveryStatus = Field(
-        description="`pending` until it was taken, or after ten times is given up."
+        description="`pending` until a post succeeds or ten posts failed."
     )
-    attempts: int = Field(description="How often it was posted, since the last replay.")
+    attempts: int = Field(description="The number of posts since the last replay.")
     next_attempt_at: datetime | None
     created_at: datetime
     finished_at: datetime | None

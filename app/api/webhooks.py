@@ -54,7 +54,7 @@ router = APIRouter(tags=["Webhooks"], route_class=BoundedRoute)
 
 MAX_WEBHOOKS: Final = 50
 SECRET_BYTES: Final = 32
-BY_A_PERSON: Final = "switched off"
+BY_A_PERSON: Final = "disabled by the API"
 InPath = Annotated[str, Path(description="The webhook's id.", examples=[EXAMPLE["id"]])]
 LOCATED: Final[dict[int | str, dict[str, Any]]] = {
     201: {"headers": located(f"/webhooks/{EXAMPLE['id']}")}
@@ -69,7 +69,7 @@ def _check_url(url: str, services: Services) -> None:
     """Raise InvalidRequest where it is plain without a lookup that nothing may be posted there."""
     guard, parts = services.guard, urlsplit(url)
     if not guard.allow_private and (parts.scheme, parts.port) != ("https", None):
-        raise InvalidRequest.at("url", msg="write an https:// URL without a port of its own")
+        raise InvalidRequest.at("url", msg="write an https:// URL without a port")
     if reason := guard.host_refusal(parts.hostname or ""):
         raise InvalidRequest.at("url", msg=reason)
 
@@ -79,7 +79,7 @@ def _check_url(url: str, services: Services) -> None:
     status_code=201,
     operation_id="create_webhook",
     summary="Create a webhook",
-    response_description="From now on events are posted there; its secret is shown this once.",
+    response_description="The new webhook. Its secret is shown only this once.",
     responses=tenant_problems("webhook-exists", "quota-exceeded", "key-is-bound", has_body=True)
     | LOCATED,
 )
@@ -162,7 +162,7 @@ async def list_webhooks(
 @router.get(
     "/webhooks/{webhook}",
     operation_id="get_webhook",
-    summary="Read a webhook",
+    summary="Get a webhook",
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
 async def get_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> WebhookRead:
@@ -182,7 +182,7 @@ async def _found(services: Services, caller: Caller, webhook: str) -> Webhook:
 @router.patch(
     "/webhooks/{webhook}",
     operation_id="update_webhook",
-    summary="Change a webhook",
+    summary="Update a webhook",
     responses=tenant_problems("webhook-not-found", "webhook-exists", "key-is-bound", has_body=True),
 )
 async def update_webhook(
@@ -266,7 +266,7 @@ def _switched(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FB
     status_code=204,
     operation_id="delete_webhook",
     summary="Delete a webhook",
-    response_description="Nothing more is posted there.",
+    response_description="The webhook is deleted.",
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
 async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> None:
@@ -290,8 +290,8 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Serv
 @router.post(
     "/webhooks/{webhook}/rotate",
     operation_id="rotate_webhook_secret",
-    summary="Replace a webhook's secret",
-    response_description="The new secret, which is shown this once.",
+    summary="Rotate a webhook's secret",
+    response_description="The webhook with its new secret, shown only this once.",
     responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
 )
 async def rotate_webhook_secret(
@@ -303,7 +303,7 @@ async def rotate_webhook_secret(
         JsonBody(
             openapi_examples={
                 "hour": {
-                    "summary": "An hour to put it in place",
+                    "summary": "An hour to deploy it",
                     "value": {"overlap_seconds": 3600},
                 }
             }
@@ -344,7 +344,7 @@ async def rotate_webhook_secret(
 @router.get(
     "/webhooks/{webhook}/deliveries",
     operation_id="list_webhook_deliveries",
-    summary="What was posted there",
+    summary="List a webhook's deliveries",
     responses=tenant_problems("webhook-not-found", "invalid-request", "key-is-bound"),
 )
 async def list_webhook_deliveries(
@@ -376,8 +376,8 @@ async def list_webhook_deliveries(
 @router.post(
     "/webhooks/{webhook}/replay",
     operation_id="replay_webhook",
-    summary="Post events once more",
-    response_description="They are posted from now on.",
+    summary="Replay events",
+    response_description="The number of events that Heloise posts again.",
     responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
 )
 async def replay_webhook(
@@ -394,7 +394,7 @@ async def replay_webhook(
     caller.require_unbound()
     if body.model_copy(update={"cursor": None}) == WebhookReplay():
         raise InvalidRequest.at(
-            "events", msg="say which: events by their ids, a status, or a time they happened in"
+            "events", msg="set at least one: events, status, created_after or created_before"
         )
     act = caller.act(services)
     async with services.database.transaction() as connection:

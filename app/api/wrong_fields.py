@@ -12,7 +12,7 @@ def field_error(item: Mapping[str, Any]) -> FieldError:
     """What a validator found wrong, in words that quote no value."""
     loc, kind = tuple(item["loc"]), str(item["type"])
     if kind == "json_invalid":
-        return FieldError(loc, str(item.get("ctx", {}).get("error", "it ends too early")), kind)
+        return FieldError(loc, str(item.get("ctx", {}).get("error", "ends too early")), kind)
     if kind == "missing":
         return FieldError(loc, _missing(loc), kind)
     if kind in {"too_long", "too_short"}:
@@ -25,11 +25,11 @@ def _wrong_length(kind: str, found: Mapping[str, Any]) -> str:
     unit = "characters" if found["field_type"] == "Value" else "items"
     bound = f"most {found['max_length']}" if kind == "too_long" else f"least {found['min_length']}"
     actual = found["actual_length"]  # None of an object
-    return f"give at {bound} {unit}" + ("" if actual is None else f", not {actual}")
+    return f"write at {bound} {unit}" + ("" if actual is None else f", not {actual}")
 
 
 def _missing(loc: Sequence[str | int]) -> str:
-    return "send a JSON object as the body" if loc == ("body",) else "this is required"
+    return "send a JSON object as the body" if loc == ("body",) else "required"
 
 
 def invalid(wrong: Sequence[FieldError]) -> InvalidRequest:
@@ -37,5 +37,5 @@ def invalid(wrong: Sequence[FieldError]) -> InvalidRequest:
     place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in wrong[0].loc)
     detail = f"{place}: {wrong[0].msg}"
     if len(wrong) > 1:
-        detail = f"{len(wrong)} values are wrong; the first is {detail}"
+        detail = f"{len(wrong)} values are invalid; the first is {detail}"
     return InvalidRequest(detail, wrong)

@@ -91,7 +91,7 @@ Scope = Annotated[str | None, typer.Option(help="What an access token is to allo
 Subject = Annotated[
     str | None, typer.Option(help="For whom jwt_bearer asks, where that is not the user.")
 ]
-DefaultFrom = Annotated[str | None, typer.Option(help="Who sends where a message has no `from`.")]
+DefaultFrom = Annotated[str | None, typer.Option(help="The sender of messages without `from`.")]
 IsDefault = Annotated[
     bool, typer.Option("--default", help="Send what names no profile through this one.")
 ]

@@ -33,7 +33,7 @@ COLUMNS = (
     "updated_at",
 )
 Which = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug or id.")]
-Name = Annotated[str | None, typer.Option(help="A name for people.")]
+Name = Annotated[str | None, typer.Option(help="A display name.")]
 EhloName = Annotated[
     str | None, typer.Option(help="The EHLO name of its profiles that set none themselves.")
 ]

@@ -51,7 +51,7 @@ async def tcp_stage(
         told = f"not every address can be connected to: {'; '.join(map(str, dead))}"
         report = replace(_passed(Step.TCP, started, told), status=Status.WARNING)
     else:
-        report = _passed(Step.TCP, started, "each address was connected to")
+        report = _passed(Step.TCP, started, "connected to each address")
     return replace(report, addresses=tried), sock
 
 

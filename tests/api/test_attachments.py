@@ -142,8 +142,8 @@ async def test_the_html_shows_what_has_an_id(sender: Caller) -> None:
     ("attachment", "loc", "says"),
     [
         ({"filename": "a.pdf"}, ["content"], "required"),
-        ({"content": "no base64!"}, ["content"], "it is not base64"),
-        ({"content": "eA"}, ["content"], "it is not base64"),
+        ({"content": "no base64!"}, ["content"], "not base64"),
+        ({"content": "eA"}, ["content"], "not base64"),
         ({"content": "eA==", "filename": "a\r\nBcc: eve@example.com"}, [], "control character"),
         ({"content": "eA==", "filename": "x" * 256}, ["filename"], "255"),
         ({"content": "eA==", "content_type": "pdf"}, [], "application/pdf"),

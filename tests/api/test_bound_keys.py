@@ -112,7 +112,7 @@ async def test_it_does_not_send_by_way_of_another_profile(
         answer = await bound("PATCH", "/profiles/news", {"fallback_profile": name})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["loc"] == ["body", "fallback_profile"]
-        assert f"there is no profile {name!r}" in answer.json()["detail"]
+        assert f"no profile {name!r}" in answer.json()["detail"]
     await acme("PATCH", "/profiles/news", {"fallback_profile": "transactional"})
     changed = await bound("PATCH", "/profiles/news", {"max_connections": 3})
     assert (changed.status_code, changed.json()["fallback_profile"]) == (200, None)

@@ -188,7 +188,7 @@ async def test_two_tenants_may_have_a_domain_each_with_keys_of_its_own(
 @pytest.mark.parametrize(
     ("domain", "told"),
     [
-        ("*.example.com", "name one domain"),
+        ("*.example.com", "write one domain"),
         ("ann@example.com", "is no domain"),
         ("", "is no domain"),
         ("exa mple.com", "is no domain"),

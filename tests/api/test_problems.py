@@ -141,10 +141,10 @@ async def test_an_array_is_no_body(acme: Caller) -> None:
 @pytest.mark.parametrize(
     ("body", "loc", "hint"),
     [
-        ({"recipient": "a@example.org"}, ["body", "recipient"], "known here are"),
+        ({"recipient": "a@example.org"}, ["body", "recipient"], "known fields are"),
         ({"subjet": "Hello"}, ["body", "subjet"], "did you mean 'subject'?"),
         ({"to": [{"mail": "a@example.org"}]}, ["body", "to", 0, "mail"], "did you mean 'email'?"),
-        ({"\ud800": 1}, ["body", "\ufffd\ufffd\ufffd"], "known here are"),
+        ({"\ud800": 1}, ["body", "\ufffd\ufffd\ufffd"], "known fields are"),
         ({"atachments": []}, ["body", "atachments"], "did you mean 'attachments'?"),
     ],
 )

@@ -126,9 +126,9 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"name": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162"}, ["name"], "looks like an id"),
         ({"host": None}, ["host"], "sandbox"),
         ({"host": ""}, ["host"], ""),
-        ({"host": "https://smtp.example.com"}, ["host"], "host name alone"),
-        ({"host": "smtp.example.com:587"}, ["host"], "host name alone"),
-        ({"host": "smtp example.com"}, ["host"], "no host name"),
+        ({"host": "https://smtp.example.com"}, ["host"], "only the host name"),
+        ({"host": "smtp.example.com:587"}, ["host"], "only the host name"),
+        ({"host": "smtp example.com"}, ["host"], "not a host name"),
         ({"host": "127.1"}, ["host"], "usual form"),
         ({"host": "0x7f000001"}, ["host"], "usual form"),
         ({"host": "127.0.0.1"}, ["host"], "HELOISE_ALLOW_PRIVATE_HOSTS"),
@@ -148,7 +148,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"source_address": "0.0.0.0"}, ["source_address"], ""),  # noqa: S104 - refused
         ({"auth": {"password": "p"}}, ["auth", "username"], "user name"),
         ({"auth": {"mechanism": "plain"}}, ["auth", "username"], "user name"),
-        ({"auth": {"username": "u"}}, ["auth", "password"], "give the password"),
+        ({"auth": {"username": "u"}}, ["auth", "password"], "set the password"),
         ({"auth": {"mechanism": "oauth"}}, ["auth", "mechanism"], "cram-md5"),
         ({"auth": {"username": "a\nb"}}, ["auth", "username"], "control"),
         (
@@ -173,7 +173,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"tls_ca": "x"}, ["tls_ca"], "BEGIN CERTIFICATE"),
         ({"tls_min_version": "1.4"}, ["tls_min_version"], "'1.3'"),
         ({"tls_min_version": 1.2}, ["tls_min_version"], "'1.2'"),
-        ({"tls_server_name": "smtp.example.com:465"}, ["tls_server_name"], "host name alone"),
+        ({"tls_server_name": "smtp.example.com:465"}, ["tls_server_name"], "only the host name"),
         ({"tls_server_name": ""}, ["tls_server_name"], ""),
         ({"tls_pins": f"sha256/{DIGEST}"}, ["tls_pins"], "list"),
         ({"tls_pins": [DIGEST]}, ["tls_pins", 0], "sha256/"),
@@ -183,8 +183,8 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
         ({"tls_pins": [f"sha256/{DIGEST}"], "tls": "none"}, ["tls_pins"], "tls=none"),
         ({"client_certificate": pair()[0]}, ["client_key"], "private key"),
         ({"client_key": pair()[1]}, ["client_certificate"], "certificate"),
-        ({"client_key": "x"}, ["client_key"], "private key in PEM"),
-        ({"client_certificate": pair()[0], "client_key": pair()[1]}, [], "does not belong"),
+        ({"client_key": "x"}, ["client_key"], "PEM private key"),
+        ({"client_certificate": pair()[0], "client_key": pair()[1]}, [], "does not match"),
     ],
 )
 async def test_a_wrong_profile_is_refused(

@@ -170,7 +170,7 @@ async def test_a_profile_is_not_pointed_elsewhere_without_its_secrets(
         assert refused.status_code == 422, refused.text
         said = {".".join(each["loc"][1:]): each["msg"] for each in refused.json()["errors"]}
         assert said.keys() == again
-        assert all(f"give {name} again" in said[name] for name in again)
+        assert all(f"set {name} again" in said[name] for name in again)
         assert await acme.read("/profiles/transactional") == before
     answer = await acme("PATCH", "/profiles/transactional", joined(change, again))
     assert answer.status_code == 200, answer.text

@@ -56,7 +56,7 @@ async def test_what_is_wrong_is_told(acme: Caller) -> None:
         "POST", "/messages", content=b"x", headers={"Content-Type": "multipart/form-data"}
     )
     assert broken.status_code == 422
-    assert "cannot be read" in broken.json()["detail"]
+    assert "is malformed" in broken.json()["detail"]
     assert (await acme.read("/messages"))["items"] == []
 
 
