@@ -56,7 +56,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def _addresses(self, url: httpx2.URL) -> list[str]:
         guard = self._network.guard
         if not guard.allow_private and (url.scheme, url.port) != ("https", None):
-            raise httpx2.ConnectError("it is to be an https:// URL without a port of its own")
+            raise httpx2.ConnectError("write an https:// URL without a port")
         try:
             found = await self._network.allowed_addresses(url.host, LOOKUP_SECONDS)
         except StageFailedError as error:
@@ -76,7 +76,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                     continue
                 if self._cuts_answers:
                     break
-                raise httpx2.ReadError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+                raise httpx2.ReadError(f"the response is longer than {MAX_ANSWER_BYTES} bytes")
         finally:
             await response.aclose()
         kept = {name: response.headers[name] for name in KEPT if name in response.headers}

@@ -137,4 +137,4 @@ async def _write_key_uses_once(database: Database, keys: KeyCache) -> None:
         async with database.transaction() as connection:
             await api_keys.touch(connection, used=used)
     except Unavailable:
-        log.warning("the last use of %d keys could not be written", len(used))
+        log.warning("could not write the last use of %d keys", len(used))

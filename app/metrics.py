@@ -33,13 +33,13 @@ class Metrics:
         ProcessCollector(registry=registry)
         outcomes = Counter(
             "heloise_recipient_outcomes",
-            "What became of recipients in attempts, by verdict and by whom a failure touched.",
+            "Outcomes of recipients by verdict and scope of the failure.",
             ("verdict", "scope"),
             registry=registry,
         )
         attempts = Histogram(
             "heloise_attempt_seconds",
-            "How long an attempt took, by the stage at which it ended.",
+            "Duration of attempts by their last stage.",
             ("stage",),
             buckets=SECONDS,
             registry=registry,
@@ -49,19 +49,19 @@ class Metrics:
         self._attempts_by = cache(attempts.labels)
         self._groups = Histogram(
             "heloise_group_size",
-            "How many were written in one transaction: messages accepted, claimed, settled.",
+            "Messages per transaction: accepted, claimed, settled.",
             ("work",),
             buckets=SIZES,
             registry=registry,
         )
         self._takeovers = Counter(
             "heloise_lease_takeovers",
-            "Messages whose former worker's lease had run out.",
+            "Messages taken over after their worker's lease expired.",
             registry=registry,
         )
         self._connections = Gauge(
             "heloise_smtp_connections",
-            "Open SMTP connections of this process, in use and kept warm.",
+            "Open SMTP connections of this process, busy and idle.",
             ("state",),
             registry=registry,
         )

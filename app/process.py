@@ -24,8 +24,8 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on {host} port {port}: {error.strerror or error};"
-            f" give {option} another one"
+            f"cannot listen on {host} port {port}: {error.strerror or error}; set {option} to"
+            " another port"
         ) from None
     # asyncio leaves it off for a socket that was handed in, and answers would wait for 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

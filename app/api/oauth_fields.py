@@ -94,8 +94,8 @@ EntraTenant = Annotated[
     Field(
         min_length=1,
         max_length=254,
-        description="The directory (tenant) of Microsoft Entra, with `preset` microsoft: it"
-        " becomes a part of `token_url`.",
+        description="The directory (tenant) in Microsoft Entra, with `preset` microsoft. Becomes"
+        " part of `token_url`.",
         examples=["contoso.example"],
     ),
     AfterValidator(_check_tenant),

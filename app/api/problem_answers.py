@@ -178,7 +178,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
             )
             return ProblemResponse("invalid-json", detail, instance=path)
         case 404:
-            detail = f"There is nothing at {path}. The API is described at /docs."
+            detail = f"There is nothing at {path}. See /docs for the API."
             return ProblemResponse("not-found", detail, instance=path)
         case 405:
             return _method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))

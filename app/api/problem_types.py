@@ -19,112 +19,111 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "invalid-request": ProblemType(
         422,
         "Invalid request",
-        "Mend each field that `errors` names and send the request again.",
+        "Correct each field in `errors` and send the request again.",
         "body.to.0: 'ann' has no @; write name@example.com",
     ),
     "duplicate-header": ProblemType(
         400,
-        "Header repeated",
-        "Send the header that `detail` names once; look whether a proxy or a library adds another.",
-        "The request has two headers Authorization; send one.",
+        "Duplicate header",
+        "Send the header in `detail` once. Check whether a proxy or library adds a second one.",
+        "The request has the header Authorization twice; send it once.",
     ),
     "invalid-json": ProblemType(
         422,
         "Invalid JSON",
-        "Send one JSON object in UTF-8; `errors` says where reading it stopped.",
+        "Send one JSON object in UTF-8. `detail` says where the parser stopped.",
         "The body is not JSON: Expecting ',' delimiter at character 17.",
     ),
     "json-too-large": ProblemType(
         422,
-        "Too much JSON",
+        "JSON too large",
         "Send less in one request, and nest it less.",
-        "The body holds more than 100000 JSON values, which no request needs: send less in one.",
+        "The body has more than 100000 JSON values; send less in one request.",
     ),
     "idempotency-key-reused": ProblemType(
         422,
         "Idempotency key reused",
-        "Use a new key for each request that is another; the same only to repeat one as it was.",
-        "The Idempotency-Key 'order-42' was used for another request: use a new one for a new"
+        "Use a new key for each new request. Reuse a key only to repeat a request unchanged.",
+        "The Idempotency-Key 'order-42' was used for a different request: use a new key for a new"
         " message.",
     ),
     "tenant-required": ProblemType(
         422,
         "Tenant required",
-        "With an admin key, name the tenant to act for in the header Heloise-Tenant.",
+        "With an admin key, set the header Heloise-Tenant.",
         "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
     ),
     "template-failed": ProblemType(
         422,
-        "Template failed",
-        "Give the variables that `detail` names, or mend the template where it says.",
-        "'receipt', html: line 1: 'name' is undefined; give it in variables",
+        "Template rendering failed",
+        "Set the variables that `detail` names, or correct the template there.",
+        "'receipt', html: line 1: 'name' is undefined; set it in variables",
     ),
     "unauthenticated": ProblemType(
         401,
         "Authentication required",
         "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.",
-        "This needs a key: send the header `Authorization: Bearer <key>`.",
+        "This request needs a key: send the header `Authorization: Bearer <key>`.",
     ),
     "scope-missing": ProblemType(
         403,
-        "Scope missing",
-        "Use a key that has the scope, or have one made.",
-        "This key lacks the scope messages:send; it has messages:read.",
+        "Missing scope",
+        "Use a key with this scope.",
+        "This key lacks the scope messages:send; it has messages:read. Use a key with this scope.",
     ),
     "admin-only": ProblemType(
         403,
-        "For admin keys only",
+        "Admin key required",
         "Use an admin key (HELOISE_ADMIN_KEY).",
         "This operation needs an admin key; this is a tenant's key.",
     ),
     "network-not-allowed": ProblemType(
         403,
-        "Not from here",
-        "Use the key from a network that it is bound to, or have one made that is not.",
-        "This key is for use from 192.0.2.0/24, and the request came from 198.51.100.7. Behind a"
-        " proxy, HELOISE_TRUSTED_PROXIES is to name it.",
+        "Network not allowed",
+        "Use the key from one of its networks, or create a key without `networks`.",
+        "This key works only from 192.0.2.0/24, and the request came from 198.51.100.7. Behind a"
+        " proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
     ),
     "key-is-bound": ProblemType(
         403,
         "Key bound to profiles",
         "Use a key that is not bound to profiles.",
-        "This key is bound to profiles, and this is about all of them.",
+        "This key is bound to profiles; this operation concerns all profiles.",
     ),
     "scope-exceeds-caller": ProblemType(
         403,
-        "Wider than this key",
-        "Ask for no more than the key that asks has itself, or use an admin key.",
-        "This key makes, rotates and ends no key that is wider than itself: it lacks the scope"
-        " profiles:manage.",
+        "Scope exceeds caller",
+        "Request no more than your key may do, or use an admin key.",
+        "A key cannot create, rotate or revoke a key that may do more than itself: it lacks the"
+        " scope profiles:manage. Request less, or use another key.",
     ),
     "sender-not-allowed": ProblemType(
         403,
         "Sender not allowed",
-        "Send from an address that the allowed_from of the profile, and of the key, matches; or"
-        " extend that list.",
-        "The profile 'transactional' does not send as eve@example.net. It allows *@example.com:"
-        " use such an address in `from`, or have this one added to its allowed_from.",
+        "Send from an address in `allowed_from` of the profile, the key and the tenant, or extend"
+        " those lists.",
+        "The profile 'transactional' does not allow the sender eve@example.net. It allows"
+        " *@example.com: use such an address in `from`, or add this one to its allowed_from.",
     ),
     "recipient-not-allowed": ProblemType(
         403,
         "Recipient not allowed",
-        "Have the domain added to allowed_recipient_domains, or set redirect_all_to.",
-        "ann@example.org is not sent to: only example.com are (allowed_recipient_domains of the"
-        " tenant, or of the service). Have its domain added, or set redirect_all_to to get yourself"
-        " what is for others.",
+        "Add the domain to allowed_recipient_domains, or set redirect_all_to.",
+        "The recipient ann@example.org is not allowed: allowed_recipient_domains of the tenant or"
+        " the service allows only example.com. Add its domain there, or set redirect_all_to to"
+        " receive such messages yourself.",
     ),
     "quota-exceeded": ProblemType(
         403,
         "Quota exceeded",
-        "Take away what is not needed, or have the limit that `detail` names raised.",
-        "The tenant may have 10 profiles (profiles), and has 10: delete one, or have the limit"
-        " raised.",
+        "Delete what you do not need, or ask an administrator to raise the limit in `detail`.",
+        "The tenant may have 10 profiles (profiles) and has 10: delete one, or raise the limit.",
     ),
     "not-found": ProblemType(
         404,
         "Not found",
         "Check the path against /docs.",
-        "There is nothing at /mesages. The API is described at /docs.",
+        "There is nothing at /mesages. See /docs for the API.",
     ),
     "tenant-not-found": ProblemType(
         404,
@@ -164,14 +163,14 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     ),
     "template-version-not-found": ProblemType(
         404,
-        "Version not found",
+        "Template version not found",
         "Check the number; GET /templates/{template}/versions lists them.",
         "There is no template-version 'receipt 7' here.",
     ),
     "event-not-found": ProblemType(
         404,
         "Event not found",
-        "Check the id; events are kept for HELOISE_EVENT_RETENTION_DAYS.",
+        "Check the id. Heloise keeps events for HELOISE_EVENT_RETENTION_DAYS.",
         "There is no event 'evt_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "webhook-not-found": ProblemType(
@@ -201,34 +200,34 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "method-not-allowed": ProblemType(
         405,
         "Method not allowed",
-        "Use one of the methods that the header Allow names.",
-        "PUT is no method of /messages; its methods are GET and POST.",
+        "Use a method from the header Allow.",
+        "/messages does not allow PUT; use GET, POST.",
     ),
     "key-inactive": ProblemType(
         409,
-        "Key ended",
+        "Key inactive",
         "Create a new key instead.",
         "The key is revoked or expired and cannot be rotated; create a new key.",
     ),
     "idempotency-key-in-flight": ProblemType(
         409,
-        "Being worked on",
-        "Wait for the answer to the first request, or send this one again a little later.",
-        "A request with the Idempotency-Key 'order-42' is being worked on; send this one again a"
-        " little later.",
+        "Request in progress",
+        "Wait for the response to the first request, or send this one again later.",
+        "A request with the Idempotency-Key 'order-42' is still in progress; send this one again"
+        " later.",
     ),
     "request-timeout": ProblemType(
         408,
-        "Too slow",
-        "Send the request again, over a connection that is faster.",
-        "The body came more slowly than 10000 bytes a second, stopped coming, or took more than"
-        " 300 seconds. Nothing was written; send the request again.",
+        "Request timeout",
+        "Send the request again over a faster connection.",
+        "The body was slower than 10000 bytes a second, stopped, or took more than 300 seconds."
+        " Nothing was written; send the request again.",
     ),
     "tenant-exists": ProblemType(
         409,
         "Slug taken",
         "Choose another slug.",
-        "There is a tenant 'acme' already; choose another slug.",
+        "A tenant 'acme' exists already; choose another slug.",
     ),
     "tenant-not-empty": ProblemType(
         409,
@@ -238,116 +237,117 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     ),
     "suppression-exists": ProblemType(
         409,
-        "Suppressed already",
-        "Nothing is to be done; to change it, delete it first.",
-        "ann@example.org is suppressed already; delete that first to change it.",
+        "Suppression exists",
+        "Nothing to do. To change the suppression, delete it first.",
+        "ann@example.org is suppressed already; to change the suppression, delete it first.",
     ),
     "template-exists": ProblemType(
         409,
         "Name taken",
-        "Choose another name, or change the template that has it.",
-        "There is a template 'receipt' already; choose another name.",
+        "Choose another name, or update the existing template.",
+        "A template 'receipt' exists already; choose another name.",
     ),
     "webhook-exists": ProblemType(
         409,
         "Name taken",
-        "Choose another name, or change the webhook that has it.",
-        "There is a webhook 'orders' already; choose another name.",
+        "Choose another name, or update the existing webhook.",
+        "A webhook 'orders' exists already; choose another name.",
     ),
     "mailbox-exists": ProblemType(
         409,
         "Name taken",
-        "Choose another name, or change the mailbox that has it.",
-        "There is a mailbox 'bounces' already; choose another name.",
+        "Choose another name, or update the existing mailbox.",
+        "A mailbox 'bounces' exists already; choose another name.",
     ),
     "domain-exists": ProblemType(
         409,
         "Domain exists",
-        "Read it, or have its keys replaced.",
-        "There is example.com already; read it, or rotate it.",
+        "Get the domain, or rotate its keys.",
+        "The domain example.com exists already; get it, or rotate its keys.",
     ),
     "rotation-pending": ProblemType(
         409,
         "Rotation pending",
-        "Add the records of the new keys to the DNS, and check the domain.",
-        "example.com has a key whose record was not found yet (h7k2m9q4e): add that to the DNS, and"
-        " check the domain.",
+        "Add the DNS records of the new keys, and check the domain.",
+        "example.com has a pending key (h7k2m9q4e): add its record to the DNS, and check the"
+        " domain.",
     ),
     "profile-exists": ProblemType(
         409,
         "Name taken",
-        "Choose another name, or change the profile that has it.",
-        "There is a profile 'transactional' already; choose another name.",
+        "Choose another name, or update the existing profile.",
+        "A profile 'transactional' exists already; choose another name.",
     ),
     "profile-has-pending-messages": ProblemType(
         409,
         "Unfinished messages",
-        "Wait until they are sent, or delete with ?cancel_pending=true.",
-        "The profile has unfinished messages; delete it with ?cancel_pending=true to cancel them.",
+        "Wait until they are finished, or delete with ?cancel_pending=true.",
+        "The profile has unfinished messages; wait, or delete it with ?cancel_pending=true to"
+        " cancel them.",
     ),
     "message-in-transmission": ProblemType(
         409,
-        "Being sent",
-        "Read the message again when its status is no longer sending.",
-        "The message is being sent just now; read it again when its status has changed.",
+        "Message in transmission",
+        "Wait until the status is no longer `sending`, and repeat the request.",
+        "Heloise is sending the message; repeat the request when its status has changed.",
     ),
     "message-not-scheduled": ProblemType(
         409,
-        "Not scheduled",
-        "Cancel it instead, if it is still to be sent, and send another.",
-        "Only a message whose time has not come can be changed; this one is not scheduled.",
+        "Message not scheduled",
+        "Cancel the message if it is not sent yet, and send a new one.",
+        "You can update only scheduled messages; this one is not scheduled.",
     ),
     "nothing-to-cancel": ProblemType(
         409,
         "Nothing to cancel",
-        "Read the message to see what became of each recipient.",
-        "Nobody is left to whom the message is still to be sent; GET it to see what became of each"
-        " recipient.",
+        "Get the message to see the status of each recipient.",
+        "No recipient is waiting for the message; GET it to see the status of each recipient.",
     ),
     "nothing-to-retry": ProblemType(
         409,
         "Nothing to retry",
-        "Retry a message of which a recipient bounced, expired or was cancelled.",
+        "Retry a message with a bounced, expired or cancelled recipient.",
         "No recipient failed: each one has the message or may still get it.",
     ),
     "recipient-not-uncertain": ProblemType(
         409,
-        "Not uncertain",
-        "Name recipients whose status is uncertain, or leave `recipients` out for all of them.",
-        "ann@example.org is no recipient of this message whose outcome is uncertain.",
+        "Recipient not uncertain",
+        "Write recipients whose status is `uncertain`, or leave out `recipients` to resolve all of"
+        " them.",
+        "ann@example.org is not an uncertain recipient of this message.",
     ),
     "nothing-to-verify": ProblemType(
         409,
         "Nothing to verify",
-        "Verify a profile whose transport is smtp.",
-        "A sandbox has no server that could be verified.",
+        "Verify a profile with the transport smtp.",
+        "A sandbox has no server to verify.",
     ),
     "content-wiped": ProblemType(
         410,
-        "Content wiped",
-        "Read what became of the message instead; its content is not to be had any more.",
-        "The message's content was wiped at 2026-01-15T09:30:02Z. What became of it is still told"
-        " by GET /messages/{id}.",
+        "Content deleted",
+        "The content no longer exists. GET /messages/{id} still returns the rest.",
+        "Heloise deleted the message's content at 2026-01-15T09:30:02Z. GET /messages/{id} still"
+        " returns the rest.",
     ),
     "content-sensitive": ProblemType(
         410,
         "Content withheld",
-        "Read what became of the message instead; send it without `sensitive` to read it back.",
-        "The message is sensitive: its content is given to its server alone, and to nobody who asks"
-        " here.",
+        "GET /messages/{id} returns the rest. Send messages without `sensitive` to keep their"
+        " content readable.",
+        "The message is sensitive: only its SMTP server gets the content.",
     ),
     "message-too-large": ProblemType(
         413,
         "Message too large",
-        "Make the message smaller, or link to what is large.",
+        "Make the message smaller, or link to large files.",
         "The message has 31457280 bytes or more; the limit is 26214400 bytes, encoding included."
-        " Make it smaller, or link to what is large.",
+        " Make it smaller, or link to large files.",
     ),
     "body-too-large": ProblemType(
         413,
         "Request too large",
         "Send a smaller body.",
-        "The request's body has more bytes than the limit of 53477376.",
+        "The request body exceeds the limit of 53477376 bytes.",
     ),
     "unsupported-media-type": ProblemType(
         415,
@@ -358,76 +358,76 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "too-many-requests": ProblemType(
         429,
         "Too many requests",
-        "Wait as long as Retry-After says, or have requests_per_second raised.",
-        "The tenant may make 100 requests a second (requests_per_second); wait as long as"
-        " Retry-After says.",
+        "Wait for Retry-After, or ask an administrator to raise requests_per_second.",
+        "The tenant may make 100 requests a second (requests_per_second); wait for Retry-After.",
     ),
     "sending-quota-exceeded": ProblemType(
         429,
-        "Quota used up",
-        "Wait until the day or the month is over, or have the limit raised.",
-        "The tenant may send 10000 messages in this time (messages_per_day), and has; from"
-        " 2026-01-16T00:00:00Z on it may send again.",
+        "Sending quota exceeded",
+        "Wait for the next day or month, or ask an administrator to raise the limit.",
+        "The tenant has sent its 10000 messages of this period (messages_per_day) and may send"
+        " again from 2026-01-16T00:00:00Z.",
     ),
     "queue-full": ProblemType(
         429,
         "Queue full",
-        "Mend the profile that does not send, or wait; or have queued_messages raised.",
-        "The tenant may have 5000 messages that are not finished (queued_messages), and has; look"
-        " whether a profile is failing or paused, or wait.",
+        "Repair failing profiles, wait, or ask an administrator to raise queued_messages.",
+        "The tenant may have 5000 unfinished messages (queued_messages) and has 5000: check for"
+        " failing or paused profiles, or wait.",
     ),
     "too-many-auth-failures": ProblemType(
         429,
-        "Too many wrong keys",
-        "Wait as long as Retry-After says, and use a key that opens something.",
-        "This key opens nothing, and more than 20 a minute of that kind came from here"
-        " (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait as long as Retry-After says.",
+        "Too many authentication failures",
+        "Wait for Retry-After, and use a valid key.",
+        "This key is not valid, and this address sent more than 20 invalid keys in a minute"
+        " (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and wait for Retry-After.",
     ),
     "too-many-verifications": ProblemType(
         429,
-        "Too many verifies",
-        "Wait as long as Retry-After says, or have HELOISE_VERIFY_PER_MINUTE raised.",
-        "A tenant may have 10 profiles or domains verified in a minute"
-        " (HELOISE_VERIFY_PER_MINUTE); wait as"
-        " long as Retry-After says.",
+        "Too many verifications",
+        "Wait for Retry-After, or ask the operator to raise HELOISE_VERIFY_PER_MINUTE.",
+        "A tenant may verify 10 profiles or domains a minute (HELOISE_VERIFY_PER_MINUTE); wait for"
+        " Retry-After.",
     ),
     "internal-error": ProblemType(
         500,
-        "Internal error",
-        "Send the request again later; if it fails again, report the request_id.",
-        "Something went wrong here, not in your request. Report the request_id if it lasts.",
+        "Internal server error",
+        "Send the request again later. If it fails again, report the request_id.",
+        "The service failed; your request is not the cause. If this persists, report the"
+        " request_id.",
     ),
     "database-unavailable": ProblemType(
         503,
         "Database unavailable",
-        "Wait as long as Retry-After says and send the request again; nothing was written.",
-        "The database cannot be used just now. Nothing was written; try again.",
+        "Wait for Retry-After and send the request again. Nothing was written.",
+        "The database is not available. Nothing was written; try again.",
     ),
     "commit-unknown": ProblemType(
         503,
-        "Commit unknown",
-        "Read what is there before you send the request again: it may have been done.",
-        "The database was lost while it wrote. Whether it had written is not known: read what"
-        " is there before you try again.",
+        "Commit outcome unknown",
+        "Check the current state before you send the request again: the change may be stored.",
+        "The connection to the database broke during the commit, so the change may be stored or"
+        " not: check before you try again.",
     ),
     "overloaded": ProblemType(
         503,
-        "Overloaded",
-        "Wait as long as Retry-After says and send the request again; nothing was written.",
-        "More messages wait to be stored than fit into memory, or the service is stopping."
-        " Nothing was written; try again.",
+        "Service overloaded",
+        "Wait for Retry-After and send the request again. Nothing was written.",
+        "The service has too many messages in memory, or is stopping. Nothing was written; try"
+        " again.",
     ),
     "signing-key-unreadable": ProblemType(
         503,
         "Signing key unreadable",
-        "Have the key that sealed it added to HELOISE_SECRET_KEYS, or delete the domain.",
-        "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS: have"
-        " that added. Nothing was written.",
+        "Ask the operator to add the key that encrypted it to HELOISE_SECRET_KEYS, or delete the"
+        " domain.",
+        "HELOISE_SECRET_KEYS lacks the key that encrypted a DKIM key of this tenant; add it."
+        " Nothing was written.",
     ),
     "not-ready": ProblemType(
         503,
-        "Not ready",
-        "Mend what `detail` names; until then requests should go to another replica.",
-        "The database's schema is at 0001 and not at 0002: run `heloise migrate`.",
+        "Service not ready",
+        "Repair what `detail` describes. Until then, send requests to another replica.",
+        "The database schema is at 0001, not at 0002: run `heloise migrate`.",
     ),
 }

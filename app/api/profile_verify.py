@@ -94,7 +94,7 @@ async def verify_profile(
             connection, tenant_id=caller.tenant_id, profile_id=known.id
         )
     if found is None or found.profile.transport is Transport.SANDBOX:
-        raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
+        raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
     check = check_asked(found.profile, asked)
     await take_permit(services, caller.tenant_id)
     report = await services.verifier.saved(found, check)

@@ -41,7 +41,7 @@ def require_unbound(key: ApiKey | None) -> None:
     """Raise Forbidden for a key that is bound to profiles: what it asks for is about all."""
     if key is not None and key.profiles:
         raise Forbidden(
-            "key-is-bound", "This key is bound to profiles, and this is about all of them."
+            "key-is-bound", "This key is bound to profiles; this operation concerns all profiles."
         )
 
 

@@ -34,8 +34,8 @@ async def _read(services: Services, tenant_id: str) -> Signing:
         log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
         raise Unavailable(
             "signing-key-unreadable",
-            "A DKIM key of this tenant was sealed under a key that is not in HELOISE_SECRET_KEYS:"
-            " have that added. Nothing was written.",
+            "HELOISE_SECRET_KEYS lacks the key that encrypted a DKIM key of this tenant; add it."
+            " Nothing was written.",
         ) from None
     return Signing({domain: tuple(found) for domain, found in signers.items()})
 

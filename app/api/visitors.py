@@ -62,7 +62,7 @@ class Visitor:
         secret = bearer_of(self._scope)
         if secret is None:
             raise Unauthenticated(
-                "This needs a key: send the header `Authorization: Bearer <key>`."
+                "This request needs a key: send the header `Authorization: Bearer <key>`."
             )
         key_hash = hash_of(secret)
         key = services.keys.get(key_hash)

@@ -21,7 +21,7 @@ async def verified(
     if found is None:
         raise NotFound("profile", profile.name)
     if found.profile.transport is Transport.SANDBOX:
-        raise Conflict("nothing-to-verify", "A sandbox has no server that could be verified.")
+        raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
     report = await verifier.saved(found, check)
     await remember(database, found.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())

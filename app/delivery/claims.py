@@ -199,7 +199,7 @@ class Claims:
         try:
             await self._leases.release(message_ids)
         except Unavailable:
-            log.warning("messages could not be given back; their leases will run out")
+            log.warning("could not release messages; their leases will expire")
 
     async def _leave_closed(self, waiting: Iterable[LaneDue]) -> None:
         """Give back what waits for profiles that were paused or deleted; forget idle lanes."""
@@ -291,7 +291,7 @@ class Claims:
                     profile_id=due.profile_id,
                 )
         except (SealError, Unavailable) as error:
-            log.warning("credentials are left under an older key: %s", error)
+            log.warning("credentials still encrypted with an older key: %s", error)
 
     async def _feed(self, feeds: Sequence[Feed]) -> int:
         """Claim what lanes can take, in one transaction; answers how many were given anything."""

@@ -185,7 +185,7 @@ class Engine:
             async with asyncio.timeout(self._grace_seconds):
                 await asyncio.gather(*(lane.wait_idle() for lane in lanes))
         except TimeoutError:
-            log.warning("transmissions are broken off: they took longer than the grace time")
+            log.warning("aborting transmissions that outlast the grace period")
         await asyncio.gather(*(lane.close() for lane in lanes))
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
@@ -193,7 +193,7 @@ class Engine:
                 await self._settler.wait_empty()
                 await self._upkeep.leave()
         except (Unavailable, TimeoutError):
-            log.warning("the database is away: %d leases are left to run out", len(self._leases))
+            log.warning("database unavailable: %d leases will expire", len(self._leases))
 
     def may_begin(self, message: ClaimedMessage) -> bool:
         """Whether the message's lease still holds."""
@@ -225,7 +225,7 @@ class Engine:
             was_asked = attempts.facts.host is not None
             heals = lane.profile_id if attempts.outcomes and was_asked else None
         if heals is not None:
-            log.info("profile works again", extra={"profile_id": heals})
+            log.info("profile recovered", extra={"profile_id": heals})
         self._settler.submit(
             Settled(
                 settlement=self._settlement(lane, attempts),
@@ -238,7 +238,7 @@ class Engine:
         """The profile is at fault: nothing more is tried until its next probe."""
         facts, profile = attempts.facts, lane.config.profile
         text = reason(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
-        log.warning("profile fails: %s", text, extra={"profile_id": profile.id})
+        log.warning("profile failing: %s", text, extra={"profile_id": profile.id})
         trip = Trip(
             profile_id=profile.id,
             revision=attempts.revision,

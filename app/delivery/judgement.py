@@ -83,6 +83,6 @@ def interrupted(stage: Stage) -> Judgement:
     After the final dot the server may have taken the message all the same (invariant 5).
     """
     word = OUTCOME_UNKNOWN if stage is Stage.DOT else "interrupted"
-    detail = "the service stopped before the server had answered"
+    detail = "the service stopped before the server replied"
     fault = Outcome(stage, Verdict.DEFER, word, blast=Blast.MESSAGE, detail=detail)
     return Judgement(outcomes={}, fault=fault)

@@ -215,7 +215,7 @@ class Lane:
         if not self._slots and not self._queue:
             self.probe = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a slot of %s broke", self.profile_id, exc_info=error)
+            log.error("a delivery slot of %s failed", self.profile_id, exc_info=error)
         if not task.cancelled():
             # Of slots that are too many now, all that end at one moment leave: also the last.
             self._start_slots()
@@ -286,7 +286,7 @@ class Lane:
             self._results.settle(self, attempts)
             raise
         except Exception:
-            log.exception("delivery of %s broke", attempts.message.id)
+            log.exception("delivery of %s failed", attempts.message.id)
             self._sender.decide_all(attempts, BROKEN)
             attempts.fault = None
         finally:

@@ -77,8 +77,8 @@ class Recorder:
             Verdict.DEFER,
             OUTCOME_UNKNOWN,
             blast=Blast.MESSAGE,
-            detail=f"the worker {message.former_owner} stopped while it had this message;"
-            " whether it had sent it is not known",
+            detail=f"the worker {message.former_owner} stopped during the transmission; whether it"
+            " sent the message is unknown",
         )
         row = self.row(
             message,

@@ -27,7 +27,7 @@ CAPTURED: Final = Outcome(
     Stage.DOT,
     Verdict.DELIVERED,
     "captured",
-    reply=Reply(COMPLETED, "captured by the sandbox, sent nowhere", "2.0.0"),
+    reply=Reply(COMPLETED, "captured by the sandbox, not sent", "2.0.0"),
 )
 
 
@@ -36,8 +36,7 @@ NOT_ALLOWED: Final = Outcome(
     Verdict.BOUNCE,
     "recipient_not_allowed",
     blast=Blast.RECIPIENT,
-    detail="this tenant, or this installation, sends to other domains alone"
-    " (allowed_recipient_domains)",
+    detail="this tenant or installation does not send to this domain (allowed_recipient_domains)",
 )
 UNREADABLE: Final = Outcome(Stage.MAIL, Verdict.DEFER, "content_unreadable", blast=Blast.MESSAGE)
 

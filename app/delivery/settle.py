@@ -32,8 +32,8 @@ EVENTS: Final = {
 }
 BROKEN_OFF: Final = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
 NOT_AGAIN: Final = (
-    "it is not sent again, for nobody knows whether it arrived the times before"
-    " (max_unknown_outcomes of the profile's retry)"
+    "not sent again: whether the earlier transmissions arrived is unknown (the profile's"
+    " retry.max_unknown_outcomes)"
 )
 MAX_GROUP: Final = 200
 RETRY_SECONDS: Final = 1.0
@@ -212,7 +212,7 @@ class Settler:
                 log.warning("%d outcomes wait for the database", self.waiting)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
-                log.exception("%d outcomes could not be written", len(group))
+                log.exception("could not write %d outcomes", len(group))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
@@ -236,7 +236,7 @@ class Settler:
                 if each.trip is not None:
                     await self._trip(connection, each.trip)
         if lost := [e.settlement.message_id for e in group if e.settlement.message_id not in owned]:
-            log.warning("outcomes of messages that were taken over are dropped: %s", lost)
+            log.warning("dropping outcomes of messages that another worker took over: %s", lost)
 
     async def _trip(self, connection: AsyncConnection, trip: Trip) -> None:
         now = self._now()

@@ -74,7 +74,7 @@ class Upkeep:
         """Set the clock right, lengthen the leases and write the heartbeat."""
         await self._set_clock()
         if lost := await self._leases.renew():
-            log.warning("%d messages were taken over by another worker", len(lost))
+            log.warning("another worker took over %d messages", len(lost))
         now = self._clock.now()
         self._started_at = self._started_at or now
         async with self._database.transaction() as connection:
@@ -132,7 +132,7 @@ class Upkeep:
         async with self._database.transaction() as connection:
             clamped = await clamping.clamp(connection, now=now, lease=self._leases.length)
         if clamped:
-            log.warning("%d times lay further ahead than any schedule: a clock was", clamped)
+            log.warning("clamped %d times beyond any schedule: a clock was wrong", clamped)
         await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
 
     async def forget(self) -> None:
@@ -170,7 +170,7 @@ class Upkeep:
         """Free what dead workers held: for the one process that delivers from an SQLite file."""
         async with self._database.transaction() as connection:
             if freed := await outbox.release_all(connection, now=self._clock.now()):
-                log.warning("%d messages of a worker that died are taken over", freed)
+                log.warning("taking over %d messages of a dead worker", freed)
 
     async def leave(self) -> None:
         """Give back every lease and take the heartbeat away."""

@@ -70,11 +70,11 @@ def _folder_of_ours(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise SettingsError(
-            f"another heloise dev is using {folder}; stop it, or give --data another folder"
+            f"another heloise dev uses {folder}; stop it, or set --data to another folder"
         ) from None
     except OSError as error:
         raise SettingsError(
-            f"the folder {folder} cannot be used: {error.strerror}; give --data another one"
+            f"cannot use the folder {folder}: {error.strerror}; set --data to another folder"
         ) from None
     try:
         yield

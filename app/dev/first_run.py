@@ -69,14 +69,16 @@ def read_or_make_keys(folder: Path) -> Keys:
     Raises SettingsError where they cannot be read.
     """
     path = folder / KEYS_FILE
-    remedy = f"remove {folder} to begin anew, or give --data another folder"
+    remedy = f"delete {folder} to start over, or set --data to another folder"
     try:
         return Keys(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         if (folder / DATABASE_FILE).exists():
-            raise SettingsError(f"{path}, the keys of the database, is gone; {remedy}") from None
+            raise SettingsError(
+                f"{path} with the keys of the database is missing; {remedy}"
+            ) from None
     except (OSError, ValueError, TypeError):
-        raise SettingsError(f"{path} cannot be read; {remedy}") from None
+        raise SettingsError(f"cannot read {path}; {remedy}") from None
     keys = Keys(secret_key=new_key(), admin_key=new_key(), api_key=new_secret())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

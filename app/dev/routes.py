@@ -18,7 +18,7 @@ from app.domain.mail_parts import Part, read_message
 
 TAG: Final = {
     "name": "Inbox",
-    "description": "What the inbox of `heloise dev` has caught. On loopback no key is needed.",
+    "description": "Mail that the inbox of `heloise dev` captured. On loopback, no key is needed.",
 }
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 EXAMPLE: Final[dict[str, Any]] = {
@@ -44,8 +44,8 @@ class MailRead(BaseModel):
 
     id: str
     received_at: datetime
-    ehlo_name: str = Field(description="The name that the client greeted with.")
-    auth_user: str = Field(description="Who had logged in.")
+    ehlo_name: str = Field(description="The client's EHLO name.")
+    auth_user: str = Field(description="The user name of the login.")
     mail_from: str
     rcpt_to: list[str]
     subject: str
@@ -121,7 +121,7 @@ async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
 @router.get(
     "/inbox/{mail}",
     operation_id="get_mail",
-    summary="Read a captured mail",
+    summary="Get a captured mail",
     responses=open_problems("not-found"),
 )
 async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
@@ -142,7 +142,7 @@ async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
 @router.get(
     "/inbox/{mail}/raw",
     operation_id="get_raw_mail",
-    summary="Read a captured mail as it came",
+    summary="Get a captured mail's raw content",
     response_class=Response,
     responses=open_problems("not-found")
     | {

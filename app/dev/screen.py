@@ -38,15 +38,15 @@ class Screen:
         rows = (
             ("documents", f"{self._url}/docs"),
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
-            *(("profile", f"{each.name}, which greets as {each.ehlo_name}") for each in PROFILES),
+            *(("profile", f"{each.name} (EHLO {each.ehlo_name})") for each in PROFILES),
             ("key", keys.api_key),
             ("admin key", keys.admin_key),
             ("data folder", str(self._data_folder)),
         )
-        self._line(Text(f"Heloise {__version__}, for trying out on this machine", "bold"))
+        self._line(Text(f"Heloise {__version__}, development server", "bold"))
         for name, value in rows:
             self._line(Text.assemble((f"  {name:<13}", "dim"), value))
-        self._line(Text("\nSend a mail: paste this into another terminal.", "bold"))
+        self._line(Text("\nTo send a mail, paste this into another terminal:", "bold"))
         self._line(Text(f"\n{self.first_request(keys)}\n"))
 
     def first_request(self, keys: Keys) -> str:

@@ -121,15 +121,20 @@ def advise(facts: NameFacts) -> tuple[Advice, ...]:
 
 def _form(name: str) -> Advice:
     if name.startswith("["):
-        detail = f"{name} is an address, which many servers refuse in place of a name"
+        detail = f"{name} is an address; many servers accept only a name"
         return Advice("name_form", Verdict.WARN, detail, RFC_5321_EHLO)
     if name in LOCAL_NAMES or "." not in name:
-        detail = f"{name} names a machine to itself alone; set ehlo_name to a full domain name"
+        detail = f"{name} is a local name; set ehlo_name to a fully qualified domain name"
         return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
     if is_private(name):
-        detail = f"{name} is a private name: it leaks, and nobody outside can look it up"
+        detail = (
+            f"{name} is a private name that no server on the internet can look up; set ehlo_name"
+            " to a public one"
+        )
         return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
-    return Advice("name_form", Verdict.OK, f"{name} is a full domain name", RFC_5321_NAME)
+    return Advice(
+        "name_form", Verdict.OK, f"{name} is a fully qualified domain name", RFC_5321_NAME
+    )
 
 
 def _resolves(facts: NameFacts) -> Advice:
@@ -137,9 +142,9 @@ def _resolves(facts: NameFacts) -> Advice:
     if looked.trouble:
         return Advice("name_resolves", Verdict.WARN, looked.trouble, RFC_5321_NAME)
     if not looked.found:
-        detail = f"{name} has neither an A nor an AAAA record: give it one"
+        detail = f"{name} has no A or AAAA record; add one"
         return Advice("name_resolves", Verdict.FAIL, detail, RFC_5321_NAME)
-    detail = f"{name} has the address {_listed(looked.found)}"
+    detail = f"{name} resolves to {_listed(looked.found)}"
     return Advice("name_resolves", Verdict.OK, detail, RFC_5321_NAME)
 
 
@@ -154,9 +159,9 @@ def _matches(facts: NameFacts) -> Sequence[Advice]:
     reason = "RFC 5321 section 4.1.4"
     if _same(ours) in {_same(each) for each in found}:
         return (
-            Advice("name_matches_address", Verdict.OK, f"{facts.name} leads to {ours}", reason),
+            Advice("name_matches_address", Verdict.OK, f"{facts.name} resolves to {ours}", reason),
         )
-    detail = f"{facts.name} leads to {_listed(found)}, and {_sight(facts)} {ours}"
+    detail = f"{facts.name} resolves to {_listed(found)}, but {_sight(facts)} {ours}"
     return (Advice("name_matches_address", Verdict.WARN, detail, reason),)
 
 
@@ -168,8 +173,8 @@ def _seen(facts: NameFacts) -> Advice:
         detail = f"we connect from {facts.outgoing_address}"
         return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
     detail = (
-        f"we connect from {facts.outgoing_address or 'no known address'}, which is not a public"
-        " one, and the server does not tell how it sees us: behind NAT that is another address"
+        f"we connect from {facts.outgoing_address or 'no known address'}, which is not public, and"
+        " the server does not say which address it sees: behind NAT it is another one"
     )
     return Advice("outgoing_address", Verdict.WARN, detail, RFC_5321_EHLO)
 
@@ -182,10 +187,15 @@ def _pointer(facts: NameFacts) -> Sequence[Advice]:
         return (Advice("pointer_exists", Verdict.WARN, looked.trouble, RFC_1912_PTR),)
     severe = Verdict.FAIL if is_public(_parsed(ours)) else Verdict.WARN
     if not looked.found:
-        detail = f"{ours} has no PTR record: whoever owns the address can set it"
+        detail = (
+            f"{ours} has no PTR record; ask the owner of the address (usually your hosting"
+            " provider) to add one"
+        )
         return (Advice("pointer_exists", severe, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
     names = _listed(looked.found)
-    exists = Advice("pointer_exists", Verdict.OK, f"{ours} is named {names}", RFC_1912_PTR)
+    exists = Advice(
+        "pointer_exists", Verdict.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
+    )
     return exists, _agrees(facts, ours, severe)
 
 
@@ -198,15 +208,20 @@ def _agrees(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
     ]
     reason = f"{RFC_1912_PTR}; {GOOGLE}"
     if not both_ways:
-        detail = f"{_listed(facts.pointers.found)} does not lead back to {ours}"
+        detail = (
+            f"{_listed(facts.pointers.found)} does not resolve to {ours}; make the PTR record and"
+            " the address record agree"
+        )
         return Advice("pointer_agrees", severe, detail, reason)
     if facts.name in both_ways:
-        detail = f"{ours} and {facts.name} name each other"
+        detail = f"PTR and address records of {ours} and {facts.name} agree"
         return Advice("pointer_agrees", Verdict.OK, detail, reason)
     if facts.name.startswith("["):
-        detail = f"{ours} and {both_ways[0]} name each other: that name would do"
+        detail = f"PTR and address records of {ours} and {both_ways[0]} agree: use that name"
         return Advice("pointer_agrees", Verdict.OK, detail, reason)
-    detail = f"{ours} and {both_ways[0]} name each other, but we greet as {facts.name}"
+    detail = (
+        f"PTR and address records of {ours} and {both_ways[0]} agree, but ehlo_name is {facts.name}"
+    )
     return Advice("pointer_agrees", Verdict.WARN, detail, reason)
 
 

@@ -52,7 +52,7 @@ async def database_findings(
     clock = clock or SystemClock()
     if reasons := await Readiness(database).look():
         return [Finding("database", Verdict.FAIL, " ".join(reasons))]
-    found = [Finding("database", Verdict.OK, "it answers, and its schema is at head")]
+    found = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
     try:
         found.append(await _clock(database, clock))
         found.append(await _delivery(database, lease_seconds, clock))
@@ -65,13 +65,13 @@ async def database_findings(
 
 async def _clock(database: Database, machine: Clock) -> Finding:
     if not database.is_postgresql:
-        return Finding("clock", Verdict.OK, "it is the database's own: SQLite is on this machine")
+        return Finding("clock", Verdict.OK, "SQLite uses this machine's clock")
     clock = DatabaseClock(database, machine)
     await clock.measure()
     offset = clock.now() - machine.now()
     told = f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
     if abs(offset) > CLOCK_MAY_DIFFER:
-        return Finding("clock", Verdict.WARN, f"{told}: set this machine's right (NTP)")
+        return Finding("clock", Verdict.WARN, f"{told}: synchronize this machine's clock (NTP)")
     return Finding("clock", Verdict.OK, told)
 
 
@@ -82,7 +82,7 @@ async def _delivery(database: Database, lease_seconds: float, machine: Clock) ->
     async with database.reading() as connection:
         seen = await workers.seen(connection, since=now - timedelta(seconds=lease_seconds))
     if not seen:
-        detail = "no process delivers: run `heloise serve` or `heloise worker`"
+        detail = "no process delivers; run `heloise serve` or `heloise worker`"
         return Finding("delivery", Verdict.WARN, detail)
     hosts = ", ".join(dict.fromkeys(seen))
     return Finding("delivery", Verdict.OK, f"{len(seen)} deliver, on {hosts}")
@@ -103,11 +103,13 @@ async def _credentials(database: Database, open_sealed: OpenSealed) -> Finding:
     if shut:
         named = ", ".join(shut[:MAX_NAMED])
         detail = (
-            f"the credentials of {len(shut)} profiles do not open with HELOISE_SECRET_KEYS"
-            f" ({named}): add the key that sealed them, run `heloise reseal`, or set them again"
+            f"HELOISE_SECRET_KEYS cannot decrypt the credentials of {len(shut)} profiles"
+            f" ({named}): add the key that encrypted them, run `heloise reseal`, or set them again"
         )
         return Finding("credentials", Verdict.FAIL, detail)
-    return Finding("credentials", Verdict.OK, f"those of {count} profiles open")
+    return Finding(
+        "credentials", Verdict.OK, f"the credentials of {count} profiles can be decrypted"
+    )
 
 
 def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
@@ -129,7 +131,7 @@ async def port_finding(host: str, port: int) -> Finding:
         reason = error.strerror or str(error)
     if await _is_heloise(host, port):
         return Finding("port", Verdict.OK, f"Heloise answers at {host}:{port}")
-    detail = f"{host}:{port} cannot be listened on ({reason}): set HELOISE_HOST and HELOISE_PORT"
+    detail = f"cannot listen on {host}:{port} ({reason}); set HELOISE_HOST and HELOISE_PORT"
     return Finding("port", Verdict.FAIL, detail)
 
 
@@ -155,7 +157,7 @@ def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
         hostname=hostname,
         local_address=outgoing_address(None),
     )
-    told = f"where nothing else is set, servers are greeted as {ehlo.name} (from: {ehlo.source})"
+    told = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
     verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
     return Finding("ehlo_name", verdict, " ".join([f"{told}.", *ehlo.warnings]))
 

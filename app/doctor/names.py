@@ -28,9 +28,9 @@ WHENCE: Final = {
     NameSource.PROFILE: "the profile's own name",
     NameSource.TENANT: "the tenant's name",
     NameSource.SERVICE: "the service's name (HELOISE_EHLO_NAME)",
-    NameSource.HOSTNAME: "this machine's full name, which changes with the machine",
+    NameSource.HOSTNAME: "this machine's host name, which changes with the machine",
     NameSource.POINTER: "the PTR name of our address",
-    NameSource.ADDRESS_LITERAL: "our address, and no name of those tried was taken",
+    NameSource.ADDRESS_LITERAL: "our address, as the server accepted none of the names",
 }
 
 
@@ -78,7 +78,7 @@ class Doctor:
             async with asyncio.timeout(seconds - lookup_seconds):
                 await self._try_all(names)
         except TimeoutError:
-            self._end = "the time for it was over"
+            self._end = "not tried: out of time"
         table = tuple(
             self._tried.get(each.name) or NameTried(candidate=each, is_accepted=None)
             for each in names
@@ -95,7 +95,7 @@ class Doctor:
                 await asyncio.sleep(self._pause_seconds)
             await self._connection(left)
             if len(self._tried) == before and not self._end:
-                self._end = "the server let no name be tried"
+                self._end = "the server did not allow a trial"
 
     async def _connection(self, left: Sequence[Candidate]) -> None:
         """Try names on one connection, until one is taken or it ends."""
@@ -138,7 +138,7 @@ class Doctor:
             elif facts.greetings:
                 self._accept(by_name[name], Stage.EHLO, f"later: {failure}")
         if self._goodbyes >= MAX_GOODBYES or not (_is_about_name(failure) or is_dropped):
-            self._end = f"the server was asked no further: {failure}"
+            self._end = f"Heloise stopped trying: {failure}"
 
     def _refuse(self, candidate: Candidate, failure: Failure) -> None:
         self._tried[candidate.name] = NameTried(
@@ -184,7 +184,7 @@ async def recommend(
     ]
     named = [each for each in fit if each.source is not NameSource.ADDRESS_LITERAL]
     best = (named or [each for each in taken if not each.name.startswith("[")] or taken)[0]
-    resolves = " and it has an address in the DNS" if best in named else ""
+    resolves = " and has an address in the DNS" if best in named else ""
     return Recommendation(
-        name=best.name, reason=f"the server takes it; it is {WHENCE[best.source]}{resolves}"
+        name=best.name, reason=f"the server accepts it; it is {WHENCE[best.source]}{resolves}"
     )

@@ -93,7 +93,7 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
                 report,
                 status=Status.WARNING,
                 code=Fault.CHUNKING.value,
-                detail=f"taken; but {broken.detail}",
+                detail=f"accepted; but {broken.detail}",
                 transcript=(*said, *(line for line in lines if line.stage is Stage.DATA)),
             )
         yield report
@@ -141,7 +141,7 @@ def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
                 report,
                 mechanisms_offered=facts.auth_offered,
                 mechanism=facts.auth_mechanism,
-                detail=f"logged in by {facts.auth_mechanism}",
+                detail=f"logged in with {facts.auth_mechanism}",
             )
         case _:
             return report
@@ -159,7 +159,7 @@ def _greeted(report: StageReport, facts: ConnectionFacts, identity: Identity) ->
         greeting=first or None,
         extensions=tuple(extensions),
         status=Status.WARNING if warnings else Status.OK,
-        detail=" ".join([f"greeted as {facts.ehlo_name}.", *warnings]),
+        detail=" ".join([f"sent EHLO {facts.ehlo_name}.", *warnings]),
     )
 
 
@@ -174,7 +174,7 @@ def _encrypted(
         detail=f"{facts.tls_version} with {facts.tls_cipher}",
     )
     if identity.tls is TlsMode.OPPORTUNISTIC:
-        detail = f"{found.detail}; under `opportunistic` the certificate is not verified"
+        detail = f"{found.detail}; `opportunistic` does not verify the certificate"
         return replace(found, status=Status.WARNING, detail=detail)
     days = None if found.certificate is None else found.certificate.expires_in_days(now)
     if days is not None and days < EXPIRES_SOON_DAYS:
@@ -192,25 +192,25 @@ def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageR
         steps.remove(Step.TLS)
         steps.insert(steps.index(Step.BANNER), Step.TLS)
     for step in steps:
-        why = _never(step, identity) or (f"not reached: it ended at {ended}" if ended else None)
+        why = _never(step, identity) or (f"not reached: failed at {ended}" if ended else None)
         yield tried.get(step) or StageReport(
             stage=step, status=Status.SKIPPED, detail=why or _UNASKED[step]
         )
 
 
 _UNASKED: Final = dict.fromkeys(Step, "not needed here") | {
-    Step.MAIL: "no recipient was given: servers that delay their verdict on the name give it at"
-    " MAIL or RCPT, so give one to be sure",
-    Step.RCPT: "no recipient was given",
-    Step.TLS: "the server does not offer STARTTLS, so mail would go in clear",
+    Step.MAIL: "no recipient given: many servers check the EHLO name only at MAIL or RCPT, so set"
+    " a recipient to be sure",
+    Step.RCPT: "no recipient given",
+    Step.TLS: "the server does not offer STARTTLS, so mail travels unencrypted",
 }
 
 
 def _never(step: Step, identity: Identity) -> str | None:
     if step is Step.TLS and identity.tls is TlsMode.NONE:
-        return "`tls` is none: everything goes in clear"
+        return "`tls` is none: everything travels unencrypted"
     if step is Step.EHLO_AFTER_TLS and identity.tls in {TlsMode.NONE, TlsMode.IMPLICIT}:
-        return "EHLO is said again only after STARTTLS"
+        return "only STARTTLS needs a second EHLO"
     if step is Step.AUTH and not identity.wants_auth:
-        return "the profile has no username: nobody logs in"
+        return "the profile has no username, so Heloise does not log in"
     return None

@@ -19,7 +19,7 @@ def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
     started = monotonic_seconds()
     if (failure := _refused(identity, guard)) is not None:
         return failed(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
-    return _passed(Step.ADDRESS_GUARD, started, f"port {identity.port} may be connected to")
+    return _passed(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
 
 
 async def dns_stage(
@@ -32,7 +32,7 @@ async def dns_stage(
         found = await network.addresses(replace(identity, timeouts=waits))
     except StageFailedError as error:
         return failed(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
-    report = _passed(Step.DNS, started, f"{identity.host} is {', '.join(map(str, found))}")
+    report = _passed(Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, found))}")
     tried = tuple(AddressTried(address=str(each)) for each in found)
     return replace(report, addresses=tried), found
 
@@ -48,7 +48,7 @@ async def tcp_stage(
     if sock is None:
         report = failed(Step.TCP, dead[0].failure, duration_ms=_ms_since(started))
     elif dead:
-        told = f"not every address can be connected to: {'; '.join(map(str, dead))}"
+        told = f"cannot connect to all addresses: {'; '.join(map(str, dead))}"
         report = replace(_passed(Step.TCP, started, told), status=Status.WARNING)
     else:
         report = _passed(Step.TCP, started, "connected to each address")

@@ -102,5 +102,5 @@ def check_of(profile: Profile, recipient: str | None, sender: str | None) -> Che
         return None
     known = sender or (profile.default_from.address if profile.default_from else None)
     if known is None:
-        raise ValueError("give a sender: the profile has no default_from")
+        raise ValueError("set a sender: the profile has no default_from")
     return Check(known, recipient)

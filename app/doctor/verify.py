@@ -46,14 +46,13 @@ CONNECTION_LOST: Final = "connection_lost"
 TOO_SLOW: Final = Failure(
     Stage.TCP,
     fault=Fault.TIMEOUT,
-    detail="the server was too slow for verify, which ends after half a minute; delivery is more"
-    " patient",
+    detail="the server did not reply within verify's 30 seconds; delivery waits longer",
 )
 
 TOKEN_TOO_SLOW: Final = Failure(
     Stage.AUTH,
     fault=Fault.TOKEN_UNAVAILABLE,
-    detail="the token server was too slow for verify, which ends after half a minute",
+    detail="the token server did not reply within verify's 30 seconds",
 )
 
 Token = Callable[[], Awaitable[str | Failure | None]]

@@ -19,7 +19,7 @@ MAX_NAME_CHARACTERS: Final = 500
 MAX_ADDRESS_CHARACTERS: Final = 320  # as written: 254 are left once the domain is an A-label
 CACHED_ADDRESSES: Final = 4096
 MAX_MAILBOX_CHARACTERS: Final = MAX_ADDRESS_CHARACTERS + 2 * MAX_NAME_CHARACTERS + len('"" <>')
-FORMS: Final = "write a@b.example, or Name <a@b.example>"
+FORMS: Final = "write a@b.example or Name <a@b.example>"
 DOMAIN_FORMS: Final = "write example.com or *.example.com"
 PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com"
 
@@ -52,8 +52,8 @@ _MISLEADING: Final = frozenset("<>@")
 # A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
 _SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
 SEVERAL: Final = (
-    'give each address as an item of its own: ["a@b.example", "c@d.example"]; a name with an @ in'
-    ' quotes: "@" <a@b>'
+    'write each address as its own item: ["a@b.example", "c@d.example"]; quote a name with an @:'
+    ' "@" <a@b>'
 )
 
 
@@ -69,15 +69,15 @@ def parse_mailbox(text: str) -> Mailbox:
     most punctuation. Raises ValueError that says what to write instead.
     """
     if len(text) > MAX_MAILBOX_CHARACTERS:
-        raise ValueError(f"it is too long; {FORMS}")
+        raise ValueError(f"too long; {FORMS}")
     if _CONTROL.search(text):
-        raise ValueError(f"it holds a line break or another control character; {FORMS}")
+        raise ValueError(f"contains a line break or another control character; {FORMS}")
     text = text.strip()
     if not text.endswith(">"):
         return Mailbox(_address(text))
     phrase, found, address = text[:-1].rpartition("<")
     if not found:
-        raise ValueError(f"it has a > without a <; {FORMS}")
+        raise ValueError(f"has a > without a <; {FORMS}")
     return Mailbox(_address(address.strip()), _name(_unquoted(phrase.strip())))
 
 
@@ -87,16 +87,18 @@ def _unquoted(phrase: str) -> str:
     if _SEVERAL.search(phrase):
         raise ValueError(SEVERAL)
     if phrase.startswith('"'):
-        raise ValueError('the quotes do not stand around the whole name; write "A. B." <a@b>')
+        raise ValueError('the quotes must enclose the whole name; write "A. B." <a@b>')
     return phrase
 
 
 def _name(name: str) -> str:
     if _CONTROL.search(name):
-        raise ValueError("the name holds a line break or another control character; leave it out")
+        raise ValueError(
+            "the name contains a line break or another control character; leave it out"
+        )
     if len(name) > MAX_NAME_CHARACTERS:
         raise ValueError(
-            f"the name has {len(name)} characters, at most {MAX_NAME_CHARACTERS} may be"
+            f"the name has {len(name)} characters; write at most {MAX_NAME_CHARACTERS}"
         )
     return name.strip()
 
@@ -108,12 +110,12 @@ def _address(address: str) -> str:
 @lru_cache(maxsize=CACHED_ADDRESSES)
 def _validated(address: str) -> str:
     if "@" not in address:
-        raise ValueError(f"there is no @ in it; {FORMS}")
+        raise ValueError(f"has no @; {FORMS}")
     if len(address) > MAX_ADDRESS_CHARACTERS:
-        raise ValueError(f"it is too long; {FORMS}")
+        raise ValueError(f"too long; {FORMS}")
     quoted = _QUOTED_LOCAL.fullmatch(address)
     if quoted is not None and _MISLEADING & set(quoted[1]):
-        raise ValueError(f"the quotes hold one of < > @, which some servers misread; {FORMS}")
+        raise ValueError(f"the quoted part contains < > or @, which some servers misread; {FORMS}")
     if quoted is None and ("," in address or ";" in address):
         raise ValueError(SEVERAL)
     try:
@@ -145,7 +147,7 @@ def _in_quotes(address: str) -> str | None:
         quoted = _checked(f'"{local}"@{domain}')
     except EmailNotValidError:
         return None
-    return f"if the address is so, quote what is left of the @: {quoted}"
+    return f"if this is the address, quote the local part: {quoted}"
 
 
 def known_address(text: str) -> str:
@@ -185,11 +187,11 @@ def check_pattern(text: str) -> str:
         raise ValueError(PATTERN_FORMS)
     stars, _, bare = domain.rpartition("*.")
     if stars or "*" in bare or ("*" in local and local != "*"):
-        raise ValueError(f"a * stands for a whole part; {PATTERN_FORMS}")
+        raise ValueError(f"a * replaces a whole part; {PATTERN_FORMS}")
     try:
         address = _address(f"{'any' if local == '*' else local}@{bare}")
     except ValueError:
-        raise ValueError(f"it matches no address; {PATTERN_FORMS}") from None
+        raise ValueError(f"matches no address; {PATTERN_FORMS}") from None
     known_local, _, known_domain = address.lower().rpartition("@")
     wild = "*." if domain.startswith("*.") else ""
     return f"{'*' if local == '*' else known_local}@{wild}{known_domain}"
@@ -200,7 +202,7 @@ def check_domain(text: str) -> str:
     try:
         return check_pattern(f"*@{text.strip()}").removeprefix("*@")
     except ValueError:
-        raise ValueError(f"{text.strip()!r} is no domain; {DOMAIN_FORMS}") from None
+        raise ValueError(f"{text.strip()!r} is not a domain; {DOMAIN_FORMS}") from None
 
 
 def masked(text: str) -> str:

@@ -52,18 +52,20 @@ class Attachment:
     def __post_init__(self) -> None:
         if _CONTROL.search(self.filename):
             raise ValueError(
-                "the filename holds a line break or another control character; leave it out"
+                "the filename contains a line break or another control character; leave it out"
             )
         if len(self.filename) > MAX_FILENAME_CHARACTERS:
-            raise ValueError(f"the filename has more than {MAX_FILENAME_CHARACTERS} characters")
+            raise ValueError(
+                f"the filename has more than {MAX_FILENAME_CHARACTERS} characters; shorten it"
+            )
         if parse_content_type(self.content_type) is None:
             raise ValueError(
-                "the content type is none; write one such as application/pdf, or"
-                " application/octet-stream where it is not known"
+                "not a content type; write one such as application/pdf, or"
+                " application/octet-stream if unknown"
             )
         if self.content_id is not None and not _is_content_id(self.content_id):
             raise ValueError(
-                "the content id has 1 to 200 characters of ASCII, such as logo@example.com,"
+                "write a content id of 1 to 200 ASCII characters, such as logo@example.com,"
                 " without <, > and spaces"
             )
 

@@ -19,12 +19,12 @@ class Calendar:
 
     def __post_init__(self) -> None:
         if _CALENDAR.match(self.text) is None:
-            raise ValueError("it is no iCalendar: it begins with BEGIN:VCALENDAR (RFC 5545)")
+            raise ValueError("not iCalendar; begin with BEGIN:VCALENDAR (RFC 5545)")
         found = _METHOD.search(self.text)
         if found is None or found[1].upper() not in METHODS:
             raise ValueError(
-                "an invitation says what it is for: write METHOD:REQUEST after BEGIN:VCALENDAR"
-                " (RFC 5546), or attach it as a file"
+                "an invitation needs a method: write METHOD:REQUEST after BEGIN:VCALENDAR (RFC"
+                " 5546), or attach it as a file"
             )
 
     @property

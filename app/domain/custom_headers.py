@@ -70,16 +70,16 @@ def check_header(name: str, value: str) -> None:
     """Raises ValueError where a caller may not set this field, or not to this value."""
     if len(name) > MAX_NAME_CHARACTERS or _FIELD_NAME.fullmatch(name) is None:
         raise ValueError(
-            "a header's name has 1 to 76 characters of ASCII, without spaces and colons"
+            "write a header name of 1 to 76 ASCII characters without spaces and colons"
         )
     lower = name.lower()
     if lower in INSTEAD:
-        raise ValueError(f"this header is written from {INSTEAD[lower]}; set it there")
+        raise ValueError(f"Heloise writes this header from {INSTEAD[lower]}; set that instead")
     if lower in OWN or lower.startswith(OWN_PREFIXES):
-        raise ValueError("this header is written by Heloise or by servers on the way; leave it out")
+        raise ValueError("Heloise or a server writes this header; leave it out")
     check_control(value, "its value")
     if len(value) > MAX_VALUE_CHARACTERS:
-        raise ValueError(f"its value has more than {MAX_VALUE_CHARACTERS} characters")
+        raise ValueError(f"the value has more than {MAX_VALUE_CHARACTERS} characters; shorten it")
     custom_field(name, value)
 
 
@@ -108,7 +108,10 @@ def _write_text(name: str, value: str) -> str:
 def _write_ascii(name: str, value: str) -> str:
     """A field whose readers decode nothing, folded at blanks."""
     if not value.isascii():
-        raise ValueError("its value holds characters that are not ASCII; nobody decodes this field")
+        raise ValueError(
+            "the value has non-ASCII characters, which no reader decodes in this header; write"
+            " ASCII"
+        )
     return fold(name, _BLANK.split(value.strip(" ")))
 
 
@@ -118,9 +121,7 @@ def _write_ids(name: str, value: str) -> str:
     if not ids or _ID.sub("", value).strip(" ,"):
         ids = value.split()
     if not value.isascii():
-        raise ValueError(
-            "message ids are ASCII; write <id@example.com>, with blanks between several"
-        )
+        raise ValueError("message ids are ASCII; write <id@example.com>, separated by blanks")
     return fold(name, ids or [""])
 
 
@@ -157,14 +158,14 @@ def _write_mailboxes(name: str, value: str) -> str:
             return _write_ascii(name, value)  # what obsolete forms there are
         raise
     if not all(mailbox.address.isascii() for mailbox in mailboxes):
-        raise ValueError("write its addresses in ASCII; only `to`, `cc` and the like take others")
+        raise ValueError("write ASCII addresses; only `to`, `cc` and the like take others")
     return mailbox_field(name, mailboxes) if mailboxes else _write_ascii(name, value)
 
 
 def _parse_mailboxes(value: str) -> list[Mailbox]:
     parts = _MAILBOX.findall(value)
     if ",".join(parts) != value:
-        raise ValueError("write it as Name <a@example.com>, several with commas between them")
+        raise ValueError("write Name <a@example.com>; separate several with commas")
     return [parse_mailbox(part.strip()) for part in parts]
 
 
@@ -175,7 +176,7 @@ def _write_list_id(name: str, value: str) -> str:
     if not begun or not ended or after:
         return _write_ascii(name, value)
     if not identifier.isascii():
-        raise ValueError("the id in < and > is to be ASCII, such as <news.example.com>")
+        raise ValueError("write an ASCII id in < and >, such as <news.example.com>")
     phrase = head.strip(" ")
     if quoted := _QUOTED.fullmatch(phrase):
         phrase = _ESCAPED.sub(r"\1", quoted[1])

@@ -45,7 +45,7 @@ PRIVATE_DOMAINS: Final = frozenset(
 )
 LOOPBACK: Final = "127.0.0.1"
 
-WRITE_INSTEAD: Final = "write a full domain name of yours, such as mail.example.com"
+WRITE_INSTEAD: Final = "write a fully qualified domain name of yours, such as mail.example.com"
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -75,16 +75,16 @@ def parse_ehlo_name(text: str) -> str:
     Raises ValueError with a reason that says what to write instead.
     """
     if not text:
-        raise ValueError(f"it is empty; {WRITE_INSTEAD}")
+        raise ValueError(f"empty; {WRITE_INSTEAD}")
     if _CONTROL.search(text):
-        raise ValueError(f"it holds a control character or a line break; {WRITE_INSTEAD}")
+        raise ValueError(f"contains a control character or a line break; {WRITE_INSTEAD}")
     if any(each.isspace() for each in text):
-        raise ValueError(f"it holds a space; {WRITE_INSTEAD}")
+        raise ValueError(f"contains a space; {WRITE_INSTEAD}")
     if text.startswith("[") or text.endswith("]"):
         return _parse_literal(text)
     if literal := _literal_of(text):
         raise ValueError(
-            f"a bare IP address is no name; write {literal}, or a domain name of yours"
+            f"a bare IP address is not a name; write {literal} or a domain name of yours"
         )
     return _parse_domain(text)
 
@@ -96,10 +96,10 @@ def _parse_literal(text: str) -> str:
         address = ipaddress.ip_address(inner[len(IPV6_TAG) :] if is_tagged else inner)
     except ValueError:
         raise ValueError(
-            "it is no address literal; write [192.0.2.1], [IPv6:2001:db8::1] or a domain name"
+            "not an address literal; write [192.0.2.1], [IPv6:2001:db8::1] or a domain name"
         ) from None
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
-        raise ValueError("an address literal has no zone; leave out the % and what follows it")
+        raise ValueError("an address literal has no zone; leave out the % and what follows")
     if is_tagged is not (address.version == 6):  # noqa: PLR2004 - IPv6
         raise ValueError(f"write {address_literal(str(address))}")
     return address_literal(str(address))
@@ -131,16 +131,16 @@ def _parse_domain(text: str) -> str:
     if name in LOCAL_NAMES or name.endswith(".localhost"):
         raise ValueError(f"strict servers refuse {name}; {WRITE_INSTEAD}")
     if "_" in name:
-        raise ValueError(f"an underscore cannot stand in a host name; {WRITE_INSTEAD}")
+        raise ValueError(f"a host name has no underscore; {WRITE_INSTEAD}")
     if len(name) > MAX_NAME_OCTETS:
-        raise ValueError(f"it has {len(name)} characters, and a name has {MAX_NAME_OCTETS} at most")
+        raise ValueError(f"has {len(name)} characters; write at most {MAX_NAME_OCTETS}")
     labels = name.split(".")
     for label in labels:
         _check_label(label)
     if len(labels) == 1:
         raise ValueError(f"strict servers refuse a name without a domain; {WRITE_INSTEAD}")
     if NUMBER.fullmatch(labels[-1]):
-        raise ValueError(f"its last part is a number, as in an IP address; {WRITE_INSTEAD}")
+        raise ValueError(f"the last part is a number, as in an IP address; {WRITE_INSTEAD}")
     return name
 
 
@@ -150,18 +150,18 @@ def _a_label(text: str) -> str:
     try:
         return idna.encode(text, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
-        raise ValueError(f"it cannot be written in ASCII (IDNA 2008); {WRITE_INSTEAD}") from None
+        raise ValueError(f"ASCII cannot express it (IDNA 2008); {WRITE_INSTEAD}") from None
 
 
 def _check_label(label: str) -> None:
     if not label:
-        raise ValueError(f"two dots stand together, or one at its start; {WRITE_INSTEAD}")
+        raise ValueError(f"has two dots in a row or begins with a dot; {WRITE_INSTEAD}")
     if len(label) > 63:  # noqa: PLR2004 - RFC 1035 section 2.3.4
-        raise ValueError(f"the part {label[:20]}… has {len(label)} characters, at most 63 may be")
+        raise ValueError(f"the part {label[:20]}… has {len(label)} characters; write at most 63")
     if label.startswith("-") or label.endswith("-"):
-        raise ValueError(f"no part of it begins or ends with a hyphen; {WRITE_INSTEAD}")
+        raise ValueError(f"a part begins or ends with a hyphen; {WRITE_INSTEAD}")
     if LABEL.fullmatch(label) is None:
-        raise ValueError(f"only letters, digits and hyphens stand in a name; {WRITE_INSTEAD}")
+        raise ValueError(f"use only letters, digits, hyphens and dots; {WRITE_INSTEAD}")
 
 
 def effective_ehlo(
@@ -209,15 +209,15 @@ def _warnings(name: str, source: EhloSource) -> tuple[str, ...]:
     found = []
     if source is EhloSource.ADDRESS_LITERAL:
         found.append(
-            "No name is set, so the server is greeted with an address; strict servers refuse that."
-            " Set ehlo_name."
+            "No name is set, so Heloise sends an address in EHLO, which strict servers refuse. Set"
+            " ehlo_name."
         )
     elif name.startswith("["):
-        found.append("Some servers refuse an address in place of a name.")
+        found.append("Some servers refuse an address instead of a name.")
     if source is EhloSource.HOSTNAME:
         found.append(
-            "The name is this machine's and changes with the machine; set ehlo_name to keep it."
+            "This is the machine's host name and changes with the machine. Set ehlo_name to fix it."
         )
     if is_private(name):
-        found.append("The name is a private one; servers on the internet cannot look it up.")
+        found.append("The name is private; servers on the internet cannot look it up.")
     return tuple(found)

@@ -135,7 +135,7 @@ class RequestTimeout(Problem):
     """The caller was too slow in sending its request (408)."""
 
     status = 408
-    title = "Too slow"
+    title = "Request timeout"
 
     def __init__(self, detail: str) -> None:
         super().__init__("request-timeout", detail)
@@ -194,7 +194,7 @@ class QuotaError(HeloiseError):
     """A message is beyond its tenant's quota; `exceeded` says of which limit."""
 
     def __init__(self, exceeded: Exceeded) -> None:
-        super().__init__(f"{exceeded.limit} allows no more than {exceeded.value}")
+        super().__init__(f"{exceeded.limit} allows at most {exceeded.value}")
         self.exceeded = exceeded
 
 

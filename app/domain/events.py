@@ -230,5 +230,7 @@ def matching_types(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         if not any(fnmatchcase(each, pattern) for each in EventType):
             known = ", ".join(EventType)
-            raise ValueError(f"{pattern!r} is no event; there are {known}, and message.* for all")
+            raise ValueError(
+                f"{pattern!r} is not an event type; write one of {known}, or message.* for all"
+            )
     return [each.value for each in EventType if any(fnmatchcase(each, p) for p in patterns)]

@@ -31,7 +31,9 @@ def check_subject(subject: str) -> None:
 def check_control(text: str, what: str) -> None:
     """Raises ValueError, which speaks of `what`, where a text holds what may end a line."""
     if _CONTROL.search(text):
-        raise ValueError(f"{what} holds a line break or another control character; leave them out")
+        raise ValueError(
+            f"{what} contains a line break or another control character; leave them out"
+        )
 
 
 def text_field(name: str, value: str) -> str:
@@ -126,8 +128,8 @@ def fold(name: str, items: Sequence[str]) -> str:
     for item in items:
         if len(item) >= MAX_LINE_OCTETS:
             raise ValueError(
-                f"it has {len(item)} characters without a blank, where a line could be folded;"
-                f" at most {MAX_LINE_OCTETS - 1} may be"
+                f"has {len(item)} characters without a blank, so the line cannot be folded; write"
+                f" at most {MAX_LINE_OCTETS - 1}"
             )
     first, *others = items
     lines, line = list[str](), f"{name}: {first}"

@@ -6,84 +6,84 @@ from typing import Final
 from app.domain.outcome import Outcome
 
 HINTS: Final[Mapping[str, str]] = {
-    "ehlo_rejected": "It refuses the EHLO name {name} ({source}): set `ehlo_name` to a full domain"
-    " name that this server accepts.",
-    "ehlo_unknown": "It knows no EHLO, without which there is neither TLS nor AUTH: check `host`.",
-    "ehlo_out_of_sequence": "It takes no EHLO here, though EHLO has to come again after STARTTLS"
-    " (RFC 3207 section 4.2): have the server mended, or set `tls` to implicit and `port` to 465.",
-    "client_rejected": "It refuses this machine's address: have the address allowed there.",
-    "banner_rejected": "It wants no connection from here: have this machine's address allowed.",
+    "ehlo_rejected": "The server refuses the EHLO name {name} ({source}): set `ehlo_name` to a"
+    " fully qualified domain name that this server accepts.",
+    "ehlo_unknown": "The server does not support EHLO, which TLS and AUTH need: check `host`.",
+    "ehlo_out_of_sequence": "The server refuses EHLO after STARTTLS, where RFC 3207 section 4.2"
+    " requires it: report this to the server's operator, or set `tls` to implicit and `port` to"
+    " 465.",
+    "client_rejected": "The server refuses this machine's address: ask its operator to allow the"
+    " address.",
+    "banner_rejected": "The server refuses connections from this machine: ask its operator to"
+    " allow the address.",
     "tls_required": "Set `tls` to starttls or implicit.",
     "authentication_required": "Set `auth.username` and `auth.password`.",
-    "relay_denied": "It relays for known users alone: set `auth.username` and `auth.password`, or"
-    " have this machine's address allowed there.",
-    "sending_limit": "The account may send no more for now, so its messages wait: set `rate_limit`"
-    " below what the server allows.",
-    "auth_rejected": "It refuses the user name or the password: set `auth` anew.",
-    "app_password_required": "Gmail takes no account's own password: set `auth.password` to an app"
-    " password of the account; if it is one, it is wrong or was revoked.",
-    "basic_auth_disabled": "Microsoft 365 takes no password here: have authenticated SMTP turned on"
-    " for the mailbox and its organisation, and log in by `auth.mechanism` oauth2 where passwords"
-    " are off for good; or set `host` to a relay that takes one.",
+    "relay_denied": "The server relays only for authenticated users: set `auth.username` and"
+    " `auth.password`, or ask its operator to allow this machine's address.",
+    "sending_limit": "The account exceeded the server's sending limit, so messages wait: set"
+    " `rate_limit` below that limit.",
+    "auth_rejected": "The server refuses the user name or the password: set `auth` again.",
+    "app_password_required": "Gmail does not accept the account's own password: set"
+    " `auth.password` to an app password. If it is one, it is wrong or revoked.",
+    "basic_auth_disabled": "Microsoft 365 does not accept a password here: enable authenticated"
+    " SMTP for the mailbox and its organization. Where passwords are disabled, set"
+    " `auth.mechanism` to oauth2, or set `host` to a relay that accepts a password.",
     "auth_mechanism_unavailable": "Set `auth.mechanism` to one that the server offers, or `auto`.",
     "plaintext_auth_refused": "Set `tls` to starttls or implicit.",
-    "auth_server_unproven": "Whoever answers there does not know the password: check `host` and"
-    " `port`, and set no other `auth.mechanism` before you know who it is.",
-    "oauth_token_unavailable": "Check `auth.token_url`, and that this machine may reach it; it is"
-    " tried again by itself.",
-    "oauth_token_refused": "Set `auth.client_id` and its secret, key or refresh token anew, and"
-    " check `auth.scope`: the token server's own words say what it dislikes.",
-    "oauth_token_rejected": "It takes the token for none of `auth.username`'s: check `auth.scope`,"
-    " that the mailbox is the one which the token speaks for, and that the client was granted the"
-    " right to send by SMTP.",
-    "credentials_unreadable": "Put the key that sealed them back into HELOISE_SECRET_KEYS, or set"
-    " `auth` anew; run `heloise reseal` if they are not bound to where they are sent.",
-    "tls_certificate_invalid": "Set `tls_ca` to the certificate of the server's authority where"
-    " that is a private one, or of the intermediate one that the server does not show.",
-    "tls_name_mismatch": "Set `host` to a name that stands in the server's certificate, or, where"
-    " the server is to be reached by another, `tls_server_name`.",
-    "tls_certificate_expired": "Have the server's certificate renewed, and check this machine's"
-    " clock.",
-    "tls_certificate_not_yet_valid": "Check this machine's clock; where it is right, the server's"
-    " certificate was put in too early.",
-    "tls_pin_mismatch": "Where the server's key was changed on purpose, set `tls_pins` to the new"
-    " one's; else somebody stands between, and nothing was sent.",
-    "tls_client_certificate_refused": "Set `client_certificate` and `client_key` to ones that this"
-    " server knows.",
-    "tls_version_too_old": "Have the server's TLS renewed, or set `tls_min_version` to one that it"
-    " speaks.",
+    "auth_server_unproven": "The server did not prove that it knows the password: check `host` and"
+    " `port`, and do not change `auth.mechanism` before you know which server this is.",
+    "oauth_token_unavailable": "Check `auth.token_url`, and that this machine can reach it."
+    " Heloise retries.",
+    "oauth_token_refused": "Set `auth.client_id` and its secret, key or refresh token again, and"
+    " check `auth.scope`. The token server's reply says what is wrong.",
+    "oauth_token_rejected": "The server does not accept the token for `auth.username`: check"
+    " `auth.scope`, that the token belongs to this mailbox, and that the client has the permission"
+    " to send by SMTP.",
+    "credentials_unreadable": "Add the key that encrypted them to HELOISE_SECRET_KEYS, or set"
+    " `auth` again. If they are not bound to their destination, run `heloise reseal`.",
+    "tls_certificate_invalid": "Set `tls_ca` to the certificate of the server's private authority,"
+    " or of the intermediate authority that the server does not send.",
+    "tls_name_mismatch": "Set `host` to a name in the server's certificate, or keep `host` and set"
+    " `tls_server_name`.",
+    "tls_certificate_expired": "Renew the server's certificate, and check this machine's clock.",
+    "tls_certificate_not_yet_valid": "Check this machine's clock. If it is right, the server's"
+    " certificate is not valid yet: replace it.",
+    "tls_pin_mismatch": "If the server's key was replaced on purpose, set `tls_pins` to the new"
+    " key. Otherwise someone may be intercepting the connection. Nothing was sent.",
+    "tls_client_certificate_refused": "Set `client_certificate` and `client_key` to a pair that"
+    " this server trusts.",
+    "tls_version_too_old": "Upgrade the server's TLS, or set `tls_min_version` to a version that"
+    " it supports.",
     "port_mismatch_implicit_tls": "The port speaks TLS from the first byte: set `tls` to implicit,"
     " or `port` to one that speaks plain text first, usually 587.",
     "port_mismatch_starttls": "The port speaks plain text first: set `tls` to starttls, or `port`"
     " to one with TLS from the first byte, usually 465.",
-    "starttls_stripped": "Somebody on the way to the server may be taking TLS away, and nothing"
-    " was sent: check the network, and that `host` and `port` are a mail server's.",
-    "tls_required_not_offered": "Set `port` to one that offers STARTTLS, or `tls` to what the"
-    " server speaks.",
+    "starttls_stripped": "Something between here and the server may be removing TLS. Nothing was"
+    " sent: check the network, and that `host` and `port` belong to a mail server.",
+    "tls_required_not_offered": "Set `port` to one that offers STARTTLS, or `tls` to a mode that"
+    " the server supports.",
     "tls_failed": "Check `port` and `tls`: 587 goes with starttls, 465 with implicit.",
-    "dns_not_found": "Set `host` to a name that the DNS knows: check how it is spelt.",
-    "dns_failed": "Its DNS is broken for now, or refuses this machine: check `host` and"
+    "dns_not_found": "Set `host` to a name that exists in the DNS: check the spelling.",
+    "dns_failed": "The host's DNS is temporarily broken or refuses this machine: check `host` and"
     " HELOISE_DNS_SERVERS.",
-    "dns_timeout": "The DNS does not answer: check this machine's network, and"
-    " HELOISE_DNS_SERVERS.",
-    "address_not_allowed": "Set `host` to a public server; mail to servers inside is sent where the"
-    " operator allows it (HELOISE_ALLOWED_NETWORKS, or HELOISE_ALLOW_PRIVATE_HOSTS=true for all).",
+    "dns_timeout": "The DNS does not answer: check this machine's network and HELOISE_DNS_SERVERS.",
+    "address_not_allowed": "Set `host` to a public server. For an internal server, the operator"
+    " sets HELOISE_ALLOWED_NETWORKS, or HELOISE_ALLOW_PRIVATE_HOSTS=true for all.",
     "port_not_allowed": "Set `port` to one that the operator allows (HELOISE_ALLOWED_PORTS).",
     "connect_refused": "Check `host` and `port`.",
-    "timeout": "It is silent where it should speak: check `host`, `port` and `tls`; some servers"
-    " keep those waiting whom they do not know.",
-    "connection_lost": "It hung up without a word: check `host`, `port` and `tls`, and that it"
-    " takes connections from this machine's address; some hang up on an `ehlo_name` that they do"
-    " not like.",
-    "protocol_error": "What answers there is no mail server, or a broken one: check `host` and"
-    " `port`.",
-    "service_unavailable": "It takes nothing for now, and is tried again by itself.",
-    "auth_deferred": "It could not check the login for now, and is tried again by itself.",
-    "tls_rejected": "It offers STARTTLS and refuses it: have the server's TLS looked at, or set"
-    " `tls` to what works there.",
-    "sender_rejected": "It takes no mail from this sender: set `default_from`, or `from` of the"
-    " message, to an address that the account may send as.",
-    "connect_timeout": "Check `host` and `port`, and that a firewall lets the connection out.",
+    "timeout": "The server does not reply: check `host`, `port` and `tls`. Some servers delay"
+    " unknown clients.",
+    "connection_lost": "The server closed the connection without a reply: check `host`, `port` and"
+    " `tls`, and that it allows this machine's address. Some servers do so if they dislike the"
+    " `ehlo_name`.",
+    "protocol_error": "This is not a working mail server: check `host` and `port`.",
+    "service_unavailable": "The server temporarily accepts no mail. Heloise retries.",
+    "auth_deferred": "The server temporarily cannot check the login. Heloise retries.",
+    "tls_rejected": "The server offers STARTTLS and then refuses it: ask its operator to repair"
+    " TLS, or set `tls` to a mode that works.",
+    "sender_rejected": "The server refuses this sender: set `default_from`, or `from` of the"
+    " message, to an address that the account may use.",
+    "connect_timeout": "Check `host` and `port`, and that firewalls allow the connection.",
 }
 
 _STAGES: Final[Mapping[str, str]] = {"tls": "TLS", "dns": "DNS", "tcp": "TCP", "banner": "greeting"}
@@ -104,7 +104,7 @@ def said(fault: Outcome) -> str:
     where = _STAGES.get(fault.stage.value, fault.stage.value.upper())
     if fault.reply is not None:
         told = f" ({fault.detail})" if fault.detail else ""
-        return f"At {where} the server said: {fault.reply}{told}"
+        return f"At {where}, the server replied: {fault.reply}{told}"
     return f"At {where}: {fault.detail or fault.classification}"
 
 
@@ -113,7 +113,7 @@ def hint(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> s
     told = HINTS.get(fault.classification)
     if told is None:
         return None
-    return told.format(name=ehlo_name or "it was given", source=_source(ehlo_source))
+    return told.format(name=ehlo_name or "it was set", source=_source(ehlo_source))
 
 
 def _source(ehlo_source: str | None) -> str:

@@ -36,12 +36,12 @@ def parse_mailto(text: str) -> str:
     pairs = (each.partition("=")[::2] for each in (fields or "").split("&") if each)
     written = {name.lower(): unquote(value) for name, value in pairs}
     if not written.keys() <= {"subject", "body"}:
-        raise ValueError("write no more than subject= and body= behind the address")
+        raise ValueError("write only subject= and body= after the address")
     subject = written.get("subject") or "unsubscribe"
     if UNSUBSCRIBE.fullmatch(subject) is None:
         raise ValueError(
-            "its subject is to be `unsubscribe`, or that and a tag, which is understood when the"
-            " mail comes back; for another one write List-Unsubscribe in `headers`"
+            "write the subject `unsubscribe`, or `unsubscribe` and a tag, which Heloise recognizes"
+            " when the mail comes back; for another subject, write List-Unsubscribe in `headers`"
         )
     local, _, domain = mailbox.address.rpartition("@")
     said = {"subject": subject} | ({"body": body} if (body := written.get("body")) else {})
@@ -52,7 +52,8 @@ def parse_mailto(text: str) -> str:
 def _checked(text: str) -> str:
     if len(text) > MAX_URL_BYTES:
         raise ValueError(
-            f"written in ASCII it has {len(text)} bytes; a line of a header takes {MAX_URL_BYTES}"
+            f"has {len(text)} bytes in ASCII; write at most {MAX_URL_BYTES}, which fit into a"
+            " header line"
         )
     return text
 
@@ -71,7 +72,7 @@ class ListUnsubscribe:
 
     def __post_init__(self) -> None:
         if self.url is None and self.mailto is None:
-            raise ValueError("give a url, a mailto address, or both")
+            raise ValueError("set a url, a mailto address, or both")
         if self.is_one_click and not (self.url or "").startswith("https://"):
             raise ValueError("one click needs an https:// url (RFC 8058 section 3.1)")
 

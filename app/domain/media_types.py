@@ -69,13 +69,13 @@ def find_disguise(filename: str, content_type: str) -> str | None:
     is_active_name = _extension(filename) in ACTIVE_EXTENSIONS
     if kind in ACTIVE_TYPES and guessed is not None and not is_active_name:
         return (
-            f"a file with this name is {guessed}, not {kind}, which may run when it is opened:"
-            " leave content_type out, or give the file the name of what it is"
+            f"a file with this name is {guessed}, not {kind}, which may run when opened: leave"
+            " content_type out, or rename the file to match"
         )
     if is_active_name and kind.startswith(SHOWN) and kind not in ACTIVE_TYPES:
         return (
-            f"a file with this name may run when it is opened, which {kind} does not: leave"
-            " content_type out, or give the file the name of what it is"
+            f"a file with this name may run when opened, unlike {kind}: leave content_type out, or"
+            " rename the file to match"
         )
     return None
 

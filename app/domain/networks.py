@@ -107,25 +107,24 @@ class AddressGuard:
     def address_refusal(self, address: IPAddress) -> str | None:
         """Why there may be no connection to this address, whatever the port."""
         if _is_in(self.denied, address):
-            return "the operator has denied connections there (HELOISE_DENIED_NETWORKS)"
+            return "the operator denies connections to it (HELOISE_DENIED_NETWORKS)"
         if _is_in(PLATFORM, address) and not _is_in(filter(_is_platform, self.allowed), address):
             return (
-                "that is no public address but one of a cloud's own services; the operator may"
-                " allow it by naming it in HELOISE_ALLOWED_NETWORKS"
-                " (HELOISE_ALLOW_PRIVATE_HOSTS=true does not)"
+                "not a public address but a cloud's own service; the operator can allow it in"
+                " HELOISE_ALLOWED_NETWORKS (HELOISE_ALLOW_PRIVATE_HOSTS=true does not)"
             )
         if self.allow_private or is_public(address) or _is_in(self.allowed, address):
             return None
         return (
-            "that is no public address; the operator may allow it"
-            " (HELOISE_ALLOWED_NETWORKS, or HELOISE_ALLOW_PRIVATE_HOSTS=true for all)"
+            "not a public address; the operator can allow it (HELOISE_ALLOWED_NETWORKS, or"
+            " HELOISE_ALLOW_PRIVATE_HOSTS=true for all)"
         )
 
     def port_refusal(self, port: int) -> str | None:
         """Why there may be no connection to this port, whatever the address."""
         if self.is_port_allowed(port):
             return None
-        return f"port {port} is not among the allowed ones (HELOISE_ALLOWED_PORTS)"
+        return f"port {port} is not allowed (HELOISE_ALLOWED_PORTS)"
 
     def host_refusal(self, host: str) -> str | None:
         """Why there may be no connection to this host, as far as is plain without a lookup."""

@@ -14,7 +14,7 @@ from app.domain.addresses import make_mailbox
 from app.domain.mail_header import decode_words
 from app.domain.types import Mailbox
 
-FORMS: Final = "write Name <a@b.example>, with a name that holds any of ()<>@,;:\\ in quotes"
+FORMS: Final = "write Name <a@b.example>, and quote a name with any of ()<>@,;:\\"
 
 _ATOM: Final = r'[^\s"(),:;<>@\[\]\\]+'
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
@@ -36,10 +36,10 @@ def read_originator(value: str) -> Mailbox:
     else:
         address, name = value, ""
     if _ADDRESS.fullmatch(address) is None:
-        raise ValueError(f"it does not hold one plain address; {FORMS}")
+        raise ValueError(f"not one plain address; {FORMS}")
     mailbox = make_mailbox(address, name)
     if not _is_same(address, mailbox.address):
-        raise ValueError(f"{address} is another way to write {mailbox.address}; write that")
+        raise ValueError(f"{address} is another spelling of {mailbox.address}; write that")
     return mailbox
 
 
@@ -50,7 +50,7 @@ def _read_phrase(phrase: str) -> str:
     while position < len(phrase):
         word = _WORD.match(phrase, position)
         if word is None:
-            raise ValueError(f"it does not hold one plain address; {FORMS}")
+            raise ValueError(f"not one plain address; {FORMS}")
         position = word.end()
         if word[1] is not None:
             atoms.append(word[1])
@@ -65,7 +65,7 @@ def _decode(words: str) -> str:
     """What encoded words say; some programs read them before they look for the address."""
     name = decode_words(words)
     if name != words and not _MISLEADING.isdisjoint(name):
-        raise ValueError(f"an encoded word cannot be read, or holds <, > or @; {FORMS}")
+        raise ValueError(f"an encoded word is malformed or contains <, > or @; {FORMS}")
     return name
 
 

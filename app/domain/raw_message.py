@@ -21,17 +21,17 @@ MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`: more is a loop
 SINGLE: Final = frozenset(
     {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
 )
-ENVELOPE_ALONE: Final = "name those recipients in the envelope alone, and leave this field out"
-BY_SERVERS: Final = "the servers that receive a message write this; leave it out"
+ENVELOPE_ALONE: Final = "write those recipients only in the envelope, and leave this header out"
+BY_SERVERS: Final = "receiving servers write this header; leave it out"
 NOT_SENT: Final = {
     "bcc": ENVELOPE_ALONE,
-    "return-path": "the server that delivers writes this; set `return_path` in the envelope",
+    "return-path": "the delivering server writes this header; set `return_path` in the envelope",
     "authentication-results": BY_SERVERS,
     "received-spf": BY_SERVERS,
 }
 NOT_SENT_PREFIXES: Final = {
     "arc-": BY_SERVERS,
-    "resent-": "send the message with From, Sender and To of your own, and leave this field out",
+    "resent-": "send the message with your own From, Sender and To, and leave this header out",
 }
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BLANK_BEFORE_COLON: Final = re.compile(r"([!-9;-~]+)[ \t]+:")
@@ -60,7 +60,7 @@ def parse(content: bytes) -> RawMessage:
     mime = _with_crlf(content)
     header = read_message(mime).header
     if not mime.endswith(CRLF + CRLF, 0, header.end):
-        raise ValueError("an empty line is missing after the header")
+        raise ValueError("the empty line after the header is missing; add it")
     _check_lines(mime)
     _check_fields(header)
     _check_characters(mime[: header.end])
@@ -81,13 +81,13 @@ def parse(content: bytes) -> RawMessage:
 def _with_crlf(content: bytes) -> bytes:
     """The lines with their ends; raises ValueError where some have one and some another."""
     if b"\0" in content:
-        raise ValueError("it holds a NUL byte; encode the part in base64")
+        raise ValueError("contains a NUL byte; encode the part in base64")
     pairs, returns, feeds = (content.count(each) for each in (CRLF, b"\r", b"\n"))
     if pairs == 0 and returns == 0:
         starts = range(0, len(content), BLOCK_OCTETS)
         content = joined(content[at : at + BLOCK_OCTETS].replace(b"\n", CRLF) for at in starts)
     elif not pairs == returns == feeds:
-        raise ValueError("its lines end in CRLF and otherwise as well; end all of them in CRLF")
+        raise ValueError("some lines do not end in CRLF; end all lines in CRLF")
     return content if content.endswith(CRLF) else content + CRLF
 
 
@@ -108,9 +108,9 @@ def _check_characters(header: bytes) -> None:
     try:
         text = header.decode()
     except UnicodeDecodeError:
-        raise ValueError("the header is neither ASCII nor UTF-8 (RFC 6532)") from None
+        raise ValueError("the header is neither ASCII nor UTF-8 (RFC 6532); encode it") from None
     if _CONTROL.search(text):
-        raise ValueError("the header holds a control character; leave it out")
+        raise ValueError("the header contains a control character; leave it out")
 
 
 def _check_fields(header: Header) -> None:
@@ -120,7 +120,7 @@ def _check_fields(header: Header) -> None:
             raise ValueError(
                 f"the header has a blank before a colon: {blank[0]!r}; write '{blank[1]}:'"
             )
-        raise ValueError(f"the header has a line that is no field: {header.stray!r}")
+        raise ValueError(f"the header has a line that is not a field: {header.stray!r}")
     names = [name.lower() for name, _ in header.fields]
     for name in names:
         if (reason := _reason_against(name)) is not None:
@@ -130,7 +130,9 @@ def _check_fields(header: Header) -> None:
     if "from" not in names:
         raise ValueError("the header has no From")
     if (hops := names.count("received")) > MAX_HOPS:
-        raise ValueError(f"the header has {hops} Received: more than {MAX_HOPS} are a mail loop")
+        raise ValueError(
+            f"the header has {hops} Received fields; more than {MAX_HOPS} mean a mail loop"
+        )
 
 
 def _reason_against(name: str) -> str | None:
@@ -150,11 +152,10 @@ def _message_id(value: str | None) -> str | None:
     if value is None:
         return None
     if _MESSAGE_ID.fullmatch(value) is None:
-        raise ValueError("the Message-ID is none; write <something@example.com>")
+        raise ValueError("not a Message-ID; write <something@example.com>")
     if len(value) > MAX_MESSAGE_ID_CHARACTERS:
         raise ValueError(
-            f"the Message-ID has {len(value)} characters; at most {MAX_MESSAGE_ID_CHARACTERS}"
-            " are allowed"
+            f"the Message-ID has {len(value)} characters; write at most {MAX_MESSAGE_ID_CHARACTERS}"
         )
     return value
 
@@ -165,7 +166,7 @@ def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
     for domain in domains:
         if not _is_aligned(domain.lower(), sender.domain.lower()):
             raise ValueError(
-                f"a DKIM-Signature is by {domain}, and From is of {sender.domain}: leave out the"
+                f"a DKIM-Signature is by {domain}, but From is at {sender.domain}: leave out"
                 " signatures of other domains"
             )
 

@@ -127,14 +127,14 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
     report = _read(mail)
     if report is None:
         raise ValueError(
-            "it is neither a delivery status notification (RFC 3464), nor a complaint (RFC 5965),"
-            " nor is its subject `unsubscribe`, alone or with a tag behind it"
+            "not a delivery status notification (RFC 3464), not a complaint (RFC 5965), and the"
+            " subject is not `unsubscribe`, alone or with a tag"
         )
     addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
     places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
     report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
     if report.recipients and not _names_anything(report):
-        raise NotUnderstoodError("it names neither a recipient nor a message that was sent")
+        raise NotUnderstoodError("names neither a recipient nor a sent message")
     return report
 
 
@@ -168,8 +168,8 @@ def _of_notification(mail: Part, status: Part) -> Report:
     recipients = tuple(filter(None, map(_of_recipient, blocks)))
     if not recipients:
         raise NotUnderstoodError(
-            "it is a delivery status notification, but says of no recipient what happened: each"
-            " needs Action or Status (RFC 3464 section 2.3)"
+            "a delivery status notification without a result: each recipient needs Action or"
+            " Status (RFC 3464 section 2.3)"
         )
     envelope = next(filter(None, (_said(each.get("original-envelope-id")) for each in blocks)), "")
     return Report(
@@ -201,8 +201,7 @@ def _of_complaint(mail: Part, feedback: Part) -> Report:
     kind = _first_word(fields.get("feedback-type"))
     if not kind:
         raise NotUnderstoodError(
-            "it is a feedback report, but does not say of which type: it needs Feedback-Type"
-            " (RFC 5965 section 3.1)"
+            "a feedback report without a type: it needs Feedback-Type (RFC 5965 section 3.1)"
         )
     if kind == "not-spam":
         return Report(recipients=())
@@ -226,7 +225,7 @@ def _of_exim(mail: Part, text: str) -> Report:
     """What Exim writes where it is not told to write a notification of the standard's form."""
     named = list(_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
     if not named:
-        raise NotUnderstoodError("it is a bounce, but X-Failed-Recipients holds no address")
+        raise NotUnderstoodError("a bounce without an address in X-Failed-Recipients")
     found = _STATUS.search(text)
     reasons = _reasons(text.split("\n"), frozenset(named))
     return Report(
@@ -270,7 +269,7 @@ def _of_qmail(mail: Part, text: str) -> Report:
         elif address is not None:
             reasons[address].append(line)
     if not reasons:
-        raise NotUnderstoodError("it is a bounce as qmail writes them, but names no address")
+        raise NotUnderstoodError("a qmail bounce without an address")
     recipients = []
     for failed, lines in list(reasons.items())[:MAX_RECIPIENTS]:
         reason = _cut(" ".join(lines))

@@ -11,7 +11,7 @@ _TAKEN: Final = Outcome(
     Stage.DOT,
     Verdict.DELIVERED,
     "simulated",
-    reply=Reply(COMPLETED, "taken by the simulator, sent nowhere", "2.0.0"),
+    reply=Reply(COMPLETED, "accepted by the simulator, not sent", "2.0.0"),
 )
 
 
@@ -20,13 +20,17 @@ def _judged(failure: Failure) -> Outcome:
 
 
 _BOUNCED: Final = _judged(
-    Failure(Stage.RCPT, Reply(550, "the simulator knows no such mailbox", "5.1.1"))
+    Failure(Stage.RCPT, Reply(550, "the simulator has no such mailbox", "5.1.1"))
 )
 _DEFERRED: Final = _judged(
-    Failure(Stage.RCPT, Reply(450, "the simulator takes it the next time", "4.2.0"))
+    Failure(Stage.RCPT, Reply(450, "the simulator accepts it at the next attempt", "4.2.0"))
 )
 _LOST: Final = _judged(
-    Failure(Stage.DOT, fault=Fault.DISCONNECTED, detail="the simulator hung up without an answer")
+    Failure(
+        Stage.DOT,
+        fault=Fault.DISCONNECTED,
+        detail="the simulator closed the connection without a reply",
+    )
 )
 
 # By the part left of the @, up to a +: what it answers to a first attempt, and to later ones.

@@ -22,7 +22,7 @@ def parse_url(text: str) -> str:
     write instead; a user name, a password and a fragment are refused too.
     """
     if any(character.isspace() for character in text):
-        raise ValueError("it holds a space; write %20 in the place of a space")
+        raise ValueError("contains a space; write a space as %20")
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
@@ -31,7 +31,7 @@ def parse_url(text: str) -> str:
     if url.scheme not in {"http", "https"} or not host or port == 0:
         raise ValueError(WHOLE)
     if url.username is not None or url.fragment:
-        raise ValueError("leave the user name, the password and the fragment out of the URL")
+        raise ValueError("remove the user name, password and fragment from the URL")
     at = "" if port is None else f":{port}"
     query = f"?{_encoded(url.query, _QUERY)}" if url.query else ""
     return f"{url.scheme}://{_host(host)}{at}{_encoded(url.path, _PATH)}{query}"
@@ -44,7 +44,9 @@ def _host(host: str) -> str:
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            raise ValueError("its host cannot be written in ASCII (IDNA 2008)") from None
+            raise ValueError(
+                "ASCII cannot express the host (IDNA 2008); write another one"
+            ) from None
     if _HOST.fullmatch(host) is None:
         raise ValueError(WHOLE)
     return host

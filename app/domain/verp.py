@@ -17,15 +17,13 @@ def check_base(address: str) -> None:
     """Raise ValueError where an address has no room for what stands for a recipient."""
     local = address.rpartition("@")[0]
     if not local:
-        raise ValueError("failures that are reported to nobody have no address of their own")
+        raise ValueError("verp needs a return_path: an empty one gets no bounces")
     if local.startswith('"'):
-        raise ValueError(
-            f"what stands left of the @ in {address} is in quotes; use a return_path without"
-        )
+        raise ValueError(f"the local part of {address} is quoted; use a return_path without quotes")
     if len(local.encode()) > MAX_BASE_OCTETS:
         raise ValueError(
-            f"what stands left of the @ in {address} may have {MAX_BASE_OCTETS} bytes at most, so"
-            " that the recipient can stand behind it"
+            f"the local part of {address} may have at most {MAX_BASE_OCTETS} bytes, to leave room"
+            " for the recipient"
         )
 
 

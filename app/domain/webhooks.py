@@ -86,7 +86,7 @@ class Answer:
     @property
     def reason(self) -> str:
         """Why it was not taken, in words."""
-        return self.error or f"it answered {self.status_code}"
+        return self.error or f"the URL answered {self.status_code}"
 
 
 def wait_after(failures: int, answer: Answer, random: Callable[[], float]) -> timedelta | None:

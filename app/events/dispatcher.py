@@ -156,9 +156,9 @@ class Dispatcher:
                 await self._give_back(delivery)
             raise
         except Unavailable:
-            log.warning("what became of the event %s waits for its lease", delivery.event_id)
+            log.warning("the outcome of the event %s waits for its lease", delivery.event_id)
         except Exception:
-            log.exception("an event could not be told")
+            log.exception("could not post an event")
 
     async def _tell_and_settle(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         started_at, started_seconds = self._clock.now(), monotonic_seconds()
@@ -169,7 +169,7 @@ class Dispatcher:
             wait = wait_after(delivery.attempts + 1, answer, self._random)
         if not answer.is_taken:
             extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
-            log.warning("webhook was not told: %s", answer.reason, extra=extra)
+            log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
         told = Told(
             delivery=delivery,
             answer=answer,
@@ -188,7 +188,7 @@ class Dispatcher:
                 connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
             )
         if event is None:
-            return Answer(error="the event is kept no longer")
+            return Answer(error="the event no longer exists")
         try:
             secrets = [
                 self._open_sealed(each, webhook_secret(due.webhook)) for each in due.sealed_secrets

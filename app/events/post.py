@@ -52,7 +52,7 @@ class Poster:
                     url, content=body, headers=_headers(event.id, body, secrets, now)
                 )
         except TimeoutError:
-            return Answer(error=f"it did not answer within {ANSWER_SECONDS:.0f} seconds")
+            return Answer(error=f"no response within {ANSWER_SECONDS:.0f} seconds")
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return Answer(error=str(error) or type(error).__name__)
         return Answer(

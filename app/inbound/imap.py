@@ -52,7 +52,7 @@ class Imap(BaseMailBox):
         where = self._where
         with _told("the server did not speak IMAP"):
             super().__init__()
-        with _told("the login was refused"):
+        with _told("the server refused the login"):
             can_say_any = "AUTH=PLAIN" in self.client.capabilities
             log_in = self.login_utf8 if can_say_any else self.login
             log_in(where.username, where.password, initial_folder=None)
@@ -88,18 +88,18 @@ class Imap(BaseMailBox):
     @property
     def uid_validity(self) -> int:
         """What the folder's numbers count for."""
-        with _told("the server told no UIDVALIDITY"):
+        with _told("the server sent no UIDVALIDITY"):
             return int(self.client.response("UIDVALIDITY")[1][0])
 
     def uids_after(self, last_uid: int, limit: int) -> list[int]:
         """The numbers of the next mails, in their order, at most so many."""
-        with _told("the folder could not be searched"):
+        with _told("could not search the folder"):
             found = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
         return [uid for uid in found if uid > last_uid][:limit]
 
     def size(self, uid: int) -> int | None:
         """How many bytes a mail has; None where it is gone."""
-        with _told("a mail could not be read"):
+        with _told("could not read a mail"):
             _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
             told = b"".join(each for each in sizes if isinstance(each, bytes))
             size = told.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
@@ -107,13 +107,13 @@ class Imap(BaseMailBox):
 
     def read(self, uid: int) -> bytes | None:
         """A mail as it is, which stays unread; None where it is gone."""
-        with _told("a mail could not be read"):
+        with _told("could not read a mail"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
         return next((each[1] for each in parts if isinstance(each, tuple)), None)
 
     def remove(self, uids: Sequence[int]) -> None:
         """Delete mails."""
-        with _told("mails could not be deleted"):
+        with _told("could not delete mails"):
             self.delete([str(uid) for uid in uids])
 
     def close(self) -> None:
@@ -167,9 +167,11 @@ def _told(refusal: str) -> Iterator[None]:
     except ImapError:
         raise
     except ssl.SSLCertVerificationError as error:
-        raise ImapError(f"its certificate is not trusted: {error.verify_message}") from error
+        raise ImapError(
+            f"the server's certificate is not trusted: {error.verify_message}"
+        ) from error
     except TimeoutError as error:
-        raise ImapError("it did not answer in time") from error
+        raise ImapError("the server did not answer in time") from error
     except (imaplib.IMAP4.abort, ssl.SSLError, OSError) as error:
         raise ImapError(f"{refusal}, or the connection broke") from error
     except (ImapToolsError, imaplib.IMAP4.error, ValueError, TypeError, LookupError) as error:

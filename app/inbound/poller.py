@@ -103,9 +103,9 @@ class Poller:
         try:
             await self._read(claimed)
         except Unavailable:
-            log.warning("how far a mailbox was read waits for its lease")
+            log.warning("the position in a mailbox waits for its lease")
         except Exception:
-            log.exception("what became of a mailbox could not be noted")
+            log.exception("could not store a mailbox's state")
         finally:
             self._room.set()
 
@@ -119,13 +119,13 @@ class Poller:
         except _ChangedError:
             return
         except (ImapError, StageFailedError, SealError, TimeoutError) as error:
-            await self._failed(mailbox, str(error) or "it took too long to read")
+            await self._failed(mailbox, str(error) or "reading took too long")
             return
         except Unavailable:
             raise
         except Exception:
-            log.exception("a mailbox could not be read", extra={"mailbox_id": mailbox.id})
-            await self._failed(mailbox, "its reading met an unexpected fault, which the log has")
+            log.exception("could not read a mailbox", extra={"mailbox_id": mailbox.id})
+            await self._failed(mailbox, "reading failed unexpectedly; see the log")
             return
         now = self._clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
@@ -133,7 +133,7 @@ class Poller:
             await mailboxes.note_read(connection, mailbox=after, now=now, next_poll_at=now + wait)
 
     async def _failed(self, mailbox: Mailbox, reason: str) -> None:
-        log.warning("mailbox is not read: %s", reason, extra={"mailbox_id": mailbox.id})
+        log.warning("could not read mailbox: %s", reason, extra={"mailbox_id": mailbox.id})
         now = self._clock.now()
         wait = max(timedelta(seconds=mailbox.poll_seconds), FAILED_AGAIN)
         async with self._database.transaction() as connection:
@@ -194,7 +194,7 @@ class Poller:
             raise _ChangedError
         finish = partial(self._finish, mailbox, uid)
         if tries > MAX_TRIES:
-            await finish(OTHER, given_up=f"it could not be read in {MAX_TRIES} tries")
+            await finish(OTHER, given_up=f"could not be read in {MAX_TRIES} attempts")
             return
         try:
             report = await self._receive(imap, mailbox, uid)
@@ -205,9 +205,9 @@ class Poller:
         except ValueError:
             await finish(OTHER)
         except Exception:
-            log.exception("a mail could not be read", extra={"mailbox_id": mailbox.id, "uid": uid})
+            log.exception("could not read a mail", extra={"mailbox_id": mailbox.id, "uid": uid})
             if tries == MAX_TRIES:
-                await finish(OTHER, given_up=f"it could not be read in {MAX_TRIES} tries")
+                await finish(OTHER, given_up=f"could not be read in {MAX_TRIES} attempts")
         else:
             await finish(REPORT if report else NOTHING)
 
@@ -239,7 +239,7 @@ class Poller:
     ) -> None:
         if given_up is not None:
             extra = {"mailbox_id": mailbox.id, "uid": uid}
-            log.warning("a mail was given up: %s", given_up, extra=extra)
+            log.warning("skipped a mail: %s", given_up, extra=extra)
         await self._database.repeated(
             partial(
                 mailbox_mails.finish,

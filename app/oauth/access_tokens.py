@@ -31,17 +31,17 @@ RETRY_SECONDS: Final = 1.0
 FIELD: Final = "access_token"
 
 NO_DATABASE: Final = Failure(
-    Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the database that keeps it did not answer"
+    Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the database with the token did not answer"
 )
 CHANGED: Final = Failure(
     Stage.AUTH,
     fault=Fault.TOKEN_UNAVAILABLE,
-    detail="the profile was changed while a token was asked for",
+    detail="the profile changed during a token request",
 )
 LATE: Final = Failure(
     Stage.AUTH,
     fault=Fault.TOKEN_UNAVAILABLE,
-    detail="another worker asks for the token, and has none yet",
+    detail="another worker is requesting the token",
 )
 
 
@@ -89,7 +89,7 @@ class AccessTokens:
         """
         if profile.oauth is None:
             return Failure(
-                Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the profile names no grant"
+                Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the profile has no grant"
             )
         turn, context = self._turns.get(profile.id), profile_secret(profile, FIELD)
         if turn is None or (turn.revision, turn.context) != (profile.revision, context):

@@ -41,9 +41,9 @@ async def ask(request: TokenRequest, network: Network, *, now: datetime) -> Gran
     except httpx2.HTTPStatusError as error:
         return _unavailable(f"answered HTTP {error.response.status_code}", request)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return _unavailable(f"could not be asked: {str(error) or type(error).__name__}", request)
+        return _unavailable(f"could not be reached: {str(error) or type(error).__name__}", request)
     except (ValueError, RecursionError):
-        return _unavailable("gave no answer that is one of OAuth 2.0", request)
+        return _unavailable("sent no valid OAuth 2.0 response", request)
     return _granted(answer, request, now)
 
 
@@ -85,7 +85,7 @@ def _granted(answer: dict[str, Any], request: TokenRequest, now: datetime) -> Gr
     token, rotated = answer.get("access_token"), answer.get("refresh_token")
     kind = str(answer.get("token_type", "bearer")).lower()
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None or kind != "bearer":
-        return _unavailable("gave no bearer token", request)
+        return _unavailable("issued no bearer token", request)
     is_new = isinstance(rotated, str) and rotated != request.refresh_token
     return Granted(
         access_token=token,
@@ -102,7 +102,7 @@ def _seconds(told: object) -> float:
 def _refused(error: OAuthError, request: TokenRequest) -> Failure:
     said = f"{error.error}: {error.description}" if error.description else str(error.error)
     fault = Fault.TOKEN_UNAVAILABLE if error.error in FOR_NOW else Fault.TOKEN_REFUSED
-    return _failed(fault, f"said: {said}", request)
+    return _failed(fault, f"replied: {said}", request)
 
 
 def _unavailable(what: str, request: TokenRequest) -> Failure:

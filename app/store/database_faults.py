@@ -50,8 +50,8 @@ class CommitUnknown(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             "commit-unknown",
-            "The database was lost while it wrote. Whether it had written is not known: read what"
-            " is there before you try again.",
+            "The connection to the database broke during the commit, so the change may be stored"
+            " or not: check before you try again.",
         )
 
 
@@ -101,5 +101,5 @@ def not_written(kind: type[Unavailable] = Unavailable) -> Unavailable:
     """The problem to raise where the database does not take something now."""
     return kind(
         "database-unavailable",
-        "The database cannot be used just now. Nothing was written; try again.",
+        "The database is not available. Nothing was written; try again.",
     )

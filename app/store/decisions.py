@@ -40,8 +40,7 @@ async def cancel(
     if not any(each.is_open for each in held):
         raise Conflict(
             "nothing-to-cancel",
-            "Nobody is left to whom the message is still to be sent; GET it to see what became of"
-            " each recipient.",
+            "No recipient is waiting for the message; GET it to see the status of each recipient.",
         )
     await finish_open(connection, message_ids=[message_id], event=RecipientEvent.CANCEL, now=now)
 
@@ -70,7 +69,7 @@ async def reschedule(
     if row.status != MessageStatus.QUEUED or row.send_at is None or row.send_at <= now:
         raise Conflict(
             "message-not-scheduled",
-            "Only a message whose time has not come can be changed; this one is not scheduled.",
+            "You can update only scheduled messages; this one is not scheduled.",
         )
     after = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
     turn = turn_of(after.send_at, after.priority, now)
@@ -104,7 +103,7 @@ async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: st
     if status == MessageStatus.SENDING:
         raise Conflict(
             "message-in-transmission",
-            "The message is being sent just now; read it again when its status has changed.",
+            "Heloise is sending the message; repeat the request when its status has changed.",
         )
 
 
@@ -162,6 +161,6 @@ def _uncertain(
         if address not in known:
             raise Conflict(
                 "recipient-not-uncertain",
-                f"{address} is no recipient of this message whose outcome is uncertain.",
+                f"{address} is not an uncertain recipient of this message.",
             )
     return [known[address] for address in wanted]

@@ -52,7 +52,7 @@ def columns_of(mailbox: Mailbox) -> dict[str, Any]:
 
 
 def _exists(name: str) -> Conflict:
-    return Conflict("mailbox-exists", f"There is a mailbox {name!r} already; choose another name.")
+    return Conflict("mailbox-exists", f"A mailbox {name!r} exists already; choose another name.")
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:

@@ -327,14 +327,13 @@ async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -
     if row.is_sensitive:
         raise Gone(
             "content-sensitive",
-            "The message is sensitive: its content is given to its server alone, and to nobody who"
-            " asks here.",
+            "The message is sensitive: only its SMTP server gets the content.",
         )
     if row.wiped_at is not None:
         raise Gone(
             "content-wiped",
-            f"The message's content was wiped at {row.wiped_at:%Y-%m-%dT%H:%M:%SZ}. What became of"
-            " it is still told by GET /messages/{id}.",
+            f"Heloise deleted the message's content at {row.wiped_at:%Y-%m-%dT%H:%M:%SZ}. GET"
+            " /messages/{id} still returns the rest.",
         )
     mime: bytes = row.mime
     return mime

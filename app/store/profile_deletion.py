@@ -40,8 +40,8 @@ async def delete(
     elif await _has_pending(connection, tenant_id, profile_id):
         raise Conflict(
             "profile-has-pending-messages",
-            "The profile has unfinished messages; delete it with ?cancel_pending=true to cancel"
-            " them.",
+            "The profile has unfinished messages; wait, or delete it with ?cancel_pending=true to"
+            " cancel them.",
         )
     gone = {
         "deleted_at": now,

@@ -83,7 +83,7 @@ async def insert(
 
 
 def _exists(name: str) -> Conflict:
-    return Conflict("profile-exists", f"There is a profile {name!r} already; choose another name.")
+    return Conflict("profile-exists", f"A profile {name!r} exists already; choose another name.")
 
 
 async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:

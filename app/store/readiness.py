@@ -13,8 +13,7 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
 READ_ONLY: Final = (
-    "The database can only be read: its server is a standby,"
-    " or default_transaction_read_only is on."
+    "The database is read-only: its server is a standby, or default_transaction_read_only is on."
 )
 
 
@@ -23,7 +22,7 @@ class Readiness:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._schema_fault: str | None = "The database was not looked at yet."
+        self._schema_fault: str | None = "The database is not checked yet."
 
     def fault(self) -> str | None:
         """Why the tables cannot be used, or None: they cannot change for the worse later on."""

@@ -56,8 +56,8 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
         fresh = _fresh(vault, row.sealed, contexts)
     except SealError as error:
         raise SealError(
-            f"{error} It belongs to a profile: add the key that sealed it to HELOISE_SECRET_KEYS,"
-            " or set the credential again."
+            f"{error} It belongs to a profile: add the key that encrypted it to"
+            " HELOISE_SECRET_KEYS, or set the credential again."
         ) from None
     if fresh:
         await profiles.replace_sealed(

@@ -36,12 +36,12 @@ class State:
             return None
         if self.current is not None and self.current not in revisions():
             return (
-                f"The database's schema is at {self.current!r}, and a newer version of Heloise made"
-                f" it. This one ({app.__version__}) has none after {self.head!r}: run that version,"
-                " or a later one."
+                f"The database schema is at {self.current!r}, which a newer version of Heloise"
+                f" created. This version ({app.__version__}) knows none after {self.head!r}: run"
+                " the newer version."
             )
         found = f"at {self.current}" if self.current else "empty"
-        return f"The database's schema is {found} and not at {self.head}: run `heloise migrate`."
+        return f"The database schema is {found}, not at {self.head}: run `heloise migrate`."
 
 
 async def state(database: Database) -> State:

@@ -31,7 +31,9 @@ class SealedKey(NamedTuple):
 
 async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
     """Write a new one without keys; raises Conflict where the tenant has it already."""
-    exists = Conflict("domain-exists", f"There is {domain.domain} already; read it, or rotate it.")
+    exists = Conflict(
+        "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
+    )
     async with taken_means(connection, exists):
         await connection.execute(
             insert_into(sending_domains).values(

@@ -37,7 +37,7 @@ async def insert(connection: AsyncConnection, *, suppression: Suppression) -> No
     """Write a new one; raises Conflict where there is one for the address and tag."""
     taken = Conflict(
         "suppression-exists",
-        f"{suppression.address} is suppressed already; delete that first to change it.",
+        f"{suppression.address} is suppressed already; to change the suppression, delete it first.",
     )
     async with taken_means(connection, taken):
         await connection.execute(insert_into(suppressions).values(_row(suppression)))

@@ -36,9 +36,7 @@ async def insert(
 
 
 def _exists(name: str) -> Conflict:
-    return Conflict(
-        "template-exists", f"There is a template {name!r} already; choose another name."
-    )
+    return Conflict("template-exists", f"A template {name!r} exists already; choose another name.")
 
 
 async def _insert_version(

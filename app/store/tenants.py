@@ -57,7 +57,7 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
 
 
 def _exists(slug: str) -> Conflict:
-    return Conflict("tenant-exists", f"There is a tenant {slug!r} already; choose another slug.")
+    return Conflict("tenant-exists", f"A tenant {slug!r} exists already; choose another slug.")
 
 
 async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:

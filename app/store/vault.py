@@ -67,7 +67,7 @@ class Vault:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
-            raise SealError("There is no key to seal with; set HELOISE_SECRET_KEYS.")
+            raise SealError("Encryption needs a key; set HELOISE_SECRET_KEYS.")
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = _key_id(keys[0])
 
@@ -83,11 +83,12 @@ class Vault:
         cipher = self._ciphers.get(head[VERSION_BYTES:])
         if cipher is None:
             raise SealError(
-                f"The {context.field} of {context.row} was sealed under a key that is not here."
+                f"HELOISE_SECRET_KEYS lacks the key that encrypted the {context.field} of"
+                f" {context.row}."
             )
         if not head.startswith(context.version):
             raise SealError(
-                f"The {context.field} of {context.row} is not bound to where it is sent: run"
+                f"The {context.field} of {context.row} is not bound to its destination: run"
                 " `heloise reseal`, or set it again."
             )
         try:
@@ -96,8 +97,8 @@ class Vault:
             )
         except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             raise SealError(
-                f"The {context.field} of {context.row} does not open: it was altered, was copied"
-                " from elsewhere, or was sealed for another destination."
+                f"The {context.field} of {context.row} cannot be decrypted: it was altered, copied"
+                " from elsewhere, or encrypted for another destination."
             ) from None
         return opened.decode()
 
@@ -118,7 +119,7 @@ class Vault:
         try:
             return AESGCM(key).decrypt(nonce, encrypted, row.encode())
         except (InvalidTag, ValueError):
-            raise SealError(f"The content of {row} does not open: it was altered.") from None
+            raise SealError(f"The content of {row} cannot be decrypted: it was altered.") from None
 
     def resealed(self, sealed: bytes, context: SealContext) -> bytes:
         """The same under the newest key; raises SealError.

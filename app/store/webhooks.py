@@ -57,7 +57,7 @@ def secret_columns(sealed: bytes) -> dict[str, Any]:
 
 
 def _exists(name: str) -> Conflict:
-    return Conflict("webhook-exists", f"There is a webhook {name!r} already; choose another name.")
+    return Conflict("webhook-exists", f"A webhook {name!r} exists already; choose another name.")
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:

@@ -21,7 +21,7 @@ MEMORY_BYTES: Final = 384 * 1024 * 1024
 # The parent kills what takes too long; this is for one that has lost its parent.
 CPU_SECONDS: Final = 10
 TOO_MUCH: Final = {
-    "error": {"part": "template", "line": None, "message": "it takes too much memory"},
+    "error": {"part": "template", "line": None, "message": "the template uses too much memory"},
     "is_last": True,
 }
 

@@ -111,7 +111,7 @@ class Renderer:
                 try:
                     result = await self._result(await _started(), content)
                 except _DiedError:
-                    raise TemplateError("it takes too much memory or time") from None
+                    raise TemplateError("the template uses too much memory or time") from None
         if (error := result.get("error")) is not None:
             raise TemplateError(error["message"], error["part"], error["line"])
         return result
@@ -124,7 +124,7 @@ class Renderer:
                 result = await _exchanged(process, content)
             is_kept = "is_last" not in result
         except TimeoutError:
-            raise TemplateError(f"it takes longer than {JOB_SECONDS:g} seconds") from None
+            raise TemplateError(f"rendering takes longer than {JOB_SECONDS:g} seconds") from None
         except (OSError, asyncio.IncompleteReadError):
             raise _DiedError from None
         finally:
@@ -176,8 +176,8 @@ async def _started() -> Process:
             await _read(process)
         is_ready = True
     except (TimeoutError, OSError, asyncio.IncompleteReadError):
-        log.exception("the process that renders templates does not start")
-        raise Unavailable("overloaded", "Templates cannot be rendered now; try again.") from None
+        log.exception("the rendering process does not start")
+        raise Unavailable("overloaded", "Template rendering is not available; try again.") from None
     finally:
         if not is_ready:
             await _end(process)
@@ -198,8 +198,8 @@ async def _within(room: asyncio.Semaphore) -> AsyncIterator[None]:
     except TimeoutError:
         raise Unavailable(
             "overloaded",
-            "More templates are being rendered than there is room for. Nothing was written; send"
-            " the request again.",
+            "The service is rendering too many templates. Nothing was written; send the request"
+            " again.",
         ) from None
     try:
         yield

@@ -72,7 +72,7 @@ def _check(job: Job) -> dict[str, Any]:
         except TemplateSyntaxError as error:
             raise WrongError(part, str(error.message), error.lineno) from None
         except RecursionError:
-            raise WrongError(part, "it is nested too deeply") from None
+            raise WrongError(part, "nested too deeply; nest less") from None
         for name in find_referenced_templates(tree):
             if name is None:
                 raise WrongError(part, "write the name of another template in quotes")
@@ -126,7 +126,7 @@ class _Room:
         """Use some; raises WrongError where there are not so many."""
         self._left -= characters
         if self._left < 0:
-            raise WrongError(part, "it makes more text than a message may have")
+            raise WrongError(part, "renders more text than a message may have")
 
 
 def _filled(
@@ -156,19 +156,19 @@ def _fault(part: str, error: Exception) -> str:
     """What is wrong with a template, or its variables, by the exception that it raised."""
     match error:
         case UndefinedError():
-            fault = f"{error}; give it in variables"
+            fault = f"{error}; set it in variables"
         case TemplateNotFound():
             fault = f"the template {error.name!r} has no {part}"
         case TemplateSyntaxError():
             fault = str(error.message)
         case SecurityError():
-            fault = f"that is not allowed: {error}"
+            fault = f"not allowed: {error}"
         case RecursionError():
-            fault = "it includes itself"
+            fault = "the template includes itself"
         case TemplateRuntimeError():
             fault = str(error)
         case OSError() | ImportError():  # their texts tell where files are
-            fault = "it uses what templates do not have"
+            fault = "uses a feature that templates do not support"
         case _:
             fault = f"{type(error).__name__}: {error}"
     return fault

@@ -100,4 +100,4 @@ def _plain(value: object) -> object:
         return None
     if isinstance(value, LISTED) and not isinstance(value, LoopContext):
         return list(value)
-    raise TemplateRuntimeError("this cannot be printed: it is neither text nor a value")
+    raise TemplateRuntimeError("cannot print this: it is neither text nor a value")

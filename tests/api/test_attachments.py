@@ -172,7 +172,7 @@ async def test_the_html_shows_what_has_an_id(sender: Caller) -> None:
         (
             {"content": "eA==", "filename": "a.pdf.exe. ", "content_type": "application/pdf"},
             [],
-            "may run when it is opened",
+            "may run when opened",
         ),
         ({"content": "eA==", "name": "a.pdf"}, ["name"], "did you mean 'filename'"),
     ],

@@ -189,9 +189,9 @@ async def test_two_tenants_may_have_a_domain_each_with_keys_of_its_own(
     ("domain", "told"),
     [
         ("*.example.com", "write one domain"),
-        ("ann@example.com", "is no domain"),
-        ("", "is no domain"),
-        ("exa mple.com", "is no domain"),
+        ("ann@example.com", "is not a domain"),
+        ("", "is not a domain"),
+        ("exa mple.com", "is not a domain"),
     ],
 )
 async def test_what_is_no_domain_is_refused(acme: Caller, domain: str, told: str) -> None:

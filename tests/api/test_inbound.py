@@ -346,7 +346,7 @@ async def test_a_report_that_says_nothing_is_refused(acme: Caller) -> None:
         ),
         (report(("message/feedback-report", b"Version: 1\n")), "Feedback-Type"),
         (b"X-Failed-Recipients: nobody\r\n\r\nSorry.\r\n", "X-Failed-Recipients"),
-        (qmail, "names no address"),
+        (qmail, "without an address"),
         (b"From: a@b.example, c@d.example\r\nSubject: unsubscribe\r\n\r\n", "neither a recipient"),
         (b"Subject: unsubscribe\r\n\r\n", "neither a recipient"),
         (report(("message/delivery-status", b"X: y\n\nStatus: 5.1.1\n")), "neither a recipient"),

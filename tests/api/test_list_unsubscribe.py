@@ -122,7 +122,7 @@ async def test_what_would_end_a_url_is_encoded(
         ({"url": "http://example.com/", "one_click": True}, "https://"),
         ({"mailto": "u@example.com?cc=eve@example.net"}, "subject= and body="),
         ({"mailto": "u@example.com?subject=leave"}, "`headers`"),
-        ({"mailto": "u@example.com,v@example.com"}, "item of its own"),
+        ({"mailto": "u@example.com,v@example.com"}, "its own item"),
         ({"mailto": "u"}, "no @"),
     ],
 )

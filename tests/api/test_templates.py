@@ -110,7 +110,7 @@ async def test_what_is_missing_is_told(acme: Caller) -> None:
     assert refused.status_code == 422
     problem = refused.json()
     assert problem["type"] == "/problems/template-failed"
-    assert problem["detail"] == "'receipt', html: line 1: 'name' is undefined; give it in variables"
+    assert problem["detail"] == "'receipt', html: line 1: 'name' is undefined; set it in variables"
     schema = {"type": "object", "properties": {"number": {"type": "integer"}}}
     await acme("PATCH", "/templates/receipt", {"variables_schema": schema})
     await publish(acme)

@@ -151,7 +151,7 @@ async def test_where_nobody_can_say_whether_it_was_written_that_is_said(
     proxy.lose_commit, proxy.then_mute = LOST.encode(), True
     answer = await acme("POST", "/messages", json=BODY | {"subject": LOST})
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/commit-unknown")
-    assert "read what is there" in answer.json()["detail"]
+    assert "check before you try again" in answer.json()["detail"]
     proxy.flows.set()
     await server.wait_for_messages(1)
 

@@ -143,4 +143,4 @@ async def test_a_server_that_breaks_the_protocol_is_told_as_such(
     async with scripted_imap({7: NO_REPORT}) as imap:
         imap.uid_validity = None
         mailbox = await watch(acme, imap, clock)
-        await once(acme, mailbox, reason="the server told no UIDVALIDITY")
+        await once(acme, mailbox, reason="the server sent no UIDVALIDITY")

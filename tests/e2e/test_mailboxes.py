@@ -130,9 +130,9 @@ async def told(acme: Tenant, mailbox: str) -> str:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"password": "wrong"}, "the login was refused"),
+        ({"password": "wrong"}, "the server refused the login"),
         ({"folder": "Nowhere"}, "there is no folder 'Nowhere'"),
-        ({"tls_ca": None}, "its certificate is not trusted"),
+        ({"tls_ca": None}, "certificate is not trusted"),
         ({"port": 1}, "does not answer"),
         ({"host": "nowhere.invalid"}, "is not in the DNS"),
     ],

@@ -48,7 +48,7 @@ async def test_a_password_is_sent_to_no_other_server(heloise: Heloise, database:
         message = await acme.send()
         failing = await acme.state("main", "failing")
         assert failing["failing_code"] == "credentials_unreadable"
-        assert "sealed for another destination" in failing["reason"]
+        assert "encrypted for another destination" in failing["reason"]
         said = [command for session in evil.sessions for command in session.commands]
         assert not [command for command in said if command.startswith("AUTH")]
         await acme("PATCH", "/profiles/main", {"port": mine.port, "auth": PASSWORD})
@@ -99,7 +99,7 @@ async def test_a_webhook_signs_nothing_for_another_url(
             found = (await acme.read(f"/webhooks/{made['id']}/deliveries"))["items"]
             return found[0]["log"][0]["error"] if found and found[0]["log"] else None
 
-        assert "sealed for another destination" in await until(failed)
+        assert "encrypted for another destination" in await until(failed)
         assert receiver.posts == []
 
 
@@ -122,4 +122,4 @@ async def test_a_mailbox_is_read_at_no_other_server(start: Start, database: Data
         told: str | None = (await acme.read(f"/mailboxes/{made['id']}"))["reason"]
         return told
 
-    assert "sealed for another destination" in await until(reason)
+    assert "encrypted for another destination" in await until(reason)

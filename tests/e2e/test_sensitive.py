@@ -90,7 +90,7 @@ async def test_without_its_key_it_waits(start: Start, server: SmtpServer) -> Non
     found = await acme.recipient(message, "ann@example.org", status="deferred")
     assert found["last_reply"]["classification"] == "content_unreadable"
     [attempt] = await acme.attempts(message)
-    assert "sealed under a key that is not here" in attempt["detail"]
+    assert "lacks the key that encrypted" in attempt["detail"]
     assert server.sessions == []
 
 

@@ -190,7 +190,7 @@ async def test_a_token_of_another_revision_is_not_used(
     assert new != old
     late = await replica(database, clock).get(profile)
     assert isinstance(late, Failure)
-    assert "was changed" in late.detail
+    assert "changed" in late.detail
     assert len(server.requests) == 2
 
 

@@ -83,7 +83,7 @@ async def test_a_refresh_token_that_is_replaced_is_told() -> None:
         again = await ask(asked, ANYWHERE, now=NOW)
     assert isinstance(again, Failure)
     assert again.fault is Fault.TOKEN_REFUSED
-    assert again.detail.endswith("said: invalid_grant: Revoked, or used.")
+    assert again.detail.endswith("replied: invalid_grant: Revoked, or used.")
 
 
 async def test_a_refusal_is_told_without_what_is_secret() -> None:
@@ -103,13 +103,13 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
         (503, "<html>Busy</html>", "answered HTTP 503"),
         (500, {"error": "server_error"}, "answered HTTP 500"),
         (400, {"error": "temporarily_unavailable"}, "said: temporarily_unavailable"),
-        (200, {"access_token": "x", "expires_in": "soon"}, "gave no answer"),
-        (200, "nonsense", "gave no answer"),
-        (200, "[]", "gave no answer"),
-        (200, {}, "gave no bearer token"),
-        (200, {"access_token": "two words"}, "gave no bearer token"),
-        (200, {"access_token": "x\1y"}, "gave no bearer token"),
-        (200, {"access_token": "x", "token_type": "mac"}, "gave no bearer token"),
+        (200, {"access_token": "x", "expires_in": "soon"}, "sent no valid"),
+        (200, "nonsense", "sent no valid"),
+        (200, "[]", "sent no valid"),
+        (200, {}, "issued no bearer token"),
+        (200, {"access_token": "two words"}, "issued no bearer token"),
+        (200, {"access_token": "x\1y"}, "issued no bearer token"),
+        (200, {"access_token": "x", "token_type": "mac"}, "issued no bearer token"),
         (200, "x" * 70_000, "longer than 65536 bytes"),
         (302, "", "answered HTTP 302"),
         (404, "", "answered HTTP 404"),
@@ -146,7 +146,7 @@ async def test_a_token_server_that_is_down_is_told() -> None:
         pass
     failure = await refusal(server)
     assert failure.fault is Fault.TOKEN_UNAVAILABLE
-    assert "could not be asked" in failure.detail
+    assert "could not be reached" in failure.detail
 
 
 async def test_a_token_server_that_is_mute_is_not_waited_for(
@@ -178,7 +178,7 @@ async def test_a_private_address_is_not_connected_to(url: str) -> None:
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
         found = await ask(asked, Network(guarded, Resolver()), now=NOW)
     assert isinstance(found, Failure)
-    assert "no public address" in found.detail
+    assert "not a public address" in found.detail
 
 
 @pytest.mark.parametrize("url", ["http://example.com/token", "https://example.com:8443/token"])

@@ -57,16 +57,16 @@ def test_no_attribute_of_pythons_is_visible(value: str) -> None:
     [
         ("{% for i in order.items %}{{ i }},{% endfor %}", "1,2,"),
         ("{{ empty.values|default('-') }}", "-"),
-        ("{{ order.total }}", "this object has no 'total'; give it in variables"),
-        ("{{ order.customer.name }}", "null has no 'name'; give it in variables"),
-        ("{{ tags[7] }}", "this list has no 7; give it in variables"),
+        ("{{ order.total }}", "this object has no 'total'; set it in variables"),
+        ("{{ order.customer.name }}", "null has no 'name'; set it in variables"),
+        ("{{ tags[7] }}", "this list has no 7; set it in variables"),
         ("{% for key, value in empty.items() %}{% else %}none{% endfor %}", "none"),
         ("{% for key, value in order|items %}{{ key }} {% endfor %}", "items customer values "),
         ("{{ name.upper() }} {{ 'a,b'.split(',')|join(' ') }}", "ZOË a b"),
-        ("{{ name.upper }}", "this text has no 'upper'; give it in variables"),
+        ("{{ name.upper }}", "this text has no 'upper'; set it in variables"),
         ("{{ empty.get('x') }}{{ empty.get('x')|upper }}", ""),
-        ("{{ range }}", "this cannot be printed: it is neither text nor a value"),
-        ("{{ name.encode() }}", "this cannot be printed: it is neither text nor a value"),
+        ("{{ range }}", "cannot print this: it is neither text nor a value"),
+        ("{{ name.encode() }}", "cannot print this: it is neither text nor a value"),
     ],
 )
 def test_a_method_is_called_and_is_nothing_else(source: str, text: str) -> None:

@@ -201,7 +201,7 @@ def test_somebody_must_send() -> None:
 
 def test_the_summary_counts_what_is_wrong_and_tells_the_first() -> None:
     """For those who read no further."""
-    with pytest.raises(InvalidRequest, match=r"^2 fields are invalid; the first is headers\.Date: "):
+    with pytest.raises(InvalidRequest, match=r"^2 fields are invalid; the first is headers\.Date:"):
         prepared(headers={"Date": "x", "Received": "y"})
 
 

@@ -80,19 +80,19 @@ REFUSED: Final = [
     (".", "dot", "mail.example.com"),
     (f"{'a' * 64}.example.com", "63", "63"),
     (f"{LONGEST}.e", "255", "255"),
-    ("mail@example.com", "letters, digits and hyphens", "mail.example.com"),
-    ("mail.example.com:25", "letters, digits and hyphens", "mail.example.com"),
-    ("mail.example.com/24", "letters, digits and hyphens", "mail.example.com"),
+    ("mail@example.com", "letters, digits, hyphens", "mail.example.com"),
+    ("mail.example.com:25", "letters, digits, hyphens", "mail.example.com"),
+    ("mail.example.com/24", "letters, digits, hyphens", "mail.example.com"),
     ("☃️‍.example.com", "ASCII", "mail.example.com"),
     ("\ud800.example.com", "ASCII", "mail.example.com"),
     ("[::1]", "write [IPv6:::1]", "[IPv6:::1]"),
     ("[IPv6:192.0.2.1]", "write [192.0.2.1]", "[192.0.2.1]"),
-    ("[192.0.2.1", "no address literal", "[192.0.2.1]"),
-    ("192.0.2.1]", "no address literal", "[192.0.2.1]"),
-    ("[192.0.2.256]", "no address literal", "[192.0.2.1]"),
-    ("[192.0.2]", "no address literal", "[192.0.2.1]"),
-    ("[]", "no address literal", "[192.0.2.1]"),
-    ("[mail.example.com]", "no address literal", "domain name"),
+    ("[192.0.2.1", "not an address literal", "[192.0.2.1]"),
+    ("192.0.2.1]", "not an address literal", "[192.0.2.1]"),
+    ("[192.0.2.256]", "not an address literal", "[192.0.2.1]"),
+    ("[192.0.2]", "not an address literal", "[192.0.2.1]"),
+    ("[]", "not an address literal", "[192.0.2.1]"),
+    ("[mail.example.com]", "not an address literal", "domain name"),
     ("[IPv6:fe80::1%eth0]", "zone", "leave out"),
 ]
 
@@ -239,14 +239,14 @@ def test_a_public_host_name_is_picked_in_its_usual_form() -> None:
     """And it is told that it goes with the machine."""
     found = by_itself("Machine.Example.COM.")
     assert (found.name, found.source) == ("machine.example.com", EhloSource.HOSTNAME)
-    assert "set ehlo_name" in found.warnings[0]
+    assert "Set ehlo_name" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
     ("fields", "warning"),
     [
         ({}, "Set ehlo_name"),
-        ({"profile": "[192.0.2.1]"}, "an address in place of a name"),
+        ({"profile": "[192.0.2.1]"}, "an address instead of a name"),
         ({"service": "mail.internal"}, "private"),
         ({"hostname": "machine.example.com"}, "changes with the machine"),
     ],

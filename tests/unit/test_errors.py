@@ -28,7 +28,7 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
 
 def test_a_wrong_field_is_named_by_its_place() -> None:
     """In the detail as a path, in `errors` as a location."""
-    problem = InvalidRequest.at("to", 1, "email", msg="there is no @ in it", type="value_error")
+    problem = InvalidRequest.at("to", 1, "email", msg="has no @", type="value_error")
     assert problem.detail == "to.1.email: there is no @ in it"
     (error,) = problem.errors
     assert error.loc == ("body", "to", 1, "email")

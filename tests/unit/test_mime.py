@@ -290,7 +290,7 @@ def test_header_lines_are_short_where_they_can_be(subject: str) -> None:
         ("content-anything", "leave it out"),
         ("Return-Path", "leave it out"),
         ("Received", "leave it out"),
-        ("Sender", "set it there"),
+        ("Sender", "set that instead"),
         ("Resent-Bcc", "leave it out"),
         ("DKIM-Signature", "leave it out"),
         ("Authentication-Results", "leave it out"),

@@ -121,7 +121,7 @@ def test_a_report_within_a_mail_is_not_its_own() -> None:
         b"Content-Type: multipart/mixed; boundary=outer\r\n\r\n"
         b"--outer\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--outer--\r\n"
     )
-    with pytest.raises(ValueError, match="neither a delivery status notification"):
+    with pytest.raises(ValueError, match="not a delivery status notification"):
         parse(mail)
 
 
@@ -137,7 +137,7 @@ def test_a_report_within_a_mail_is_not_its_own() -> None:
 )
 def test_what_is_no_report_is_told(mail: bytes) -> None:
     """An answer of a person, or of a machine, is none."""
-    with pytest.raises(ValueError, match="neither a delivery status notification"):
+    with pytest.raises(ValueError, match="not a delivery status notification"):
         parse(mail)
 
 
