@@ -14,7 +14,7 @@ from app.domain.value import value
 
 
 class Importance(StrEnum):
-    """What readers are shown, which says nothing of when it is sent."""
+    """The importance that mail programs show."""
 
     HIGH = "high"
     LOW = "low"

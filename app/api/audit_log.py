@@ -46,7 +46,7 @@ class AuditQuery(Paging):
 
 
 class ActorRead(Answer):
-    """Who acted."""
+    """The actor."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -69,7 +69,7 @@ class ChangeRead(Answer):
 
 
 class AuditRead(Answer):
-    """A line of the audit log."""
+    """An entry of the audit log."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -118,17 +118,17 @@ class AuditPage(Page[AuditRead]):
 @router.get(
     "/audit-log",
     operation_id="list_audit_log",
-    summary="Read the audit log",
+    summary="List audit log entries",
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_audit_log(
     query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ServicesOf
 ) -> AuditPage:
-    """What was done to the tenant's keys and profiles, and what its keys were refused.
+    """List changes to the tenant's keys and profiles, and refused requests of its keys.
 
-    Newest first; kept for HELOISE_AUDIT_RETENTION_DAYS. An admin key that names no tenant reads of
-    all tenants, and of those whom nobody knows. Needs the scope `keys:manage`, and a key that is
-    not bound to profiles.
+    Newest first. Heloise keeps entries for HELOISE_AUDIT_RETENTION_DAYS. Without `Heloise-Tenant`,
+    an admin key gets all tenants' entries and those of unauthenticated requests. Requires the scope
+    `keys:manage` and a key that is not bound to profiles.
     """
     before = start(query, "aud")
     async with services.database.reading() as connection:

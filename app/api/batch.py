@@ -37,7 +37,7 @@ ITEM: Final[Any] = MessageCreate | Any
 
 
 class BatchCreate(Body):
-    """Messages to send, each its own."""
+    """Messages to send."""
 
     messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=ITEM)]] = Field(
         min_length=1,
@@ -47,7 +47,7 @@ class BatchCreate(Body):
 
 
 class BatchResult(Answer):
-    """What became of one message of a batch."""
+    """The result of one message of a batch."""
 
     status: int = Field(
         description="The status that `POST /messages` would return: 202 or an error."
@@ -57,7 +57,7 @@ class BatchResult(Answer):
 
 
 class BatchRead(Answer):
-    """A result for each message, in their order."""
+    """One result per message, in the same order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [BATCHED]})
 
@@ -69,7 +69,7 @@ class BatchRead(Answer):
     status_code=202,
     response_model=BatchRead,
     operation_id="send_batch",
-    summary="Send many messages",
+    summary="Send a batch of messages",
     response_description="One result per message. Heloise sends the accepted ones.",
     responses=tenant_problems("idempotency-key-in-flight", has_body=True)
     | {202: {"headers": REPLAYED_HEADER}},
@@ -81,11 +81,11 @@ async def send_batch(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Accept up to 1000 messages, each as `POST /messages` would, in one transaction.
+    """Accept up to 1000 messages in one transaction.
 
-    One that is refused is no fault of its neighbours: the result in its place says why. With an
-    `Idempotency-Key` the request may be sent again as a whole: what was accepted is answered as
-    before, what was refused is tried once more. Needs the scope `messages:send`.
+    An invalid message does not affect the others: its result holds the error. With an
+    `Idempotency-Key` you can repeat the whole request: accepted messages return the same result,
+    refused ones are tried again. Requires the scope `messages:send`.
     """
     if idempotency_key is None:
         items = [Item(each, None) for each in body.messages]

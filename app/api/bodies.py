@@ -183,7 +183,7 @@ EhloName = Annotated[
 
 
 class AddressObject(Body):
-    """An address in two parts."""
+    """An address and a display name."""
 
     email: str = Field(max_length=320, examples=["bob@example.org"])
     name: str = Field(default="", max_length=500, examples=["Bob"])

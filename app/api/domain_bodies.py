@@ -62,13 +62,13 @@ Domain = Annotated[
 
 
 class DomainCreate(Body):
-    """A domain whose messages are to be signed."""
+    """A domain to sign for."""
 
     domain: Domain
 
 
 class DnsRecord(Answer):
-    """A record to be added to the DNS."""
+    """A DNS record to add."""
 
     name: str
     type: str
@@ -79,7 +79,7 @@ class DnsRecord(Answer):
 
 
 class DkimKeyRead(Answer):
-    """A key that signs for a domain, or will once its record is found."""
+    """A DKIM key of a domain."""
 
     selector: str
     algorithm: DkimAlgorithm
@@ -117,7 +117,7 @@ class DkimKeyRead(Answer):
 
 
 class DomainRead(Answer):
-    """A domain, and what signs for it. The secret halves of its keys are shown to nobody."""
+    """A domain and its keys, without their private parts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -144,4 +144,4 @@ class DomainRead(Answer):
 
 
 class DomainPage(Page[DomainRead]):
-    """A page of them, newest first."""
+    """A page of domains, newest first."""

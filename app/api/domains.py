@@ -62,10 +62,10 @@ async def create_domain(
     response: Response,
     services: ServicesOf,
 ) -> DomainRead:
-    """Make two DKIM keys for a domain, one RSA (2048 bits) and one Ed25519.
+    """Create two DKIM keys for a domain: RSA (2048 bits) and Ed25519.
 
-    Add each `dns_record` to the domain's DNS, then `POST /domains/{domain}/check`: once a record is
-    found its key signs every message that is accepted from the domain (RFC 6376, RFC 8463). Needs
+    Add each `dns_record` to the domain's DNS, then call `POST /domains/{domain}/check`. Once
+    Heloise finds a record, its key signs every message of the domain (RFC 6376, RFC 8463). Requires
     the scope `profiles:manage`.
     """
     caller.require_unbound()
@@ -104,9 +104,9 @@ async def create_domain(
 async def list_domains(
     paging: ListQuery, caller: ProfileReader, services: ServicesOf
 ) -> DomainPage:
-    """The domains whose messages are signed, or are to be, newest first.
+    """List the tenant's signing domains, newest first.
 
-    Needs the scope `profiles:read`.
+    Requires the scope `profiles:read`.
     """
     before = start(paging, "dom")
     async with services.database.reading() as connection:
@@ -124,9 +124,9 @@ async def list_domains(
     responses=tenant_problems("domain-not-found"),
 )
 async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf) -> DomainRead:
-    """Its keys, what is to stand in the DNS, and what was found there.
+    """Get a domain with its keys, their DNS records and the last check.
 
-    Needs the scope `profiles:read`.
+    Requires the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
         found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
@@ -141,11 +141,11 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf
     responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
 )
 async def check_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
-    """Look up the record of every key that is not retired.
+    """Look up the DNS records of all keys that are not retired.
 
-    A key whose record is there becomes active, and takes over from an older one of its algorithm; a
-    key whose record is missing, or another, signs no more. Where the DNS does not answer, all stays
-    as it is. Needs the scope `profiles:manage`.
+    A key whose record exists becomes active and replaces the older key of its algorithm. A key
+    whose record is missing or different stops signing. If the DNS does not answer, nothing changes.
+    Requires the scope `profiles:manage`.
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
@@ -196,11 +196,11 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
     responses=tenant_problems("domain-not-found", "rotation-pending", "key-is-bound"),
 )
 async def rotate_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
-    """Make two more keys; those that sign go on until the records of the new ones are found.
+    """Create two more keys. The current ones sign until the new records exist.
 
-    Add the new records, then check: each new key takes over from the old one of its algorithm,
-    whose secret half is deleted. Leave an old record where it is until `record_needed_until`. Needs
-    the scope `profiles:manage`.
+    Add the new records, then check the domain: each new key replaces the old one of its algorithm,
+    whose private key is deleted. Keep an old record until `record_needed_until`. Requires the scope
+    `profiles:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -239,9 +239,9 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     responses=tenant_problems("domain-not-found", "key-is-bound"),
 )
 async def delete_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> None:
-    """Delete a domain with its keys; what is accepted from it from now on goes unsigned.
+    """Delete a domain and its keys. New messages of the domain are not signed.
 
-    Leave its records in the DNS for as long as what was signed may be under way. Needs the scope
+    Keep the DNS records while signed messages may be in transit. Requires the scope
     `profiles:manage`.
     """
     caller.require_unbound()

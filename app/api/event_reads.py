@@ -47,14 +47,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 
 class EventProfile(Answer):
-    """The profile that it happened to, or to whose message."""
+    """The profile that the event is about, or that of the message."""
 
     id: str
     name: str
 
 
 class EventMessage(Answer):
-    """The message that it happened to."""
+    """The message that the event is about."""
 
     id: str
     message_id_header: str
@@ -63,7 +63,7 @@ class EventMessage(Answer):
 
 
 class EventReply(Answer):
-    """What the server said."""
+    """The server's reply."""
 
     code: int | None
     enhanced_code: str | None
@@ -72,7 +72,7 @@ class EventReply(Answer):
 
 
 class EventRecipient(Answer):
-    """The recipient that it happened to; once it is erased, `address` is empty."""
+    """The recipient that the event is about. After an erasure, `address` is empty."""
 
     address: str
     name: str
@@ -87,7 +87,7 @@ class EventRecipient(Answer):
 
 
 class EventData(Answer):
-    """What is known of it; null where it is not about such a thing, or that is kept no longer."""
+    """The event's subject. Fields are null if they do not apply or no longer exist."""
 
     profile: EventProfile | None
     message: EventMessage | None
@@ -99,7 +99,7 @@ class EventData(Answer):
 
 
 class EventRead(Answer):
-    """Something that happened."""
+    """An event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -118,7 +118,7 @@ class EventRead(Answer):
 
 
 class EventPage(Answer):
-    """A part of the events, in the order in which they happened."""
+    """A page of events, in the order in which they happened."""
 
     items: list[EventRead]
     next_cursor: str = Field(

@@ -46,10 +46,10 @@ STREAMED: Final[dict[int | str, dict[str, Any]]] = {
 async def list_events(
     query: Annotated[EventQuery, Query()], caller: EventReader, services: ServicesOf
 ) -> EventPage:
-    """The events after a place, in the order in which they happened, none of them left out.
+    """List the events after a cursor, complete and in the order in which they happened.
 
-    What is answered is complete: nothing appears before `next_cursor` later. Needs the scope
-    `events:read`; a key that is bound to profiles reads what happened to those.
+    No event appears before `next_cursor` later. A key that is bound to profiles gets only their
+    events. Requires the scope `events:read`.
     """
     start = _start(query.cursor, "query", "cursor") or FIRST
     found = await (await _wanted(services, caller, query)).page(services, start)
@@ -103,11 +103,10 @@ async def _follow(
 async def stream_events(
     following: Annotated[_Following, Depends(_follow)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events as they happen, as server-sent events: `event` is the type, `data` the event in JSON.
+    """Stream events as server-sent events: `event` is the type, `data` the event as JSON.
 
-    From the place that `Last-Event-ID` or `cursor` names, or from now on. The stream ends every ten
-    minutes, and with the service; whoever connects again goes on where it ended. Needs the scope
-    `events:read`.
+    The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
+    the service stops; reconnect to continue. Requires the scope `events:read`.
     """
     services, found = following.services, following.found
     ends_at = services.now() + STREAM_TIME
@@ -139,9 +138,9 @@ async def get_event(
     caller: EventReader,
     services: ServicesOf,
 ) -> EventRead:
-    """One thing that happened.
+    """Get an event.
 
-    Needs the scope `events:read`.
+    Requires the scope `events:read`.
     """
     async with services.database.reading() as connection:
         found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)

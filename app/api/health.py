@@ -16,13 +16,13 @@ router = APIRouter(tags=["Health"])
 
 
 class Alive(Answer):
-    """The process answers."""
+    """The process runs."""
 
     status: Literal["ok"] = "ok"
 
 
 class Ready(Answer):
-    """The process can do its work."""
+    """The process can serve requests."""
 
     status: Literal["ready"] = "ready"
 
@@ -35,7 +35,7 @@ class Ready(Answer):
     responses=open_problems(),
 )
 async def get_health() -> Alive:
-    """Answers as long as the process runs, whatever the database does: restart it if this fails."""
+    """Return 200 while the process runs, with any database state. Restart it if this fails."""
     return Alive()
 
 
@@ -47,7 +47,7 @@ async def get_health() -> Alive:
     responses=open_problems("not-ready"),
 )
 async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
-    """Send it requests while this answers 200; where it answers 503, `detail` says why."""
+    """Return 200 if the process can serve requests, otherwise 503 with the reason in `detail`."""
     if reasons := await services.readiness():
         raise Unavailable("not-ready", " ".join(reasons))
     return Ready()
@@ -77,10 +77,10 @@ METRICS: Final[Responses] = {
     | METRICS,
 )
 async def get_metrics(request: Request, services: ServicesOf) -> Response:
-    """Queue depth and age, outcomes, attempt times, group sizes, connections; no label is a tenant.
+    """Get queue depth and age, outcomes, attempt times, group sizes and connections.
 
-    With several processes each counts for itself: scrape them one by one. Where the service has a
-    HELOISE_METRICS_TOKEN, send `Authorization: Bearer <token>` with it.
+    No label identifies a tenant. Each process has its own metrics: scrape them one by one. If
+    HELOISE_METRICS_TOKEN is set, send `Authorization: Bearer <token>`.
     """
     if services.metrics_token is not None:
         _check_token(request, services, services.metrics_token)

@@ -69,7 +69,7 @@ class InboundQuery(BaseModel):
 
 
 class InboundRecipient(Answer):
-    """What is said of one recipient."""
+    """The report about one recipient."""
 
     kind: ReportKind
     address: str | None = Field(
@@ -95,7 +95,7 @@ class InboundRecipient(Answer):
 
 
 class InboundRead(Answer):
-    """What a report was taken to say."""
+    """The content of a report."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -129,16 +129,16 @@ async def receive_bounce(
     services: ServicesOf,
     request: Request,
 ) -> InboundRead:
-    """Take a bounce (RFC 3464, or qmail's or Exim's own), feedback (RFC 5965) or an unsubscribe.
+    """Process a bounce (RFC 3464, qmail, Exim), a complaint (RFC 5965) or an unsubscribe request.
 
-    Each recipient's message is found by its return path (`verp`), the envelope's id (`dsn`) or the
-    Message-ID. It becomes an event and the recipient's `report`; who complains or unsubscribes is
-    suppressed, and who does not exist where the tenant has `suppresses_hard_bounces`. A mail with
-    the subject `unsubscribe`, or of no words at all, suppresses who wrote it, for one tag where
-    that follows. The same
-    mail again changes nothing. Feedback of a machine (`auth-failure`, `virus`, `fraud`) is
-    `reported` and suppresses nobody. A report in which nothing can be understood is 422. Needs the
-    scope `suppressions:manage`.
+    Heloise finds each recipient's message by its return path (`verp`), the envelope id (`dsn`) or
+    the Message-ID. The report becomes an event and the recipient's `report`. Complaints and
+    unsubscribe requests suppress the recipient; bounces for unknown recipients do if the tenant has
+    `suppresses_hard_bounces`. A mail with the subject `unsubscribe`, or without any text,
+    suppresses its sender; a tag after `unsubscribe` limits that to messages with the tag. The same
+    mail again changes nothing. Automatic feedback (`auth-failure`, `virus`, `fraud`) becomes
+    `reported` and suppresses nobody. A report that Heloise cannot parse is 422. Requires the scope
+    `suppressions:manage`.
     """
     caller.require_unbound()
     require_type(request, "the mail", RFC822)

@@ -107,7 +107,7 @@ class KeyCreate(Body):
 
 
 class KeyRotate(Body):
-    """How a key is rotated."""
+    """Options of a rotation."""
 
     overlap_seconds: int = Field(
         default=86_400,
@@ -147,7 +147,7 @@ class KeyRead(Answer):
 
 
 class KeyCreated(KeyRead):
-    """A new key, with the key itself this once."""
+    """A new key, including the key itself."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CREATED]})
 

@@ -65,9 +65,9 @@ SHOWN_ONCE: Final[dict[str, Any]] = {
 async def create_own_key(
     body: NewKey, caller: KeyManager, response: Response, services: ServicesOf
 ) -> KeyCreated:
-    """Make another key of the tenant, which reaches no further than the one that asks.
+    """Create another key of the tenant, which may do at most what the calling key may.
 
-    Needs the scope `keys:manage`.
+    Requires the scope `keys:manage`.
     """
     async with services.database.transaction() as connection:
         made = await key_actions.create(
@@ -87,9 +87,9 @@ async def create_own_key(
     responses=tenant_problems("invalid-request"),
 )
 async def list_own_keys(paging: ListQuery, caller: KeyManager, services: ServicesOf) -> KeyPage:
-    """The tenant's keys, oldest first, revoked ones too, none of them in full.
+    """List the tenant's keys, oldest first, revoked ones included.
 
-    A key that is bound to profiles sees those alone that are bound to some of the same. Needs the
+    A key that is bound to profiles sees only keys bound to some of the same profiles. Requires the
     scope `keys:manage`.
     """
     return await _page(services, caller.tenant_id, paging, by=caller.key)
@@ -112,9 +112,10 @@ async def rotate_own_key(
     services: ServicesOf,
     body: Rotation = None,
 ) -> KeyCreated:
-    """Make a key like it; the old one works on for a day, or as long as `overlap_seconds` says.
+    """Create a key with the same rights. The old one works for a day, or for `overlap_seconds`.
 
-    A key rotates itself, and others that are no wider. Needs the scope `keys:manage`.
+    A key can rotate itself, and keys that may do no more than itself. Requires the scope
+    `keys:manage`.
     """
     async with services.database.transaction() as connection:
         made = await key_actions.rotate(
@@ -138,9 +139,10 @@ async def rotate_own_key(
     responses=tenant_problems("key-not-found", "scope-exceeds-caller"),
 )
 async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -> None:
-    """Revoke a key: at once in this process, within five seconds in every other.
+    """Revoke a key: at once in this process, within five seconds in all others.
 
-    A key revokes itself, and others that are no wider. Needs the scope `keys:manage`.
+    A key can revoke itself, and keys that may do no more than itself. Requires the scope
+    `keys:manage`.
     """
     async with services.database.transaction() as connection:
         await key_actions.revoke(
@@ -164,7 +166,7 @@ async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -
 async def create_key(
     tenant: InPath, body: NewKey, act: AdminAct, response: Response, services: ServicesOf
 ) -> KeyCreated:
-    """Make a key for a tenant. `key` is answered this once and stored as a hash alone."""
+    """Create a key for a tenant. The response shows `key` only this once."""
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
         made = await key_actions.create(connection, act, body, tenant_id=owner.id)
@@ -178,7 +180,7 @@ async def create_key(
     responses=admin_problems("tenant-not-found", "invalid-request"),
 )
 async def list_keys(tenant: InPath, paging: ListQuery, _: Admin, services: ServicesOf) -> KeyPage:
-    """The keys of a tenant, oldest first, revoked ones too, none of them in full."""
+    """List a tenant's keys, oldest first, revoked ones included."""
     async with services.database.reading() as connection:
         owner = await tenants.get(connection, tenant=tenant)
     return await _page(services, owner.id, paging)
@@ -200,7 +202,7 @@ async def rotate_key(
     services: ServicesOf,
     body: Rotation = None,
 ) -> KeyCreated:
-    """Make a key like it; the old one works on for a day, or as long as `overlap_seconds` says."""
+    """Create a key with the same rights. The old one works for a day, or for `overlap_seconds`."""
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
         made = await key_actions.rotate(
@@ -219,7 +221,7 @@ async def rotate_key(
     responses=admin_problems("tenant-not-found", "key-not-found"),
 )
 async def revoke_key(tenant: InPath, key_id: KeyId, act: AdminAct, services: ServicesOf) -> None:
-    """Revoke a key: at once in this process, within five seconds in every other."""
+    """Revoke a key: at once in this process, within five seconds in all others."""
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
         await key_actions.revoke(connection, act, key_id, tenant_id=owner.id)

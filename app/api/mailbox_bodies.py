@@ -66,7 +66,7 @@ DeleteReports = Annotated[
 
 
 class MailboxCreate(Body):
-    """Where reports come to."""
+    """An IMAP folder that receives reports."""
 
     name: Name
     host: fields.Host = Field(description="The IMAP server: a host name, or an IP address.")
@@ -84,7 +84,7 @@ class MailboxCreate(Body):
 
 
 class MailboxUpdate(Body):
-    """What to change; what is left out stays."""
+    """Changes to a mailbox. Omitted fields stay."""
 
     name: Name | None = None
     host: fields.Host | None = None
@@ -100,7 +100,7 @@ class MailboxUpdate(Body):
 
 
 class MailboxRead(Answer):
-    """A mailbox, and how it fares. Its password is shown to nobody."""
+    """A mailbox and its state, without its password."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -153,4 +153,4 @@ class MailboxRead(Answer):
 
 
 class MailboxPage(Page[MailboxRead]):
-    """A page of them, newest first."""
+    """A page of mailboxes, newest first."""

@@ -75,10 +75,10 @@ async def create_mailbox(
     response: Response,
     services: ServicesOf,
 ) -> MailboxRead:
-    """Read what comes to an IMAP folder as `POST /inbound/bounces` would.
+    """Process the mail in an IMAP folder like `POST /inbound/bounces`.
 
-    It begins with the oldest mail, and leaves all of them unread and where they are, unless
-    `delete_reports` says so. Needs the scope `suppressions:manage`.
+    Heloise starts with the oldest mail, and leaves all mail unread and in place unless
+    `delete_reports` is true. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -130,9 +130,9 @@ async def create_mailbox(
 async def list_mailboxes(
     paging: ListQuery, caller: SuppressionManager, services: ServicesOf
 ) -> MailboxPage:
-    """The tenant's mailboxes, newest first.
+    """List the tenant's mailboxes, newest first.
 
-    Needs the scope `suppressions:manage`.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     before = start(paging, "mbx")
@@ -153,9 +153,9 @@ async def list_mailboxes(
 async def get_mailbox(
     mailbox: InPath, caller: SuppressionManager, services: ServicesOf
 ) -> MailboxRead:
-    """When it was last read, what was in it, and why it cannot be read.
+    """Get a mailbox with its last poll, its counts and the reason if it fails.
 
-    Needs the scope `suppressions:manage`.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
@@ -166,7 +166,7 @@ async def get_mailbox(
 @router.patch(
     "/mailboxes/{mailbox}",
     operation_id="update_mailbox",
-    summary="Change a mailbox",
+    summary="Update a mailbox",
     responses=tenant_problems("mailbox-not-found", "mailbox-exists", "key-is-bound", has_body=True),
 )
 async def update_mailbox(
@@ -175,12 +175,11 @@ async def update_mailbox(
     caller: SuppressionManager,
     services: ServicesOf,
 ) -> MailboxRead:
-    """Change what is given, and read it at once; elsewhere it begins with the oldest mail again.
+    """Update the given fields and read the mailbox at once.
 
-    Give `password` again with a change of `host`, `port`, `tls`, `tls_ca` or `username`: it is
-    sealed to where it is sent.
-
-    Needs the scope `suppressions:manage`.
+    In a new folder or on a new server, Heloise starts with the oldest mail. If you change `host`,
+    `port`, `tls`, `tls_ca` or `username`, set `password` again: it is bound to its destination.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     check_nulls(body, MAY_BE_NULL)
@@ -241,9 +240,9 @@ def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:
     responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
 async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: ServicesOf) -> None:
-    """Forget it, and its password.
+    """Delete a mailbox and its password.
 
-    Needs the scope `suppressions:manage`.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)

@@ -61,7 +61,7 @@ EXAMPLES: Final[dict[str, Any]] = {
 
 
 class ActionsRead(Answer):
-    """What was done to how many."""
+    """The result of an action on many messages."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 

@@ -61,7 +61,7 @@ Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 
 
 class UnsubscribeBody(Body):
-    """How a reader leaves the list: a page, an address, or both (RFC 2369)."""
+    """How a reader unsubscribes: by URL, by mail, or both (RFC 2369)."""
 
     url: Annotated[Line, Field(max_length=2000), AfterValidator(parse_page)] | None = Field(
         default=None,
@@ -93,7 +93,7 @@ class UnsubscribeBody(Body):
 
 
 class DsnBody(Body):
-    """Notifications to ask for, of servers that offer it (RFC 3461). The id is the message's."""
+    """Delivery status notifications (RFC 3461), requested from servers that support them."""
 
     notify: list[DsnNotify] = Field(
         default_factory=list,
@@ -284,7 +284,7 @@ class MessageCreate(Body):
 
 
 class Resolution(StrEnum):
-    """What became of an uncertain recipient, as somebody found out."""
+    """The outcome of an uncertain recipient."""
 
     SENT = "sent"
     BOUNCED = "bounced"
@@ -299,7 +299,7 @@ RESOLUTION_EVENTS: Final[Mapping[Resolution, RecipientEvent]] = {
 
 
 class MessageResolve(Body):
-    """What became of a message's uncertain recipients."""
+    """The outcome of uncertain recipients."""
 
     recipients: SomeWanted | None = Field(
         default=None,
@@ -315,7 +315,7 @@ class MessageResolve(Body):
 
 
 class MessageRetry(Body):
-    """Whom to send a message to once more."""
+    """The recipients to retry."""
 
     recipients: SomeWanted | None = Field(
         default=None,
@@ -326,7 +326,7 @@ class MessageRetry(Body):
 
 
 class MessageUpdate(Body):
-    """What to change of a message that is scheduled; what is left out stays."""
+    """Changes to a scheduled message. Omitted fields stay."""
 
     send_at: Instant | None = Field(
         default=None, description="A time within the next year. Null or in the past: at once."
@@ -340,7 +340,7 @@ class MessageUpdate(Body):
 
 
 class MessageWanted(Body):
-    """Which messages are wanted: those that match everything given."""
+    """Filters. A message must match all of them."""
 
     status: Annotated[list[MessageStatus], one_or_several(MessageStatus)] = Field(
         default_factory=list, max_length=20, description="Only messages with one of these statuses."
@@ -398,7 +398,7 @@ class MessageQuery(MessageWanted, Paging):
 
 
 class Action(StrEnum):
-    """What is done to many messages."""
+    """An action on many messages."""
 
     CANCEL = "cancel"
     RETRY = "retry"
@@ -406,7 +406,7 @@ class Action(StrEnum):
 
 
 class MessageActions(Body):
-    """What to do to which messages."""
+    """An action and the messages that it applies to."""
 
     action: Action
     resolution: Resolution | None = Field(

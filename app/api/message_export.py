@@ -43,7 +43,7 @@ COLUMNS: Final = (
 
 
 class Format(StrEnum):
-    """How it is written."""
+    """The export format."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -78,9 +78,9 @@ class ExportQuery(MessageWanted):
 async def export_messages(
     query: Annotated[ExportQuery, Query()], caller: MessageReader, services: ServicesOf
 ) -> StreamingResponse:
-    """All of the tenant's messages that match every filter given, however many there are.
+    """Export all messages that match the filters.
 
-    Needs the scope `messages:read`.
+    Requires the scope `messages:read`.
     """
     async with services.database.reading() as connection:
         wanted = await filter_of(connection, caller, query)

@@ -27,7 +27,7 @@ from app.store.message_views import AttemptView, MessageView, RecipientView
 
 
 class LastReply(Answer):
-    """What the server said last, word for word, and how it was understood."""
+    """The server's last reply and its classification."""
 
     code: int | None
     enhanced_code: str | None
@@ -36,7 +36,7 @@ class LastReply(Answer):
 
 
 class ReportRead(Answer):
-    """What came back by mail after it was sent."""
+    """A report that came back by mail."""
 
     kind: ReportKind = Field(
         description="`bounced_later`: a later server returned the message. The gravest report,"
@@ -48,7 +48,7 @@ class ReportRead(Answer):
 
 
 class RecipientRead(Answer):
-    """One recipient, and what became of it."""
+    """A recipient and its status."""
 
     address: str | None = Field(description="Null after an erasure.")
     name: str
@@ -97,7 +97,7 @@ def _report(view: RecipientView) -> ReportRead | None:
 
 
 class MessageRead(Answer):
-    """A message, and what became of it for each recipient."""
+    """A message and the status of each recipient."""
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
 
@@ -205,7 +205,7 @@ class MessagePage(Page[MessageRead]):
 
 
 class AttemptRecipient(Answer):
-    """What became of one recipient in an attempt."""
+    """The outcome of an attempt for one recipient."""
 
     address: str
     stage: Stage
@@ -226,7 +226,7 @@ class TranscriptLine(Answer):
 
 
 class AttemptRead(Answer):
-    """One try to send a message: how far it came, and what the server said."""
+    """An attempt to send a message: its stage, outcome and replies."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
 

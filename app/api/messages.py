@@ -76,12 +76,12 @@ async def send_message(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Accept a message for delivery; the answer comes once it is durably stored.
+    """Accept a message for delivery. The response comes after it is durably stored.
 
-    Where the answer is lost, send the request again with the same `Idempotency-Key`: the message is
-    sent once, whatever happened. Files may come in a form, too (`multipart/form-data`), with the
-    message as `message` and each of them as `attachments`. An address that stands in `to`, `cc` and
-    `bcc` more than once gets it once; there are at most 1000 in all. Needs the scope
+    If you get no response, repeat the request with the same `Idempotency-Key`: Heloise sends the
+    message once. You can upload files as a form (`multipart/form-data`), with the message in
+    `message` and the files in `attachments`. An address that occurs several times in `to`, `cc` and
+    `bcc` gets the message once. A message has at most 1000 recipients. Requires the scope
     `messages:send`.
     """
     return await accepted_once(
@@ -102,9 +102,9 @@ async def send_message(
 async def list_messages(
     query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ServicesOf
 ) -> MessagePage:
-    """The tenant's messages that match every filter given, newest first.
+    """List the messages that match all filters, newest first.
 
-    Needs the scope `messages:read`.
+    Requires the scope `messages:read`.
     """
     before, now, search = start(query, "msg"), services.now(), query.search()
     async with services.database.reading() as connection:
@@ -141,9 +141,9 @@ async def list_messages(
     responses=tenant_problems("message-not-found"),
 )
 async def get_message(message: InPath, caller: MessageReader, services: ServicesOf) -> MessageRead:
-    """One message, with where each of its recipients stands.
+    """Get a message with the status of each recipient.
 
-    Needs the scope `messages:read`.
+    Requires the scope `messages:read`.
     """
     async with services.database.reading() as connection:
         view = await visible(connection, caller, message)
@@ -162,9 +162,9 @@ async def list_attempts(
     caller: MessageReader,
     services: ServicesOf,
 ) -> AttemptPage:
-    """Every try to send it, oldest first: under which name, how far it came, what the server said.
+    """List all attempts to send a message, oldest first: EHLO name, stage and replies.
 
-    Needs the scope `messages:read`.
+    Requires the scope `messages:read`.
     """
     after = start(query, "att")
     async with services.database.reading() as connection:
@@ -191,11 +191,10 @@ async def list_attempts(
     | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
 )
 async def get_raw_message(message: InPath, caller: MessageReader, services: ServicesOf) -> Response:
-    """The bytes that go over the wire, which were rendered once, when the message was accepted.
+    """Get the bytes that go over the wire, rendered at acceptance.
 
-    Those of a sensitive message are not given, and none once they were wiped.
-
-    Needs the scope `messages:read`.
+    Not available for sensitive messages and after the content was deleted. Requires the scope
+    `messages:read`.
     """
     async with services.database.reading() as connection:
         if caller.profiles is not None:
@@ -222,9 +221,9 @@ async def resolve_message(
     caller: MessageManager,
     services: ServicesOf,
 ) -> MessageRead:
-    """Decide for recipients whose outcome is `uncertain`; `status=held` lists their messages.
+    """Set the outcome of recipients with the status `uncertain`.
 
-    Needs the scope `messages:manage`.
+    `GET /messages?status=held` lists their messages. Requires the scope `messages:manage`.
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:
@@ -244,7 +243,7 @@ async def resolve_message(
 @router.patch(
     "/messages/{message}",
     operation_id="update_message",
-    summary="Change a scheduled message",
+    summary="Update a scheduled message",
     response_description="The current message.",
     responses=tenant_problems(
         "message-not-found", "message-in-transmission", "message-not-scheduled", has_body=True
@@ -256,10 +255,10 @@ async def update_message(
     caller: MessageManager,
     services: ServicesOf,
 ) -> MessageRead:
-    """Change when it is sent, as long as that time has not come.
+    """Update the time or priority of a message that is still `scheduled`.
 
-    Its content was made when it was accepted, and stays: `Date` in its header too. To change it,
-    cancel this one and send another. Needs the scope `messages:manage`.
+    The content does not change, `Date` included: it was rendered at acceptance. To change the
+    content, cancel the message and send a new one. Requires the scope `messages:manage`.
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:
@@ -292,10 +291,10 @@ def _schedule(view: MessageView, _: datetime) -> dict[str, object]:
 async def cancel_message(
     message: InPath, caller: MessageManager, services: ServicesOf
 ) -> MessageRead:
-    """Send it to nobody any more who has not got it yet; each recipient says how far it came.
+    """Cancel a message for all recipients that did not get it yet.
 
-    What was sent stays `sent`, what is `uncertain` stays so. While the message is being sent it
-    cannot be cancelled: ask again. Needs the scope `messages:manage`.
+    Recipients that are `sent` or `uncertain` stay so. During a transmission you cannot cancel:
+    repeat the request later. Requires the scope `messages:manage`.
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:
@@ -357,10 +356,10 @@ async def retry_message(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Send the same content to recipients that bounced, expired or were cancelled.
+    """Send the same content again to bounced, expired or cancelled recipients.
 
-    It is a message of its own with the same `Message-ID`, named by `Location`, whose `retry_of` is
-    this one; what became of this one stays as it is. Needs the scope `messages:manage`.
+    Creates a new message with the same `Message-ID` (see `Location`), whose `retry_of` is this
+    message. This message does not change. Requires the scope `messages:manage`.
     """
     return await accepted_once(
         services,

@@ -17,25 +17,24 @@ from app.api.problem_types import PROBLEMS
 from app.api.shared_reads import SharedReads
 
 DESCRIPTION: Final = """\
-Heloise takes messages over HTTP, keeps them in a durable outbox, and delivers each through the \
-SMTP server of a **profile**, under that profile's own name and credentials.
+Heloise accepts messages over HTTP, stores them in a durable queue, and delivers each through the \
+SMTP server of a **profile**, with that profile's EHLO name and credentials.
 
-**The flow.** Press *Authorize* and give a key. Make a profile (`POST /profiles`) that says which \
-server to use and as whom; send (`POST /messages`). The answer is `202 Accepted` as soon as the \
-message is safely stored: from then on it survives crashes and is tried until it is delivered, \
-refused for good or too old. Follow it with `GET /messages/{id}`, and see every word the server \
-said in `/messages/{id}/attempts`.
+**How to send.** Press *Authorize* and enter a key. Create a profile (`POST /profiles`) with an \
+SMTP server and credentials, then send a message (`POST /messages`). Heloise answers \
+`202 Accepted` when the message is durably stored: it survives crashes, and Heloise tries until \
+it is delivered, refused for good or expired. `GET /messages/{id}` shows its status, and \
+`GET /messages/{id}/attempts` every reply of the server.
 
-**The EHLO name.** An SMTP client greets with a name. In a container that name is `localhost` or a \
-random host name, and strict servers refuse it (`504 5.5.2 need fully-qualified hostname`), \
-however right the password. So each profile has an `ehlo_name`; where it has none, the tenant's, \
-the service's, the machine's full name or the address is used, in that order, never `localhost`. \
-A profile's `effective_ehlo` shows the name that will be used and where it came from. Where a \
-server refuses the name, the profile is `failing`, its messages wait, and once `ehlo_name` is \
-changed the same messages go through.
+**The EHLO name.** An SMTP client sends its name in EHLO. In a container this is `localhost` \
+or a random host name, which strict servers refuse (`504 5.5.2 need fully-qualified hostname`). \
+So each profile has an `ehlo_name`. Without it, Heloise uses the name of the tenant, service or \
+machine, or the IP address, in that order, but never `localhost`. A profile's `effective_ehlo` \
+shows the name and its source. If a server refuses the name, the profile is `failing` and its \
+messages wait; after you change `ehlo_name`, Heloise sends them.
 
-**Errors** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems; `type` names one of \
-`GET /problems`. Every answer carries `X-Request-ID`.
+**Errors** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems; `type` is one of \
+`GET /problems`. Every response has the header `X-Request-ID`.
 """
 
 TAGS: Final[list[dict[str, Any]]] = [

@@ -35,7 +35,7 @@ MAX_ERRORS: Final = 100
 
 
 class FieldProblem(Answer):
-    """One wrong value in a request."""
+    """An invalid value in a request."""
 
     loc: list[str | int] = Field(
         description="The location: `body`, `query`, `path` or `header`, then the path to the value."

@@ -49,7 +49,7 @@ class ProblemTypes(Answer):
     responses=open_problems(),
 )
 async def list_problem_types() -> ProblemTypes:
-    """Every `type` that an error of this API can have."""
+    """List every `type` that an error of this API can have."""
     return ProblemTypes(items=[_read(slug) for slug in PROBLEMS])
 
 
@@ -62,7 +62,7 @@ async def list_problem_types() -> ProblemTypes:
 async def get_problem_type(
     slug: Annotated[str, Path(examples=["profile-not-found"])],
 ) -> ProblemTypeRead:
-    """What an error's `type` means and what to do about it."""
+    """Explain the `type` of an error and what to do about it."""
     if slug not in PROBLEMS:
         raise NotFound("problem", slug)
     return _read(slug)

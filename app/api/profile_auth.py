@@ -63,7 +63,7 @@ MICROSOFT: Final = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token
 
 
 class Auth(Body):
-    """How to log in."""
+    """SMTP authentication."""
 
     mechanism: Mechanism = AuthMechanism.AUTO
     username: fields.Username | None = None
@@ -111,7 +111,7 @@ class Auth(Body):
 
 
 class AuthUpdate(Body):
-    """What to change about logging in; what is left out stays, null takes away."""
+    """Changes to the authentication. Omitted fields stay; null removes a value."""
 
     mechanism: Mechanism | None = None
     username: fields.Username | None = None

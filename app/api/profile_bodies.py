@@ -39,10 +39,10 @@ RETRY: Final = RetryPolicy()
 
 
 class Timeouts(Body):
-    """How long to wait, in seconds.
+    """Timeouts in seconds.
 
-    RFC 5321 section 4.5.3.2 asks for 2 to 5 minutes for a command and 10 for a message: what is
-    lost by less for a command is a connection; less for a message sends mail twice.
+    RFC 5321 section 4.5.3.2 recommends 2 to 5 minutes for a command and 10 for a message. A shorter
+    command timeout only costs a connection; a shorter message timeout sends mail twice.
     """
 
     connect: fields.Seconds = Field(DEFAULTS.connect, description="For connecting, TLS included.")
@@ -51,7 +51,7 @@ class Timeouts(Body):
 
 
 class TimeoutsUpdate(Body):
-    """What to change of the timeouts."""
+    """Changes to the timeouts."""
 
     connect: fields.Seconds | None = None
     command: fields.Seconds | None = None
@@ -59,7 +59,7 @@ class TimeoutsUpdate(Body):
 
 
 class Retry(Body):
-    """When a recipient that was refused for now is tried again."""
+    """When to retry a recipient after a temporary failure."""
 
     first_seconds: fields.RetrySeconds = Field(
         RETRY.first, description="The maximum wait after the first failure."
@@ -84,7 +84,7 @@ class Retry(Body):
 
 
 class RetryUpdate(Body):
-    """What to change of the retries."""
+    """Changes to the retries."""
 
     first_seconds: fields.RetrySeconds | None = None
     factor: fields.RetryFactor | None = None
@@ -183,7 +183,7 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
 
 
 class ProfileUpdate(Body):
-    """What to change of a profile (RFC 7396): what is left out stays, null takes away."""
+    """Changes to a profile (RFC 7396). Omitted fields stay; null removes a value."""
 
     name: fields.Name | None = None
     transport: Transport | None = None

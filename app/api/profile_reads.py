@@ -25,7 +25,7 @@ from app.domain.types import (
 
 
 class AuthRead(Answer):
-    """How it logs in; no secret is ever shown."""
+    """SMTP authentication, without secrets."""
 
     mechanism: AuthMechanism
     username: str | None
@@ -61,7 +61,7 @@ class AuthRead(Answer):
 
 
 class TimeoutsRead(Answer):
-    """How long it waits, in seconds."""
+    """Timeouts in seconds."""
 
     connect: float
     command: float
@@ -69,7 +69,7 @@ class TimeoutsRead(Answer):
 
 
 class RetryRead(Answer):
-    """When a recipient that was refused for now is tried again, in seconds."""
+    """When Heloise retries a recipient after a temporary failure, in seconds."""
 
     first_seconds: float
     factor: float
@@ -79,7 +79,7 @@ class RetryRead(Answer):
 
 
 class EffectiveEhloRead(Answer):
-    """The name that will be used."""
+    """The EHLO name that Heloise uses."""
 
     name: str
     source: EhloSource = Field(description="Where the name comes from.")
@@ -87,7 +87,7 @@ class EffectiveEhloRead(Answer):
 
 
 class ProfileRead(Answer):
-    """A profile, its secrets left out."""
+    """A profile, without its secrets."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})
 

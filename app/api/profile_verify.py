@@ -45,9 +45,9 @@ async def verify_unsaved_profile(
     caller: ProfileManager,
     services: ServicesOf,
 ) -> VerifyRead:
-    """Try a profile's settings on its server, and store nothing.
+    """Test a profile's settings on its server without saving them.
 
-    As for a stored profile otherwise. Needs the scope `profiles:manage`.
+    Otherwise like verifying a saved profile. Requires the scope `profiles:manage`.
     """
     caller.require_unbound()
     profile = new_profile(body, tenant_id=caller.tenant_id, now=services.now())
@@ -77,12 +77,12 @@ async def verify_profile(
     services: ServicesOf,
     body: Annotated[ProfileVerify | None, JsonBody(openapi_examples=EXAMPLE)] = None,
 ) -> VerifyRead:
-    """Try everything but sending, on the real server, and tell what it says and what to change.
+    """Test a profile on its real server, without sending, and say what to change.
 
-    Stages: `address_guard`, `dns`, `tcp`, `banner`, `ehlo`, `tls`, `ehlo_after_tls`, `auth`, and
-    with a `recipient` also `mail` and `rcpt`, which RSET takes back: DATA is never said. It ends
-    within half a minute, changes nothing of what is being delivered, and may be called at any
-    time, as often as HELOISE_VERIFY_PER_MINUTE allows.
+    The stages are `address_guard`, `dns`, `tcp`, `banner`, `ehlo`, `tls`, `ehlo_after_tls` and
+    `auth`, and with a `recipient` also `mail` and `rcpt`, followed by RSET. Verify never sends
+    DATA. It takes at most 30 seconds, does not affect delivery, and may run
+    HELOISE_VERIFY_PER_MINUTE times a minute.
 
     If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends
     one. Requires the scope `profiles:manage`.

@@ -44,9 +44,9 @@ async def create_profile(
     caller: ProfileManager,
     services: ServicesOf,
 ) -> ProfileRead:
-    """Make a profile. Its password is stored encrypted and can never be read back.
+    """Create a profile. Heloise stores its password encrypted and never returns it.
 
-    Needs the scope `profiles:manage`.
+    Requires the scope `profiles:manage`.
     """
     caller.require_unbound()
     async with services.database.transaction() as connection:
@@ -73,9 +73,9 @@ async def create_profile(
 async def list_profiles(
     paging: ListQuery, caller: ProfileReader, services: ServicesOf
 ) -> ProfilePage:
-    """The tenant's profiles, oldest first.
+    """List the tenant's profiles, oldest first.
 
-    Needs the scope `profiles:read`.
+    Requires the scope `profiles:read`.
     """
     after = start(paging, "prf")
     async with services.database.reading() as connection:
@@ -98,9 +98,9 @@ async def list_profiles(
     responses=tenant_problems("profile-not-found"),
 )
 async def get_profile(profile: InPath, caller: ProfileReader, services: ServicesOf) -> ProfileRead:
-    """One profile, with the EHLO name that it will use and what is known of its server.
+    """Get a profile with its effective EHLO name and its state.
 
-    Needs the scope `profiles:read`.
+    Requires the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
         found = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
@@ -119,14 +119,15 @@ async def update_profile(
     caller: ProfileManager,
     services: ServicesOf,
 ) -> ProfileRead:
-    """Change what is given, null taking a value away (RFC 7396); the result is checked as a whole.
+    """Update the given fields; null removes a value (RFC 7396).
 
-    A secret is sealed to where it is sent. Give it again with a change of `host`, `port`, `tls`,
-    `tls_ca`, `tls_min_version`, `tls_server_name` or `tls_pins`, and those of `auth` also with
-    `auth.username`, `auth.allow_plaintext_auth` or, for OAuth, `auth.token_url`.
+    Heloise validates the resulting profile as a whole. A secret is bound to its destination: set it
+    again if you change `host`, `port`, `tls`, `tls_ca`, `tls_min_version`, `tls_server_name` or
+    `tls_pins`. Secrets in `auth` also depend on `auth.username`, `auth.allow_plaintext_auth` and,
+    for OAuth, `auth.token_url`.
 
-    What waits in the queue is sent as the profile now says, and a failing profile is tried again
-    at once. Needs the scope `profiles:manage`.
+    Waiting messages use the updated profile. Heloise tries a failing profile again at once.
+    Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
         before = await _to_change(connection, caller, profile)
@@ -163,10 +164,10 @@ async def delete_profile(
         bool, Query(description="Cancel unfinished messages instead of refusing.")
     ] = False,
 ) -> None:
-    """Delete a profile and erase its credentials; what it sent stays readable.
+    """Delete a profile and its credentials. Its messages stay readable.
 
-    Refused while it has unfinished messages, unless `cancel_pending` is true. Needs the scope
-    `profiles:manage`.
+    Refused while the profile has unfinished messages, unless `cancel_pending` is true. Requires the
+    scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
         found = await _to_change(connection, caller, profile)
@@ -186,9 +187,9 @@ async def delete_profile(
 async def pause_profile(
     profile: InPath, caller: ProfileManager, services: ServicesOf
 ) -> ProfileRead:
-    """Send nothing through it until it is resumed; its messages are accepted and wait.
+    """Stop sending through a profile. Heloise accepts its messages and keeps them waiting.
 
-    Needs the scope `profiles:manage`.
+    Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
         found = await _to_change(connection, caller, profile)
@@ -208,9 +209,9 @@ async def pause_profile(
 async def resume_profile(
     profile: InPath, caller: ProfileManager, services: ServicesOf
 ) -> ProfileRead:
-    """Send through it again; a failing profile's server is tried at once.
+    """Resume sending. Heloise tries a failing profile's server at once.
 
-    Needs the scope `profiles:manage`.
+    Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
         found = await _to_change(connection, caller, profile)

@@ -10,10 +10,10 @@ from app.domain import types
 
 
 class RateLimit(Body):
-    """So many messages, or recipients, per `per_seconds` in the long run; more than that waits.
+    """The average number of messages or recipients per `per_seconds`; others wait.
 
-    After a pause `burst` may go at once, and go on evenly: a single period sees up to that many
-    more.
+    After a pause, up to `burst` may go at once and more follow at the normal rate, so a single
+    period can exceed the limit by up to `burst`.
     """
 
     messages: fields.RateAmount | None = None
@@ -37,7 +37,7 @@ class RateLimit(Body):
 
 
 class RateLimitUpdate(Body):
-    """What to change of the rate limit."""
+    """Changes to the rate limit."""
 
     messages: fields.RateAmount | None = None
     recipients: fields.RateAmount | None = None
@@ -46,7 +46,7 @@ class RateLimitUpdate(Body):
 
 
 class RateLimitRead(Answer):
-    """So many messages, or recipients, per `per_seconds`."""
+    """The average number of messages or recipients per `per_seconds`."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -97,14 +97,13 @@ async def send_raw_message(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Send the bytes that are given to those whom the envelope names.
+    """Send a complete message, byte by byte, to the recipients of the envelope.
 
-    They are kept as they are, signatures too; one that has no DKIM-Signature gets those of its
-    domain before it. What they lack of a Date and a Message-ID is put
-    before them, and lines that end in LF alone end in CRLF then; what is wrong otherwise is
-    refused. From and Sender each hold one plain mailbox, which has to be allowed as in any message.
-    Resent-…, ARC-…, Authentication-Results and signatures of other domains are refused. A header
-    has at most 64 KiB. Needs the scope `messages:send`.
+    Heloise keeps the bytes, signatures included. It adds a missing Date and Message-ID, signs
+    messages without a DKIM-Signature, and converts line ends from LF to CRLF. It refuses messages
+    with other errors. From and Sender must each be one plain address that the profile allows. The
+    headers Resent-…, ARC-… and Authentication-Results and signatures of other domains are refused.
+    The header may have at most 64 KiB. Requires the scope `messages:send`.
     """
     require_type(request, "the message", RFC822)
     content = await request.body()

@@ -21,7 +21,7 @@ EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
 
 
 class ErasureRead(Answer):
-    """In how many messages an address was erased, and in how many it could not be."""
+    """Numbers of messages that were erased and that could not be erased."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -49,13 +49,13 @@ async def erase_recipient(
     caller: MessageManager,
     services: ServicesOf,
 ) -> ErasureRead:
-    """Forget an address in all of the tenant's messages, for who asks for it by law.
+    """Erase an address from all messages of the tenant, for example under the GDPR.
 
-    Nothing more is sent to it. Address, name and what servers said of it go, and with them the
-    message's content, metadata and attempts; where others are still to get it, its content goes
-    once they have. Tags that hold the address go in all messages, and in the audit log it is
-    masked. What stays is that there was a message, and what became of it. Needs the scope
-    `messages:manage`, and a key that is not bound to profiles.
+    Heloise sends nothing more to the address. It deletes the address, name and servers' replies,
+    and the content, metadata and attempts of its messages; if other recipients still wait, the
+    content is deleted after they are finished. It removes tags that contain the address and masks
+    it in the audit log. The message itself and its statuses stay. Requires the scope
+    `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
     act, found, total = caller.act(services), NOTHING, NOTHING

@@ -94,7 +94,7 @@ class StatsGroup(Answer):
 
 
 class StatsRead(Answer):
-    """How many recipients came to what."""
+    """Numbers of recipients by status and report."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -115,9 +115,9 @@ class StatsRead(Answer):
 async def get_stats(
     query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ServicesOf
 ) -> StatsRead:
-    """Count recipients as they stand now, by profile, tag, domain, hour or day of acceptance.
+    """Count recipients by current status, grouped by profile, tag, domain, hour or day.
 
-    Those of messages with several tags count for each of them. Needs the scope `messages:read`.
+    Recipients of messages with several tags count for each tag. Requires the scope `messages:read`.
     """
     before = query.created_before or services.now()
     after = query.created_after or before - USUAL

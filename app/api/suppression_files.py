@@ -39,14 +39,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 
 class WrongLine(Answer):
-    """A line that is no suppression, and why."""
+    """An invalid line."""
 
     line: int
     msg: str
 
 
 class SuppressionsImported(Answer):
-    """What became of the lines."""
+    """The result of an import."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -69,9 +69,9 @@ class SuppressionsImported(Answer):
 async def export_suppressions(
     caller: SuppressionManager, services: ServicesOf
 ) -> StreamingResponse:
-    """All suppressions of the tenant as CSV, which `/suppressions/import` reads.
+    """Export all suppressions as CSV, in the format of `/suppressions/import`.
 
-    Needs the scope `suppressions:manage`.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     return StreamingResponse(
@@ -118,10 +118,10 @@ def _cells(row: Suppression) -> tuple[str, ...]:
 async def import_suppressions(
     caller: SuppressionManager, services: ServicesOf, request: Request
 ) -> SuppressionsImported:
-    """Suppress every address of a CSV file that is not suppressed yet.
+    """Suppress every address in a CSV file.
 
-    Its columns are `address`, `tag`, `reason`, `detail`; others are not read. A line that is wrong
-    is told, and keeps no other from being added. Needs the scope `suppressions:manage`.
+    Reads the columns `address`, `tag`, `reason` and `detail` and ignores others. Reports invalid
+    lines and imports the rest. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     require_type(request, "CSV", MEDIA_TYPE)

@@ -44,7 +44,7 @@ def _known(text: str) -> str:
 
 
 class SuppressionCreate(Body):
-    """Somebody who is to be sent nothing."""
+    """An address to suppress."""
 
     address: Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_known)] = (
         Field(description="Case does not matter.", examples=["ann@example.org"])
@@ -69,7 +69,7 @@ class SuppressionCreate(Body):
 
 
 class SuppressionRead(Answer):
-    """Somebody who is sent nothing."""
+    """A suppressed address."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
@@ -84,7 +84,7 @@ class SuppressionRead(Answer):
 
 
 class SuppressionPage(Page[SuppressionRead]):
-    """A page of them, newest first."""
+    """A page of suppressions, newest first."""
 
 
 class SuppressionQuery(Paging):
@@ -101,7 +101,7 @@ class SuppressionQuery(Paging):
     "/suppressions",
     status_code=201,
     operation_id="create_suppression",
-    summary="Suppress an address",
+    summary="Create a suppression",
     response_description="The new suppression. Heloise sends nothing more to the address.",
     responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
     | {201: {"headers": located(f"/suppressions?address={EXAMPLE['address']}")}},
@@ -112,9 +112,9 @@ async def create_suppression(
     response: Response,
     services: ServicesOf,
 ) -> SuppressionRead:
-    """Send nothing to an address any more: it becomes `suppressed` where it is a recipient.
+    """Stop sending to an address: as a recipient it becomes `suppressed`.
 
-    That holds for messages that wait already, too. Needs the scope `suppressions:manage`.
+    This also applies to waiting messages. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -141,9 +141,9 @@ async def create_suppression(
 async def list_suppressions(
     query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ServicesOf
 ) -> SuppressionPage:
-    """The addresses that the tenant sends nothing to, newest first.
+    """List the tenant's suppressions, newest first.
 
-    Needs the scope `suppressions:manage`, and a key that is not bound to profiles.
+    Requires the scope `suppressions:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
     before = start(query, "sup")
@@ -177,9 +177,9 @@ async def delete_suppression(
     caller: SuppressionManager,
     services: ServicesOf,
 ) -> None:
-    """Take a suppression away; recipients that it was for stay `suppressed`.
+    """Delete a suppression. Recipients that are `suppressed` stay so.
 
-    Needs the scope `suppressions:manage`.
+    Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)

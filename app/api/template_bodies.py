@@ -151,7 +151,7 @@ Schema = Annotated[
 
 
 class TemplateCreate(Parts):
-    """A new template, of which this is the first draft."""
+    """A new template and its first draft."""
 
     name: Name
     locales: Locales = Field(default_factory=dict)
@@ -162,7 +162,7 @@ class TemplateCreate(Parts):
 
 
 class TemplateUpdate(Parts):
-    """What to change of the draft; what is left out stays, null takes away."""
+    """Changes to the draft. Omitted fields stay; null removes a value."""
 
     name: Name | None = None
     locales: Locales | None = None
@@ -171,13 +171,13 @@ class TemplateUpdate(Parts):
 
 
 class TemplatePublish(Body):
-    """Which version to send from now on."""
+    """The version to publish."""
 
     version: Version | None = Field(default=None, description="Default: the draft.")
 
 
 class TemplatePreview(Body):
-    """What to render a template with."""
+    """Options of a preview."""
 
     variables: Variables = Field(default_factory=dict)
     locale: Locale | None = None
@@ -185,7 +185,7 @@ class TemplatePreview(Body):
 
 
 class TemplateTest(TemplatePreview):
-    """Whom to send a rendered template, to see it there."""
+    """Options of a test message."""
 
     to: Annotated[list[Address], one_or_several(Address)] = Field(
         min_length=1, max_length=MAX_TEST_RECIPIENTS
@@ -257,7 +257,7 @@ class TemplateVersionRead(PartsRead):
 
 
 class TemplateVersions(Answer):
-    """The versions of a template, the last first."""
+    """The versions of a template, newest first."""
 
     items: list[TemplateVersionRead]
 
@@ -267,7 +267,7 @@ class TemplatePage(Page[TemplateRead]):
 
 
 class TemplateRendered(Answer):
-    """What a message would have."""
+    """A rendered template."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [RENDERED]})
 

@@ -70,11 +70,10 @@ async def create_template(
     response: Response,
     services: ServicesOf,
 ) -> TemplateRead:
-    """Make a template, as a draft: `POST /templates/{template}/publish` has it sent.
+    """Create a template as a draft. `POST /templates/{template}/publish` publishes it.
 
-    Its parts are Jinja templates. `{% extends "layout" %}` and `{% include "footer" %}` name other
-    templates of the tenant, of which the same part is taken, as published. Needs the scope
-    `templates:manage`.
+    The parts are Jinja templates. `{% extends "layout" %}` and `{% include "footer" %}` use the
+    same part of other published templates of the tenant. Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -118,9 +117,9 @@ async def create_template(
 async def list_templates(
     paging: ListQuery, caller: TemplateManager, services: ServicesOf
 ) -> TemplatePage:
-    """The tenant's templates, newest first.
+    """List the tenant's templates, newest first.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     before = start(paging, "tpl")
@@ -141,9 +140,9 @@ async def list_templates(
 async def get_template(
     template: InPath, caller: TemplateManager, services: ServicesOf
 ) -> TemplateRead:
-    """Its name, and which version is sent.
+    """Get a template's name and published version.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
@@ -160,9 +159,9 @@ async def get_template(
 async def list_template_versions(
     template: InPath, caller: TemplateManager, services: ServicesOf
 ) -> TemplateVersions:
-    """Every version, the last first, which may be a draft; at most the last 200.
+    """List a template's last 200 versions, newest first. The first may be a draft.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
@@ -185,10 +184,10 @@ async def update_template(
     caller: TemplateManager,
     services: ServicesOf,
 ) -> TemplateVersionRead:
-    """Change the draft; where there is none, make one from the last version.
+    """Update the draft. Without a draft, create one from the latest version.
 
-    What is published stays as it is. A new name holds at once, also for those who name it. Needs
-    the scope `templates:manage`.
+    The published version does not change. A new name applies at once. Requires the scope
+    `templates:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -258,9 +257,9 @@ def _changed(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
     responses=tenant_problems(*NOUN),
 )
 async def delete_template(template: InPath, caller: TemplateManager, services: ServicesOf) -> None:
-    """Delete a template with all of its versions.
+    """Delete a template and all its versions.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -281,7 +280,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
 @router.post(
     "/templates/{template}/publish",
     operation_id="publish_template",
-    summary="Publish a version",
+    summary="Publish a template version",
     response_description="New messages use this version from now on.",
     responses=tenant_problems(*NOUN, "template-version-not-found", has_body=True),
 )
@@ -291,9 +290,9 @@ async def publish_template(
     services: ServicesOf,
     body: Annotated[TemplatePublish | None, JsonBody(openapi_examples=PUBLISH)] = None,
 ) -> TemplateRead:
-    """Have the last version sent, or an earlier one again; what was accepted stays as it is.
+    """Publish the latest version, or an earlier one again. Accepted messages do not change.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -340,9 +339,9 @@ async def preview_template(
     caller: TemplateManager,
     services: ServicesOf,
 ) -> TemplateRendered:
-    """What a version makes of variables: the last, which may be a draft, unless one is named.
+    """Render a version with your variables. Default: the latest version, which may be a draft.
 
-    Needs the scope `templates:manage`.
+    Requires the scope `templates:manage`.
     """
     caller.require_unbound()
     number, made = await rendered(
@@ -374,9 +373,9 @@ async def test_template(
     services: ServicesOf,
     request: Request,
 ) -> Response:
-    """Send a version to at most ten people: the last, which may be a draft, unless one is named.
+    """Send a version to at most ten recipients. Default: the latest version, which may be a draft.
 
-    Needs the scopes `templates:manage` and `messages:send`.
+    Requires the scopes `templates:manage` and `messages:send`.
     """
     caller.require_unbound()
     SENDING.check(caller.key)

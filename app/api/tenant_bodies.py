@@ -73,7 +73,7 @@ MostBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
 
 
 class Quota(Body):
-    """What a tenant may use; what is left out or null has no limit but the service's own."""
+    """Limits of a tenant. Omitted or null: no limit but the service's own."""
 
     requests_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         default=None,
@@ -113,7 +113,7 @@ class Quota(Body):
 
 
 class QuotaRead(Answer):
-    """What a tenant may use; what is null has no limit but the service's own."""
+    """Limits of a tenant. Null: no limit but the service's own."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -148,9 +148,9 @@ Days = Annotated[int, Field(strict=True, ge=1, le=36_500)]
 
 
 class Retention(Body):
-    """Days from acceptance; what is left out or null is as the service has it.
+    """Days from acceptance. Omitted or null: the service's setting.
 
-    Nothing is taken from a message that is not finished; it is taken once it is.
+    Heloise deletes nothing of an unfinished message; it waits until the message is finished.
     """
 
     content_days: Days | None = Field(
@@ -183,7 +183,7 @@ class Retention(Body):
 
 
 class RetentionRead(Answer):
-    """For how many days what is kept; what is null is as the service has it."""
+    """Days from acceptance. Null: the service's setting."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -243,7 +243,7 @@ class TenantCreate(Body):
 
 
 class TenantUpdate(Body):
-    """What to change of a tenant; what is left out stays."""
+    """Changes to a tenant. Omitted fields stay."""
 
     slug: Slug | None = None
     name: Name | None = None

@@ -51,7 +51,7 @@ async def create_tenant(
     act: AdminAct,
     services: ServicesOf,
 ) -> TenantRead:
-    """Make a tenant; then make a key for it with `POST /tenants/{tenant}/keys`."""
+    """Create a tenant. Then create a key for it with `POST /tenants/{tenant}/keys`."""
     async with services.database.transaction() as connection:
         tenant = await tenant_actions.create(connection, act, body)
     response.headers["Location"] = f"{services.admin_prefix}/tenants/{tenant.id}"
@@ -65,7 +65,7 @@ async def create_tenant(
     responses=admin_problems("invalid-request"),
 )
 async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> TenantPage:
-    """All tenants, oldest first."""
+    """List all tenants, oldest first."""
     after = start(paging, "ten")
     async with services.database.reading() as connection:
         rows = await tenants.page(connection, limit=paging.limit + 1, after=after)
@@ -80,7 +80,7 @@ async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> Ten
     responses=admin_problems("tenant-not-found"),
 )
 async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRead:
-    """One tenant, by id or slug."""
+    """Get a tenant by id or slug."""
     async with services.database.reading() as connection:
         return TenantRead.model_validate(await tenants.get(connection, tenant=tenant))
 
@@ -118,7 +118,7 @@ async def update_tenant(
     act: AdminAct,
     services: ServicesOf,
 ) -> TenantRead:
-    """Change what is given. A new `ehlo_name` is used from the next connection on."""
+    """Update the given fields. A new `ehlo_name` applies from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, act, tenant, body)
     services.keys.forget_tenant(tenant_id=changed.id)
@@ -135,7 +135,7 @@ async def update_tenant(
     responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
 async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:
-    """Delete a tenant with its keys and its history; refused while it has profiles."""
+    """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
         found = await tenant_actions.delete(connection, act, tenant)
     services.keys.forget_tenant(tenant_id=found.id)

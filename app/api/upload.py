@@ -89,12 +89,12 @@ async def upload_messages(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Accept messages as JSON Lines, as fast as they can be stored, however many there are.
+    """Accept any number of messages as JSON Lines.
 
-    Each is a message of its own; a line that is refused is told by its number in the file, the
-    first 200 of them. Give them a tag to find them by. What was accepted stays so where the
-    connection breaks: with an `Idempotency-Key` the same lines are sent again, and those that were
-    accepted are not sent twice. Needs the scope `messages:send`.
+    Each line is a message of its own. The response names the first 200 refused lines by their
+    number in the file. Set a tag to find the messages later. If the connection breaks, accepted
+    messages stay accepted: send the same lines with the same `Idempotency-Key` again, and Heloise
+    accepts only the rest. Requires the scope `messages:send`.
     """
     require_type(request, "JSON Lines", *TYPES)
     return _Progress(_progress(services, caller, request, idempotency_key))

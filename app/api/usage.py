@@ -43,7 +43,7 @@ class LimitRead(Answer):
 
 
 class UsageRead(Answer):
-    """The limits that there are, and what was used of each."""
+    """The limits and their use."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -57,9 +57,9 @@ class UsageRead(Answer):
     responses=tenant_problems(),
 )
 async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
-    """The limits of the tenant's quota, and how much of each is used; none, where it has none.
+    """Get the limits of the tenant's quota and how much of each is used.
 
-    Needs the scope `messages:read`.
+    Empty if the tenant has no quota. Requires the scope `messages:read`.
     """
     quota, now, tenant_id = caller.tenant.quota, services.now(), caller.tenant_id
     used: dict[str, int] = {}

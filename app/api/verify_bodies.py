@@ -36,14 +36,14 @@ SENDER: Final = Field(
 
 
 class ProfileVerify(Body):
-    """How far to try a profile."""
+    """Options of verify."""
 
     recipient: Address | None = RECIPIENT
     sender: Address | None = SENDER
 
 
 class UnsavedVerify(ProfileCreate):
-    """A profile that is tried and not stored: all of `POST /profiles`, and whom to name."""
+    """A profile as in `POST /profiles`, and options of verify."""
 
     name: fields.Name = "unsaved"
     recipient: Address | None = RECIPIENT
@@ -55,7 +55,7 @@ class _Read(Answer):
 
 
 class LineRead(_Read):
-    """A line of the dialogue."""
+    """A line of the SMTP dialogue."""
 
     ms: float = Field(description="Milliseconds since the start of the connection.")
     by: str = Field(description="`client`, `server`, or `note` for a remark by Heloise.")
@@ -71,7 +71,7 @@ class AddressRead(_Read):
 
 
 class ChainLinkRead(_Read):
-    """One certificate of the chain that the server showed, its own first."""
+    """A certificate of the server's chain, its own first."""
 
     subject: str
     issuer: str
@@ -99,7 +99,7 @@ class CertificateRead(Answer):
 
 
 class StageRead(Answer):
-    """One stage; what has no meaning for it is null or empty."""
+    """A stage. Fields that do not apply are null or empty."""
 
     stage: Step
     status: Status = Field(description="`skipped`: not reached or not requested.")
@@ -135,7 +135,7 @@ _NESTED: Final = frozenset({"transcript", "addresses", "certificate"})
 
 
 class AdviceRead(_Read):
-    """What the DNS and the RFCs say of the name, whether a server refuses it or not."""
+    """A check of the EHLO name against DNS and RFCs, independent of the server's reply."""
 
     check: str = Field(description="The check's stable name.")
     status: Verdict
@@ -144,7 +144,7 @@ class AdviceRead(_Read):
 
 
 class NameRead(Answer):
-    """A name that was tried."""
+    """A trial of an EHLO name."""
 
     name: str
     source: NameSource
@@ -174,7 +174,7 @@ class RecommendationRead(_Read):
 
 
 class DiagnosisRead(Answer):
-    """What the EHLO doctor found."""
+    """Trials of EHLO names on the server, and the recommended one."""
 
     names: list[NameRead]
     recommendation: RecommendationRead | None
@@ -192,7 +192,7 @@ class DiagnosisRead(Answer):
 
 
 class VerifyRead(Answer):
-    """One verify, from the first stage to the last."""
+    """The result of verify."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})
 

@@ -132,7 +132,7 @@ Ordered = Annotated[
 
 
 class WebhookCreate(Body):
-    """Where to post which events."""
+    """A URL and the events to post to it."""
 
     name: Name
     url: Url
@@ -146,7 +146,7 @@ class WebhookCreate(Body):
 
 
 class WebhookUpdate(Body):
-    """What to change; what is left out stays."""
+    """Changes to a webhook. Omitted fields stay."""
 
     name: Name | None = None
     url: Url | None = None
@@ -163,7 +163,7 @@ class WebhookUpdate(Body):
 
 
 class WebhookRotate(Body):
-    """How the secret is replaced."""
+    """Options of a rotation."""
 
     overlap_seconds: int = Field(
         default=86_400,
@@ -175,7 +175,7 @@ class WebhookRotate(Body):
 
 
 class WebhookReplay(Body):
-    """Which events to tell once more: those named, or those that match everything given."""
+    """The events to post again: by id, or by filters that all must match."""
 
     events: list[Text] | None = Field(
         default=None,
@@ -199,7 +199,7 @@ class WebhookReplay(Body):
 
 
 class WebhookReplayed(Answer):
-    """How many events are told once more."""
+    """The result of a replay."""
 
     replayed: int
     next_cursor: str | None = Field(
@@ -208,7 +208,7 @@ class WebhookReplayed(Answer):
 
 
 class WebhookRead(Answer):
-    """Where events are posted. The secret is shown once, when it is made."""
+    """A webhook, without its secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -255,7 +255,7 @@ class WebhookRead(Answer):
 
 
 class WebhookCreated(WebhookRead):
-    """A webhook with its secret."""
+    """A webhook and its secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]})
 
@@ -263,7 +263,7 @@ class WebhookCreated(WebhookRead):
 
 
 class WebhookPage(Page[WebhookRead]):
-    """A page of them, newest first."""
+    """A page of webhooks, newest first."""
 
 
 class DeliveryQuery(Paging):
@@ -276,7 +276,7 @@ class DeliveryQuery(Paging):
 
 
 class DeliveryLine(Answer):
-    """One time that the event was posted, and what was answered."""
+    """A post of the event and its response."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -288,7 +288,7 @@ class DeliveryLine(Answer):
 
 
 class DeliveryRead(Answer):
-    """An event for a webhook, and every time that it was posted."""
+    """An event for a webhook and all its posts."""
 
     id: str
     event_id: str
@@ -309,4 +309,4 @@ class DeliveryRead(Answer):
 
 
 class DeliveryPage(Page[DeliveryRead]):
-    """A page of them, newest first."""
+    """A page of deliveries, newest first."""

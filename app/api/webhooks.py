@@ -89,10 +89,10 @@ async def create_webhook(
     response: Response,
     services: ServicesOf,
 ) -> WebhookCreated:
-    """Have events posted to a URL from now on, signed as Standard Webhooks has it.
+    """Post events to a URL from now on, signed as in Standard Webhooks.
 
-    What is not answered with 2xx within 20 seconds is posted again, ten times in three days, always
-    with the same `webhook-id`. Needs the scope `webhooks:manage`.
+    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: ten times
+    in three days, always with the same `webhook-id`. Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     _check_url(body.url, services)
@@ -145,9 +145,9 @@ async def create_webhook(
 async def list_webhooks(
     paging: ListQuery, caller: WebhookManager, services: ServicesOf
 ) -> WebhookPage:
-    """The tenant's webhooks, newest first.
+    """List the tenant's webhooks, newest first.
 
-    Needs the scope `webhooks:manage`.
+    Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     before = start(paging, "whk")
@@ -166,9 +166,9 @@ async def list_webhooks(
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
 async def get_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> WebhookRead:
-    """Where it posts what, and how it fares.
+    """Get a webhook.
 
-    Needs the scope `webhooks:manage`.
+    Requires the scope `webhooks:manage`.
     """
     return WebhookRead.of(await _found(services, caller, webhook))
 
@@ -191,12 +191,10 @@ async def update_webhook(
     caller: WebhookManager,
     services: ServicesOf,
 ) -> WebhookRead:
-    """Change what is given; what waits for it already goes to the new URL.
+    """Update the given fields. Waiting events go to the new URL.
 
-    The secret is sealed to the URL: give `secret` again with another `url`, or a new one, which
-    `rotate` makes. What was signed with a former secret besides no longer is.
-
-    Needs the scope `webhooks:manage`.
+    The secret is bound to the URL: with a new `url`, set `secret` to the current or a new one. A
+    new `secret` ends the use of previous ones. Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     check_nulls(body)
@@ -270,9 +268,9 @@ def _switched(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FB
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
 async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> None:
-    """Delete it with all that waits for it, and its log.
+    """Delete a webhook, its waiting events and its log.
 
-    Needs the scope `webhooks:manage`.
+    Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     act = caller.act(services)
@@ -310,9 +308,9 @@ async def rotate_webhook_secret(
         ),
     ] = None,
 ) -> WebhookCreated:
-    """Sign with a new secret; for a day, or as long as `overlap_seconds` says, with both.
+    """Create a new secret. Heloise signs with both for a day, or for `overlap_seconds`.
 
-    Needs the scope `webhooks:manage`.
+    Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     act, secret = caller.act(services), _new_secret()
@@ -353,9 +351,9 @@ async def list_webhook_deliveries(
     caller: WebhookManager,
     services: ServicesOf,
 ) -> DeliveryPage:
-    """The events for a webhook, newest first, with what was answered each time.
+    """List the events for a webhook, newest first, with the response to each post.
 
-    They are kept as long as the events are. Needs the scope `webhooks:manage`.
+    Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
     """
     before = start(query, "whd")
     found = await _found(services, caller, webhook)

@@ -25,14 +25,14 @@ WRONG_SETTINGS: Final = 2
 gc.set_threshold(COLLECTED_AFTER)
 
 COMMANDS: Final = {
-    "dev": ("app.cli.dev", "Try Heloise out: API, delivery and an inbox on this machine."),
-    "serve": ("app.cli.serve", "Serve the HTTP API, and deliver."),
-    "worker": ("app.cli.worker", "Deliver, without the HTTP API."),
-    "migrate": ("app.cli.migrate", "Create the tables, or bring them up to date."),
-    "settings": ("app.cli.settings", "Print every setting, its value and where it came from."),
+    "dev": ("app.cli.dev", "Run a development server: API, delivery and an inbox."),
+    "serve": ("app.cli.serve", "Serve the HTTP API and deliver messages."),
+    "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),
+    "migrate": ("app.cli.migrate", "Create or upgrade the database schema."),
+    "settings": ("app.cli.settings", "Print every setting with its value and source."),
     "secret-key": ("app.cli.secret_key", "Print a new random key."),
-    "reseal": ("app.cli.reseal", "Seal all stored credentials under the newest secret key."),
-    "purge": ("app.cli.purge", "Take away what was kept long enough."),
+    "reseal": ("app.cli.reseal", "Encrypt all stored credentials with the newest secret key."),
+    "purge": ("app.cli.purge", "Delete data past its retention period."),
     "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
     "key": ("app.cli.keys", "Create, list, rotate and revoke the API keys of a tenant."),
     "profile": (
@@ -41,9 +41,9 @@ COMMANDS: Final = {
     ),
     "doctor": (
         "app.cli.doctor",
-        "Say what will fail here and at every profile's server, and why.",
+        "Find problems on this machine and at every profile's server.",
     ),
-    "bench": ("app.cli.bench", "Measure how fast Heloise is on this machine and its database."),
+    "bench": ("app.cli.bench", "Measure the speed of Heloise on this machine and database."),
     "version": ("app.cli.version", "Print the version."),
 }
 

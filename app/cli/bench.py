@@ -47,7 +47,8 @@ class Measured:
 @app.command()
 def bench(
     messages: Annotated[
-        int, typer.Option(min=200, max=1_000_000, help="How many to accept and deliver.")
+        int,
+        typer.Option(min=200, max=1_000_000, help="The number of messages to accept and deliver."),
     ] = 5000,
     *,
     as_json: AsJson = False,

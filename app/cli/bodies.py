@@ -49,7 +49,7 @@ def _refused(wrong: Iterable[FieldError]) -> InvalidRequest:
         FieldError(each.loc[1:] if each.loc[:1] == ("body",) else each.loc, each.msg, each.type)
         for each in wrong
     ]
-    return InvalidRequest("This is not accepted:", fields)
+    return InvalidRequest("Invalid input:", fields)
 
 
 def read_json(path: Path) -> object:
@@ -69,6 +69,6 @@ def read_text(path: Path) -> str:
     try:
         return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from None
+        raise InvalidRequest(f"Cannot read {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise InvalidRequest(f"{path} is not UTF-8 text.") from None

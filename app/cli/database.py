@@ -54,7 +54,9 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
     """The database that the settings name; what is wrong with it is told without SQL."""
     path = sqlite_path(settings.database_url)
     if path is not None and not path.parent.is_dir():
-        raise SettingsError(f"HELOISE_DATABASE_URL: there is no folder {path.parent}")
+        raise SettingsError(
+            f"HELOISE_DATABASE_URL: the folder {path.parent} does not exist; create it"
+        )
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     try:
         yield database
@@ -63,11 +65,13 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
     except Unavailable as error:
         reason = getattr(error.__cause__, "orig", None) or error.__cause__
         raise Unavailable(
-            error.slug, f"The database cannot be used: {reason}. Run the command again."
+            error.slug, f"The database is not available: {reason}. Run the command again."
         ) from error
     except (asyncpg.PostgresError, DBAPIError) as error:
         reason = getattr(error, "orig", error)
-        raise Unavailable("database-unavailable", f"The database refuses: {reason}") from None
+        raise Unavailable(
+            "database-unavailable", f"The database refuses the operation: {reason}"
+        ) from None
     finally:
         await database.close()
 
@@ -76,7 +80,7 @@ async def require_schema(settings: Settings) -> None:
     """Raise SettingsError unless the database has the tables of this version."""
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():
-        raise SettingsError(f"there is no database {path} yet: run heloise migrate")
+        raise SettingsError(f"the database {path} does not exist; run heloise migrate")
     async with opened(settings) as database:
         state = await schema.state(database)
     if state.fault is not None:

@@ -13,12 +13,14 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def dev(
-    data: Annotated[
-        Path, typer.Option(file_okay=False, help="The folder that holds everything.")
-    ] = Path("heloise-data"),
-    host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The API's TCP port.")] = 8025,
-    smtp_port: Annotated[int, typer.Option(min=1, max=65535, help="The inbox's TCP port.")] = 2525,
+    data: Annotated[Path, typer.Option(file_okay=False, help="The data folder.")] = Path(
+        "heloise-data"
+    ),
+    host: Annotated[str, typer.Option(help="The address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the API.")] = 8025,
+    smtp_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The TCP port of the SMTP inbox.")
+    ] = 2525,
 ) -> None:
     """Try Heloise out: API, delivery and an inbox on this machine.
 

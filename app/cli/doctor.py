@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False)
 
 WRONG: Final = 1
 AT_ONCE: Final = 5
-COLUMNS: Final = ("tenant", "profile", "greets as", "ok", "code", "what to do")
+COLUMNS: Final = ("tenant", "profile", "greets as", "ok", "code", "hint")
 
 
 class ProfileFound(BaseModel):
@@ -59,7 +59,7 @@ class _Examined(NamedTuple):
 def doctor(
     *,
     tenant: Annotated[
-        str | None, typer.Option("--tenant", "-t", help="Look at this tenant's profiles alone.")
+        str | None, typer.Option("--tenant", "-t", help="Check only this tenant's profiles.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +102,7 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
     machine.append(name_finding(settings.ehlo_name, machine_hostname()))
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():  # which opening it would make
-        detail = f"there is no database {path} yet: run heloise migrate"
+        detail = f"the database {path} does not exist; run heloise migrate"
         return _Examined([*machine, Finding("database", Verdict.FAIL, detail)], [])
     async with opened(settings) as database:
         machine += await database_findings(

@@ -14,5 +14,5 @@ def checked_settings() -> Settings:
     settings = load()
     for name, closest in unknown_variables():
         hint = f"; did you mean {closest}?" if closest else ""
-        typer.echo(f"warning: {name} is no setting of Heloise{hint}", err=True)
+        typer.echo(f"warning: {name} is not a setting of Heloise{hint}", err=True)
     return settings

@@ -34,20 +34,23 @@ COLUMNS = (
     "revoked_at",
     "last_used_at",
 )
-Which = Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_….")]
+Which = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, key_….")]
 
 
 Profiles = Annotated[
     list[str] | None,
-    typer.Option("--profile", help="A profile that it is bound to; repeat it. Any, if left out."),
+    typer.Option("--profile", help="A profile that the key may use; repeatable. Default: all."),
 ]
 AllowedFrom = Annotated[
     list[str] | None,
-    typer.Option(help="Whom it may send as, such as *@example.com; repeat it."),
+    typer.Option(help="An allowed sender, such as *@example.com; repeatable. Default: any."),
 ]
 Networks = Annotated[
     list[str] | None,
-    typer.Option("--network", help="Where it may be used, such as 192.0.2.0/24; repeat it."),
+    typer.Option(
+        "--network",
+        help="A network that may use the key, such as 192.0.2.0/24; repeatable. Default: any.",
+    ),
 ]
 
 
@@ -56,13 +59,14 @@ def create(
     tenant: OfTenant,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do; repeat it. All, if left out.")
+        list[Scope] | None, typer.Option(help="A scope; repeatable. Default: all.")
     ] = None,
     profiles: Profiles = None,
     allowed_from: AllowedFrom = None,
     networks: Networks = None,
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=36500, help="Never, if left out.")
+        int | None,
+        typer.Option(min=1, max=36500, help="Days until the key expires. Default: never."),
     ] = None,
     *,
     as_json: AsJson = False,
@@ -95,7 +99,8 @@ def rotate(
     key: Which,
     tenant: OfTenant,
     overlap_seconds: Annotated[
-        int, typer.Option(min=0, max=MAX_OVERLAP_SECONDS, help="How long the old key works on.")
+        int,
+        typer.Option(min=0, max=MAX_OVERLAP_SECONDS, help="How long the old key keeps working."),
     ] = 86_400,
     *,
     as_json: AsJson = False,
@@ -117,7 +122,7 @@ def _print_made(made: key_actions.Made, *, as_json: bool) -> None:
         print_json(shown)
     else:
         print_fields(shown.items())
-        typer.echo("Keep the key now: it is not shown again.", err=True)
+        typer.echo("Store the key now: Heloise does not show it again.", err=True)
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 PIPED_COLUMNS = 200
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_json(value: object) -> None:

@@ -30,70 +30,65 @@ File = Annotated[
     Path | None,
     typer.Argument(
         metavar="[FILE]",
-        help="JSON as the API takes it, every field of it; - is stdin. Options come on top.",
+        help="JSON as the API takes it; - is stdin. Options override it.",
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Unique in the tenant.")]
 Host = Annotated[str | None, typer.Option(help="The SMTP server.")]
-Port = Annotated[int | None, typer.Option(help="Its TCP port.")]
-Tls = Annotated[TlsMode | None, typer.Option(help="How the connection is protected.")]
-TlsMinVersion = Annotated[
-    str | None, typer.Option(help="The oldest version of TLS to speak, such as 1.3.")
-]
+Port = Annotated[int | None, typer.Option(help="The TCP port.")]
+Tls = Annotated[TlsMode | None, typer.Option(help="The TLS mode.")]
+TlsMinVersion = Annotated[str | None, typer.Option(help="The minimum TLS version, such as 1.3.")]
 TlsServerName = Annotated[
-    str | None, typer.Option(help="The name in the server's certificate, where it is not the host.")
+    str | None, typer.Option(help="The name in the server's certificate, if it is not the host.")
 ]
 TlsPins = Annotated[
     list[str] | None,
-    typer.Option("--tls-pin", help="A key to insist on: sha256/ and its digest; may be repeated."),
+    typer.Option("--tls-pin", help="A pinned key: sha256/ and its digest; repeatable."),
 ]
-Ehlo = Annotated[str | None, typer.Option(help="The name to greet the server with.")]
-Username = Annotated[str | None, typer.Option(help="Who logs in.")]
+Ehlo = Annotated[str | None, typer.Option(help="The EHLO name.")]
+Username = Annotated[str | None, typer.Option(help="The user name.")]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(help="A file whose first line is the password; - is stdin."),
 ]
-AskPassword = Annotated[
-    bool, typer.Option("--ask-password", help="Ask for the password, without showing it.")
-]
+AskPassword = Annotated[bool, typer.Option("--ask-password", help="Prompt for the password.")]
 PlaintextAuth = Annotated[
     bool | None,
     typer.Option(
         "--allow-plaintext-auth/--no-plaintext-auth",
-        help="Whether the password may go over an unencrypted connection.",
+        help="Allow the password over an unencrypted connection.",
     ),
 ]
-Mechanism = Annotated[AuthMechanism | None, typer.Option(help="How to log in.")]
-Grant = Annotated[
-    OAuthGrant | None, typer.Option(help="How access tokens of OAuth 2.0 are asked for.")
-]
+Mechanism = Annotated[AuthMechanism | None, typer.Option(help="The authentication mechanism.")]
+Grant = Annotated[OAuthGrant | None, typer.Option(help="The OAuth 2.0 grant.")]
 Preset = Annotated[
-    str | None, typer.Option(help="google or microsoft: fills in the token URL and the scope.")
+    str | None, typer.Option(help="google or microsoft: sets the token URL and the scope.")
 ]
 EntraTenant = Annotated[
-    str | None, typer.Option(help="The directory (tenant) of Microsoft Entra, with its preset.")
+    str | None,
+    typer.Option(help="The directory (tenant) in Microsoft Entra, with --preset microsoft."),
 ]
-TokenUrl = Annotated[str | None, typer.Option(help="Where access tokens are asked for.")]
-ClientId = Annotated[str | None, typer.Option(help="Who asks for access tokens.")]
+TokenUrl = Annotated[str | None, typer.Option(help="The token endpoint.")]
+ClientId = Annotated[str | None, typer.Option(help="The OAuth client id.")]
 ClientSecretFile = Annotated[
     Path | None,
     typer.Option(help="A file whose first line is the client's secret; - is stdin."),
 ]
 PrivateKeyFile = Annotated[
     Path | None,
-    typer.Option(help="A file with the RSA key (PEM) that jwt_bearer signs with; - is stdin."),
+    typer.Option(help="A file with the RSA private key (PEM) for jwt_bearer; - is stdin."),
 ]
 RefreshTokenFile = Annotated[
     Path | None,
     typer.Option(help="A file whose first line is the refresh token; - is stdin."),
 ]
-Scope = Annotated[str | None, typer.Option(help="What an access token is to allow.")]
+Scope = Annotated[str | None, typer.Option(help="The OAuth scope.")]
 Subject = Annotated[
-    str | None, typer.Option(help="For whom jwt_bearer asks, where that is not the user.")
+    str | None, typer.Option(help="The user for jwt_bearer. Default: the user name.")
 ]
 DefaultFrom = Annotated[str | None, typer.Option(help="The sender of messages without `from`.")]
 IsDefault = Annotated[
-    bool, typer.Option("--default", help="Send what names no profile through this one.")
+    bool, typer.Option("--default", help="Make this the tenant's default profile.")
 ]
 
 
@@ -183,7 +178,7 @@ def _object(file: Path | None) -> dict[str, Any]:
         return {}
     given = read_json(file)
     if not isinstance(given, dict):
-        raise InvalidRequest(f"{file} holds no JSON object.")
+        raise InvalidRequest(f"{file} contains no JSON object.")
     return given
 
 
@@ -199,5 +194,5 @@ def _first_line(file: Path | None) -> str | None:
         return None
     lines = read_text(file).splitlines()
     if not lines:
-        raise InvalidRequest(f"{file} is empty: there is nothing secret in it.")
+        raise InvalidRequest(f"{file} is empty; write the secret into it.")
     return lines[0]

@@ -36,7 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Which = Annotated[str, typer.Argument(metavar="PROFILE", help="Its name or id.")]
+Which = Annotated[str, typer.Argument(metavar="PROFILE", help="The profile's name or id.")]
 Change = Callable[[AsyncConnection, Act, Profile], Awaitable[None]]
 
 
@@ -135,13 +135,15 @@ def verify(
     *,
     recipient: Annotated[
         str | None,
-        typer.Option(help="Whom to name at RCPT, which RSET takes back: nothing is sent."),
+        typer.Option(
+            help="A recipient for RCPT. Verify sends RSET afterwards, so nothing is delivered."
+        ),
     ] = None,
     sender: Annotated[
-        str | None, typer.Option(help="Whom to name at MAIL; else the profile's default_from.")
+        str | None, typer.Option(help="The sender for MAIL. Default: the profile's default_from.")
     ] = None,
     transcript: Annotated[
-        bool, typer.Option("--transcript", help="Print the dialogue too, without secrets.")
+        bool, typer.Option("--transcript", help="Also print the SMTP dialogue, without secrets.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -195,7 +197,7 @@ def delete(
     *,
     cancel_pending: Annotated[
         bool,
-        typer.Option("--cancel-pending", help="Cancel what it has not sent, instead of refusing."),
+        typer.Option("--cancel-pending", help="Cancel unfinished messages instead of refusing."),
     ] = False,
 ) -> None:
     """Delete a profile and erase its credentials; what it sent stays readable."""
@@ -211,7 +213,8 @@ def delete(
     except Conflict as error:
         raise Conflict(
             error.slug,
-            f"The profile {profile!r} has unfinished messages; --cancel-pending cancels them.",
+            f"The profile {profile!r} has unfinished messages; add --cancel-pending to cancel"
+            " them.",
         ) from None
     typer.echo(f"Deleted {gone.name}.")
 

@@ -23,7 +23,7 @@ COUNTED: Final = ("messages", "contents", "recipients", "attempts", "events")
 @app.command()
 def purge(
     tenant: Annotated[
-        str | None, typer.Option("--tenant", "-t", help="One tenant's alone, by slug or id.")
+        str | None, typer.Option("--tenant", "-t", help="Only this tenant, by slug or id.")
     ] = None,
     *,
     as_json: AsJson = False,

@@ -1,26 +1,25 @@
-"""The reference of all settings, as text that stands in the repository: a test compares it."""
+"""Render the reference of all settings as Markdown and as `.env.example`."""
 
 from textwrap import wrap
 
 from app.settings import Settings, about, default_text, description, expectation, variable
 
 ENV_HEAD = """\
-# Settings of Heloise. Copy this file to .env, and take the `#` away where a value is yours.
-# What the environment says is stronger than this file, this file than the secrets folder.
-# This text is made by `heloise settings --format env`.
+# Settings of Heloise. Copy this file to .env, and remove the `#` from the settings that you change.
+# Environment variables override this file; this file overrides the secrets folder.
+# `heloise settings --format env` prints this text.
 """
 MARKDOWN_HEAD = """\
 # Settings
 
-Each setting is looked for in the environment, then in the file `.env` of the working directory,
-then as a file in the secrets folder (`HELOISE_SECRETS_DIR`) that is named as the setting, in upper
-or lower case. An empty value in the first two counts as not given. `heloise settings` prints what
-holds and where it came from. A variable that begins with `HELOISE_` and is not in this list is
-warned about.
+Heloise reads each setting from the environment, then from the file `.env` in the working directory,
+then from a file in the secrets folder (`HELOISE_SECRETS_DIR`) with the setting's name, in upper or
+lower case. It ignores empty values in the first two. `heloise settings` prints the current values
+and their sources. Heloise warns about variables that begin with `HELOISE_` and are no settings.
 
-This page is made by `heloise settings --format markdown`.
+`heloise settings --format markdown` prints this page.
 
-| setting | what it does | should be | default |
+| Setting | Description | Value | Default |
 |---|---|---|---|
 """
 
@@ -31,7 +30,7 @@ def as_env_file() -> str:
 
 
 def _env_entry(field: str) -> str:
-    text = f"{description(field)} It should be {_with_unit(field)}."
+    text = f"{description(field)} Value: {_with_unit(field)}."
     lines = [f"# {line}" for line in wrap(text, 97, break_on_hyphens=False)]
     return "\n".join(["", *lines, f"#{variable(field)}={default_text(field)}", ""])
 

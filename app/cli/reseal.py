@@ -31,4 +31,4 @@ def reseal() -> None:
         }
 
     *before, last = (f"{count} {what}" for what, count in transact(settings, work).items())
-    typer.echo(f"Sealed {', '.join(before)} and {last} anew; all are under the newest key.")
+    typer.echo(f"Encrypted {', '.join(before)} and {last} with the newest key.")

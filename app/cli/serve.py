@@ -41,16 +41,19 @@ SIGNALLED: Final = 128  # as shells tell of a process that a signal ended
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="In place of HELOISE_HOST.")] = None,
+    host: Annotated[str | None, typer.Option(help="Overrides HELOISE_HOST.")] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="In place of HELOISE_PORT.")
+        int | None, typer.Option(min=1, max=65535, help="Overrides HELOISE_PORT.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes; more than one needs PostgreSQL.")
+        int,
+        typer.Option(
+            min=1, max=256, help="The number of processes. More than one needs PostgreSQL."
+        ),
     ] = 1,
     *,
     no_delivery: Annotated[
-        bool, typer.Option("--no-delivery", help="Accept alone, and leave delivery to workers.")
+        bool, typer.Option("--no-delivery", help="Only accept messages; workers deliver them.")
     ] = False,
 ) -> None:
     """Serve the HTTP API, and deliver.
@@ -62,8 +65,8 @@ def serve(
     settings.encryption_keys()
     if workers > 1 and sqlite_path(settings.database_url) is not None:
         raise SettingsError(
-            f"--workers {workers} needs PostgreSQL: SQLite has one process that writes."
-            " Set HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
+            f"--workers {workers} needs PostgreSQL: with SQLite, only one process can write. Set"
+            " HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
         )
     given = _tls(settings)
     # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
@@ -89,7 +92,7 @@ def _tls(settings: Settings) -> dict[str, Any]:
     if settings.tls_certificate is None:
         if settings.tls_key or settings.tls_client_ca:
             raise SettingsError(
-                f"{variable('tls_certificate')}: not set, should be a file that exists, since"
+                f"{variable('tls_certificate')}: not set, should be an existing file, because"
                 " HELOISE_TLS_KEY or HELOISE_TLS_CLIENT_CA is set"
             )
         return {}

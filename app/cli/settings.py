@@ -26,9 +26,7 @@ class Shape(StrEnum):
 def settings(
     shape: Annotated[
         Shape,
-        typer.Option(
-            "--format", help="`env` and `markdown` print the reference, with defaults alone."
-        ),
+        typer.Option("--format", help="`env` and `markdown` print the reference with defaults."),
     ] = Shape.TABLE,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,

@@ -32,30 +32,30 @@ COLUMNS = (
     "created_at",
     "updated_at",
 )
-Which = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug or id.")]
+Which = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug or id.")]
 Name = Annotated[str | None, typer.Option(help="A display name.")]
-EhloName = Annotated[
-    str | None, typer.Option(help="The EHLO name of its profiles that set none themselves.")
-]
+EhloName = Annotated[str | None, typer.Option(help="The EHLO name of profiles that set none.")]
 
 Quota = Annotated[
     list[str] | None,
-    typer.Option(help="A limit, such as messages_per_day=1000; repeat it."),
+    typer.Option(help="A limit, such as messages_per_day=1000; repeatable."),
 ]
 AllowedFrom = Annotated[
     list[str] | None,
-    typer.Option(help="Whom it may send as, such as *@example.com; repeat it. Anybody, if none."),
+    typer.Option(help="An allowed sender, such as *@example.com; repeatable. Default: any."),
 ]
 Retention = Annotated[
     list[str] | None,
-    typer.Option(help="How long what is kept, such as content_days=7; repeat it."),
+    typer.Option(help="A retention period, such as content_days=7; repeatable."),
 ]
 RedirectAllTo = Annotated[
-    str | None, typer.Option(help="Who gets what is for anybody else, for tests.")
+    str | None, typer.Option(help="For tests: the address that receives all messages.")
 ]
 RecipientDomain = Annotated[
     list[str] | None,
-    typer.Option(help="A domain that it sends to, such as example.com; repeat it. Any, if none."),
+    typer.Option(
+        help="An allowed recipient domain, such as example.com; repeatable. Default: any."
+    ),
 ]
 
 
@@ -63,14 +63,14 @@ SuppressesHardBounces = Annotated[
     bool | None,
     typer.Option(
         "--suppress-hard-bounces/--no-suppress-hard-bounces",
-        help="Whether it sends nothing more to whom a server does not know.",
+        help="Suppress recipients that a server does not know.",
     ),
 ]
 
 
 @app.command()
 def create(
-    slug: Annotated[str, typer.Argument(help="A short name, unique, for the command line.")],
+    slug: Annotated[str, typer.Argument(help="A unique short name.")],
     name: Name = None,
     ehlo_name: EhloName = None,
     quota: Quota = None,
@@ -137,20 +137,18 @@ def update(
     allowed_recipient_domain: RecipientDomain = None,
     suppresses_hard_bounces: SuppressesHardBounces = None,
     no_ehlo_name: Annotated[
-        bool, typer.Option("--no-ehlo-name", help="Take the tenant's EHLO name away.")
+        bool, typer.Option("--no-ehlo-name", help="Remove the tenant's EHLO name.")
     ] = False,
-    no_quota: Annotated[bool, typer.Option("--no-quota", help="Take its limits away.")] = False,
+    no_quota: Annotated[bool, typer.Option("--no-quota", help="Remove all limits.")] = False,
     no_allowed_from: Annotated[
-        bool, typer.Option("--no-allowed-from", help="Let it send as anybody.")
+        bool, typer.Option("--no-allowed-from", help="Allow any sender.")
     ] = False,
     no_retention: Annotated[
-        bool, typer.Option("--no-retention", help="Keep what is its as long as the service does.")
+        bool, typer.Option("--no-retention", help="Use the service's retention periods.")
     ] = False,
-    no_redirect: Annotated[
-        bool, typer.Option("--no-redirect", help="Send to whom it is for again.")
-    ] = False,
+    no_redirect: Annotated[bool, typer.Option("--no-redirect", help="Stop redirecting.")] = False,
     no_allowed_recipient_domains: Annotated[
-        bool, typer.Option("--no-allowed-recipient-domains", help="Let it send to any domain.")
+        bool, typer.Option("--no-allowed-recipient-domains", help="Allow any recipient domain.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

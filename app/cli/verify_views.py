@@ -9,10 +9,10 @@ from app.api.verify_bodies import DiagnosisRead, StageRead, VerifyRead
 from app.cli.printing import print_table
 from app.doctor.machine import Finding
 
-STAGES: Final = ("stage", "status", "ms", "what was found")
-NAMES: Final = ("name", "source", "accepted", "at", "what the server said")
-ADVICE: Final = ("check", "status", "what was found", "rule")
-FINDINGS: Final = ("check", "status", "what was found")
+STAGES: Final = ("stage", "status", "ms", "finding")
+NAMES: Final = ("name", "source", "accepted", "at", "server's reply")
+ADVICE: Final = ("check", "status", "finding", "rule")
+FINDINGS: Final = ("check", "status", "finding")
 
 
 def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
@@ -23,7 +23,7 @@ def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
     if found.ehlo_diagnosis is not None:
         _print_diagnosis(found.ehlo_diagnosis)
     print_table(ADVICE, [(a.check, a.status, a.detail, a.reason) for a in found.advice])
-    typer.echo("Mail can be sent, as far as was tried." if found.ok else f"Failed: {found.code}.")
+    typer.echo("All tested stages succeeded." if found.ok else f"Failed: {found.code}.")
     if found.hint:
         typer.echo(found.hint)
 

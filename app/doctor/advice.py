@@ -20,7 +20,7 @@ GOOGLE: Final = "https://support.google.com/a/answer/81126"
 
 
 class Verdict(StrEnum):
-    """`fail`: strict servers refuse it. `warn`: some do, or nobody can tell."""
+    """`failed`: strict servers refuse the name. `warning`: some do, or this is unknown."""
 
     OK = "ok"
     WARN = "warning"

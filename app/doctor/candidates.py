@@ -16,7 +16,7 @@ _ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
 
 
 class NameSource(StrEnum):
-    """Where a candidate comes from: the ladder's steps, and what the DNS says of our address."""
+    """Where a name comes from: the order of `effective_ehlo`, and the DNS of our address."""
 
     PROFILE = "profile"
     TENANT = "tenant"

@@ -12,7 +12,7 @@ from app.smtp.certificate import Certificate
 
 
 class Step(StrEnum):
-    """What verify tries, in order; with `implicit` TLS comes before the banner."""
+    """Stages of verify, in order. With `implicit`, TLS precedes the banner."""
 
     ADDRESS_GUARD = "address_guard"
     DNS = "dns"
@@ -27,7 +27,7 @@ class Step(StrEnum):
 
 
 class Status(StrEnum):
-    """How a stage ended; `skipped` was not reached, or is not asked for."""
+    """How a stage ended. `skipped`: not reached or not requested."""
 
     OK = "ok"
     WARNING = "warning"

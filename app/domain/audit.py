@@ -14,7 +14,7 @@ ALWAYS_CHANGED: Final = frozenset({"updated_at", "revision"})
 
 
 class ActorKind(StrEnum):
-    """By what somebody was known."""
+    """How the actor was authenticated."""
 
     ADMIN = "admin"
     KEY = "key"

@@ -59,7 +59,7 @@ PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 class DkimAlgorithm(StrEnum):
-    """How a signature is made; the names are those of its tag `a=`."""
+    """The signature algorithm, as in the tag `a=`."""
 
     RSA_SHA256 = "rsa-sha256"
     ED25519_SHA256 = "ed25519-sha256"
@@ -71,7 +71,7 @@ class DkimAlgorithm(StrEnum):
 
 
 class DkimKeyStatus(StrEnum):
-    """`pending` until its record was found; `retired` once another key has taken over."""
+    """`pending` until its record exists, `active` while it signs, `retired` after that."""
 
     PENDING = "pending"
     ACTIVE = "active"

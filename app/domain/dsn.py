@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 
 class DsnNotify(StrEnum):
-    """Of what a notification is wanted (RFC 3461 section 4.1)."""
+    """When to send a notification (RFC 3461 section 4.1)."""
 
     NEVER = "never"
     SUCCESS = "success"
@@ -17,7 +17,7 @@ class DsnNotify(StrEnum):
 
 
 class DsnReturn(StrEnum):
-    """How much of the message a notification brings back (RFC 3461 section 4.3)."""
+    """How much of the message a notification returns (RFC 3461 section 4.3)."""
 
     HEADERS = "headers"
     FULL = "full"

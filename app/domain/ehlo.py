@@ -51,7 +51,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class EhloSource(StrEnum):
-    """The steps of the ladder, first to last."""
+    """Where the EHLO name comes from, in order of precedence."""
 
     PROFILE = "profile"
     TENANT = "tenant"

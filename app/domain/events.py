@@ -17,7 +17,7 @@ from app.domain.value import value
 
 
 class EventType(StrEnum):
-    """What can happen, after the noun that it happens to."""
+    """Types of events, beginning with their subject."""
 
     MESSAGE_QUEUED = "message.queued"
     MESSAGE_SCHEDULED = "message.scheduled"

@@ -113,7 +113,7 @@ def hint(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> s
     told = HINTS.get(fault.classification)
     if told is None:
         return None
-    return told.format(name=ehlo_name or "it was set", source=_source(ehlo_source))
+    return told.format(name=ehlo_name or "that Heloise sent", source=_source(ehlo_source))
 
 
 def _source(ehlo_source: str | None) -> str:

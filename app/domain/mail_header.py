@@ -70,7 +70,7 @@ class Header:
 def check_bound(what: str, size: int, unit: str, limit: int) -> None:
     """Raise TooComplexError where a size is above its limit."""
     if size > limit:
-        raise TooComplexError(f"{what} {size:,} {unit}; write at most {limit:,}")
+        raise TooComplexError(f"{what} {size:,} {unit}; at most {limit:,} are allowed")
 
 
 def read_header(content: bytes, start: int = 0, end: int | None = None) -> Header:
@@ -79,7 +79,7 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
     Lines that are no fields are left out. Raises TooComplexError.
     """
     stop, body = _extent(content, start, len(content) if end is None else end)
-    check_bound("the header has", stop - start, "bytes", MAX_HEADER_BYTES)
+    check_bound("its header has", stop - start, "bytes", MAX_HEADER_BYTES)
     names, values, stray = list[str](), list[list[bytes]](), None
     for line in _lines(content[start:stop]):
         found = _FIELD.match(line)
@@ -94,7 +94,7 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
             is_allowed = False
         if not is_allowed and stray is None:
             stray = printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
-    check_bound("the header has", len(names), "fields", MAX_FIELDS)
+    check_bound("its header has", len(names), "fields", MAX_FIELDS)
     return Header(tuple(zip(names, map(_value, names, values), strict=True)), body, stray)
 
 
@@ -118,7 +118,7 @@ def _lines(header: bytes) -> list[bytes]:
 def _value(name: str, lines: list[bytes]) -> str:
     """A field's value without its folds, within its bounds."""
     value = b"".join(lines)
-    shown = f"the header field {name[:MAX_SHOWN_CHARACTERS]} has"
+    shown = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
     check_bound(shown, len(value), "bytes", MAX_FIELD_BYTES)
     check_bound(shown, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
     if name.lower().startswith("content-"):

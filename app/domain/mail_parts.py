@@ -66,7 +66,7 @@ def read_message(content: bytes) -> Part:
             continue
         if depth > MAX_DEPTH:
             raise TooComplexError(
-                f"the parts are nested too deeply; use at most {MAX_DEPTH} levels"
+                f"its parts are nested too deeply; at most {MAX_DEPTH} levels are allowed"
             )
         for place in _between(content, part.header.end, part.end, boundary):
             if place is None:

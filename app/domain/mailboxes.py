@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class MailboxTls(StrEnum):
-    """How a connection to an IMAP server is protected (RFC 8314); the certificate is verified."""
+    """The TLS mode of an IMAP connection (RFC 8314). Heloise verifies the certificate."""
 
     IMPLICIT = "implicit"
     STARTTLS = "starttls"

@@ -18,7 +18,7 @@ TOKEN_REJECTED: Final = "oauth_token_rejected"  # noqa: S105 - a word of classif
 
 
 class Stage(StrEnum):
-    """Where in the dialogue something happened, in order."""
+    """Stages of an SMTP session, in order."""
 
     DNS = "dns"
     TCP = "tcp"
@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 
 class Blast(StrEnum):
-    """Whom a failure touches (invariant 6)."""
+    """What a failure affects (invariant 6)."""
 
     PROFILE = "profile"
     CONNECTION = "connection"
@@ -42,9 +42,9 @@ class Blast(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What becomes of those whom it touches.
+    """What happens to the affected recipients.
 
-    `again` is for the recipients that a server would take, only not in this transaction.
+    `again`: the server would accept them, but not in this transaction.
     """
 
     DELIVERED = "delivered"

@@ -48,7 +48,7 @@ COMPLAINTS: Final = frozenset({"abuse", "opt-out"})
 
 
 class ReportKind(StrEnum):
-    """What is said of a recipient."""
+    """What a report says about a recipient."""
 
     DELIVERED = "delivered"
     DELAYED = "delayed"

@@ -14,7 +14,7 @@ from app.domain.value import value
 
 
 class TlsMode(StrEnum):
-    """How a connection is protected; all but `opportunistic` and `none` verify the certificate."""
+    """The TLS mode. All but `opportunistic` and `none` verify the certificate."""
 
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
@@ -38,7 +38,7 @@ class AuthMechanism(StrEnum):
 
 
 class OAuthGrant(StrEnum):
-    """How a token is asked for: RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1."""
+    """OAuth 2.0 grants: RFC 6749 sections 4.4 and 6, RFC 7523 section 2.1."""
 
     CLIENT_CREDENTIALS = "client_credentials"
     REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the grant's name
@@ -46,14 +46,14 @@ class OAuthGrant(StrEnum):
 
 
 class Transport(StrEnum):
-    """Where a profile's mail goes: to its server, or nowhere (kept for reading)."""
+    """Where messages go: to the SMTP server, or to a sandbox that keeps them."""
 
     SMTP = "smtp"
     SANDBOX = "sandbox"
 
 
 class RecipientKind(StrEnum):
-    """Which header field named the recipient; `bcc` stands in no header."""
+    """The header that names the recipient. `bcc` recipients are in no header."""
 
     TO = "to"
     CC = "cc"
@@ -61,7 +61,7 @@ class RecipientKind(StrEnum):
 
 
 class RecipientStatus(StrEnum):
-    """Where a recipient stands; `sending` is shown while its message is leased, never stored."""
+    """The recipient's status. `sending` is derived from the message's lease, never stored."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -75,7 +75,7 @@ class RecipientStatus(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """Where a message stands, derived from its recipients and its lease (`domain.status`)."""
+    """The message's status, derived from its recipients and its lease (`domain.status`)."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -88,7 +88,7 @@ class MessageStatus(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What is promised where the outcome of a transmission is not known (invariant 5)."""
+    """What happens if the outcome of a transmission is unknown (invariant 5)."""
 
     AT_LEAST_ONCE = "at_least_once"
     AT_MOST_ONCE = "at_most_once"
@@ -103,7 +103,7 @@ class Priority(StrEnum):
 
 
 class ProfileState(StrEnum):
-    """`paused` by a person, `failing` by a fault of the profile, `stalled` by a silent server."""
+    """`paused` by you, `failing` by a fault of the profile, `stalled` by a silent server."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -112,7 +112,7 @@ class ProfileState(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a tenant's API key may do."""
+    """What an API key may do."""
 
     MESSAGES_SEND = "messages:send"
     MESSAGES_READ = "messages:read"
@@ -133,7 +133,7 @@ IMPLIED: Final[Mapping[Scope, Scope]] = {
 
 
 class SuppressionReason(StrEnum):
-    """Why somebody is sent nothing."""
+    """Why an address is suppressed."""
 
     MANUAL = "manual"
     HARD_BOUNCE = "hard_bounce"

@@ -35,7 +35,7 @@ SECRET_OVERLAP: Final = timedelta(hours=24)
 
 
 class DeliveryStatus(StrEnum):
-    """Where an event for a webhook stands."""
+    """The status of an event's delivery to a webhook."""
 
     PENDING = "pending"
     DELIVERED = "delivered"

@@ -31,7 +31,7 @@ def parse_ports(text: str) -> tuple[range, ...]:
 def _parse_port_range(part: str) -> range:
     match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", part, re.ASCII)
     if match is None:
-        raise ValueError(f"{part!r} is neither a port nor a range")
+        raise ValueError(f"{part!r} is not a port or a range")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last <= HIGHEST_PORT:
         raise ValueError(f"{part!r} is outside 1-65535 or runs backwards")
@@ -88,10 +88,10 @@ def parse_admin_keys(text: str) -> dict[str, str]:
             raise ValueError(f"key {number} of {len(parts)} has no name: write name:key")
         name = match[1] or ADMIN
         if name in found:
-            raise ValueError(f"the name {name!r} is given twice")
+            raise ValueError(f"the name {name!r} is used twice")
         found[name] = match[2]
     if not found:
-        raise ValueError("there is no key in it")
+        raise ValueError("contains no key")
     return found
 
 
@@ -102,7 +102,7 @@ def _check_admin_key(key: SecretStr) -> SecretStr:
 
 def _check_token(token: SecretStr) -> SecretStr:
     if re.fullmatch(r"[!-~]{32,}", token.get_secret_value()) is None:
-        raise ValueError("it is too short, or not ASCII")
+        raise ValueError("too short, or not ASCII")
     return token
 
 
@@ -140,7 +140,7 @@ def _lower(value: object) -> object:
 
 def _check_command(text: str) -> str:
     if not shlex.split(text):
-        raise ValueError("there is no command in it")
+        raise ValueError("contains no command")
     return text
 
 

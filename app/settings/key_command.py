@@ -29,20 +29,20 @@ def printed_keys(command: str) -> tuple[bytes, ...]:
             check=False,
         )
     except OSError as error:
-        raise SettingsError(f"{VARIABLE}: {words[0]} cannot be run: {error.strerror}") from None
+        raise SettingsError(f"{VARIABLE}: cannot run {words[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise SettingsError(
             f"{VARIABLE}: {words[0]} took longer than {COMMAND_SECONDS} seconds"
         ) from None
     if done.returncode != 0:
-        raise SettingsError(f"{VARIABLE}: {words[0]} ended with {done.returncode}")
+        raise SettingsError(f"{VARIABLE}: {words[0]} exited with {done.returncode}")
     try:
         keys = tuple(map(parse_key, split_list(done.stdout.decode("ascii"))))
     except ValueError:
         keys = ()
     if not keys:
         raise SettingsError(
-            f"{VARIABLE}: {words[0]} should print one or more keys of 32 bytes in base64"
-            " (`heloise secret-key` prints one), and nothing else"
+            f"{VARIABLE}: {words[0]} must print one or more keys of 32 bytes in base64 (`heloise"
+            " secret-key` prints one), and nothing else"
         )
     return keys

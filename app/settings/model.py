@@ -41,7 +41,7 @@ from app.settings.key_command import printed_keys
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
-A_FILE: Final = "a file that exists"
+A_FILE: Final = "an existing file"
 NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
 
 
@@ -81,153 +81,153 @@ class Settings(BaseSettings):
     ] = Field(
         "sqlite:///heloise.db",
         validate_default=False,  # a check would import SQLAlchemy
-        description="The database that holds everything, the queue too.",
+        description="The database, which also holds the queue.",
     )
     secret_keys: Annotated[
         SecretKeys,
         About(
             expects="one or more keys of 32 bytes in base64, newest first, separated by commas or"
-            " line ends (make one with `heloise secret-key`)",
+            " line ends (`heloise secret-key` prints one)",
             is_secret=True,
         ),
     ] = Field(
         (),
-        description="The keys that seal stored credentials: the first one seals, all of them open."
-        " `serve` and `worker` need one.",
+        description="Keys that encrypt stored credentials. Heloise encrypts with the first and"
+        " decrypts with all of them. `serve` and `worker` need at least one.",
     )
     secret_keys_command: Annotated[
-        Command | None, About(expects="a command with its arguments, as a shell would split them")
+        Command | None, About(expects="a command with arguments, quoted as in a shell")
     ] = Field(
         None,
-        description="What prints such keys, as from a KMS, when a process starts: they come before"
-        " those of HELOISE_SECRET_KEYS. It is run without a shell and has 30 seconds.",
+        description="A command that prints such keys when a process starts, for example from a"
+        " KMS. They precede those of HELOISE_SECRET_KEYS. Heloise runs it without a shell, for at"
+        " most 30 seconds.",
     )
     admin_key: Annotated[
         AdminKey | None,
         About(
-            expects="at least 32 characters of ASCII without spaces, commas or colons (make one"
-            " with `heloise secret-key`), or several as name:key,name:key",
+            expects="at least 32 ASCII characters without spaces, commas or colons (`heloise"
+            " secret-key` prints some), or several as name:key,name:key",
             is_secret=True,
         ),
     ] = Field(
         None,
-        description="The key that manages tenants over HTTP, or one for each who does, by name:"
-        " the audit log tells them apart. Left out, no key does.",
+        description="The key that manages tenants over HTTP, or several with names, which the"
+        " audit log shows. Not set: nobody can manage tenants over HTTP.",
     )
     root_path: Annotated[
-        str, About(expects="nothing, or a path such as /mail, without a slash at its end")
+        str, About(expects="empty, or a path such as /mail without a trailing slash")
     ] = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="The path under which a reverse proxy publishes the API. Requests may come with"
-        " it or without it; the paths in answers, /docs and the OpenAPI document begin with it.",
+        description="The path under which a reverse proxy publishes the API. Heloise accepts"
+        " requests with and without it, and begins paths in responses, /docs and the OpenAPI"
+        " document with it.",
     )
     admin_prefix: Annotated[
-        str, About(expects="nothing, or a path such as /admin, without a slash at its end")
+        str, About(expects="empty, or a path such as /admin without a trailing slash")
     ] = Field(
         "",
         pattern=r"^(/[a-z0-9-]+)*$",
-        description="The path under which tenants and their keys are managed, so that a proxy can"
-        " keep it inside.",
+        description="The path of the endpoints that manage tenants and their keys, so that a proxy"
+        " can keep them internal.",
     )
     metrics_token: Annotated[
         Token | None,
         About(
-            expects="at least 32 characters of ASCII without spaces (make one with `heloise"
-            " secret-key`)",
+            expects="at least 32 ASCII characters without spaces (`heloise secret-key` prints"
+            " some)",
             is_secret=True,
         ),
     ] = Field(
         None,
-        description="What `/metrics` asks for, as `Authorization: Bearer <token>`. Left out,"
-        " whoever reaches the port reads them.",
+        description="The token that `/metrics` requires, as `Authorization: Bearer <token>`. Not"
+        " set: anyone who reaches the port can read metrics.",
     )
     auth_failures_per_minute: Annotated[int, About(unit="times")] = Field(
         20,
         ge=1,
         le=10_000,
-        description="How often an address may send keys that open nothing in a minute. Keys that"
-        " open something are never refused for that.",
+        description="How many invalid keys an IP address may send per minute. Valid keys are never"
+        " refused for this.",
     )
     trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto Heloise trusts.",
     )
     audit_retention_days: Annotated[int, About(unit="days")] = Field(
-        365, ge=1, le=36500, description="How long the audit log is kept."
+        365, ge=1, le=36500, description="Days to keep the audit log."
     )
     event_retention_days: Annotated[int, About(unit="days")] = Field(
-        30, ge=1, le=36500, description="How long events are kept, and what webhooks said to them."
+        30, ge=1, le=36500, description="Days to keep events and webhook deliveries."
     )
     content_retention_days: Annotated[int, About(unit="days")] = Field(
         30,
         ge=1,
         le=36500,
-        description="How long after acceptance the content of a finished message is kept.",
+        description="Days to keep the content of a finished message, counted from its acceptance.",
     )
     recipient_retention_days: Annotated[int | None, About(unit="days")] = Field(
         None,
         ge=1,
         le=36500,
-        description="How long the addresses of its recipients are; left out, as long as it.",
+        description="Days to keep recipients' addresses. Default: as long as the message.",
     )
     attempt_retention_days: Annotated[int | None, About(unit="days")] = Field(
-        None, ge=1, le=36500, description="How long its attempts are; left out, as long as it."
+        None, ge=1, le=36500, description="Days to keep attempts. Default: as long as the message."
     )
     message_retention_days: Annotated[int, About(unit="days")] = Field(
-        365, ge=1, le=36500, description="How long what became of it is, with all of these."
+        365, ge=1, le=36500, description="Days to keep the message and all of the above."
     )
     redirect_all_to: Annotated[
         MailAddress | None, About(expects="an address such as staging@example.com")
     ] = Field(
         None,
-        description="Who gets what is for everybody else, on an installation for tests: all of it,"
-        " or all that is not for HELOISE_ALLOWED_RECIPIENT_DOMAINS.",
+        description="For test installations: the address that receives all messages, or all that"
+        " HELOISE_ALLOWED_RECIPIENT_DOMAINS does not allow.",
     )
     allowed_recipient_domains: Annotated[
         MailDomains, About(expects="domains such as example.com,*.example.com")
     ] = Field(
         "",
-        description="The domains that are sent to; left out, all. Others are refused, or go to"
-        " HELOISE_REDIRECT_ALL_TO.",
+        description="Recipient domains that Heloise sends to. Default: all. It refuses others, or"
+        " sends them to HELOISE_REDIRECT_ALL_TO.",
     )
     simulator_domain: Annotated[
-        MailDomain, About(expects="a domain that is nobody's, such as simulator.test")
+        MailDomain, About(expects="an unused domain such as simulator.test")
     ] = Field(
         "simulator.heloise.test",
-        description="Where success@, bounce@, defer@ and uncertain@ go each their way without a"
-        " server.",
+        description="The domain whose success@, bounce@, defer@ and uncertain@ simulate those"
+        " outcomes without a server.",
     )
     ehlo_name: Annotated[
         EhloName | None,
-        About(expects="a qualified host name such as mail.example.com, or [192.0.2.1]"),
+        About(expects="a fully qualified domain name such as mail.example.com, or [192.0.2.1]"),
     ] = Field(
-        None, description="The EHLO name where neither the profile nor its tenant sets its own."
+        None, description="The EHLO name for profiles that set none and whose tenant sets none."
     )
     allow_private_hosts: bool = Field(
         default=False,
-        description="Whether profiles may name servers at private and loopback addresses. A cloud's"
-        " own services stay closed.",
+        description="Whether profiles may use servers at private and loopback addresses. A cloud's"
+        " own services stay blocked.",
     )
     allowed_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="The networks that profiles may name servers in though they are not public."
-        " An address of a cloud's own services, such as 169.254.169.254, has to be named itself.",
+        description="Non-public networks in which profiles may use servers. An address of a"
+        " cloud's own services, such as 169.254.169.254, must be listed itself.",
     )
     denied_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="The networks that nothing is ever connected to in, whatever else is allowed.",
+        description="Networks to which Heloise never connects. Overrides all that is allowed.",
     )
     allowed_ports: Annotated[
         Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")
-    ] = Field("25,465,587,2525", description="The TCP ports that profiles may name.")
+    ] = Field("25,465,587,2525", description="The TCP ports that profiles may use.")
     dns_servers: Annotated[
         DnsServers,
-        About(
-            expects="IP addresses, each with its port where that is not 53: 192.0.2.1,[::1]:5353"
-        ),
+        About(expects="IP addresses, with a port if it is not 53: 192.0.2.1,[::1]:5353"),
     ] = Field(
-        "", description="The DNS servers that look mail servers up; left out, this machine's own."
+        "", description="DNS servers for looking up mail servers. Default: those of this machine."
     )
     host: Annotated[str, About(expects="an address or host name of this machine")] = Field(
         "127.0.0.1", min_length=1, description="The address that the API listens on."
@@ -235,90 +235,99 @@ class Settings(BaseSettings):
     port: int = Field(8025, ge=1, le=65535, description="The TCP port that the API listens on.")
     tls_certificate: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
         None,
-        description="A file with the certificate, and those of its authorities, that the API is"
-        " served with (PEM); left out, it is served without TLS.",
+        description="A PEM file with the API's TLS certificate and its intermediate certificates."
+        " Not set: no TLS.",
     )
     tls_key: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
-        None, description="The file with the certificate's private key, where it is another (PEM)."
+        None,
+        description="A PEM file with the certificate's private key. Default: the"
+        " certificate's file.",
     )
     tls_client_ca: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
         None,
-        description="A file with the authorities of clients' certificates (PEM): who shows none of"
-        " theirs is not served.",
+        description="A PEM file with authorities for client certificates. If set, Heloise refuses"
+        " clients without a certificate.",
     )
     delivery: bool = Field(
         default=True,
-        description="Whether `serve` delivers too, or only accepts and leaves it to workers.",
+        description="Whether `serve` also delivers. If false, it only accepts, and workers"
+        " deliver.",
     )
     max_message_bytes: Annotated[int, About(unit="bytes")] = Field(
         26_214_400,
         ge=1024,
         le=157_286_400,
-        description="The largest message that is accepted, as it goes on the wire.",
+        description="The maximum size of a message on the wire.",
     )
     max_buffered_bytes: Annotated[int, About(unit="bytes")] = Field(
         134_217_728,
         ge=1_048_576,
         le=68_719_476_736,
-        description="How many bytes of requests a process holds at one time: of one tenant at most"
-        " half of them, of one address three quarters. Beyond that it answers 503. One that is as"
-        " large as may be is taken in any case.",
+        description="The maximum number of request bytes in memory per process. A tenant gets at"
+        " most half, an IP address three quarters. Beyond that, Heloise answers 503. It always"
+        " accepts one request of maximum size.",
     )
     message_max_age_seconds: Annotated[int, About(unit="seconds")] = Field(
-        259_200, ge=60, le=2_592_000, description="How long a message is tried before it expires."
+        259_200, ge=60, le=2_592_000, description="The default age at which a message expires."
     )
     lease_seconds: Annotated[float, About(unit="seconds")] = Field(
         60,
         ge=1,
         le=3600,
-        description="How long a dead worker's messages wait until another takes them over.",
+        description="How long a dead worker's messages wait before another worker takes them over.",
     )
     poll_interval_seconds: Annotated[float, About(unit="seconds")] = Field(
-        5, ge=0.05, le=300, description="How often a worker looks for work that nobody announced."
+        5,
+        ge=0.05,
+        le=300,
+        description="The interval at which a worker polls for work, in case a"
+        " notification was lost.",
     )
     shutdown_grace_seconds: Annotated[int, About(unit="seconds")] = Field(
         30,
         ge=0,
         le=3600,
-        description="How long a stopping process lets requests and transmissions finish.",
+        description="How long a stopping process waits for requests and transmissions to finish.",
     )
     database_pool_size: Annotated[int, About(unit="connections")] = Field(
         10,
         ge=1,
         le=200,
-        description="How many PostgreSQL connections a process keeps; twice as many at most.",
+        description="PostgreSQL connections that a process keeps open. It opens at most twice as"
+        " many.",
     )
     database_timeout_seconds: Annotated[float, About(unit="seconds")] = Field(
         10,
         ge=0.1,
         le=600,
-        description="How long PostgreSQL has to answer before it counts as away.",
+        description="How long Heloise waits for PostgreSQL before it treats it as unavailable.",
     )
     transcript_retention_days: Annotated[int, About(unit="days")] = Field(
         7,
         ge=0,
         le=3650,
-        description="How long the dialogue of each attempt is kept; 0 keeps none.",
+        description="Days to keep the SMTP dialogue of attempts. 0 keeps none.",
     )
     verify_per_minute: Annotated[int, About(unit="times")] = Field(
         10,
         ge=1,
         le=1000,
-        description="How often a tenant may have profiles or domains verified in a minute.",
+        description="How many profiles or domains a tenant may verify per minute.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
-        "info", description="The least severe log line that is written."
+        "info", description="Minimum log level."
     )
     log_format: Annotated[Literal["json", "console"], LOWER] = Field(
-        "json", description="How log lines on stderr look: for programs, or for people."
+        "json",
+        description="The format of log lines on stderr: `json` for programs, `console` for people.",
     )
     log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
-        "masked", description="How log lines name people: a***@example.com, or in full."
+        "masked", description="Email addresses in log lines: `masked` (a***@example.com) or `full`."
     )
-    secrets_dir: Annotated[DirectoryPath, About(expects="a folder that exists")] = Field(
+    secrets_dir: Annotated[DirectoryPath, About(expects="an existing folder")] = Field(
         SECRETS_DIR,
         validate_default=False,  # it need not be there, one that is named must
-        description="The folder whose files are settings, each named as its setting"
+        description="A folder with one file per setting, each named after its setting"
         " (`heloise_admin_key`).",
     )
 

@@ -56,11 +56,11 @@ def load() -> Settings:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
         report = "\n".join(_complaints(wrong))
     except UnreadableSourceError as error:
-        report = f"A file in the secrets folder cannot be read: {_cause(error)}"
+        report = f"Cannot read a file in the secrets folder: {_cause(error)}"
     except UnicodeDecodeError:
         report = "The file .env is not UTF-8 text."
     except OSError as error:
-        report = f"The file {error.filename} cannot be read: {error.strerror}"
+        report = f"Cannot read the file {error.filename}: {error.strerror}"
     # Raised here, and not above, so that no error with the values in it hangs on as its context.
     raise SettingsError(report)
 
@@ -167,4 +167,4 @@ def _cause(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return f"{cause.filename}: {cause.strerror}"
-    return f"{error}, it is not UTF-8 text" if isinstance(cause, UnicodeDecodeError) else str(error)
+    return f"{error}, not UTF-8 text" if isinstance(cause, UnicodeDecodeError) else str(error)

@@ -32,8 +32,8 @@ OTHER_FORM: Final = frozenset({500, 501, 504, 555})
 MAX_NAMED_CHARACTERS: Final = 200
 MAX_ERROR_CHARACTERS: Final = 500
 HASHED: Final = (
-    "{} was used, for which the server must keep the password in a form of its own; where the"
-    " password is right, set auth.mechanism=plain"
+    "{} needs the password in a special form on the server; if the password is right, set"
+    " auth.mechanism=plain"
 )
 
 
@@ -58,8 +58,8 @@ def pick(
         raise fail(
             Stage.AUTH,
             Fault.UNENCRYPTED,
-            f"the connection is not encrypted, so the {secret} was not sent; use tls=starttls or"
-            " tls=implicit, or set auth.allow_plaintext_auth=true",
+            f"the connection is not encrypted, so Heloise did not send the {secret}; use"
+            " tls=starttls or tls=implicit, or set auth.allow_plaintext_auth=true",
         )
     return safe
 
@@ -83,7 +83,7 @@ async def authenticate(
     next one only where the server offers one that it does not know.
     """
     if identity.mechanism is AuthMechanism.OAUTH2 and token is None:
-        raise fail(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token to log in with")
+        raise fail(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token")
     offered = frozenset(name.lower() for name in smtp.server_auth_methods)
     mechanisms = pick(identity, offered, encrypted=encrypted, has_token=token is not None)
     who = credentials(identity, token)
@@ -172,7 +172,7 @@ class _Login:
         return found
 
     def _malformed(self) -> StageFailedError:
-        detail = f"the server's challenge is none of {self._mechanism.upper()}'s"
+        detail = f"the server sent an invalid {self._mechanism.upper()} challenge"
         return fail(Stage.AUTH, Fault.MALFORMED, detail)
 
     def _unfinished(self) -> StageFailedError:

@@ -71,7 +71,7 @@ class Resolver:
         if host == "localhost" or host.endswith(".localhost"):
             return list(LOCALHOST)
         if host.endswith(".invalid"):  # section 6.4
-            raise fail(Stage.DNS, Fault.NOT_FOUND, f"{host} is not in the DNS, and never will be")
+            raise fail(Stage.DNS, Fault.NOT_FOUND, f"{host} cannot exist in the DNS")
         found = await _both(self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds))
         families = [each for each in found if isinstance(each, list)]
         if not any(families):

@@ -44,7 +44,7 @@ CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
 # to refuse.
 REFUSED: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
 DAY: Final = "%Y-%m-%d %H:%M UTC"
-CLIENT_REFUSED: Final = "the server wants a client certificate that it trusts: {}"
+CLIENT_REFUSED: Final = "the server requires a client certificate that it trusts: {}"
 
 
 class HandshakeError(ssl.SSLError):
@@ -103,9 +103,9 @@ def fault_of(error: ssl.SSLError) -> tuple[Fault, str]:
     if isinstance(found, ssl.SSLCertVerificationError):
         return _distrust(found, error.shown if isinstance(error, HandshakeError) else ())
     if found.reason == NOT_TLS:
-        return Fault.PLAIN_TEXT, "plain text came where TLS should have begun"
+        return Fault.PLAIN_TEXT, "the server sent plain text instead of TLS"
     if found.reason in TOO_OLD:
-        return Fault.TOO_OLD, f"the server speaks only versions of TLS too old: {found.reason}"
+        return Fault.TOO_OLD, f"the server supports only old versions of TLS: {found.reason}"
     is_agreed = isinstance(error, HandshakeError) and error.is_agreed
     if is_client_refusal(found) or (found.reason == REFUSED and is_agreed):
         return Fault.CLIENT_CERTIFICATE, CLIENT_REFUSED.format(found.reason)
@@ -122,7 +122,7 @@ def is_client_refusal(error: ssl.SSLError) -> bool:
 
 def _distrust(error: ssl.SSLCertVerificationError, shown: tuple[bytes, ...]) -> tuple[Fault, str]:
     fault = CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE)
-    said = f"the certificate was refused: {error.verify_message}".rstrip(".")
+    said = f"certificate verification failed: {error.verify_message}".rstrip(".")
     certificate = Certificate.of(shown)
     return fault, said if certificate is None else f"{said}; {_more(fault, certificate)}"
 
@@ -135,10 +135,10 @@ def _more(fault: Fault, certificate: Certificate) -> str:
             return f"it is for {certificate.told_names}"
         case Fault.EXPIRED:
             first = min(chain, key=lambda link: link.not_after)
-            return f"{first.subject} was valid until {first.not_after:{DAY}}"
+            return f"{first.subject} expired at {first.not_after:{DAY}}"
         case Fault.NOT_YET_VALID:
             last = max(chain, key=lambda link: link.not_before)
-            return f"{last.subject} is valid from {last.not_before:{DAY}} on"
+            return f"{last.subject} is valid only from {last.not_before:{DAY}}"
         case _:
             return _origin(certificate)
 
@@ -146,7 +146,7 @@ def _more(fault: Fault, certificate: Certificate) -> str:
 def _origin(certificate: Certificate) -> str:
     top = certificate.chain[-1]
     if certificate.self_signed:
-        return f"{certificate.subject} has signed it itself"
+        return f"{certificate.subject} is self-signed"
     if top.self_signed:
-        return f"{top.subject} vouches for it, which is not trusted here"
-    return f"the server shows no certificate of {top.issuer}, and none is known here"
+        return f"its authority {top.subject} is not trusted"
+    return f"the server sends no certificate of {top.issuer}, and that authority is unknown here"

@@ -255,7 +255,7 @@ class Opening:
         if not smtp.supports_extension("starttls"):
             if not self.identity.requires_starttls:
                 return
-            detail = "the server does not offer STARTTLS, without which nothing is sent to it"
+            detail = "the server does not offer STARTTLS, which the profile requires"
             raise fail(Stage.TLS, Fault.NOT_OFFERED, detail)
         await start_tls(smtp, context, self.identity)
         self._note_tls(smtp)

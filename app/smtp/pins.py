@@ -22,5 +22,5 @@ def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
     chain = verified_chain(tls) if is_verified else shown_chain(tls)[:1]
     found = [pin for each in chain if (pin := pin_of(each)) is not None]
     if not set(found) & set(identity.tls_pins):
-        detail = f"no key of the server's is pinned; its own first: {', '.join(found)}"
+        detail = f"none of the server's keys is pinned; its own first: {', '.join(found)}"
         raise fail(Stage.TLS, Fault.PIN_MISMATCH, detail, shown_chain(tls))

@@ -25,9 +25,7 @@ CODE_DIGITS: Final = 3
 KNOWN_LINES: Final = 32
 BLANKS: Final = b" \t\r"
 DATA: Final = b"DATA\r\n"
-CHUNKING_BROKEN: Final = (
-    "the server announces CHUNKING and does not take BDAT, so messages go to it by DATA"
-)
+CHUNKING_BROKEN: Final = "the server announces CHUNKING but refuses BDAT, so Heloise uses DATA"
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -109,7 +107,7 @@ class Mail:
 def command(line: str) -> bytes:
     """A command with its end; raises ValueError where it holds what would begin another."""
     if not line.isprintable() and _CONTROL.search(line):
-        raise ValueError(f"a command holds a control character: {line!r}")
+        raise ValueError(f"a command contains a control character: {line!r}")
     return line.encode() + b"\r\n"
 
 
@@ -217,7 +215,7 @@ class _Needs(NamedTuple):
 def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
     limit, size_bytes = extensions.max_bytes, len(mail.mime)
     if limit is not None and limit < size_bytes:
-        detail = f"the server takes {limit} bytes at most, the message has {size_bytes}"
+        detail = f"the server accepts at most {limit} bytes; the message has {size_bytes}"
         return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
     if needs.smtputf8 and not extensions.smtputf8:
         detail = _why_smtputf8(mail)
@@ -226,7 +224,7 @@ def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
     if needs.eight_bit and not (extensions.eight_bit or extensions.smtputf8):
         detail = (
             "the message has 8-bit text, and the server does not offer 8BITMIME: send it in"
-            " quoted-printable or base64, or by another server"
+            " quoted-printable or base64, or through another server"
         )
         return Failure(Stage.MAIL, fault=Fault.EIGHT_BIT_NOT_OFFERED, detail=detail)
     return None
@@ -241,9 +239,8 @@ def _why_smtputf8(mail: Mail) -> str:
         )
     names = ", ".join(fields_in_utf8(mail.mime))
     return (
-        f"the header is not ASCII ({names}), so that the message can go to no recipient through a"
-        " server that does not offer SMTPUTF8: name an address in another script as bcc, send it a"
-        " message of its own, or use another server"
+        f"the header is not ASCII ({names}), and the server does not offer SMTPUTF8: move the"
+        " non-ASCII address to bcc, send it a message of its own, or use another server"
     )
 
 
@@ -274,5 +271,5 @@ def refusal(at: Stage, reply: Reply) -> Failure:
     """A reply that is not the one that was needed; neither 4yz nor 5yz is out of turn."""
     if reply.is_refusal:
         return Failure(at, reply=reply)
-    detail = f"the server gave an answer out of turn: {reply}"
+    detail = f"the server sent an unexpected reply: {reply}"
     return Failure(at, fault=Fault.MALFORMED, detail=detail)

@@ -144,6 +144,6 @@ def _reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress
     source = ipaddress.ip_address(identity.source_address)
     found = [address for address in addresses if address.version == source.version]
     if not found:
-        detail = f"{identity.host} has no IPv{source.version} address to reach from {source}"
+        detail = f"{identity.host} has no IPv{source.version} address for connections from {source}"
         raise fail(Stage.TCP, Fault.UNREACHABLE, detail)
     return found

@@ -183,7 +183,7 @@ class Session:
     async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
         if exchange.mail is not mail:
-            raise fail(Stage.MAIL, Fault.DISCONNECTED, "the envelope of another mail was begun")
+            raise fail(Stage.MAIL, Fault.DISCONNECTED, "another mail's envelope had begun")
         if begun is not None:
             await self._hear(exchange, begun)
         elif exchange.unfit is not None:
@@ -261,7 +261,7 @@ class Session:
         ahead = self._ahead(exchange, following)
         self.stage = self.transcript.stage = Stage.DOT
         at = monotonic_seconds()
-        self.transcript.note(f"the message goes out: {len(mime)} bytes", at)
+        self.transcript.note(f"sending the message: {len(mime)} bytes", at)
         self._wire.write(parts if ahead is None else parts + ahead.commands)
         if ahead is not None:
             seconds = self.identity.timeouts.command
@@ -396,7 +396,11 @@ class Session:
 
 async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
     if not await before_body(exchange.taken):
-        raise fail(Stage.DATA, Fault.ABANDONED, "its mark was not written, so it was not sent")
+        raise fail(
+            Stage.DATA,
+            Fault.ABANDONED,
+            "not sent: the mark before the transmission could not be stored",
+        )
 
 
 def _dialogue(
@@ -412,6 +416,6 @@ def _told(facts: ConnectionFacts, number: int, seconds: float) -> str:
     """Which connection a transaction goes on with."""
     how = facts.tls_version or "no TLS"
     return (
-        f"message {number} on the connection to {facts.remote_address} that was opened"
-        f" {seconds:.1f} s ago, as {facts.ehlo_name}, {how}"
+        f"message {number} on the connection to {facts.remote_address}, opened {seconds:.1f} s ago"
+        f" as {facts.ehlo_name}, {how}"
     )

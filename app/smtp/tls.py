@@ -48,7 +48,7 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
         if identity.client_certificate is not None:
             _load_client_certificate(context, identity)
     except (ssl.SSLError, ValueError) as error:
-        detail = "the profile's tls_ca or client certificate cannot be loaded"
+        detail = "could not load the profile's tls_ca or client certificate"
         raise fail(Stage.TLS, Fault.CERTIFICATE, detail) from error
     context.sslobject_class = Handshake
     context.minimum_version = MIN_VERSIONS[identity.tls_min_version]
@@ -171,5 +171,5 @@ async def _encrypted(
 
 
 def _stripped() -> StageFailedError:
-    detail = "something was said in plain text after the answer to STARTTLS"
+    detail = "the server sent plain text after its reply to STARTTLS"
     return fail(Stage.TLS, Fault.STRIPPED, detail)

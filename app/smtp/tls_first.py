@@ -19,7 +19,7 @@ PROOF_SECONDS: Final = 5.0
 TLS_FIRST: Final = Failure(
     Stage.BANNER,
     fault=Fault.TLS_FIRST,
-    detail="the server gives no greeting, and answers where TLS is begun",
+    detail="the server sends no greeting but answers a TLS handshake",
 )
 
 

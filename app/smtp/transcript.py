@@ -52,7 +52,7 @@ class Transcript:
         if left_out > 0:
             half = MAX_LINES // 2
             ms, stage_word, _ = written[half - 1].split(" ", 2)
-            written[half:-half] = [f"{ms} {stage_word} note {left_out} lines are left out"]
+            written[half:-half] = [f"{ms} {stage_word} note {left_out} lines omitted"]
         return redacted("\n".join(written), self._secret_forms)
 
     @property

@@ -12,7 +12,7 @@ from app.domain.replies import UNAVAILABLE, Reply
 from app.smtp.faults import ServerClosedError, stage
 from app.smtp.protocol import MalformedReplyError, ReplyReader
 
-UNASKED: Final = "it spoke without being asked"
+UNASKED: Final = "unexpected data before a command"
 
 
 class Answers:

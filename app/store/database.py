@@ -219,11 +219,11 @@ class Database:
         while True:
             try:
                 if await self.is_pooled():
-                    log.info("behind a pooler nobody can listen: new work is looked for instead")
+                    log.info("LISTEN does not work behind a pooler: polling for new work instead")
                     return
                 await self._listen_once(wake)
             except (OSError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("listening for new work failed, polling meanwhile: %s", error)
+                log.warning("LISTEN failed, polling for new work meanwhile: %s", error)
             await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
     async def _listen_once(self, wake: Callable[[], None]) -> None:
@@ -260,8 +260,8 @@ class Database:
             lock.acquire()
         except Timeout:
             raise SettingsError(
-                f"another process delivers from {path} already, and SQLite has one that does:"
-                " stop it, start this one with `heloise serve --no-delivery`, or use PostgreSQL"
+                f"another process already delivers from {path}, and SQLite allows only one: stop"
+                " it, start this one with `heloise serve --no-delivery`, or use PostgreSQL"
             ) from None
         try:
             yield True

@@ -87,7 +87,7 @@ def sqlstate(error: BaseException | None) -> str:
 
 
 def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
-    log.warning("the database failed: %s", cause or error)
+    log.warning("database error: %s", cause or error)
     state = sqlstate(cause)
     if state.startswith(ROLLBACK):
         return not_written(RolledBack)

@@ -54,7 +54,7 @@ TCP_OPTIONS: Final[Mapping[str, str]] = {
 }
 NUMBERS: Final = ("connect_timeout", "keepalives", *TCP_OPTIONS)
 KNOWN: Final = (*PASSED, *FIXED, *NUMBERS, "fallback_application_name", "ssl")
-NO_URL: Final = "it is no URL of SQLite or PostgreSQL"
+NO_URL: Final = "not a URL of SQLite or PostgreSQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
         return _postgresql(match)
     if url.startswith("postgres"):
         raise ValueError(
-            "percent-encode what is special in the user name and the password, such as %40 for @"
+            "percent-encode special characters in the user name and password, such as %40 for @"
             " and %2F for /"
         )
     raise ValueError(NO_URL)
@@ -127,22 +127,22 @@ def _parameters(query: str | None) -> dict[str, str]:
     given = dict(parse_qsl((query or "").replace("+", "%2B"), keep_blank_values=True))
     for name, value in given.items():
         if not value:
-            raise ValueError(f"the parameter {name} has no value: leave it out")
+            raise ValueError(f"the parameter {name} has no value; leave it out")
     return given
 
 
 def _sqlite(path: str, query: str | None) -> SqliteUrl:
     given = _parameters(query)
     if unknown := given.keys() - {"timeout"}:
-        raise ValueError(f"SQLite has no parameter {min(unknown)}; it has timeout, in seconds")
+        raise ValueError(f"SQLite has no parameter {min(unknown)}; use timeout, in seconds")
     if not path.startswith("/") and path:
-        raise ValueError("three slashes stand before SQLite's file, as in sqlite:///file.db")
+        raise ValueError("write three slashes before SQLite's file, as in sqlite:///file.db")
     file = path[1:]
     if not file or ":memory:" in file:
-        raise ValueError("SQLite needs a file, which outlives a process: write sqlite:///file.db")
+        raise ValueError("SQLite needs a file, which outlives the process: write sqlite:///file.db")
     timeout = given.get("timeout", str(SQLITE_BUSY_TIMEOUT_SECONDS))
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", timeout, re.ASCII):
-        raise ValueError("timeout is a number of seconds, such as 5")
+        raise ValueError("write timeout as a number of seconds, such as 5")
     return SqliteUrl(Path(file), float(timeout))
 
 
@@ -151,8 +151,8 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
         found = _HOST.fullmatch(unquote(host))
         if found is None or not 1 <= int(found["port"] or 1) <= HIGHEST_PORT:
             raise ValueError(
-                "after each host stands a port from 1 to 65535, as in host:5432; percent-encode"
-                " what is special in the password, such as %2F for /"
+                "write a port from 1 to 65535 after each host, as in host:5432; percent-encode"
+                " special characters in the password, such as %2F for /"
             )
     given = _parameters(match["query"])
     _check(given)
@@ -185,16 +185,16 @@ def _check(given: Mapping[str, str]) -> None:
         if name not in KNOWN:
             likely = get_close_matches(name, KNOWN, n=1)
             hint = f"did you mean {likely[0]}?" if likely else "leave it out"
-            raise ValueError(f"asyncpg, which connects, has no parameter {name}: {hint}")
+            raise ValueError(f"asyncpg has no parameter {name}; {hint}")
         if name in FIXED and value not in FIXED[name]:
             allowed = " or ".join(FIXED[name])
-            raise ValueError(f"asyncpg, which connects, has {name}={allowed} alone: write that")
+            raise ValueError(f"asyncpg supports only {name}={allowed}; write that")
         if name in NUMBERS and not re.fullmatch(r"\d{1,7}", value, re.ASCII):
-            raise ValueError(f"{name} is a whole number")
+            raise ValueError(f"write {name} as a whole number")
         if name in {"sslmode", "ssl"} and value not in {*SSL_MODES, "true"}:
-            raise ValueError(f"{name} is one of {', '.join(SSL_MODES)}")
+            raise ValueError(f"write {name} as one of {', '.join(SSL_MODES)}")
         if name in FILES and not Path(value).is_file():
-            raise ValueError(f"{name} names a file that is not there")
+            raise ValueError(f"the file of {name} does not exist")
 
 
 def _socket_options(numbers: Mapping[str, int]) -> list[tuple[int, int, int]]:

@@ -28,5 +28,5 @@ async def repeat(
         except Unavailable:
             await asyncio.sleep(FAULT_PAUSE_SECONDS)
         except Exception:
-            log.exception("%s met an unexpected fault", what)
+            log.exception("unexpected error in %s", what)
             await asyncio.sleep(FAULT_PAUSE_SECONDS)

@@ -38,7 +38,7 @@ async def connect(
     if encoding != ENCODING:
         connection.terminate()
         raise SettingsError(
-            f"HELOISE_DATABASE_URL names a database in the encoding {encoding}, which cannot hold"
+            f"The database of HELOISE_DATABASE_URL has the encoding {encoding}, which cannot store"
             " every text: create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     _set_options(connection, url)

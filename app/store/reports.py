@@ -217,7 +217,7 @@ def _suppression(
         address=fold(row["address"]),
         tag=tag,
         reason=reason,
-        detail=f"of {row['message_id']}: {reported.text or reported.code or 'it came back'}",
+        detail=f"of {row['message_id']}: {reported.text or reported.code or 'returned by mail'}",
         created_at=now,
     )
 

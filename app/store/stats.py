@@ -20,7 +20,7 @@ MAX_GROUPS: Final = 1000
 
 
 class By(StrEnum):
-    """What recipients are counted by; hours and days are those of acceptance, in UTC."""
+    """What to group by. Hours and days are those of acceptance, in UTC."""
 
     PROFILE = "profile"
     TAG = "tag"

@@ -38,7 +38,7 @@ async def test_not_ready_says_why(api: Api) -> None:
 
 async def test_without_tables_only_health_answers(api: Api, acme: Caller) -> None:
     """An API that was started on an old schema refuses with the reason, and does no harm."""
-    fault = "The database's schema is empty and not at 0001: run `heloise migrate`."
+    fault = "The database schema is empty, not at 0001: run `heloise migrate`."
     api.app.state.services = replace(api.services, schema_fault=lambda: fault)
     for caller, path in ((acme, "/messages"), (acme, "/profiles"), (api.admin, "/tenants")):
         answer = await caller("GET", path)

@@ -198,8 +198,8 @@ async def test_the_refusal_names_what_changed(acme: Caller) -> None:
     change = {"host": "other.example.net", "port": 465, "tls": "implicit"}
     answer = await acme("PATCH", "/profiles/transactional", change)
     assert answer.json()["detail"] == (
-        "body.auth.password: give auth.password again, or set it to null: the stored one is sealed"
-        " to where it is sent, and this changes host, port, tls"
+        "body.auth.password: set auth.password again, or set it to null: the stored one is bound"
+        " to its destination, and this request changes host, port, tls"
     )
 
 
@@ -213,7 +213,7 @@ async def test_a_mailbox_is_not_pointed_elsewhere_without_its_password(
     for caller in (acme, api.admin_for("acme")) if needs_secret else ():
         refused = await caller("PATCH", path, {name: value})
         assert (
-            "give password again: the stored one is sealed to where it is sent, and this"
+            "set password again: the stored one is bound to its destination, and this request"
             in (refused.json()["detail"])
         )
         assert refused.json()["detail"].endswith(f"changes {name}")

@@ -61,7 +61,7 @@ async def test_a_message_is_made_from_what_is_published(acme: Caller) -> None:
     await acme.made("/templates", RECEIPT)
     refused = await acme("POST", "/messages", MESSAGE)
     assert refused.status_code == 422
-    assert "no version of 'receipt' is published" in refused.json()["detail"]
+    assert "'receipt' has no published version" in refused.json()["detail"]
     await publish(acme)
     message = await acme.made("/messages", MESSAGE)
     assert message["subject"] == "Receipt 42"
@@ -127,7 +127,7 @@ async def test_others_are_named_and_taken_as_published(acme: Caller) -> None:
     await acme.made("/templates", body)
     missing = await acme("POST", "/templates/receipt/preview", {"variables": VARIABLES})
     assert missing.status_code == 422
-    assert "'layout', of which nothing is published" in missing.json()["detail"]
+    assert "'layout', which has no published version" in missing.json()["detail"]
     layout = {"name": "layout", "html": "<b>{% block c %}{% endblock %}</b>{% include 'foot' %}"}
     await acme.made("/templates", layout)
     await publish(acme, "layout")

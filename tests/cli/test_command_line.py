@@ -138,6 +138,6 @@ def test_a_database_that_cannot_be_reached_is_told_with_the_reason(terminal: Ter
     """And what to do at a command line, which sends no requests."""
     ended = terminal.run("tenant", "list", DATABASE_URL="postgresql://heloise@127.0.0.1:1/heloise")
     assert ended.code == 1
-    assert ended.err.startswith("error: The database cannot be used: ")
+    assert ended.err.startswith("error: The database is not available: ")
     assert "Connect call failed" in ended.err
     assert ended.err.endswith("Run the command again.\n")

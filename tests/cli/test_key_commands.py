@@ -52,7 +52,7 @@ def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
 def test_a_key_for_people_comes_with_a_warning(operator: Terminal, acme: str) -> None:
     """On stderr, so that what is piped is the key alone."""
     made = operator.done("key", "create", "-t", acme)
-    assert "not shown again" in made.err
+    assert "does not show it again" in made.err
     assert "hel_" in made.out
 
 

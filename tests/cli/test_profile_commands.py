@@ -200,9 +200,9 @@ def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile
     [
         ({"ehlo_name": "localhost"}, "ehlo_name: strict servers refuse localhost"),
         ({"prot": 587}, "prot: unknown field: did you mean 'port'?"),
-        ({"port": 26}, "port: port 26 is not among the allowed ones (HELOISE_ALLOWED_PORTS)"),
-        ({"host": "127.0.0.1"}, "host: 127.0.0.1: that is no public address"),
-        ({"auth": {"password": CANARY}}, "auth.username: give the user name"),
+        ({"port": 26}, "port: port 26 is not allowed (HELOISE_ALLOWED_PORTS)"),
+        ({"host": "127.0.0.1"}, "host: 127.0.0.1: not a public address"),
+        ({"auth": {"password": CANARY}}, "auth.username: set the user name"),
         ({"auth": {"username": 1, "password": [CANARY]}}, "auth.password: "),
     ],
 )
@@ -221,8 +221,8 @@ def test_what_the_api_refuses_is_refused(
     ("text", "complaint"),
     [
         (f'{{"password": "{CANARY}"', "is not JSON"),
-        ("[]", "holds no JSON object"),
-        (None, "cannot be read"),
+        ("[]", "contains no JSON object"),
+        (None, "Cannot read"),
     ],
 )
 def test_a_file_that_is_no_profile_is_told(
@@ -265,7 +265,7 @@ def test_a_change_is_checked_as_a_whole(acme: Terminal, profile_file: ProfileFil
     acme.done("profile", "create", profile_file(), "-t", "acme")
     ended = acme.run("profile", "update", "transactional", "-t", "acme", "--port", "26")
     assert ended.code == 1
-    assert "\n  port: port 26 is not among the allowed ones" in ended.err
+    assert "\n  port: port 26 is not allowed" in ended.err
 
 
 @pytest.mark.one_database

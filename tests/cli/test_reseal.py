@@ -204,10 +204,10 @@ def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, obje
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("/nonexistent/kms decrypt", "/nonexistent/kms cannot be run: No such file"),
+        ("/nonexistent/kms decrypt", "cannot run /nonexistent/kms: No such file"),
         ("false", "false ended with 1"),
-        (f"echo {CANARY}", "echo should print one or more keys of 32 bytes in base64"),
-        ("true", "true should print one or more keys of 32 bytes in base64"),
+        (f"echo {CANARY}", "echo must print one or more keys of 32 bytes in base64"),
+        ("true", "true must print one or more keys of 32 bytes in base64"),
         ("cat 'unfinished", "HELOISE_SECRET_KEYS_COMMAND: found"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_database_in_another_encoding_is_refused(
         ]
     for each in ended:
         assert each.code == 2
-        assert "in the encoding LATIN1" in each.err
+        assert "has the encoding LATIN1" in each.err
         assert "ENCODING 'UTF8'" in each.err
         assert "Traceback" not in each.err
     examined = terminal.run("doctor", **given)
@@ -288,4 +288,7 @@ def test_a_certificate_that_is_not_there_is_told(operator: Terminal) -> None:
     """As any other wrong setting."""
     ended = operator.run("serve", TLS_CERTIFICATE="/nowhere/server.pem")
     assert ended.code == 2
-    assert "HELOISE_TLS_CERTIFICATE: found '/nowhere/server.pem', should be a file" in ended.err
+    assert (
+        "HELOISE_TLS_CERTIFICATE: found '/nowhere/server.pem', should be an existing file"
+        in ended.err
+    )

@@ -47,7 +47,7 @@ def test_a_wrong_secret_is_never_printed(command: str, name: str, terminal: Term
 def test_a_variable_that_is_no_setting_is_warned_about(terminal: Terminal) -> None:
     """By name, with what was meant; the command goes on."""
     ended = terminal.done("settings", "--json", PROT="9000")
-    assert "HELOISE_PROT is no setting of Heloise; did you mean HELOISE_PORT?" in ended.err
+    assert "HELOISE_PROT is not a setting of Heloise; did you mean HELOISE_PORT?" in ended.err
 
 
 @pytest.mark.parametrize(

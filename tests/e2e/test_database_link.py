@@ -186,4 +186,4 @@ async def test_without_announcements_it_looks_by_itself(
     acme = await _ready(api, server)
     await start(database_url=proxy.url, poll_interval_seconds=0.1)
     await acme.message(await acme.send(), status="sent")
-    assert "polling meanwhile" in watched.log.getvalue()
+    assert "polling for new work" in watched.log.getvalue()

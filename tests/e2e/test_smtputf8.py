@@ -67,7 +67,7 @@ async def test_a_header_that_is_not_ascii_is_told_as_the_reason(start: Start) ->
         assert first["recipients"][0]["address"] == ANN
         assert first["classification"] == second["classification"] == "smtputf8_not_offered"
         assert "the header is not ASCII (Cc)" in first["detail"]
-        assert "as bcc" in first["detail"]
+        assert "to bcc" in first["detail"]
         assert "an address of the message is not ASCII" in second["detail"]
         assert not server.messages
 

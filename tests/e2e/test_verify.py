@@ -76,7 +76,7 @@ async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> No
     assert found["ok"], found
     stage = found["stages"][-1]
     assert (stage["status"], stage["code"]) == ("warning", "chunking_broken")
-    assert "by DATA" in stage["detail"]
+    assert "uses DATA" in stage["detail"]
     assert stage["transcript"][-1]["text"] == "502 5.5.1 Not implemented"
     assert server.messages == []
 

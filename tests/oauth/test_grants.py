@@ -93,7 +93,7 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
         server.answers = [(400, {"error": "invalid_client", "error_description": said})]
         failure = await refusal(server)
     assert failure.fault is Fault.TOKEN_REFUSED
-    assert failure.detail == f"the token server {server.url} said: invalid_client: no ***"
+    assert failure.detail == f"the token server {server.url} replied: invalid_client: no ***"
     assert CLIENT_SECRET not in repr(request(server))
 
 
@@ -102,7 +102,7 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
     [
         (503, "<html>Busy</html>", "answered HTTP 503"),
         (500, {"error": "server_error"}, "answered HTTP 500"),
-        (400, {"error": "temporarily_unavailable"}, "said: temporarily_unavailable"),
+        (400, {"error": "temporarily_unavailable"}, "replied: temporarily_unavailable"),
         (200, {"access_token": "x", "expires_in": "soon"}, "sent no valid"),
         (200, "nonsense", "sent no valid"),
         (200, "[]", "sent no valid"),

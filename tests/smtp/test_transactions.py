@@ -136,7 +136,7 @@ async def test_a_message_past_the_servers_limit_is_not_sent(limit: str, *, is_se
     else:
         assert transaction.failure is not None
         assert transaction.failure.fault is Fault.TOO_LARGE
-        assert "28 bytes at most" in transaction.failure.detail
+        assert "at most 28 bytes" in transaction.failure.detail
 
 
 async def test_the_size_is_not_told_to_a_server_that_does_not_ask() -> None:

@@ -68,7 +68,7 @@ async def test_the_dialogue_is_told_line_by_line() -> None:
         "S 250 2.1.5 Ok",
         "C DATA",
         "S 354 End data with <CR><LF>.<CR><LF>",
-        f"N the message goes out: {len(MIME)} bytes",
+        f"N sending the message: {len(MIME)} bytes",
         "S 250 2.0.0 Ok: queued as 4XyZ",
     ]
     assert [each.stage.value for each in lines] == [
@@ -216,8 +216,7 @@ async def test_a_later_message_is_told_which_connection_it_went_by() -> None:
             await send(session)
         alone = session.transcript.lines
     assert _said(alone)[0] == (
-        "N message 3 on the connection to 127.0.0.1 that was opened … ago, as mail.example.com,"
-        " no TLS"
+        "N message 3 on the connection to 127.0.0.1, opened … ago as mail.example.com, no TLS"
     )
     assert set(_said(alone)) >= ENVELOPE
     assert sum(each.text.startswith("MAIL") for each in alone) == 1
@@ -268,8 +267,8 @@ async def test_an_endless_dialogue_is_bounded() -> None:
         lines = session.transcript.lines
     assert len(lines) == MAX_LINES + 1
     assert max(len(each.text) for each in lines) == MAX_LINE_CHARACTERS
-    (note,) = [each.text for each in lines if "left out" in each.text]
-    assert note == f"{5 + 2 + 2 * 400 + 2 + 2 - MAX_LINES} lines are left out"
+    (note,) = [each.text for each in lines if "omitted" in each.text]
+    assert note == f"{5 + 2 + 2 * 400 + 2 + 2 - MAX_LINES} lines omitted"
     assert lines[1].text.startswith("220")
     assert lines[-1].text == "250 2.0.0 Ok: queued as 4XyZ"
 

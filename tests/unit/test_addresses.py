@@ -103,9 +103,9 @@ REFUSED: Final = [
     ("Ann\N{LINE SEPARATOR} <ann@example.org>", "control character"),
     ("Ann\ud800 <ann@example.org>", "control character"),
     ("ann@example.org>", "without a <"),
-    ("abc.@docomo.example", 'quote what is left of the @: "abc."@docomo.example'),
-    ("a..b@bücher.example", 'quote what is left of the @: "a..b"@xn--bcher-kva.example'),
-    ("Ann <.a@example.org>", 'quote what is left of the @: ".a"@example.org'),
+    ("abc.@docomo.example", 'quote the local part: "abc."@docomo.example'),
+    ("a..b@bücher.example", 'quote the local part: "a..b"@xn--bcher-kva.example'),
+    ("Ann <.a@example.org>", 'quote the local part: ".a"@example.org'),
     ('"ann@example.org"@example.net', "contains < > or @"),
     ('"ann> NOTIFY=NEVER"@example.org', "contains < > or @"),
     ('"a\tb"@example.org', "control character"),
@@ -122,7 +122,7 @@ REFUSED: Final = [
     (f"{'a' * 65}@example.org", "a@b.example"),
     (f"ann@{'a' * 64}.org", "a@b.example"),
     (f"ann@{'a.' * 126}org", "a@b.example"),
-    (f"{'n' * 501} <ann@example.org>", "501 characters, at most 500"),
+    (f"{'n' * 501} <ann@example.org>", "501 characters; write at most 500"),
     (f"{'n' * 3000} <ann@example.org>", "too long"),
 ]
 

@@ -29,7 +29,7 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
 def test_a_wrong_field_is_named_by_its_place() -> None:
     """In the detail as a path, in `errors` as a location."""
     problem = InvalidRequest.at("to", 1, "email", msg="has no @", type="value_error")
-    assert problem.detail == "to.1.email: there is no @ in it"
+    assert problem.detail == "to.1.email: has no @"
     (error,) = problem.errors
     assert error.loc == ("body", "to", 1, "email")
     assert (problem.status, problem.slug) == (422, "invalid-request")

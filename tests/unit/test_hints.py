@@ -23,31 +23,32 @@ CASES: Final = [
     (
         fault(Stage.RCPT, "ehlo_rejected", HELO),
         (
-            "At RCPT the server said: 504 5.5.2 <[10.0.0.7]>: Helo command rejected: need"
-            " fully-qualified. It refuses the EHLO name [10.0.0.7] (from: address_literal): set"
-            " `ehlo_name` to a full domain name that this server accepts."
+            "At RCPT, the server replied: 504 5.5.2 <[10.0.0.7]>: Helo command rejected: need"
+            " fully-qualified. The server refuses the EHLO name [10.0.0.7] (from:"
+            " address_literal): set `ehlo_name` to a fully qualified domain name that this server"
+            " accepts."
         ),
     ),
     (
         fault(Stage.AUTH, "auth_rejected", Reply(535, "Bad credentials.", "5.7.8")),
         (
-            "At AUTH the server said: 535 5.7.8 Bad credentials. It refuses the user name or the"
-            " password: set `auth` anew."
+            "At AUTH, the server replied: 535 5.7.8 Bad credentials. The server refuses the user"
+            " name or the password: set `auth` again."
         ),
     ),
     (
         fault(Stage.DNS, "dns_not_found", detail="smtp.example.com is not in the DNS"),
         (
-            "At DNS: smtp.example.com is not in the DNS. Set `host` to a name that the DNS knows:"
-            " check how it is spelt."
+            "At DNS: smtp.example.com is not in the DNS. Set `host` to a name that exists in the"
+            " DNS: check the spelling."
         ),
     ),
     (
         fault(Stage.BANNER, "timeout", detail="the server did not answer in time"),
         (
-            "At greeting: the server did not answer in time. It is silent where it should speak:"
-            " check `host`, `port` and `tls`; some servers keep those waiting whom they do not"
-            " know."
+            "At greeting: the server did not answer in time. The server does not reply:"
+            " check `host`, `port` and `tls`. Some servers delay unknown"
+            " clients."
         ),
     ),
     (fault(Stage.BANNER, "internal_error"), "At greeting: internal_error"),

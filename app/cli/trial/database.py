@@ -49,7 +49,7 @@ def _new_folder(parent: Path) -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=parent)
     except OSError as error:
         raise SettingsError(
-            f"HELOISE_DATABASE_URL: no folder can be made in {parent}: {error.strerror}"
+            f"HELOISE_DATABASE_URL: cannot create a folder in {parent}: {error.strerror}"
         ) from None
     with made as name:
         yield Path(name)
@@ -62,12 +62,14 @@ def _new_postgresql(url: str) -> Iterator[str]:
         asyncio.run(_execute(url, f'CREATE DATABASE "{name}"'))
     except asyncpg.InsufficientPrivilegeError:
         raise SettingsError(
-            "HELOISE_DATABASE_URL names a user who may not create databases, and nothing is"
-            " measured in the database that you use: let the user (ALTER ROLE … CREATEDB), or name"
-            " one who may for this command"
+            "The user of HELOISE_DATABASE_URL may not create databases, and the bench measures in"
+            " a database of its own: grant it (ALTER ROLE … CREATEDB), or use another user for"
+            " this command"
         ) from None
     except (OSError, asyncpg.PostgresError) as error:
-        raise SettingsError(f"HELOISE_DATABASE_URL: PostgreSQL refuses: {error}") from None
+        raise SettingsError(
+            f"HELOISE_DATABASE_URL: PostgreSQL refuses the connection: {error}"
+        ) from None
     try:
         yield replace_database(url, name)
     finally:

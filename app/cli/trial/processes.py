@@ -52,7 +52,7 @@ def process(*words: str, folder: Path, environment: Mapping[str, str]) -> Iterat
             code = started.wait(STOP_SECONDS)
         if code not in (0, -signal.SIGTERM):
             said = log.read_text(errors="replace")[-TOLD_CHARACTERS:]
-            raise EndedError(f"{' '.join(words)} ended with {code}:\n{said}")
+            raise EndedError(f"{' '.join(words)} exited with {code}:\n{said}")
 
 
 def unused_port() -> int:
@@ -99,11 +99,11 @@ def wait_until_answers(url: str, started: Process) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if started.poll() is not None:
-            raise EndedError(f"{url} does not answer: its process has ended")
+            raise EndedError(f"{url} does not answer: its process has exited")
         try:
             read(url)
         except OSError:
             time.sleep(POLL_SECONDS)
         else:
             return
-    raise TimeoutError(f"{url} did not come up within {START_SECONDS:g} s")
+    raise TimeoutError(f"{url} did not start within {START_SECONDS:g} s")

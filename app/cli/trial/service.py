@@ -77,7 +77,7 @@ class Served:
         deadline = time.monotonic() + WITHIN_SECONDS
         while counts.messages < messages or self.unfinished():
             if worker is not None and worker.poll() is not None:
-                raise EndedError("the worker has ended")
+                raise EndedError("the worker has exited")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{counts.messages} of {messages} messages arrived")
             time.sleep(POLL_SECONDS)
