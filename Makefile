@@ -83,7 +83,7 @@ check: $(STAMP) ## lint, format, types, imports, versions
 	@$(BIN)/lint-imports
 	@$(PIP) check
 
-bench: $(STAMP) ## measure everything beside its rivals, and write it to docs/performance.md
+bench: $(STAMP) ## measure everything beside its rivals, and write it to its page of docs/
 	@$(BIN)/python -m benchmarks --docs --json build/bench.json
 	@$(BIN)/python -m benchmarks.profile_accept --docs
 

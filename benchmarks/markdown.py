@@ -9,7 +9,7 @@ from benchmarks.machine import ROOT
 from benchmarks.results import Results, Row
 from benchmarks.targets import Target, judged
 
-PAGE: Final = ROOT / "docs" / "performance.md"
+PAGE: Final = ROOT / "docs" / "operations" / "performance.md"
 BEGIN: Final = "<!-- begin: written by {} -->"
 END: Final = "<!-- end: written by {} -->"
 

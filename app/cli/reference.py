@@ -36,7 +36,7 @@ def _env_entry(field: str) -> str:
 
 
 def as_markdown() -> str:
-    """The text of `docs/settings.md`."""
+    """The text of `docs/reference/settings.md`."""
     return MARKDOWN_HEAD + "".join(_row(field) for field in Settings.model_fields)
 
 

@@ -54,7 +54,7 @@ def test_a_variable_that_is_no_setting_is_warned_about(terminal: Terminal) -> No
     ("path", "text", "shape"),
     [
         (".env.example", as_env_file(), "env"),
-        ("docs/settings.md", as_markdown(), "markdown"),
+        ("docs/reference/settings.md", as_markdown(), "markdown"),
     ],
 )
 def test_the_reference_in_the_repository_is_current(path: str, text: str, shape: str) -> None:

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: verify names the cause, and what its hint says mends it."""
+"""docs/operations/troubleshooting.md: verify names the cause, and what its hint says mends it."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.doctor import wrong_login, wrong_network, wrong_tls
 from tests.doctor.small_internet import SmallInternet
 from tests.doctor.wrong import WRONG
 
-PAGE: Final = Path(__file__, "../../../docs/troubleshooting.md").resolve()
+PAGE: Final = Path(__file__, "../../../docs/operations/troubleshooting.md").resolve()
 MADE_IN: Final = (wrong_network, wrong_tls, wrong_login)  # importing them fills WRONG
 AT_LEAST: Final = 20
 # What a profile calls it, where that is not the identity's own word.

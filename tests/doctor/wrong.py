@@ -1,4 +1,4 @@
-"""The misconfigurations of docs/troubleshooting.md: each made, then mended as its hint says."""
+"""The misconfigurations of docs/operations/troubleshooting.md: each made, then mended as its hint says."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Final

@@ -1,11 +1,11 @@
-"""docs/compare.md promises nothing that no test shows."""
+"""docs/guide/compare.md promises nothing that no test shows."""
 
 import pytest
 
 from tests.cli.terminal import ROOT
 from tests.project.pages import is_a_test, rows
 
-PAGE = (ROOT / "docs" / "compare.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "compare.md").read_text()
 ROWS = rows(PAGE, "to")
 
 

@@ -11,7 +11,7 @@ from app.settings import Settings, variable
 from tests.cli.terminal import ROOT
 
 DOCUMENTS: list[dict[str, Any]] = list(
-    yaml.safe_load_all((ROOT / "docs/kubernetes/heloise.yaml").read_text())
+    yaml.safe_load_all((ROOT / "docs/operations/kubernetes/heloise.yaml").read_text())
 )
 PODS = {
     each["metadata"]["name"]: each["spec"]["template"]["spec"]

@@ -22,7 +22,11 @@ from tests.fixtures.dns_server import DnsServer
 from tests.project.shell_blocks import blocks, shell
 
 API = "http://localhost:8025"
-PAGES = {path.name: list(blocks(path.read_text())) for path in sorted((ROOT / "docs").glob("*.md"))}
+DOCS = ROOT / "docs"
+PAGES = {
+    path.relative_to(DOCS).as_posix(): list(blocks(path.read_text()))
+    for path in sorted(DOCS.rglob("*.md"))
+}
 COMMANDS = {
     name: found
     for name, page in PAGES.items()
@@ -138,7 +142,7 @@ def test_every_command_of_a_page_runs(page: str, terminal: Terminal, dev: Dev) -
 @pytest.mark.one_database
 def test_the_client_runs_as_its_page_shows(terminal: Terminal, dev: Dev) -> None:
     """The page's program, against `heloise dev`."""
-    [block] = [block for block in PAGES["client.md"] if block.language == "python"]
+    [block] = [block for block in PAGES["guide/client.md"] if block.language == "python"]
     program = block.text.replace(API, dev.url).replace("hel_…", dev.printed("key"))
     done = subprocess.run(  # noqa: S603 - the page's own program
         [sys.executable, "-c", program],

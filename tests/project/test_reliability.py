@@ -1,4 +1,4 @@
-"""docs/reliability.md says what the tests and the state tables say."""
+"""docs/operations/reliability.md says what the tests and the state tables say."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from app.domain.types import RecipientStatus
 from tests.cli.terminal import ROOT
 from tests.project.pages import is_a_test, rows
 
-PAGE = (ROOT / "docs" / "reliability.md").read_text()
+PAGE = (ROOT / "docs" / "operations" / "reliability.md").read_text()
 ROWS = rows(PAGE, "fault")
 
 

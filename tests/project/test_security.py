@@ -1,11 +1,11 @@
-"""docs/security.md names tests that there are."""
+"""docs/operations/security.md names tests that there are."""
 
 import pytest
 
 from tests.cli.terminal import ROOT
 from tests.project.pages import is_a_test, rows
 
-PAGE = (ROOT / "docs" / "security.md").read_text()
+PAGE = (ROOT / "docs" / "operations" / "security.md").read_text()
 ROWS = rows(PAGE, "threat")
 
 
