@@ -1,0 +1,43 @@
+"""docs/contributing keeps up with the code."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+from tests.cli.terminal import ROOT
+
+CONTRIBUTING = ROOT / "docs" / "contributing"
+CITED_IN = ("app", "benchmarks", "migrations", "tests", "docs", "README.md", "CONTRIBUTING.md")
+
+
+def tracked(*paths: str) -> list[str]:
+    """The files that git knows of, or all where this is no checkout."""
+    done = subprocess.run(  # noqa: S603 - git itself
+        ["git", "ls-files", *paths],  # noqa: S607 - whichever git there is
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout.splitlines()
+    files = (file for path in paths for file in (ROOT / path).rglob("*") if file.is_file())
+    return [file.relative_to(ROOT).as_posix() for file in files]
+
+
+def cited(text: str) -> Iterator[int]:
+    """The numbers of "invariant 5", "invariants 3 and 4", "invariants 1 to 5"."""
+    for match in re.finditer(r"\binvariants? (\d+)(?:,? (and|to) (\d+))?", text, re.IGNORECASE):
+        first, last = int(match[1]), int(match[3] or match[1])
+        yield from range(first, last + 1) if match[2] == "to" else (first, last)
+
+
+def test_each_invariant_that_is_cited_has_a_heading() -> None:
+    """In code, tests and pages, by its number."""
+    page = (CONTRIBUTING / "invariants.md").read_text()
+    defined = {int(number) for number in re.findall(r"^## (\d+)\. ", page, re.MULTILINE)}
+    assert defined == set(range(1, len(defined) + 1))
+    paths = [path for path in tracked(*CITED_IN) if path.endswith((".py", ".md"))]
+    citations = {number for path in paths for number in cited((ROOT / path).read_text())}
+    assert len(citations) > 10
+    assert citations <= defined
