@@ -1,4 +1,4 @@
-"""The misconfigurations of docs/operations/troubleshooting.md: each made, then mended as its hint says."""
+"""The misconfigurations of the page on troubleshooting: each made, then mended by its hint."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Final

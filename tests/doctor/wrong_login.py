@@ -43,7 +43,7 @@ def recommended(report: Report) -> str:
     return report.diagnosis.recommendation.name
 
 
-@wrong("The server refuses the EHLO name, and says so at EHLO")
+@wrong("The server refuses the EHLO name at EHLO")
 async def name_refused(net: SmallInternet) -> Attempts:
     def only_ours(name: str) -> str | None:
         refusal = f"504 5.5.2 <{name}>: Helo command rejected: need fully-qualified hostname"
@@ -54,7 +54,7 @@ async def name_refused(net: SmallInternet) -> Attempts:
         yield net.subject(server, profile_ehlo_name=recommended(report))
 
 
-@wrong("The server refuses the EHLO name, and says so only at RCPT")
+@wrong("The server refuses the EHLO name at RCPT")
 async def name_refused_late(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         refusal = "450 4.7.1 <10.0.0.7>: Helo command rejected: Host not found"
@@ -65,7 +65,7 @@ async def name_refused_late(net: SmallInternet) -> Attempts:
         yield net.subject(server, profile_ehlo_name=recommended(report), check=CHECK)
 
 
-@wrong("The server is asked to relay by somebody whom it does not know")
+@wrong("The server does not relay for unknown clients")
 async def relay_denied(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS) as server:
         denied = "554 5.7.1 <ann@example.org>: Relay access denied"
@@ -77,7 +77,7 @@ async def relay_denied(net: SmallInternet) -> Attempts:
         yield net.subject(server, check=CHECK, **LOGIN)
 
 
-@wrong("The server wants a login, and the profile has none")
+@wrong("The server requires a login, and the profile has none")
 async def login_wanted(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS) as server:
         yield net.subject(server, check=CHECK)
@@ -91,28 +91,28 @@ async def wrong_password(net: SmallInternet) -> Attempts:
         yield net.subject(server, **LOGIN)
 
 
-@wrong("Gmail is given the account's own password")
+@wrong("Gmail gets the account's own password")
 async def app_password(net: SmallInternet) -> Attempts:
     async with SmtpServer({"auth": [GMAIL]}, users=USERS) as server:
         yield net.subject(server, **LOGIN | {"password": "the account's own"})
         yield net.subject(server, **LOGIN)
 
 
-@wrong("Microsoft 365 has authenticated SMTP turned off")
+@wrong("Authenticated SMTP is off in Microsoft 365")
 async def basic_auth_off(net: SmallInternet) -> Attempts:
     async with SmtpServer({"auth": [MICROSOFT]}, users=USERS) as server:
         yield net.subject(server, **LOGIN)
         yield net.subject(server, **LOGIN)  # turned on at the mailbox meanwhile
 
 
-@wrong("`auth.mechanism` is one that the server does not offer")
+@wrong("The server does not offer `auth.mechanism`")
 async def mechanism_not_offered(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS, mechanisms=["LOGIN"]) as server:
         yield net.subject(server, mechanism=AuthMechanism.PLAIN, **LOGIN)
         yield net.subject(server, **LOGIN)
 
 
-@wrong("The password would go in clear")
+@wrong("The connection would expose the password")
 async def password_in_clear(net: SmallInternet) -> Attempts:
     login = LOGIN | {"allow_plaintext_auth": False}
     tls = net.server_tls()
@@ -121,7 +121,7 @@ async def password_in_clear(net: SmallInternet) -> Attempts:
         yield net.subject(server, **login | {"tls": TlsMode.STARTTLS})
 
 
-@wrong("The sender is none that the account may send as")
+@wrong("The account may not send as the sender")
 async def foreign_sender(net: SmallInternet) -> Attempts:
     def own(path: str) -> str | None:
         refusal = "553 5.7.1 Sender address rejected: not owned by user"
@@ -148,7 +148,7 @@ def _token(net: SmallInternet, tokens: TokenServer, secret: str) -> Token:
 BY_TOKEN: Final = {"username": USER, "mechanism": AuthMechanism.OAUTH2, **IN_CLEAR}
 
 
-@wrong("The OAuth client's secret has run out")
+@wrong("The OAuth client's secret has expired")
 async def client_secret(net: SmallInternet) -> Attempts:
     with TokenServer() as tokens:
         async with SmtpServer(tokens=tokens.valid, mechanisms=["XOAUTH2"]) as server:

@@ -12,7 +12,7 @@ from tests.fixtures.smtp_server import SILENCE, SmtpServer
 from tests.smtp.identities import looked_up
 
 
-@wrong("The host is misspelt")
+@wrong("The host name has a typo")
 async def misspelt(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         yield net.subject(server, host="smpt.example.org")
@@ -39,7 +39,7 @@ def mute_dns(net: SmallInternet) -> Attempts:
     return _with_another_dns(net, silent)
 
 
-@wrong("The server is inside, and the operator allows public ones alone")
+@wrong("The server has a private address, and the operator allows only public ones")
 async def private_address(net: SmallInternet) -> Attempts:
     free = net.network
     net.network = replace(free, guard=AddressGuard(allow_private=False, is_port_allowed=bool))
@@ -49,7 +49,7 @@ async def private_address(net: SmallInternet) -> Attempts:
         yield net.subject(server)
 
 
-@wrong("The port is none that the operator allows")
+@wrong("The operator does not allow the port")
 async def forbidden_port(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server, SmtpServer() as other:
         guard = AddressGuard(allow_private=True, is_port_allowed=lambda port: port == other.port)
@@ -58,7 +58,7 @@ async def forbidden_port(net: SmallInternet) -> Attempts:
         yield net.subject(server, port=other.port)
 
 
-@wrong("Nobody listens at the port")
+@wrong("No program listens on the port")
 async def nobody_listens(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         async with SmtpServer() as closed:
@@ -67,7 +67,7 @@ async def nobody_listens(net: SmallInternet) -> Attempts:
         yield net.subject(server)
 
 
-@wrong("A firewall drops what goes to the port")
+@wrong("A firewall drops packets to the port")
 async def firewall(net: SmallInternet) -> Attempts:
     async with SmtpServer() as closed:
         port = closed.port
@@ -77,14 +77,14 @@ async def firewall(net: SmallInternet) -> Attempts:
         yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
-@wrong("Behind the port is no mail server, and it says nothing")
+@wrong("The server on the port is not a mail server, and is silent")
 async def says_nothing(net: SmallInternet) -> Attempts:
     async with SmtpServer({"banner": SILENCE}) as silence, SmtpServer() as server:
         yield net.subject(server, port=silence.port, timeouts=SHORT_OF_PATIENCE)
         yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
-@wrong("Behind the port is no mail server, but one of another kind")
+@wrong("The server on the port is not a mail server, and speaks another protocol")
 async def speaks_otherwise(net: SmallInternet) -> Attempts:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

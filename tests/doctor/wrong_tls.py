@@ -17,14 +17,14 @@ OTHER_KEY: Final = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-@wrong("`tls` is `starttls`, and the port is one with TLS from the first byte (465)")
+@wrong("`tls` is `starttls`, and the port speaks TLS from the first byte (465)")
 async def starttls_at_465(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls(), is_implicit=True) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS)
         yield net.subject(server, tls=TlsMode.IMPLICIT)
 
 
-@wrong("`tls` is `implicit`, and the port is one for STARTTLS (587)")
+@wrong("`tls` is `implicit`, and the port needs STARTTLS (587)")
 async def implicit_at_587(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         yield net.subject(server, tls=TlsMode.IMPLICIT)
@@ -38,7 +38,7 @@ async def no_starttls(net: SmallInternet) -> Attempts:
         yield net.subject(server, tls=TlsMode.STARTTLS)
 
 
-@wrong("`tls` is `none`, and the server wants TLS before mail")
+@wrong("`tls` is `none`, and the server requires TLS")
 async def tls_wanted(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         wants = "530 5.7.0 Must issue a STARTTLS command first"
@@ -47,14 +47,14 @@ async def tls_wanted(net: SmallInternet) -> Attempts:
         yield net.subject(server, check=CHECK, tls=TlsMode.STARTTLS)
 
 
-@wrong("The certificate is for another name than `host`")
+@wrong("The certificate does not contain the name in `host`")
 async def another_name(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls("mx7.example.net")) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS)
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_server_name="mx7.example.net")
 
 
-@wrong("The certificate is of a private authority")
+@wrong("A private authority signed the certificate")
 async def private_authority(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_ca=None)
@@ -80,7 +80,7 @@ async def _saying_why(net: SmallInternet, server: SmtpServer) -> AsyncIterator[N
     net.dns.add(HOST, "A", "127.0.0.1")
 
 
-@wrong("The server speaks an old TLS alone")
+@wrong("The server supports only old TLS versions")
 async def old_tls(net: SmallInternet) -> Attempts:
     old = net.server_tls()
     old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -92,7 +92,7 @@ async def old_tls(net: SmallInternet) -> Attempts:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_min_version="1.1")
 
 
-@wrong("The server's key is not the pinned one")
+@wrong("The server's key does not match the pin")
 async def another_key(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         report: Report = yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(OTHER_KEY,))
@@ -102,7 +102,7 @@ async def another_key(net: SmallInternet) -> Attempts:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(pin,))
 
 
-@wrong("The server wants to see a certificate of ours")
+@wrong("The server requires a client certificate")
 async def wants_certificate(net: SmallInternet) -> Attempts:
     tls = net.server_tls()
     tls.verify_mode = ssl.CERT_REQUIRED
