@@ -30,6 +30,7 @@ PAGES = {
 COMMANDS = {
     name: found
     for name, page in PAGES.items()
+    if name != "operations/deploy.md"  # it sets up servers: test_readme.py runs it
     if (found := [block for block in page if block.language == "sh"])
 }
 STREAM = "curl -N "

@@ -1,4 +1,4 @@
-"""Every command that the README shows is run, and answers what the README says."""
+"""Every command of the README and of the page on deploying runs, and answers as shown."""
 
 import json
 import re
@@ -26,7 +26,8 @@ API = "http://localhost:8025"
 DATABASE = "postgresql://heloise:secret@localhost/heloise"
 
 
-BLOCKS = list(blocks(README))
+DEPLOY = (ROOT / "docs" / "operations" / "deploy.md").read_text()
+BLOCKS = [*blocks(README), *blocks(DEPLOY)]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 CURL = [block for block in SHELL if block.text.startswith("curl ")]
 CONTAINERS = [block for block in SHELL if "docker compose" in block.text]
