@@ -25,8 +25,8 @@ locked = { sed '/^[^\#]/,$$d' $(1); build/venv/bin/uv pip compile --quiet --univ
 	--constraint constraints.txt $(2); } > build/locked.txt && mv build/locked.txt $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test-quick test coverage test-long fuzz check bench bench-quick soak fmt constraints sbom audit \
-	secrets clean
+.PHONY: help venv run test-quick test coverage test-long fuzz check docs bench bench-quick soak fmt constraints \
+	sbom audit secrets clean
 
 help: ## print what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,12 +76,15 @@ fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and t
 	@echo "fuzz: thousands of requests to every operation: about half an hour on two cores"
 	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) -rP $(HOURS) tests/fuzz
 
-check: $(STAMP) ## lint, format, types, imports, versions
+check: $(STAMP) docs ## lint, format, types, imports, versions, links of the documents
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(PIP) check
+
+docs: $(STAMP) ## build build/site from docs/, and fail on a dead link
+	@$(BIN)/zensical build --strict --clean
 
 bench: $(STAMP) ## measure everything beside its rivals, and write it to its page of docs/
 	@$(BIN)/python -m benchmarks --docs --json build/bench.json

@@ -19,6 +19,7 @@ TARGETS = (
         "test-long",
         "fuzz",
         "check",
+        "docs",
         "bench",
         "bench-quick",
         "soak",
@@ -112,3 +113,13 @@ def test_the_hooks_run_the_projects_own_tools() -> None:
 def test_the_changelog_has_a_place_for_what_comes() -> None:
     """Keep a Changelog."""
     assert "\n## [Unreleased]\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_site_has_each_page_once() -> None:
+    """A page that no menu names cannot be found; decisions have an index of their own."""
+    menu = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    entries = [entry for section in menu for entry in section.values()]
+    named = chain.from_iterable([entry] if isinstance(entry, str) else entry for entry in entries)
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    assert sorted(named) == sorted(page for page in pages if not page.startswith("decisions/0"))
