@@ -2,7 +2,7 @@ ARG PYTHON_VERSION=3.13
 
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src
-# Every file that is installed has a hash that was written down; nothing is built but Heloise.
+# Every installed file has a recorded hash. Only Heloise itself is built.
 ENV PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements.txt requirements-build.txt ./
 RUN pip install --require-hashes --requirement requirements-build.txt \
@@ -26,14 +26,14 @@ ENV PATH=/opt/heloise/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HELOISE_HOST=0.0.0.0
 USER 10001
-# The SQLite file lies here, where no other database is named. (Naming it by a variable would win
-# over a secret file that names another.)
+# Folder of the SQLite file, the default database. (A variable would win over a secret file that
+# names another database.)
 WORKDIR /data
 VOLUME /data
 EXPOSE 8025
 STOPSIGNAL SIGTERM
-# The certificate is of the name that clients know, not of loopback. Where HELOISE_TLS_CLIENT_CA asks
-# clients for theirs, give the container a check that has one.
+# The certificate is for the public name, not for loopback. With HELOISE_TLS_CLIENT_CA, replace this
+# check by one with a client certificate.
 HEALTHCHECK --interval=15s --timeout=4s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, ssl, urllib.request; scheme = 'https' if os.environ.get('HELOISE_TLS_CERTIFICATE') else 'http'; urllib.request.urlopen(scheme + '://127.0.0.1:' + os.environ.get('HELOISE_PORT', '8025') + '/healthz', timeout=3, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["heloise"]

@@ -1,14 +1,14 @@
-# Needs Python 3.11 or later with venv, and nothing else; `make PYTHON=python3.12` picks another.
+# Needs only Python 3.11 or later with venv. `make PYTHON=python3.12` chooses another one.
 PYTHON ?= python3
 BIN := .venv/bin
-# What has been installed into .venv: what running needs, and what developing needs.
+# Stamps: .venv has the packages that running needs, and those that developing needs.
 RUN := .venv/.run
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The tests wait more than they compute: two processes a core.
+# The tests wait more than they compute: two processes per core.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 
-# Tests start processes, which would compile every module anew.
+# Tests start processes, which would otherwise compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 # What `make bench-quick` writes, for `python -m benchmarks.compare A.json B.json`.
@@ -16,7 +16,7 @@ JSON ?= build/bench-quick.json
 
 # 256 bits in base64, fit for a URL.
 random := head -c 32 /dev/urandom | base64 | tr '+/' '-_'
-# The containers' user reads the files; who else is on this machine does not get into their folder.
+# The containers' user reads the files; other users of this machine cannot enter their folder.
 secret = test -s secrets/$(1) || { $(2) > secrets/$(1) && chmod 644 secrets/$(1); }
 
 # The packages of $(2) in the versions of constraints.txt, with the hashes of all their files.
@@ -28,10 +28,10 @@ locked = { sed '/^[^\#]/,$$d' $(1); build/venv/bin/uv pip compile --quiet --univ
 .PHONY: help venv run test-quick test coverage test-long fuzz check docs bench bench-quick soak fmt constraints \
 	sbom audit secrets clean
 
-help: ## print what there is
+help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: $(STAMP) ## make .venv and install everything into it
+venv: $(STAMP) ## create .venv and install everything into it
 
 $(RUN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,10 +46,10 @@ $(STAMP): $(RUN)
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(RUN) ## start Heloise with an inbox on this machine, to try it out
+run: $(RUN) ## start Heloise with a local inbox, to try it out
 	@$(BIN)/heloise dev
 
-# No end is set to a process that is meant to take longer than pyproject.toml allows.
+# Lifts the limit of pyproject.toml for processes that take longer on purpose.
 HOURS := -o faulthandler_timeout=0
 
 PYTEST := $(BIN)/pytest --quiet --durations 40 --numprocesses $(WORKERS) --dist worksteal
@@ -61,46 +61,46 @@ test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
 	@$(PYTEST) -m "not long and not slow and not postgresql" $(QUICK)
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
-	@echo "test: everything but crashes and outages, on SQLite and PostgreSQL:"
+	@echo "test: everything except crashes and outages, on SQLite and PostgreSQL:"
 	@echo "      about 17 minutes on two cores; \`make test-quick\` takes 2"
 	@$(ALL)
 
-coverage: $(STAMP) ## the same, and measure how much of the code they go through: it takes twice as long
+coverage: $(STAMP) ## run the same tests and measure the coverage; takes twice as long
 	@$(ALL) --cov --cov-report term
 
-test-long: $(STAMP) ## run the tests of crashes, outages and backlogs, which take minutes
+test-long: $(STAMP) ## run the tests of crashes, outages and backlogs
 	@echo "test-long: crashes, outages and backlogs: about 7 minutes on two cores"
 	@$(PYTEST) -m long
 
-fuzz: $(STAMP) ## try thousands of requests that fit the OpenAPI document, and that do not
+fuzz: $(STAMP) ## send thousands of requests, valid and invalid by the OpenAPI document
 	@echo "fuzz: thousands of requests to every operation: about half an hour on two cores"
 	@FUZZ_EXAMPLES=300 $(BIN)/pytest --numprocesses $(WORKERS) -rP $(HOURS) tests/fuzz
 
-check: $(STAMP) docs ## lint, format, types, imports, versions, links of the documents
+check: $(STAMP) docs ## check lint, format, types, imports, versions and the links of docs/
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(PIP) check
 
-docs: $(STAMP) ## build build/site from docs/, and fail on a dead link
+docs: $(STAMP) ## build the site of docs/ into build/site; fail on a dead link
 	@$(BIN)/zensical build --strict --clean
 
-bench: $(STAMP) ## measure everything beside its rivals, and write it to its page of docs/
+bench: $(STAMP) ## measure everything, and write the results to docs/
 	@$(BIN)/python -m benchmarks --docs --json build/bench.json
 	@$(BIN)/python -m benchmarks.profile_accept --docs
 
-bench-quick: $(STAMP) ## the same in short, within a minute: JSON=FILE keeps it to compare two commits
+bench-quick: $(STAMP) ## measure in a minute; JSON=FILE keeps the result, to compare commits
 	@$(BIN)/python -m benchmarks --quick --json $(JSON)
 
-soak: $(STAMP) ## mix faults for ten minutes on each database
+soak: $(STAMP) ## run mixed faults for ten minutes on each database
 	@SOAK_SECONDS=600 $(BIN)/pytest -m long $(HOURS) tests/e2e/test_soak.py
 
-fmt: $(STAMP) ## format, and mend what can be mended
+fmt: $(STAMP) ## format, and fix what ruff can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-constraints: ## pin anew: constraints.txt, requirements.txt and requirements-build.txt
+constraints: ## pin the newest versions: constraints.txt, requirements*.txt
 	@rm -rf build/venv
 	@$(PYTHON) -m venv build/venv
 	@build/venv/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
@@ -113,20 +113,20 @@ constraints: ## pin anew: constraints.txt, requirements.txt and requirements-bui
 	@$(call locked,requirements-build.txt,build/requirements-build.in)
 	@rm -rf build/venv
 
-sbom: $(STAMP) ## write build/sbom.cdx.json: every package that is installed here (CycloneDX)
+sbom: $(STAMP) ## list every installed package in build/sbom.cdx.json (CycloneDX)
 	@mkdir -p build && $(PYTHON) -m venv build/tools
 	@build/tools/bin/pip --disable-pip-version-check install --quiet --require-hashes \
 		--only-binary :all: --requirement requirements-build.txt
 	@build/tools/bin/cyclonedx-py environment --output-file build/sbom.cdx.json $(BIN)/python
 	@rm -rf build/tools
 
-audit: ## ask PyPI which of the image's packages have known weaknesses (needs pypi.org)
+audit: ## ask PyPI for known vulnerabilities of the image's packages
 	@mkdir -p build && $(PYTHON) -m venv build/tools
 	@build/tools/bin/pip --disable-pip-version-check install --quiet pip-audit
 	@build/tools/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --strict
 	@rm -rf build/tools
 
-secrets: ## make the secret files that docker-compose.yml reads, where they are missing
+secrets: ## create the missing secret files of docker-compose.yml
 	@mkdir -p -m 700 secrets
 	@$(call secret,postgres_password,$(random) | tr -d '=')
 	@$(call secret,heloise_database_url,\
@@ -135,6 +135,6 @@ secrets: ## make the secret files that docker-compose.yml reads, where they are 
 	@$(call secret,heloise_admin_key,$(random))
 	@echo "the admin key is in secrets/heloise_admin_key"
 
-clean: ## remove .venv, caches and what was built
+clean: ## remove .venv, caches and build results
 	@rm -rf .venv build dist htmlcov .coverage* .hypothesis .*_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
