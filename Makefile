@@ -136,5 +136,5 @@ secrets: ## create the missing secret files of docker-compose.yml
 	@echo "the admin key is in secrets/heloise_admin_key"
 
 clean: ## remove .venv, caches and build results
-	@rm -rf .venv build dist htmlcov .coverage* .hypothesis .*_cache
+	@rm -rf .venv build dist htmlcov .cache .coverage* .hypothesis .*_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
