@@ -41,3 +41,19 @@ def test_each_invariant_that_is_cited_has_a_heading() -> None:
     citations = {number for path in paths for number in cited((ROOT / path).read_text())}
     assert len(citations) > 10
     assert citations <= defined
+
+
+def test_each_path_that_a_page_names_exists() -> None:
+    """In CONTRIBUTING.md and in the pages for contributors; `<noun>` stands for any."""
+    pages = [ROOT / "CONTRIBUTING.md", *CONTRIBUTING.glob("*.md")]
+    text = "".join(page.read_text() for page in pages)
+    paths = set(re.findall(r"`((?:app|benchmarks|migrations|tests)(?:/[\w.]+)*)`", text))
+    assert len(paths) > 80
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_the_architecture_names_each_folder() -> None:
+    """Of the service's package."""
+    text = (CONTRIBUTING / "architecture.md").read_text()
+    folders = {path.rpartition("/")[0] for path in tracked("app") if path.endswith(".py")} - {"app"}
+    assert {folder for folder in folders if f"`{folder}`" not in text} == set()
