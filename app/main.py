@@ -12,21 +12,21 @@ from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import process, telemetry, worker
-from app.accept.committer import Committer
-from app.api.guesses import Guesses
-from app.api.http import OPENAPI_KWARGS, install
-from app.api.key_cache import KeyCache
-from app.api.state import Services
-from app.doctor.records import txt_records
+from app.accept.group_commit import Committer
+from app.api.app import OPENAPI_KWARGS, install
+from app.api.cache.auth_throttle import Guesses
+from app.api.cache.key_cache import KeyCache
+from app.api.services import Services
+from app.diagnostics.dns_records import txt_records
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.metrics import Metrics
 from app.settings import Settings, load
 from app.smtp.outgoing import outgoing_address
 from app.store import api_keys
-from app.store.database import Database
-from app.store.database_clock import DatabaseClock
-from app.store.readiness import Readiness
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
+from app.store.migrations.readiness import Readiness
 
 log = logging.getLogger(__name__)
 

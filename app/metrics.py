@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 from app.domain.clock import Clock
-from app.domain.outcome import Outcome
+from app.domain.outcome.outcome import Outcome
 from app.domain.types import MessageStatus, ProfileState
-from app.store import queue_stats
-from app.store.database import Database
+from app.store.db.engine import Database
+from app.store.delivery import queue_stats
 
 SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200)

@@ -18,8 +18,8 @@ from typing import Any, Final, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.api.request_ids import request_id
-from app.domain.addresses import masked
+from app.api.http.request_id import request_id
+from app.domain.address.parse import masked
 
 MASK: Final = "***"
 MASKED: Final = "masked"

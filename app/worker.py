@@ -14,21 +14,21 @@ from typing import Any
 
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import ConfigMaker
-from app.delivery.upkeep import RENEWALS_PER_LEASE, Measure
-from app.doctor.verifier import Verifier
+from app.delivery.maintenance import RENEWALS_PER_LEASE, Measure
+from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
-from app.events.dispatcher import Dispatcher
 from app.inbound.poller import Poller
 from app.metrics import Metrics
 from app.oauth.access_tokens import AccessTokens
 from app.settings import Settings
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.database import Database
-from app.store.database_clock import DatabaseClock
-from app.store.readiness import Readiness
-from app.store.vault import Vault
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
+from app.store.migrations.readiness import Readiness
+from app.store.secrets.encryption import Vault
+from app.webhooks.dispatcher import Dispatcher
 
 
 def machine_hostname() -> str:

@@ -14,9 +14,9 @@ from typing import Final
 import asyncpg
 from sqlalchemy import Table
 
-from app.store.database_url import sqlite_path
-from app.store.metadata import metadata
-from app.store.tables import lanes, messages, profiles, tenants
+from app.store.db.url import sqlite_path
+from app.store.tables.core import lanes, messages, profiles, tenants
+from app.store.tables.metadata import metadata
 
 NEWEST: Final = "(SELECT max(id) FROM {})"
 # 32 hex digits of what stands between {pad} and {end}; `n` is the number of the copy.

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import make_url
 
-from tests.fixtures.postgresql import binaries, postgresql_server
+from tests.support.database.postgresql import binaries, postgresql_server
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from functools import partial
 from timeit import Timer
 from typing import Final
 
+from app.accept.build import prepare
 from app.accept.draft import Draft
-from app.accept.message import prepare
 from app.accept.terms import Terms
-from app.domain.mime import Attachment, Content, render
+from app.domain.mime.build import Attachment, Content, render
 from app.domain.types import Mailbox, Profile
-from app.store.vault import Vault
+from app.store.secrets.encryption import Vault
 
 ROUNDS: Final = 9
 ROUND_SECONDS: Final = 0.1

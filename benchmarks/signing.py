@@ -16,8 +16,8 @@ from typing import Final
 import dkim
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from app.domain.dkim import DkimAlgorithm, DkimSigner, PrivateKey, Signing, load_key, new_key
-from app.domain.mime import Content, render
+from app.domain.mime.build import Content, render
+from app.domain.mime.dkim import DkimAlgorithm, DkimSigner, PrivateKey, Signing, load_key, new_key
 from app.domain.types import Mailbox
 
 ROUNDS: Final = 15

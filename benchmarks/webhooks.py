@@ -22,7 +22,7 @@ import httpx
 from app.cli.trial.service import NAME, Served, TrialService
 from app.domain.events import EventType, NewEvent
 from app.store import events
-from app.store.database import Database
+from app.store.db.engine import Database
 from benchmarks.databases import new_databases
 from benchmarks.heloise import database_urls
 from benchmarks.rounds import Absent

@@ -1,5 +1,6 @@
-"""How Alembic reaches the database: over the connection of `app.store.schema`, or a developer's.
+"""How Alembic reaches the database: over a connection that it is given, or a developer's.
 
+`app.store.migrations.schema` gives one.
 `alembic revision --autogenerate -m "…"` compares the tables in code with the database that
 HELOISE_DATABASE_URL names.
 """
@@ -10,8 +11,8 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app.settings import load
-from app.store.database import Database
-from app.store.metadata import metadata
+from app.store.db.engine import Database
+from app.store.tables.metadata import metadata
 
 
 def run(connection: Connection) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}
 
-from app.store.column_types import Id, Instant, Json
+from app.store.db.column_types import Id, Instant, Json
 
 revision: Final = ${repr(up_revision)}
 down_revision: Final = ${repr(down_revision)}

@@ -11,13 +11,13 @@ import hypothesis
 import pytest
 from fastapi.dependencies import models
 
-from app.store import migrating
-from app.store.database import Database
-from tests.fixtures.compiled_statements import shared_statements
-from tests.fixtures.memory import memory_folder
-from tests.fixtures.postgresql import Server, postgresql_server
-from tests.fixtures.required import pytest_runtest_makereport
-from tests.fixtures.store_statements import StatementRecorder
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
+from tests.support.database.compiled_statements import shared_statements
+from tests.support.database.postgresql import Server, postgresql_server
+from tests.support.database.store_statements import StatementRecorder
+from tests.support.memory import memory_folder
+from tests.support.required import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
 

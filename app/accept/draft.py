@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.attachment import Attachment
-from app.domain.calendar import Calendar
 from app.domain.dsn import DsnNotify, DsnReturn
-from app.domain.list_unsubscribe import ListUnsubscribe
+from app.domain.mime.attachment import Attachment
+from app.domain.mime.calendar import Calendar
+from app.domain.mime.list_unsubscribe import ListUnsubscribe
 from app.domain.types import Guarantee, Mailbox, Priority
 from app.domain.value import value
 

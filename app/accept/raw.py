@@ -4,19 +4,14 @@ from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 
-from app.accept.allowed import check_recipients, check_senders
+from app.accept.build import check_message_size, check_return_path, checked_recipients, new_message
 from app.accept.draft import Draft
-from app.accept.message import (
-    check_message_size,
-    check_return_path,
-    checked_recipients,
-    new_message,
-)
+from app.accept.policy import check_recipients, check_senders
 from app.accept.terms import Terms
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
-from app.domain.mime import message_id_header
-from app.domain.raw_message import RawMessage, parse
+from app.domain.mime.build import message_id_header
+from app.domain.mime.raw import RawMessage, parse
 from app.domain.types import NewMessage, Profile
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.accept.allowed import SenderRule, check_recipients, check_sender
+from app.accept.policy import SenderRule, check_recipients, check_sender
+from app.domain.address.folding import fold
 from app.domain.errors import Conflict
-from app.domain.folding import fold
 from app.domain.ids import new_id
-from app.domain.routing import EVERYBODY, Routing
+from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import NewMessage, Profile, RecipientAddress
-from app.store.messages import Original
+from app.store.messages.queries import Original
 
 
 def again(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from app.accept.allowed import SenderRule
-from app.domain.dkim import UNSIGNED, Signing
-from app.domain.routing import EVERYBODY, Routing
+from app.accept.policy import SenderRule
+from app.domain.mime.dkim import UNSIGNED, Signing
+from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import SealedContent
 from app.domain.value import value
 

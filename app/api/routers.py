@@ -4,32 +4,30 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.api import (
-    audit_log,
-    batch,
-    domains,
-    events,
-    health,
-    inbound,
-    keys,
-    mailboxes,
-    message_actions,
-    message_export,
-    messages,
-    problems,
-    profile_verify,
-    profiles,
-    raw_messages,
-    recipients,
-    stats,
-    suppression_files,
-    suppressions,
-    templates,
-    tenants,
-    upload,
-    usage,
-    webhooks,
-)
+from app.api.api_keys import routes as keys
+from app.api.audit import routes as audit_log
+from app.api.domains import routes as domains
+from app.api.events import routes as events
+from app.api.inbound import bounce_routes as inbound
+from app.api.inbound import mailbox_routes as mailboxes
+from app.api.messages import batch_routes as batch
+from app.api.messages import bulk_routes as message_actions
+from app.api.messages import erasure_routes as recipients
+from app.api.messages import export_routes as message_export
+from app.api.messages import raw_routes as raw_messages
+from app.api.messages import routes as messages
+from app.api.messages import stats_routes as stats
+from app.api.messages import upload_routes as upload
+from app.api.profiles import routes as profiles
+from app.api.profiles import verify_routes as profile_verify
+from app.api.suppressions import csv_routes as suppression_files
+from app.api.suppressions import routes as suppressions
+from app.api.system import health_routes as health
+from app.api.system import problem_routes as problems
+from app.api.templates import routes as templates
+from app.api.tenants import routes as tenants
+from app.api.tenants import usage_routes as usage
+from app.api.webhooks import routes as webhooks
 
 # Those that need an admin key, and may stand under a path of their own.
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]

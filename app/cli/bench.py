@@ -17,7 +17,7 @@ from app.cli.trial.database import commits_per_second, fsyncs_per_second, new_da
 from app.cli.trial.service import TrialService
 from app.cli.trial.sink import running_sink
 from app.settings import Settings
-from app.store.database_url import sqlite_path
+from app.store.db.url import sqlite_path
 
 app = typer.Typer(add_completion=False)
 

@@ -12,15 +12,15 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auditing import Act
+from app.api.auth.audit import Act
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
 from app.settings import Settings
-from app.store import schema
-from app.store.database import Database
-from app.store.database_faults import CommitUnknown
-from app.store.database_url import sqlite_path
+from app.store.db.engine import Database
+from app.store.db.errors import CommitUnknown
+from app.store.db.url import sqlite_path
+from app.store.migrations import schema
 
 T = TypeVar("T")
 PAGE_ROWS: Final = 200

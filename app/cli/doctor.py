@@ -7,28 +7,23 @@ from typing import Annotated, Final, NamedTuple
 import typer
 from pydantic import BaseModel
 
-from app.api.verify_bodies import VerifyRead
+from app.api.profiles.verify_schemas import VerifyRead
 from app.cli.database import PAGE_ROWS, opened
 from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verify_views import print_findings, print_verify
 from app.cli.verifying import verified
-from app.doctor.advice import Verdict
-from app.doctor.machine import (
-    Finding,
-    database_findings,
-    is_sound,
-    name_finding,
-    port_finding,
-)
+from app.diagnostics.advice import Verdict
+from app.diagnostics.machine import Finding, database_findings, is_sound, name_finding, port_finding
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
 from app.settings import Settings
-from app.store import profiles, tenants
-from app.store.database import Database
-from app.store.database_clock import DatabaseClock
-from app.store.database_url import sqlite_path
-from app.store.vault import Vault
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
+from app.store.db.url import sqlite_path
+from app.store.profiles import queries as profiles
+from app.store.secrets.encryption import Vault
+from app.store.tenants import queries as tenants
 from app.worker import machine_hostname, verifier
 
 app = typer.Typer(add_completion=False)

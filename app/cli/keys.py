@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import key_actions
-from app.api.key_bodies import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
+from app.api.api_keys import service as key_actions
+from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
 from app.cli.bodies import checked, refusals
 from app.cli.database import PAGE_ROWS, every, my_act, transact
 from app.cli.environment import OfTenant, checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
-from app.store import api_keys, tenants
+from app.store import api_keys
+from app.store.tenants import queries as tenants
 
 app = typer.Typer(
     add_completion=False,

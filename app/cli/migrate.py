@@ -7,7 +7,7 @@ import typer
 from app.cli.database import opened
 from app.cli.environment import checked_settings
 from app.settings import Settings
-from app.store import migrating
+from app.store.migrations import migrate as migrating
 
 app = typer.Typer(add_completion=False)
 

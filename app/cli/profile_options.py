@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypedDict, get_type_hints
 
 import typer
 
-from app.api.profile_auth import Auth
+from app.api.profiles.auth_schemas import Auth
 from app.cli.bodies import read_json, read_text
 from app.domain.errors import InvalidRequest
 from app.domain.types import AuthMechanism, OAuthGrant, TlsMode

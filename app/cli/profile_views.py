@@ -5,14 +5,14 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.profile_names import require_profile
-from app.api.profile_reads import ProfileRead
+from app.api.profiles.lookup import require_profile
+from app.api.profiles.responses import ProfileRead
 from app.cli.printing import print_fields, print_json
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile, Tenant
 from app.settings import Settings
 from app.smtp.outgoing import outgoing_address
-from app.store import profiles
+from app.store.profiles import queries as profiles
 from app.worker import machine_hostname
 
 COLUMNS: Final = (

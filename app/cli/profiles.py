@@ -7,13 +7,13 @@ from typing import Annotated, Unpack
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import profile_actions
-from app.api.auditing import Act
-from app.api.profile_bodies import ProfileCreate, ProfileUpdate
-from app.api.profile_names import require_profile
-from app.api.profile_reads import ProfileRead
-from app.api.profile_verify import check_asked
-from app.api.verify_bodies import ProfileVerify, VerifyRead
+from app.api.auth.audit import Act
+from app.api.profiles import service as profile_actions
+from app.api.profiles.lookup import require_profile
+from app.api.profiles.responses import ProfileRead
+from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
+from app.api.profiles.verify_routes import check_asked
+from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
 from app.cli.database import PAGE_ROWS, every, my_act, opened, require_schema, transact
@@ -26,8 +26,9 @@ from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile
 from app.settings import Settings
-from app.store import profiles, tenants
-from app.store.vault import Vault
+from app.store.profiles import queries as profiles
+from app.store.secrets.encryption import Vault
+from app.store.tenants import queries as tenants
 from app.worker import verifier
 
 app = typer.Typer(

@@ -12,7 +12,8 @@ from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json
 from app.domain.clock import SystemClock
 from app.settings import Settings
-from app.store import purging, tenants
+from app.store import retention as purging
+from app.store.tenants import queries as tenants
 
 app = typer.Typer(add_completion=False)
 

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.database import transact
 from app.cli.environment import checked_settings
-from app.store import resealing
-from app.store.vault import Vault
+from app.store import key_rotation as resealing
+from app.store.secrets.encryption import Vault
 
 app = typer.Typer(add_completion=False)
 

@@ -16,13 +16,13 @@ import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from app.api.slow_clients import BoundedProtocol
+from app.api.http.server_protocol import BoundedProtocol
 from app.cli.environment import checked_settings
 from app.domain.errors import SettingsError
 from app.process import listen
 from app.settings import Settings, variable
-from app.store.database_url import PostgresqlUrl, parse_database_url, sqlite_path
-from app.store.postgresql_driver import connect
+from app.store.db.postgresql_driver import connect
+from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
 from app.telemetry import logging_config
 
 app = typer.Typer(add_completion=False)

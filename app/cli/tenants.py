@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from app.api import tenant_actions
-from app.api.tenant_bodies import TenantCreate, TenantUpdate
+from app.api.tenants import service as tenant_actions
+from app.api.tenants.schemas import TenantCreate, TenantUpdate
 from app.cli.bodies import checked
 from app.cli.database import PAGE_ROWS, every, my_act, transact
 from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
-from app.store import tenants
+from app.store.tenants import queries as tenants
 
 app = typer.Typer(
     add_completion=False,

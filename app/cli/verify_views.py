@@ -5,9 +5,9 @@ from typing import Final
 
 import typer
 
-from app.api.verify_bodies import DiagnosisRead, StageRead, VerifyRead
+from app.api.profiles.verify_schemas import DiagnosisRead, StageRead, VerifyRead
 from app.cli.printing import print_table
-from app.doctor.machine import Finding
+from app.diagnostics.machine import Finding
 
 STAGES: Final = ("stage", "status", "ms", "finding")
 NAMES: Final = ("name", "source", "accepted", "at", "server's reply")

@@ -1,13 +1,13 @@
 """Verifying a stored profile from the command line: as the API does, but for its limit."""
 
-from app.api.profile_verify import remember
-from app.api.verify_bodies import VerifyRead
-from app.doctor.names import Check
-from app.doctor.verifier import Verifier
+from app.api.profiles.verify_routes import remember
+from app.api.profiles.verify_schemas import VerifyRead
+from app.diagnostics.ehlo_trials import Check
+from app.diagnostics.verifier import Verifier
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile, Transport
-from app.store import profiles
-from app.store.database import Database
+from app.store.db.engine import Database
+from app.store.profiles import queries as profiles
 
 
 async def verified(

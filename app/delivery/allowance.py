@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.lane_config import LaneConfig
-from app.domain.limits import Bucket, permits
+from app.domain.delivery.token_bucket import Bucket, permits
 from app.domain.types import Profile, RateLimit
-from app.store import permits as store
-from app.store.outbox import ClaimedMessage
+from app.store.delivery import permits as store
+from app.store.outbox.queries import ClaimedMessage
 
 ANY_NUMBER = 1_000_000
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.delivery.judgement import Judgement, interrupted, judge
+from app.delivery.classification import Judgement, interrupted, judge
 from app.delivery.record import Recorder
-from app.domain import verp
+from app.domain.address import verp
 from app.domain.clock import monotonic_seconds
-from app.domain.outcome import Outcome
-from app.domain.routing import EVERYBODY, Routing
+from app.domain.outcome.outcome import Outcome
+from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import Guarantee
 from app.domain.value import value
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
 from app.smtp.session import Following, Session
-from app.store.outbox import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 
 @value

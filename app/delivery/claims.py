@@ -16,16 +16,20 @@ from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.domain.clock import Clock
+from app.domain.delivery.metrics import Facts
+from app.domain.delivery.status import RecipientEvent
 from app.domain.errors import SealError, Unavailable
-from app.domain.facts import Facts
-from app.domain.status import RecipientEvent
 from app.smtp.extensions import Distrust
 from app.smtp.resolve import Network
-from app.store import lanes, outbox, outcomes, permits, profiles, resealing
-from app.store.database import Database
-from app.store.lanes import LaneDue
-from app.store.outbox import ClaimedMessage
-from app.store.profiles import DeliveryProfile
+from app.store import key_rotation as resealing
+from app.store.db.engine import Database
+from app.store.delivery import lanes, permits
+from app.store.delivery.lanes import LaneDue
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from app.store.outbox.queries import ClaimedMessage
+from app.store.profiles import queries as profiles
+from app.store.profiles.queries import DeliveryProfile
 
 log = logging.getLogger(__name__)
 

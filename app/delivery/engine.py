@@ -17,24 +17,24 @@ from app.delivery.handover import Handover
 from app.delivery.lane import Lane
 from app.delivery.lane_config import ConfigMaker
 from app.delivery.leases import Leases
+from app.delivery.maintenance import Measure, Upkeep
 from app.delivery.record import Recorder
 from app.delivery.settle import Settled, Settler, Trip, settlement
 from app.delivery.stalls import Stalls
-from app.delivery.upkeep import Measure, Upkeep
 from app.domain.clock import Clock
+from app.domain.delivery.metrics import Facts
+from app.domain.delivery.retry import Random
 from app.domain.errors import Unavailable
-from app.domain.facts import Facts
-from app.domain.hints import reason
 from app.domain.ids import new_id
-from app.domain.outcome import Outcome
-from app.domain.retention import Retention
-from app.domain.retry import Random
+from app.domain.outcome.hints import reason
+from app.domain.outcome.outcome import Outcome
+from app.domain.tenants.retention import Retention
 from app.smtp.resolve import Network
-from app.store import outcomes
-from app.store.database import Database
-from app.store.duties import repeat
-from app.store.outbox import ClaimedMessage
-from app.store.outcomes import Settlement
+from app.store.db.engine import Database
+from app.store.db.retry_loop import repeat
+from app.store.outbox import results as outcomes
+from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.results import Settlement
 
 log = logging.getLogger(__name__)
 

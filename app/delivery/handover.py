@@ -10,9 +10,9 @@ from app.delivery.claims import Claims
 from app.delivery.lane import Lane
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
-from app.domain.facts import Facts
+from app.domain.delivery.metrics import Facts
 from app.domain.types import NewMessage
-from app.store.outbox import ClaimedMessage, Lease
+from app.store.outbox.queries import ClaimedMessage, Lease
 
 
 class Handover:

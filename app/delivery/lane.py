@@ -11,14 +11,14 @@ from app.delivery.attempt import Attempts
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.delivery.sender import Sender
-from app.domain.concurrency import Concurrency, is_throttling
-from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.delivery.aimd import Concurrency, is_throttling
+from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
 from app.smtp.extensions import Distrust
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
-from app.store.outbox import ClaimedMessage
+from app.store.outbox.queries import ClaimedMessage
 
 log = logging.getLogger(__name__)
 

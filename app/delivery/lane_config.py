@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 
 from app.domain.errors import SealError
-from app.domain.outcome import Blast, Outcome, Stage, Verdict
-from app.domain.routing import EVERYBODY, Routing
+from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.identity import Identity, identity_of
-from app.store.profile_rows import field_of
-from app.store.profiles import DeliveryProfile
-from app.store.seal_contexts import profile_secret
-from app.store.vault import Vault
+from app.store.profiles.queries import DeliveryProfile
+from app.store.profiles.rows import field_of
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import Vault
 
 
 @dataclass(frozen=True, slots=True)

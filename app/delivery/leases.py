@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.store import outbox
-from app.store.database import Database
+from app.store.db.engine import Database
+from app.store.outbox import queries as outbox
 
 MAX_RENEWED: Final = 10_000  # below what PostgreSQL's and SQLite's statements take as parameters
 

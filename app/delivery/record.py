@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.delivery.judgement import Judgement
+from app.delivery.classification import Judgement
 from app.domain.ids import new_id
-from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
-from app.domain.replies import Reply
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.domain.outcome.replies import Reply
 from app.smtp.identity import ConnectionFacts
 from app.smtp.transcript import Transcript
-from app.store.outbox import ClaimedMessage
+from app.store.outbox.queries import ClaimedMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

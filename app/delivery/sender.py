@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Final
 
 from app.delivery.attempt import Attempts, Mark, transact
-from app.delivery.judgement import Judgement
+from app.delivery.classification import Judgement
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
-from app.domain.failure_table import classify
-from app.domain.outcome import Blast, Failure, Fault, Outcome, Stage, Verdict
-from app.domain.replies import COMPLETED, Reply
-from app.domain.simulator import simulated
+from app.domain.delivery.simulator import simulated
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Blast, Failure, Fault, Outcome, Stage, Verdict
+from app.domain.outcome.replies import COMPLETED, Reply
 from app.domain.types import Transport
 from app.smtp.extensions import Distrust
 from app.smtp.identity import ConnectionFacts, Identity
@@ -21,7 +21,7 @@ from app.smtp.opening import NotOpened, not_opened, open_session
 from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
-from app.store.outbox import ClaimedRecipient
+from app.store.outbox.queries import ClaimedRecipient
 
 CAPTURED: Final = Outcome(
     Stage.DOT,

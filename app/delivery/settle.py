@@ -10,18 +10,20 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.attempt import Attempts
+from app.domain.delivery.metrics import Facts
+from app.domain.delivery.retry import PROBE, Random, retry_delay
+from app.domain.delivery.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.errors import Unavailable
-from app.domain.facts import Facts
-from app.domain.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
-from app.domain.retry import PROBE, Random, retry_delay
-from app.domain.status import FINAL, RecipientEvent, message_status, next_status
+from app.domain.outcome.outcome import GREYLISTED, OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
 from app.domain.value import value
-from app.store import lanes, outbox, outcomes
-from app.store.database import Database
-from app.store.database_faults import RolledBack
-from app.store.outbox import ClaimedMessage, ClaimedRecipient
-from app.store.outcomes import RecipientUpdate, Settlement
+from app.store.db.engine import Database
+from app.store.db.errors import RolledBack
+from app.store.delivery import lanes
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.results import RecipientUpdate, Settlement
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from weakref import WeakSet
 
 from app.delivery.lane import Lane
 from app.domain.clock import Clock
-from app.store import lanes
-from app.store.database import Database
+from app.store.db.engine import Database
+from app.store.delivery import lanes
 
 LOOK_EVERY: Final = timedelta(seconds=1)
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
-from app.api.slow_clients import BoundedProtocol
+from app.api.http.server_protocol import BoundedProtocol
 from app.dev import first_run, routes
 from app.dev.catcher import Catcher, catching
 from app.dev.first_run import LOOPBACK, Keys
@@ -25,9 +25,9 @@ from app.domain.errors import SettingsError
 from app.main import create_app
 from app.process import listen
 from app.settings import Settings
-from app.store import migrating
-from app.store.database import Database
-from app.store.vault import Vault
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
+from app.store.secrets.encryption import Vault
 
 __all__: Final = ["main"]
 

@@ -18,7 +18,7 @@ from app.dev.inbox import Inbox, Mail
 from app.domain.clock import SystemClock
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.ids import new_id
-from app.domain.mail_header import TooComplexError, decode_words, read_header
+from app.domain.mime.header_reader import TooComplexError, decode_words, read_header
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}

@@ -10,23 +10,25 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import key_actions, tenant_actions
-from app.api.auditing import Act
-from app.api.key_bodies import KeyCreate
-from app.api.profile_bodies import ProfileCreate
-from app.api.profile_changes import new_profile
-from app.api.profile_secrets import sealed_secrets
-from app.api.tenant_bodies import TenantCreate
+from app.api.api_keys import service as key_actions
+from app.api.api_keys.schemas import KeyCreate
+from app.api.auth.audit import Act
+from app.api.profiles.builder import new_profile
+from app.api.profiles.schemas import ProfileCreate
+from app.api.profiles.secrets import sealed_secrets
+from app.api.tenants import service as tenant_actions
+from app.api.tenants.schemas import TenantCreate
+from app.domain.api_keys import hash_of, new_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
-from app.domain.keys import hash_of, new_secret
 from app.domain.secret_keys import new_key
 from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
-from app.store import api_keys, profiles
-from app.store.seal_contexts import profile_secret
-from app.store.vault import Vault
+from app.store import api_keys
+from app.store.profiles import queries as profiles
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import Vault
 
 LOOPBACK: Final = "127.0.0.1"
 TENANT: Final = "dev"

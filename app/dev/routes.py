@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, R
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.api.auth import MessageReader
-from app.api.list_queries import ListQuery
+from app.api.auth.dependencies import MessageReader
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import Page, cut, start
 from app.api.openapi import open_problems, tenant_problems
-from app.api.paging import Page, cut, start
 from app.dev.inbox import Inbox, Mail
-from app.domain.mail_header import TooComplexError, decode_words
-from app.domain.mail_parts import Part, read_message
+from app.domain.mime.header_reader import TooComplexError, decode_words
+from app.domain.mime.part_reader import Part, read_message
 
 TAG: Final = {
     "name": "Inbox",

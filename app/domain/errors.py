@@ -20,13 +20,13 @@ The exception tree::
     ├── SettingsError               a setting is missing or wrong: exit 2
     └── SealError                   a sealed credential does not open under any key
 
-A server's or network's refusal is no exception: it is a `domain.outcome.Outcome`.
+A server's or network's refusal is no exception: it is a `domain.outcome.outcome.Outcome`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.quotas import Exceeded
+from app.domain.tenants.quotas import Exceeded
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.dsn import DsnRequest
-from app.domain.quotas import NO_QUOTA, Quota
-from app.domain.retention import KEPT, Retention
-from app.domain.routing import RecipientRule
+from app.domain.tenants.quotas import NO_QUOTA, Quota
+from app.domain.tenants.retention import KEPT, Retention
+from app.domain.tenants.routing import RecipientRule
 from app.domain.value import value
 
 
@@ -75,7 +75,7 @@ class RecipientStatus(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """The message's status, derived from its recipients and its lease (`domain.status`)."""
+    """The message's status, derived from its recipients and lease (`domain.delivery.status`)."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"

@@ -12,7 +12,7 @@ from typing import Final
 from imap_tools.errors import ImapToolsError
 from imap_tools.mailbox import BaseMailBox
 
-from app.domain.mailboxes import MailboxTls
+from app.domain.inbound.mailbox import MailboxTls
 
 SECONDS: Final = 15.0
 # Few reports are larger; what is, is not read.

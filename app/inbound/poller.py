@@ -15,18 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import Clock
 from app.domain.errors import SealError, Unavailable
-from app.domain.mail_header import TooComplexError, check_bound
-from app.domain.mailboxes import Mailbox
-from app.domain.reports import NotUnderstoodError, Report, parse
+from app.domain.inbound.mailbox import Mailbox
+from app.domain.inbound.reports import NotUnderstoodError, Report, parse
+from app.domain.mime.header_reader import TooComplexError, check_bound
 from app.inbound.imap import MAX_MAIL_BYTES, Imap, ImapError, Where
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
-from app.store import mailbox_mails, mailboxes, reports
-from app.store.database import Database
-from app.store.duties import repeat
-from app.store.mailboxes import ClaimedMailbox
-from app.store.seal_contexts import mailbox_password
-from app.store.vault import OpenSealed
+from app.store.db.engine import Database
+from app.store.db.retry_loop import repeat
+from app.store.inbound import mailboxes, reports
+from app.store.inbound import mails as mailbox_mails
+from app.store.inbound.mailboxes import ClaimedMailbox
+from app.store.secrets.contexts import mailbox_password
+from app.store.secrets.encryption import OpenSealed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,15 +9,15 @@ from typing import Final
 
 from app.domain.errors import NotFound, SealError, Unavailable
 from app.domain.ids import new_id
-from app.domain.outcome import Failure, Fault, Stage
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, Profile
 from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.resolve import Network
-from app.store import oauth_tokens
-from app.store.database import Database
-from app.store.oauth_tokens import SealedSecrets, StoredToken
-from app.store.seal_contexts import profile_secret
-from app.store.vault import SealContext, Vault
+from app.store.db.engine import Database
+from app.store.profiles import oauth_tokens
+from app.store.profiles.oauth_tokens import SealedSecrets, StoredToken
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import SealContext, Vault
 
 # A token is renewed when a fifth of its life is left, but no earlier than so long before its end.
 RENEWED_BEFORE: Final = timedelta(minutes=5)

@@ -10,10 +10,10 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncAssertionClient, AsyncOAuth2Client
 from joserfc.jwk import RSAKey
 
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import printable
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import printable
 from app.domain.types import OAuthGrant
-from app.https import GuardedTransport
+from app.http_client import GuardedTransport
 from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.redaction import redacted
 from app.smtp.resolve import Network

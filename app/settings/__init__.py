@@ -4,14 +4,7 @@ Nobody below `main` reads them: their values reach the lower layers as arguments
 """
 
 from app.settings.model import PREFIX, About, Settings, about, description, expectation, variable
-from app.settings.reading import (
-    Shown,
-    Source,
-    default_text,
-    load,
-    sources,
-    unknown_variables,
-)
+from app.settings.reading import Shown, Source, default_text, load, sources, unknown_variables
 
 __all__ = [
     "PREFIX",

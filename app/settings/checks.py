@@ -12,11 +12,11 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from app.domain.addresses import check_domain, make_mailbox
+from app.domain.address.parse import check_domain, make_mailbox
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.networks import IPNetwork
 from app.domain.secret_keys import parse_key
-from app.store.database_url import parse_database_url
+from app.store.db.url import parse_database_url
 
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535

@@ -14,9 +14,9 @@ from pydantic_settings import (
 
 from app.domain.errors import SettingsError
 from app.domain.networks import AddressGuard
-from app.domain.retention import Retention
-from app.domain.routing import RecipientRule, Routing
 from app.domain.secret_keys import parse_key
+from app.domain.tenants.retention import Retention
+from app.domain.tenants.routing import RecipientRule, Routing
 from app.settings.checks import (
     LOWER,
     AdminKey,

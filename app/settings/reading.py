@@ -23,7 +23,7 @@ from app.settings.model import (
     secrets_source,
     variable,
 )
-from app.store.database_url import MASK, mask_passwords
+from app.store.db.url import MASK, mask_passwords
 
 SHOWN_CHARACTERS: Final = 60
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import aiosmtplib
 
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import Reply, printable
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import Reply, printable
 from app.domain.types import AuthMechanism
 from app.smtp import sasl
 from app.smtp.faults import StageFailedError, fail, refuse, stage

@@ -20,7 +20,7 @@ import dns.reversename
 from dns.nameserver import Do53Nameserver
 
 from app.domain.networks import IPAddress
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.faults import StageFailedError, fail
 
 HOSTS: Final = Path("/etc/hosts")

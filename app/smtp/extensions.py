@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Final, Self
 
 from app.domain.clock import monotonic_seconds
-from app.domain.failure_table import refuses_parameters
-from app.domain.replies import Reply
+from app.domain.outcome.failure_table import refuses_parameters
+from app.domain.outcome.replies import Reply
 from app.smtp.identity import Identity
 
 _SIZE_LIMIT: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 4

@@ -10,8 +10,8 @@ from aiosmtplib.errors import (
     SMTPTimeoutError,
 )
 
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import Reply
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import Reply
 from app.smtp.handshake import HandshakeError, fault_of, is_client_refusal
 from app.smtp.protocol import MalformedReplyError, refusal
 

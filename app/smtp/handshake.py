@@ -5,7 +5,7 @@ from _ssl import ENCODING_DER
 from contextlib import suppress
 from typing import Final
 
-from app.domain.outcome import Fault
+from app.domain.outcome.outcome import Fault
 from app.smtp.certificate import Certificate
 
 # OpenSSL's word for a first byte that begins no TLS record.

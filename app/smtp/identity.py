@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
-from app.domain.outcome import Failure
+from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, Profile, Timeouts, TlsMode
 from app.smtp.certificate import Certificate
 

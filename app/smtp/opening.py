@@ -9,8 +9,8 @@ from typing import Final, cast
 
 import aiosmtplib
 
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import (
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import (
     COMMAND_NOT_IMPLEMENTED,
     COMMAND_UNRECOGNIZED,
     COMPLETED,
@@ -24,11 +24,11 @@ from app.smtp.extensions import Extension, Extensions
 from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.handshake import shown_chain
 from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.implicit_tls import mute_no_more
 from app.smtp.redaction import credentials, secret_forms
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.tls import attach, start_tls, tls_context
-from app.smtp.tls_first import mute_no_more
 from app.smtp.transcript import Transcript
 from app.smtp.wire import Wire
 

@@ -2,7 +2,7 @@
 
 import ssl
 
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import pin_of
 from app.smtp.faults import fail

@@ -10,11 +10,11 @@ from dataclasses import field, replace
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-from app.domain.addresses import fields_in_utf8, needs_smtputf8
+from app.domain.address.parse import fields_in_utf8, needs_smtputf8
 from app.domain.dsn import DsnRequest
-from app.domain.failure_table import refuses_command
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import UNAVAILABLE, Reply
+from app.domain.outcome.failure_table import refuses_command
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.domain.value import value
 from app.smtp.body import first_chunk
 from app.smtp.extensions import Extension, Extensions, refused_extensions

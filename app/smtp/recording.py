@@ -7,8 +7,8 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
-from app.domain.outcome import Stage
-from app.domain.replies import Reply
+from app.domain.outcome.outcome import Stage
+from app.domain.outcome.replies import Reply
 from app.smtp.faults import MALFORMED_CODE
 from app.smtp.transcript import Transcript
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from app.domain.replies import printable
+from app.domain.outcome.replies import printable
 from app.smtp import sasl
 from app.smtp.identity import Identity
 from app.smtp.sasl import Credentials

@@ -13,7 +13,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 
 from app.domain.clock import monotonic_seconds
 from app.domain.networks import AddressGuard, IPAddress
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError, fail
 from app.smtp.identity import Identity

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
-from app.domain.failure_table import UNFIT, refuses_command
-from app.domain.outcome import Failure, Fault, Stage
-from app.domain.replies import UNAVAILABLE, Reply
+from app.domain.outcome.failure_table import UNFIT, refuses_command
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.domain.value import value
 from app.smtp.body import (
     BLOCK_BYTES,

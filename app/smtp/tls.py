@@ -12,8 +12,8 @@ from typing import Final, TypeVar, cast
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
-from app.domain.outcome import Fault, Stage
-from app.domain.replies import SERVICE_READY
+from app.domain.outcome.outcome import Fault, Stage
+from app.domain.outcome.replies import SERVICE_READY
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError, fail, refuse, stage
 from app.smtp.handshake import Handshake

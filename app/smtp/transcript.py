@@ -12,9 +12,9 @@ from operator import itemgetter
 from typing import Final
 
 from app.domain.clock import monotonic_seconds
-from app.domain.dialogue import Line, Speaker, parse_dialogue
-from app.domain.outcome import Failure, Stage
-from app.domain.replies import Reply, printable
+from app.domain.outcome.dialogue import Line, Speaker, parse_dialogue
+from app.domain.outcome.outcome import Failure, Stage
+from app.domain.outcome.replies import Reply, printable
 from app.smtp.redaction import REDACTED, redacted
 
 MAX_LINES: Final = 200

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from app.domain.clock import monotonic_seconds
-from app.domain.outcome import Stage
-from app.domain.replies import UNAVAILABLE, Reply
+from app.domain.outcome.outcome import Stage
+from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.smtp.faults import ServerClosedError, stage
 from app.smtp.protocol import MalformedReplyError, ReplyReader
 

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope
-from app.store import tenants
-from app.store.column_types import Instant
-from app.store.tables import api_keys
+from app.store.db.column_types import Instant
+from app.store.tables.core import api_keys
+from app.store.tenants import queries as tenants
 
 _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "hash")
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, ActorKind, AuditEntry, Changes
 from app.domain.ids import first_id
-from app.store.tables import audit_log
+from app.store.tables.core import audit_log
 
 MAX_CHARACTERS: Final = 255
 

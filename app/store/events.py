@@ -38,10 +38,10 @@ from app.domain.events import (
 )
 from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind, RecipientStatus
-from app.store.among import among
-from app.store.bulk import Bulk, Write
-from app.store.event_tables import events, webhook_attempts, webhook_deliveries, webhooks
-from app.store.tables import message_contents, message_tags, messages, profiles, recipients
+from app.store.db.array_params import among
+from app.store.db.bulk import Bulk, Write
+from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
+from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 LAST_NUMBER: Final = 2**63 - 1
 

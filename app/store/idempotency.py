@@ -9,8 +9,8 @@ from sqlalchemy import Insert, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import aging
-from app.store.tables import idempotency_keys
+from app.store.db import delete_old as aging
+from app.store.tables.core import idempotency_keys
 
 _INSERT: Final[Mapping[str, Insert]] = {
     "postgresql": postgresql.insert(idempotency_keys).on_conflict_do_nothing(),

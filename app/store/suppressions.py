@@ -10,14 +10,15 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.address.folding import fold
+from app.domain.delivery.status import RecipientEvent, next_status
 from app.domain.errors import Conflict, NotFound
-from app.domain.folding import fold
 from app.domain.ids import new_id
-from app.domain.status import RecipientEvent, next_status
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
-from app.store.among import among
-from app.store.tables import (
+from app.store.db.array_params import among
+from app.store.db.uniqueness import taken_means
+from app.store.tables.core import (
     IS_TO_SEND,
     folded_address,
     message_tags,
@@ -25,7 +26,6 @@ from app.store.tables import (
     suppressions,
     tenants,
 )
-from app.store.uniqueness import taken_means
 
 _ADD: Final[Mapping[str, Insert]] = {
     "postgresql": postgresql.insert(suppressions).on_conflict_do_nothing(),

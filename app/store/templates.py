@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.ids import is_id
 from app.domain.templates import Template, TemplateContent, TemplateVersion
-from app.store import spelling
-from app.store.template_tables import template_versions, templates
-from app.store.uniqueness import taken_means
+from app.store.db import similar_names as spelling
+from app.store.db.uniqueness import taken_means
+from app.store.tables.templates import template_versions, templates
 
 
 async def insert(

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from app.store.database_url import sqlite_path
+from app.store.db.url import sqlite_path
 from benchmarks.contestants.plain_api import Answer, Message
 
 VARIABLE: Final = "NAIVE_DATABASE_URL"

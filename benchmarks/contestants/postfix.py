@@ -14,7 +14,7 @@ from app.cli.trial.processes import POLL_SECONDS, unused_port
 from app.cli.trial.sink import Counts
 from benchmarks.rounds import Reading
 from benchmarks.smtp import by_hand
-from tests.fixtures.postfix import APART_CF, DAEMONS, POSTFIX, STOP
+from tests.support.servers.postfix import APART_CF, DAEMONS, POSTFIX, STOP
 
 NAME: Final = "Postfix"
 SUBMITTING: Final = 20  # connections

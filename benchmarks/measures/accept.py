@@ -8,14 +8,7 @@ from app.cli.trial.load import Load, put_load, request
 from app.cli.trial.message import CONTENT
 from app.cli.trial.processes import unused_port
 from benchmarks.contestants import naive_api
-from benchmarks.heloise import (
-    CONNECTIONS,
-    NO_POSTGRESQL,
-    Entry,
-    entered,
-    two_processes,
-    warmed,
-)
+from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes, warmed
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.serving import serve_app
 from benchmarks.setting import Setting

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import make_url
 
 from app.cli.trial.sink import running_sink
-from app.store.database_url import sqlite_path
+from app.store.db.url import sqlite_path
 from benchmarks.databases import execute
 from benchmarks.heloise import Entry, entered, warmed
 from benchmarks.machine import cpu_seconds, memory_mb

@@ -10,15 +10,7 @@ from app.cli.trial.sink import running_sink
 from benchmarks.contestants import nodemailer, smtp_sink
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
-from benchmarks.smtp import (
-    AIOSMTPLIB,
-    CLIENTS,
-    HELOISE,
-    LIMIT,
-    PLAIN_LIMIT,
-    SMTPLIB,
-    Client,
-)
+from benchmarks.smtp import AIOSMTPLIB, CLIENTS, HELOISE, LIMIT, PLAIN_LIMIT, SMTPLIB, Client
 
 CONNECTIONS: Final = 10
 MANY_CONNECTIONS: Final = 20

@@ -5,7 +5,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.store.column_types import EPOCH, Id, Instant, Json
+from app.store.db.column_types import EPOCH, Id, Instant, Json
 
 revision: Final = "0006"
 down_revision: Final = "0005"

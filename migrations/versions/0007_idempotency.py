@@ -5,7 +5,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.store.column_types import Id, Instant
+from app.store.db.column_types import Id, Instant
 
 revision: Final = "0007"
 down_revision: Final = "0006"

@@ -5,7 +5,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.store.column_types import Id
+from app.store.db.column_types import Id
 
 revision: Final = "0018"
 down_revision: Final = "0017"

@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.domain.folding import fold
+from app.domain.address.folding import fold
 
 revision: Final = "0019"
 down_revision: Final = "0018"

@@ -5,7 +5,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.store.column_types import Instant
+from app.store.db.column_types import Instant
 
 revision: Final = "0021"
 down_revision: Final = "0020"

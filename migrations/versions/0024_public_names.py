@@ -6,7 +6,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from app.store.column_types import Json
+from app.store.db.column_types import Json
 
 revision: Final = "0024"
 down_revision: Final = "0023"

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from fastapi_offline import FastAPIOffline
 
-from app.accept.committer import Committer
-from app.api.guesses import Guesses
-from app.api.http import OPENAPI_KWARGS, install
-from app.api.state import Services
-from app.doctor.records import txt_records
-from app.doctor.verifier import Verifier
+from app.accept.group_commit import Committer
+from app.api.app import OPENAPI_KWARGS, install
+from app.api.cache.auth_throttle import Guesses
+from app.api.services import Services
+from app.diagnostics.dns_records import txt_records
+from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
@@ -23,9 +23,9 @@ from app.metrics import Metrics
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.database import Database
-from app.store.vault import Vault
-from tests.api.client import (
+from app.store.db.engine import Database
+from app.store.secrets.encryption import Vault
+from tests.support.api_client import (
     ADMIN_KEY,
     NO_AUTHORITIES,
     Api,
@@ -34,7 +34,7 @@ from tests.api.client import (
     new_key_cache,
     serving,
 )
-from tests.fixtures.dns_server import DnsServer
+from tests.support.servers.dns_server import DnsServer
 
 
 def _loopback(_: Profile) -> str:

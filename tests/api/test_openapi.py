@@ -7,26 +7,24 @@ from typing import Any
 
 import pytest
 
-from app.api import (
-    audit_log,
-    domain_bodies,
-    event_reads,
-    inbound,
-    key_bodies,
-    mailbox_bodies,
-    message_reads,
-    problems,
-    profile_reads,
-    stats,
-    template_bodies,
-    tenant_bodies,
-    usage,
-    verify_bodies,
-    webhook_bodies,
-)
-from app.api.problem_types import PROBLEMS
-from tests.api.client import MESSAGE, Api
-from tests.api.held import held_message
+from app.api.api_keys import schemas as key_bodies
+from app.api.audit import routes as audit_log
+from app.api.domains import schemas as domain_bodies
+from app.api.events import responses as event_reads
+from app.api.http.problem_types import PROBLEMS
+from app.api.inbound import bounce_routes as inbound
+from app.api.inbound import mailbox_schemas as mailbox_bodies
+from app.api.messages import responses as message_reads
+from app.api.messages import stats_routes as stats
+from app.api.profiles import responses as profile_reads
+from app.api.profiles import verify_schemas as verify_bodies
+from app.api.system import problem_routes as problems
+from app.api.templates import schemas as template_bodies
+from app.api.tenants import schemas as tenant_bodies
+from app.api.tenants import usage_routes as usage
+from app.api.webhooks import schemas as webhook_bodies
+from tests.support.api_client import MESSAGE, Api
+from tests.support.uncertain_message import held_message
 
 pytestmark = pytest.mark.one_database
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import NearTerminal, Terminal
+from tests.support.terminal import NearTerminal, Terminal
 
 
 @pytest.fixture

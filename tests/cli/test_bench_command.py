@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.store.database_url import sqlite_path
-from tests.cli.terminal import Terminal
-from tests.fixtures.postgresql import Server
+from app.store.db.url import sqlite_path
+from tests.support.database.postgresql import Server
+from tests.support.terminal import Terminal
 
 # It starts three processes, one after another, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(600)

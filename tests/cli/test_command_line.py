@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from app import __version__
 from app.cli import COMMANDS, heloise
-from tests.cli.terminal import ROOT, Terminal
+from tests.support.terminal import ROOT, Terminal
 
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "asyncpg", "cryptography", "uvicorn"}
 # Each command in a process that has imported none of ours but the entry. What they all import of

@@ -24,7 +24,7 @@ except SystemExit as ended:
 SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "app.main"}
 # What few services use, and those that do when they do.
 RARE = {"authlib", "joserfc", "httpx2", "alembic", "aiosmtpd"}
-API = {"fastapi", "app.main", "app.api.http"}
+API = {"fastapi", "app.main", "app.api.app"}
 RENDERING = {"jinja2", "mjml", "css_inline", "jsonschema_rs", "turbohtml"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
 

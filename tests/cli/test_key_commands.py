@@ -6,12 +6,12 @@ import socket
 
 import pytest
 
+from app.domain.api_keys import hash_of
 from app.domain.audit import ActorKind, AuditEntry
-from app.domain.keys import hash_of
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, audit
-from app.store.database import Database
-from tests.cli.terminal import Terminal
+from app.store.db.engine import Database
+from tests.support.terminal import Terminal
 
 
 def stored(operator: Terminal, secret: str) -> ApiKey | None:

@@ -15,12 +15,14 @@ import pytest
 from app.domain.ids import new_id
 from app.domain.secret_keys import parse_key
 from app.domain.types import Mailbox, NewMessage, RecipientAddress, RecipientKind
-from app.store import lanes, outbox, profiles
-from app.store.database import Database
-from app.store.seal_contexts import profile_secret
-from app.store.vault import Vault
-from tests.cli.terminal import Terminal
-from tests.fixtures.token_server import private_key
+from app.store.db.engine import Database
+from app.store.delivery import lanes
+from app.store.outbox import queries as outbox
+from app.store.profiles import queries as profiles
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import Vault
+from tests.support.servers.token_server import private_key
+from tests.support.terminal import Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 ProfileFile = Callable[..., str]

@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.domain.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
 from app.domain.errors import SealError
 from app.domain.ids import new_id
+from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
 from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
-from app.store import mailboxes, outbox, profiles, sending_domains
-from app.store.database import Database
-from app.store.seal_contexts import dkim_private_key, mailbox_password, profile_secret
-from app.store.tables import message_contents
-from app.store.vault import Vault
-from tests.cli.terminal import Terminal
+from app.store import domains as sending_domains
+from app.store.db.engine import Database
+from app.store.inbound import mailboxes
+from app.store.outbox import queries as outbox
+from app.store.profiles import queries as profiles
+from app.store.secrets.contexts import dkim_private_key, mailbox_password, profile_secret
+from app.store.secrets.encryption import Vault
+from app.store.tables.core import message_contents
 from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
-from tests.store.made import a_mailbox, a_message, made_profile, made_tenant
+from tests.support.rows import a_mailbox, a_message, made_profile, made_tenant
+from tests.support.terminal import Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 

@@ -16,9 +16,9 @@ import trustme
 from sqlalchemy import text
 
 from app.cli.trial.processes import held_port
-from app.store.database import Database
-from tests.cli.terminal import Terminal
-from tests.fixtures.postgresql import Server
+from app.store.db.engine import Database
+from tests.support.database.postgresql import Server
+from tests.support.terminal import Terminal
 
 
 @contextmanager

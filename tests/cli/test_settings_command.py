@@ -7,7 +7,7 @@ from dotenv import dotenv_values
 
 from app.cli.reference import as_env_file, as_markdown
 from app.settings import Settings, default_text, variable
-from tests.cli.terminal import ROOT, Terminal
+from tests.support.terminal import ROOT, Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 

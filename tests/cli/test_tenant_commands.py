@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.terminal import Terminal
+from tests.support.terminal import Terminal
 
 
 def test_a_tenant_is_created_and_shown(operator: Terminal) -> None:

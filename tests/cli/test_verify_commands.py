@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from app.cli.trial.processes import held_port
-from tests.cli.terminal import Terminal
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.terminal import Terminal
 
 CANARY = "canary-9d1e-in-the-coal-mine"
 GOOD = "relay.example.com"

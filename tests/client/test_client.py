@@ -10,9 +10,9 @@ import pytest
 
 from app.client import ApiError, AsyncHeloise, Heloise, NoAnswerError, calls, clients
 from tests.e2e.conftest import heloise, server, start, watched
-from tests.e2e.harness import Heloise as Service
-from tests.e2e.harness import Tenant, until
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Heloise as Service
+from tests.support.harness import Tenant, until
+from tests.support.servers.smtp_server import SmtpServer
 
 __all__ = ["heloise", "server", "start", "watched"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.delivery.attempt import Attempts
-from app.domain.routing import RecipientRule, Routing
+from app.domain.tenants.routing import RecipientRule, Routing
 from tests.delivery.made import NOW, claimed_message, queued_recipient
 
 ANN, BOB, EVE = "ann@example.org", "bob@Mail.Example.org", "eve@simulator.test"

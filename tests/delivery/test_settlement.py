@@ -7,7 +7,7 @@ import pytest
 
 from app.delivery.attempt import Attempts
 from app.delivery.settle import settlement
-from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
 from app.domain.types import Guarantee, MessageStatus, RecipientStatus, RetryPolicy
 from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.delivery.claims import in_turn
-from app.store.lanes import LaneDue
+from app.store.delivery.lanes import LaneDue
 from tests.delivery.made import NOW
 
 

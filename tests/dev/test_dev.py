@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from app.cli.trial.processes import held_port
-from tests.cli.terminal import Ended, NearTerminal, Terminal
-from tests.dev.running import Dev, developing
+from tests.support.dev_process import Dev, developing
+from tests.support.terminal import Ended, NearTerminal, Terminal
 
 # Two starts, one after another, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(600)

@@ -10,11 +10,11 @@ from sqlalchemy import delete, func, select
 from app.domain.errors import Unavailable
 from app.domain.ids import new_id
 from app.domain.types import Guarantee, Mailbox, NewMessage, RecipientAddress, RecipientKind
-from app.store import outbox
-from app.store.database import Database
-from app.store.tables import attempts, messages
-from tests.fixtures.counting_server import CountingServer
-from tests.fixtures.waiting import until
+from app.store.db.engine import Database
+from app.store.outbox import queries as outbox
+from app.store.tables.core import attempts, messages
+from tests.support.servers.counting_server import CountingServer
+from tests.support.waiting import until
 
 BATCH: Final = 1000
 RECIPIENTS: Final = ("ann@example.org", "bob@example.org")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from app.domain.clock import Clock
-from tests.e2e.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
-from tests.fixtures.exim import exim, exim_server
-from tests.fixtures.forked import Forker, forker
-from tests.fixtures.postfix import postfix, postfix_server
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
+from tests.support.processes.forked import Forker, forker
+from tests.support.servers.exim import exim, exim_server
+from tests.support.servers.postfix import postfix, postfix_server
+from tests.support.servers.smtp_server import SmtpServer
 
 Start = Callable[..., Awaitable[Heloise]]
 

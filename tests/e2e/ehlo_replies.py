@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.fixtures.exim import running_exim
-from tests.fixtures.postfix import running_postfix
+from tests.support.servers.exim import running_exim
+from tests.support.servers.postfix import running_postfix
 
 FILE: Final = Path(__file__).with_name("ehlo_replies.txt")
 HEADER: Final = """\
-# What each service of tests/fixtures says to each name: where it refuses it and how, or `taken`.
+# What each service of tests/support says to each name: where it refuses it and how, or `taken`.
 # Written by `python -m tests.e2e.ehlo_replies`; a test holds the servers to it.
 
 """

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.harness import Heloise, Process, Watched
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Heloise, Process, Watched
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 MESSAGES = 60
 

@@ -1,8 +1,8 @@
 """Invariant 2: MIME bytes and Message-ID are made at accept and never change."""
 
 from tests.e2e.conftest import Start
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.servers.smtp_server import SmtpServer
 
 
 async def test_every_try_sends_the_bytes_that_were_accepted(start: Start) -> None:

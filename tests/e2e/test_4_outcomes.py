@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ANSWERS = {
     "gone@example.org": "550 5.1.1 No such user",

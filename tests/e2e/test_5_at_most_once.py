@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Watched, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Process, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
 
 ONCE = {"guarantee": "at_most_once"}
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"banner": "554 5.7.1 No service for you"}, "banner_rejected", "No service for you"),

@@ -1,8 +1,8 @@
 """Invariant 8: every profile is itself."""
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import CANARY
+from tests.support.servers.smtp_server import SmtpServer
 
 CONTAINER = "4f2a9c1b77de"
 

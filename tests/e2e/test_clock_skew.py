@@ -9,12 +9,12 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from app.store.database import Database
-from app.store.database_clock import DatabaseClock
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant, until
-from tests.fixtures.skewed_clock import SkewedClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Tenant, until
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.skewed_clock import SkewedClock
 
 pytestmark = pytest.mark.long
 
@@ -120,7 +120,10 @@ async def test_a_step_of_a_workers_clock_sends_nothing_twice_and_nothing_early(
         await acme.profile("slow", slow.port, max_connections=2)
         await acme.profile("quick", quick.port, max_connections=2)
         step = tmp_path / "step"
-        for module, words in (("app.cli", "worker"), ("tests.fixtures.stepping_worker", str(step))):
+        for module, words in (
+            ("app.cli", "worker"),
+            ("tests.support.processes.stepping_worker", str(step)),
+        ):
             launch(words, module=module, lease_seconds=LEASE_SECONDS)
 
         async def is_at_work() -> bool | None:

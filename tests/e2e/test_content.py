@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.harness import Heloise, Tenant
-from tests.fixtures.smtp_server import Received, SmtpServer
+from tests.support.harness import Heloise, Tenant
+from tests.support.servers.smtp_server import Received, SmtpServer
 
 ANN: Final = "ann@example.org"
 CALENDAR: Final = (

@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Process, Tenant
-from tests.fixtures import dying_worker
-from tests.fixtures.smtp_server import SILENCE, Received, SmtpServer
+from tests.support.harness import Process, Tenant
+from tests.support.processes import dying_worker
+from tests.support.servers.smtp_server import SILENCE, Received, SmtpServer
 
 pytestmark = pytest.mark.long
 

@@ -19,15 +19,15 @@ import pytest
 
 from app.delivery import settle
 from app.domain.clock import Clock
-from app.store.database import Database
-from app.store.database_clock import DatabaseClock
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
 from tests.conftest import Backend
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.postgresql import Server, postgresql_server
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.database.postgresql import Server, postgresql_server
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Process, Tenant, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.long
 

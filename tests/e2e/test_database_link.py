@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from app.accept import committer
-from app.store.database import Database
+from app.accept import group_commit as committer
+from app.store.db.engine import Database
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, Watched, until
-from tests.fixtures.smtp_server import SmtpServer
-from tests.fixtures.tcp_proxy import TcpProxy
+from tests.support.harness import Heloise, Tenant, Watched, until
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.servers.tcp_proxy import TcpProxy
 
 pytestmark = [
     pytest.mark.postgresql,

@@ -4,11 +4,11 @@ import dkim
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant, until
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.mail_dkim import mail_dkim, verified_by_perl
-from tests.fixtures.postfix import CAPTURE, Postfix
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Tenant, until
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.mail_dkim import mail_dkim, verified_by_perl
+from tests.support.servers.postfix import CAPTURE, Postfix
+from tests.support.servers.smtp_server import SmtpServer
 
 __all__ = ["mail_dkim"]
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from app.doctor.names import EHLO_REJECTED, Check
-from app.doctor.report import NameTried, Report, Step
-from app.doctor.verify import Subject, verify
+from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check
+from app.diagnostics.report import NameTried, Report, Step
+from app.diagnostics.verify import Subject, verify
 from app.domain.types import TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
@@ -30,11 +30,11 @@ from tests.e2e.ehlo_replies import (
     ask,
     recorded,
 )
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.exim import Exim
-from tests.fixtures.postfix import Postfix
-from tests.fixtures.postfix_services import ALLOWED, RESOLVED
-from tests.smtp.identities import ANYWHERE
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.exim import Exim
+from tests.support.servers.postfix import Postfix
+from tests.support.servers.postfix_services import ALLOWED, RESOLVED
+from tests.support.smtp_identities import ANYWHERE
 
 pytestmark = pytest.mark.one_database  # the claim is what is said on the wire
 CHECK: Final = Check(SENDER, RECIPIENT)

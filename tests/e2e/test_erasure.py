@@ -4,9 +4,9 @@ import asyncio
 from typing import Any, Final
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant
 from tests.e2e.test_retention import texts
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.harness import Heloise, Tenant
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"

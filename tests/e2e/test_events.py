@@ -10,16 +10,16 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from app.domain.delivery.status import FINAL
 from app.domain.events import EventType, of_message, of_recipient, of_report
-from app.domain.reports import ReportKind
-from app.domain.status import FINAL
+from app.domain.inbound.reports import ReportKind
 from app.domain.types import MessageStatus, RecipientStatus
-from tests.api.client import bearer
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, Watched, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.api_client import bearer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"

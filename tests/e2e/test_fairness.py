@@ -6,12 +6,12 @@ from typing import Final
 
 import pytest
 
-from app.store.database import Database
+from app.store.db.engine import Database
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant, Watched
-from tests.fixtures.counting_server import CountingServer
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Tenant, Watched
+from tests.support.servers.counting_server import CountingServer
+from tests.support.servers.smtp_server import SmtpServer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 

@@ -1,9 +1,9 @@
 """A profile that stands in where another one's server has failed for long."""
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 LATER = {"fallback_profile": "second", "fallback_after_seconds": 120}
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Tenant, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import Action, Received, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY, Tenant, until
+from tests.support.servers.smtp_server import Action, Received, SmtpServer
 
 pytestmark = pytest.mark.one_database  # the claim is what is said on the wire
 TABLE: Final = Path(__file__).with_name("hostile_servers.txt")

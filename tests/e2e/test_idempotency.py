@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from app.store.database import Database
+from app.store.db.engine import Database
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Process, Tenant, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 BODY = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
 

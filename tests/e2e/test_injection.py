@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant
 from tests.e2e.injections import CORPUS, ENDS, EVE, SMUGGLED
-from tests.fixtures.exim import Exim
-from tests.fixtures.postfix import CAPTURE, Postfix
-from tests.fixtures.smtp_server import Received, SmtpServer
+from tests.support.harness import Tenant
+from tests.support.servers.exim import Exim
+from tests.support.servers.postfix import CAPTURE, Postfix
+from tests.support.servers.smtp_server import Received, SmtpServer
 
 SENDER: Final = "billing@example.com"
 RECIPIENT: Final = "ann@example.org"

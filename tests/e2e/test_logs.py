@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Heloise, Process, Watched, until
-from tests.fixtures.ports import unused_port
-from tests.fixtures.receiver import Receiver
-from tests.fixtures.token_server import TokenServer
+from tests.support.harness import Heloise, Process, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.receiver import Receiver
+from tests.support.servers.token_server import TokenServer
 
 pytestmark = pytest.mark.one_database
 

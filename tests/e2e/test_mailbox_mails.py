@@ -7,9 +7,9 @@ import pytest
 from app.inbound.imap import MAX_MAIL_BYTES
 from app.inbound.poller import LOOK_EVERY, MAX_TRIES
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.scripted_imap import ScriptedImap, scripted_imap
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant, until
+from tests.support.servers.scripted_imap import ScriptedImap, scripted_imap
 
 LEAVING = b"From: %s@example.org\r\nSubject: unsubscribe\r\n\r\n"
 NO_REPORT = b"From: ann@example.org\r\nSubject: Thanks\r\n\r\nIt came.\r\n"

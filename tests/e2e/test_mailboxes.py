@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from app.inbound.poller import LOOK_EVERY
-from tests.api.test_inbound import happened, mail, reports
+from tests.api.inbound.test_bounces import happened, mail, reports
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.imap_server import USER, ImapServer, imap_server
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant, until
+from tests.support.servers.imap_server import USER, ImapServer, imap_server
+from tests.support.servers.smtp_server import SmtpServer
 
 __all__ = ["imap_server"]
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Process, until
-from tests.fixtures.machine import machine_named
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Process, until
+from tests.support.machine import machine_named
+from tests.support.servers.smtp_server import SmtpServer
 
 MACHINES: Final = ("worker-1.example.com", "worker-2.example.com", "worker-3.example.com")
 
@@ -28,7 +28,7 @@ def launched(launch: Any, machine: str) -> Process:
     if is_named:
         process: Process = launch("worker", machine=machine)
     else:
-        process = launch(machine, module="tests.fixtures.named_worker")
+        process = launch(machine, module="tests.support.processes.named_worker")
     return process
 
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Process, Tenant
-from tests.fixtures import dying_service
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Process, Tenant
+from tests.support.processes import dying_service
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN = "ann@example.org"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import CANARY, Heloise, Process, Watched, spellings, until
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import CANARY, Heloise, Process, Watched, spellings, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 CONTENT = "content-2b8e-of-a-message"
 
@@ -31,7 +31,9 @@ async def test_a_heap_dump_holds_no_secret_that_is_not_in_use(
     launch: Any, watched: Watched, tmp_path: Path
 ) -> None:
     """The content of a message goes with it, a password with the last connection that needs it."""
-    process: Process = launch("serve", port=unused_port(), module="tests.fixtures.heap_dump")
+    process: Process = launch(
+        "serve", port=unused_port(), module="tests.support.processes.heap_dump"
+    )
     await process.wait_ready()
     heloise = Heloise(process.url, watched)
     async with heloise.http, SmtpServer(users={"billing": CANARY}) as server:

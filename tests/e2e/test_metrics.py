@@ -3,7 +3,7 @@
 import re
 
 from tests.e2e.conftest import Start
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.servers.smtp_server import SmtpServer
 
 
 async def test_metrics_tell_what_waits_and_what_became_of_it(start: Start) -> None:

@@ -5,11 +5,11 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Heloise, until
-from tests.fixtures import token_server
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
-from tests.fixtures.token_server import (
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY, Heloise, until
+from tests.support.servers import token_server
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.servers.token_server import (
     CLIENT,
     CLIENT_SECRET,
     REFRESH_TOKEN,

@@ -7,13 +7,13 @@ from typing import Final
 import pytest
 from sqlalchemy import func, select
 
-from app.store.database import Database
-from app.store.tables import recipients
+from app.store.db.engine import Database
+from app.store.tables.core import recipients
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Tenant, until
+from tests.support.servers.smtp_server import SmtpServer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from app.domain.blocks import LARGE_OCTETS
-from app.store import migrating
-from app.store.database import Database
+from app.domain.mime.blocks import LARGE_OCTETS
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
 from tests.e2e.conftest import Start
-from tests.e2e.harness import until
-from tests.fixtures.pgbouncer import pgbouncer_before
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.database.pgbouncer import pgbouncer_before
+from tests.support.harness import until
+from tests.support.servers.smtp_server import SmtpServer
 
 pytestmark = [
     pytest.mark.pgbouncer,

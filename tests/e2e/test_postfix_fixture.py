@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fixtures.postfix import Postfix
+from tests.support.servers.postfix import Postfix
 
 pytestmark = pytest.mark.postfix
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Heloise, Tenant
-from tests.fixtures.machine import machine_named
-from tests.fixtures.postfix import Postfix
+from tests.support.harness import CANARY, Heloise, Tenant
+from tests.support.machine import machine_named
+from tests.support.servers.postfix import Postfix
 
 pytestmark = pytest.mark.postfix
 

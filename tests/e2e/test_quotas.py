@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant
-from tests.fixtures.hand_clock import HandClock
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant
 
 LIMIT: Final = 25
 BODY: Final = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}

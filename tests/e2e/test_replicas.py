@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import pytest
 
-from app.store.database import Database
+from app.store.db.engine import Database
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Process, Tenant, until
-from tests.fixtures.counting_server import CountingServer
+from tests.support.harness import Process, Tenant, until
+from tests.support.servers.counting_server import CountingServer
 
 pytestmark = [
     pytest.mark.long,

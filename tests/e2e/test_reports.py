@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.harness import Heloise, until
-from tests.fixtures.postfix import CAPTURE, RETURNED, Postfix
-from tests.fixtures.smtp_server import Received, SmtpServer
+from tests.support.harness import Heloise, until
+from tests.support.servers.postfix import CAPTURE, RETURNED, Postfix
+from tests.support.servers.smtp_server import Received, SmtpServer
 
 REFUSED = "550 5.1.1 No such user here"
 ALL = ["ann@example.org", "bob@example.org", "eve@example.org"]

@@ -1,13 +1,13 @@
 """Credentials come under the newest key by being used, whether anybody reseals them or not."""
 
 from app.domain.secret_keys import new_key, parse_key
-from app.store import profiles
-from app.store.database import Database
-from app.store.seal_contexts import profile_secret
-from app.store.vault import SealContext, Vault
+from app.store.db.engine import Database
+from app.store.profiles import queries as profiles
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import SealContext, Vault
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, until
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import CANARY, until
+from tests.support.servers.smtp_server import SmtpServer
 
 
 async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_url: str) -> None:

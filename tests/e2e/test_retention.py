@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pytest
 
-from app.delivery.upkeep import PURGED_AT_ONCE
+from app.delivery.maintenance import PURGED_AT_ONCE
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant, cells, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Tenant, cells, until
+from tests.support.servers.smtp_server import SmtpServer
 
 BODY: Final = {"subject": "Your receipt", "text": "Thanks.", "metadata": {"order": "42"}}
 ANN: Final = "ann@example.org"

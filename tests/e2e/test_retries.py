@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import until
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN = "ann@example.org"
 LATER = "451 4.3.0 Later"

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.domain.types import Mailbox
-from tests.e2e.harness import Heloise
-from tests.fixtures.smtp_server import SmtpServer
-from tests.unit.test_mime import mailboxes
+from tests.support.harness import Heloise
+from tests.support.servers.smtp_server import SmtpServer
+from tests.unit.mime.test_build import mailboxes
 
 COUNT: Final = 150
 # What a line of a header may hold: no control character, no half of a pair, no separator of lines.

@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"

@@ -7,18 +7,18 @@ import pytest
 from sqlalchemy import Table, update
 
 from app.inbound.poller import LOOK_EVERY
-from app.store.database import Database
-from app.store.event_tables import webhooks
-from app.store.mailbox_tables import mailboxes
-from app.store.tables import profiles
+from app.store.db.engine import Database
+from app.store.tables.core import profiles
+from app.store.tables.events import webhooks
+from app.store.tables.mailboxes import mailboxes
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Heloise, until
 from tests.e2e.test_oauth import MAILBOX
 from tests.e2e.test_oauth import auth as oauth
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.receiver import Receiver
-from tests.fixtures.smtp_server import SmtpServer
-from tests.fixtures.token_server import TokenServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY, Heloise, until
+from tests.support.servers.receiver import Receiver
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.servers.token_server import TokenServer
 
 PASSWORD = {"username": "ann", "password": CANARY, "allow_plaintext_auth": True}
 

@@ -9,11 +9,11 @@ import pytest
 
 from app.domain.secret_keys import new_key
 from app.settings import Settings
-from app.store.database_url import sqlite_path
+from app.store.db.url import sqlite_path
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Heloise, Tenant, cells, settings
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY, Heloise, Tenant, cells, settings
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 # The harness looks for the canary in all that was answered, logged and stored, too.
 SECRET: Final = {"sensitive": True, "subject": f"Code {CANARY}", "text": f"It is {CANARY}."}

@@ -1,7 +1,7 @@
 """Addresses in another script (RFC 6531): through servers that take them, else a clear bounce."""
 
 from tests.e2e.conftest import Start
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.servers.smtp_server import SmtpServer
 
 JOSE = "josé@example.org"
 ANN = "ann@example.org"

@@ -18,12 +18,12 @@ import asyncpg
 import pytest
 
 from app.domain.types import Guarantee
-from app.store.database import Database
+from app.store.db.engine import Database
 from tests.conftest import Backend
 from tests.e2e.backlog import RECIPIENTS, Backlog
-from tests.e2e.harness import Heloise, Process, Tenant, Watched, until
-from tests.fixtures.counting_server import CountingServer
-from tests.fixtures.ports import unused_port
+from tests.support.harness import Heloise, Process, Tenant, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.counting_server import CountingServer
 
 pytestmark = pytest.mark.long
 
@@ -191,7 +191,7 @@ async def service(launch: Any, tmp_path: Path) -> Service:
     """The service, delivering."""
     told = tmp_path / "told"
     words = (str(told), "serve")
-    module = "tests.fixtures.telling_service"
+    module = "tests.support.processes.telling_service"
     process = launch(*words, port=unused_port(), module=module, lease_seconds=3)
     await process.wait_ready()
     return Service(process, told)

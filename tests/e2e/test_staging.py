@@ -5,10 +5,10 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN: Final = "ann@example.org"
 STAGING: Final = "staging@example.com"

@@ -7,8 +7,8 @@ import pytest
 
 from app.delivery import lane
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Tenant
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import Tenant
+from tests.support.servers.smtp_server import SmtpServer
 
 
 @pytest.fixture(autouse=True)

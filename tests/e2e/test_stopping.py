@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Heloise, Process, Watched, until
-from tests.fixtures.ports import unused_port
-from tests.fixtures.smtp_server import SILENCE, SmtpServer
+from tests.support.harness import Heloise, Process, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.smtp_server import SILENCE, SmtpServer
 
 
 async def test_what_is_in_transmission_is_finished_and_the_rest_given_back(

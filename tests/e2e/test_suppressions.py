@@ -6,11 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.api.client import bearer
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.api_client import bearer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, Tenant, cells, until
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import CANARY, Tenant, cells, until
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN = "ann@example.org"
 AUTH = {"username": "ann", "password": CANARY, "allow_plaintext_auth": True}

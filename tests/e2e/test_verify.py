@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import CANARY, until
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.harness import CANARY, until
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.smtp_server import SmtpServer
 
 STRICT = "504 5.5.2 <{}>: Helo command rejected: need fully-qualified hostname"
 GOOD = "relay.example.com"

@@ -9,12 +9,12 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import Heloise, Tenant, Watched, until
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.ports import unused_port
-from tests.fixtures.receiver import Receiver, answering
-from tests.fixtures.smtp_server import SmtpServer
+from tests.support.hand_clock import HandClock
+from tests.support.harness import Heloise, Tenant, Watched, until
+from tests.support.processes.ports import unused_port
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.receiver import Receiver, answering
+from tests.support.servers.smtp_server import SmtpServer
 
 ANN: Final = "ann@example.org"
 STORY: Final = ["message.queued", "recipient.sent", "message.sent"]

@@ -21,9 +21,9 @@ from schemathesis.schemas import BaseSchema
 from app.main import create_app
 from app.settings import Settings
 from tests.cli.conftest import operator
-from tests.cli.terminal import Terminal
-from tests.fixtures.served import served
 from tests.fuzz import hooks
+from tests.support.processes.served import served
+from tests.support.terminal import Terminal
 
 __all__ = ["hooks", "operator"]
 

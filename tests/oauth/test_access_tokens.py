@@ -9,19 +9,26 @@ import pytest
 from sqlalchemy import select
 
 from app.domain.networks import AddressGuard
-from app.domain.outcome import Failure, Fault
+from app.domain.outcome.outcome import Failure, Fault
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, Profile
 from app.oauth.access_tokens import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store import profiles, tables
-from app.store.database import Database
-from app.store.oauth_tokens import StoredToken
-from app.store.seal_contexts import profile_secret
-from app.store.vault import Vault
-from tests.fixtures.hand_clock import HandClock
-from tests.fixtures.token_server import CLIENT, CLIENT_SECRET, REFRESH_TOKEN, SCOPE, TokenServer
-from tests.store.made import a_profile, made_tenant
+from app.store.db.engine import Database
+from app.store.profiles import queries as profiles
+from app.store.profiles.oauth_tokens import StoredToken
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import Vault
+from app.store.tables import core as tables
+from tests.support.hand_clock import HandClock
+from tests.support.rows import a_profile, made_tenant
+from tests.support.servers.token_server import (
+    CLIENT,
+    CLIENT_SECRET,
+    REFRESH_TOKEN,
+    SCOPE,
+    TokenServer,
+)
 
 VAULT: Final = Vault([b"k" * 32])
 ANYWHERE: Final = Network(

@@ -10,13 +10,13 @@ import pytest
 import trustme
 
 from app.domain.networks import AddressGuard
-from app.domain.outcome import Failure, Fault, Stage
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, OAuthGrant
 from app.oauth.grants import ask
 from app.oauth.tokens import Granted, TokenRequest
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from tests.fixtures.token_server import (
+from tests.support.servers.token_server import (
     CLIENT,
     CLIENT_SECRET,
     REFRESH_TOKEN,

@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 
 def rows(page: str, heading: str) -> list[list[str]]:

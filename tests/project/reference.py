@@ -4,11 +4,16 @@ import html
 from collections.abc import Iterator
 from typing import Final
 
-from app.api.problem_types import PROBLEMS
-from app.domain.failure_table import FAULT_CLASSIFICATIONS, GENERIC_FAULTS, REPLY_RULES, Rule
-from app.domain.outcome import Stage, Verdict
+from app.api.http.problem_types import PROBLEMS
+from app.domain.outcome.failure_table import (
+    FAULT_CLASSIFICATIONS,
+    GENERIC_FAULTS,
+    REPLY_RULES,
+    Rule,
+)
+from app.domain.outcome.outcome import Stage, Verdict
 from benchmarks.markdown import write_between_marks
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 FOLDER: Final = ROOT / "docs" / "reference"
 COMMAND: Final = "python -m tests.project.reference"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cli.terminal import Terminal
+from tests.support.terminal import Terminal
 
 
 @dataclass(frozen=True)

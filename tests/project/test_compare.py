@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.cli.terminal import ROOT
 from tests.project.pages import is_a_test, rows
+from tests.support.terminal import ROOT
 
 PAGE = (ROOT / "docs" / "guide" / "compare.md").read_text()
 ROWS = rows(PAGE, "to")

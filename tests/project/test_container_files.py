@@ -23,8 +23,8 @@ from app.cli import COMMANDS
 from app.domain.secret_keys import new_key
 from app.main import create_app
 from app.settings import PREFIX, Settings, variable
-from tests.cli.terminal import ROOT, NearTerminal, Terminal
-from tests.fixtures.served import served
+from tests.support.processes.served import served
+from tests.support.terminal import ROOT, NearTerminal, Terminal
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

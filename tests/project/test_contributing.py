@@ -4,7 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 CONTRIBUTING = ROOT / "docs" / "contributing"
 CITED_IN = ("app", "benchmarks", "migrations", "tests", "docs", "README.md", "CONTRIBUTING.md")

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from app.cli import COMMANDS
 from app.settings import Settings, variable
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 DOCUMENTS: list[dict[str, Any]] = list(
     yaml.safe_load_all((ROOT / "docs/operations/kubernetes/heloise.yaml").read_text())

@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 import yaml
 
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 TARGETS = (
     *(

@@ -13,13 +13,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from app.domain.failure_table import classify
-from app.domain.outcome import Failure, Stage
-from app.domain.replies import Reply
-from tests.cli.terminal import ROOT, Terminal
-from tests.dev.running import Dev, developing
-from tests.fixtures.dns_server import DnsServer
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Failure, Stage
+from app.domain.outcome.replies import Reply
 from tests.project.shell_blocks import blocks, shell
+from tests.support.dev_process import Dev, developing
+from tests.support.servers.dns_server import DnsServer
+from tests.support.terminal import ROOT, Terminal
 
 API = "http://localhost:8025"
 DOCS = ROOT / "docs"

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from app.cli.trial.processes import held_port
-from tests.cli.terminal import ROOT, NearTerminal, Terminal
-from tests.dev.running import developing
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.postgresql import Server
 from tests.project.shell_blocks import Block, blocks, shell
+from tests.support.database.postgresql import Server
+from tests.support.dev_process import developing
+from tests.support.servers.dns_server import DnsServer
+from tests.support.terminal import ROOT, NearTerminal, Terminal
 
 README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.domain.status import FINAL, TRANSITIONS
+from app.domain.delivery.status import FINAL, TRANSITIONS
 from app.domain.types import RecipientStatus
-from tests.cli.terminal import ROOT
 from tests.project.pages import is_a_test, rows
+from tests.support.terminal import ROOT
 
 PAGE = (ROOT / "docs" / "operations" / "reliability.md").read_text()
 ROWS = rows(PAGE, "fault")

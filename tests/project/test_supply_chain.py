@@ -9,8 +9,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.cli.terminal import ROOT
 from tests.project.test_container_files import stages
+from tests.support.terminal import ROOT
 
 LOCKS = ("requirements.txt", "requirements-build.txt")
 

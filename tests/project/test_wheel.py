@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import __version__
-from tests.cli.terminal import ROOT
+from tests.support.terminal import ROOT
 
 BUILD = """
 import sys

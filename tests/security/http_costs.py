@@ -19,11 +19,11 @@ from typing import Any, Final
 from fastapi_offline import FastAPIOffline
 
 from app import process
-from app.accept.committer import Committer
-from app.api.http import OPENAPI_KWARGS, install
-from app.store.database import Database
-from tests.api.client import ADMIN_KEY, EVERY_SCOPE, PROFILE, HandClock
+from app.accept.group_commit import Committer
+from app.api.app import OPENAPI_KWARGS, install
+from app.store.db.engine import Database
 from tests.api.conftest import services_on
+from tests.support.api_client import ADMIN_KEY, EVERY_SCOPE, PROFILE, HandClock
 
 MEMORY_BYTES: Final = 2 * 1024**3
 PROCESSOR_SECONDS: Final = 60

@@ -16,8 +16,9 @@ from time import process_time
 from typing import Any, Final
 
 from app import telemetry
-from app.domain import raw_message, reports
-from app.domain.dkim import (
+from app.domain.inbound import reports
+from app.domain.mime import raw as raw_message
+from app.domain.mime.dkim import (
     DkimAlgorithm,
     DkimKey,
     DkimSigner,

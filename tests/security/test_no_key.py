@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 from starlette.routing import Mount, Route
 
-from app.api.intake import DRAIN_PAUSE_SECONDS
-from app.api.slow_clients import MAX_PIPELINED
+from app.api.http.server_protocol import MAX_PIPELINED
+from app.api.requests.body_reader import DRAIN_PAUSE_SECONDS
 from app.domain.clock import monotonic_seconds
-from tests.api.client import Api
-from tests.api.test_overload import connected
+from tests.api.requests.test_overload import connected
+from tests.support.api_client import Api
 
 pytestmark = pytest.mark.one_database
 

@@ -8,7 +8,7 @@ import pytest
 import trustme
 import uvloop
 
-from tests.fixtures.dns_server import DnsServer
+from tests.support.servers.dns_server import DnsServer
 
 ServerTls = Callable[..., ssl.SSLContext]
 

@@ -15,16 +15,16 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.domain.failure_table import classify
-from app.domain.outcome import Failure, Fault, Stage
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import Certificate
 from app.smtp.handshake import Handshake, shown_chain
+from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
 from app.smtp.opening import NotOpened
-from app.smtp.tls_first import TLS_FIRST, speaks_tls_first
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import IMPATIENT, identity, opened, refusal, session_to
+from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.smtp_identities import IMPATIENT, identity, opened, refusal, session_to
 
 MODES: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)

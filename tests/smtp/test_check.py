@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome import Fault
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
-from tests.smtp.identities import ANN, IMPATIENT, SENDER, session_to
+from app.domain.outcome.outcome import Fault
+from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.smtp_identities import ANN, IMPATIENT, SENDER, session_to
 
 CHECKED: Final = ["MAIL FROM:<billing@example.com>", "RCPT TO:<ann@example.org>", "RSET"]
 

@@ -7,14 +7,14 @@ from typing import Any, Final
 import pytest
 
 from app.domain.networks import AddressGuard, is_public
-from app.domain.outcome import Failure, Fault, Stage
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Timeouts
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network, dial_all
-from tests.fixtures.dns_server import DnsServer
-from tests.fixtures.mute import mute
-from tests.fixtures.smtp_server import SmtpServer
-from tests.smtp.identities import IMPATIENT, identity, looked_up, refusal, session_to
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.mute import mute
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.smtp_identities import IMPATIENT, identity, looked_up, refusal, session_to
 
 PUBLIC_ONLY: Final = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
 NO_PORT: Final = AddressGuard(allow_private=True, is_port_allowed=lambda port: port == 25)

@@ -9,13 +9,20 @@ import pytest
 from dns.message import Message, make_response
 from dns.rrset import from_text
 
-from app.domain.failure_table import classify
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.dns import CONF, Resolver
 from app.smtp.faults import StageFailedError
-from tests.fixtures.dns_server import DnsServer, lying, misnumbered, refused, servfail, silent
-from tests.fixtures.smtp_server import SmtpServer
-from tests.smtp.identities import IMPATIENT, looked_up, refusal
+from tests.support.servers.dns_server import (
+    DnsServer,
+    lying,
+    misnumbered,
+    refused,
+    servfail,
+    silent,
+)
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.smtp_identities import IMPATIENT, looked_up, refusal
 
 
 async def _found(dns: DnsServer, host: str, *, seconds: float = 5, conf: Path = CONF) -> list[str]:

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.failure_table import classify
+from app.domain.outcome.failure_table import classify
 from app.domain.types import AuthMechanism
 from app.smtp.opening import NotOpened, open_session
 from app.smtp.session import Session
-from tests.fixtures.dovecot import HASHED_PASSWORD, HASHED_USER, PASSWORD, USER, dovecot_at
-from tests.fixtures.smtp_server import SmtpServer
-from tests.fixtures.token_server import TokenServer
-from tests.smtp.identities import ANYWHERE, identity, send
+from tests.support.servers.dovecot import HASHED_PASSWORD, HASHED_USER, PASSWORD, USER, dovecot_at
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.servers.token_server import TokenServer
+from tests.support.smtp_identities import ANYWHERE, identity, send
 
 pytestmark = pytest.mark.dovecot
 

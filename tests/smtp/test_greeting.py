@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.outcome import Stage
+from app.domain.outcome.outcome import Stage
 from app.domain.types import TlsMode
 from app.smtp.opening import NotOpened
 from app.smtp.session import Session
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import opened, refusal, send, session_to
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
+from tests.support.smtp_identities import opened, refusal, send, session_to
 
 LADDER: Final = {
     "profile_ehlo_name": "p.example.com",

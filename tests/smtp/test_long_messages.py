@@ -7,11 +7,11 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.body import BLOCK_BYTES
-from tests.fixtures.smtp_dialogue import HALF_CLOSE
-from tests.fixtures.smtp_server import DISCONNECT, RESET, SILENCE, SmtpServer
-from tests.smtp.identities import IMPATIENT, send, session_to
+from tests.support.servers.smtp_dialogue import HALF_CLOSE
+from tests.support.servers.smtp_server import DISCONNECT, RESET, SILENCE, SmtpServer
+from tests.support.smtp_identities import IMPATIENT, send, session_to
 
 LINE: Final = b".0123456789abcdef" * 4 + b"\r\n"
 # More than the kernel keeps for a peer that does not read.

@@ -5,10 +5,10 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.opening import NotOpened, open_session
-from tests.fixtures.smtp_server import SmtpServer
-from tests.smtp.identities import ANYWHERE, IMPATIENT, identity
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.smtp_identities import ANYWHERE, IMPATIENT, identity
 
 SECRET: Final = "inventory-7"
 GREETINGS: Final = [

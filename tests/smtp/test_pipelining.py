@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.extensions import Extension
 from app.smtp.protocol import Mail
 from app.smtp.session import Session
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
-from tests.smtp.identities import ANN, IMPATIENT, MIME, SENDER, come_true, send, session_to
+from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.smtp_identities import ANN, IMPATIENT, MIME, SENDER, come_true, send, session_to
 
 BOB: Final = "bob@example.org"
 PIPELINED: Final = ("PIPELINING", "8BITMIME")

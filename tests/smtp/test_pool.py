@@ -11,8 +11,8 @@ from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.identity import Identity
 from app.smtp.pool import Pool
 from app.smtp.session import Session
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
-from tests.smtp.identities import identity, opened, send
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
+from tests.support.smtp_identities import identity, opened, send
 
 OTHERS: Final[dict[str, Any]] = {
     "profile_id": "prf_2",

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.failure_table import classify
-from app.domain.outcome import Failure, Fault, Stage
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import opened, refusal, send, session_to
+from tests.support.servers.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
+from tests.support.smtp_identities import opened, refusal, send, session_to
 
 CANARY: Final = "c4nary-in-the-Mine-£"
 USERS: Final = {"ann@example.com": CANARY}

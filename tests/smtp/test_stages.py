@@ -5,9 +5,10 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from app.domain.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
 from app.domain.types import TlsMode
-from tests.fixtures.smtp_server import (
+from tests.smtp.conftest import ServerTls
+from tests.support.servers.smtp_server import (
     BROKEN_TLS,
     DISCONNECT,
     RESET,
@@ -17,8 +18,7 @@ from tests.fixtures.smtp_server import (
     SmtpServer,
     slowly,
 )
-from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import IMPATIENT, MIME, outcome
+from tests.support.smtp_identities import IMPATIENT, MIME, outcome
 
 TEMPORARY: Final = "451 4.3.0 Try again later"
 PERMANENT: Final = "550 5.7.1 Never"

@@ -7,13 +7,13 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from app.domain.failure_table import classify
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.opening import NotOpened
-from tests.fixtures.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import opened, refusal, send, session_to
+from tests.support.servers.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
+from tests.support.smtp_identities import opened, refusal, send, session_to
 
 VERIFIED: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 

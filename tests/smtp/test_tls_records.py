@@ -4,11 +4,11 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome import OUTCOME_UNKNOWN, Blast, Fault, Stage, Verdict
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Fault, Stage, Verdict
 from app.domain.types import TlsMode
-from tests.fixtures.smtp_server import BROKEN_RECORD, Script, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import outcome, refusal
+from tests.support.servers.smtp_server import BROKEN_RECORD, Script, SmtpServer
+from tests.support.smtp_identities import outcome, refusal
 
 USERS: Final = {"billing": "secret"}
 WITH_AUTH: Final = {"username": "billing", "password": "secret"}

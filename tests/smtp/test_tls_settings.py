@@ -6,15 +6,15 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from app.domain.failure_table import classify
-from app.domain.hints import HINTS
-from app.domain.outcome import Blast, Failure, Fault, Stage
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.hints import HINTS
+from app.domain.outcome.outcome import Blast, Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import pin_of
-from tests.fixtures.smtp_server import SmtpServer
-from tests.fixtures.strict_tls import strict_tls_server
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import opened, refusal, send, session_to
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.servers.strict_tls import strict_tls_server
+from tests.support.smtp_identities import opened, refusal, send, session_to
 
 SECURE: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 VERSIONS: Final = {

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.outcome import Fault, Stage
+from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.body import dot_stuffed
-from tests.fixtures.smtp_server import DISCONNECT, SmtpServer
-from tests.smtp.identities import ANN, IMPATIENT, MIME, send, session_to
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
+from tests.support.smtp_identities import ANN, IMPATIENT, MIME, send, session_to
 
 BOB: Final = "bob@example.org"
 CAROL: Final = "carol@example.org"

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.dialogue import Line
-from app.domain.outcome import Failure, Stage
+from app.domain.outcome.dialogue import Line
+from app.domain.outcome.outcome import Failure, Stage
 from app.domain.types import TlsMode
 from app.smtp.opening import NotOpened
 from app.smtp.protocol import Mail
 from app.smtp.session import Session
 from app.smtp.transcript import MAX_LINE_CHARACTERS, MAX_LINES, Transcript
-from tests.fixtures.smtp_server import DISCONNECT, SILENCE, SmtpServer
 from tests.smtp.conftest import ServerTls
-from tests.smtp.identities import ANN, IMPATIENT, MIME, SENDER, opened, send, session_to
+from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.smtp_identities import ANN, IMPATIENT, MIME, SENDER, opened, send, session_to
 
 PASSWORD: Final = "correct horse battery"
 WHO: Final = {"username": "ann", "password": PASSWORD, "allow_plaintext_auth": True}

@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from app.domain.api_keys import hash_of, new_secret
 from app.domain.errors import NotFound
-from app.domain.keys import hash_of, new_secret
 from app.domain.types import ApiKey, Scope, Tenant
-from app.store import api_keys, tables
-from app.store.database import Database
-from tests.store.made import HOUR, MINUTE, NOW, a_key, a_tenant, made_tenant
+from app.store import api_keys
+from app.store.db.engine import Database
+from app.store.tables import core as tables
+from tests.support.rows import HOUR, MINUTE, NOW, a_key, a_tenant, made_tenant
 
 
 async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:

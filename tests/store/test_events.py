@@ -5,10 +5,11 @@ from typing import Final
 from sqlalchemy import text, update
 
 from app.domain.events import FIRST, EventType, NewEvent, Position
-from app.store import events, migrating
-from app.store.database import Database
-from app.store.event_tables import events as table
-from tests.store.made import NOW
+from app.store import events
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
+from app.store.tables.events import events as table
+from tests.support.rows import NOW
 
 TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 

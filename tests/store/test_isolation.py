@@ -7,21 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.store import (
-    api_keys,
-    events,
-    mailbox_mails,
-    mailboxes,
-    messages,
-    oauth_tokens,
-    profiles,
-    reports,
-    sending_domains,
-    suppressions,
-    templates,
-    webhook_deliveries,
-    webhooks,
-)
+from app.store import api_keys, events, suppressions, templates
+from app.store import domains as sending_domains
+from app.store.inbound import mailboxes, reports
+from app.store.inbound import mails as mailbox_mails
+from app.store.messages import queries as messages
+from app.store.profiles import oauth_tokens
+from app.store.profiles import queries as profiles
+from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import queries as webhooks
 
 MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
 MODULES += [
@@ -45,39 +39,38 @@ ACROSS_TENANTS = {
     "events.forget_messages": "it is of given messages alone",
     "events.erase_words": "it is of given messages alone",
     "events.renumber": "the operator has restored everybody's",
-    "webhook_deliveries.has_webhooks": "a worker looks for everybody",
-    "webhook_deliveries.with_news": "as above",
-    "webhook_deliveries.due": "as above",
-    "webhook_deliveries.release": "a worker gives back what is leased to it",
+    "webhooks.deliveries.has_webhooks": "a worker looks for everybody",
+    "webhooks.deliveries.with_news": "as above",
+    "webhooks.deliveries.due": "as above",
+    "webhooks.deliveries.release": "a worker gives back what is leased to it",
     "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
-    "mailboxes.claim": "a worker reads everybody's",
-    "mailboxes.earliest": "as above",
-    "reports.forget": "a worker forgets everybody's",
-    "profiles.of_lanes": "a worker delivers for everybody; it tells given ids alone",
-    "profiles.sealed": "the operator seals all credentials anew",
+    "inbound.mailboxes.claim": "a worker reads everybody's",
+    "inbound.mailboxes.earliest": "as above",
+    "inbound.reports.forget": "a worker forgets everybody's",
+    "profiles.queries.of_lanes": "a worker delivers for everybody; it tells given ids alone",
+    "profiles.queries.sealed": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.
-CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.insert": "profile"}
-CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.insert": "webhook"}
+CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.queries.insert": "profile"}
+CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.queries.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
 CARRIES_ITS_TENANT |= {"suppressions.add": "made"}
 CARRIES_ITS_TENANT |= {
-    f"sending_domains.{name}": "domain"
-    for name in ("insert", "write_keys", "forget_retired", "delete")
+    f"domains.{name}": "domain" for name in ("insert", "write_keys", "forget_retired", "delete")
 }
 CARRIES_ITS_TENANT |= {
-    f"mailboxes.{name}": "mailbox" for name in ("insert", "note_read", "note_failure")
+    f"inbound.mailboxes.{name}": "mailbox" for name in ("insert", "note_read", "note_failure")
 }
-CARRIES_ITS_TENANT |= {f"mailbox_mails.{name}": "mailbox" for name in ("resume", "begin", "finish")}
-CARRIES_ITS_TENANT |= {"sending_domains.insert_key": "domain_id"}
-CARRIES_ITS_TENANT |= {f"webhook_deliveries.{name}": "webhook" for name in ("claim", "settle")}
-CARRIES_ITS_TENANT |= {"webhook_deliveries.spread": "webhook_id"}
+CARRIES_ITS_TENANT |= {f"inbound.mails.{name}": "mailbox" for name in ("resume", "begin", "finish")}
+CARRIES_ITS_TENANT |= {"domains.insert_key": "domain_id"}
+CARRIES_ITS_TENANT |= {f"webhooks.deliveries.{name}": "webhook" for name in ("claim", "settle")}
+CARRIES_ITS_TENANT |= {"webhooks.deliveries.spread": "webhook_id"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The public coroutine functions of a module, by the name that callers use."""
-    noun = module.__name__.rpartition(".")[2]
+    noun = module.__name__.removeprefix("app.store.")
     for name, function in vars(module).items():
         if inspect.iscoroutinefunction(function) and not name.startswith("_"):
             yield f"{noun}.{name}", function

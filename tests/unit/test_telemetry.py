@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 
 from app import telemetry
-from app.api.http import request_id
+from app.api.app import request_id
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 

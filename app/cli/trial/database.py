@@ -14,14 +14,9 @@ import asyncpg
 from sqlalchemy import text
 
 from app.domain.errors import SettingsError
-from app.store.database import Database
-from app.store.database_url import (
-    PostgresqlUrl,
-    parse_database_url,
-    replace_database,
-    sqlite_path,
-)
-from app.store.postgresql_driver import connect
+from app.store.db.engine import Database
+from app.store.db.postgresql_driver import connect
+from app.store.db.url import PostgresqlUrl, parse_database_url, replace_database, sqlite_path
 
 NAME: Final = "heloise_bench"
 PAGE: Final = bytes(4096)

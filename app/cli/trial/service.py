@@ -11,11 +11,12 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import key_actions, tenant_actions
-from app.api.key_bodies import KeyCreate
-from app.api.profile_bodies import ProfileCreate
-from app.api.profile_changes import new_profile
-from app.api.tenant_bodies import TenantCreate
+from app.api.api_keys import service as key_actions
+from app.api.api_keys.schemas import KeyCreate
+from app.api.profiles.builder import new_profile
+from app.api.profiles.schemas import ProfileCreate
+from app.api.tenants import service as tenant_actions
+from app.api.tenants.schemas import TenantCreate
 from app.cli.database import my_act
 from app.cli.trial.load import Load, put_load, request
 from app.cli.trial.message import CONTENT, SENDER
@@ -30,11 +31,12 @@ from app.cli.trial.processes import (
     wait_until_answers,
 )
 from app.cli.trial.sink import Counts
-from app.domain.keys import new_secret
+from app.domain.api_keys import new_secret
 from app.domain.secret_keys import new_key as new_secret_key
 from app.domain.types import Scope
-from app.store import migrating, profiles
-from app.store.database import Database
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
+from app.store.profiles import queries as profiles
 
 NAME: Final = "bench"
 EHLO_NAME: Final = "mail.example.com"

@@ -1,0 +1,141 @@
+"""A group of messages on its way into the database: written at once, or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import QuotaError
+from app.domain.tenants.quotas import NO_QUOTA, Quota
+from app.domain.types import NewMessage
+from app.domain.value import value
+from app.store import idempotency, suppressions
+from app.store.idempotency import KeyedRequest
+from app.store.outbox import admission
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from app.store.outbox.admission import Admission
+from app.store.outbox.queries import NO_LEASE, Lease
+from app.store.tenants import usage
+
+
+@value
+class Offer:
+    """A message to accept within its tenant's quota; `request` is the one that has a key."""
+
+    message: NewMessage
+    quota: Quota = NO_QUOTA
+    request: KeyedRequest | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the quota, and of the database."""
+        return len(self.message.mime)
+
+
+@dataclass(slots=True)
+class Group:
+    """Offers that are written together, with the lease that is reserved for some of them.
+
+    What came of it: `admitted` are the messages that are written, or were to be when it failed,
+    with `lease` for those that it holds. `refused`, by the ids of messages, were beyond their
+    tenants' quotas, and `earlier` has the requests that had used the keys of others.
+    """
+
+    offers: Sequence[Offer]
+    reserved: Lease = NO_LEASE
+    lease: Lease = NO_LEASE
+    admitted: Sequence[NewMessage] = ()
+    refused: dict[str, QuotaError] = field(default_factory=dict)
+    earlier: dict[str, KeyedRequest] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no request has a key, and no quota counts."""
+        return not any(each.request or each.quota.is_counted for each in self.offers)
+
+    async def write_plain(self, connection: AsyncConnection) -> bool:
+        """Write a plain group by one statement; answers whether nothing stood in the way of that.
+
+        Each statement may be a transaction of its own.
+        """
+        messages = [each.message for each in self.offers]
+        if not outbox.takes_one_statement(connection, messages):
+            return False
+        found = await self._look(connection, messages)
+        if not found.may_suppress:
+            await self._accept(connection, messages, found)
+        return not found.may_suppress
+
+    async def write(self, connection: AsyncConnection, now: datetime) -> None:
+        """Write it in the transaction of the connection, and all that has to be with it."""
+        requests = [each.request for each in self.offers if each.request is not None]
+        self.earlier = await idempotency.claim(connection, requests)
+        new = [each for each in self.offers if each.message.id not in self.earlier]
+        self.refused = await _beyond_quota(connection, new, now)
+        await idempotency.give_back(
+            connection, [each for each in requests if each.message_id in self.refused]
+        )
+        messages = [each.message for each in new if each.message.id not in self.refused]
+        self.admitted, self.lease = (), NO_LEASE
+        if messages:
+            found = await self._look(connection, messages)
+            await self._accept(connection, messages, found)
+            if found.may_suppress:
+                await self._suppress(connection, now)
+
+    async def _look(self, connection: AsyncConnection, messages: Sequence[NewMessage]) -> Admission:
+        leased = {each.profile_id for each in messages if each.id in self.reserved.message_ids}
+        return await admission.look(connection, messages, profile_ids=list(leased))
+
+    async def _accept(
+        self, connection: AsyncConnection, messages: Sequence[NewMessage], found: Admission
+    ) -> None:
+        """With the lease for those whose profile is what it was when they were made."""
+        ready = frozenset(
+            each.id
+            for each in messages
+            if each.id in self.reserved.message_ids
+            and (each.profile_id, each.profile_revision) in found.ready
+        )
+        self.admitted, self.lease = messages, replace(self.reserved, message_ids=ready)
+        await outbox.accept(connection, messages, self.lease)
+
+    async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
+        """Send nothing to whom tenants suppress; such messages are read as they are then."""
+        ids = [each.id for each in self.admitted]
+        changed = await suppressions.apply(connection, message_ids=ids, now=now)
+        if not changed:  # a suppression for a tag that none of them has
+            return
+        leased = self.lease.message_ids & set(changed)
+        await outbox.release(connection, owner=self.lease.owner, held=list(leased), now=now)
+        await outcomes.close(connection, message_ids=changed, now=now)
+        self.lease = replace(self.lease, message_ids=self.lease.message_ids - leased)
+
+
+async def _beyond_quota(
+    connection: AsyncConnection, offers: Sequence[Offer], now: datetime
+) -> dict[str, QuotaError]:
+    """The messages that their tenants' quotas have no room for, by id; all others are counted.
+
+    Tenants in the order of their ids, so that two processes do not lock each other out.
+    """
+    by_tenant = dict[str, list[Offer]]()
+    for each in offers:
+        if each.quota.is_counted:
+            by_tenant.setdefault(each.message.tenant_id, []).append(each)
+    refused = dict[str, QuotaError]()
+    for tenant_id in sorted(by_tenant):
+        counted = by_tenant[tenant_id]
+        verdicts = await usage.charge(
+            connection,
+            tenant_id=tenant_id,
+            quota=counted[-1].quota,
+            sizes=[each.size_bytes for each in counted],
+            now=now,
+        )
+        for each, exceeded in zip(counted, verdicts, strict=True):
+            if exceeded is not None:
+                refused[each.message.id] = QuotaError(exceeded)
+    return refused

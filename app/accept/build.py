@@ -1,0 +1,306 @@
+"""From what the caller wants to a message that can be written: resolve, check, render once."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.accept.draft import Draft, DsnWish, Importance
+from app.accept.policy import check_recipients, check_senders
+from app.accept.terms import Terms
+from app.domain.address import verp
+from app.domain.address.folding import fold
+from app.domain.dsn import DsnRequest
+from app.domain.errors import FieldError, InvalidRequest, TooLarge
+from app.domain.ids import new_id
+from app.domain.mime.build import Content, check_header, check_subject, message_id_header, render
+from app.domain.types import (
+    MAX_RECIPIENTS,
+    Mailbox,
+    NewMessage,
+    Profile,
+    RecipientAddress,
+    RecipientKind,
+)
+
+MISSING: Final = "missing"
+MAX_AGE: Final = timedelta(days=30)
+MAX_AHEAD: Final = timedelta(days=366)
+
+
+X_PRIORITY: Final = {Importance.HIGH: "1", Importance.LOW: "5"}
+
+
+def prepare(
+    draft: Draft,
+    *,
+    profile: Profile,
+    terms: Terms,
+) -> NewMessage:
+    """The message as it will be stored and sent, rendered here and never again (invariant 2).
+
+    Raises InvalidRequest naming every wrong field, Forbidden where the profile or another rule
+    does not allow the sender or the routing a recipient, TooLarge where the rendered message has
+    more bytes than it may.
+    """
+    sender = draft.sender or profile.default_from
+    recipients = tuple(_recipients(draft))
+    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, terms.now)]
+    if sender is None or wrong:
+        raise _invalid(wrong)
+    check_return_path(draft, sender)
+    check_senders(sender, draft.submitter, draft.return_path, profile, terms.allowed_from)
+    check_recipients(recipients, terms.routing)
+    check_message_size(_content_bytes(draft), terms.max_message_bytes)
+    message_id = new_id("msg")
+    header = message_id_header(message_id, sender)
+    mime = render(_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
+    mime = terms.signing.signed(mime, sender.domain, terms.now)
+    check_message_size(len(mime), terms.max_message_bytes)
+    return new_message(
+        draft,
+        message_id=message_id,
+        sender=sender,
+        recipients=recipients,
+        header=header,
+        mime=mime,
+        profile=profile,
+        terms=terms,
+    )
+
+
+def new_message(
+    draft: Draft,
+    *,
+    message_id: str,
+    sender: Mailbox,
+    recipients: tuple[RecipientAddress, ...],
+    header: str,
+    mime: bytes,
+    profile: Profile,
+    terms: Terms,
+) -> NewMessage:
+    """The message that goes with these bytes, whose Message-ID is `header`."""
+    now, starts_at = terms.now, _starts_at(draft, terms.now)
+    return NewMessage(
+        id=message_id,
+        tenant_id=profile.tenant_id,
+        profile_id=profile.id,
+        profile_revision=profile.revision,
+        envelope_from=_reverse_path(draft, sender),
+        sender=sender,
+        recipients=recipients,
+        subject=draft.subject,
+        message_id_header=header,
+        tags=tuple(dict.fromkeys(draft.tags)),
+        metadata=dict(draft.metadata),
+        mime=mime,
+        created_at=now,
+        send_at=draft.send_at,
+        expires_at=draft.expires_at
+        or starts_at + timedelta(seconds=profile.retry.max_age or terms.max_age_seconds),
+        priority=draft.priority,
+        guarantee=draft.guarantee,
+        sealed=terms.seal_content(mime, row=message_id) if draft.is_sensitive else None,
+        dsn=dsn_request(draft.dsn, message_id),
+        has_verp=draft.has_verp,
+    )
+
+
+def _starts_at(draft: Draft, now: datetime) -> datetime:
+    """Nothing is sent before this, and its time runs from then on."""
+    return now if draft.send_at is None else max(now, draft.send_at)
+
+
+def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
+    """Whom a draft goes to; raises InvalidRequest where that, or one of its times, is wrong."""
+    recipients = tuple(_recipients(draft))
+    wrong = [*_wrong_recipients(draft, recipients), *_wrong_times(draft, now)]
+    if wrong:
+        raise _invalid(wrong)
+    return recipients
+
+
+def check_return_path(draft: Draft, sender: Mailbox) -> None:
+    """Raise InvalidRequest where each recipient is to have a reverse-path, and cannot."""
+    if not draft.has_verp:
+        return
+    try:
+        verp.check_base(_reverse_path(draft, sender))
+    except ValueError as error:
+        raise InvalidRequest.at("verp", msg=str(error)) from None
+
+
+def _reverse_path(draft: Draft, sender: Mailbox) -> str:
+    return sender.address if draft.return_path is None else draft.return_path
+
+
+def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
+    """What is asked of servers, with the message's id as the envelope's."""
+    if wish is None:
+        return None
+    return DsnRequest(notify=wish.notify, returns=wish.returns, envelope_id=message_id)
+
+
+def _wrong_times(draft: Draft, now: datetime) -> Iterator[FieldError]:
+    starts_at = _starts_at(draft, now)
+    if starts_at > now + MAX_AHEAD:
+        yield _error("send_at", msg="write a time within the next year")
+    expires_at = draft.expires_at
+    if expires_at is not None and not starts_at < expires_at <= starts_at + MAX_AGE:
+        since = "now" if starts_at == now else "send_at"
+        yield _error("expires_at", msg=f"write a time in the future, at most 30 days after {since}")
+
+
+def _recipients(draft: Draft) -> Iterator[RecipientAddress]:
+    """Every address once: where it is named twice, the first of to, cc, bcc counts."""
+    seen: set[str] = set()
+    named = (
+        (RecipientKind.TO, draft.to),
+        (RecipientKind.CC, draft.cc),
+        (RecipientKind.BCC, draft.bcc),
+    )
+    for kind, mailboxes in named:
+        for mailbox in mailboxes:
+            address = fold(mailbox.address)
+            if address not in seen:
+                seen.add(address)
+                yield RecipientAddress(mailbox, kind)
+
+
+def _wrong(
+    draft: Draft, sender: Mailbox | None, recipients: tuple[RecipientAddress, ...]
+) -> Iterator[FieldError]:
+    if sender is None:
+        yield _error("from", msg="set the sender: this profile has no default_from", type=MISSING)
+    yield from _wrong_recipients(draft, recipients)
+    if draft.text is None and draft.html is None and draft.calendar is None:
+        yield _error("text", msg="set text, html or both", type=MISSING)
+    yield from _wrong_content_ids(draft)
+    yield from _wrong_headers(draft)
+
+
+def _wrong_recipients(
+    draft: Draft, recipients: tuple[RecipientAddress, ...]
+) -> Iterator[FieldError]:
+    if not recipients:
+        yield _error("to", msg="add at least one recipient in to, cc or bcc", type=MISSING)
+    given = len(draft.to) + len(draft.cc) + len(draft.bcc)
+    if given > MAX_RECIPIENTS:
+        yield _error(
+            "to",
+            msg=f"{given} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS}:"
+            " send several messages",
+            type="too_long",
+        )
+
+
+def _wrong_content_ids(draft: Draft) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for number, each in enumerate(draft.attachments):
+        if each.content_id in seen:
+            msg = "another attachment has this content_id; use each content_id once"
+            yield FieldError(("body", "attachments", number, "content_id"), msg)
+        if each.content_id is not None:
+            seen.add(each.content_id)
+
+
+def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
+    try:
+        check_subject(draft.subject)
+    except ValueError as error:
+        yield _error("subject", msg=str(error))
+    seen: set[str] = set()
+    written = _written(draft)
+    for name, value in written.items():
+        try:
+            check_header(name, value)
+        except ValueError as error:
+            yield _error("list_unsubscribe", msg=str(error))
+    given = {name.lower() for name in written}
+    for name, value in draft.headers.items():
+        if name.lower() in given:
+            yield _error(
+                "headers",
+                name,
+                msg="another field of the message already sets this header; leave it out",
+            )
+        try:
+            check_header(name, value)
+        except ValueError as error:
+            yield _error("headers", name, msg=str(error))
+        if name.lower() in seen:
+            yield _error(
+                "headers", name, msg="this header is set twice (names ignore case); set it once"
+            )
+        seen.add(name.lower())
+
+
+def _error(*loc: str, msg: str, type: str = "value_error") -> FieldError:  # noqa: A002 - pydantic's word for it
+    return FieldError(("body", *loc), msg, type)
+
+
+def _invalid(wrong: list[FieldError]) -> InvalidRequest:
+    first = wrong[0]
+    place = ".".join(str(part) for part in first.loc[1:])
+    detail = f"{place}: {first.msg}"
+    if len(wrong) > 1:
+        detail = f"{len(wrong)} fields are invalid; the first is {detail}"
+    return InvalidRequest(detail, wrong)
+
+
+def _content_bytes(draft: Draft) -> int:
+    """What text, HTML and files have at the very least: no encoding makes them shorter."""
+    calendar = "" if draft.calendar is None else draft.calendar.text
+    texts = sum(len(each.encode()) for each in (draft.text or "", draft.html or "", calendar))
+    return texts + sum(len(each.content) for each in draft.attachments)
+
+
+def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
+    """Raise TooLarge where a message has more bytes than it may."""
+    if size_bytes > max_message_bytes:
+        raise TooLarge(
+            "message-too-large",
+            f"The message has {size_bytes} bytes or more; the limit is {max_message_bytes} bytes,"
+            " encoding included. Make it smaller, or link to large files.",
+        )
+
+
+def _content(
+    draft: Draft,
+    sender: Mailbox,
+    recipients: tuple[RecipientAddress, ...],
+    header: str,
+    now: datetime,
+) -> Content:
+    return Content(
+        sender=sender,
+        to=tuple(_of_kind(recipients, RecipientKind.TO)),
+        cc=tuple(_of_kind(recipients, RecipientKind.CC)),
+        reply_to=draft.reply_to,
+        subject=draft.subject,
+        text=draft.text,
+        html=draft.html,
+        calendar=draft.calendar,
+        submitter=draft.submitter,
+        attachments=draft.attachments,
+        headers=_written(draft) | dict(draft.headers),
+        message_id=header,
+        date=now,
+    )
+
+
+def _written(draft: Draft) -> dict[str, str]:
+    """The header fields that stand for what the caller asked for."""
+    fields = dict[str, str]()
+    if draft.unsubscribe is not None:
+        fields |= draft.unsubscribe.fields()
+    if draft.auto_submitted is not None:
+        fields["Auto-Submitted"] = draft.auto_submitted
+    if draft.importance is not None:
+        fields["Importance"] = draft.importance.value
+        fields["X-Priority"] = X_PRIORITY[draft.importance]
+    return fields
+
+
+def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[Mailbox]:
+    return (each.mailbox for each in recipients if each.kind is kind)

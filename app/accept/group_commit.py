@@ -1,0 +1,236 @@
+"""Group commit: all messages that wait are written in one transaction, then their callers wake."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
+from typing import Final, Protocol
+
+from app.accept.batch import Group, Offer
+from app.domain.delivery.metrics import Facts
+from app.domain.errors import Unavailable
+from app.domain.types import NewMessage
+from app.domain.value import value
+from app.store.db.engine import Database
+from app.store.db.errors import CommitUnknown, not_written
+from app.store.idempotency import KeyedRequest
+from app.store.outbox import queries as outbox
+from app.store.outbox.queries import NO_LEASE, Lease
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP: Final = 200
+MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
+MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
+# A restart of the database takes less; longer than this no caller waits for its answer.
+MAX_DOUBT_SECONDS: Final = 10.0
+LOOK_AGAIN_SECONDS: Final = 0.1
+
+
+@value
+class _Waiting:
+    offer: Offer
+    written: asyncio.Future[KeyedRequest | None]
+
+
+class Handover(Protocol):
+    """Who may take messages over as they are written, so that nobody has to read them first."""
+
+    def reserve(self, messages: Sequence[NewMessage]) -> Lease:
+        """The lease to write them with; it may hold some of them, or none."""
+        ...
+
+    def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
+        """They were written."""
+        ...
+
+    def withdraw(self, lease: Lease) -> None:
+        """They were not written."""
+        ...
+
+
+class Committer:
+    """Writes messages down: at once where it is idle, else together with all that came meanwhile.
+
+    It waits for nothing to fill a group: while one commits, the next one fills by itself.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        facts: Facts,
+        handover: Handover | None = None,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._facts = facts
+        self._handover = handover
+        self._queue: asyncio.Queue[list[_Waiting]] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._is_running = False
+
+    async def accept(self, offer: Offer) -> KeyedRequest | None:
+        """Return once the message is durable (invariant 1).
+
+        Answers the request that had used the key of this one before, if any had: then nothing was
+        written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
+        Unavailable where the database does not take it now or too much waits already.
+        """
+        with self._waiting([offer]) as [waiting]:
+            return await waiting.written
+
+    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+        """Return once the messages are durable, which are written in one transaction.
+
+        Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
+        """
+        with self._waiting(offers) as waiting:
+            return [await _outcome(each.written) for each in waiting]
+
+    @contextmanager
+    def _waiting(self, offers: Sequence[Offer]) -> Iterator[list[_Waiting]]:
+        """Offers that are to be written in one transaction, and whose callers wait in the block."""
+        if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
+            raise Unavailable(
+                "overloaded",
+                "The service has too many messages in memory, or is stopping. Nothing was written;"
+                " send the request again.",
+            )
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(each, loop.create_future()) for each in offers]
+        size_bytes = sum(each.offer.size_bytes for each in waiting)
+        self._waiting_bytes += size_bytes
+        self._queue.put_nowait(waiting)
+        try:
+            yield waiting
+        finally:
+            self._waiting_bytes -= size_bytes
+            for each in waiting:  # where its caller went away nobody asks what became of it
+                each.written.cancel()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Accept while the block runs; when it ends, what waits is written first."""
+        task = asyncio.create_task(self._run(), name="committer")
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
+            await self._queue.join()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:  # and hold no message while there is none to write
+            await self._commit_with_others(await self._queue.get())
+
+    async def _commit_with_others(self, first: list[_Waiting]) -> None:
+        """Write what came first, and all that fits into one group with it."""
+        group, size_bytes, count = list(first), sum(each.offer.size_bytes for each in first), 1
+        while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
+            try:
+                more = self._queue.get_nowait()
+            except asyncio.QueueEmpty:
+                break
+            group += more
+            size_bytes += sum(each.offer.size_bytes for each in more)
+            count += 1
+        await self._commit(group)
+        for _ in range(count):
+            self._queue.task_done()
+
+    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        """Write a group; where it fails for a reason of one, each is written by itself."""
+        messages = [each.offer.message for each in waiting]
+        group = Group([each.offer for each in waiting], self._reserve(messages))
+        error = await self._error_of(group)
+        lease = group.lease if error is None else NO_LEASE
+        self._hand_over(messages, lease, group.reserved)
+        if error is None or isinstance(error, Unavailable):
+            for each in waiting:
+                name = each.offer.message.id
+                _answer([each], error or group.refused.get(name), group.earlier.get(name))
+        elif len(waiting) == 1:
+            log.error("could not store a message", exc_info=error)
+            _answer(waiting, error)
+        else:
+            for each in waiting:
+                await self._commit([each])
+
+    async def _error_of(self, group: Group) -> Exception | None:
+        """Write, and answer why it could not be done, or None."""
+        # What is reserved is delivered here: no other process has to be told of it.
+        announce = len(group.reserved) < len(group.offers)
+        try:
+            if not group.is_plain or not await self._database.repeated(
+                group.write_plain, announce=announce, autocommit=True
+            ):
+                await self._database.repeated(
+                    lambda connection: group.write(connection, self._now()), announce=announce
+                )
+            self._facts.group("accept", len(group.admitted))
+        except CommitUnknown as unknown:
+            if group.admitted:
+                return await self._find_out(group.admitted[0], unknown)
+            return not_written() if group.is_plain else None
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            return error
+        return None
+
+    def _reserve(self, messages: Sequence[NewMessage]) -> Lease:
+        if self._handover is None:
+            return NO_LEASE
+        try:
+            return self._handover.reserve(messages)
+        except Exception:  # it is faster, and no more than that
+            log.exception("handing messages over through the queue")
+            return NO_LEASE
+
+    def _hand_over(self, messages: Sequence[NewMessage], written: Lease, reserved: Lease) -> None:
+        if self._handover is None:
+            return
+        try:
+            self._handover.hand_over(messages, written)
+            self._handover.withdraw(reserved)
+        except Exception:  # they are stored: their leases run out by themselves
+            log.exception("could not hand accepted messages over to delivery")
+        if len(written) < len(reserved):
+            self._database.wake()
+
+    async def _find_out(self, one: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
+        """What to answer after a commit without an answer: one of its messages stands for all."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_DOUBT_SECONDS):
+                while True:
+                    try:
+                        async with self._database.transaction() as connection:
+                            stands = await outbox.stands(connection, message_id=one.id)
+                    except Unavailable:
+                        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                    else:
+                        return None if stands else not_written()
+        return doubt
+
+
+async def _outcome(written: asyncio.Future[KeyedRequest | None]) -> KeyedRequest | Exception | None:
+    try:
+        return await written
+    except Exception as error:  # noqa: BLE001 - whoever asked is told which it was
+        return error
+
+
+def _answer(
+    group: Sequence[_Waiting], error: Exception | None, earlier: KeyedRequest | None = None
+) -> None:
+    for each in group:
+        if each.written.done():  # its caller went away; the message is written all the same
+            continue
+        if error is None:
+            each.written.set_result(earlier)
+        else:
+            each.written.set_exception(error)

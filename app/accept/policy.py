@@ -1,0 +1,63 @@
+"""Who may send, and to whom: what profile, tenant, key and service allow."""
+
+from collections.abc import Iterable, Sequence
+
+from app.domain.address.parse import is_allowed
+from app.domain.errors import Forbidden
+from app.domain.tenants.routing import Routing
+from app.domain.types import Mailbox, Profile, RecipientAddress
+from app.domain.value import value
+
+
+@value
+class SenderRule:
+    """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
+
+    who: str
+    patterns: Sequence[str]
+
+    def check(self, sender: Mailbox) -> None:
+        """Raise Forbidden unless a pattern matches."""
+        if is_allowed(sender, self.patterns):
+            return
+        raise Forbidden(
+            "sender-not-allowed",
+            f"{self.who} does not allow the sender {sender.address}. It allows"
+            f" {', '.join(self.patterns)}: use such an address in `from`, or add this one to its"
+            " allowed_from.",
+        )
+
+
+def check_senders(
+    sender: Mailbox,
+    submitter: Mailbox | None,
+    return_path: str | None,
+    profile: Profile,
+    rules: Sequence[SenderRule],
+) -> None:
+    """Raise Forbidden where one of them is not allowed: they are held to the same patterns."""
+    check_sender(sender, profile, rules)
+    if submitter is not None:
+        check_sender(submitter, profile, rules)
+    if return_path:  # without one nobody is told anything
+        check_sender(Mailbox(return_path), profile, rules)
+
+
+def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule]) -> None:
+    """Raise Forbidden where the profile, or another rule, does not allow the sender."""
+    for rule in (SenderRule(f"The profile {profile.name!r}", profile.allowed_from), *rules):
+        rule.check(sender)
+
+
+def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
+    """Raise Forbidden where what is for somebody may go to nobody at all."""
+    for each in recipients:
+        address = each.mailbox.address
+        if routing.destination(address) is None and not routing.is_simulated(address):
+            allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
+            raise Forbidden(
+                "recipient-not-allowed",
+                f"The recipient {address} is not allowed: allowed_recipient_domains of the tenant"
+                f" or the service allows only {', and of these '.join(allowed)}. Add its domain"
+                " there, or set redirect_all_to to receive such messages yourself.",
+            )

@@ -1,0 +1,171 @@
+"""What a request says of an API key, and what is answered of one."""
+
+import ipaddress
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.api.http.fields import Answer, Body, Instant, Line, Text
+from app.api.http.pagination import Page
+from app.api.profiles.fields import Pattern
+from app.domain.types import ApiKey, Scope
+
+MAX_BOUND: Final = 100
+MAX_OVERLAP_SECONDS: Final = 2_592_000
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "name": "billing service",
+    "hint": "hel_4fQk…",
+    "scopes": ["messages:read", "messages:send"],
+    "profiles": ["prf_0198c5a2d3f07b6e8a4c1d2e3f405162"],
+    "allowed_from": ["billing@example.com"],
+    "networks": ["192.0.2.0/24"],
+    "created_at": "2026-01-15T09:30:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+    "last_used_at": "2026-01-15T10:00:00Z",
+}
+EXAMPLE_CREATED: Final = EXAMPLE | {"last_used_at": None, "key": "hel_4fQk…"}
+CREATE_EXAMPLES: Final[dict[str, Any]] = {
+    "sender": {
+        "summary": "A service that sends and reads its messages",
+        "value": {"name": "billing service", "scopes": ["messages:send", "messages:read"]},
+    },
+    "manager": {
+        "summary": "A tool that manages profiles for a limited time",
+        "value": {
+            "name": "provisioning",
+            "scopes": ["profiles:manage"],
+            "expires_at": "2100-01-01T00:00:00Z",
+        },
+    },
+    "bound": {
+        "summary": "A shop that sends as one address from one network",
+        "value": {
+            "name": "shop",
+            "scopes": ["messages:send"],
+            "allowed_from": ["shop@example.com"],
+            "networks": ["192.0.2.0/24"],
+        },
+    },
+}
+
+
+def _sorted(scopes: list[Scope]) -> list[Scope]:
+    return sorted(set(scopes))
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError as error:
+        raise ValueError(f"{error}; write 192.0.2.0/24, 192.0.2.1 or 2001:db8::/32") from None
+
+
+def _without_repeats(items: list[str]) -> list[str]:
+    return list(dict.fromkeys(items))
+
+
+Network = Annotated[Line, Field(max_length=50), AfterValidator(_network)]
+Named = Annotated[Text, Field(min_length=1, max_length=100)]
+Bound = AfterValidator(_without_repeats)
+
+
+class KeyCreate(Body):
+    """A new key."""
+
+    name: Annotated[Line, Field(min_length=1, max_length=200)] = Field(
+        description="What the key is for."
+    )
+    scopes: Annotated[list[Scope], AfterValidator(_sorted)] = Field(
+        min_length=1,
+        description="What the key may do. `profiles:manage` includes `profiles:read`, and"
+        " `messages:manage` includes `messages:read`.",
+    )
+    profiles: Annotated[list[Named], Bound] = Field(
+        default_factory=list,
+        max_length=MAX_BOUND,
+        description="The profiles that the key may use, by id or name. It reaches no other"
+        " profile, nor messages of other profiles. Default: all.",
+    )
+    allowed_from: Annotated[list[Pattern], Bound] = Field(
+        default_factory=list,
+        max_length=MAX_BOUND,
+        description="Sender addresses that the key may use, within those that the profile allows:"
+        " `user@example.com`, `*@example.com` or `*@*.example.com`. Default: any.",
+    )
+    networks: Annotated[list[Network], Bound] = Field(
+        default_factory=list,
+        max_length=MAX_BOUND,
+        description="The networks from which the key works: `192.0.2.0/24`, `192.0.2.1`,"
+        " `2001:db8::/32`. Default: any.",
+    )
+    expires_at: Instant | None = Field(
+        default=None, description="When the key expires. Default: never."
+    )
+
+
+class KeyRotate(Body):
+    """Options of a rotation."""
+
+    overlap_seconds: int = Field(
+        default=86_400,
+        strict=True,
+        ge=0,
+        le=MAX_OVERLAP_SECONDS,
+        description="How long the old key keeps working. 0 revokes it at once.",
+    )
+    expires_at: Instant | None = Field(
+        default=None, description="When the new key expires. Default: when the old key did."
+    )
+
+
+class KeyRead(Answer):
+    """A key without the key itself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    name: str
+    hint: str = Field(description="The key's first characters, to tell keys apart.")
+    scopes: list[Scope]
+    profiles: list[str] = Field(
+        description="Ids of the profiles that the key is bound to. Empty: all profiles."
+    )
+    allowed_from: list[str]
+    networks: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="Updated from time to time, not at each use.")
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "KeyRead":
+        """What is answered of a key."""
+        return cls(**_fields(key))
+
+
+class KeyCreated(KeyRead):
+    """A new key, including the key itself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CREATED]})
+
+    key: str = Field(
+        description="The key. Store it now: Heloise keeps only its hash and does not show it again."
+    )
+
+    @classmethod
+    def made(cls, key: ApiKey, secret: str) -> "KeyCreated":
+        """What is answered of a new key."""
+        return cls(**_fields(key), key=secret)
+
+
+def _fields(key: ApiKey) -> dict[str, Any]:
+    return {name: getattr(key, name) for name in KeyRead.model_fields} | {
+        "scopes": sorted(key.scopes)
+    }
+
+
+class KeyPage(Page[KeyRead]):
+    """A page of keys, oldest first."""

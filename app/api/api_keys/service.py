@@ -1,0 +1,212 @@
+"""What is done to API keys, by a request or a command: each writes down what it changed."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.api_keys.schemas import KeyCreate, KeyRotate
+from app.api.auth.audit import Act
+from app.api.auth.reach import reached, reaches
+from app.api.profiles.lookup import spelt_alike
+from app.domain.address.parse import covers
+from app.domain.api_keys import hash_of, hint_of, new_secret
+from app.domain.errors import Conflict, Forbidden, InvalidRequest
+from app.domain.ids import new_id
+from app.domain.types import ApiKey
+from app.store import api_keys
+from app.store.profiles import queries as profiles
+
+Made = tuple[ApiKey, str]
+
+
+async def create(
+    connection: AsyncConnection,
+    act: Act,
+    body: KeyCreate,
+    *,
+    tenant_id: str,
+    by: ApiKey | None = None,
+    secret: str | None = None,
+) -> Made:
+    """Store a new key: answers it, and the key itself, of which a hash is stored alone.
+
+    `by` is the key that asks, where it is not an admin's: what is made reaches no further. `secret`
+    is the key itself where it is known already. Raises InvalidRequest, NotFound without the tenant,
+    or Forbidden.
+    """
+    _check_expiry(body.expires_at, act)
+    secret = secret or new_secret()
+    key = ApiKey(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=body.name,
+        hint=hint_of(secret),
+        scopes=frozenset(body.scopes),
+        created_at=act.now,
+        expires_at=body.expires_at,
+        revoked_at=None,
+        last_used_at=None,
+        profiles=await profile_ids(connection, tenant_id, body.profiles, by=by),
+        allowed_from=tuple(body.allowed_from),
+        networks=tuple(body.networks),
+    )
+    _check_width(key, by)
+    await _insert(connection, act, key, secret)
+    return key, secret
+
+
+async def rotate(
+    connection: AsyncConnection,
+    act: Act,
+    key_id: str,
+    body: KeyRotate,
+    *,
+    tenant_id: str,
+    by: ApiKey | None = None,
+) -> Made:
+    """Store a new key in place of another, which goes on working for a while.
+
+    Raises InvalidRequest, NotFound, Forbidden, or Conflict where the other works no more.
+    """
+    _check_expiry(body.expires_at, act)
+    before = await _to_change(connection, key_id, tenant_id, by)
+    if not before.is_valid(act.now):
+        raise Conflict(
+            "key-inactive",
+            "The key is revoked or expired and cannot be rotated; create a new key.",
+        )
+    secret = new_secret()
+    key = replace(
+        before,
+        id=new_id("key"),
+        hint=hint_of(secret),
+        created_at=act.now,
+        expires_at=body.expires_at or before.expires_at,
+        last_used_at=None,
+    )
+    _check_width(key, by)
+    await api_keys.end_at(
+        connection,
+        tenant_id=tenant_id,
+        key_id=key_id,
+        moment=act.now + timedelta(seconds=body.overlap_seconds),
+    )
+    after = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    await act.record(
+        connection,
+        "key.rotate",
+        tenant_id=tenant_id,
+        object_id=key_id,
+        before={"expires_at": before.expires_at, "replaced_by": None},
+        after={"expires_at": after.expires_at, "replaced_by": key.id},
+    )
+    await _insert(connection, act, key, secret)
+    return key, secret
+
+
+async def revoke(
+    connection: AsyncConnection,
+    act: Act,
+    key_id: str,
+    *,
+    tenant_id: str,
+    by: ApiKey | None = None,
+) -> None:
+    """End a key. Raises NotFound, or Forbidden."""
+    before = await _to_change(connection, key_id, tenant_id, by)
+    await api_keys.revoke(connection, tenant_id=tenant_id, key_id=key_id, now=act.now)
+    await act.record(
+        connection,
+        "key.revoke",
+        tenant_id=tenant_id,
+        object_id=key_id,
+        before={"revoked_at": before.revoked_at},
+        after={"revoked_at": before.revoked_at or act.now},
+    )
+
+
+async def _to_change(
+    connection: AsyncConnection, key_id: str, tenant_id: str, by: ApiKey | None
+) -> ApiKey:
+    """The key; raises NotFound, or Forbidden where it is wider than the one that asks."""
+    key = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    _check_width(reached(by, "key", key_id, key), by)
+    return key
+
+
+async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: str) -> None:
+    await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    await act.record(connection, "key.create", tenant_id=key.tenant_id, object_id=key.id, after=key)
+
+
+def _check_expiry(expires_at: datetime | None, act: Act) -> None:
+    if expires_at is not None and expires_at <= act.now:
+        raise InvalidRequest.at(
+            "expires_at", msg="in the past; write a time in the future, or leave it out"
+        )
+
+
+async def profile_ids(
+    connection: AsyncConnection, tenant_id: str, names: Sequence[str], *, by: ApiKey | None = None
+) -> tuple[str, ...]:
+    """The ids of profiles by id or name; raises InvalidRequest for one that is not there.
+
+    Where the key that asks is bound it raises Forbidden, for one out of its reach as well.
+    """
+    found = list[str]()
+    for number, name in enumerate(names):
+        profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+        if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
+            _refuse_profiles(by)
+        if profile is None:
+            hint = await spelt_alike(connection, tenant_id, name, by=by)
+            msg = f"no profile {name!r} exists{hint}"
+            raise InvalidRequest.at("profiles", number, msg=msg)
+        found.append(profile.id)
+    return tuple(dict.fromkeys(found))
+
+
+def _check_width(key: ApiKey, by: ApiKey | None) -> None:
+    """Raise Forbidden where a key is wider than the one that asks, unless that is an admin's."""
+    if by is None:
+        return
+    missing = sorted(scope for scope in key.scopes if not by.holds(scope))
+    if missing:
+        _refuse(f"it lacks the scope {missing[0]}")
+    if not reaches(by, key):
+        _refuse_profiles(by)
+    if by.allowed_from and not _are_covered(key.allowed_from, by.allowed_from):
+        _refuse(f"it sends only as {', '.join(by.allowed_from)}")
+    if by.networks and not _are_inside(key.networks, by.networks):
+        _refuse(f"it works only from {', '.join(by.networks)}")
+    if by.expires_at and (key.expires_at is None or key.expires_at > by.expires_at):
+        _refuse(f"it expires at {by.expires_at.isoformat()}")
+
+
+def _refuse_profiles(by: ApiKey) -> NoReturn:
+    _refuse(f"it is bound to the profiles {', '.join(by.profiles)}")
+
+
+def _refuse(why: str) -> NoReturn:
+    raise Forbidden(
+        "scope-exceeds-caller",
+        f"A key cannot create, rotate or revoke a key that may do more than itself: {why}. Request"
+        " less, or use another key.",
+    )
+
+
+def _are_covered(patterns: Sequence[str], by: Sequence[str]) -> bool:
+    return bool(patterns) and all(any(covers(each, one) for each in by) for one in patterns)
+
+
+def _are_inside(networks: Sequence[str], by: Sequence[str]) -> bool:
+    outer = [ipaddress.ip_network(each) for each in by]
+    inner = [ipaddress.ip_network(each) for each in networks]
+    return bool(inner) and all(
+        any(one.version == each.version and one.subnet_of(each) for each in outer)  # type: ignore[arg-type]
+        for one in inner
+    )

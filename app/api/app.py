@@ -1,0 +1,55 @@
+"""The API as one piece: `install` puts middleware, error handlers and routers into an app."""
+
+from operator import itemgetter
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import compile_path
+
+from app.api.http.request_id import request_id
+from app.api.http.root_path import DocumentsBelowRoot, RootPath
+from app.api.messages.fast_path import Shortcut
+from app.api.openapi import OPENAPI_KWARGS, describe
+from app.api.requests.body_reader import Intake
+from app.api.requests.middleware import Edge
+from app.api.requests.problems import add_handlers
+from app.api.routers import admin_routers, routers
+from app.api.services import Services
+from app.api.system.docs_pages import Pages
+
+__all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
+
+
+def install(app: FastAPI, services: Services) -> None:
+    """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
+    app.state.services = services
+    if services.root_path:
+        app.add_middleware(DocumentsBelowRoot)
+    app.add_middleware(Shortcut)
+    app.add_middleware(Pages)
+    app.add_middleware(
+        Intake,
+        max_body_bytes=services.max_body_bytes,
+        max_buffered_bytes=services.max_buffered_bytes,
+    )
+    app.add_middleware(Edge)
+    if services.root_path:
+        app.add_middleware(RootPath, path=services.root_path)
+    add_handlers(app)
+    prefixed = [("", router) for router in routers]
+    prefixed += [(services.admin_prefix, router) for router in admin_routers]
+    for prefix, router in prefixed:
+        if prefix:
+            app.include_router(router, prefix=prefix)
+        else:  # `include_router` would build every route again for each app, at its first request
+            app.router.routes.extend(router.routes)
+    # Which methods there are on which paths; those that are written out before those with names.
+    ways = [
+        ("{" in route.path, compile_path(prefix + route.path)[0], route.methods)
+        for prefix, router in prefixed
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
+    app.state.ways = sorted(ways, key=itemgetter(0))
+    describe(app)

@@ -1,0 +1,143 @@
+"""`/audit-log`: who did what, from where, and who was refused."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field
+
+from app.api.auth.dependencies import Auditor
+from app.api.http.fields import Answer, Text
+from app.api.http.pagination import Page, Paging, cut, start
+from app.api.openapi import tenant_problems
+from app.api.services import ServicesOf
+from app.domain.audit import ActorKind, AuditEntry
+from app.store import audit
+
+router = APIRouter(tags=["Audit"])
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "aud_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "at": "2026-01-15T09:30:00Z",
+    "actor": {
+        "kind": "key",
+        "id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+        "name": "provisioning",
+        "source": "192.0.2.10",
+    },
+    "action": "profile.update",
+    "tenant_id": "ten_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "object_id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "refused_as": None,
+    "changes": {"ehlo_name": {"before": None, "after": "mail.example.com"}},
+    "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+}
+
+
+class AuditQuery(Paging):
+    """Which lines are wanted."""
+
+    action: Text | None = Field(
+        default=None,
+        max_length=64,
+        description="Only entries of this action.",
+        examples=["key.create"],
+    )
+
+
+class ActorRead(Answer):
+    """The actor."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: ActorKind
+    id: str | None = Field(description="The id of the key.")
+    name: str | None = Field(
+        description="The name of the API key, of the admin key, or of the command line's user. For"
+        " an unauthenticated request, the first characters of the key that it sent."
+    )
+    source: str | None = Field(
+        description="The client's IP address, or the host name of the command line's machine."
+    )
+
+
+class ChangeRead(Answer):
+    """A field's value before and after."""
+
+    before: Any
+    after: Any
+
+
+class AuditRead(Answer):
+    """An entry of the audit log."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    at: datetime
+    actor: ActorRead
+    action: str = Field(
+        description="The action, such as `key.create`. For a refused request, its operation id."
+    )
+    tenant_id: str | None
+    object_id: str | None = Field(
+        description="The id of the changed object. For a refused request, its path."
+    )
+    refused_as: str | None = Field(
+        description="The problem type of a refused request. Null if the action succeeded."
+    )
+    changes: dict[str, ChangeRead] = Field(
+        description="The changed fields, before and after. For"
+        " secrets, only the names of those that were set."
+    )
+    request_id: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> "AuditRead":
+        """What is answered of a line."""
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            actor=ActorRead.model_validate(entry.actor),
+            action=entry.action,
+            tenant_id=entry.tenant_id,
+            object_id=entry.object_id,
+            refused_as=entry.refused_as,
+            changes={
+                name: ChangeRead(before=before, after=after)
+                for name, (before, after) in entry.changes.items()
+            },
+            request_id=entry.request_id,
+        )
+
+
+class AuditPage(Page[AuditRead]):
+    """A page of the audit log, newest first."""
+
+
+@router.get(
+    "/audit-log",
+    operation_id="list_audit_log",
+    summary="List audit log entries",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_audit_log(
+    query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ServicesOf
+) -> AuditPage:
+    """List changes to the tenant's keys and profiles, and refused requests of its keys.
+
+    Newest first. Heloise keeps entries for HELOISE_AUDIT_RETENTION_DAYS. Without `Heloise-Tenant`,
+    an admin key gets all tenants' entries and those of unauthenticated requests. Requires the scope
+    `keys:manage` and a key that is not bound to profiles.
+    """
+    before = start(query, "aud")
+    async with services.database.reading() as connection:
+        rows = await audit.page(
+            connection,
+            tenant_id=tenant_id,
+            limit=query.limit + 1,
+            before=before,
+            action=query.action,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return AuditPage(items=[AuditRead.of(row) for row in kept], next_cursor=cursor)

@@ -1,0 +1,138 @@
+"""Who may do what: a tenant's key with its scopes, or an admin key that acts for a tenant."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Header, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.auth.audit import Act
+from app.api.auth.caller import Caller, act_of
+from app.api.auth.quotas import check_rate
+from app.api.auth.visitor import visitor_of
+from app.api.http.repeated_params import check_repeats
+from app.api.services import Services, ServicesOf
+from app.domain.audit import Actor
+from app.domain.errors import FieldError, Forbidden, InvalidRequest
+from app.domain.types import ApiKey, Scope, Tenant
+from app.store.tenants import queries as tenants
+
+# It names the scheme in the OpenAPI document; the header is read before, with the whole request.
+_bearer = HTTPBearer(
+    scheme_name="key",
+    description="A tenant's key (`hel_…`) reaches only that tenant. An admin key manages tenants"
+    " and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
+    auto_error=False,
+)
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+ActFor = Annotated[
+    str | None,
+    Header(
+        alias="Heloise-Tenant",
+        description="The id or slug of the tenant to act for. Required with an admin key; leave it"
+        " out with a tenant's key.",
+        max_length=63,
+    ),
+]
+
+
+class TenantScope:
+    """A dependency: the caller, who may act for a tenant with this scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def __call__(
+        self, request: Request, services: ServicesOf, _: Bearer, act_for: ActFor = None
+    ) -> Caller:
+        known = await visitor_of(request).known()
+        check_repeats(request)
+        return await self.caller(known, services, act_for)
+
+    async def caller(
+        self, known: Actor | Caller, services: Services, act_for: str | None
+    ) -> Caller:
+        """Whoever is known as the caller.
+
+        Raises Forbidden where the key does not reach so far, TooManyRequests where the tenant has
+        made all of its requests of this second.
+        """
+        if isinstance(known, Actor):
+            return Caller(await _acted_for(services, act_for), known)
+        if act_for is not None and act_for != known.tenant_id:
+            raise Forbidden(
+                "admin-only",
+                "Only admin keys take the header Heloise-Tenant; a tenant's key acts for its own"
+                " tenant. Leave the header out.",
+            )
+        self.check(known.key)
+        check_rate(known.tenant, services.requests)
+        return known
+
+    def check(self, key: ApiKey | None) -> None:
+        """Raise Forbidden where a key may not do this; an admin, who has none, may."""
+        if key is None or key.holds(self.scope):
+            return
+        held = ", ".join(sorted(key.scopes)) or "none"
+        raise Forbidden(
+            "scope-missing",
+            f"This key lacks the scope {self.scope}; it has {held}. Use a key with this scope.",
+        )
+
+
+async def _admin(request: Request, _: Bearer) -> Actor:
+    known = await visitor_of(request).known()
+    if isinstance(known, Actor):
+        return known
+    raise Forbidden(
+        "admin-only",
+        "This operation needs an admin key; this is a tenant's key.",
+    )
+
+
+Admin = Annotated[Actor, Depends(_admin)]
+
+
+async def _admins_act(admin: Admin, services: ServicesOf) -> Act:
+    return act_of(admin, services)
+
+
+AdminAct = Annotated[Act, Depends(_admins_act)]
+SENDING: Final = TenantScope(Scope.MESSAGES_SEND)
+Sender = Annotated[Caller, Depends(SENDING)]
+MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
+MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
+ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
+ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
+SuppressionManager = Annotated[Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE))]
+EventReader = Annotated[Caller, Depends(TenantScope(Scope.EVENTS_READ))]
+TemplateManager = Annotated[Caller, Depends(TenantScope(Scope.TEMPLATES_MANAGE))]
+WebhookManager = Annotated[Caller, Depends(TenantScope(Scope.WEBHOOKS_MANAGE))]
+KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
+KeyManager = Annotated[Caller, Depends(KEYS)]
+
+
+async def _auditor(
+    request: Request, services: ServicesOf, _: Bearer, act_for: ActFor = None
+) -> str | None:
+    known = await visitor_of(request).known()
+    if isinstance(known, Actor) and act_for is None:
+        return None
+    caller = await KEYS.caller(known, services, act_for)
+    caller.require_unbound()
+    return caller.tenant_id
+
+
+# The tenant whose log may be read; None for an admin who names none, and reads everybody's.
+Auditor = Annotated[str | None, Depends(_auditor)]
+
+
+async def _acted_for(services: Services, act_for: str | None) -> Tenant:
+    if act_for is None:
+        where = ("header", "Heloise-Tenant")
+        raise InvalidRequest(
+            "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
+            [FieldError(where, "required with an admin key", "missing")],
+            "tenant-required",
+        )
+    async with services.database.reading() as connection:
+        return await tenants.get(connection, tenant=act_for)

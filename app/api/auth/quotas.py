@@ -1,0 +1,86 @@
+"""What is answered where a tenant's quota allows no more."""
+
+import math
+from datetime import datetime
+from typing import Final
+
+from app.api.http.rate_limiter import Buckets
+from app.domain.errors import Problem, QuotaExceeded, TooManyRequests
+from app.domain.tenants.quotas import Exceeded
+from app.domain.types import Tenant
+
+DAY_SECONDS: Final = 86_400
+PERIODS: Final = {"messages_per_day": DAY_SECONDS, "messages_per_month": 30 * DAY_SECONDS}
+# Nobody knows when a queue will be shorter; a client that asks no more often does no harm.
+QUEUE_RETRY_SECONDS: Final = 30
+
+
+def check_rate(tenant: Tenant, buckets: Buckets) -> None:
+    """Take one of the tenant's requests of this second; raises TooManyRequests without one."""
+    limit = tenant.quota.requests_per_second
+    if limit is None:
+        return
+    if wait := buckets.wait_seconds(tenant.id, capacity=limit, per_second=limit):
+        raise TooManyRequests(
+            "too-many-requests",
+            f"The tenant may make {limit} requests a second (requests_per_second); wait for"
+            " Retry-After.",
+            retry_after_seconds=math.ceil(wait),
+            limit=limit,
+            per_seconds=1,
+        )
+    buckets.take(tenant.id, capacity=limit, per_second=limit)
+
+
+def check_profiles(tenant: Tenant, count: int) -> None:
+    """Raise QuotaExceeded where a tenant that has so many profiles may have no more."""
+    limit = tenant.quota.profiles
+    if limit is not None and count >= limit:
+        raise QuotaExceeded(
+            f"The tenant may have {limit} profiles (profiles) and has {count}: delete one, or"
+            " raise the limit."
+        )
+
+
+def check_count(noun: str, count: int, limit: int) -> None:
+    """Raise QuotaExceeded where a tenant that has so many of something may have no more."""
+    if count >= limit:
+        raise QuotaExceeded(f"A tenant may have {limit} {noun} and has {limit}: delete one.")
+
+
+def check_recipients(tenant: Tenant, count: int) -> None:
+    """Raise QuotaExceeded where a message has more recipients than the tenant's may have."""
+    limit = tenant.quota.recipients_per_message
+    if limit is not None and count > limit:
+        raise QuotaExceeded(
+            f"A message of this tenant may have {limit} recipients (recipients_per_message), and"
+            f" this one has {count}: send several messages, or raise the limit."
+        )
+
+
+def problem_of(exceeded: Exceeded, now: datetime) -> Problem:
+    """What is answered for a message that a limit keeps out."""
+    name, limit = exceeded.limit, exceeded.value
+    if exceeded.resets_at is not None:
+        wait = (exceeded.resets_at - now).total_seconds()
+        return TooManyRequests(
+            "sending-quota-exceeded",
+            f"The tenant has sent its {limit} messages of this period ({name}) and may send again"
+            f" from {exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
+            retry_after_seconds=max(1, math.ceil(wait)),
+            limit=limit,
+            per_seconds=PERIODS[name],
+        )
+    if name == "queued_messages":
+        return TooManyRequests(
+            "queue-full",
+            f"The tenant may have {limit} unfinished messages ({name}) and has {limit}: check for"
+            " failing or paused profiles, or wait.",
+            retry_after_seconds=QUEUE_RETRY_SECONDS,
+            limit=limit,
+            per_seconds=None,
+        )
+    return QuotaExceeded(
+        f"The tenant may store {limit} bytes of messages ({name}), and this message exceeds that:"
+        " raise the limit."
+    )

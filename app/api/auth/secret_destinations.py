@@ -1,0 +1,23 @@
+"""A stored secret is sent to another destination only if the request gives it again."""
+
+from app.domain.errors import FieldError
+from app.store.secrets.contexts import changed
+from app.store.secrets.encryption import SealContext
+
+
+def missing_secret(
+    before: SealContext, after: SealContext, *loc: str, remedy: str = ""
+) -> FieldError | None:
+    """What is wrong with a change that keeps the secret at `loc`, if it redirects that one.
+
+    A caller who redirects a secret could read it there, so an admin has to give it too.
+    """
+    settings = changed(before, after)
+    if not settings:
+        return None
+    name = ".".join(loc)
+    msg = (
+        f"set {name} again{remedy}: the stored one is bound to its destination, and this request"
+        f" changes {', '.join(settings)}"
+    )
+    return FieldError(("body", *loc), msg, "missing")

@@ -1,0 +1,1 @@
+"""What requests keep for a moment: keys, tenants, reads under way, failed authentication."""

@@ -1,0 +1,100 @@
+"""Keys seen lately, so that a request with a known key reads nothing from the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+from typing import Final, NamedTuple
+
+from app.api.cache.shared_reads import SharedReads
+from app.domain.clock import monotonic_seconds
+from app.domain.types import ApiKey, Tenant
+
+# With the time a revocation takes to commit, well within the five seconds that are promised.
+KEEP_SECONDS: Final = 3.0
+MAX_KEYS: Final = 10_000
+# Guesses have so many of the database's connections; the rest is for those with a key.
+UNKNOWN_AT_ONCE: Final = 4
+
+
+class Known(NamedTuple):
+    """A key and whose it is."""
+
+    key: ApiKey
+    tenant: Tenant
+
+
+class KeyCache:
+    """Hash → key, positive answers alone, for a few seconds; and when each key was last used."""
+
+    def __init__(
+        self,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        max_keys: int = MAX_KEYS,
+        monotonic: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._max_keys = max_keys
+        self._monotonic = monotonic
+        self._kept: dict[bytes, tuple[float, Known]] = {}
+        self._reads = SharedReads[bytes, Known | None]()
+        self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
+        self.used: dict[str, datetime] = {}
+
+    def get(self, key_hash: bytes) -> Known | None:
+        """The key, where it was read at most `keep_seconds` ago."""
+        found = self._kept.get(key_hash)
+        if found is None or self._monotonic() >= found[0]:
+            return None
+        return found[1]
+
+    async def read(
+        self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
+    ) -> Known | None:
+        """What `find` answers, which is kept where it is a key; raises what it does.
+
+        A key that was seen before is read at once; others, a few at a time, in turn.
+        """
+        return await self._reads.get(
+            key_hash, partial(self._find, key_hash, find), partial(self._keep, key_hash)
+        )
+
+    async def _find(
+        self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
+    ) -> Known | None:
+        if key_hash in self._kept:
+            return await find()
+        async with self._unknown:
+            return await find()
+
+    def _keep(self, key_hash: bytes, known: Known | None) -> None:
+        """Keep a key that was just read; where there are too many, the oldest goes."""
+        self._kept.pop(key_hash, None)
+        if known is None:
+            return
+        if len(self._kept) >= self._max_keys:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key_hash] = (self._monotonic() + self._keep_seconds, known)
+
+    def forget(self, *, key_id: str) -> None:
+        """Read this key again before it is taken again: it was revoked here."""
+        self._drop(lambda key: key.id == key_id)
+
+    def forget_tenant(self, *, tenant_id: str) -> None:
+        """Read this tenant's keys again: the tenant was changed or deleted here."""
+        self._drop(lambda key: key.tenant_id == tenant_id)
+
+    def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
+        self._reads.outdate()
+        for key_hash in [each for each, (_, known) in self._kept.items() if is_meant(known.key)]:
+            del self._kept[key_hash]
+
+    def mark_used(self, key_id: str, now: datetime) -> None:
+        """Remember the use of a key until somebody takes it for writing."""
+        self.used[key_id] = now
+
+    def take_used(self) -> dict[str, datetime]:
+        """The uses since the last call, for one batched write of `last_used_at`."""
+        used, self.used = self.used, {}
+        return used

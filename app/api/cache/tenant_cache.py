@@ -1,0 +1,47 @@
+"""What was read of a tenant lately, so that a stream of messages does not read it each time."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+from app.api.cache.shared_reads import SharedReads
+from app.domain.clock import monotonic_seconds
+
+MAX_ENTRIES: Final = 10_000
+Value = TypeVar("Value")
+
+
+class TenantCache(Generic[Value]):
+    """(tenant, name) → value, for a moment; the name None is the tenant's only or default one.
+
+    A change made in another process is seen so much later; one made here is seen at once.
+    """
+
+    def __init__(
+        self, *, keep_seconds: float, monotonic: Callable[[], float] = monotonic_seconds
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._monotonic = monotonic
+        self._kept: dict[tuple[str, str | None], tuple[float, Value]] = {}
+        self._reads = SharedReads[tuple[str, str | None], Value]()
+
+    async def get(
+        self, tenant_id: str, name: str | None, read: Callable[[], Awaitable[Value]]
+    ) -> Value:
+        """The value: as it was read a moment ago, else what `read` answers; raises what it does."""
+        key = tenant_id, name
+        found = self._kept.get(key)
+        if found is not None and self._monotonic() < found[0]:
+            return found[1]
+        return await self._reads.get(key, read, partial(self._keep, key))
+
+    def _keep(self, key: tuple[str, str | None], value: Value) -> None:
+        if len(self._kept) >= MAX_ENTRIES:
+            self._kept.clear()
+        self._kept[key] = (self._monotonic() + self._keep_seconds, value)
+
+    def forget(self, tenant_id: str) -> None:
+        """Read this tenant's again: something of it was changed here."""
+        self._reads.outdate()
+        for key in [each for each in self._kept if each[0] == tenant_id]:
+            del self._kept[key]

@@ -1,0 +1,304 @@
+"""`/domains`: the domains that a tenant sends from, and the keys that sign their messages."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Response
+from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.audit import Act
+from app.api.auth.dependencies import ProfileManager, ProfileReader
+from app.api.auth.quotas import check_count
+from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.openapi import located, tenant_problems
+from app.api.profiles.verify_routes import take_permit
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.domain.errors import Conflict
+from app.domain.ids import new_id
+from app.domain.mime.dkim import (
+    DkimAlgorithm,
+    DkimKey,
+    DkimKeyStatus,
+    SendingDomain,
+    new_key,
+    record_problem,
+    superseded,
+)
+from app.domain.outcome.outcome import Failure
+from app.store import domains as sending_domains
+from app.store.secrets.contexts import dkim_private_key
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Domains"], route_class=BoundedRoute)
+
+MAX_DOMAINS: Final = 1000
+SELECTOR_CHARACTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+SELECTOR_LENGTH: Final = 8
+# Other servers that have taken a message may keep it so long before somebody looks at it.
+ON_ITS_WAY: Final = timedelta(days=7)
+InPath = Annotated[str, Path(description="The domain's name or id.", examples=["example.com"])]
+LOCATED: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": located(f"/domains/{DOMAIN}")}}
+
+
+@router.post(
+    "/domains",
+    status_code=201,
+    operation_id="create_domain",
+    summary="Create a signing domain",
+    response_description="The domain with two new keys. Add their records to the DNS.",
+    responses=tenant_problems("domain-exists", "quota-exceeded", "key-is-bound", has_body=True)
+    | LOCATED,
+)
+async def create_domain(
+    body: Annotated[DomainCreate, JsonBody(openapi_examples=CREATE)],
+    caller: ProfileManager,
+    response: Response,
+    services: ServicesOf,
+) -> DomainRead:
+    """Create two DKIM keys for a domain: RSA (2048 bits) and Ed25519.
+
+    Add each `dns_record` to the domain's DNS, then call `POST /domains/{domain}/check`. Once
+    Heloise finds a record, its key signs every message of the domain (RFC 6376, RFC 8463). Requires
+    the scope `profiles:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    made = SendingDomain(
+        id=new_id("dom"),
+        tenant_id=caller.tenant_id,
+        domain=body.domain,
+        created_at=act.now,
+        updated_at=act.now,
+    )
+    keys = await _new_keys(act)
+    async with services.database.transaction() as connection:
+        await tenants.lock(connection, tenant_id=caller.tenant_id)
+        count = await sending_domains.count(connection, tenant_id=caller.tenant_id)
+        check_count("domains", count, MAX_DOMAINS)
+        await sending_domains.insert(connection, domain=made)
+        made = await _with_keys(connection, services, made, keys)
+        await act.record(
+            connection,
+            "domain.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=made,
+        )
+    response.headers["Location"] = f"/domains/{made.id}"
+    return DomainRead.of(made)
+
+
+@router.get(
+    "/domains",
+    operation_id="list_domains",
+    summary="List domains",
+    responses=tenant_problems("invalid-request"),
+)
+async def list_domains(
+    paging: ListQuery, caller: ProfileReader, services: ServicesOf
+) -> DomainPage:
+    """List the tenant's signing domains, newest first.
+
+    Requires the scope `profiles:read`.
+    """
+    before = start(paging, "dom")
+    async with services.database.reading() as connection:
+        rows = await sending_domains.page(
+            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return DomainPage(items=[DomainRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/domains/{domain}",
+    operation_id="get_domain",
+    summary="Get a domain",
+    responses=tenant_problems("domain-not-found"),
+)
+async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf) -> DomainRead:
+    """Get a domain with its keys, their DNS records and the last check.
+
+    Requires the scope `profiles:read`.
+    """
+    async with services.database.reading() as connection:
+        found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
+    return DomainRead.of(found)
+
+
+@router.post(
+    "/domains/{domain}/check",
+    operation_id="check_domain",
+    summary="Check a domain's DNS records",
+    response_description="The result. A key whose record exists becomes active.",
+    responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
+)
+async def check_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
+    """Look up the DNS records of all keys that are not retired.
+
+    A key whose record exists becomes active and replaces the older key of its algorithm. A key
+    whose record is missing or different stops signing. If the DNS does not answer, nothing changes.
+    Requires the scope `profiles:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
+    await take_permit(services, caller.tenant_id)
+    in_use = [each for each in found.keys if each.status is not DkimKeyStatus.RETIRED]
+    answers = await asyncio.gather(
+        *(services.txt_records(each.record_name(found.domain)) for each in in_use)
+    )
+    records = {each.id: answer for each, answer in zip(in_use, answers, strict=True)}
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        before = await sending_domains.get(
+            connection, tenant_id=caller.tenant_id, domain=found.id, to_change=True
+        )
+        last = await sending_domains.last_expiry(connection, tenant_id=caller.tenant_id)
+        keys = [_checked(each, records.get(each.id), act) for each in before.keys]
+        needed_until = max(act.now, last or act.now) + ON_ITS_WAY
+        old = superseded(keys)
+        after = replace(
+            before,
+            keys=tuple(
+                replace(each, retired_at=act.now, record_needed_until=needed_until)
+                if each.id in old
+                else each
+                for each in keys
+            ),
+            updated_at=act.now,
+        )
+        await sending_domains.write_keys(connection, domain=after, now=act.now)
+        await act.record(
+            connection,
+            "domain.check",
+            tenant_id=caller.tenant_id,
+            object_id=after.id,
+            before=before,
+            after=after,
+        )
+    services.signing.forget(caller.tenant_id)
+    return DomainRead.of(after)
+
+
+@router.post(
+    "/domains/{domain}/rotate",
+    operation_id="rotate_domain",
+    summary="Rotate a domain's keys",
+    response_description="The domain with two more keys. Add their records to the DNS.",
+    responses=tenant_problems("domain-not-found", "rotation-pending", "key-is-bound"),
+)
+async def rotate_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
+    """Create two more keys. The current ones sign until the new records exist.
+
+    Add the new records, then check the domain: each new key replaces the old one of its algorithm,
+    whose private key is deleted. Keep an old record until `record_needed_until`. Requires the scope
+    `profiles:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    keys = await _new_keys(act)
+    async with services.database.transaction() as connection:
+        before = await sending_domains.get(
+            connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
+        )
+        waiting = [each for each in before.keys if each.status is DkimKeyStatus.PENDING]
+        if waiting:
+            raise Conflict(
+                "rotation-pending",
+                f"{before.domain} has a pending key ({waiting[0].selector}): add its record to the"
+                " DNS, and check the domain.",
+            )
+        await sending_domains.forget_retired(connection, domain=before, now=act.now)
+        await _with_keys(connection, services, before, keys)
+        after = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=before.id)
+        await act.record(
+            connection,
+            "domain.rotate",
+            tenant_id=caller.tenant_id,
+            object_id=after.id,
+            before=before,
+            after=after,
+        )
+    return DomainRead.of(after)
+
+
+@router.delete(
+    "/domains/{domain}",
+    status_code=204,
+    operation_id="delete_domain",
+    summary="Delete a signing domain",
+    response_description="The domain and its keys are deleted.",
+    responses=tenant_problems("domain-not-found", "key-is-bound"),
+)
+async def delete_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> None:
+    """Delete a domain and its keys. New messages of the domain are not signed.
+
+    Keep the DNS records while signed messages may be in transit. Requires the scope
+    `profiles:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await sending_domains.get(
+            connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
+        )
+        await sending_domains.delete(connection, domain=gone)
+        await act.record(
+            connection,
+            "domain.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=gone,
+        )
+    services.signing.forget(caller.tenant_id)
+
+
+async def _new_keys(act: Act) -> list[tuple[DkimKey, str]]:
+    """A key of each algorithm, and its secret half; their selectors begin alike."""
+    name = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
+    made = list[tuple[DkimKey, str]]()
+    for algorithm in DkimAlgorithm:
+        pem, public = await asyncio.to_thread(new_key, algorithm)
+        key = DkimKey(
+            id=new_id("dkm"),
+            selector=f"h{name}{algorithm.key_type[0]}",
+            algorithm=algorithm,
+            public_key=public,
+            created_at=act.now,
+        )
+        made.append((key, pem))
+    return made
+
+
+async def _with_keys(
+    connection: AsyncConnection,
+    services: Services,
+    domain: SendingDomain,
+    keys: Sequence[tuple[DkimKey, str]],
+) -> SendingDomain:
+    for key, pem in keys:
+        sealed = services.vault.seal(pem, dkim_private_key(key.id))
+        await sending_domains.insert_key(
+            connection, domain_id=domain.id, key=key, sealed_private_key=sealed
+        )
+    return replace(domain, keys=(*(key for key, _ in reversed(keys)), *domain.keys))
+
+
+def _checked(key: DkimKey, records: list[str] | Failure | None, act: Act) -> DkimKey:
+    """The key as it stands once its record was looked up; None: it was not."""
+    if records is None:
+        return key
+    if isinstance(records, Failure):
+        return replace(key, checked_at=act.now, problem=records.detail)
+    problem = record_problem(key, records)
+    found_at = act.now if problem is None else None
+    return replace(key, checked_at=act.now, problem=problem, found_at=found_at)

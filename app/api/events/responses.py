@@ -1,0 +1,148 @@
+"""What is read of events, and as webhooks get it."""
+
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.http.fields import Answer, Instant, Text
+from app.api.http.pagination import MAX_CURSOR_CHARACTERS
+from app.domain.events import Event, EventType, payload
+from app.domain.types import RecipientKind, RecipientStatus
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "evt_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "type": "recipient.bounced",
+    "timestamp": "2026-01-15T09:30:02.415212Z",
+    "ordering_key": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "data": {
+        "profile": {"id": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162", "name": "transactional"},
+        "message": {
+            "id": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "message_id_header": "<0198c5a2d3f07b6e8a4c1d2e3f405162@example.com>",
+            "tags": ["receipt"],
+            "metadata": {"order": "42"},
+        },
+        "recipient": {
+            "address": "ann@example.org",
+            "name": "",
+            "kind": "to",
+            "status": "bounced",
+            "attempts": 1,
+            "next_attempt_at": None,
+            "sent_to": None,
+            "last_reply": {
+                "code": 550,
+                "enhanced_code": "5.1.1",
+                "text": "No such user here",
+                "classification": "recipient_rejected",
+            },
+        },
+        "webhook": None,
+        "mailbox": None,
+        "code": None,
+        "reason": None,
+    },
+}
+
+
+class EventProfile(Answer):
+    """The profile that the event is about, or that of the message."""
+
+    id: str
+    name: str
+
+
+class EventMessage(Answer):
+    """The message that the event is about."""
+
+    id: str
+    message_id_header: str
+    tags: list[str]
+    metadata: dict[str, str]
+
+
+class EventReply(Answer):
+    """The server's reply."""
+
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    classification: str | None
+
+
+class EventRecipient(Answer):
+    """The recipient that the event is about. After an erasure, `address` is empty."""
+
+    address: str
+    name: str
+    kind: RecipientKind
+    status: RecipientStatus = Field(
+        description="The status that the event set. For reports by mail, the current status."
+    )
+    attempts: int
+    next_attempt_at: datetime | None
+    sent_to: str | None
+    last_reply: EventReply | None
+
+
+class EventData(Answer):
+    """The event's subject. Fields are null if they do not apply or no longer exist."""
+
+    profile: EventProfile | None
+    message: EventMessage | None
+    recipient: EventRecipient | None
+    webhook: str | None = Field(description="The id of the webhook that the event is about.")
+    mailbox: str | None = Field(description="The id of the mailbox that the event is about.")
+    code: str | None = Field(description="A stable code of why the profile fails.")
+    reason: str | None = Field(description="A sentence that explains the event.")
+
+
+class EventRead(Answer):
+    """An event."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str = Field(description="The same in every list and in every delivery to webhooks.")
+    type: EventType
+    timestamp: datetime
+    ordering_key: str = Field(
+        description="Events with the same key arrive in the order in which they happened."
+    )
+    data: EventData
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The event as it is read."""
+        return cls.model_validate(payload(event))
+
+
+class EventPage(Answer):
+    """A page of events, in the order in which they happened."""
+
+    items: list[EventRead]
+    next_cursor: str = Field(
+        description="Send it as `cursor` to get later events, now or at any time. Never null."
+    )
+
+
+class EventQuery(BaseModel):
+    """Which events are wanted: those that match everything given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=MAX_CURSOR_CHARACTERS,
+        description="The `next_cursor` of the previous page. Default: the oldest stored event.",
+    )
+    type: list[Text] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Only these types. `*` matches any: `recipient.*`.",
+        examples=[["recipient.*"]],
+    )
+    profile: Text | None = Field(default=None, description="Only of this profile, by id or name.")
+    message: Text | None = Field(default=None, max_length=64, description="Only of this message.")
+    created_after: Instant | None = Field(default=None, description="Only events later than this.")

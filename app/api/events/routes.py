@@ -1,0 +1,208 @@
+"""`/events`: what happened, to read from a place on, and to follow live."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import EventReader
+from app.api.events.responses import EXAMPLE, EventPage, EventQuery, EventRead
+from app.api.http.pagination import MAX_CURSOR_CHARACTERS
+from app.api.openapi import tenant_problems
+from app.api.profiles.filter import profile_id_of
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.domain.errors import FieldError, InvalidRequest, Unavailable
+from app.domain.events import FIRST, Position, matching_types, parse_position
+from app.store import events
+
+router = APIRouter(tags=["Events"], route_class=BoundedRoute)
+
+LOOK_EVERY: Final = timedelta(seconds=1)
+# A stream ends after this, and is taken up again where it ended: so a key that is revoked, or a
+# replica that is new, takes effect.
+STREAM_TIME: Final = timedelta(minutes=10)
+STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events as they happen, each with an `id` to resume after.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/events",
+    operation_id="list_events",
+    summary="List events",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def list_events(
+    query: Annotated[EventQuery, Query()], caller: EventReader, services: ServicesOf
+) -> EventPage:
+    """List the events after a cursor, complete and in the order in which they happened.
+
+    No event appears before `next_cursor` later. A key that is bound to profiles gets only their
+    events. Requires the scope `webhooks:read`.
+    """
+    start = _start(query.cursor, "query", "cursor") or FIRST
+    found = await (await _wanted(services, caller, query)).page(services, start)
+    return EventPage(
+        items=[EventRead.of(each) for each in found.items], next_cursor=cursor_of(found.end)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """Somebody who follows what happens, and what he gets first."""
+
+    services: Services
+    wanted: "_Wanted"
+    found: events.Events
+    stopping: asyncio.Event
+
+
+async def _follow(
+    query: Annotated[EventQuery, Query()],
+    caller: EventReader,
+    services: ServicesOf,
+    request: Request,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            max_length=MAX_CURSOR_CHARACTERS,
+            description="The `id` of the last event received. Clients of server-sent events send"
+            " it on reconnect; `cursor` does the same.",
+        ),
+    ] = None,
+) -> _Following:
+    """Everything that may be wrong is found here: once the stream has begun, its status stands."""
+    start = _start(last_event_id, "header", "Last-Event-ID")
+    start = start or _start(query.cursor, "query", "cursor")
+    if start is None:
+        async with services.database.reading() as connection:
+            start = await events.horizon(connection)
+    wanted = await _wanted(services, caller, query)
+    stopping = getattr(request.state, "stopping", None) or asyncio.Event()
+    return _Following(services, wanted, await wanted.page(services, start), stopping)
+
+
+@router.get(
+    "/events/stream",
+    operation_id="stream_events",
+    summary="Stream events",
+    response_class=EventSourceResponse,
+    responses=tenant_problems("profile-not-found", "invalid-request") | STREAMED,
+)
+async def stream_events(
+    following: Annotated[_Following, Depends(_follow)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream events as server-sent events: `event` is the type, `data` the event as JSON.
+
+    The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
+    the service stops; reconnect to continue. Requires the scope `webhooks:read`.
+    """
+    services, found = following.services, following.found
+    ends_at = services.now() + STREAM_TIME
+    yield ServerSentEvent(comment="from now on", retry=1000)
+    while True:
+        for event in found.items:
+            yield ServerSentEvent(
+                data=EventRead.of(event), event=event.type.value, id=cursor_of(event.position)
+            )
+        now = services.now()
+        if following.stopping.is_set() or now >= ends_at:
+            return
+        if len(found.items) < following.wanted.limit:
+            await services.clock.wait(following.stopping, now + LOOK_EVERY)
+        try:
+            found = await following.wanted.page(services, found.end)
+        except Unavailable:  # whoever connects again goes on where it ended
+            return
+
+
+@router.get(
+    "/events/{event}",
+    operation_id="get_event",
+    summary="Get an event",
+    responses=tenant_problems("event-not-found"),
+)
+async def get_event(
+    event: Annotated[str, Path(description="The event's id.", examples=[EXAMPLE["id"]])],
+    caller: EventReader,
+    services: ServicesOf,
+) -> EventRead:
+    """Get an event.
+
+    Requires the scope `webhooks:read`.
+    """
+    async with services.database.reading() as connection:
+        found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
+    return EventRead.of(caller.reached("event", event, found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which of a tenant's events, looked up once, however often they are read."""
+
+    tenant_id: str
+    limit: int
+    types: Sequence[str]
+    profile_ids: Sequence[str] | None
+    message_id: str | None
+    created_after: datetime | None
+
+    async def page(self, services: Services, start: Position) -> events.Events:
+        """Those after a place."""
+        async with services.database.reading() as connection:
+            return await events.page(
+                connection,
+                tenant_id=self.tenant_id,
+                limit=self.limit,
+                start=start,
+                types=self.types,
+                profile_ids=self.profile_ids,
+                message_id=self.message_id,
+                created_after=self.created_after,
+            )
+
+
+async def _wanted(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
+    """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
+    try:
+        types = matching_types(query.type)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"query.type: {error}", [FieldError(("query", "type"), str(error))]
+        ) from None
+    profile_ids = caller.profiles
+    if query.profile is not None:
+        async with services.database.reading() as connection:
+            profile_id = await profile_id_of(connection, caller, query.profile)
+        profile_ids = (profile_id,) if caller.reaches(profile_id) else ()
+    return _Wanted(
+        caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
+    )
+
+
+def cursor_of(position: Position) -> str:
+    """A place in the order of events, as clients keep it."""
+    return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
+
+
+def _start(cursor: str | None, *where: str) -> Position | None:
+    if cursor is None:
+        return None
+    try:
+        return parse_position(base64.urlsafe_b64decode(cursor + "==").decode("ascii"))
+    except (binascii.Error, ValueError):
+        msg = (
+            "not a cursor of events; write the next_cursor of a previous response, or leave it out"
+        )
+        raise InvalidRequest(f"{'.'.join(where)}: {msg}", [FieldError(where, msg)]) from None

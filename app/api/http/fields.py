@@ -1,0 +1,229 @@
+"""What bodies share: strictness, and the types of their fields.
+
+No message of a check quotes a value that may be secret.
+"""
+
+import re
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Final, get_args
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+from app.domain.address.parse import make_mailbox, parse_mailbox
+from app.domain.ehlo import parse_ehlo_name
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.ids import Prefix, is_id
+from app.domain.types import Mailbox
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
+# A + that was not escaped in a URL.
+_UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# What profiles and templates are called by.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MAX_NAMED_FIELDS: Final = 30
+# What a schema says of a field, rather than of its value.
+ABOUT_A_FIELD: Final = frozenset({"title", "description", "default", "examples"})
+MAX_KEY_CHARACTERS: Final = 60
+
+
+class Answer(BaseModel):
+    """An answer or part of one; it is built when it is first used.
+
+    There are a hundred, of which most processes need few.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Body(BaseModel):
+    """A request's body or part of one: an unknown field is refused, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_given(cls, given: object) -> object:
+        """What is given, without nulls where a value is left out: most languages write both alike.
+
+        Where null is a value of the field, it stays.
+        """
+        if not isinstance(given, dict):
+            return given
+        known = _known(cls)
+        if not given.keys() <= known.keys():
+            unknown = [str(key) for key in given if key not in known]
+            raise ValidationError.from_exception_data(
+                cls.__name__, [_unknown(key, list(known)) for key in unknown[:MAX_NAMED_FIELDS]]
+            )
+        if None not in given.values():
+            return given
+        return {key: each for key, each in given.items() if each is not None or not known[key]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        if handler.mode == "validation":
+            properties = handler.resolve_ref_schema(schema).get("properties", {})
+            for name, is_droppable in _known(cls).items():
+                if is_droppable and name in properties:
+                    properties[name] = _or_null(properties[name])
+        return schema
+
+
+@cache
+def _known(body: type[Body]) -> dict[str, bool]:
+    """The names of a body's fields, in order, and whether null leaves each of them out."""
+    return {
+        info.alias or name: not info.is_required() and type(None) not in get_args(info.annotation)
+        for name, info in body.model_fields.items()
+    }
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    about = {name: schema[name] for name in schema if name in ABOUT_A_FIELD}
+    kept = {name: value for name, value in schema.items() if name not in ABOUT_A_FIELD}
+    either = kept["anyOf"] if kept.keys() == {"anyOf"} else [kept]
+    return {"anyOf": [*either, {"type": "null"}], **about}
+
+
+def _unknown(key: str, known: list[str]) -> InitErrorDetails:
+    likely = get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1)
+    hint = f"did you mean {likely[0]!r}?" if likely else f"known fields are {', '.join(known)}"
+    kind = PydanticCustomError("extra_forbidden", "unknown field: {hint}", {"hint": hint})
+    return InitErrorDetails(type=kind, loc=(key,), input=None)
+
+
+def _storable(text: str) -> str:
+    # A pattern looks at every character; these two are as fast as memory for what is usual.
+    if "\0" in text or not (text.isascii() or _UNSTORABLE.search(text) is None):
+        raise ValueError("contains a NUL or a lone surrogate; leave such characters out")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("contains a line break or another control character; leave them out")
+    return text
+
+
+def check_name(name: str, *, prefix: Prefix) -> str:
+    """A name that is no id of its kind; raises ValueError."""
+    if NAME.fullmatch(name) is None:
+        raise ValueError(
+            "write 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+        )
+    if is_id(name, prefix):
+        raise ValueError("looks like an id; choose another name")
+    return name
+
+
+def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) -> None:
+    """Raise InvalidRequest where null is given for a field that cannot be without a value."""
+    given = body.model_fields_set - may_be_null
+    nulls = sorted(name for name in given if getattr(body, name) is None)
+    if nulls:
+        msg = "this field cannot be null; leave it out to keep its value"
+        wrong = [FieldError(("body", name), msg) for name in nulls]
+        raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
+
+
+def _storable_secret(secret: SecretStr) -> SecretStr:
+    _storable(secret.get_secret_value())
+    return secret
+
+
+def _dated(given: object) -> object:
+    """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
+    if isinstance(given, str) and _UNESCAPED.search(given):
+        raise ValueError("has a blank before its offset; in a URL write + as %2B: %2B01:00")
+    if isinstance(given, str | int | float) and _DATE.match(str(given)) is None:
+        raise ValueError("write a time with an offset, such as 2026-01-16T09:30:00Z (RFC 3339)")
+    return given
+
+
+def _to_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Text = Annotated[str, AfterValidator(_storable)]
+Secret = Annotated[SecretStr, AfterValidator(_storable_secret)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_to_utc)]
+EhloName = Annotated[
+    str,
+    Field(max_length=255, examples=["mail.example.com"]),
+    AfterValidator(parse_ehlo_name),
+]
+
+
+class AddressObject(Body):
+    """An address and a display name."""
+
+    email: str = Field(max_length=320, examples=["bob@example.org"])
+    name: str = Field(default="", max_length=500, examples=["Bob"])
+
+
+def _mailbox(value: object) -> Mailbox:
+    if isinstance(value, Mailbox):
+        return value
+    if isinstance(value, str):
+        return parse_mailbox(value)
+    if isinstance(value, dict):
+        given = AddressObject.model_validate(value)
+        return make_mailbox(given.email, given.name)
+    raise PydanticCustomError(
+        "address_type", 'write "a@b.example", "Name <a@b.example>" or {"email", "name"}'
+    )
+
+
+def format_mailbox(mailbox: Mailbox) -> str:
+    """`a@b` or `Name <a@b>`, the name in its own script, quoted where it must be (RFC 5322 3.4)."""
+    if not mailbox.name:
+        return mailbox.address
+    name = mailbox.name
+    if _NEEDS_QUOTES.search(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{mailbox.address}>"
+
+
+def one_or_several(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
+    """Take one item of this kind for a list of it."""
+    return BeforeValidator(_listed, json_schema_input_type=kind | list[kind])
+
+
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str | dict) else given
+
+
+_FORMS: Final[Any] = str | AddressObject
+Address = Annotated[
+    Mailbox,
+    PlainValidator(_mailbox, json_schema_input_type=_FORMS),
+    PlainSerializer(format_mailbox, return_type=str),
+]

@@ -1,0 +1,1 @@
+"""Bounce mailboxes, and bounces posted to the API."""

@@ -1,0 +1,162 @@
+"""`POST /inbound/bounces`: what came back by mail is read, and told."""
+
+import asyncio
+from hashlib import sha256
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth.dependencies import SuppressionManager
+from app.api.http.fields import Answer, Line
+from app.api.openapi import tenant_problems
+from app.api.requests.media_types import RFC822, require_type
+from app.api.services import ServicesOf
+from app.domain.errors import InvalidRequest
+from app.domain.inbound.reports import ReportKind, parse
+from app.store.inbound import reports
+from app.store.inbound.reports import Received
+
+router = APIRouter(tags=["Suppressions"])
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "new": True,
+    "recipients": [
+        {
+            "kind": "bounced_later",
+            "address": "ann@example.org",
+            "code": "5.1.1",
+            "text": "550 5.1.1 <ann@example.org>: user unknown",
+            "message": "msg_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "suppressed": True,
+        }
+    ],
+}
+DSN: Final = """\
+From: MAILER-DAEMON@relay.example.com
+To: bounces+0198c5a2d3f07b6e8a4c1d2e3f405162-0@example.com
+Subject: Undelivered Mail Returned to Sender
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: text/plain
+
+ann@example.org: user unknown
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; relay.example.com
+
+Final-Recipient: rfc822; ann@example.org
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <ann@example.org>: user unknown
+--b--
+"""
+
+
+class InboundQuery(BaseModel):
+    """How the mail came."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sent_to: Line | None = Field(
+        default=None,
+        max_length=320,
+        description="The envelope recipient, if no header field names it.",
+    )
+
+
+class InboundRecipient(Answer):
+    """The report about one recipient."""
+
+    kind: ReportKind
+    address: str | None = Field(
+        description="The recipient's address in the message, or the address in the report."
+    )
+    code: str | None = Field(description="The enhanced status code (RFC 3463).")
+    text: str | None
+    message: str | None = Field(description="The message's id. Null if Heloise found no message.")
+    suppressed: bool = Field(description="Whether the address is now suppressed.")
+
+    @classmethod
+    def of(cls, received: Received) -> Self:
+        """As it is answered."""
+        reported = received.reported
+        return cls(
+            kind=reported.kind,
+            address=received.address or next(iter(reported.addresses), None),
+            code=reported.code,
+            text=reported.text,
+            message=received.message_id,
+            suppressed=received.is_suppressed,
+        )
+
+
+class InboundRead(Answer):
+    """The content of a report."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    new: bool = Field(description="False if the same mail came before: nothing was written.")
+    recipients: list[InboundRecipient]
+
+
+@router.post(
+    "/inbound/bounces",
+    operation_id="receive_bounce",
+    summary="Receive a bounce or complaint",
+    response_description="What the report says about each recipient, and what Heloise did.",
+    responses=tenant_problems("key-is-bound", has_body=True)
+    | {200: {"content": {"application/json": {"example": EXAMPLE}}}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The mail as received (RFC 5322).",
+            "content": {
+                RFC822: {
+                    "schema": {"type": "string", "format": "binary"},
+                    "examples": {"bounce": {"summary": "A bounce", "value": DSN}},
+                }
+            },
+        }
+    },
+)
+async def receive_bounce(
+    query: Annotated[InboundQuery, Query()],
+    caller: SuppressionManager,
+    services: ServicesOf,
+    request: Request,
+) -> InboundRead:
+    """Process a bounce (RFC 3464, qmail, Exim), a complaint (RFC 5965) or an unsubscribe request.
+
+    Heloise finds each recipient's message by its return path (`verp`), the envelope id (`dsn`) or
+    the Message-ID. The report becomes an event and the recipient's `report`. Complaints and
+    unsubscribe requests suppress the recipient; bounces for unknown recipients do if the tenant has
+    `suppresses_hard_bounces`. A mail with the subject `unsubscribe`, or without any text,
+    suppresses its sender; a tag after `unsubscribe` limits that to messages with the tag. The same
+    mail again changes nothing. Automatic feedback (`auth-failure`, `virus`, `fraud`) becomes
+    `reported` and suppresses nobody. A report that Heloise cannot parse is 422. Requires the scope
+    `suppressions:manage`.
+    """
+    caller.require_unbound()
+    require_type(request, "the mail", RFC822)
+    content = await request.body()
+    try:
+        # The mail's author decides what reading it costs, so a thread reads it.
+        report = await asyncio.to_thread(parse, content, sent_to=query.sent_to)
+    except ValueError as error:
+        raise InvalidRequest.at("report", msg=str(error)) from None
+    now = services.now()
+    async with services.database.transaction() as connection:
+        is_new = await reports.is_new(
+            connection,
+            tenant_id=caller.tenant_id,
+            digest=sha256(content).digest(),
+            now=now,
+        )
+        received = await reports.receive(
+            connection, tenant_id=caller.tenant_id, report=report, now=now, is_new=is_new
+        )
+    return InboundRead(new=is_new, recipients=[InboundRecipient.of(each) for each in received])

@@ -1,0 +1,258 @@
+"""`/mailboxes`: where a tenant's bounces, complaints and unsubscribes come to."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Response
+from fastapi import Body as JsonBody
+
+from app.api.auth.audit import with_secrets
+from app.api.auth.dependencies import SuppressionManager
+from app.api.auth.quotas import check_count
+from app.api.auth.secret_destinations import missing_secret
+from app.api.http.field_errors import invalid
+from app.api.http.fields import check_nulls
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.inbound.mailbox_schemas import (
+    CREATE,
+    MAILBOX,
+    UPDATE,
+    MailboxCreate,
+    MailboxPage,
+    MailboxRead,
+    MailboxUpdate,
+)
+from app.api.openapi import located, tenant_problems
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.domain.errors import InvalidRequest
+from app.domain.ids import new_id
+from app.domain.inbound.mailbox import Mailbox, MailboxTls
+from app.store.inbound import mailboxes
+from app.store.secrets.contexts import mailbox_password
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+
+MAX_MAILBOXES: Final = 20
+PORTS: Final = frozenset({143, 993})
+MAY_BE_NULL: Final = frozenset({"tls_ca"})
+InPath = Annotated[str, Path(description="The mailbox's id.", examples=[MAILBOX])]
+LOCATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": located(f"/mailboxes/{MAILBOX}")}
+}
+
+
+def _check_where(mailbox: Mailbox, services: Services) -> None:
+    """Raise InvalidRequest where it is plain without a lookup that it may not be read there."""
+    guard = services.guard
+    if reason := guard.host_refusal(mailbox.host):
+        raise InvalidRequest.at("host", msg=reason)
+    if guard.allow_private:
+        return
+    if mailbox.port not in PORTS:
+        raise InvalidRequest.at("port", msg="use port 993, or 143 with STARTTLS")
+    if mailbox.tls is MailboxTls.NONE:
+        raise InvalidRequest.at(
+            "tls",
+            msg="Heloise sends no password over an unencrypted"
+            " connection; use implicit or starttls",
+        )
+
+
+@router.post(
+    "/mailboxes",
+    status_code=201,
+    operation_id="create_mailbox",
+    summary="Create a mailbox",
+    response_description="The mailbox. Heloise reads it from now on.",
+    responses=tenant_problems("mailbox-exists", "quota-exceeded", "key-is-bound", has_body=True)
+    | LOCATED,
+)
+async def create_mailbox(
+    body: Annotated[MailboxCreate, JsonBody(openapi_examples=CREATE)],
+    caller: SuppressionManager,
+    response: Response,
+    services: ServicesOf,
+) -> MailboxRead:
+    """Process the mail in an IMAP folder like `POST /inbound/bounces`.
+
+    Heloise starts with the oldest mail, and leaves all mail unread and in place unless
+    `delete_reports` is true. Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    made = Mailbox(
+        id=new_id("mbx"),
+        tenant_id=caller.tenant_id,
+        name=body.name,
+        host=body.host,
+        port=body.port,
+        tls=body.tls,
+        tls_ca=body.tls_ca,
+        username=body.username,
+        folder=body.folder,
+        poll_seconds=body.poll_seconds,
+        deletes_reports=body.delete_reports,
+        disabled_at=None if body.enabled else act.now,
+        next_poll_at=act.now,
+        created_at=act.now,
+        updated_at=act.now,
+    )
+    _check_where(made, services)
+    password = body.password.get_secret_value()
+    async with services.database.transaction() as connection:
+        await tenants.lock(connection, tenant_id=caller.tenant_id)
+        count = await mailboxes.count(connection, tenant_id=caller.tenant_id)
+        check_count("mailboxes", count, MAX_MAILBOXES)
+        await mailboxes.insert(
+            connection,
+            mailbox=made,
+            sealed_password=services.vault.seal(password, mailbox_password(made)),
+        )
+        await act.record(
+            connection,
+            "mailbox.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=mailboxes.columns_of(made),
+        )
+    response.headers["Location"] = f"/mailboxes/{made.id}"
+    return MailboxRead.of(made)
+
+
+@router.get(
+    "/mailboxes",
+    operation_id="list_mailboxes",
+    summary="List mailboxes",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_mailboxes(
+    paging: ListQuery, caller: SuppressionManager, services: ServicesOf
+) -> MailboxPage:
+    """List the tenant's mailboxes, newest first.
+
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    before = start(paging, "mbx")
+    async with services.database.reading() as connection:
+        rows = await mailboxes.page(
+            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return MailboxPage(items=[MailboxRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/mailboxes/{mailbox}",
+    operation_id="get_mailbox",
+    summary="Get a mailbox",
+    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
+)
+async def get_mailbox(
+    mailbox: InPath, caller: SuppressionManager, services: ServicesOf
+) -> MailboxRead:
+    """Get a mailbox with its last poll, its counts and the reason if it fails.
+
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        found = await mailboxes.get(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+    return MailboxRead.of(found)
+
+
+@router.patch(
+    "/mailboxes/{mailbox}",
+    operation_id="update_mailbox",
+    summary="Update a mailbox",
+    responses=tenant_problems("mailbox-not-found", "mailbox-exists", "key-is-bound", has_body=True),
+)
+async def update_mailbox(
+    mailbox: InPath,
+    body: Annotated[MailboxUpdate, JsonBody(openapi_examples=UPDATE)],
+    caller: SuppressionManager,
+    services: ServicesOf,
+) -> MailboxRead:
+    """Update the given fields and read the mailbox at once.
+
+    In a new folder or on a new server, Heloise starts with the oldest mail. If you change `host`,
+    `port`, `tls`, `tls_ca` or `username`, set `password` again: it is bound to its destination.
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    check_nulls(body, MAY_BE_NULL)
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        before = await mailboxes.get(
+            connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, to_change=True
+        )
+        after = replace(_changed(before, body), next_poll_at=act.now, updated_at=act.now)
+        if body.enabled is not None and body.enabled is (before.disabled_at is not None):
+            after = replace(after, disabled_at=None if body.enabled else act.now)
+        _check_where(after, services)
+        changes = mailboxes.columns_of(after)
+        if body.password is not None:
+            password = body.password.get_secret_value()
+            changes["sealed_password"] = services.vault.seal(password, mailbox_password(after))
+        elif error := missing_secret(mailbox_password(before), mailbox_password(after), "password"):
+            raise invalid([error])
+        if _place(after) != _place(before):
+            changes |= {"uid_validity": None, "last_uid": 0}
+        await mailboxes.update(
+            connection,
+            tenant_id=caller.tenant_id,
+            mailbox_id=mailbox,
+            changes=changes,
+            now=act.now,
+        )
+        await act.record(
+            connection,
+            "mailbox.update",
+            tenant_id=caller.tenant_id,
+            object_id=mailbox,
+            before=with_secrets(mailboxes.columns_of(before)),
+            after=with_secrets(
+                mailboxes.columns_of(after), *({"password"} & body.model_fields_set)
+            ),
+        )
+    return MailboxRead.of(after)
+
+
+def _place(mailbox: Mailbox) -> tuple[str, int, str, str]:
+    return mailbox.host, mailbox.port, mailbox.username, mailbox.folder
+
+
+def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:
+    changes = body.model_dump(exclude_unset=True, exclude={"password", "enabled"})
+    if "delete_reports" in changes:
+        changes["deletes_reports"] = changes.pop("delete_reports")
+    return replace(before, **changes)
+
+
+@router.delete(
+    "/mailboxes/{mailbox}",
+    status_code=204,
+    operation_id="delete_mailbox",
+    summary="Delete a mailbox",
+    response_description="The mailbox is deleted here. Its mail stays on the server.",
+    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
+)
+async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: ServicesOf) -> None:
+    """Delete a mailbox and its password.
+
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+        await act.record(
+            connection,
+            "mailbox.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=mailboxes.columns_of(gone),
+        )

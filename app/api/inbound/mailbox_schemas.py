@@ -1,0 +1,156 @@
+"""What a request says of a mailbox, and what is read of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import ConfigDict, Field, StrictBool
+
+from app.api.http.fields import Answer, Body, Line, Secret
+from app.api.http.pagination import Page
+from app.api.profiles import fields
+from app.domain.inbound.mailbox import Mailbox, MailboxTls
+
+MAILBOX: Final = "mbx_0198c5a2d3f07b6e8a4c1d2e3f405162"
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": MAILBOX,
+    "name": "bounces",
+    "host": "imap.example.com",
+    "port": 993,
+    "tls": "implicit",
+    "tls_ca": None,
+    "username": "bounces@example.com",
+    "folder": "INBOX",
+    "poll_seconds": 60,
+    "delete_reports": False,
+    "enabled": True,
+    "polled_at": "2026-01-15T09:30:00Z",
+    "failing_since": None,
+    "reason": None,
+    "reports": 12,
+    "others": 1,
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "mailbox": {
+        "summary": "A mailbox",
+        "value": {
+            "name": "bounces",
+            "host": "imap.example.com",
+            "username": "bounces@example.com",
+            "password": "<the password>",
+        },
+    }
+}
+UPDATE: Final[dict[str, Any]] = {
+    "password": {"summary": "Another password", "value": {"password": "<the new password>"}},
+    "off": {"summary": "Disable a mailbox", "value": {"enabled": False}},
+}
+
+Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["bounces"])]
+Username = Annotated[Line, Field(min_length=1, max_length=320)]
+Password = Annotated[
+    Secret, Field(max_length=1000, description=("Write-only: stored encrypted, never returned."))
+]
+Folder = Annotated[Line, Field(min_length=1, max_length=255)]
+PollSeconds = Annotated[
+    int, Field(ge=10, le=86_400, strict=True, description="How often Heloise reads the mailbox.")
+]
+DeleteReports = Annotated[
+    StrictBool,
+    Field(
+        description="Whether Heloise deletes reports after it has read them. It never deletes"
+        " other mail."
+    ),
+]
+
+
+class MailboxCreate(Body):
+    """An IMAP folder that receives reports."""
+
+    name: Name
+    host: fields.Host = Field(description="The IMAP server: a host name, or an IP address.")
+    port: fields.Port = Field(default=993, description="Usually 993 or 143.")
+    tls: MailboxTls = MailboxTls.IMPLICIT
+    tls_ca: fields.Certificates | None = Field(
+        default=None, description="CA certificates (PEM) to trust instead of the public ones."
+    )
+    username: Username
+    password: Password
+    folder: Folder = "INBOX"
+    poll_seconds: PollSeconds = 60
+    delete_reports: DeleteReports = False
+    enabled: StrictBool = Field(default=True, description="Whether Heloise reads the mailbox.")
+
+
+class MailboxUpdate(Body):
+    """Changes to a mailbox. Omitted fields stay."""
+
+    name: Name | None = None
+    host: fields.Host | None = None
+    port: fields.Port | None = None
+    tls: MailboxTls | None = None
+    tls_ca: fields.Certificates | None = None
+    username: Username | None = None
+    password: Password | None = None
+    folder: Folder | None = None
+    poll_seconds: PollSeconds | None = None
+    delete_reports: DeleteReports | None = None
+    enabled: StrictBool | None = None
+
+
+class MailboxRead(Answer):
+    """A mailbox and its state, without its password."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    name: str
+    host: str
+    port: int
+    tls: MailboxTls
+    tls_ca: str | None
+    username: str
+    folder: str
+    poll_seconds: int
+    delete_reports: bool
+    enabled: bool
+    polled_at: datetime | None = Field(description="When Heloise last read the mailbox.")
+    failing_since: datetime | None = Field(
+        description="Since when Heloise cannot read the mailbox."
+    )
+    reason: str | None = Field(description="Why.")
+    reports: int = Field(description="How many mails were reports.")
+    others: int = Field(
+        description="How many mails were no reports or were skipped. They stay in the folder."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, mailbox: Mailbox) -> Self:
+        """The mailbox as it is read."""
+        return cls(
+            id=mailbox.id,
+            name=mailbox.name,
+            host=mailbox.host,
+            port=mailbox.port,
+            tls=mailbox.tls,
+            tls_ca=mailbox.tls_ca,
+            username=mailbox.username,
+            folder=mailbox.folder,
+            poll_seconds=mailbox.poll_seconds,
+            delete_reports=mailbox.deletes_reports,
+            enabled=mailbox.disabled_at is None,
+            polled_at=mailbox.polled_at,
+            failing_since=mailbox.failing_since,
+            reason=mailbox.reason,
+            reports=mailbox.reports,
+            others=mailbox.others,
+            created_at=mailbox.created_at,
+            updated_at=mailbox.updated_at,
+        )
+
+
+class MailboxPage(Page[MailboxRead]):
+    """A page of mailboxes, newest first."""

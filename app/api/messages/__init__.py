@@ -1,0 +1,1 @@
+"""Send messages, and read, change, export and erase them."""

@@ -1,0 +1,92 @@
+"""What a request says of a file to attach."""
+
+import binascii
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from app.api.http.fields import Body
+from app.domain.mime.attachment import (
+    MAX_FILENAME_CHARACTERS,
+    Attachment,
+    base_name,
+    parse_content_type,
+)
+from app.domain.mime.blocks import BLOCK_OCTETS, joined
+from app.domain.mime.media_types import UNKNOWN, find_disguise, guess_type
+
+MAX_ATTACHMENTS: Final = 100
+QUANTUM: Final = 4  # characters of base64 for three octets
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return joined(_decoded_blocks(value))
+    except (binascii.Error, ValueError):
+        raise ValueError(
+            "not base64: encode the file's bytes with padding (RFC 4648 section 4)"
+        ) from None
+
+
+def _decoded_blocks(text: str) -> Iterator[bytes]:
+    """What base64 stands for, block by block: between two of them others have their turn."""
+    rest, is_padded = "", False
+    for start in range(0, len(text), BLOCK_OCTETS):
+        digits = rest + "".join(text[start : start + BLOCK_OCTETS].split())
+        if digits and is_padded:
+            raise ValueError("not base64: remove what follows the padding")
+        whole = len(digits) - len(digits) % QUANTUM
+        yield binascii.a2b_base64(digits[:whole], strict_mode=True)
+        is_padded, rest = digits.endswith("=", 0, whole), digits[whole:]
+    yield binascii.a2b_base64(rest, strict_mode=True)
+
+
+class AttachmentBody(Body):
+    """A file to attach."""
+
+    filename: Annotated[str, AfterValidator(base_name)] = Field(
+        default="",
+        max_length=MAX_FILENAME_CHARACTERS,
+        description="The file name, in any script. Of a path, Heloise uses the last part.",
+        examples=["receipt.pdf"],
+    )
+    content_type: str | None = Field(
+        default=None,
+        max_length=800,
+        description="The media type, with parameters if any. Default: derived from the file name."
+        " `text/calendar; method=REQUEST` makes an invitation.",
+        examples=["application/pdf"],
+    )
+    content: Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)] = Field(
+        description="The file's bytes in base64.", examples=["JVBERi0xLjcK"]
+    )
+    content_id: str | None = Field(
+        default=None,
+        description='The id by which the HTML shows the file: `<img src="cid:logo@example.com">`.',
+        examples=["logo@example.com"],
+    )
+    disposition: Literal["attachment", "inline"] | None = Field(
+        default=None,
+        description="Default: `inline` with a `content_id`, otherwise `attachment`.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AttachmentBody":
+        parsed = parse_content_type(self.attachment().content_type)
+        if parsed and (disguise := find_disguise(self.filename, parsed[0])):
+            raise ValueError(disguise)
+        return self
+
+    def attachment(self) -> Attachment:
+        """The file; raises ValueError."""
+        is_inline = None if self.disposition is None else self.disposition == "inline"
+        return Attachment(
+            filename=self.filename,
+            content_type=self.content_type or guess_type(self.filename) or UNKNOWN,
+            content=self.content,
+            content_id=self.content_id,
+            is_inline=is_inline,
+        )

@@ -1,0 +1,128 @@
+"""Messages that are accepted together, each with what becomes of it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from app.accept.batch import Offer
+from app.api.auth.caller import Caller
+from app.api.auth.quotas import problem_of
+from app.api.auth.refusals import note_refusal
+from app.api.http.field_errors import field_error, invalid
+from app.api.http.problem_types import PROBLEMS
+from app.api.messages.idempotency import Keyed
+from app.api.messages.responses import new_message_json
+from app.api.messages.schemas import MessageCreate
+from app.api.messages.service import prepared
+from app.api.services import Services
+from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
+from app.domain.types import NewMessage
+from app.store import idempotency
+from app.store.idempotency import KeyedRequest
+
+# After so many, others have their turn.
+PREPARED_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A message that is none, and why."""
+
+    errors: Sequence[FieldError]
+
+
+def tried(value: object) -> MessageCreate | Wrong:
+    """The message, or what is wrong with it."""
+    try:
+        return MessageCreate.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    return Wrong([field_error({**each, "loc": ("body", *each["loc"])}) for each in details])
+
+
+@dataclass(slots=True)
+class Item:
+    """One message on its way: what is known of it so far."""
+
+    body: MessageCreate | Wrong
+    keyed: Keyed | None
+    message: NewMessage | None = None
+    response: str | None = None
+    problem: Problem | None = None
+    is_replayed: bool = False
+
+
+async def replay_known(services: Services, caller: Caller, items: Sequence[Item]) -> None:
+    """Answer those whose keys were used already as they were answered then."""
+    keyed = {each.keyed.key_hash: each for each in items if each.keyed is not None}
+    async with services.database.reading() as connection:
+        used = await idempotency.find(connection, tenant_id=caller.tenant_id, hashes=list(keyed))
+    for key_hash, earlier in used.items():
+        await _replay(keyed[key_hash], earlier)
+
+
+async def _replay(item: Item, earlier: KeyedRequest) -> None:
+    assert item.keyed is not None  # noqa: S101 - or it had no earlier one
+    try:
+        item.response, item.is_replayed = await item.keyed.again(earlier), True
+    except Problem as problem:
+        item.problem = problem
+
+
+async def accept_items(
+    services: Services, caller: Caller, request: Request, items: Sequence[Item]
+) -> None:
+    """Accept what is new, in one transaction; raises Unavailable where that cannot be done now."""
+    new = [each for each in items if each.response is None and each.problem is None]
+    for number, item in enumerate(new, start=1):
+        await _prepare(services, caller, item)
+        if number % PREPARED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    offered = [each for each in new if each.message is not None]
+    offers = [_offer(caller, each) for each in offered]
+    outcomes = await services.committer.accept_all(offers) if offers else []
+    for item, outcome in zip(offered, outcomes, strict=True):
+        if isinstance(outcome, KeyedRequest):
+            await _replay(item, outcome)
+        elif isinstance(outcome, QuotaError):
+            item.problem = problem_of(outcome.exceeded, services.now())
+        elif isinstance(outcome, Problem):
+            item.problem = outcome
+        elif outcome is not None:  # the committer has written to the log what it was
+            item.problem = Problem("internal-error", PROBLEMS["internal-error"].example)
+    await _note_refusals(request, items)
+    unavailable = [each for each in outcomes if isinstance(each, Unavailable)]
+    if unavailable and len(unavailable) == len(offered):
+        raise unavailable[0]
+
+
+async def _prepare(services: Services, caller: Caller, item: Item) -> None:
+    if isinstance(item.body, Wrong):
+        item.problem = invalid(item.body.errors)
+        return
+    try:
+        message, profile = await prepared(services, caller, item.body, is_alone=False)
+    except Problem as problem:
+        item.problem = problem
+    else:
+        item.message, item.response = message, new_message_json(message, profile)
+
+
+def _offer(caller: Caller, item: Item) -> Offer:
+    assert item.message is not None  # noqa: S101 - as it was prepared
+    assert item.response is not None  # noqa: S101 - as above
+    request = None
+    if item.keyed is not None:
+        request = item.keyed.request(item.message, item.response)
+    return Offer(item.message, caller.tenant.quota, request)
+
+
+async def _note_refusals(request: Request, items: Sequence[Item]) -> None:
+    """Each kind once: a thousand lines of one request say no more."""
+    problems = {each.problem.slug: each.problem for each in items if each.problem is not None}
+    for problem in problems.values():
+        await note_refusal(request, problem)

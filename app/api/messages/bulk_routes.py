@@ -1,0 +1,178 @@
+"""`POST /messages/actions`: one thing done to all messages of a filter."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter
+from fastapi import Body as JsonBody
+from pydantic import ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import MessageManager
+from app.api.http.fields import Answer
+from app.api.messages.routes import filter_of, visible
+from app.api.messages.schemas import RESOLUTION_EVENTS, Action, MessageActions, MessageRetry
+from app.api.messages.service import prepared_again, stored
+from app.api.openapi import tenant_problems
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.domain.errors import InvalidRequest, Problem
+from app.domain.ids import is_id
+from app.store.messages import queries as messages
+from app.store.messages import status_changes as decisions
+
+router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+
+AT_ONCE: Final = 500
+COUNTED: Final = 100_000
+EXAMPLE: Final[dict[str, Any]] = {
+    "dry_run": False,
+    "matched": 3,
+    "done": 2,
+    "skipped": {"message-in-transmission": 1},
+    "next_cursor": None,
+}
+EXAMPLES: Final[dict[str, Any]] = {
+    "count": {
+        "summary": "Count what would be cancelled",
+        "value": {"action": "cancel", "filter": {"status": "scheduled", "tag": "january"}},
+    },
+    "retry": {
+        "summary": "Retry failed messages",
+        "value": {
+            "action": "retry",
+            "filter": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
+            "dry_run": False,
+        },
+    },
+    "resolve": {
+        "summary": "Mark uncertain recipients as sent",
+        "value": {"action": "resolve", "as": "sent", "filter": {"status": "held"}},
+    },
+}
+
+
+class ActionsRead(Answer):
+    """The result of an action on many messages."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    dry_run: bool
+    matched: int = Field(
+        description="How many messages match: in a dry run all, up to 100000; otherwise those that"
+        " this request handled."
+    )
+    done: int
+    skipped: dict[str, int] = Field(
+        description="Messages that do not allow the action, counted by problem type."
+    )
+    next_cursor: str | None = Field(
+        description="Repeat the request with this as `cursor`. Null when nothing is left."
+    )
+
+
+@router.post(
+    "/messages/actions",
+    operation_id="act_on_messages",
+    summary="Cancel, retry or resolve many messages",
+    response_description="The number of matching, changed and skipped messages.",
+    responses=tenant_problems("profile-not-found", has_body=True),
+)
+async def act_on_messages(
+    body: Annotated[MessageActions, JsonBody(openapi_examples=EXAMPLES)],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> ActionsRead:
+    """Cancel, retry or resolve all messages that match a filter.
+
+    Dry run by default: counts matches only. Set `dry_run: false` to act.
+
+    A request handles at most 500 messages, newest first. If `next_cursor` is not null, repeat the
+    request with it as `cursor`. Messages that do not allow the action stay unchanged; `skipped`
+    counts them by reason. Requires the scope `messages:manage`.
+    """
+    now = services.now()
+    if body.cursor is not None and not is_id(body.cursor, "msg"):
+        raise InvalidRequest.at("cursor", msg="write the next_cursor of the previous response")
+    async with services.database.reading() as connection:
+        wanted = await filter_of(connection, caller, body.wanted)
+        if body.dry_run:
+            count = await messages.count(
+                connection, tenant_id=caller.tenant_id, limit=COUNTED, now=now, wanted=wanted
+            )
+            return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_cursor=None)
+        found = await messages.ids(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=AT_ONCE,
+            now=now,
+            before=body.cursor,
+            wanted=wanted,
+        )
+    async with services.database.transaction() as connection:
+        line = await caller.act(services).begin(
+            connection,
+            f"messages.{body.action}",
+            tenant_id=caller.tenant_id,
+            object_id="messages",
+            asked={
+                "filter": body.wanted.model_dump(exclude_unset=True),
+                "as": body.resolution,
+                "cursor": body.cursor,
+                "matched": len(found),
+            },
+        )
+    skipped, done = Counter[str](), 0
+    for message in found:
+        note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
+        try:
+            await _do(services, caller, message, body, note)
+        except Problem as problem:
+            if problem.status >= 500:  # noqa: PLR2004 - a fault of ours, and no reason to skip it
+                raise
+            skipped[problem.slug] += 1
+        else:
+            done += 1
+        await asyncio.sleep(0)
+    async with services.database.transaction(announce=True) as connection:
+        await line.note(
+            connection, done=done, skipped=skipped, last=found[-1] if found else None, finished=True
+        )
+    return ActionsRead(
+        dry_run=False,
+        matched=len(found),
+        done=done,
+        skipped=dict(skipped),
+        next_cursor=found[-1] if len(found) == AT_ONCE else None,
+    )
+
+
+async def _do(
+    services: Services,
+    caller: Caller,
+    message: str,
+    body: MessageActions,
+    note: Callable[[AsyncConnection], Awaitable[None]],
+) -> None:
+    """Do it to one message, and note that; raises what the operation on one does."""
+    if body.action is Action.RETRY:
+        again, _ = await prepared_again(services, caller, message, MessageRetry())
+        await stored(services, caller, again)
+        async with services.database.transaction() as connection:
+            await note(connection)
+        return
+    one = {"tenant_id": caller.tenant_id, "message_id": message}
+    async with services.database.transaction() as connection:
+        await visible(connection, caller, message)
+        if body.action is Action.CANCEL:
+            await decisions.cancel(connection, **one, now=services.now())
+        elif body.resolution is not None:
+            event = RESOLUTION_EVENTS[body.resolution]
+            await decisions.resolve(
+                connection, **one, addresses=None, event=event, now=services.now()
+            )
+        await note(connection)

@@ -1,0 +1,95 @@
+"""`/recipients`: forget somebody whom messages were sent to."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path
+from pydantic import ConfigDict, Field
+
+from app.api.auth.dependencies import MessageManager
+from app.api.http.fields import Answer
+from app.api.messages.schemas import Wanted
+from app.api.openapi import tenant_problems
+from app.api.services import ServicesOf
+from app.domain.address.parse import masked
+from app.store.messages import erasure
+from app.store.messages.erasure import NOTHING, Erased
+from app.store.outbox import mentions
+
+router = APIRouter(tags=["Messages"])
+
+ERASED_AT_ONCE: Final = 200
+EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
+
+
+class ErasureRead(Answer):
+    """Numbers of messages that were erased and that could not be erased."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    erased: int
+    sending: int = Field(
+        description="Messages in transmission, not erased: repeat the request later."
+    )
+    uncertain: int = Field(
+        description="Messages with an uncertain outcome, not erased: resolve them and repeat the"
+        " request."
+    )
+
+
+@router.delete(
+    "/recipients/{address:path}",
+    operation_id="erase_recipient",
+    summary="Erase a recipient",
+    response_description="The number of erased and of remaining messages.",
+    responses=tenant_problems("key-is-bound", "invalid-request"),
+)
+async def erase_recipient(
+    address: Annotated[
+        Wanted, Path(description="The address. Case does not matter.", examples=["ann@example.org"])
+    ],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> ErasureRead:
+    """Erase an address from all messages of the tenant, for example under the GDPR.
+
+    Heloise sends nothing more to the address. It deletes the address, name and servers' replies,
+    and the content, metadata and attempts of its messages; if other recipients still wait, the
+    content is deleted after they are finished. It removes tags that contain the address and masks
+    it in the audit log. The message itself and its statuses stay. Requires the scope
+    `messages:manage` and a key that is not bound to profiles.
+    """
+    caller.require_unbound()
+    act, found, total = caller.act(services), NOTHING, NOTHING
+    async with services.database.transaction() as connection:
+        line = await act.begin(
+            connection,
+            "recipient.erase",
+            tenant_id=caller.tenant_id,
+            object_id=masked(address),
+            asked={},
+        )
+    while True:
+        async with services.database.transaction(announce=True) as connection:
+            found = await erasure.erase(
+                connection,
+                tenant_id=caller.tenant_id,
+                address=address,
+                after=found.last,
+                now=act.now,
+                limit=ERASED_AT_ONCE,
+            )
+            total += found
+            is_last = found.last is None
+            if is_last:
+                await mentions.mask(connection, tenant_id=caller.tenant_id, address=address)
+            await line.note(connection, finished=is_last, **_counts(total))
+        if is_last:
+            return ErasureRead(**_counts(total))
+
+
+def _counts(erased: Erased) -> dict[str, int]:
+    return {
+        "erased": erased.erased,
+        "sending": erased.being_sent,
+        "uncertain": erased.uncertain,
+    }

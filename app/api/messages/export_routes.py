@@ -1,0 +1,148 @@
+"""`GET /messages/export`: all messages of a filter, as JSON Lines or CSV."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from enum import StrEnum
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import MessageReader
+from app.api.http import csv as csv_files
+from app.api.messages.responses import MessageRead
+from app.api.messages.routes import filter_of
+from app.api.messages.schemas import MessageWanted
+from app.api.openapi import tenant_problems
+from app.api.services import Services, ServicesOf
+from app.domain.clock import rfc3339
+from app.store.messages import queries as messages
+from app.store.messages.queries import MessageFilter
+
+router = APIRouter(tags=["Messages"])
+
+JSON_LINES: Final = "application/jsonl"
+AT_ONCE: Final = 200
+COLUMNS: Final = (
+    "message_id",
+    "created_at",
+    "status",
+    "profile",
+    "from",
+    "subject",
+    "tags",
+    "recipient",
+    "kind",
+    "recipient_status",
+    "attempts",
+    "code",
+    "enhanced_code",
+    "reply",
+)
+
+
+class Format(StrEnum):
+    """The export format."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class ExportQuery(MessageWanted):
+    """Which messages are wanted, and how they are written."""
+
+    format: Format = Field(
+        default=Format.JSONL,
+        description="`jsonl`: one message per line, as `GET /messages/{id}` returns it. `csv`: one"
+        " recipient per line.",
+    )
+
+
+@router.get(
+    "/messages/export",
+    operation_id="export_messages",
+    summary="Export messages",
+    response_class=StreamingResponse,
+    responses=tenant_problems("profile-not-found", "invalid-request")
+    | {
+        200: {
+            "description": "All matches, newest first.",
+            "content": {
+                JSON_LINES: {"schema": {"type": "string"}},
+                csv_files.MEDIA_TYPE: {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def export_messages(
+    query: Annotated[ExportQuery, Query()], caller: MessageReader, services: ServicesOf
+) -> StreamingResponse:
+    """Export all messages that match the filters.
+
+    Requires the scope `messages:read`.
+    """
+    async with services.database.reading() as connection:
+        wanted = await filter_of(connection, caller, query)
+    pages = _pages(services, caller, wanted)
+    is_csv = query.format is Format.CSV
+    return StreamingResponse(
+        _as_csv(pages) if is_csv else _as_lines(pages),
+        media_type=f"{csv_files.MEDIA_TYPE}; charset=utf-8" if is_csv else JSON_LINES,
+        headers={"Content-Disposition": f'attachment; filename="messages.{query.format}"'},
+    )
+
+
+async def _pages(
+    services: Services, caller: Caller, wanted: MessageFilter
+) -> AsyncIterator[list[MessageRead]]:
+    before = None
+    while True:
+        now = services.now()
+        async with services.database.reading() as connection:
+            rows = await messages.page(
+                connection,
+                tenant_id=caller.tenant_id,
+                limit=AT_ONCE,
+                now=now,
+                before=before,
+                wanted=wanted,
+            )
+        yield [MessageRead.of(row, now) for row in rows]
+        if len(rows) < AT_ONCE:
+            return
+        before = rows[-1].id
+
+
+async def _as_lines(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+    async for page in pages:
+        yield "".join(each.model_dump_json(by_alias=True) + "\n" for each in page)
+
+
+async def _as_csv(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+    yield csv_files.written([COLUMNS])
+    async for page in pages:
+        yield csv_files.written(row for each in page for row in _rows(each))
+
+
+def _rows(message: MessageRead) -> Iterator[Sequence[str]]:
+    about = (
+        message.id,
+        rfc3339(message.created_at),
+        message.status.value,
+        message.profile,
+        message.sender,
+        message.subject or "",
+        " ".join(message.tags),
+    )
+    for each in message.recipients:
+        reply = each.last_reply
+        said = (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None,) * 3
+        yield (
+            *about,
+            each.address or "",
+            each.kind.value,
+            each.status.value,
+            str(each.attempts),
+            *("" if value is None else str(value) for value in said),
+        )

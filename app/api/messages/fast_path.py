@@ -1,0 +1,167 @@
+"""`POST /messages` in its usual form, without what a framework does for every form.
+
+Routing, injection and the validation of Python objects cost more than all that Heloise does for a
+message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
+"""
+
+from io import BytesIO
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import SENDING
+from app.api.auth.quotas import check_rate
+from app.api.auth.visitor import STATE as VISITOR
+from app.api.auth.visitor import Visitor
+from app.api.http.threads import beside_if_large
+from app.api.messages.idempotency import accepted_once, fingerprint_of_json, is_key
+from app.api.messages.schemas import MessageCreate
+from app.api.messages.service import prepared
+from app.api.requests.json_limits import check_json
+from app.api.requests.problems import answer
+from app.api.services import Services
+from app.domain.audit import Actor
+from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
+from app.domain.types import NewMessage, Profile
+
+PATH: Final = "/messages"
+JSON: Final = b"application/json"
+DISCONNECT: Final = "http.disconnect"
+KEY: Final = b"idempotency-key"
+
+
+class Shortcut:
+    """ASGI middleware: accepts what is plainly a message of a key that may send."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        services: Services = scope["app"].state.services
+        caller = content = None
+        try:
+            if is_meant and (caller := await _caller(services, scope)) is not None:
+                content = await _content(receive)
+        except Problem as problem:
+            await answer(problem, PATH)(scope, receive, send)
+            return
+        if caller is None:
+            await self._app(scope, receive, send)
+            return
+        if content is None:
+            return
+        sent = _Sent(services, caller, content)
+        del content
+        try:
+            response = await accepted_once(
+                services, caller, _key(scope), sent.fingerprint, sent.made
+            )
+        except _NotPlainError:
+            await self._app(scope, _again(sent.content, receive), send)
+            return
+        except Problem as problem:
+            response = answer(problem, PATH)
+        await response(scope, receive, send)
+
+
+class _NotPlainError(Exception):
+    """The usual way has an answer to it."""
+
+
+class _Sent:
+    """What was sent; its content is not kept once a message is made of it: it may be large."""
+
+    def __init__(self, services: Services, caller: Caller, content: bytes) -> None:
+        self._services = services
+        self._caller = caller
+        self.content = content
+
+    async def fingerprint(self) -> str:
+        """What tells it from other requests; raises _NotPlainError."""
+        try:
+            await beside_if_large(len(self.content), check_json, self.content)
+            return await fingerprint_of_json(PATH, self.content)
+        except (ValueError, RecursionError, Problem) as error:
+            raise _NotPlainError from error
+
+    async def made(self) -> tuple[NewMessage, Profile]:
+        """The message, and the profile that it is sent through.
+
+        Raises Unavailable: asked again, it would be waited for again; and _NotPlainError.
+        """
+        try:
+            body = await beside_if_large(len(self.content), _parsed, self.content)
+            made = await prepared(self._services, self._caller, body)
+        except Unavailable:
+            raise
+        except (ValidationError, Problem) as error:
+            raise _NotPlainError from error
+        self.content = b""
+        return made
+
+
+def _key(scope: Scope) -> str | None:
+    """The Idempotency-Key."""
+    given: bytes | None = dict(scope["headers"]).get(KEY)
+    return None if given is None else given.decode("latin-1")
+
+
+async def _caller(services: Services, scope: Scope) -> Caller | None:
+    """Who sends, where the key opens this and the request is of the usual form.
+
+    Raises TooManyRequests or Unavailable.
+    """
+    given = dict(scope["headers"])
+    is_usual = (
+        given.get(b"content-type") == JSON
+        and b"heloise-tenant" not in given
+        and (KEY not in given or is_key(given[KEY].decode("latin-1")))
+    )
+    if not is_usual:
+        return None
+    visitor: Visitor = scope["state"][VISITOR]
+    try:
+        known = await visitor.known()
+        if isinstance(known, Actor):
+            return None
+        SENDING.check(known.key)
+    except (Unauthenticated, Forbidden):  # of which the audit log is told there
+        return None
+    check_rate(known.tenant, services.requests)
+    return known
+
+
+async def _content(receive: Receive) -> bytes | None:
+    """The request's body; None where the caller went away."""
+    message = await receive()
+    content = BytesIO()  # which gives what it holds without a copy
+    while message["type"] != DISCONNECT:
+        part: bytes = message.get("body", b"")
+        if not message.get("more_body", False) and not content.tell():
+            return part
+        content.write(part)
+        if not message.get("more_body", False):
+            return content.getvalue()
+        message = await receive()
+    return None
+
+
+def _parsed(content: bytes) -> MessageCreate:
+    """The message that it holds; raises ValidationError or InvalidRequest."""
+    check_json(content)
+    return MessageCreate.model_validate_json(content)
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
+    """What was received already, then what comes."""
+    before = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+    async def receive_again() -> Message:
+        if (message := next(before, None)) is not None:
+            return message
+        return await receive()
+
+    return receive_again

@@ -1,0 +1,230 @@
+"""The header `Idempotency-Key`: a request that is repeated is done once.
+
+After the IETF's draft "The Idempotency-Key HTTP Header Field". A key is a tenant's own, and is kept
+for a day at least.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Request, Response
+
+from app.api.auth.caller import Caller
+from app.api.http.threads import beside_if_large
+from app.api.messages.responses import MessageRead, new_message_json
+from app.api.messages.service import accepted, stored
+from app.api.requests.media_types import media_type_of
+from app.api.services import Services
+from app.domain.errors import Conflict, InvalidRequest, SealError
+from app.domain.types import NewMessage, Profile
+from app.store import idempotency
+from app.store.idempotency import KeyedRequest
+from app.store.messages import queries as messages
+from app.store.secrets.contexts import request_fingerprint
+
+MAX_CHARACTERS: Final = 255
+PATTERN: Final = r"^[ -~]+$"
+BLOCK_CHARACTERS: Final = 100_000
+REPLAYED: Final = "Idempotent-Replayed"
+REPLAYED_HEADER: Final[dict[str, Any]] = {
+    REPLAYED: {
+        "description": "`true` if this repeats the response of an earlier request.",
+        "schema": {"type": "string"},
+    }
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_CHARACTERS,
+        pattern=PATTERN,
+        description="A unique text per request, such as a UUID. If you repeat a request with the"
+        " same key and body, Heloise returns the first response and sends nothing. Kept for at"
+        " least 24 hours.",
+        examples=["order-42-receipt"],
+    ),
+]
+
+
+Made = tuple[NewMessage, Profile]
+
+
+async def accepted_once(
+    services: Services,
+    caller: Caller,
+    key: str | None,
+    fingerprint_of: Callable[[], Awaitable[str]],
+    make: Callable[[], Awaitable[Made]],
+) -> Response:
+    """Accept the message that `make` answers, or answer as before where its key was used.
+
+    Raises what `fingerprint_of`, `make` and the committer do; Conflict while the first request is
+    worked on, and InvalidRequest where it was another one.
+    """
+    if key is None:
+        message, profile = await make()
+        await stored(services, caller, message)
+        return accepted(message.id, new_message_json(message, profile))
+    keyed = Keyed(services, caller, key, await fingerprint_of())
+    with alone(services, caller, key):
+        if (earlier := await keyed.earlier()) is None:
+            message, profile = await make()
+            response = new_message_json(message, profile)
+            earlier = await stored(services, caller, message, keyed.request(message, response))
+            if earlier is None:
+                return accepted(message.id, response)
+        return await keyed.replay(earlier)
+
+
+@contextmanager
+def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
+    """While the block runs, no other request with this key is worked on in this process.
+
+    Raises Conflict where one is.
+    """
+    name = (caller.tenant_id, key)
+    if name in services.in_flight:
+        raise Conflict(
+            "idempotency-key-in-flight",
+            f"A request with the Idempotency-Key {key!r} is still in progress; send this one again"
+            " later.",
+        )
+    services.in_flight.add(name)
+    try:
+        yield
+    finally:
+        services.in_flight.discard(name)
+
+
+class Keyed:
+    """A request with a key, by its tenant and the content of its body."""
+
+    def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
+        self._services = services
+        self._caller = caller
+        self._tenant_id = caller.tenant_id
+        self.key = key
+        self.key_hash = sha256(self._row.encode()).hexdigest()
+        self._fingerprint = fingerprint
+
+    async def earlier(self) -> KeyedRequest | None:
+        """The request that used the key before, if any did."""
+        async with self._services.database.reading() as connection:
+            found = await idempotency.find(
+                connection, tenant_id=self._tenant_id, hashes=[self.key_hash]
+            )
+        return found.get(self.key_hash)
+
+    def request(self, message: NewMessage, response: str) -> KeyedRequest:
+        """What is stored with the message."""
+        sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
+        return KeyedRequest(
+            tenant_id=self._tenant_id,
+            key_hash=self.key_hash,
+            message_id=message.id,
+            sealed_fingerprint=sealed,
+            response=response,
+            created_at=message.created_at,
+        )
+
+    async def replay(self, earlier: KeyedRequest) -> Response:
+        """The answer that was given before; raises as `again` does."""
+        return accepted(earlier.message_id, await self.again(earlier), **{REPLAYED: "true"})
+
+    async def again(self, earlier: KeyedRequest) -> str:
+        """What was said of the message.
+
+        Raises InvalidRequest where the request was another, or its message is out of the caller's
+        reach: which of the two is not told.
+        """
+        if self._is_the_same(earlier):
+            response = earlier.response or await self._as_it_stands(earlier)
+            if self._caller.reaches(str(json.loads(response)["profile_id"])):
+                return response
+        raise InvalidRequest(
+            f"The Idempotency-Key {self.key!r} was used for a different request: use a new key for"
+            " a new message.",
+            slug="idempotency-key-reused",
+        )
+
+    async def _as_it_stands(self, earlier: KeyedRequest) -> str:
+        """What is said of the message now: its first answer named somebody who was erased since."""
+        async with self._services.database.reading() as connection:
+            view = await messages.get(
+                connection, tenant_id=self._tenant_id, message_id=earlier.message_id
+            )
+        return MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
+
+    def _is_the_same(self, earlier: KeyedRequest) -> bool:
+        """Whether the bodies are; where that cannot be read any more they are taken to be."""
+        try:
+            sealed = earlier.sealed_fingerprint
+            known = self._services.vault.open(sealed, request_fingerprint(self._row))
+        except SealError:
+            return True
+        return hmac.compare_digest(known, self._fingerprint)
+
+    @property
+    def _row(self) -> str:
+        return f"{self._tenant_id} {self.key}"
+
+
+def is_key(text: str) -> bool:
+    """Whether `IdempotencyKey` takes it."""
+    return len(text) <= MAX_CHARACTERS and re.fullmatch(PATTERN, text) is not None
+
+
+async def fingerprint_of(request: Request) -> str:
+    """What tells a request from another, whatever the order and the blanks of its JSON."""
+    content = await request.body()
+    if media_type_of(request).endswith("json"):
+        return await fingerprint_of_json(request.url.path, content)
+    digest = sha256(content).hexdigest()
+    return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
+
+
+async def fingerprint_of_json(path: str, content: bytes) -> str:
+    """The same of a body of JSON; raises ValueError or RecursionError where it is none."""
+    return await beside_if_large(len(content), _fingerprint, path, content)
+
+
+def _fingerprint(path: str, content: bytes) -> str:
+    return fingerprint(path, json.loads(content))
+
+
+def fingerprint(path: str, value: object) -> str:
+    """What tells this JSON, sent to this path, from any other."""
+    digest = sha256(f"{path}\n".encode())
+    for part in _canonical(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical(value: object) -> Iterator[bytes]:
+    """Other bytes for every other value, in pieces: that of a file would be as long as the body."""
+    match value:
+        case str():
+            yield b"%d:" % len(value)
+            for start in range(0, len(value), BLOCK_CHARACTERS):
+                block = value[start : start + BLOCK_CHARACTERS]
+                yield block.encode("utf-8", "surrogatepass")
+        case dict():
+            yield b"{"
+            for name in sorted(value):
+                yield from _canonical(name)
+                yield from _canonical(value[name])
+            yield b"}"
+        case list() | tuple():
+            yield b"["
+            for each in value:
+                yield from _canonical(each)
+            yield b"]"
+        case _:
+            yield json.dumps(value).encode() + b","

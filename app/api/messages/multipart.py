@@ -1,0 +1,160 @@
+"""A message with its files as a form (RFC 7578), read as the JSON that it stands for.
+
+`message` is the JSON of the message, each `attachments` a file. What becomes of it is then the
+same, whichever way it came.
+"""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeGuard
+from urllib.parse import unquote
+
+from fastapi import Request, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import Message
+
+from app.api.auth.visitor import visitor_of
+from app.api.messages.attachment_schemas import MAX_ATTACHMENTS
+from app.api.requests.json_limits import BoundedRoute, check_json
+from app.api.requests.media_types import media_type_of, require_identity, require_utf8
+from app.domain.errors import InvalidRequest
+
+FORM: Final = "multipart/form-data"
+MESSAGE: Final = "message"
+FILES: Final = "attachments"
+JSON_HEADER: Final = (b"content-type", b"application/json")
+EXTRA: Final[dict[str, Any]] = {
+    "requestBody": {
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": [MESSAGE],
+                    "additionalProperties": False,
+                    "properties": {
+                        MESSAGE: {
+                            "type": "string",
+                            "description": "The message as JSON, as in an `application/json` body.",
+                        },
+                        FILES: {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "Files to attach, each with its name and type. The HTML"
+                            " can show a file with a `Content-ID`.",
+                        },
+                    },
+                },
+            }
+        }
+    }
+}
+
+
+# RFC 8187 section 3.2.1. RFC 7578 section 4.2 does not want it in forms, but some clients send it.
+_EXTENDED_FILENAME: Final = re.compile(
+    rb";[ \t]*filename\*=(utf-8|iso-8859-1)'[^';]*'([^;\"\s]+)", re.IGNORECASE
+)
+_FILENAME: Final = re.compile(rb";[ \t]*filename=", re.IGNORECASE)
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, in memory: the body's size is bounded already, and files stay off the disk."""
+
+    spool_max_size = 2**62
+
+    def on_header_end(self) -> None:
+        value = self._current_partial_header_value
+        extended = _EXTENDED_FILENAME.search(value)
+        if extended is not None and _FILENAME.search(value) is None:
+            name = unquote(extended[2].decode("ascii", "replace"), extended[1].decode(), "replace")
+            quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+            self._current_partial_header_value += f'; filename="{quoted}"'.encode()
+        super().on_header_end()
+
+
+class UploadRoute(BoundedRoute):
+    """A route that takes its JSON body as a form with files, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def uploaded(request: Request) -> Response:
+            is_form = media_type_of(request) == FORM
+            return await handle(await _as_json(request) if is_form else request)
+
+        return uploaded
+
+
+async def _as_json(request: Request) -> Request:
+    """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
+    await visitor_of(request).known()
+    require_identity(request)
+    require_utf8(request)
+    parser = _Parser(
+        request.headers,
+        request.stream(),
+        max_files=MAX_ATTACHMENTS,
+        max_fields=1,
+        max_part_size=2**62,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
+        said = (
+            error.message
+            if isinstance(error, MultiPartException)
+            else "the Content-Type has no boundary"
+        )
+        raise InvalidRequest(f"The form is malformed: {said.rstrip('.')}.") from None
+    try:
+        content = await asyncio.to_thread(_json_of, form)
+    finally:
+        await form.close()
+    headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return Request(dict(request.scope) | {"headers": [*headers, JSON_HEADER]}, receive)
+
+
+def _json_of(form: FormData) -> bytes:
+    messages = form.getlist(MESSAGE)
+    if set(form) - {MESSAGE, FILES} or len(messages) != 1:
+        raise InvalidRequest.at(
+            MESSAGE,
+            msg=f"write one field {MESSAGE!r} with the JSON of the message, and its files as"
+            f" {FILES!r}",
+        )
+    [given] = messages
+    # Browsers and `curl -F message=@m.json` send it as a file.
+    content = given.file.read() if isinstance(given, UploadFile) else given.encode()
+    check_json(content)
+    try:
+        message = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest.at(MESSAGE, msg=f"not JSON: {error}") from None
+    if not isinstance(message, dict) or not isinstance(message.get(FILES) or [], list):
+        raise InvalidRequest.at(MESSAGE, msg="write a JSON object as POST /messages takes it")
+    files = [file for file in form.getlist(FILES) if _is_file(file)]
+    message[FILES] = [*(message.get(FILES) or []), *map(_attachment, files)]
+    return json.dumps(message).encode()
+
+
+def _is_file(given: UploadFile | str) -> TypeGuard[UploadFile]:
+    """Whether it is a file: browsers send an empty one without a name where none was chosen."""
+    return isinstance(given, UploadFile) and bool(given.filename or given.size)
+
+
+def _attachment(file: UploadFile) -> dict[str, Any]:
+    content_id = file.headers.get("content-id")
+    return {
+        "filename": file.filename or "",
+        "content_type": file.content_type,
+        "content": base64.b64encode(file.file.read()).decode(),
+        "content_id": None if content_id is None else content_id.strip().strip("<>"),
+    }

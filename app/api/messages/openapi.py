@@ -1,0 +1,31 @@
+"""What the document says of every operation that accepts a message."""
+
+from typing import Any, Final
+
+from app.api.messages.examples import MESSAGE
+from app.api.messages.idempotency import REPLAYED_HEADER
+from app.api.openapi import Responses, located, tenant_problems
+
+OF_KEYS: Final = ("idempotency-key-reused", "idempotency-key-in-flight")
+
+
+def accepting(example: dict[str, Any], *problems: str, is_keyed: bool = True) -> Responses:
+    """What may be answered, these problems besides what all have; `is_keyed`: takes a key."""
+    headers = located(f"/messages/{MESSAGE['id']}")
+    return tenant_problems(
+        *problems,
+        "sender-not-allowed",
+        "recipient-not-allowed",
+        "profile-not-found",
+        "quota-exceeded",
+        "sending-quota-exceeded",
+        "queue-full",
+        "signing-key-unreadable",
+        *(OF_KEYS if is_keyed else ()),
+        has_body=True,
+    ) | {
+        202: {
+            "headers": headers | REPLAYED_HEADER if is_keyed else headers,
+            "content": {"application/json": {"example": example}},
+        }
+    }

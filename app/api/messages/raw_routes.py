@@ -1,0 +1,129 @@
+"""`POST /messages/raw`: a message that the caller has made himself."""
+
+import asyncio
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accept.draft import Draft
+from app.accept.raw import prepare_raw
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import Sender
+from app.api.auth.quotas import check_recipients
+from app.api.http.fields import Address, Instant, Text
+from app.api.messages.examples import QUEUED, RAW
+from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerprint_of
+from app.api.messages.openapi import accepting
+from app.api.messages.responses import MessageRead
+from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
+from app.api.messages.service import profile_of, terms_of
+from app.api.requests.media_types import RFC822, require_type
+from app.api.services import Services, ServicesOf
+from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
+
+router = APIRouter(tags=["Messages"])
+
+ENVELOPE: Final = "The envelope recipients, with or without names. The header does not matter."
+
+
+class Envelope(BaseModel):
+    """Whom a message goes to, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: list[Address] = Field(min_length=1, max_length=MAX_RECIPIENTS, description=ENVELOPE)
+    return_path: ReturnPath | None = Field(
+        default=None,
+        description="The address for bounces (MAIL FROM). Default: From. Empty: no bounces.",
+    )
+    verp: bool = Field(default=False, description="As in POST /messages.")
+    profile: Text | None = Field(
+        default=None, max_length=100, description="The profile's id or name."
+    )
+    tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
+    send_at: Instant | None = Field(default=None, description="When to send it.")
+    expires_at: Instant | None = Field(default=None, description="When to give up.")
+    priority: Priority = Field(default=Priority.NORMAL, description="As in POST /messages.")
+    guarantee: Guarantee = Field(
+        default=Guarantee.AT_LEAST_ONCE, description="As in POST /messages."
+    )
+    sensitive: bool = Field(default=False, description="As in POST /messages.")
+
+    def draft(self) -> Draft:
+        """The envelope as accept takes it."""
+        return Draft(
+            sender=None,
+            to=tuple(self.to),
+            return_path=self.return_path,
+            has_verp=self.verp,
+            headers={},
+            metadata={},
+            tags=tuple(self.tag),
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+            priority=self.priority,
+            guarantee=self.guarantee,
+            is_sensitive=self.sensitive,
+        )
+
+
+@router.post(
+    "/messages/raw",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="send_raw_message",
+    summary="Send a raw message",
+    response_description="The message is stored durably. Heloise will send it.",
+    responses=accepting(QUEUED, "message-too-large"),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The message in RFC 5322 format.",
+            "content": {
+                RFC822: {
+                    "schema": {"type": "string", "format": "binary"},
+                    "examples": {"message": {"summary": "A message", "value": RAW}},
+                }
+            },
+        }
+    },
+)
+async def send_raw_message(
+    envelope: Annotated[Envelope, Query()],
+    caller: Sender,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Send a complete message, byte by byte, to the recipients of the envelope.
+
+    Heloise keeps the bytes, signatures included. It adds a missing Date and Message-ID, signs
+    messages without a DKIM-Signature, and converts line ends from LF to CRLF. It refuses messages
+    with other errors. From and Sender must each be one plain address that the profile allows. The
+    headers Resent-…, ARC-… and Authentication-Results and signatures of other domains are refused.
+    The header may have at most 64 KiB. Requires the scope `messages:send`.
+    """
+    require_type(request, "the message", RFC822)
+    content = await request.body()
+    return await accepted_once(
+        services,
+        caller,
+        idempotency_key,
+        partial(fingerprint_of, request),
+        lambda: _prepared(services, caller, envelope, content),
+    )
+
+
+async def _prepared(
+    services: Services, caller: Caller, envelope: Envelope, content: bytes
+) -> tuple[NewMessage, Profile]:
+    profile = await profile_of(services, caller, envelope.profile)
+    check_recipients(caller.tenant, len(envelope.to))
+    terms = await terms_of(services, caller)
+    # The message's author decides what reading it costs, so a thread reads it.
+    message = await asyncio.to_thread(
+        prepare_raw, content, envelope.draft(), profile=profile, terms=terms
+    )
+    return message, profile

@@ -1,0 +1,23 @@
+"""Another time for a message that is scheduled."""
+
+from datetime import datetime
+
+from app.accept.build import MAX_AGE, MAX_AHEAD
+from app.api.messages.schemas import MessageUpdate
+from app.domain.errors import InvalidRequest
+from app.store.messages.status_changes import Scheduled
+
+
+def rescheduled(before: Scheduled, body: MessageUpdate, now: datetime) -> Scheduled:
+    """What is to be, from what was and what is given; raises InvalidRequest."""
+    send_at = before.send_at
+    if "send_at" in body.model_fields_set:
+        send_at = max(now, body.send_at or now)
+    if send_at > now + MAX_AHEAD:
+        raise InvalidRequest.at("send_at", msg="write a time within the next year")
+    expires_at = body.expires_at or send_at + (before.expires_at - before.send_at)
+    if not send_at < expires_at <= send_at + MAX_AGE:
+        raise InvalidRequest.at(
+            "expires_at", msg="write a time in the future, at most 30 days after send_at"
+        )
+    return Scheduled(send_at, expires_at, body.priority or before.priority)

@@ -1,0 +1,274 @@
+"""What an answer says of a message, its recipients and its attempts."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+
+from pydantic import ConfigDict, Field
+from pydantic_core import to_json
+
+from app.api.http.fields import Answer, format_mailbox
+from app.api.http.pagination import Page
+from app.api.messages.examples import ATTEMPT, MESSAGE
+from app.domain.ehlo import EhloSource
+from app.domain.inbound.reports import ReportKind
+from app.domain.outcome.dialogue import parse_dialogue
+from app.domain.outcome.outcome import Blast, Stage, Verdict
+from app.domain.types import (
+    Guarantee,
+    MessageStatus,
+    NewMessage,
+    Priority,
+    Profile,
+    RecipientKind,
+    RecipientStatus,
+)
+from app.store.messages.views import AttemptView, MessageView, RecipientView
+
+
+class LastReply(Answer):
+    """The server's last reply and its classification."""
+
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    classification: str | None
+
+
+class ReportRead(Answer):
+    """A report that came back by mail."""
+
+    kind: ReportKind = Field(
+        description="`bounced_later`: a later server returned the message. The gravest report,"
+        " or the newest of equal ones."
+    )
+    code: str | None = Field(description="The enhanced status code (RFC 3463).")
+    text: str | None
+    at: datetime
+
+
+class RecipientRead(Answer):
+    """A recipient and its status."""
+
+    address: str | None = Field(description="Null after an erasure.")
+    name: str
+    kind: RecipientKind
+    status: RecipientStatus
+    attempts: int = Field(description="The number of attempts.")
+    next_attempt_at: datetime | None
+    last_reply: LastReply | None
+    sent_to: str | None = Field(
+        description="The actual address under `redirect_all_to`. Null: sent to `address`."
+    )
+    report: ReportRead | None = Field(
+        description="The report that came back by mail. Null if there is none."
+    )
+
+    @classmethod
+    def of(cls, view: RecipientView) -> Self:
+        """What is shown of a stored recipient."""
+        reply = None
+        if view.reply_code is not None or view.classification is not None:
+            reply = LastReply(
+                code=view.reply_code,
+                enhanced_code=view.reply_enhanced_code,
+                text=view.reply_text,
+                classification=view.classification,
+            )
+        return cls(
+            address=view.address if view.erased_at is None else None,
+            name=view.name,
+            kind=view.kind,
+            status=view.status,
+            attempts=view.attempts,
+            next_attempt_at=view.next_attempt_at,
+            last_reply=reply,
+            sent_to=view.sent_to,
+            report=_report(view),
+        )
+
+
+def _report(view: RecipientView) -> ReportRead | None:
+    if view.report is None or view.reported_at is None:
+        return None
+    return ReportRead(
+        kind=view.report, code=view.report_code, text=view.report_text, at=view.reported_at
+    )
+
+
+class MessageRead(Answer):
+    """A message and the status of each recipient."""
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
+
+    id: str
+    status: MessageStatus
+    profile: str = Field(description="The profile's name.")
+    profile_id: str
+    sender: str = Field(alias="from")
+    subject: str | None = Field(
+        description="Null for a sensitive message and after the content was deleted."
+    )
+    recipients: list[RecipientRead]
+    message_id_header: str = Field(description="The header `Message-ID`, the same in all attempts.")
+    size_bytes: int = Field(description="The size of the message on the wire.")
+    tags: list[str]
+    metadata: dict[str, str]
+    priority: Priority
+    guarantee: Guarantee
+    sensitive: bool
+    content_wiped_at: datetime | None = Field(description="When Heloise deleted the content.")
+    created_at: datetime
+    send_at: datetime | None = Field(description="The scheduled time. Null: at once.")
+    expires_at: datetime = Field(description="When Heloise gives up.")
+    updated_at: datetime
+    finished_at: datetime | None = Field(
+        description="When the last recipient reached a final status."
+    )
+    retry_of: str | None = Field(description="The message that this one retries.")
+
+    @classmethod
+    def of(cls, view: MessageView, now: datetime) -> Self:
+        """What is shown of a stored message."""
+        return cls(
+            id=view.id,
+            status=view.status_at(now),
+            profile=view.profile_name,
+            profile_id=view.profile_id,
+            sender=format_mailbox(view.sender),
+            subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
+            recipients=[RecipientRead.of(each) for each in view.recipients],
+            message_id_header=view.message_id_header,
+            size_bytes=view.size_bytes,
+            tags=list(view.tags),
+            metadata=dict(view.metadata),
+            priority=view.priority,
+            guarantee=view.guarantee,
+            sensitive=view.is_sensitive,
+            content_wiped_at=view.content_wiped_at,
+            created_at=view.created_at,
+            send_at=view.send_at,
+            expires_at=view.expires_at,
+            updated_at=view.updated_at,
+            finished_at=view.finished_at,
+            retry_of=view.retry_of,
+        )
+
+
+def new_message_json(message: NewMessage, profile: Profile) -> str:
+    """A MessageRead of a message that was just stored, without reading it back.
+
+    Of values of ours, which need no check: by way of the model it would take four times as long.
+    """
+    status = MessageStatus.SCHEDULED if message.is_scheduled else MessageStatus.QUEUED
+    read = {
+        "id": message.id,
+        "status": status,
+        "profile": profile.name,
+        "profile_id": profile.id,
+        "from": format_mailbox(message.sender),
+        "subject": None if message.is_sensitive else message.subject,
+        "recipients": [
+            {
+                "address": each.mailbox.address,
+                "name": each.mailbox.name,
+                "kind": each.kind,
+                "status": RecipientStatus.QUEUED,
+                "attempts": 0,
+                "next_attempt_at": None,
+                "last_reply": None,
+                "sent_to": None,
+                "report": None,
+            }
+            for each in message.recipients
+        ],
+        "message_id_header": message.message_id_header,
+        "size_bytes": len(message.mime),
+        "tags": sorted(message.tags),
+        "metadata": message.metadata,
+        "priority": message.priority,
+        "guarantee": message.guarantee,
+        "sensitive": message.is_sensitive,
+        "content_wiped_at": None,
+        "created_at": message.created_at,
+        "send_at": message.send_at,
+        "expires_at": message.expires_at,
+        "updated_at": message.created_at,
+        "finished_at": None,
+        "retry_of": message.retry_of,
+    }
+    return to_json(read).decode()
+
+
+class MessagePage(Page[MessageRead]):
+    """A page of messages, newest first."""
+
+
+class AttemptRecipient(Answer):
+    """The outcome of an attempt for one recipient."""
+
+    address: str
+    stage: Stage
+    verdict: Verdict
+    classification: str
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+
+
+class TranscriptLine(Answer):
+    """A line of a dialogue."""
+
+    ms: float = Field(description="Milliseconds since the start of the connection.")
+    stage: Stage
+    by: str = Field(description="`client`, `server`, or `note` for a remark by Heloise.")
+    text: str
+
+
+class AttemptRead(Answer):
+    """An attempt to send a message: its stage, outcome and replies."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
+
+    id: str
+    profile_id: str = Field(
+        description="The profile that was used: the message's own or its fallback."
+    )
+    started_at: datetime
+    duration_ms: float
+    host: str | None
+    port: int | None
+    remote_address: str | None
+    ehlo_name: str | None = Field(description="The EHLO name that Heloise sent.")
+    ehlo_source: EhloSource | None
+    tls_version: str | None = Field(description="Null if the connection was not encrypted.")
+    tls_cipher: str | None
+    auth_mechanism: str | None
+    stage: Stage = Field(description="The stage at which the attempt ended.")
+    scope: Blast | None = Field(description="What the failure affects. Null if there was none.")
+    verdict: Verdict
+    classification: str
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+    detail: str | None
+    outcome_unknown: bool = Field(description="Whether the server may have accepted the message.")
+    recipients: list[AttemptRecipient] = Field(description="The outcome of each recipient.")
+    transcript: list[TranscriptLine] | None = Field(
+        description="The dialogue without credentials and content. Null without"
+        " `?transcript=true`, and after HELOISE_TRANSCRIPT_RETENTION_DAYS."
+    )
+
+    @classmethod
+    def of(cls, view: AttemptView) -> Self:
+        """What is shown of a stored attempt: all of it."""
+        said = (
+            None
+            if view.transcript is None
+            else [line._asdict() for line in parse_dialogue(view.transcript)]
+        )
+        return cls.model_validate({**asdict(view), "transcript": said})
+
+
+class AttemptPage(Page[AttemptRead]):
+    """A page of attempts, oldest first."""

@@ -1,0 +1,396 @@
+"""`/messages`: send, and follow what became of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import MessageManager, MessageReader, Sender
+from app.api.http.pagination import cursor_of, cut, start
+from app.api.messages.examples import (
+    CREATE,
+    MESSAGE,
+    QUEUED,
+    RAW,
+    RESCHEDULE,
+    RESOLVE,
+    RETRIED,
+    RETRY,
+)
+from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerprint_of
+from app.api.messages.multipart import EXTRA, UploadRoute
+from app.api.messages.openapi import accepting
+from app.api.messages.rescheduling import rescheduled
+from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
+from app.api.messages.schemas import (
+    RESOLUTION_EVENTS,
+    AttemptQuery,
+    MessageCreate,
+    MessageQuery,
+    MessageResolve,
+    MessageRetry,
+    MessageUpdate,
+    MessageWanted,
+)
+from app.api.messages.service import prepared, prepared_again
+from app.api.openapi import tenant_problems
+from app.api.profiles.filter import profile_id_of
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.store.messages import queries as messages
+from app.store.messages import status_changes as decisions
+from app.store.messages.views import MessageView
+
+router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
+
+LOOKED_THROUGH: Final = 20_000
+InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
+NOTHING_MORE: Final[Mapping[str, object]] = {}
+RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The message in RFC 5322 format.",
+        "content": {"message/rfc822": {"schema": {"type": "string"}, "example": RAW}},
+    }
+}
+
+
+@uploads.post(
+    "/messages",
+    openapi_extra=EXTRA,
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="send_message",
+    summary="Send a message",
+    response_description="The message is stored durably. Heloise will send it.",
+    responses=accepting(QUEUED, "message-too-large"),
+)
+async def send_message(
+    body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
+    caller: Sender,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accept a message for delivery. The response comes after it is durably stored.
+
+    If you get no response, repeat the request with the same `Idempotency-Key`: Heloise sends the
+    message once. You can upload files as a form (`multipart/form-data`), with the message in
+    `message` and the files in `attachments`. An address that occurs several times in `to`, `cc` and
+    `bcc` gets the message once. A message has at most 1000 recipients. Requires the scope
+    `messages:send`.
+    """
+    return await accepted_once(
+        services,
+        caller,
+        idempotency_key,
+        partial(fingerprint_of, request),
+        lambda: prepared(services, caller, body),
+    )
+
+
+@router.get(
+    "/messages",
+    operation_id="list_messages",
+    summary="List messages",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def list_messages(
+    query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ServicesOf
+) -> MessagePage:
+    """List the messages that match all filters, newest first.
+
+    Requires the scope `messages:read`.
+    """
+    before, now, search = start(query, "msg"), services.now(), query.search()
+    async with services.database.reading() as connection:
+        wanted = await filter_of(connection, caller, query)
+        if search is not None:
+            found, end = await messages.search(
+                connection,
+                tenant_id=caller.tenant_id,
+                limit=query.limit,
+                look_at=LOOKED_THROUGH,
+                now=now,
+                matching=search,
+                before=before,
+                wanted=wanted,
+            )
+            items = [MessageRead.of(row, now) for row in found]
+            return MessagePage(items=items, next_cursor=end and cursor_of(end))
+        rows = await messages.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=query.limit + 1,
+            now=now,
+            before=before,
+            wanted=wanted,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return MessagePage(items=[MessageRead.of(row, now) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/messages/{message}",
+    operation_id="get_message",
+    summary="Get a message",
+    responses=tenant_problems("message-not-found"),
+)
+async def get_message(message: InPath, caller: MessageReader, services: ServicesOf) -> MessageRead:
+    """Get a message with the status of each recipient.
+
+    Requires the scope `messages:read`.
+    """
+    async with services.database.reading() as connection:
+        view = await visible(connection, caller, message)
+    return MessageRead.of(view, services.now())
+
+
+@router.get(
+    "/messages/{message}/attempts",
+    operation_id="list_attempts",
+    summary="List a message's attempts",
+    responses=tenant_problems("message-not-found", "invalid-request"),
+)
+async def list_attempts(
+    message: InPath,
+    query: Annotated[AttemptQuery, Query()],
+    caller: MessageReader,
+    services: ServicesOf,
+) -> AttemptPage:
+    """List all attempts to send a message, oldest first: EHLO name, stage and replies.
+
+    Requires the scope `messages:read`.
+    """
+    after = start(query, "att")
+    async with services.database.reading() as connection:
+        if caller.profiles is not None:
+            await visible(connection, caller, message)
+        rows = await messages.attempts(
+            connection,
+            tenant_id=caller.tenant_id,
+            message_id=message,
+            limit=query.limit + 1,
+            after=after,
+            with_transcripts=query.transcript,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return AttemptPage(items=[AttemptRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/messages/{message}/raw",
+    response_class=Response,
+    operation_id="get_raw_message",
+    summary="Get a message's raw content",
+    responses=RAW_RESPONSE
+    | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
+)
+async def get_raw_message(message: InPath, caller: MessageReader, services: ServicesOf) -> Response:
+    """Get the bytes that go over the wire, rendered at acceptance.
+
+    Not available for sensitive messages and after the content was deleted. Requires the scope
+    `messages:read`.
+    """
+    async with services.database.reading() as connection:
+        if caller.profiles is not None:
+            await visible(connection, caller, message)
+        mime = await messages.raw(connection, tenant_id=caller.tenant_id, message_id=message)
+    return Response(mime, media_type="message/rfc822")
+
+
+@router.post(
+    "/messages/{message}/resolve",
+    operation_id="resolve_message",
+    summary="Resolve uncertain recipients",
+    response_description="The current message.",
+    responses=tenant_problems(
+        "message-not-found",
+        "recipient-not-uncertain",
+        "message-in-transmission",
+        has_body=True,
+    ),
+)
+async def resolve_message(
+    message: InPath,
+    body: Annotated[MessageResolve, JsonBody(openapi_examples=RESOLVE)],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> MessageRead:
+    """Set the outcome of recipients with the status `uncertain`.
+
+    `GET /messages?status=held` lists their messages. Requires the scope `messages:manage`.
+    """
+
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
+        await decisions.resolve(
+            connection,
+            tenant_id=caller.tenant_id,
+            message_id=message,
+            addresses=body.recipients,
+            event=RESOLUTION_EVENTS[body.resolution],
+            now=now,
+        )
+
+    told = {"as": body.resolution}
+    return await _decided(services, caller, message, "message.resolve", decide, told=told)
+
+
+@router.patch(
+    "/messages/{message}",
+    operation_id="update_message",
+    summary="Update a scheduled message",
+    response_description="The current message.",
+    responses=tenant_problems(
+        "message-not-found", "message-in-transmission", "message-not-scheduled", has_body=True
+    ),
+)
+async def update_message(
+    message: InPath,
+    body: Annotated[MessageUpdate, JsonBody(openapi_examples=RESCHEDULE)],
+    caller: MessageManager,
+    services: ServicesOf,
+) -> MessageRead:
+    """Update the time or priority of a message that is still `scheduled`.
+
+    The content does not change, `Date` included: it was rendered at acceptance. To change the
+    content, cancel the message and send a new one. Requires the scope `messages:manage`.
+    """
+
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
+        await decisions.reschedule(
+            connection,
+            tenant_id=caller.tenant_id,
+            message_id=message,
+            changes=lambda before: rescheduled(before, body, now),
+            now=now,
+        )
+
+    return await _decided(services, caller, message, "message.update", decide, shown=_schedule)
+
+
+def _schedule(view: MessageView, _: datetime) -> dict[str, object]:
+    return {
+        "send_at": view.send_at,
+        "expires_at": view.expires_at,
+        "priority": view.priority.value,
+    }
+
+
+@router.post(
+    "/messages/{message}/cancel",
+    operation_id="cancel_message",
+    summary="Cancel a message",
+    response_description="The current message.",
+    responses=tenant_problems("message-not-found", "message-in-transmission", "nothing-to-cancel"),
+)
+async def cancel_message(
+    message: InPath, caller: MessageManager, services: ServicesOf
+) -> MessageRead:
+    """Cancel a message for all recipients that did not get it yet.
+
+    Recipients that are `sent` or `uncertain` stay so. During a transmission you cannot cancel:
+    repeat the request later. Requires the scope `messages:manage`.
+    """
+
+    async def decide(connection: AsyncConnection, now: datetime) -> None:
+        await decisions.cancel(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
+
+    return await _decided(services, caller, message, "message.cancel", decide)
+
+
+def _status(view: MessageView, now: datetime) -> dict[str, object]:
+    return {"status": view.status_at(now)}
+
+
+async def _decided(
+    services: Services,
+    caller: Caller,
+    message: str,
+    action: str,
+    decide: Callable[[AsyncConnection, datetime], Awaitable[None]],
+    *,
+    shown: Callable[[MessageView, datetime], dict[str, object]] = _status,
+    told: Mapping[str, object] = NOTHING_MORE,
+) -> MessageRead:
+    """Do what was decided of a message, and write it down as `shown` tells it before and after.
+
+    `told` is written besides. Raises what `decide` does, or NotFound.
+    """
+    act = caller.act(services)
+    async with services.database.transaction(announce=True) as connection:
+        before = await visible(connection, caller, message)
+        await decide(connection, act.now)
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+        await act.record(
+            connection,
+            action,
+            tenant_id=caller.tenant_id,
+            object_id=message,
+            before=shown(before, act.now),
+            after={**shown(view, act.now), **told},
+        )
+    return MessageRead.of(view, act.now)
+
+
+@router.post(
+    "/messages/{message}/retry",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="retry_message",
+    summary="Retry failed recipients",
+    response_description="The new message with the same content.",
+    responses=accepting(
+        RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
+    ),
+)
+async def retry_message(
+    message: InPath,
+    body: Annotated[MessageRetry, JsonBody(openapi_examples=RETRY)],
+    caller: MessageManager,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Send the same content again to bounced, expired or cancelled recipients.
+
+    Creates a new message with the same `Message-ID` (see `Location`), whose `retry_of` is this
+    message. This message does not change. Requires the scope `messages:manage`.
+    """
+    return await accepted_once(
+        services,
+        caller,
+        idempotency_key,
+        partial(fingerprint_of, request),
+        lambda: prepared_again(services, caller, message, body),
+    )
+
+
+async def filter_of(
+    connection: AsyncConnection, caller: Caller, wanted: MessageWanted
+) -> messages.MessageFilter:
+    """What is wanted of what the caller may see; raises NotFound for an unknown profile."""
+    profile_id = None
+    if wanted.profile is not None:
+        profile_id = await profile_id_of(connection, caller, wanted.profile)
+    return messages.MessageFilter(
+        statuses=tuple(wanted.status),
+        profile_id=profile_id,
+        tag=wanted.tag,
+        recipient=wanted.recipient,
+        message_id=wanted.message_id and f"<{wanted.message_id.strip().strip('<>')}>",
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+        within=caller.profiles,
+    )
+
+
+async def visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
+    """The message; raises NotFound where there is none, or it is out of the caller's reach."""
+    view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
+    return caller.reached("message", message, view)

@@ -1,0 +1,185 @@
+"""What `POST /messages` does, however the request came to it."""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from starlette.responses import Response
+
+from app.accept.batch import Offer
+from app.accept.build import prepare
+from app.accept.draft import Draft
+from app.accept.retry import again
+from app.accept.terms import Terms
+from app.api.auth.caller import Caller
+from app.api.auth.quotas import check_recipients, problem_of
+from app.api.http.threads import beside_if_large
+from app.api.messages.schemas import MessageCreate, MessageRetry
+from app.api.messages.signing import signing_of
+from app.api.messages.template_service import Which, rendered
+from app.api.profiles.lookup import spelt_alike
+from app.api.services import Services
+from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
+from app.domain.types import NewMessage, Profile
+from app.store.idempotency import KeyedRequest
+from app.store.messages import queries as messages
+from app.store.profiles import queries as profiles
+from app.templating.renderer import TemplateError
+
+log = logging.getLogger(__name__)
+
+# Nobody reads so much as plain text; it goes without.
+MAX_READ_CHARACTERS: Final = 1_000_000
+
+
+async def prepared(
+    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool = True
+) -> tuple[NewMessage, Profile]:
+    """The message as it will be stored, and the profile that it is sent through.
+
+    `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
+    """
+    profile = await profile_of(services, caller, body.profile, is_alone=is_alone)
+    draft = await _filled(services, caller, body, is_alone=is_alone)
+    check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
+    terms = await terms_of(services, caller)
+    files = sum(len(each.content) for each in draft.attachments)
+    size = len(draft.text or "") + len(draft.html or "") + files
+    return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
+
+
+async def profile_of(
+    services: Services, caller: Caller, name: str | None, *, is_alone: bool = True
+) -> Profile:
+    """The profile with this name or id, or the tenant's default one.
+
+    Raises NotFound, or InvalidRequest where the tenant has no default. For one of many messages it
+    does not say which profile was meant: that would cost more than the message.
+    """
+    try:
+        found = await services.profiles.get(
+            caller.tenant_id, name, partial(_read_profile, services, caller.tenant_id, name)
+        )
+        return caller.reached("profile", name or "", found)
+    except NotFound:
+        if name is not None and not is_alone:
+            raise
+        if name is not None:
+            async with services.database.reading() as connection:
+                hint = await spelt_alike(connection, caller.tenant_id, name, by=caller.key)
+            raise NotFound("profile", name, hint=hint) from None
+    if caller.profiles is None:
+        raise InvalidRequest.at(
+            "profile", msg="set a profile: this tenant has no default profile", type="missing"
+        )
+    raise NotFound(
+        "profile",
+        detail="This key does not reach the default profile; set one of the key's profiles.",
+    )
+
+
+async def _filled(
+    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
+) -> Draft:
+    """The message with what its template makes; with HTML alone, with its text as well."""
+    draft = body.draft()
+    if body.template is not None:
+        _, made = await rendered(
+            services,
+            caller.tenant_id,
+            body.template,
+            which=Which.PUBLISHED,
+            variables=body.variables,
+            locale=body.locale,
+            is_alone=is_alone,
+        )
+        return replace(draft, subject=made.subject or "", text=made.text or None, html=made.html)
+    if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:
+        return draft
+    try:
+        text = await services.renderer.text_of(draft.html, tenant_id=caller.tenant_id)
+    except (TemplateError, Unavailable) as error:  # it goes without
+        log.warning("could not derive text from HTML: %s", error)
+        return draft
+    return replace(draft, text=text or None)
+
+
+async def prepared_again(
+    services: Services, caller: Caller, message_id: str, body: MessageRetry
+) -> tuple[NewMessage, Profile]:
+    """Another try at a message, and the profile that it goes through: the same.
+
+    Raises NotFound, Gone, Conflict or Forbidden.
+    """
+    async with services.database.reading() as connection:
+        # First of all: what became of the content of one out of reach is nobody's business.
+        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
+        caller.reached("message", message_id, view)
+        original = await messages.original(
+            connection, tenant_id=caller.tenant_id, message_id=message_id
+        )
+        profile = await profiles.get(
+            connection, tenant_id=caller.tenant_id, profile=original.profile_id
+        )
+    message = again(
+        original,
+        retry_of=message_id,
+        addresses=body.recipients,
+        profile=profile,
+        allowed_from=caller.allowed_from,
+        routing=services.routing.with_rule(caller.tenant.recipient_rule),
+        now=services.now(),
+    )
+    return message, profile
+
+
+async def _read_profile(services: Services, tenant_id: str, name: str | None) -> Profile:
+    async with services.database.reading() as connection:
+        if name is None:
+            profile = await profiles.default(connection, tenant_id=tenant_id)
+        else:
+            profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+    if profile is None:
+        raise NotFound("profile", name or "")
+    return profile
+
+
+async def terms_of(services: Services, caller: Caller) -> Terms:
+    """What the caller's messages are held to."""
+    return Terms(
+        allowed_from=caller.allowed_from,
+        routing=services.routing.with_rule(caller.tenant.recipient_rule),
+        now=services.now(),
+        max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
+        max_age_seconds=services.message_max_age_seconds,
+        seal_content=services.vault.seal_content,
+        signing=await signing_of(services, caller.tenant_id),
+    )
+
+
+def _smaller(limit: int, other: int | None) -> int:
+    return limit if other is None else min(limit, other)
+
+
+async def stored(
+    services: Services, caller: Caller, message: NewMessage, request: KeyedRequest | None = None
+) -> KeyedRequest | None:
+    """Return once the message is durable; raises what the committer does, as problems.
+
+    Answers whose key this is already, if it is somebody's.
+    """
+    try:
+        return await services.committer.accept(Offer(message, caller.tenant.quota, request))
+    except QuotaError as error:
+        raise problem_of(error.exceeded, services.now()) from None
+
+
+def accepted(message_id: str, response: str, **headers: str) -> Response:
+    """The answer once the message is durable."""
+    return Response(
+        response,
+        status_code=202,
+        media_type="application/json",
+        headers={"Location": f"/messages/{message_id}", **headers},
+    )

@@ -1,0 +1,45 @@
+"""Who signs a tenant's messages: read when that was not seen lately."""
+
+import logging
+from collections import defaultdict
+from functools import partial
+
+from app.api.services import Services
+from app.domain.errors import SealError, Unavailable
+from app.domain.mime.dkim import DkimSigner, Signing, load_key
+from app.store import domains as sending_domains
+from app.store.domains import SealedKey
+from app.store.secrets.contexts import dkim_private_key
+from app.store.secrets.encryption import OpenSealed
+
+log = logging.getLogger(__name__)
+
+
+async def signing_of(services: Services, tenant_id: str) -> Signing:
+    """Whose messages of this tenant are signed, and with what.
+
+    Raises Unavailable where a key does not open: nothing goes unsigned that is to be signed.
+    """
+    return await services.signing.get(tenant_id, None, partial(_read, services, tenant_id))
+
+
+async def _read(services: Services, tenant_id: str) -> Signing:
+    async with services.database.reading() as connection:
+        keys = await sending_domains.signing(connection, tenant_id=tenant_id)
+    signers = defaultdict[str, list[DkimSigner]](list)
+    try:
+        for each in keys:
+            signers[each.domain].append(_signer(each, services.vault.open))
+    except SealError as error:
+        log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
+        raise Unavailable(
+            "signing-key-unreadable",
+            "HELOISE_SECRET_KEYS lacks the key that encrypted a DKIM key of this tenant; add it."
+            " Nothing was written.",
+        ) from None
+    return Signing({domain: tuple(found) for domain, found in signers.items()})
+
+
+def _signer(key: SealedKey, open_sealed: OpenSealed) -> DkimSigner:
+    pem = open_sealed(key.sealed_private_key, dkim_private_key(key.key_id))
+    return DkimSigner(key.domain, key.selector, key.algorithm, load_key(pem))

@@ -1,0 +1,150 @@
+"""`GET /stats`: how many recipients came to what."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth.dependencies import MessageReader
+from app.api.http.fields import Answer, Instant, Text
+from app.api.openapi import tenant_problems
+from app.api.profiles.filter import profile_id_of
+from app.api.services import ServicesOf
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.inbound.reports import ReportKind
+from app.domain.types import RecipientStatus
+from app.store.messages import stats
+from app.store.messages.queries import MessageFilter
+from app.store.messages.stats import By, Count
+
+router = APIRouter(tags=["Messages"])
+
+USUAL: Final = timedelta(days=30)
+LONGEST: Final = timedelta(days=366)
+EXAMPLE: Final[dict[str, Any]] = {
+    "by": "domain",
+    "created_after": "2026-01-01T00:00:00Z",
+    "created_before": "2026-01-16T00:00:00Z",
+    "groups": [
+        {
+            "key": "example.org",
+            "recipients": 120,
+            "statuses": {
+                "queued": 0,
+                "deferred": 2,
+                "sent": 115,
+                "bounced": 3,
+                "expired": 0,
+                "suppressed": 0,
+                "cancelled": 0,
+                "uncertain": 0,
+            },
+            "reports": {
+                "delivered": 0,
+                "delayed": 0,
+                "bounced_later": 4,
+                "complained": 1,
+                "unsubscribed": 0,
+                "reported": 0,
+            },
+        }
+    ],
+}
+
+
+class StatsQuery(BaseModel):
+    """What is counted, and by what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: By | None = Field(default=None, description="How to group. Default: one group of all.")
+    profile: Text | None = Field(
+        default=None, max_length=100, description="The profile's id or name."
+    )
+    tag: Text | None = Field(default=None, max_length=64)
+    created_after: Instant | None = Field(
+        default=None,
+        description="Only messages accepted at this time or later. Default: 30 days ago.",
+    )
+    created_before: Instant | None = Field(
+        default=None,
+        description="Only messages accepted before this time. Default: now. At most"
+        " 366 days after `created_after`.",
+    )
+
+
+class StatsGroup(Answer):
+    """The recipients of one group."""
+
+    key: str | None = Field(
+        description="The profile's name, the tag, the domain, or the start of the hour or day."
+    )
+    recipients: int
+    statuses: dict[RecipientStatus, int] = Field(description="Recipients by status.")
+    reports: dict[ReportKind, int] = Field(description="Recipients by kind of report.")
+
+    @classmethod
+    def of(cls, count: Count) -> Self:
+        """As it is answered."""
+        stored = {each: n for each, n in count.statuses.items() if each != RecipientStatus.SENDING}
+        return cls(
+            key=count.key, recipients=count.recipients, statuses=stored, reports=count.reports
+        )
+
+
+class StatsRead(Answer):
+    """Numbers of recipients by status and report."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    by: By | None
+    created_after: datetime
+    created_before: datetime
+    groups: list[StatsGroup] = Field(
+        description="At most 1000 groups, largest first; hours and days in order."
+    )
+
+
+@router.get(
+    "/stats",
+    operation_id="get_stats",
+    summary="Get delivery statistics",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def get_stats(
+    query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ServicesOf
+) -> StatsRead:
+    """Count recipients by current status, grouped by profile, tag, domain, hour or day.
+
+    Recipients of messages with several tags count for each tag. Requires the scope `messages:read`.
+    """
+    before = query.created_before or services.now()
+    after = query.created_after or before - USUAL
+    if not timedelta(0) <= before - after <= LONGEST:
+        msg = "write created_after before created_before, at most 366 days apart"
+        wrong = FieldError(("query", "created_after"), msg)
+        raise InvalidRequest(f"query.created_after: {msg}", [wrong])
+    async with services.database.reading() as connection:
+        profile_id = None
+        if query.profile is not None:
+            profile_id = await profile_id_of(connection, caller, query.profile)
+        counts = await stats.count(
+            connection,
+            tenant_id=caller.tenant_id,
+            by=query.by,
+            wanted=MessageFilter(
+                profile_id=profile_id,
+                tag=query.tag,
+                created_after=after,
+                created_before=before,
+                within=caller.profiles,
+            ),
+            now=services.now(),
+        )
+    return StatsRead(
+        by=query.by,
+        created_after=after,
+        created_before=before,
+        groups=[StatsGroup.of(each) for each in counts],
+    )

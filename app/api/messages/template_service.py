@@ -1,0 +1,126 @@
+"""Templates with their variables: what they name is looked up, and what is wrong is told."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.services import Services
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.templates import Template, TemplateContent, TemplateVersion
+from app.store import templates
+from app.templating.renderer import Rendered, TemplateError
+
+MAX_REFERENCES: Final = 50
+
+Partials = dict[str, Mapping[str, str]]
+
+
+class Which(Enum):
+    """A version that is named otherwise than by its number."""
+
+    PUBLISHED = "published"
+    LAST = "last"
+
+
+async def rendered(
+    services: Services,
+    tenant_id: str,
+    template: str,
+    *,
+    which: int | Which,
+    variables: Mapping[str, Any],
+    locale: str | None,
+    is_alone: bool = True,
+) -> tuple[int, Rendered]:
+    """The number of a version of a template, and what it makes of variables.
+
+    `is_alone`: it is for none of many messages. Raises NotFound, InvalidRequest where it or they
+    are wrong, or Unavailable.
+    """
+    async with services.database.reading() as connection:
+        found = await templates.get(
+            connection, tenant_id=tenant_id, template=template, hints=is_alone
+        )
+        version = await templates.version(
+            connection, tenant_id=tenant_id, template=found, number=_number(found, which)
+        )
+        partials = await _partials(connection, tenant_id, version.content, locale)
+    made = await _rendered(services, found, version, partials, variables, locale)
+    return version.number, made
+
+
+def _number(template: Template, which: int | Which) -> int | None:
+    """The number of a version, None for the last; raises InvalidRequest without one to send."""
+    if which is Which.LAST:
+        return None
+    if which is not Which.PUBLISHED:
+        return which
+    if template.published is None:
+        raise InvalidRequest.at(
+            "template", msg=f"{template.name!r} has no published version; publish one"
+        )
+    return template.published
+
+
+async def checked(services: Services, tenant_id: str, content: TemplateContent) -> tuple[str, ...]:
+    """Which templates a content names; raises InvalidRequest where it cannot be one."""
+    try:
+        names = await services.renderer.check(
+            content.sources(), content.variables_schema, tenant_id=tenant_id
+        )
+    except TemplateError as error:
+        raise InvalidRequest.at(error.part, msg=_said(error)) from None
+    return tuple(names)
+
+
+async def _partials(
+    connection: AsyncConnection, tenant_id: str, content: TemplateContent, locale: str | None
+) -> Partials:
+    """All published templates that one names, and those that these name, in the language."""
+    found, wanted = Partials(), set(content.references)
+    while wanted:
+        if len(found) + len(wanted) > MAX_REFERENCES:
+            raise InvalidRequest.at(
+                "template", msg=f"uses more than {MAX_REFERENCES} other templates; use fewer"
+            )
+        contents = await templates.published(connection, tenant_id=tenant_id, names=wanted)
+        if missing := sorted(wanted - contents.keys()):
+            raise InvalidRequest.at(
+                "template",
+                msg=f"uses {missing[0]!r}, which has no published version; publish it first",
+            )
+        found |= {name: each.in_locale(locale) for name, each in contents.items()}
+        wanted = {name for each in contents.values() for name in each.references} - found.keys()
+    return found
+
+
+async def _rendered(
+    services: Services,
+    template: Template,
+    version: TemplateVersion,
+    partials: Partials,
+    variables: Mapping[str, Any],
+    locale: str | None,
+) -> Rendered:
+    try:
+        return await services.renderer.render(
+            version.content.in_locale(locale),
+            tenant_id=template.tenant_id,
+            variables=variables,
+            partials=partials,
+            schema=version.content.variables_schema,
+            inlines_css=version.content.inlines_css,
+            max_characters=services.max_message_bytes,
+        )
+    except TemplateError as error:
+        if error.part == "variables":
+            msg, where = str(error), ("body", "variables")
+        else:
+            msg, where = f"{template.name!r}, {error.part}: {_said(error)}", ("body", "template")
+        raise InvalidRequest(msg, [FieldError(where, msg)], "template-failed") from None
+
+
+def _said(error: TemplateError) -> str:
+    return str(error) if error.line is None else f"line {error.line}: {error}"

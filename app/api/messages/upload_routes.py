@@ -1,0 +1,190 @@
+"""`POST /messages/upload`: any number of messages as JSON Lines, at constant memory."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import Sender
+from app.api.http.threads import beside_if_large
+from app.api.messages.batch_service import Item, Wrong, accept_items, replay_known, tried
+from app.api.messages.idempotency import IdempotencyKey, Keyed, alone, fingerprint
+from app.api.openapi import lines_of, tenant_problems
+from app.api.requests import body_reader as intake
+from app.api.requests.json_limits import check_json
+from app.api.requests.media_types import require_type
+from app.api.requests.problems import body_of
+from app.api.services import Services, ServicesOf
+from app.domain.errors import FieldError, Problem, TooLarge
+
+router = APIRouter(tags=["Messages"])
+
+PATH: Final = "/messages/upload"
+TYPES: Final = ("application/jsonl", "application/x-ndjson")
+GROUP: Final = 200
+GROUP_BYTES: Final = 4 * 1024 * 1024
+# What is answered while the rest is still being sent has to fit where nobody reads it yet.
+REFUSALS_SHOWN: Final = 200
+LINES: Final = """{"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
+{"to": ["bob@example.org"], "subject": "Hello", "text": "It works."}
+"""
+PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": false}
+{"line": 17, "problem": {"type": "/problems/invalid-request", "status": 422}}
+{"lines": 350, "accepted": 349, "refused": 1, "is_done": true}
+"""
+
+
+# Its number in the file, empty lines counted, and what stands on it.
+Line = tuple[int, bytes]
+
+
+class _Progress(Response):
+    """Lines that are sent while the request is still read: nobody else may read it meanwhile."""
+
+    media_type = TYPES[0]
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        super().__init__(status_code=202)
+        del self.headers["content-length"]
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        start = {"type": "http.response.start", "status": 202, "headers": self.raw_headers}
+        await send(start)
+        async for line in self._lines:
+            await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@router.post(
+    PATH,
+    status_code=202,
+    operation_id="upload_messages",
+    summary="Upload messages",
+    response_class=_Progress,
+    responses=tenant_problems("idempotency-key-in-flight", has_body=True)
+    | {
+        202: {
+            "description": 'Progress: one line per 200 messages. The last line has `"is_done":'
+            " true`. If that line is missing or has a `problem`, Heloise did not accept all"
+            " messages.",
+            "content": lines_of(TYPES[0], PROGRESS),
+        }
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "One message per line, as POST /messages takes it.",
+            "content": lines_of(TYPES[0], LINES),
+        }
+    },
+)
+async def upload_messages(
+    caller: Sender,
+    services: ServicesOf,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accept any number of messages as JSON Lines.
+
+    Each line is a message of its own. The response names the first 200 refused lines by their
+    number in the file. Set a tag to find the messages later. If the connection breaks, accepted
+    messages stay accepted: send the same lines with the same `Idempotency-Key` again, and Heloise
+    accepts only the rest. Requires the scope `messages:send`.
+    """
+    require_type(request, "JSON Lines", *TYPES)
+    return _Progress(_progress(services, caller, request, idempotency_key))
+
+
+async def _progress(
+    services: Services, caller: Caller, request: Request, key: str | None
+) -> AsyncIterator[str]:
+    """The lines of the answer, as the groups of messages are accepted."""
+    lines = accepted = refused = 0
+    try:
+        with alone(services, caller, key or f"upload {id(request)}"):
+            async for group in _groups(request, services.max_body_bytes):
+                items = [
+                    await beside_if_large(len(line), _item, services, caller, line, key, place)
+                    for place, (_, line) in enumerate(group, start=lines + 1)
+                ]
+                if key is not None:
+                    await replay_known(services, caller, items)
+                await accept_items(services, caller, request, items)
+                wrong = [
+                    (number, each.problem)
+                    for (number, _), each in zip(group, items, strict=True)
+                    if each.problem is not None
+                ]
+                shown = wrong[: max(0, REFUSALS_SHOWN - refused)]
+                lines += len(items)
+                refused += len(wrong)
+                accepted += len(items) - len(wrong)
+                for number, problem in shown:
+                    yield _line(line=number, problem=body_of(problem, PATH))
+                yield _line(lines=lines, accepted=accepted, refused=refused, is_done=False)
+    except Problem as problem:  # the status was said already
+        yield _line(
+            lines=lines,
+            accepted=accepted,
+            refused=refused,
+            is_done=False,
+            problem=body_of(problem, PATH),
+        )
+    else:
+        yield _line(lines=lines, accepted=accepted, refused=refused, is_done=True)
+
+
+def _line(**fields: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(fields) + "\n"
+
+
+def _item(services: Services, caller: Caller, line: bytes, key: str | None, place: int) -> Item:
+    keyed = None
+    try:
+        check_json(line)
+        value: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Item(Wrong([FieldError(("body",), f"the line is not JSON: {error}")]), None)
+    except Problem as problem:
+        return Item(Wrong([FieldError(("body",), problem.detail)]), None)
+    if key is not None:
+        # A line break stands in no key that a request could have itself.
+        keyed = Keyed(services, caller, f"{key}\n{place}", fingerprint(PATH, value))
+    return Item(tried(value), keyed)
+
+
+async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
+    """The lines that are not empty, some at a time; raises TooLarge for one that is too long.
+
+    Lines that wait for others, and one that has not ended, count as held.
+    """
+    body, unfinished = intake.body_of(request), bytearray()
+    group, size_bytes, count = list[Line](), 0, 0
+    async for chunk in request.stream():
+        if b"\n" in chunk:
+            *lines, rest = b"".join((unfinished, chunk)).split(b"\n")
+            unfinished = bytearray(rest)
+        else:  # what was read of a long line is not looked at again
+            unfinished += chunk
+            lines = []
+        for line in map(bytes.strip, lines):
+            count += 1
+            if not line:
+                continue
+            group.append((count, line))
+            size_bytes += len(line)
+            if len(group) == GROUP or size_bytes >= GROUP_BYTES:
+                yield group
+                group, size_bytes = [], 0
+        body.let_go(body.held_bytes - len(unfinished) - size_bytes)
+        if len(unfinished) > max_line_bytes:
+            raise TooLarge("body-too-large", f"A line exceeds the limit of {max_line_bytes} bytes.")
+    if line := bytes(unfinished).strip():
+        group.append((count + 1, line))
+    if group:
+        yield group

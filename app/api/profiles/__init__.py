@@ -1,0 +1,1 @@
+"""SMTP profiles: manage and verify them."""

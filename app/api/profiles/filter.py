@@ -1,0 +1,14 @@
+"""The profile that a list is about."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.caller import Caller
+from app.api.profiles.lookup import require_profile
+from app.domain.ids import is_id
+
+
+async def profile_id_of(connection: AsyncConnection, caller: Caller, profile: str) -> str:
+    """The id of a profile by its name; an id is taken as it is. Raises NotFound."""
+    if is_id(profile, "prf"):
+        return profile
+    return (await require_profile(connection, caller.tenant_id, profile, by=caller.key)).id

@@ -1,0 +1,56 @@
+"""Rate limits as requests and answers have them, for profiles and for tenants."""
+
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from app.api.http.fields import Answer, Body
+from app.api.profiles import fields
+from app.domain import types
+
+
+class RateLimit(Body):
+    """The average number of messages or recipients per `per_seconds`; others wait.
+
+    After a pause, up to `burst` may go at once and more follow at the normal rate, so a single
+    period can exceed the limit by up to `burst`.
+    """
+
+    messages: fields.RateAmount | None = None
+    recipients: fields.RateAmount | None = Field(
+        default=None, description="Instead of `messages`: counts each recipient."
+    )
+    per_seconds: fields.RateSeconds
+    burst: fields.RateAmount | None = Field(
+        default=None, description="How many may go at once. Default: those of one period."
+    )
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.messages is None) is (self.recipients is None):
+            raise ValueError("set either messages or recipients")
+        return self
+
+    def limit(self) -> types.RateLimit:
+        """The limit as the rest of the service has it."""
+        return types.RateLimit(**self.model_dump())
+
+
+class RateLimitUpdate(Body):
+    """Changes to the rate limit."""
+
+    messages: fields.RateAmount | None = None
+    recipients: fields.RateAmount | None = None
+    per_seconds: fields.RateSeconds | None = None
+    burst: fields.RateAmount | None = None
+
+
+class RateLimitRead(Answer):
+    """The average number of messages or recipients per `per_seconds`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    messages: int | None
+    recipients: int | None
+    per_seconds: int
+    burst: int | None

@@ -1,0 +1,227 @@
+"""What an answer says of a profile: everything but its secrets."""
+
+from datetime import datetime
+from typing import Final, Self
+
+from pydantic import ConfigDict, Field
+
+from app.api.auth.reach import reaches
+from app.api.http.fields import Answer, format_mailbox
+from app.api.http.pagination import Page
+from app.api.profiles.examples import PROFILE
+from app.api.profiles.rate_limit_schemas import RateLimitRead
+from app.domain.ehlo import EffectiveEhlo, EhloSource
+from app.domain.types import (
+    ApiKey,
+    AuthMechanism,
+    LaneHealth,
+    OAuthGrant,
+    Profile,
+    ProfileState,
+    TlsMode,
+    Transport,
+    profile_state,
+)
+
+
+class AuthRead(Answer):
+    """SMTP authentication, without secrets."""
+
+    mechanism: AuthMechanism
+    username: str | None
+    has_password: bool
+    allow_plaintext_auth: bool
+    grant: OAuthGrant | None = Field(description="The OAuth grant.")
+    token_url: str | None
+    client_id: str | None
+    scope: str | None
+    subject: str | None
+    has_client_secret: bool
+    has_private_key: bool
+    has_refresh_token: bool
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        """What may be shown of how a profile logs in."""
+        oauth = profile.oauth
+        return cls(
+            mechanism=profile.auth_mechanism,
+            username=profile.username,
+            has_password=profile.has_password,
+            allow_plaintext_auth=profile.allow_plaintext_auth,
+            grant=oauth.grant if oauth else None,
+            token_url=oauth.token_url if oauth else None,
+            client_id=oauth.client_id if oauth else None,
+            scope=oauth.scope if oauth else None,
+            subject=oauth.subject if oauth else None,
+            has_client_secret=profile.has_oauth_client_secret,
+            has_private_key=profile.has_oauth_private_key,
+            has_refresh_token=profile.has_oauth_refresh_token,
+        )
+
+
+class TimeoutsRead(Answer):
+    """Timeouts in seconds."""
+
+    connect: float
+    command: float
+    data: float
+
+
+class RetryRead(Answer):
+    """When Heloise retries a recipient after a temporary failure, in seconds."""
+
+    first_seconds: float
+    factor: float
+    cap_seconds: float
+    max_age_seconds: int | None
+    max_unknown_outcomes: int
+
+
+class EffectiveEhloRead(Answer):
+    """The EHLO name that Heloise uses."""
+
+    name: str
+    source: EhloSource = Field(description="Where the name comes from.")
+    warnings: list[str] = Field(description="Reasons for which a server may refuse the name.")
+
+
+class ProfileRead(Answer):
+    """A profile, without its secrets."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})
+
+    id: str
+    name: str
+    transport: Transport
+    host: str | None
+    port: int
+    tls: TlsMode
+    tls_ca: str | None
+    client_certificate: str | None
+    has_client_key: bool
+    tls_min_version: str
+    tls_server_name: str | None
+    tls_pins: list[str]
+    ehlo_name: str | None
+    effective_ehlo: EffectiveEhloRead
+    source_address: str | None
+    auth: AuthRead
+    default_from: str | None
+    allowed_from: list[str]
+    max_connections: int
+    max_messages_per_connection: int
+    concurrency: int = Field(
+        description="The number of connections that the server currently handles well. Heloise"
+        " lowers it when the server throttles, and raises it up to `max_connections` after"
+        " successes."
+    )
+    rate_limit: RateLimitRead | None
+    timeouts: TimeoutsRead
+    retry: RetryRead
+    fallback_profile: str | None = Field(
+        description="The id of the fallback profile. Null also if your key does not reach that"
+        " profile."
+    )
+    fallback_after_seconds: int
+    is_default: bool
+    state: ProfileState = Field(
+        description="`paused`: you paused it. `failing`: the profile does not work; its messages"
+        " wait and use up no attempts. `stalled`: the server is silent on every connection;"
+        " Heloise tries one more and continues if that one gets replies."
+    )
+    paused_at: datetime | None
+    failing_since: datetime | None
+    stalled_since: datetime | None = Field(
+        description="Since when the server has been silent on every connection, each for more than"
+        " 30 seconds."
+    )
+    failing_code: str | None = Field(description="A stable code of the fault.")
+    reason: str | None = Field(
+        description="What is wrong, with the server's reply if there was one."
+    )
+    next_probe_at: datetime | None = Field(description="When Heloise tries the server again.")
+    recommended_ehlo_name: str | None = Field(
+        description="An EHLO name that the server accepts, if verify found one."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(
+        cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo, *, by: ApiKey | None = None
+    ) -> Self:
+        """What a key may be shown of a profile that it reaches."""
+        fallback = profile.fallback_profile_id
+        limit, timeouts = profile.rate_limit, profile.timeouts
+        return cls(
+            id=profile.id,
+            name=profile.name,
+            transport=profile.transport,
+            host=profile.host,
+            port=profile.port,
+            tls=profile.tls,
+            tls_ca=profile.tls_ca,
+            client_certificate=profile.client_certificate,
+            has_client_key=profile.has_client_key,
+            tls_min_version=profile.tls_min_version,
+            tls_server_name=profile.tls_server_name,
+            tls_pins=list(profile.tls_pins),
+            ehlo_name=profile.ehlo_name,
+            effective_ehlo=EffectiveEhloRead(
+                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
+            ),
+            source_address=profile.source_address,
+            auth=AuthRead.of(profile),
+            default_from=format_mailbox(profile.default_from) if profile.default_from else None,
+            allowed_from=list(profile.allowed_from),
+            max_connections=profile.max_connections,
+            max_messages_per_connection=profile.max_messages_per_connection,
+            concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
+            rate_limit=RateLimitRead.model_validate(limit) if limit else None,
+            timeouts=TimeoutsRead(
+                connect=timeouts.connect, command=timeouts.command, data=timeouts.data
+            ),
+            retry=RetryRead(
+                first_seconds=profile.retry.first,
+                factor=profile.retry.factor,
+                cap_seconds=profile.retry.cap,
+                max_age_seconds=profile.retry.max_age,
+                max_unknown_outcomes=profile.retry.max_unknown_outcomes,
+            ),
+            fallback_profile=fallback if fallback and reaches(by, fallback) else None,
+            fallback_after_seconds=profile.fallback_after_seconds,
+            is_default=profile.is_default,
+            state=profile_state(profile, health),
+            paused_at=profile.paused_at,
+            failing_since=health.failing_since,
+            stalled_since=health.stalled_since,
+            failing_code=health.code,
+            reason=_reason(health),
+            next_probe_at=health.next_probe_at,
+            recommended_ehlo_name=health.recommended.name if health.recommended else None,
+            created_at=profile.created_at,
+            updated_at=profile.updated_at,
+        )
+
+
+SILENT_REASON: Final = (
+    "The server has been silent on every connection, each for more than 30 seconds. Heloise tries"
+    " one more; `timeouts` end the silent ones."
+)
+# A server that hangs up on EHLO says not why.
+MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})
+
+
+def _reason(health: LaneHealth) -> str | None:
+    """What is wrong, with what the doctor found to do about it."""
+    if health.stalled_since is not None:
+        return SILENT_REASON
+    best = health.recommended
+    if best is None or health.code not in MAY_BE_THE_NAME:
+        return health.reason
+    return f"{health.reason} Verify found a name: set `ehlo_name` to {best.name} ({best.why})."
+
+
+class ProfilePage(Page[ProfileRead]):
+    """A page of profiles, oldest first."""

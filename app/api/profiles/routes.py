@@ -1,0 +1,272 @@
+"""`/profiles`: the SMTP identities of a tenant."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import ProfileManager, ProfileReader
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.openapi import located, tenant_problems
+from app.api.profiles import service as profile_actions
+from app.api.profiles.examples import CREATE, UPDATE
+from app.api.profiles.lookup import require_profile
+from app.api.profiles.responses import ProfilePage, ProfileRead
+from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.types import LaneHealth, Profile
+from app.store.profiles import queries as profiles
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
+
+LOCATION: Final = "/profiles/prf_0198c5a2d3f07b6e8a4c1d2e3f405162"
+InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
+
+
+@router.post(
+    "/profiles",
+    status_code=201,
+    operation_id="create_profile",
+    summary="Create a profile",
+    response_description="The new profile. You can send messages through it.",
+    responses=tenant_problems("profile-exists", "key-is-bound", "quota-exceeded", has_body=True)
+    | {201: {"headers": located(LOCATION)}},
+)
+async def create_profile(
+    body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],
+    response: Response,
+    caller: ProfileManager,
+    services: ServicesOf,
+) -> ProfileRead:
+    """Create a profile. Heloise stores its password encrypted and never returns it.
+
+    Requires the scope `profiles:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.transaction() as connection:
+        profile = await profile_actions.create(
+            connection,
+            caller.act(services),
+            body,
+            tenant_id=caller.tenant_id,
+            vault=services.vault,
+            guard=services.guard,
+        )
+        read = await _read_again(connection, services, caller, profile)
+    services.profiles.forget(caller.tenant_id)
+    response.headers["Location"] = f"/profiles/{profile.id}"
+    return read
+
+
+@router.get(
+    "/profiles",
+    operation_id="list_profiles",
+    summary="List profiles",
+    responses=tenant_problems("invalid-request"),
+)
+async def list_profiles(
+    paging: ListQuery, caller: ProfileReader, services: ServicesOf
+) -> ProfilePage:
+    """List the tenant's profiles, oldest first.
+
+    Requires the scope `profiles:read`.
+    """
+    after = start(paging, "prf")
+    async with services.database.reading() as connection:
+        rows = await profiles.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=paging.limit + 1,
+            after=after,
+            within=caller.profiles,
+        )
+        kept, cursor = cut(rows, paging.limit)
+        items = await _reads(connection, services, caller, kept)
+    return ProfilePage(items=items, next_cursor=cursor)
+
+
+@router.get(
+    "/profiles/{profile}",
+    operation_id="get_profile",
+    summary="Get a profile",
+    responses=tenant_problems("profile-not-found"),
+)
+async def get_profile(profile: InPath, caller: ProfileReader, services: ServicesOf) -> ProfileRead:
+    """Get a profile with its effective EHLO name and its state.
+
+    Requires the scope `profiles:read`.
+    """
+    async with services.database.reading() as connection:
+        found = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        return await _read(connection, services, caller, found)
+
+
+@router.patch(
+    "/profiles/{profile}",
+    operation_id="update_profile",
+    summary="Update a profile",
+    responses=tenant_problems("profile-not-found", "profile-exists", "key-is-bound", has_body=True),
+)
+async def update_profile(
+    profile: InPath,
+    body: Annotated[ProfileUpdate, JsonBody(openapi_examples=UPDATE)],
+    caller: ProfileManager,
+    services: ServicesOf,
+) -> ProfileRead:
+    """Update the given fields; null removes a value (RFC 7396).
+
+    Heloise validates the resulting profile as a whole. A secret is bound to its destination: set it
+    again if you change `host`, `port`, `tls`, `tls_ca`, `tls_min_version`, `tls_server_name` or
+    `tls_pins`. Secrets in `auth` also depend on `auth.username`, `auth.allow_plaintext_auth` and,
+    for OAuth, `auth.token_url`.
+
+    Waiting messages use the updated profile. Heloise tries a failing profile again at once.
+    Requires the scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        before = await _to_change(connection, caller, profile)
+        await profile_actions.update(
+            connection,
+            caller.act(services),
+            before,
+            body,
+            vault=services.vault,
+            guard=services.guard,
+            by=caller.key,
+        )
+        read = await _read_again(connection, services, caller, before)
+    services.profiles.forget(caller.tenant_id)
+    return read
+
+
+@router.delete(
+    "/profiles/{profile}",
+    status_code=204,
+    operation_id="delete_profile",
+    summary="Delete a profile",
+    response_description="The profile and its credentials are deleted.",
+    responses=tenant_problems(
+        "profile-not-found", "profile-has-pending-messages", "invalid-request"
+    ),
+)
+async def delete_profile(
+    profile: InPath,
+    caller: ProfileManager,
+    services: ServicesOf,
+    *,
+    cancel_pending: Annotated[
+        bool, Query(description="Cancel unfinished messages instead of refusing.")
+    ] = False,
+) -> None:
+    """Delete a profile and its credentials. Its messages stay readable.
+
+    Refused while the profile has unfinished messages, unless `cancel_pending` is true. Requires the
+    scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.delete(
+            connection, caller.act(services), found, cancel_pending=cancel_pending
+        )
+    services.profiles.forget(caller.tenant_id)
+
+
+@router.post(
+    "/profiles/{profile}/pause",
+    operation_id="pause_profile",
+    summary="Pause a profile",
+    response_description="The paused profile.",
+    responses=tenant_problems("profile-not-found"),
+)
+async def pause_profile(
+    profile: InPath, caller: ProfileManager, services: ServicesOf
+) -> ProfileRead:
+    """Stop sending through a profile. Heloise accepts its messages and keeps them waiting.
+
+    Requires the scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.pause(connection, caller.act(services), found)
+        read = await _read_again(connection, services, caller, found)
+    services.profiles.forget(caller.tenant_id)
+    return read
+
+
+@router.post(
+    "/profiles/{profile}/resume",
+    operation_id="resume_profile",
+    summary="Resume a profile",
+    response_description="The active profile.",
+    responses=tenant_problems("profile-not-found"),
+)
+async def resume_profile(
+    profile: InPath, caller: ProfileManager, services: ServicesOf
+) -> ProfileRead:
+    """Resume sending. Heloise tries a failing profile's server at once.
+
+    Requires the scope `profiles:manage`.
+    """
+    async with services.database.transaction(announce=True) as connection:
+        found = await _to_change(connection, caller, profile)
+        await profile_actions.resume(connection, caller.act(services), found)
+        read = await _read_again(connection, services, caller, found)
+    services.profiles.forget(caller.tenant_id)
+    return read
+
+
+async def _to_change(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
+    """The profile, locked; raises NotFound where it is out of the caller's reach."""
+    return await require_profile(
+        connection, caller.tenant_id, profile, by=caller.key, to_change=True
+    )
+
+
+async def _read_again(
+    connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
+) -> ProfileRead:
+    """The profile as it stands after a change, which may have touched more than was asked."""
+    found = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
+    return await _read(connection, services, caller, found)
+
+
+async def _read(
+    connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
+) -> ProfileRead:
+    return (await _reads(connection, services, caller, [profile]))[0]
+
+
+async def _reads(
+    connection: AsyncConnection, services: Services, caller: Caller, found: Sequence[Profile]
+) -> list[ProfileRead]:
+    tenant_id = caller.tenant_id
+    tenant = await tenants.get(connection, tenant=tenant_id)
+    health = await profiles.health(
+        connection, tenant_id=tenant_id, profile_ids=[each.id for each in found]
+    )
+    return [
+        ProfileRead.of(
+            each,
+            health.get(each.id, LaneHealth()),
+            _ehlo(each, tenant.ehlo_name, services),
+            by=caller.key,
+        )
+        for each in found
+    ]
+
+
+def _ehlo(profile: Profile, tenant_ehlo_name: str | None, services: Services) -> EffectiveEhlo:
+    return effective_ehlo(
+        profile=profile.ehlo_name,
+        tenant=tenant_ehlo_name,
+        service=services.service_ehlo_name,
+        hostname=services.hostname,
+        local_address=services.local_address(profile),
+    )

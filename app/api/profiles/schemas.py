@@ -1,0 +1,211 @@
+"""What a request says of a profile: field by field, and as a whole."""
+
+from collections.abc import Collection
+from typing import Annotated, Final, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from app.api.http.fields import Address, Body, EhloName
+from app.api.profiles import fields
+from app.api.profiles.auth_schemas import IN_CLEAR, Auth, AuthUpdate, check_auth
+from app.api.profiles.pem import check_pair
+from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitUpdate
+from app.domain.address.parse import is_allowed
+from app.domain.errors import FieldError
+from app.domain.types import AuthMechanism, RetryPolicy, TlsMode, Transport
+from app.domain.types import Timeouts as TimeoutDefaults
+
+TLS: Final = (
+    "`starttls` (required), `implicit` (TLS from the first byte), `opportunistic` (TLS if offered,"
+    " certificate not verified), `none`."
+)
+EHLO: Final = (
+    "The name that Heloise sends in EHLO: a fully qualified domain name, or an address literal"
+    " such as `[192.0.2.1]`. Default: the tenant's or the service's; see `effective_ehlo`."
+)
+Tls = Annotated[TlsMode, Field(description=TLS)]
+Ehlo = Annotated[EhloName | None, Field(description=EHLO)]
+Fallback = Annotated[
+    fields.ProfileRef,
+    Field(
+        description="Another profile of the tenant, by id or name. After this profile has failed"
+        " for `fallback_after_seconds`, due messages go out through the other one, with its EHLO"
+        " name and credentials, except those that this profile's server may have accepted. The"
+        " other profile's `allowed_from` is not checked: setting it here allows the senders."
+    ),
+]
+DEFAULTS: Final = TimeoutDefaults()
+RETRY: Final = RetryPolicy()
+
+
+class Timeouts(Body):
+    """Timeouts in seconds.
+
+    RFC 5321 section 4.5.3.2 recommends 2 to 5 minutes for a command and 10 for a message. A shorter
+    command timeout only costs a connection; a shorter message timeout sends mail twice.
+    """
+
+    connect: fields.Seconds = Field(DEFAULTS.connect, description="For connecting, TLS included.")
+    command: fields.Seconds = Field(DEFAULTS.command, description="For the reply to a command.")
+    data: fields.Seconds = Field(DEFAULTS.data, description="For the reply to a whole message.")
+
+
+class TimeoutsUpdate(Body):
+    """Changes to the timeouts."""
+
+    connect: fields.Seconds | None = None
+    command: fields.Seconds | None = None
+    data: fields.Seconds | None = None
+
+
+class Retry(Body):
+    """When to retry a recipient after a temporary failure."""
+
+    first_seconds: fields.RetrySeconds = Field(
+        RETRY.first, description="The maximum wait after the first failure."
+    )
+    factor: fields.RetryFactor = Field(
+        RETRY.factor, description="The factor by which the maximum wait grows with each failure."
+    )
+    cap_seconds: fields.RetrySeconds = Field(
+        RETRY.cap,
+        description="The upper limit of the maximum wait. Each wait is random between zero and the"
+        " maximum, so that messages that failed together spread out.",
+    )
+    max_age_seconds: fields.MaxAge | None = Field(
+        default=None, description="The age at which a message expires. Default: the service's."
+    )
+    max_unknown_outcomes: fields.UnknownOutcomes = Field(
+        RETRY.max_unknown_outcomes,
+        description="How many transmissions a recipient gets while the server's reply is lost, as"
+        " each may have arrived. Then the recipient becomes `uncertain`, whatever the `guarantee`,"
+        " and waits for `POST /messages/{id}/resolve`.",
+    )
+
+
+class RetryUpdate(Body):
+    """Changes to the retries."""
+
+    first_seconds: fields.RetrySeconds | None = None
+    factor: fields.RetryFactor | None = None
+    cap_seconds: fields.RetrySeconds | None = None
+    max_age_seconds: fields.MaxAge | None = None
+    max_unknown_outcomes: fields.UnknownOutcomes | None = None
+
+
+class ProfileCreate(Body):
+    """A new profile."""
+
+    name: fields.Name
+    transport: Transport = Field(
+        Transport.SMTP, description="`sandbox` accepts every message and sends none."
+    )
+    host: fields.Host | None = None
+    port: fields.Port = 587
+    tls: Tls = TlsMode.STARTTLS
+    tls_ca: fields.Certificates | None = Field(
+        default=None,
+        description="Certificates (PEM) to trust instead of the public authorities.",
+    )
+    client_certificate: fields.Certificates | None = Field(
+        default=None, description="The client certificate (PEM), chain included."
+    )
+    client_key: fields.ClientKey | None = Field(
+        default=None,
+        description="The private key of the client certificate (PEM). Write-only:"
+        " stored encrypted.",
+    )
+    tls_min_version: fields.TlsVersion = "1.2"
+    tls_server_name: fields.ServerName | None = None
+    tls_pins: fields.Pins = Field(default_factory=list)
+    ehlo_name: Ehlo = None
+    source_address: fields.SourceAddress | None = None
+    auth: Auth = Field(default_factory=Auth)
+    default_from: Address | None = Field(
+        default=None, description="The sender of messages without `from`."
+    )
+    allowed_from: fields.Patterns = Field(default_factory=list)
+    max_connections: fields.Connections = Field(
+        10,
+        description="The maximum number of connections, over all workers. While all are silent for"
+        " more than 30 seconds, Heloise tries one more.",
+    )
+    max_messages_per_connection: fields.MessagesPerConnection = 1000
+    rate_limit: RateLimit | None = None
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    retry: Retry = Field(default_factory=Retry)
+    fallback_profile: Fallback | None = None
+    fallback_after_seconds: fields.FallbackAfter = 600
+    is_default: StrictBool = Field(
+        default=False,
+        description="Whether this profile sends messages without `profile`. A tenant's first"
+        " profile becomes its default.",
+    )
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.client_certificate is not None and self.client_key is not None:
+            check_pair(self.client_certificate, self.client_key.get_secret_value())
+        return self
+
+
+def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldError]:
+    """What is wrong with the profile as a whole, each field by itself being right.
+
+    `held` names its secrets, which may be stored already, and so not be in the body.
+    """
+    auth, found = body.auth, list[FieldError]()
+
+    def wrong(*loc: str, msg: str) -> None:
+        found.append(FieldError(("body", *loc), msg))
+
+    if body.transport is Transport.SMTP and body.host is None:
+        wrong("host", msg="set the SMTP server (only transport=sandbox needs none)")
+    check_auth(auth, held, lambda name, msg: wrong("auth", name, msg=msg))
+    in_clear = body.tls is TlsMode.NONE and auth.mechanism in IN_CLEAR
+    if in_clear and not auth.allow_plaintext_auth:
+        secret = "access token" if auth.mechanism is AuthMechanism.OAUTH2 else "password"
+        msg = (
+            f"with tls=none, the {secret} would travel unencrypted; use tls=starttls or"
+            " tls=implicit"
+        )
+        wrong("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
+    if body.tls is TlsMode.NONE and body.tls_pins:
+        msg = "tls=none has no key to pin; use tls=starttls or tls=implicit, or remove the pins"
+        wrong("tls_pins", msg=msg)
+    if "client_key" in held and body.client_certificate is None:
+        wrong("client_certificate", msg="set the certificate of client_key")
+    if body.client_certificate is not None and "client_key" not in held:
+        wrong("client_key", msg="set the private key of client_certificate")
+    if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
+        wrong("default_from", msg="allowed_from does not allow this address; add it there")
+    return found
+
+
+class ProfileUpdate(Body):
+    """Changes to a profile (RFC 7396). Omitted fields stay; null removes a value."""
+
+    name: fields.Name | None = None
+    transport: Transport | None = None
+    host: fields.Host | None = None
+    port: fields.Port | None = None
+    tls: Tls | None = None
+    tls_ca: fields.Certificates | None = None
+    client_certificate: fields.Certificates | None = None
+    client_key: fields.ClientKey | None = None
+    tls_min_version: fields.TlsVersion | None = None
+    tls_server_name: fields.ServerName | None = None
+    tls_pins: fields.Pins | None = None
+    ehlo_name: Ehlo = None
+    source_address: fields.SourceAddress | None = None
+    auth: AuthUpdate | None = None
+    default_from: Address | None = None
+    allowed_from: fields.Patterns | None = None
+    max_connections: fields.Connections | None = None
+    max_messages_per_connection: fields.MessagesPerConnection | None = None
+    rate_limit: RateLimitUpdate | None = None
+    timeouts: TimeoutsUpdate | None = None
+    retry: RetryUpdate | None = None
+    fallback_profile: Fallback | None = None
+    fallback_after_seconds: fields.FallbackAfter | None = None
+    is_default: StrictBool | None = None

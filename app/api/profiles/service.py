@@ -1,0 +1,142 @@
+"""What is done to profiles, by a request or a command: each writes down what it changed."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.audit import Act, with_secrets
+from app.api.auth.quotas import check_profiles
+from app.api.auth.reach import require_unbound
+from app.api.profiles.builder import (
+    changed_profile,
+    check_destination,
+    column_changes,
+    new_profile,
+    with_fallback,
+)
+from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
+from app.api.profiles.secrets import check_kept, sealed_secrets
+from app.domain.events import EventType, NewEvent
+from app.domain.networks import AddressGuard
+from app.domain.types import ApiKey, Profile
+from app.store import events
+from app.store.profiles import queries as profiles
+from app.store.profiles.rows import field_of
+from app.store.secrets.encryption import Vault
+from app.store.tenants import queries as tenants
+
+
+async def create(
+    connection: AsyncConnection,
+    act: Act,
+    body: ProfileCreate,
+    *,
+    tenant_id: str,
+    vault: Vault,
+    guard: AddressGuard,
+) -> Profile:
+    """Store a new profile.
+
+    Raises InvalidRequest, QuotaExceeded, or Conflict where its name is taken.
+    """
+    profile = new_profile(body, tenant_id=tenant_id, now=act.now)
+    check_destination(profile, guard)
+    owner = await tenants.lock(connection, tenant_id=tenant_id)
+    if owner.quota.profiles is not None:
+        check_profiles(owner, await profiles.count(connection, tenant_id=tenant_id))
+    profile = await with_fallback(connection, profile)
+    sealed = sealed_secrets(body, vault, profile=profile)
+    await profiles.insert(connection, profile=profile, sealed=sealed)
+    await act.record(
+        connection, "profile.create", tenant_id=tenant_id, object_id=profile.id, after=profile
+    )
+    return profile
+
+
+async def update(
+    connection: AsyncConnection,
+    act: Act,
+    before: Profile,
+    body: ProfileUpdate,
+    *,
+    vault: Vault,
+    guard: AddressGuard,
+    by: ApiKey | None = None,
+) -> None:
+    """Change a profile that was read to be changed; `by` is the key that asks, if it is one.
+
+    Raises what `changed_profile` does, and Forbidden.
+    """
+    after = changed_profile(before, body, now=act.now)
+    if "fallback_profile" in body.model_fields_set:
+        after = await with_fallback(connection, after, by=by)
+    if after.is_default is not before.is_default:  # messages that name no profile change theirs
+        require_unbound(by)
+    check_destination(after, guard)
+    check_kept(before, after, body)
+    sealed = sealed_secrets(body, vault, profile=after)
+    changes = column_changes(before, after) | sealed
+    if not changes:
+        return
+    await profiles.update(
+        connection,
+        tenant_id=before.tenant_id,
+        profile_id=before.id,
+        changes=changes,
+        now=act.now,
+    )
+    await act.record(
+        connection,
+        "profile.update",
+        tenant_id=before.tenant_id,
+        object_id=before.id,
+        before=with_secrets(before),
+        after=with_secrets(after, *map(field_of, sealed)),
+    )
+
+
+async def delete(
+    connection: AsyncConnection, act: Act, found: Profile, *, cancel_pending: bool
+) -> None:
+    """Delete a profile that was read to be changed. Raises Conflict while messages wait."""
+    await profiles.delete(
+        connection,
+        tenant_id=found.tenant_id,
+        profile_id=found.id,
+        now=act.now,
+        cancel_pending=cancel_pending,
+    )
+    await act.record(
+        connection,
+        "profile.delete",
+        tenant_id=found.tenant_id,
+        object_id=found.id,
+        before=found,
+    )
+
+
+async def pause(connection: AsyncConnection, act: Act, found: Profile) -> None:
+    """Let a profile send nothing until it is resumed."""
+    await profiles.pause(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
+    await _record_state(connection, act, "profile.pause", found)
+
+
+async def resume(connection: AsyncConnection, act: Act, found: Profile) -> None:
+    """Let a profile send again; the server of a failing one is tried at once."""
+    await profiles.resume(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
+    await _record_state(connection, act, "profile.resume", found)
+
+
+async def _record_state(
+    connection: AsyncConnection, act: Act, action: str, before: Profile
+) -> None:
+    after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
+    if (before.paused_at is None) != (after.paused_at is None):
+        told = EventType.PROFILE_RESUMED if after.paused_at is None else EventType.PROFILE_PAUSED
+        await events.append(connection, [NewEvent(told, act.now, before.tenant_id, before.id)])
+    await act.record(
+        connection,
+        action,
+        tenant_id=before.tenant_id,
+        object_id=before.id,
+        before={"paused_at": before.paused_at},
+        after={"paused_at": after.paused_at},
+    )

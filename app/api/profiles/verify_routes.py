@@ -1,0 +1,147 @@
+"""`/profiles/…/verify`: finding out beforehand what a profile's server will say."""
+
+import math
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path
+from fastapi import Body as JsonBody
+
+from app.api.auth.dependencies import ProfileManager
+from app.api.openapi import tenant_problems
+from app.api.profiles.builder import new_profile
+from app.api.profiles.lookup import require_profile
+from app.api.profiles.secrets import given_secrets
+from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
+from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.diagnostics.ehlo_trials import Check
+from app.diagnostics.report import Report
+from app.diagnostics.verifier import check_of
+from app.domain.delivery.token_bucket import next_permit_at, permits
+from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
+from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
+from app.store.db.engine import Database
+from app.store.delivery.permits import take_verify
+from app.store.profiles import queries as profiles
+from app.store.profiles.queries import DeliveryProfile
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
+
+InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
+MINUTE_SECONDS: Final = 60
+
+
+@router.post(
+    "/profiles/verify",
+    operation_id="verify_unsaved_profile",
+    summary="Verify a profile without saving it",
+    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
+    responses=tenant_problems("key-is-bound", "too-many-verifications", has_body=True),
+)
+async def verify_unsaved_profile(
+    body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
+    caller: ProfileManager,
+    services: ServicesOf,
+) -> VerifyRead:
+    """Test a profile's settings on its server without saving them.
+
+    Otherwise like verifying a saved profile. Requires the scope `profiles:manage`.
+    """
+    caller.require_unbound()
+    profile = new_profile(body, tenant_id=caller.tenant_id, now=services.now())
+    if profile.transport is Transport.SANDBOX:
+        raise InvalidRequest.at("transport", msg="a sandbox has no server to verify")
+    check = check_asked(profile, body)
+    await take_permit(services, caller.tenant_id)
+    async with services.database.reading() as connection:
+        tenant = await tenants.get(connection, tenant=caller.tenant_id)
+    found = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
+    report = await services.verifier.unsaved(found, given_secrets(body), check)
+    return VerifyRead.of(report, services.now())
+
+
+@router.post(
+    "/profiles/{profile}/verify",
+    operation_id="verify_profile",
+    summary="Verify a profile",
+    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
+    responses=tenant_problems(
+        "profile-not-found", "nothing-to-verify", "too-many-verifications", has_body=True
+    ),
+)
+async def verify_profile(
+    profile: InPath,
+    caller: ProfileManager,
+    services: ServicesOf,
+    body: Annotated[ProfileVerify | None, JsonBody(openapi_examples=EXAMPLE)] = None,
+) -> VerifyRead:
+    """Test a profile on its real server, without sending, and say what to change.
+
+    The stages are `address_guard`, `dns`, `tcp`, `banner`, `ehlo`, `tls`, `ehlo_after_tls` and
+    `auth`, and with a `recipient` also `mail` and `rcpt`, followed by RSET. Verify never sends
+    DATA. It takes at most 30 seconds, does not affect delivery, and may run
+    HELOISE_VERIFY_PER_MINUTE times a minute.
+
+    If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends
+    one. Requires the scope `profiles:manage`.
+    """
+    asked = body or ProfileVerify()
+    async with services.database.reading() as connection:
+        known = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        found = await profiles.for_delivery(
+            connection, tenant_id=caller.tenant_id, profile_id=known.id
+        )
+    if found is None or found.profile.transport is Transport.SANDBOX:
+        raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
+    check = check_asked(found.profile, asked)
+    await take_permit(services, caller.tenant_id)
+    report = await services.verifier.saved(found, check)
+    await remember(services.database, found.profile, report, services.now())
+    return VerifyRead.of(report, services.now())
+
+
+def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
+    """Whom to name at MAIL and RCPT, if anybody; raises InvalidRequest without a sender."""
+    recipient = asked.recipient.address if asked.recipient else None
+    try:
+        return check_of(profile, recipient, asked.sender.address if asked.sender else None)
+    except ValueError as error:
+        raise InvalidRequest.at("sender", msg=str(error)) from None
+
+
+async def take_permit(services: Services, tenant_id: str) -> None:
+    """Raise TooManyRequests where the tenant has had its share of this minute."""
+    limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
+    async with services.database.transaction() as connection:
+        bucket = await take_verify(connection, tenant_id=tenant_id, limit=limit, now=services.now())
+    if not permits(bucket):
+        wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
+        raise TooManyRequests(
+            "too-many-verifications",
+            f"A tenant may verify {limit.amount} profiles or domains a minute"
+            " (HELOISE_VERIFY_PER_MINUTE); wait for Retry-After.",
+            retry_after_seconds=max(1, math.ceil(wait)),
+            limit=limit.amount,
+            per_seconds=limit.per_seconds,
+        )
+
+
+async def remember(database: Database, profile: Profile, report: Report, now: datetime) -> None:
+    """Keep what the doctor found beside what is known of the profile's server."""
+    best = report.diagnosis.recommendation if report.diagnosis else None
+    if best is None and not report.is_ok:
+        return
+    found = None
+    if best is not None:
+        found = EhloRecommendation(name=best.name, why=best.reason, found_at=now)
+    async with database.transaction() as connection:
+        await profiles.recommend(
+            connection,
+            tenant_id=profile.tenant_id,
+            profile_id=profile.id,
+            revision=profile.revision,
+            found=found,
+        )

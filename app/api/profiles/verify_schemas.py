@@ -1,0 +1,225 @@
+"""What is asked of verify, and what it answers."""
+
+from datetime import datetime
+from typing import Final, Self
+
+from pydantic import ConfigDict, Field
+
+from app.api.http.fields import Address, Answer, Body
+from app.api.profiles import fields
+from app.api.profiles.responses import EffectiveEhloRead
+from app.api.profiles.schemas import ProfileCreate
+from app.api.profiles.verify_examples import VERIFIED
+from app.diagnostics.advice import Verdict
+from app.diagnostics.ehlo_candidates import NameSource
+from app.diagnostics.report import (
+    Certificate,
+    Diagnosis,
+    NameTried,
+    Report,
+    StageReport,
+    Status,
+    Step,
+)
+
+RECIPIENT: Final = Field(
+    default=None,
+    description="A recipient for RCPT TO. Heloise then sends RSET, so nothing is delivered. Many"
+    " servers check the EHLO name only at RCPT; without a recipient, verify cannot tell.",
+    examples=["postmaster@example.org"],
+)
+SENDER: Final = Field(
+    default=None,
+    description="The address for MAIL FROM. Default: the profile's `default_from`.",
+    examples=["billing@example.com"],
+)
+
+
+class ProfileVerify(Body):
+    """Options of verify."""
+
+    recipient: Address | None = RECIPIENT
+    sender: Address | None = SENDER
+
+
+class UnsavedVerify(ProfileCreate):
+    """A profile as in `POST /profiles`, and options of verify."""
+
+    name: fields.Name = "unsaved"
+    recipient: Address | None = RECIPIENT
+    sender: Address | None = SENDER
+
+
+class _Read(Answer):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class LineRead(_Read):
+    """A line of the SMTP dialogue."""
+
+    ms: float = Field(description="Milliseconds since the start of the connection.")
+    by: str = Field(description="`client`, `server`, or `note` for a remark by Heloise.")
+    text: str = Field(description="The line, without secrets.")
+
+
+class AddressRead(_Read):
+    """One of the server's addresses."""
+
+    address: str
+    duration_ms: float | None = Field(description="How long connecting took.")
+    error: str | None = Field(description="Why the connection failed.")
+
+
+class ChainLinkRead(_Read):
+    """A certificate of the server's chain, its own first."""
+
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    pin: str = Field(description="The pin of its key, in the format of `tls_pins`.")
+    self_signed: bool
+
+
+class CertificateRead(Answer):
+    """The server's certificate."""
+
+    names: list[str] = Field(description="The host names and addresses in the certificate.")
+    expires_in_days: int
+    chain: list[ChainLinkRead]
+
+    @classmethod
+    def of(cls, certificate: Certificate, now: datetime) -> Self:
+        """What it says, as of now."""
+        return cls(
+            names=list(certificate.names),
+            expires_in_days=certificate.expires_in_days(now),
+            chain=[ChainLinkRead.model_validate(each) for each in certificate.chain],
+        )
+
+
+class StageRead(Answer):
+    """A stage. Fields that do not apply are null or empty."""
+
+    stage: Step
+    status: Status = Field(description="`skipped`: not reached or not requested.")
+    duration_ms: float
+    detail: str = Field(description="The finding, with the server's reply if there was one.")
+    code: str | None = Field(description="A stable code of the fault.")
+    hint: str | None = Field(description="What to change.")
+    transcript: list[LineRead]
+    addresses: list[AddressRead] = Field(description="At `dns` and `tcp`.")
+    ehlo_name: str | None = Field(description="The EHLO name that Heloise sent.")
+    ehlo_source: str | None = Field(description="Where the name comes from.")
+    greeting: str | None = Field(description="The server's first line.")
+    extensions: list[str] = Field(description="What the server offers (RFC 5321 section 4.1.1.1).")
+    tls_version: str | None
+    tls_cipher: str | None
+    certificate: CertificateRead | None
+    mechanisms_offered: list[str] = Field(description="At `auth`.")
+    mechanism: str | None = Field(description="The mechanism that Heloise used.")
+
+    @classmethod
+    def of(cls, found: StageReport, now: datetime) -> Self:
+        """What was found at a stage."""
+        known = {name: getattr(found, name) for name in cls.model_fields if name not in _NESTED}
+        return cls(
+            **known,
+            transcript=[LineRead.model_validate(each) for each in found.transcript],
+            addresses=[AddressRead.model_validate(each) for each in found.addresses],
+            certificate=CertificateRead.of(found.certificate, now) if found.certificate else None,
+        )
+
+
+_NESTED: Final = frozenset({"transcript", "addresses", "certificate"})
+
+
+class AdviceRead(_Read):
+    """A check of the EHLO name against DNS and RFCs, independent of the server's reply."""
+
+    check: str = Field(description="The check's stable name.")
+    status: Verdict
+    detail: str
+    reason: str = Field(description="The rule behind the status.")
+
+
+class NameRead(Answer):
+    """A trial of an EHLO name."""
+
+    name: str
+    source: NameSource
+    accepted: bool | None = Field(description="Null if Heloise did not try the name.")
+    at: str | None = Field(
+        description="The stage that refused the name, or the last that accepted it."
+    )
+    reply: str | None = Field(description="The server's reply.")
+
+    @classmethod
+    def of(cls, found: NameTried) -> Self:
+        """What became of a name."""
+        return cls(
+            name=found.candidate.name,
+            source=found.candidate.source,
+            accepted=found.is_accepted,
+            at=found.at,
+            reply=str(found.reply) if found.reply is not None else found.detail or None,
+        )
+
+
+class RecommendationRead(_Read):
+    """The name to set as `ehlo_name`."""
+
+    name: str
+    reason: str
+
+
+class DiagnosisRead(Answer):
+    """Trials of EHLO names on the server, and the recommended one."""
+
+    names: list[NameRead]
+    recommendation: RecommendationRead | None
+    detail: str = Field(description="Why Heloise did not try all names, if so.")
+
+    @classmethod
+    def of(cls, found: Diagnosis) -> Self:
+        """The table of names, and the one to set."""
+        best = found.recommendation
+        return cls(
+            names=[NameRead.of(each) for each in found.names],
+            recommendation=RecommendationRead.model_validate(best) if best else None,
+            detail=found.detail,
+        )
+
+
+class VerifyRead(Answer):
+    """The result of verify."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})
+
+    ok: bool = Field(description="Whether all tested stages succeeded.")
+    code: str | None = Field(description="The code of the stage that failed.")
+    hint: str | None = Field(description="What to change.")
+    duration_ms: float
+    ehlo: EffectiveEhloRead
+    stages: list[StageRead]
+    advice: list[AdviceRead]
+    ehlo_diagnosis: DiagnosisRead | None = Field(
+        description="Set if the server refused the EHLO name: other names, and the one to use."
+    )
+
+    @classmethod
+    def of(cls, report: Report, now: datetime) -> Self:
+        """A report as it is answered."""
+        failed, ehlo = report.failed, report.ehlo
+        return cls(
+            ok=report.is_ok,
+            code=failed.code if failed else None,
+            hint=failed.hint if failed else None,
+            duration_ms=round(report.seconds * 1000, 3),
+            ehlo=EffectiveEhloRead(
+                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
+            ),
+            stages=[StageRead.of(each, now) for each in report.stages],
+            advice=[AdviceRead.model_validate(each) for each in report.advice],
+            ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
+        )

@@ -1,0 +1,1 @@
+"""Every request, before and after its route: middleware, bodies, JSON, problems."""

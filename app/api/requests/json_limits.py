@@ -1,0 +1,119 @@
+"""What the JSON of a body may be: UTF-8, and bounded in depth and number of values.
+
+Once parsed, a value takes many times its bytes; and each reader has its own idea of how deep is
+too deep.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from itertools import accumulate
+from json import detect_encoding, loads
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.auth.visitor import visitor_of
+from app.api.http.threads import beside_if_large
+from app.api.requests.media_types import require_json
+from app.domain.errors import InvalidRequest, UnsupportedMediaType
+
+MAX_VALUES: Final = 100_000
+MAX_DEPTH: Final = 100
+# Each value is one string at most, and has one for its name.
+MAX_STRINGS: Final = 2 * MAX_VALUES
+# What takes a thread a millisecond; no single step of it gives others their turn.
+BLOCK_BYTES: Final = 64 * 1024
+_MARKS: Final = b'"[]{},'
+_NO_MARKS: Final = bytes(set(range(256)) - set(_MARKS))
+_STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+
+
+def check_json(content: bytes) -> None:
+    """Raise InvalidRequest for JSON that holds too much, without parsing it.
+
+    Raises UnsupportedMediaType for what Python would parse in another encoding than UTF-8.
+
+    Whatever a string holds counts for nothing, be it a stylesheet full of braces. It reads the
+    content once, in linear time, and no further than to the limit, or to a bracket that closes
+    nothing: no parser goes further either.
+    """
+    if not (encoding := detect_encoding(content)).startswith("utf-8"):
+        raise UnsupportedMediaType(
+            f"The body looks like {encoding.upper()}; send JSON in UTF-8 (RFC 8259 section 8.1)."
+        )
+    is_small = len(content) <= MAX_VALUES
+    if is_small and content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return
+    structure, unread = _Structure(), b""
+    for start in range(0, len(content), BLOCK_BYTES):
+        block = unread + content[start : start + BLOCK_BYTES]
+        # An escape is not torn apart: half of it waits for the next block.
+        is_torn = (len(block) - len(block.rstrip(b"\\"))) % 2
+        block, unread = (block[:-1], b"\\") if is_torn else (block, b"")
+        if not structure.read(block):
+            return
+
+
+@dataclass(slots=True)
+class _Structure:
+    """What has been read of a text of JSON so far."""
+
+    values: int = 0
+    strings: float = 0
+    depth: int = 0
+    is_in_string: bool = False
+
+    def read(self, block: bytes) -> bool:
+        """Whether there is need to read on. Raises InvalidRequest for too much."""
+        unescaped = block.replace(b"\\\\", b"").replace(b'\\"', b"")
+        marks = unescaped.translate(None, _NO_MARKS)
+        self.strings += marks.count(b'"') / 2
+        # Two quotes side by side change nothing for what stands around them.
+        parts = marks.replace(b'""', b"").split(b'"')
+        outside = b"".join(parts[self.is_in_string :: 2])
+        self.is_in_string ^= len(parts) % 2 == 0
+        self.values += sum(outside.count(mark) for mark in (b",", b"[", b"{"))
+        if self.values > MAX_VALUES or self.strings > MAX_STRINGS:
+            raise InvalidRequest(
+                f"The body has more than {MAX_VALUES} JSON values; send less in one request.",
+                slug="json-too-large",
+            )
+        depths = list(accumulate(map(_STEPS.__getitem__, outside), initial=self.depth))
+        if max(depths) > MAX_DEPTH:
+            raise InvalidRequest(
+                f"The body is nested more than {MAX_DEPTH} levels deep; nest it less.",
+                slug="json-too-large",
+            )
+        self.depth = depths[-1]
+        return min(depths) >= 0
+
+
+class _JsonRequest(Request):
+    """A request whose JSON is parsed off the loop where it is large."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - JSON
+        content = await self.body()
+        return await beside_if_large(len(content), loads, content)
+
+
+class BoundedRoute(APIRoute):
+    """A route whose body is read, and looked at, before the framework parses it.
+
+    What goes wrong in reading it is told as it is: the framework calls whatever it is no JSON.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def bounded(request: Request) -> Response:
+            await visitor_of(request).known()
+            require_json(request)
+            request = _JsonRequest(request.scope, request.receive)
+            content = await request.body()
+            await beside_if_large(len(content), check_json, content)
+            return await handle(request)
+
+        return bounded

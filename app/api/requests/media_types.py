@@ -1,0 +1,71 @@
+"""Of which type a body is (RFC 9110 section 8.3)."""
+
+import re
+from typing import Final
+
+from fastapi import Request
+
+from app.api.requests.body_reader import has_body
+from app.domain.errors import UnsupportedMediaType
+
+RFC822: Final = "message/rfc822"
+JSON: Final = "application/json"
+MAX_CHARACTERS: Final = 255
+_CHARSET: Final = re.compile(r'; *charset *= *"?([^";\s]*)', re.IGNORECASE)
+
+
+def media_type_of(request: Request) -> str:
+    """Type and subtype in lower case, without parameters; empty where the request names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_identity(request: Request) -> None:
+    """Raise UnsupportedMediaType where the body is encoded (RFC 9110 section 8.4), as by gzip."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(
+            f"The body is encoded ({coding[:MAX_CHARACTERS]}); send it without encoding and"
+            " without the header Content-Encoding."
+        )
+
+
+def require_type(request: Request, noun: str, wanted: str, *others: str) -> None:
+    """Raise UnsupportedMediaType where it is none of these; `noun` is what is to be sent."""
+    require_identity(request)
+    given = media_type_of(request)
+    if given not in {wanted, *others}:
+        raise UnsupportedMediaType(
+            f"The body is {given[:MAX_CHARACTERS] or 'of no type'}; send {noun} with the header"
+            f" `Content-Type: {wanted}`."
+        )
+    require_utf8(request)
+
+
+def require_json(request: Request) -> None:
+    """Raise UnsupportedMediaType where there is a body that is not JSON (RFC 8259)."""
+    require_identity(request)
+    given = media_type_of(request)
+    if given != JSON and not (given.startswith("application/") and given.endswith("+json")):
+        if given or has_body(request.scope):
+            require_type(request, "JSON", JSON)
+        return
+    require_utf8(request)
+
+
+def require_utf8(request: Request) -> None:
+    """Raise UnsupportedMediaType where the type says that the text is in another charset.
+
+    Python has codecs whose time grows with the square of the text. A long header is refused too:
+    the parser of its parameters is no better.
+    """
+    given = request.headers.get("content-type", "")
+    if len(given) > MAX_CHARACTERS:
+        raise UnsupportedMediaType(
+            f"The header Content-Type has more than {MAX_CHARACTERS} characters; shorten it."
+        )
+    charset = _CHARSET.search(given)
+    if charset is not None and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise UnsupportedMediaType(
+            f"The body is in the charset {charset[1]}; send it in UTF-8, which needs no charset in"
+            " Content-Type."
+        )

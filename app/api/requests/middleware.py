@@ -1,0 +1,72 @@
+"""The outermost ring around every request: its id, its log line, and what nobody caught."""
+
+import logging
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.http.request_id import id_of, request_id
+from app.api.requests.problems import answer_unexpected
+from app.domain.clock import monotonic_seconds
+
+log = logging.getLogger(__name__)
+
+BAD_REQUEST: Final = 400
+# What is answered is what its type says, and no script that a browser makes of it.
+NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+
+
+class Edge:
+    """ASGI middleware: plain functions around send, for it is on every path."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identifier = id_of(scope)
+        token = request_id.set(identifier)
+        try:
+            await self._answer(scope, receive, send, identifier.encode("ascii"))
+        finally:
+            request_id.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, identifier: bytes) -> None:
+        is_started = False
+        path, started_seconds = scope["path"], monotonic_seconds()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                _log(scope, message["status"], started_seconds)
+                headers = message["headers"] = list(message.get("headers", ()))
+                headers += [(b"x-request-id", identifier), NO_SNIFFING]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if is_started:
+                raise
+            await answer_unexpected(error, path)(scope, receive, send_with_id)
+
+
+def _log(scope: Scope, status: int, started_seconds: float) -> None:
+    # A line for each request that went well would cost as much as half of what it does.
+    level = logging.INFO if status >= BAD_REQUEST else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    log.log(
+        level,
+        "request",
+        extra={
+            "client": ":".join(map(str, scope.get("client") or ())),
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "duration_ms": round((monotonic_seconds() - started_seconds) * 1000, 3),
+        },
+    )

@@ -1,0 +1,202 @@
+"""Problems as RFC 9457 answers: from the caller's mistakes, the framework's, and the unexpected."""
+
+import json
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.api.auth.refusals import note_refusal
+from app.api.http.field_errors import MAX_LOC_CHARACTERS, field_error, invalid
+from app.api.http.fields import Answer
+from app.api.http.problem_types import PROBLEMS, ProblemType
+from app.api.http.request_id import request_id
+from app.api.http.root_path import root_path
+from app.domain.errors import (
+    FieldError,
+    InvalidRequest,
+    Problem,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+MAX_ERRORS: Final = 100
+
+
+class FieldProblem(Answer):
+    """An invalid value in a request."""
+
+    loc: list[str | int] = Field(
+        description="The location: `body`, `query`, `path` or `header`, then the path to the value."
+    )
+    msg: str = Field(description="What is wrong and what to write instead.")
+    type: str = Field(description="A stable name of the kind of error.")
+
+
+class ProblemBody(Answer):
+    """An error as RFC 9457 describes it."""
+
+    type: str = Field(description="A stable path that names the type. GET it for an explanation.")
+    title: str = Field(description="The type's title.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened, and what to do about it.")
+    instance: str = Field(description="The path of the request.")
+    request_id: str | None = Field(description="The request's id, as in the header X-Request-ID.")
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="Each invalid value, for `/problems/invalid-request`."
+    )
+
+
+class ProblemResponse(Response):
+    """An answer of `application/problem+json`."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        *,
+        instance: str,
+        errors: Iterable[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        fallback: type[Problem] = Problem,
+    ) -> None:
+        body = _body(slug, detail, instance=instance, errors=errors, fallback=fallback)
+        # ASCII, so that a lone surrogate in the name of a field can be told back.
+        super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
+
+
+def _body(
+    slug: str,
+    detail: str,
+    *,
+    instance: str,
+    errors: Iterable[FieldError] = (),
+    fallback: type[Problem] = Problem,
+) -> dict[str, Any]:
+    kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
+    body: dict[str, Any] = {
+        "type": f"{root_path.get()}/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": f"{root_path.get()}{instance}",
+        "request_id": request_id.get(),
+    }
+    if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:
+        body["errors"] = listed
+    return body
+
+
+def body_of(problem: Problem, instance: str) -> dict[str, Any]:
+    """What is said of a problem that is a part of an answer."""
+    errors = problem.errors if isinstance(problem, InvalidRequest) else ()
+    return _body(
+        problem.slug, problem.detail, instance=instance, errors=errors, fallback=type(problem)
+    )
+
+
+def _as_json(error: FieldError) -> dict[str, Any]:
+    loc = [part[:MAX_LOC_CHARACTERS] if isinstance(part, str) else part for part in error.loc]
+    return {"loc": loc, "msg": error.msg, "type": error.type}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every kind of failure as a problem; `middleware` answers the unexpected."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+def answer(problem: Problem, instance: str) -> ProblemResponse:
+    """The response to a problem."""
+    headers: dict[str, str] = {}
+    if isinstance(problem, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, UnsupportedMediaType):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 section 12.5.3
+    if isinstance(problem, Unavailable | TooManyRequests):
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    if isinstance(problem, TooManyRequests):
+        # draft-ietf-httpapi-ratelimit-headers, section 3
+        headers["RateLimit"] = f'"{problem.slug}";r=0;t={problem.retry_after_seconds}'
+        window = "" if problem.per_seconds is None else f";w={problem.per_seconds}"
+        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit}{window}'
+    return ProblemResponse(
+        problem.slug,
+        problem.detail,
+        instance=instance,
+        errors=problem.errors if isinstance(problem, InvalidRequest) else (),
+        headers=headers,
+        fallback=type(problem),
+    )
+
+
+def answer_unexpected(error: Exception, instance: str) -> ProblemResponse:
+    """The response to a fault of ours, of which only the log knows more."""
+    log.error("the request failed", exc_info=error)
+    return ProblemResponse("internal-error", PROBLEMS["internal-error"].example, instance=instance)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - as it was registered
+    await note_refusal(request, error)
+    return answer(error, request.url.path)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
+    # `input` and `ctx` may hold a password, so they go no further than here.
+    wrong = [field_error(item) for item in error.errors()]
+    first = wrong[0]
+    if first.type == "json_invalid":
+        detail = f"The body is not JSON: {first.msg} at character {first.loc[-1]}."
+        return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=wrong)
+    return answer(invalid(wrong), request.url.path)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
+    path = request.url.path
+    match error.status_code:
+        case 400:  # what the framework says of a body that it cannot decode
+            detail = (
+                "The body is not readable JSON: it is nested too deeply, has a number with too"
+                " many digits, or is not UTF-8."
+            )
+            return ProblemResponse("invalid-json", detail, instance=path)
+        case 404:
+            detail = f"There is nothing at {path}. See /docs for the API."
+            return ProblemResponse("not-found", detail, instance=path)
+        case 405:
+            return _method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
+        case _:
+            raise error
+
+
+def _method_not_allowed(request: Request, one_routes: str) -> Response:
+    """The answer with every method that the path has: the framework names those of one route."""
+    ways: Sequence[tuple[bool, re.Pattern[str], Collection[str]]] = request.app.state.ways
+    path = request.url.path
+    matching = [(is_open, methods) for is_open, way, methods in ways if way.match(path)]
+    # What is written out is meant, not an object that would be called so.
+    found = {each for is_open, methods in matching if is_open == matching[0][0] for each in methods}
+    allowed = ", ".join(sorted(found)) or one_routes
+    detail = (
+        f"{request.url.path} does not allow {request.method}; use {allowed or 'another method'}."
+    )
+    return ProblemResponse(
+        "method-not-allowed", detail, instance=request.url.path, headers={"Allow": allowed}
+    )

@@ -1,0 +1,120 @@
+"""What the handlers work with: `main` makes it, `app.state.services` keeps it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Final, Protocol
+
+from fastapi import Depends, Request
+
+from app.accept.batch import Offer
+from app.api.cache.auth_throttle import Guesses
+from app.api.cache.key_cache import KeyCache
+from app.api.cache.tenant_cache import TenantCache
+from app.api.http.rate_limiter import Buckets
+from app.diagnostics.verifier import Verifier
+from app.domain.clock import Clock
+from app.domain.errors import Unavailable
+from app.domain.mime.dkim import Signing
+from app.domain.networks import AddressGuard
+from app.domain.outcome.outcome import Failure
+from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.types import Profile
+from app.store.db.engine import Database
+from app.store.idempotency import KeyedRequest
+from app.store.secrets.encryption import Vault
+from app.templating.renderer import Renderer
+
+# Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
+BODY_OVERHEAD_BYTES: Final = 1024 * 1024
+JSON_ESCAPE_FACTOR: Final = 2
+FAILED_KEYS_PER_MINUTE: Final = 20
+PROFILE_SECONDS: Final = 1.0
+SIGNING_SECONDS: Final = 3.0
+
+
+class Accepts(Protocol):
+    """Who writes messages down."""
+
+    async def accept(self, offer: Offer) -> KeyedRequest | None:
+        """Return once the message is durable (invariant 1); raises QuotaError.
+
+        Answers whose key this is already, if it is somebody's.
+        """
+        ...
+
+    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+        """Return once the messages are durable, all of them in one transaction."""
+        ...
+
+
+async def _no_metrics() -> bytes:
+    return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything an operation may use, made once."""
+
+    database: Database
+    vault: Vault
+    committer: Accepts
+    clock: Clock
+    admin_keys: Mapping[str, str] = field(repr=False)  # by name
+    root_path: str = ""  # the path under which a reverse proxy publishes the API
+    metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
+    admin_prefix: str = ""  # the path under which tenants are managed
+    service_ehlo_name: str | None
+    hostname: str | None
+    guard: AddressGuard
+    routing: Routing = EVERYBODY
+    max_message_bytes: int
+    max_buffered_bytes: int
+    message_max_age_seconds: float
+    verifier: Verifier
+    verify_per_minute: int
+    local_address: Callable[[Profile], str | None]
+    txt_records: Callable[[str], Awaitable[list[str] | Failure]]
+    readiness: Callable[[], Awaitable[list[str]]]
+    # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
+    schema_fault: Callable[[], str | None] = lambda: None
+    metrics: Callable[[], Awaitable[bytes]] = _no_metrics
+    renderer: Renderer = field(default_factory=Renderer)
+    keys: KeyCache = field(default_factory=KeyCache)
+    requests: Buckets = field(default_factory=Buckets)
+    guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
+    profiles: TenantCache[Profile] = field(
+        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+    )
+    signing: TenantCache[Signing] = field(
+        default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
+    )
+    # The keys of requests that this process works on: the tenant's id, and the key.
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body that is read."""
+        return JSON_ESCAPE_FACTOR * self.max_message_bytes + BODY_OVERHEAD_BYTES
+
+    def now(self) -> datetime:
+        """The wall time, aware, UTC."""
+        return self.clock.now()
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+# For those who tell whether the others can be used.
+ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
+
+
+async def _ready_services(services: ServicesEvenIfNotReady) -> Services:
+    if reason := services.schema_fault():
+        raise Unavailable("not-ready", reason)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(_ready_services)]

@@ -1,0 +1,1 @@
+"""Suppressed recipients, one by one and as CSV."""

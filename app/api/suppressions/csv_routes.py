@@ -1,0 +1,180 @@
+"""`/suppressions/export` and `/import`: as CSV (RFC 4180), as spreadsheets and others write it."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from pydantic import ConfigDict, Field, ValidationError
+
+from app.api.auth.dependencies import SuppressionManager
+from app.api.http.csv import MEDIA_TYPE, meant, written
+from app.api.http.field_errors import field_error
+from app.api.http.fields import Answer
+from app.api.openapi import lines_of, tenant_problems
+from app.api.requests.media_types import require_type
+from app.api.services import Services, ServicesOf
+from app.api.suppressions.routes import SuppressionCreate
+from app.domain.clock import rfc3339
+from app.domain.errors import InvalidRequest
+from app.domain.types import Suppression
+from app.store import suppressions
+
+router = APIRouter(tags=["Suppressions"])
+
+COLUMNS: Final = ("address", "tag", "reason", "detail", "created_at")
+AT_ONCE: Final = 500
+WRONG_SHOWN: Final = 100
+TEXT: Final = (
+    "address,tag,reason,detail,created_at\r\neve@example.org,,manual,,2026-01-15T09:30:00Z\r\n"
+)
+EXAMPLE: Final[dict[str, Any]] = {
+    "created": 2,
+    "existing": 1,
+    "invalid": 1,
+    "errors": [{"line": 4, "msg": "address: 'ann' has no @; write name@example.com"}],
+}
+
+
+class WrongLine(Answer):
+    """An invalid line."""
+
+    line: int
+    msg: str
+
+
+class SuppressionsImported(Answer):
+    """The result of an import."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    created: int
+    existing: int = Field(
+        description="Lines that name an existing suppression, which stays as it is."
+    )
+    invalid: int
+    errors: list[WrongLine] = Field(description="The first 100 invalid lines.")
+
+
+@router.get(
+    "/suppressions/export",
+    operation_id="export_suppressions",
+    summary="Export suppressions",
+    response_class=StreamingResponse,
+    responses=tenant_problems("key-is-bound")
+    | {200: {"description": "All of them, newest first.", "content": lines_of(MEDIA_TYPE, TEXT)}},
+)
+async def export_suppressions(
+    caller: SuppressionManager, services: ServicesOf
+) -> StreamingResponse:
+    """Export all suppressions as CSV, in the format of `/suppressions/import`.
+
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    return StreamingResponse(
+        _exported(services, caller.tenant_id),
+        media_type=f"{MEDIA_TYPE}; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="suppressions.csv"'},
+    )
+
+
+async def _exported(services: Services, tenant_id: str) -> AsyncIterator[str]:
+    yield written([COLUMNS])
+    before = None
+    while True:
+        async with services.database.reading() as connection:
+            rows = await suppressions.page(
+                connection, tenant_id=tenant_id, limit=AT_ONCE, before=before
+            )
+        yield written(map(_cells, rows))
+        if len(rows) < AT_ONCE:
+            return
+        before = rows[-1].id
+
+
+def _cells(row: Suppression) -> tuple[str, ...]:
+    made_at = rfc3339(row.created_at)
+    return row.address, row.tag or "", row.reason.value, row.detail or "", made_at
+
+
+@router.post(
+    "/suppressions/import",
+    operation_id="import_suppressions",
+    summary="Import suppressions",
+    response_description="Counts, and the invalid lines.",
+    responses=tenant_problems("key-is-bound", has_body=True),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "CSV with a header line. The column `address` is required. At most 1"
+            " MiB.",
+            "content": lines_of(MEDIA_TYPE, TEXT),
+        }
+    },
+)
+async def import_suppressions(
+    caller: SuppressionManager, services: ServicesOf, request: Request
+) -> SuppressionsImported:
+    """Suppress every address in a CSV file.
+
+    Reads the columns `address`, `tag`, `reason` and `detail` and ignores others. Reports invalid
+    lines and imports the rest. Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    require_type(request, "CSV", MEDIA_TYPE)
+    content = _decoded(await request.body())
+    act = caller.act(services)
+    made, wrong = list[Suppression](), list[WrongLine]()
+    for number, values in _lines(content):
+        try:
+            body = SuppressionCreate.model_validate(values)
+        except ValidationError as error:
+            first = field_error(error.errors(include_url=False, include_input=False)[0])
+            place = ".".join(map(str, first.loc))
+            wrong.append(WrongLine(line=number, msg=f"{place}: {first.msg}"))
+        else:
+            made.append(body.suppression(caller.tenant_id, act.now))
+    added = 0
+    async with services.database.transaction() as connection:
+        for start in range(0, len(made), AT_ONCE):
+            added += await suppressions.add(connection, made=made[start : start + AT_ONCE])
+        await act.record(
+            connection,
+            "suppressions.import",
+            tenant_id=caller.tenant_id,
+            object_id="suppressions",
+            after={"created": added, "existing": len(made) - added, "invalid": len(wrong)},
+        )
+    return SuppressionsImported(
+        created=added,
+        existing=len(made) - added,
+        invalid=len(wrong),
+        errors=wrong[:WRONG_SHOWN],
+    )
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The file is not UTF-8; save it as CSV in UTF-8.") from None
+
+
+def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Each line with its number, as a request for one suppression has it."""
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        names = [each.strip().lower() for each in reader.fieldnames or ()]
+        if "address" not in names:
+            raise InvalidRequest(
+                "The first line has no column `address`; write address,tag,reason,detail."
+            )
+        reader.fieldnames = names
+        for row in reader:
+            taken = {name: meant((row.get(name) or "").strip()) for name in COLUMNS[:-1]}
+            yield reader.line_num, {name: value for name, value in taken.items() if value}
+    except csv.Error as error:
+        raise InvalidRequest(f"The file is not CSV: {error}.") from None

@@ -1,0 +1,196 @@
+"""`/suppressions`: whom a tenant sends nothing to."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.api.auth.dependencies import SuppressionManager
+from app.api.http.fields import Answer, Body, Line, Text
+from app.api.http.pagination import Page, Paging, cut, start
+from app.api.messages.schemas import Tag, Wanted
+from app.api.openapi import located, tenant_problems
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import ServicesOf
+from app.domain.address.folding import fold
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_mailbox
+from app.domain.ids import new_id
+from app.domain.types import Suppression, SuppressionReason
+from app.store import suppressions
+
+router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": "sup_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "address": "ann@example.org",
+    "tag": None,
+    "reason": "unsubscribe",
+    "detail": "by the link in the January newsletter",
+    "created_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "all": {"summary": "No messages at all", "value": {"address": "ann@example.org"}},
+    "tag": {
+        "summary": "No newsletter",
+        "value": {"address": "ann@example.org", "tag": "newsletter", "reason": "unsubscribe"},
+    },
+}
+
+
+def _known(text: str) -> str:
+    return fold(make_mailbox(text).address)
+
+
+class SuppressionCreate(Body):
+    """An address to suppress."""
+
+    address: Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_known)] = (
+        Field(description="Case does not matter.", examples=["ann@example.org"])
+    )
+    tag: Tag | None = Field(
+        default=None, description="Suppress only messages with this tag. Default: all messages."
+    )
+    reason: SuppressionReason = SuppressionReason.MANUAL
+    detail: Text | None = Field(default=None, max_length=1000, description="A note of your own.")
+
+    def suppression(self, tenant_id: str, now: datetime) -> Suppression:
+        """A new one, as it is stored."""
+        return Suppression(
+            id=new_id("sup"),
+            tenant_id=tenant_id,
+            address=self.address,
+            tag=self.tag,
+            reason=self.reason,
+            detail=self.detail,
+            created_at=now,
+        )
+
+
+class SuppressionRead(Answer):
+    """A suppressed address."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    address: str = Field(description="In lower case, the domain as an A-label.")
+    tag: str | None = Field(
+        description="Suppresses only messages with this tag. Null: all messages."
+    )
+    reason: SuppressionReason
+    detail: str | None
+    created_at: datetime
+
+
+class SuppressionPage(Page[SuppressionRead]):
+    """A page of suppressions, newest first."""
+
+
+class SuppressionQuery(Paging):
+    """Which are wanted: those that match everything given."""
+
+    address: Wanted | None = Field(default=None, description="Case does not matter.")
+    tag: Text | None = Field(default=None, max_length=64, description="Only of this tag.")
+    reason: list[SuppressionReason] = Field(
+        default_factory=list, max_length=10, description="Only messages with one of these statuses."
+    )
+
+
+@router.post(
+    "/suppressions",
+    status_code=201,
+    operation_id="create_suppression",
+    summary="Create a suppression",
+    response_description="The new suppression. Heloise sends nothing more to the address.",
+    responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
+    | {201: {"headers": located(f"/suppressions?address={EXAMPLE['address']}")}},
+)
+async def create_suppression(
+    body: Annotated[SuppressionCreate, JsonBody(openapi_examples=CREATE)],
+    caller: SuppressionManager,
+    response: Response,
+    services: ServicesOf,
+) -> SuppressionRead:
+    """Stop sending to an address: as a recipient it becomes `suppressed`.
+
+    This also applies to waiting messages. Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    made = body.suppression(caller.tenant_id, act.now)
+    async with services.database.transaction() as connection:
+        await suppressions.insert(connection, suppression=made)
+        await act.record(
+            connection,
+            "suppression.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=made,
+        )
+    response.headers["Location"] = f"/suppressions?address={made.address}"
+    return SuppressionRead.model_validate(made)
+
+
+@router.get(
+    "/suppressions",
+    operation_id="list_suppressions",
+    summary="List suppressions",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_suppressions(
+    query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ServicesOf
+) -> SuppressionPage:
+    """List the tenant's suppressions, newest first.
+
+    Requires the scope `suppressions:manage` and a key that is not bound to profiles.
+    """
+    caller.require_unbound()
+    before = start(query, "sup")
+    async with services.database.reading() as connection:
+        rows = await suppressions.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            limit=query.limit + 1,
+            before=before,
+            address=query.address,
+            tag=query.tag,
+            reasons=query.reason,
+        )
+    kept, cursor = cut(rows, query.limit)
+    items = [SuppressionRead.model_validate(row) for row in kept]
+    return SuppressionPage(items=items, next_cursor=cursor)
+
+
+@router.delete(
+    "/suppressions/{suppression}",
+    status_code=204,
+    operation_id="delete_suppression",
+    summary="Delete a suppression",
+    response_description="The suppression is deleted. Heloise sends to the address again.",
+    responses=tenant_problems("suppression-not-found", "key-is-bound"),
+)
+async def delete_suppression(
+    suppression: Annotated[
+        str, Path(description="The suppression's id.", examples=[EXAMPLE["id"]])
+    ],
+    caller: SuppressionManager,
+    services: ServicesOf,
+) -> None:
+    """Delete a suppression. Recipients that are `suppressed` stay so.
+
+    Requires the scope `suppressions:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await suppressions.delete(
+            connection, tenant_id=caller.tenant_id, suppression_id=suppression
+        )
+        await act.record(
+            connection,
+            "suppression.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=gone,
+        )

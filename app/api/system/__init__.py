@@ -1,0 +1,1 @@
+"""Health, metrics, problem types and documentation pages."""

@@ -1,0 +1,78 @@
+"""`/problems`: what each type of error means and what to do about it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import ConfigDict, Field
+
+from app.api.http.fields import Answer
+from app.api.http.problem_types import PROBLEMS
+from app.api.http.root_path import root_path
+from app.api.openapi import open_problems
+from app.domain.errors import NotFound
+
+router = APIRouter(tags=["Problems"])
+
+
+class ProblemTypeRead(Answer):
+    """A type of error."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/profile-not-found",
+                    "status": 404,
+                    "title": "Profile not found",
+                    "remedy": "Check the id or name; GET /profiles lists them.",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="The path in `type` of an error.")
+    status: int = Field(description="The HTTP status.")
+    title: str
+    remedy: str = Field(description="What to do about it.")
+
+
+class ProblemTypes(Answer):
+    """All types of errors."""
+
+    items: list[ProblemTypeRead]
+
+
+@router.get(
+    "/problems",
+    operation_id="list_problem_types",
+    summary="List problem types",
+    responses=open_problems(),
+)
+async def list_problem_types() -> ProblemTypes:
+    """List every `type` that an error of this API can have."""
+    return ProblemTypes(items=[_read(slug) for slug in PROBLEMS])
+
+
+@router.get(
+    "/problems/{slug}",
+    operation_id="get_problem_type",
+    summary="Get a problem type",
+    responses=open_problems("problem-not-found"),
+)
+async def get_problem_type(
+    slug: Annotated[str, Path(examples=["profile-not-found"])],
+) -> ProblemTypeRead:
+    """Explain the `type` of an error and what to do about it."""
+    if slug not in PROBLEMS:
+        raise NotFound("problem", slug)
+    return _read(slug)
+
+
+def _read(slug: str) -> ProblemTypeRead:
+    kind = PROBLEMS[slug]
+    return ProblemTypeRead(
+        type=f"{root_path.get()}/problems/{slug}",
+        status=kind.status,
+        title=kind.title,
+        remedy=kind.remedy,
+    )

@@ -1,0 +1,408 @@
+"""`/templates`: what a tenant's messages are made from."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi import Body as JsonBody
+
+from app.api.auth.dependencies import SENDING, TemplateManager
+from app.api.auth.quotas import check_count
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.messages.examples import QUEUED
+from app.api.messages.idempotency import accepted_once, fingerprint_of
+from app.api.messages.openapi import accepting
+from app.api.messages.responses import MessageRead
+from app.api.messages.schemas import MessageCreate
+from app.api.messages.service import prepared
+from app.api.messages.template_service import Which, checked, rendered
+from app.api.openapi import located, tenant_problems
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import ServicesOf
+from app.api.templates.schemas import (
+    CREATE,
+    PREVIEW,
+    PUBLISH,
+    PUBLISHED,
+    TEST,
+    UPDATE,
+    TemplateCreate,
+    TemplatePage,
+    TemplatePreview,
+    TemplatePublish,
+    TemplateRead,
+    TemplateRendered,
+    TemplateTest,
+    TemplateUpdate,
+    TemplateVersionRead,
+    TemplateVersions,
+)
+from app.domain.errors import InvalidRequest
+from app.domain.ids import new_id
+from app.domain.templates import PARTS, Template, TemplateContent
+from app.store import templates
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Templates"], route_class=BoundedRoute)
+
+MAX_TEMPLATES: Final = 1000
+MAX_VERSIONS: Final = 200
+NOUN: Final = ("template-not-found", "key-is-bound")
+InPath = Annotated[
+    str, Path(description="The template's id or name.", examples=[PUBLISHED["name"]])
+]
+
+
+@router.post(
+    "/templates",
+    status_code=201,
+    operation_id="create_template",
+    summary="Create a template",
+    response_description="The new template with a draft. Publish it to send it.",
+    responses=tenant_problems("template-exists", "quota-exceeded", "key-is-bound", has_body=True)
+    | {201: {"headers": located(f"/templates/{PUBLISHED['id']}")}},
+)
+async def create_template(
+    body: Annotated[TemplateCreate, JsonBody(openapi_examples=CREATE)],
+    caller: TemplateManager,
+    response: Response,
+    services: ServicesOf,
+) -> TemplateRead:
+    """Create a template as a draft. `POST /templates/{template}/publish` publishes it.
+
+    The parts are Jinja templates. `{% extends "layout" %}` and `{% include "footer" %}` use the
+    same part of other published templates of the tenant. Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    content = TemplateContent(
+        parts=body.parts(),
+        locales={name: each.parts() for name, each in body.locales.items()},
+        variables_schema=body.variables_schema,
+        inlines_css=body.inline_css,
+    )
+    content = replace(content, references=await checked(services, caller.tenant_id, content))
+    made = Template(
+        id=new_id("tpl"),
+        tenant_id=caller.tenant_id,
+        name=body.name,
+        published=None,
+        created_at=act.now,
+        updated_at=act.now,
+    )
+    async with services.database.transaction() as connection:
+        await tenants.lock(connection, tenant_id=caller.tenant_id)
+        count = await templates.count(connection, tenant_id=caller.tenant_id)
+        check_count("templates", count, MAX_TEMPLATES)
+        await templates.insert(connection, template=made, content=content)
+        await act.record(
+            connection,
+            "template.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after={"name": made.name},
+        )
+    response.headers["Location"] = f"/templates/{made.id}"
+    return TemplateRead.of(made)
+
+
+@router.get(
+    "/templates",
+    operation_id="list_templates",
+    summary="List templates",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_templates(
+    paging: ListQuery, caller: TemplateManager, services: ServicesOf
+) -> TemplatePage:
+    """List the tenant's templates, newest first.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    before = start(paging, "tpl")
+    async with services.database.reading() as connection:
+        rows = await templates.page(
+            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return TemplatePage(items=[TemplateRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/templates/{template}",
+    operation_id="get_template",
+    summary="Get a template",
+    responses=tenant_problems(*NOUN),
+)
+async def get_template(
+    template: InPath, caller: TemplateManager, services: ServicesOf
+) -> TemplateRead:
+    """Get a template's name and published version.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        found = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+    return TemplateRead.of(found)
+
+
+@router.get(
+    "/templates/{template}/versions",
+    operation_id="list_template_versions",
+    summary="List a template's versions",
+    responses=tenant_problems(*NOUN),
+)
+async def list_template_versions(
+    template: InPath, caller: TemplateManager, services: ServicesOf
+) -> TemplateVersions:
+    """List a template's last 200 versions, newest first. The first may be a draft.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        found = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+        rows = await templates.versions(
+            connection, tenant_id=caller.tenant_id, template=found, limit=MAX_VERSIONS
+        )
+    return TemplateVersions(items=[TemplateVersionRead.of(row) for row in rows])
+
+
+@router.patch(
+    "/templates/{template}",
+    operation_id="update_template",
+    summary="Update a template's draft",
+    responses=tenant_problems(*NOUN, "template-exists", has_body=True),
+)
+async def update_template(
+    template: InPath,
+    body: Annotated[TemplateUpdate, JsonBody(openapi_examples=UPDATE)],
+    caller: TemplateManager,
+    services: ServicesOf,
+) -> TemplateVersionRead:
+    """Update the draft. Without a draft, create one from the latest version.
+
+    The published version does not change. A new name applies at once. Requires the scope
+    `templates:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.reading() as connection:
+        seen = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+        last = await templates.version(connection, tenant_id=caller.tenant_id, template=seen)
+    content = _changed(last.content, body)
+    if content != last.content:
+        content = replace(content, references=await checked(services, caller.tenant_id, content))
+    async with services.database.transaction() as connection:
+        found = await templates.get(
+            connection, tenant_id=caller.tenant_id, template=seen.id, to_change=True
+        )
+        if body.name is not None and body.name != found.name:
+            await templates.rename(
+                connection,
+                tenant_id=caller.tenant_id,
+                template=found,
+                name=body.name,
+                now=act.now,
+            )
+        if content != last.content:
+            await templates.write_draft(
+                connection,
+                tenant_id=caller.tenant_id,
+                template=found,
+                content=content,
+                now=act.now,
+            )
+        written = await templates.version(connection, tenant_id=caller.tenant_id, template=found)
+        await act.record(
+            connection,
+            "template.update",
+            tenant_id=caller.tenant_id,
+            object_id=found.id,
+            before={"name": found.name, "version": last.number},
+            after={"name": body.name or found.name, "version": written.number},
+        )
+    return TemplateVersionRead.of(written)
+
+
+def _changed(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
+    given = body.model_fields_set
+    parts = {name: source for name, source in before.parts.items() if name not in given}
+    parts |= body.parts()
+    if {"html", "mjml"} <= parts.keys():
+        raise InvalidRequest.at(
+            "mjml", msg="a template has html or mjml: set the other one to null in this request"
+        )
+    changes: dict[str, Any] = {"parts": {name: parts[name] for name in PARTS if name in parts}}
+    if "locales" in given:
+        locales: Mapping[str, Any] = body.locales or {}
+        changes["locales"] = {name: each.parts() for name, each in locales.items()}
+    if "variables_schema" in given:
+        changes["variables_schema"] = body.variables_schema
+    if body.inline_css is not None:
+        changes["inlines_css"] = body.inline_css
+    return replace(before, **changes)
+
+
+@router.delete(
+    "/templates/{template}",
+    status_code=204,
+    operation_id="delete_template",
+    summary="Delete a template",
+    response_description="The template is deleted. Messages made from it stay.",
+    responses=tenant_problems(*NOUN),
+)
+async def delete_template(template: InPath, caller: TemplateManager, services: ServicesOf) -> None:
+    """Delete a template and all its versions.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        found = await templates.get(
+            connection, tenant_id=caller.tenant_id, template=template, to_change=True
+        )
+        await templates.delete(connection, tenant_id=caller.tenant_id, template=found)
+        await act.record(
+            connection,
+            "template.delete",
+            tenant_id=caller.tenant_id,
+            object_id=found.id,
+            before={"name": found.name},
+        )
+
+
+@router.post(
+    "/templates/{template}/publish",
+    operation_id="publish_template",
+    summary="Publish a template version",
+    response_description="New messages use this version from now on.",
+    responses=tenant_problems(*NOUN, "template-version-not-found", has_body=True),
+)
+async def publish_template(
+    template: InPath,
+    caller: TemplateManager,
+    services: ServicesOf,
+    body: Annotated[TemplatePublish | None, JsonBody(openapi_examples=PUBLISH)] = None,
+) -> TemplateRead:
+    """Publish the latest version, or an earlier one again. Accepted messages do not change.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        found = await templates.get(
+            connection, tenant_id=caller.tenant_id, template=template, to_change=True
+        )
+        version = await templates.version(
+            connection,
+            tenant_id=caller.tenant_id,
+            template=found,
+            number=(body or TemplatePublish()).version,
+        )
+        await templates.publish(
+            connection,
+            tenant_id=caller.tenant_id,
+            template=found,
+            number=version.number,
+            now=act.now,
+        )
+        await act.record(
+            connection,
+            "template.publish",
+            tenant_id=caller.tenant_id,
+            object_id=found.id,
+            before={"published": found.published},
+            after={"published": version.number},
+        )
+    return TemplateRead.of(replace(found, published=version.number, updated_at=act.now))
+
+
+@router.post(
+    "/templates/{template}/preview",
+    operation_id="preview_template",
+    summary="Render a template",
+    response_description="The subject, text and HTML of a message.",
+    responses=tenant_problems(
+        *NOUN, "template-version-not-found", "template-failed", has_body=True
+    ),
+)
+async def preview_template(
+    template: InPath,
+    body: Annotated[TemplatePreview, JsonBody(openapi_examples=PREVIEW)],
+    caller: TemplateManager,
+    services: ServicesOf,
+) -> TemplateRendered:
+    """Render a version with your variables. Default: the latest version, which may be a draft.
+
+    Requires the scope `templates:manage`.
+    """
+    caller.require_unbound()
+    number, made = await rendered(
+        services,
+        caller.tenant_id,
+        template,
+        which=body.version or Which.LAST,
+        variables=body.variables,
+        locale=body.locale,
+    )
+    return TemplateRendered(version=number, subject=made.subject, text=made.text, html=made.html)
+
+
+@router.post(
+    "/templates/{template}/test",
+    status_code=202,
+    response_model=MessageRead,
+    operation_id="test_template",
+    summary="Send a test message",
+    response_description="The message is stored durably. Heloise will send it.",
+    responses=accepting(
+        QUEUED, *NOUN, "template-version-not-found", "template-failed", is_keyed=False
+    ),
+)
+async def test_template(
+    template: InPath,
+    body: Annotated[TemplateTest, JsonBody(openapi_examples=TEST)],
+    caller: TemplateManager,
+    services: ServicesOf,
+    request: Request,
+) -> Response:
+    """Send a version to at most ten recipients. Default: the latest version, which may be a draft.
+
+    Requires the scopes `templates:manage` and `messages:send`.
+    """
+    caller.require_unbound()
+    SENDING.check(caller.key)
+    _, made = await rendered(
+        services,
+        caller.tenant_id,
+        template,
+        which=body.version or Which.LAST,
+        variables=body.variables,
+        locale=body.locale,
+    )
+    message = MessageCreate.model_validate(
+        {
+            "from": body.sender,
+            "to": body.to,
+            "profile": body.profile,
+            "subject": made.subject or "",
+            "text": made.text,
+            "html": made.html,
+            "tags": ["template-test"],
+        }
+    )
+    return await accepted_once(
+        services,
+        caller,
+        None,
+        partial(fingerprint_of, request),
+        lambda: prepared(services, caller, message),
+    )

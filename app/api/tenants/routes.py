@@ -1,0 +1,142 @@
+"""`/tenants`: who owns profiles, keys and messages."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Response
+from fastapi import Body as JsonBody
+
+from app.api.auth.dependencies import Admin, AdminAct
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.openapi import admin_problems, located
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import ServicesOf
+from app.api.tenants import service as tenant_actions
+from app.api.tenants.schemas import TenantCreate, TenantPage, TenantRead, TenantUpdate
+from app.store.tenants import queries as tenants
+
+router = APIRouter(tags=["Tenants"], route_class=BoundedRoute)
+
+LOCATION: Final = "/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
+InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["acme"])]
+
+
+@router.post(
+    "/tenants",
+    status_code=201,
+    operation_id="create_tenant",
+    summary="Create a tenant",
+    response_description="The new tenant.",
+    responses=admin_problems("tenant-exists", has_body=True)
+    | {201: {"headers": located(LOCATION)}},
+)
+async def create_tenant(
+    body: Annotated[
+        TenantCreate,
+        JsonBody(
+            openapi_examples={
+                "tenant": {
+                    "summary": "With an EHLO name for all profiles",
+                    "value": {
+                        "slug": "acme",
+                        "name": "Acme Ltd",
+                        "ehlo_name": "mail.example.com",
+                    },
+                },
+                "least": {"summary": "Minimal", "value": {"slug": "beta"}},
+            }
+        ),
+    ],
+    response: Response,
+    act: AdminAct,
+    services: ServicesOf,
+) -> TenantRead:
+    """Create a tenant. Then create a key for it with `POST /tenants/{tenant}/keys`."""
+    async with services.database.transaction() as connection:
+        tenant = await tenant_actions.create(connection, act, body)
+    response.headers["Location"] = f"{services.admin_prefix}/tenants/{tenant.id}"
+    return TenantRead.model_validate(tenant)
+
+
+@router.get(
+    "/tenants",
+    operation_id="list_tenants",
+    summary="List tenants",
+    responses=admin_problems("invalid-request"),
+)
+async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> TenantPage:
+    """List all tenants, oldest first."""
+    after = start(paging, "ten")
+    async with services.database.reading() as connection:
+        rows = await tenants.page(connection, limit=paging.limit + 1, after=after)
+    kept, cursor = cut(rows, paging.limit)
+    return TenantPage(items=[TenantRead.model_validate(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/tenants/{tenant}",
+    operation_id="get_tenant",
+    summary="Get a tenant",
+    responses=admin_problems("tenant-not-found"),
+)
+async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRead:
+    """Get a tenant by id or slug."""
+    async with services.database.reading() as connection:
+        return TenantRead.model_validate(await tenants.get(connection, tenant=tenant))
+
+
+@router.patch(
+    "/tenants/{tenant}",
+    operation_id="update_tenant",
+    summary="Update a tenant",
+    responses=admin_problems("tenant-not-found", "tenant-exists", has_body=True),
+)
+async def update_tenant(
+    tenant: InPath,
+    body: Annotated[
+        TenantUpdate,
+        JsonBody(
+            openapi_examples={
+                "ehlo_name": {
+                    "summary": "Another EHLO name",
+                    "value": {"ehlo_name": "mx.example.com"},
+                },
+                "quota": {
+                    "summary": "Quota and allowed senders",
+                    "value": {
+                        "quota": {"messages_per_day": 10000, "profiles": 10},
+                        "allowed_from": ["*@example.com"],
+                    },
+                },
+                "no_ehlo_name": {
+                    "summary": "Remove the EHLO name",
+                    "value": {"ehlo_name": None},
+                },
+            }
+        ),
+    ],
+    act: AdminAct,
+    services: ServicesOf,
+) -> TenantRead:
+    """Update the given fields. A new `ehlo_name` applies from the next connection on."""
+    async with services.database.transaction(announce=True) as connection:
+        changed = await tenant_actions.update(connection, act, tenant, body)
+    services.keys.forget_tenant(tenant_id=changed.id)
+    services.profiles.forget(changed.id)
+    return TenantRead.model_validate(changed)
+
+
+@router.delete(
+    "/tenants/{tenant}",
+    status_code=204,
+    operation_id="delete_tenant",
+    summary="Delete a tenant",
+    response_description="The tenant and all its data are deleted.",
+    responses=admin_problems("tenant-not-found", "tenant-not-empty"),
+)
+async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:
+    """Delete a tenant, its keys and its history. Refused while it has profiles."""
+    async with services.database.transaction() as connection:
+        found = await tenant_actions.delete(connection, act, tenant)
+    services.keys.forget_tenant(tenant_id=found.id)
+    services.profiles.forget(found.id)

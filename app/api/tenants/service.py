@@ -1,0 +1,84 @@
+"""What is done to tenants, by a request or a command: each writes down what it changed."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.audit import Act
+from app.api.tenants.schemas import TenantCreate, TenantUpdate
+from app.domain.errors import InvalidRequest
+from app.domain.ids import new_id
+from app.domain.types import Tenant
+from app.store.tables.rate_columns import rate_columns
+from app.store.tenants import queries as tenants
+from app.store.tenants import usage
+
+
+async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> Tenant:
+    """Store a new tenant. Raises Conflict where its slug is taken."""
+    tenant = Tenant(
+        id=new_id("ten"),
+        slug=body.slug,
+        name=body.name or body.slug,
+        ehlo_name=body.ehlo_name,
+        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
+        quota=body.quota.limits(),
+        allowed_from=tuple(body.allowed_from),
+        retention=body.retention.days(),
+        redirect_all_to=body.redirect_all_to,
+        allowed_recipient_domains=tuple(body.allowed_recipient_domains),
+        suppresses_hard_bounces=body.suppresses_hard_bounces,
+        created_at=act.now,
+        updated_at=act.now,
+    )
+    await tenants.insert(connection, tenant=tenant)
+    await act.record(
+        connection, "tenant.create", tenant_id=tenant.id, object_id=tenant.id, after=tenant
+    )
+    return tenant
+
+
+async def update(connection: AsyncConnection, act: Act, tenant: str, body: TenantUpdate) -> Tenant:
+    """Change what is given of the tenant with this id or slug.
+
+    Raises InvalidRequest, NotFound, or Conflict where the slug is taken.
+    """
+    changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "retention"})
+    for required in ("slug", "name", "suppresses_hard_bounces"):
+        if required in changes and changes[required] is None:
+            msg = "cannot be null; leave it out to keep its value"
+            raise InvalidRequest.at(required, msg=msg)
+    if "rate_limit" in body.model_fields_set:
+        changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
+    if "quota" in body.model_fields_set:
+        changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
+    if "retention" in body.model_fields_set:
+        changes["retention"] = body.retention.days().as_dict() if body.retention else {}
+    for listed in ("allowed_from", "allowed_recipient_domains"):
+        if listed in changes:
+            changes[listed] = changes[listed] or []
+    before = await tenants.get(connection, tenant=tenant)
+    after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
+    if not after.quota.is_counted:
+        await usage.forget(connection, tenant_id=before.id)
+    if changes:
+        await act.record(
+            connection,
+            "tenant.update",
+            tenant_id=before.id,
+            object_id=before.id,
+            before=before,
+            after=after,
+        )
+    return after
+
+
+async def delete(connection: AsyncConnection, act: Act, tenant: str) -> Tenant:
+    """Delete the tenant with this id or slug.
+
+    Raises NotFound, or Conflict while it has profiles or unfinished messages.
+    """
+    found = await tenants.get(connection, tenant=tenant)
+    await tenants.delete(connection, tenant_id=found.id)
+    await act.record(
+        connection, "tenant.delete", tenant_id=found.id, object_id=found.id, before=found
+    )
+    return found

@@ -1,0 +1,85 @@
+"""`/usage`: what a tenant may use, and has used."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field
+
+from app.api.auth.dependencies import MessageReader
+from app.api.http.fields import Answer
+from app.api.openapi import tenant_problems
+from app.api.services import ServicesOf
+from app.domain.tenants.quotas import Quota, resets_at
+from app.store.profiles import queries as profiles
+from app.store.tenants import usage
+
+router = APIRouter(tags=["Messages"])
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "limits": [
+        {
+            "limit": "messages_per_day",
+            "value": 10000,
+            "used": 12,
+            "resets_at": "2026-01-16T00:00:00Z",
+        },
+        {"limit": "profiles", "value": 10, "used": 2, "resets_at": None},
+        {"limit": "message_bytes", "value": 1048576, "used": None, "resets_at": None},
+    ]
+}
+
+
+class LimitRead(Answer):
+    """A limit of the tenant's quota."""
+
+    limit: str
+    value: int
+    used: int | None = Field(
+        description="What is used up. Null for limits of a single request or message."
+    )
+    resets_at: datetime | None = Field(
+        description="When the count returns to zero. Null: it does not."
+    )
+
+
+class UsageRead(Answer):
+    """The limits and their use."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    limits: list[LimitRead]
+
+
+@router.get(
+    "/usage",
+    operation_id="get_usage",
+    summary="Get usage",
+    responses=tenant_problems(),
+)
+async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
+    """Get the limits of the tenant's quota and how much of each is used.
+
+    Empty if the tenant has no quota. Requires the scope `messages:read`.
+    """
+    quota, now, tenant_id = caller.tenant.quota, services.now(), caller.tenant_id
+    used: dict[str, int] = {}
+    async with services.database.reading() as connection:
+        if quota.is_counted:
+            found = await usage.current(connection, tenant_id=tenant_id, now=now)
+            used = {
+                "messages_per_day": found.day_messages,
+                "messages_per_month": found.month_messages,
+                "stored_bytes": found.stored_bytes,
+                "queued_messages": await usage.queued(connection, tenant_id=tenant_id, quota=quota),
+            }
+        if quota.profiles is not None:
+            used["profiles"] = await profiles.count(connection, tenant_id=tenant_id)
+    return UsageRead(limits=_limits(quota, used, now))
+
+
+def _limits(quota: Quota, used: dict[str, int], now: datetime) -> list[LimitRead]:
+    return [
+        LimitRead(limit=name, value=value, used=used.get(name), resets_at=resets_at(name, now))
+        for name, value in quota.as_dict().items()
+    ]

@@ -1,0 +1,424 @@
+"""`/webhooks`: where a tenant's events are posted."""
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi import Body as JsonBody
+
+from app.api.api_keys.service import profile_ids
+from app.api.auth.audit import with_secrets
+from app.api.auth.caller import Caller
+from app.api.auth.dependencies import WebhookManager
+from app.api.auth.quotas import check_count
+from app.api.auth.secret_destinations import missing_secret
+from app.api.http.field_errors import invalid
+from app.api.http.fields import check_nulls
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import cut, start
+from app.api.openapi import located, tenant_problems
+from app.api.requests.json_limits import BoundedRoute
+from app.api.services import Services, ServicesOf
+from app.api.webhooks.schemas import (
+    CREATE,
+    EXAMPLE,
+    MAX_REPLAYED,
+    REPLAY,
+    SECRET_PREFIX,
+    UPDATE,
+    DeliveryPage,
+    DeliveryQuery,
+    DeliveryRead,
+    WebhookCreate,
+    WebhookCreated,
+    WebhookPage,
+    WebhookRead,
+    WebhookReplay,
+    WebhookReplayed,
+    WebhookRotate,
+    WebhookUpdate,
+)
+from app.domain.errors import InvalidRequest
+from app.domain.events import EventFilter
+from app.domain.ids import new_id
+from app.domain.webhooks import Webhook
+from app.store import events
+from app.store.secrets.contexts import webhook_secret
+from app.store.tenants import queries as tenants
+from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import queries as webhooks
+
+router = APIRouter(tags=["Webhooks"], route_class=BoundedRoute)
+
+MAX_WEBHOOKS: Final = 50
+SECRET_BYTES: Final = 32
+BY_A_PERSON: Final = "disabled by the API"
+InPath = Annotated[str, Path(description="The webhook's id.", examples=[EXAMPLE["id"]])]
+LOCATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": located(f"/webhooks/{EXAMPLE['id']}")}
+}
+
+
+def _new_secret() -> str:
+    return SECRET_PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
+
+
+def _check_url(url: str, services: Services) -> None:
+    """Raise InvalidRequest where it is plain without a lookup that nothing may be posted there."""
+    guard, parts = services.guard, urlsplit(url)
+    if not guard.allow_private and (parts.scheme, parts.port) != ("https", None):
+        raise InvalidRequest.at("url", msg="write an https:// URL without a port")
+    if reason := guard.host_refusal(parts.hostname or ""):
+        raise InvalidRequest.at("url", msg=reason)
+
+
+@router.post(
+    "/webhooks",
+    status_code=201,
+    operation_id="create_webhook",
+    summary="Create a webhook",
+    response_description="The new webhook. Its secret is shown only this once.",
+    responses=tenant_problems("webhook-exists", "quota-exceeded", "key-is-bound", has_body=True)
+    | LOCATED,
+)
+async def create_webhook(
+    body: Annotated[WebhookCreate, JsonBody(openapi_examples=CREATE)],
+    caller: WebhookManager,
+    response: Response,
+    services: ServicesOf,
+) -> WebhookCreated:
+    """Post events to a URL from now on, signed as in Standard Webhooks.
+
+    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: ten times
+    in three days, always with the same `webhook-id`. Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    _check_url(body.url, services)
+    act, secret = caller.act(services), _new_secret()
+    async with services.database.transaction() as connection:
+        await tenants.lock(connection, tenant_id=caller.tenant_id)
+        count = await webhooks.count(connection, tenant_id=caller.tenant_id)
+        check_count("webhooks", count, MAX_WEBHOOKS)
+        made = Webhook(
+            id=new_id("whk"),
+            tenant_id=caller.tenant_id,
+            name=body.name,
+            url=body.url,
+            wanted=EventFilter(
+                types=tuple(body.events),
+                profiles=await profile_ids(connection, caller.tenant_id, body.profiles),
+                tags=tuple(body.tags),
+            ),
+            is_ordered=body.ordered,
+            former_secret_until=None,
+            disabled_at=None if body.enabled else act.now,
+            disabled_reason=None if body.enabled else BY_A_PERSON,
+            failing_since=None,
+            created_at=act.now,
+            updated_at=act.now,
+        )
+        await webhooks.insert(
+            connection,
+            webhook=made,
+            sealed_secret=services.vault.seal(secret, webhook_secret(made)),
+            start=await events.horizon(connection),
+        )
+        await act.record(
+            connection,
+            "webhook.create",
+            tenant_id=caller.tenant_id,
+            object_id=made.id,
+            after=made,
+        )
+    response.headers["Location"] = f"/webhooks/{made.id}"
+    return WebhookCreated.of(made, secret=secret)
+
+
+@router.get(
+    "/webhooks",
+    operation_id="list_webhooks",
+    summary="List webhooks",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_webhooks(
+    paging: ListQuery, caller: WebhookManager, services: ServicesOf
+) -> WebhookPage:
+    """List the tenant's webhooks, newest first.
+
+    Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    before = start(paging, "whk")
+    async with services.database.reading() as connection:
+        rows = await webhooks.page(
+            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
+        )
+    kept, cursor = cut(rows, paging.limit)
+    return WebhookPage(items=[WebhookRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.get(
+    "/webhooks/{webhook}",
+    operation_id="get_webhook",
+    summary="Get a webhook",
+    responses=tenant_problems("webhook-not-found", "key-is-bound"),
+)
+async def get_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> WebhookRead:
+    """Get a webhook.
+
+    Requires the scope `webhooks:manage`.
+    """
+    return WebhookRead.of(await _found(services, caller, webhook))
+
+
+async def _found(services: Services, caller: Caller, webhook: str) -> Webhook:
+    caller.require_unbound()
+    async with services.database.reading() as connection:
+        return await webhooks.get(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
+
+
+@router.patch(
+    "/webhooks/{webhook}",
+    operation_id="update_webhook",
+    summary="Update a webhook",
+    responses=tenant_problems("webhook-not-found", "webhook-exists", "key-is-bound", has_body=True),
+)
+async def update_webhook(
+    webhook: InPath,
+    body: Annotated[WebhookUpdate, JsonBody(openapi_examples=UPDATE)],
+    caller: WebhookManager,
+    services: ServicesOf,
+) -> WebhookRead:
+    """Update the given fields. Waiting events go to the new URL.
+
+    The secret is bound to the URL: with a new `url`, set `secret` to the current or a new one. A
+    new `secret` ends the use of previous ones. Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    check_nulls(body)
+    if body.url is not None:
+        _check_url(body.url, services)
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        before = await webhooks.get(
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+        )
+        named = body.profiles
+        profiles = None if named is None else await profile_ids(connection, before.tenant_id, named)
+        after = replace(_changed(before, body, profiles), updated_at=act.now)
+        after = _switched(after, body.enabled)
+        changes = webhooks.columns_of(after)
+        if body.secret is not None:
+            after = replace(after, former_secret_until=None)
+            sealed = services.vault.seal(body.secret.get_secret_value(), webhook_secret(after))
+            changes |= webhooks.secret_columns(sealed)
+        elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
+            raise invalid([error])
+        await webhooks.update(
+            connection,
+            tenant_id=caller.tenant_id,
+            webhook_id=webhook,
+            changes=changes,
+            now=act.now,
+        )
+        await act.record(
+            connection,
+            "webhook.update",
+            tenant_id=caller.tenant_id,
+            object_id=webhook,
+            before=with_secrets(before),
+            after=with_secrets(after, *({"secret"} & body.model_fields_set)),
+        )
+    return WebhookRead.of(after)
+
+
+def _changed(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
+    def given(value: Sequence[str] | None, kept: tuple[str, ...]) -> tuple[str, ...]:
+        return kept if value is None else tuple(value)
+
+    return replace(
+        before,
+        name=body.name or before.name,
+        url=body.url or before.url,
+        wanted=EventFilter(
+            types=given(body.events, before.wanted.types),
+            profiles=given(profiles, before.wanted.profiles),
+            tags=given(body.tags, before.wanted.tags),
+        ),
+        is_ordered=before.is_ordered if body.ordered is None else body.ordered,
+    )
+
+
+def _switched(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FBT001 - the body's own field
+    if is_enabled is None or is_enabled is (webhook.disabled_at is None):
+        return webhook
+    if is_enabled:
+        return replace(webhook, disabled_at=None, disabled_reason=None, failing_since=None)
+    return replace(webhook, disabled_at=webhook.updated_at, disabled_reason=BY_A_PERSON)
+
+
+@router.delete(
+    "/webhooks/{webhook}",
+    status_code=204,
+    operation_id="delete_webhook",
+    summary="Delete a webhook",
+    response_description="The webhook is deleted.",
+    responses=tenant_problems("webhook-not-found", "key-is-bound"),
+)
+async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> None:
+    """Delete a webhook, its waiting events and its log.
+
+    Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        gone = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
+        await act.record(
+            connection,
+            "webhook.delete",
+            tenant_id=caller.tenant_id,
+            object_id=gone.id,
+            before=gone,
+        )
+
+
+@router.post(
+    "/webhooks/{webhook}/rotate",
+    operation_id="rotate_webhook_secret",
+    summary="Rotate a webhook's secret",
+    response_description="The webhook with its new secret, shown only this once.",
+    responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
+)
+async def rotate_webhook_secret(
+    webhook: InPath,
+    caller: WebhookManager,
+    services: ServicesOf,
+    body: Annotated[
+        WebhookRotate | None,
+        JsonBody(
+            openapi_examples={
+                "hour": {
+                    "summary": "An hour to deploy it",
+                    "value": {"overlap_seconds": 3600},
+                }
+            }
+        ),
+    ] = None,
+) -> WebhookCreated:
+    """Create a new secret. Heloise signs with both for a day, or for `overlap_seconds`.
+
+    Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    act, secret = caller.act(services), _new_secret()
+    overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
+    async with services.database.transaction() as connection:
+        before = await webhooks.get(
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+        )
+        after = replace(before, former_secret_until=act.now + overlap, updated_at=act.now)
+        await webhooks.rotate(
+            connection,
+            tenant_id=caller.tenant_id,
+            webhook_id=webhook,
+            sealed_secret=services.vault.seal(secret, webhook_secret(after)),
+            former_until=act.now + overlap,
+            now=act.now,
+        )
+        await act.record(
+            connection,
+            "webhook.rotate",
+            tenant_id=caller.tenant_id,
+            object_id=webhook,
+            before=before,
+            after=after,
+        )
+    return WebhookCreated.of(after, secret=secret)
+
+
+@router.get(
+    "/webhooks/{webhook}/deliveries",
+    operation_id="list_webhook_deliveries",
+    summary="List a webhook's deliveries",
+    responses=tenant_problems("webhook-not-found", "invalid-request", "key-is-bound"),
+)
+async def list_webhook_deliveries(
+    webhook: InPath,
+    query: Annotated[DeliveryQuery, Query()],
+    caller: WebhookManager,
+    services: ServicesOf,
+) -> DeliveryPage:
+    """List the events for a webhook, newest first, with the response to each post.
+
+    Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
+    """
+    before = start(query, "whd")
+    found = await _found(services, caller, webhook)
+    async with services.database.reading() as connection:
+        rows = await webhook_deliveries.page(
+            connection,
+            tenant_id=caller.tenant_id,
+            webhook_id=found.id,
+            limit=query.limit + 1,
+            before=before,
+            statuses=query.status,
+            event_id=query.event,
+        )
+    kept, cursor = cut(rows, query.limit)
+    return DeliveryPage(items=[DeliveryRead.of(row) for row in kept], next_cursor=cursor)
+
+
+@router.post(
+    "/webhooks/{webhook}/replay",
+    operation_id="replay_webhook",
+    summary="Replay events",
+    response_description="The number of events that Heloise posts again.",
+    responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
+)
+async def replay_webhook(
+    webhook: InPath,
+    body: Annotated[WebhookReplay, JsonBody(openapi_examples=REPLAY)],
+    caller: WebhookManager,
+    services: ServicesOf,
+) -> WebhookReplayed:
+    """Post events again, delivered ones included, with their original ids.
+
+    A request replays at most 1000 events. If `next_cursor` is not null, repeat the request with it
+    as `cursor`. Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    if body.model_copy(update={"cursor": None}) == WebhookReplay():
+        raise InvalidRequest.at(
+            "events", msg="set at least one: events, status, created_after or created_before"
+        )
+    act = caller.act(services)
+    async with services.database.transaction() as connection:
+        found = await webhooks.get(
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+        )
+        count, after = await webhook_deliveries.replay(
+            connection,
+            tenant_id=caller.tenant_id,
+            webhook=found,
+            now=act.now,
+            limit=MAX_REPLAYED,
+            event_ids=body.events,
+            after=body.cursor,
+            created_after=body.created_after,
+            created_before=body.created_before,
+            status=body.status,
+        )
+        await act.record(
+            connection,
+            "webhook.replay",
+            tenant_id=caller.tenant_id,
+            object_id=webhook,
+            after={"replayed": count},
+        )
+    return WebhookReplayed(replayed=count, next_cursor=after)

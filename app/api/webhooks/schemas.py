@@ -1,0 +1,312 @@
+"""What a request says of a webhook, and what is read of it."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
+
+from app.api.http.fields import Answer, Body, Instant, Line, Secret, Text
+from app.api.http.pagination import Page, Paging
+from app.api.messages.schemas import Tag
+from app.domain.events import EventType, matching_types
+from app.domain.urls import parse_url
+from app.domain.webhooks import DeliveryStatus, Webhook
+from app.store.webhooks.deliveries import Delivery
+
+MAX_REPLAYED: Final = 1000
+WEBHOOK: Final = "whk_0198c5a2d3f07b6e8a4c1d2e3f405162"
+EVENT: Final = "evt_0198c5a2d3f07b6e8a4c1d2e3f405162"
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw4cV0bJt1nXk="  # noqa: S105 - made up
+
+# As the Standard Webhooks specification 1.0 has it.
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "id": WEBHOOK,
+    "name": "orders",
+    "url": "https://orders.example.com/hooks/mail",
+    "events": ["recipient.bounced", "message.*"],
+    "profiles": [],
+    "tags": [],
+    "ordered": False,
+    "enabled": True,
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failing_since": None,
+    "previous_secret_expires_at": None,
+    "created_at": "2026-01-15T09:30:00Z",
+    "updated_at": "2026-01-15T09:30:00Z",
+}
+CREATE: Final[dict[str, Any]] = {
+    "some": {
+        "summary": "Some events",
+        "value": {
+            "name": "orders",
+            "url": "https://orders.example.com/hooks/mail",
+            "events": ["recipient.bounced", "message.*"],
+        },
+    },
+    "all": {
+        "summary": "All events, in order per message",
+        "value": {"name": "log", "url": "https://log.example.com/mail", "ordered": True},
+    },
+}
+UPDATE: Final[dict[str, Any]] = {
+    "on": {"summary": "Enable it again", "value": {"enabled": True}},
+    "more": {"summary": "Other events", "value": {"events": ["recipient.*"]}},
+    "url": {
+        "summary": "Another URL",
+        "value": {"url": "https://new.example.com/hooks/mail", "secret": SECRET},
+    },
+}
+REPLAY: Final[dict[str, Any]] = {
+    "failed": {
+        "summary": "Events that failed since a time",
+        "value": {"status": "failed", "created_after": "2026-01-15T09:00:00Z"},
+    },
+    "one": {"summary": "One event", "value": {"events": [EVENT]}},
+}
+
+
+def _known(pattern: str) -> str:
+    matching_types([pattern])
+    return pattern
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        key = b""
+    is_usable = f"{prefix}_" == SECRET_PREFIX and MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES
+    if not is_usable:
+        raise ValueError(f"write {SECRET_PREFIX} and 24 to 64 random bytes in base64")
+    return secret
+
+
+Pattern = Annotated[Line, Field(max_length=64), AfterValidator(_known)]
+Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["orders"])]
+Url = Annotated[
+    Line,
+    Field(
+        max_length=2000,
+        description="The URL for events: https:// without a port.",
+        examples=["https://orders.example.com/hooks/mail"],
+    ),
+    AfterValidator(parse_url),
+]
+WebhookSecret = Annotated[
+    Secret,
+    Field(
+        description="The signing secret: the current one or a new one. It replaces all previous"
+        " secrets at once. Required to change `url`. Write-only."
+    ),
+    AfterValidator(_check_secret),
+]
+Patterns = Annotated[
+    list[Pattern],
+    Field(
+        max_length=30,
+        description="Event types. `*` matches any: `recipient.*`. Empty: all.",
+    ),
+]
+Profiles = Annotated[
+    list[Text],
+    Field(max_length=100, description="Only of these profiles, by id or name. Empty: all."),
+]
+Tags = Annotated[
+    list[Tag],
+    Field(max_length=20, description="Only of messages with one of these tags. Empty: all."),
+]
+Ordered = Annotated[
+    StrictBool,
+    Field(
+        description="Whether an event waits until the previous one with the same `ordering_key` is"
+        " delivered or has failed."
+    ),
+]
+
+
+class WebhookCreate(Body):
+    """A URL and the events to post to it."""
+
+    name: Name
+    url: Url
+    events: Patterns = Field(default_factory=list)
+    profiles: Profiles = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
+    ordered: Ordered = False
+    enabled: StrictBool = Field(
+        default=True, description="Whether Heloise posts events to the webhook."
+    )
+
+
+class WebhookUpdate(Body):
+    """Changes to a webhook. Omitted fields stay."""
+
+    name: Name | None = None
+    url: Url | None = None
+    secret: WebhookSecret | None = None
+    events: Patterns | None = None
+    profiles: Profiles | None = None
+    tags: Tags | None = None
+    ordered: Ordered | None = None
+    enabled: StrictBool | None = Field(
+        default=None,
+        description="`true` enables the webhook and posts the events that waited. `false` makes"
+        " events wait.",
+    )
+
+
+class WebhookRotate(Body):
+    """Options of a rotation."""
+
+    overlap_seconds: int = Field(
+        default=86_400,
+        ge=0,
+        le=604_800,
+        strict=True,
+        description="How long Heloise also signs with the previous secret.",
+    )
+
+
+class WebhookReplay(Body):
+    """The events to post again: by id, or by filters that all must match."""
+
+    events: list[Text] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_REPLAYED,
+        description="The events' ids. The webhook's filters do not apply.",
+        examples=[[EVENT]],
+    )
+    status: DeliveryStatus | None = Field(
+        default=None,
+        description="Only deliveries with this status. Default: all events that"
+        " match the webhook's filters.",
+    )
+    created_after: Instant | None = Field(default=None, description="At this time or later.")
+    created_before: Instant | None = Field(
+        default=None, description="Only those created before this time."
+    )
+    cursor: Text | None = Field(
+        default=None, max_length=64, description="The `next_cursor` of the previous response."
+    )
+
+
+class WebhookReplayed(Answer):
+    """The result of a replay."""
+
+    replayed: int
+    next_cursor: str | None = Field(
+        description="Repeat the request with this as `cursor`. Null when nothing is left."
+    )
+
+
+class WebhookRead(Answer):
+    """A webhook, without its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    name: str
+    url: str
+    events: list[str]
+    profiles: list[str] = Field(description="By id.")
+    tags: list[str]
+    ordered: bool
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: str | None = Field(description="Why the webhook is disabled.")
+    failing_since: datetime | None = Field(
+        description="Since when all deliveries have failed. After five days, Heloise disables the"
+        " webhook."
+    )
+    previous_secret_expires_at: datetime | None = Field(
+        description="Until then, Heloise also signs with the previous secret."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, webhook: Webhook, **more: str) -> Self:
+        """The webhook as it is read."""
+        return cls(
+            id=webhook.id,
+            name=webhook.name,
+            url=webhook.url,
+            events=list(webhook.wanted.types),
+            profiles=list(webhook.wanted.profiles),
+            tags=list(webhook.wanted.tags),
+            ordered=webhook.is_ordered,
+            enabled=webhook.disabled_at is None,
+            disabled_at=webhook.disabled_at,
+            disabled_reason=webhook.disabled_reason,
+            failing_since=webhook.failing_since,
+            previous_secret_expires_at=webhook.former_secret_until,
+            created_at=webhook.created_at,
+            updated_at=webhook.updated_at,
+            **more,
+        )
+
+
+class WebhookCreated(WebhookRead):
+    """A webhook and its secret."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]})
+
+    secret: str = Field(description="The signing secret (Standard Webhooks), shown only this once.")
+
+
+class WebhookPage(Page[WebhookRead]):
+    """A page of webhooks, newest first."""
+
+
+class DeliveryQuery(Paging):
+    """Which deliveries are wanted: those that match everything given."""
+
+    status: list[DeliveryStatus] = Field(
+        default_factory=list, max_length=10, description="Only messages with one of these statuses."
+    )
+    event: Text | None = Field(default=None, max_length=64, description="Only of this event.")
+
+
+class DeliveryLine(Answer):
+    """A post of the event and its response."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None = Field(description="Null if there was no response.")
+    response: str | None = Field(description="The first 1000 characters of the response.")
+    error: str | None
+
+
+class DeliveryRead(Answer):
+    """An event for a webhook and all its posts."""
+
+    id: str
+    event_id: str
+    event_type: EventType
+    status: DeliveryStatus = Field(
+        description="`pending` until a post succeeds or ten posts failed."
+    )
+    attempts: int = Field(description="The number of posts since the last replay.")
+    next_attempt_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    log: list[DeliveryLine] = Field(description="Oldest first.")
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """The delivery as it is read."""
+        return cls.model_validate(delivery, from_attributes=True)
+
+
+class DeliveryPage(Page[DeliveryRead]):
+    """A page of deliveries, newest first."""

@@ -1,0 +1,242 @@
+"""What the DNS and the RFCs say of an EHLO name, whether a server has refused it or not."""
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from app.domain.ehlo import LOCAL_NAMES, is_private
+from app.domain.networks import is_public, unmapped
+from app.domain.outcome.outcome import Fault
+from app.smtp.dns import Resolver
+from app.smtp.faults import StageFailedError
+
+RFC_5321_NAME: Final = "RFC 5321 section 2.3.5"
+RFC_5321_EHLO: Final = "RFC 5321 section 4.1.1.1"
+RFC_1912_PTR: Final = "RFC 1912 section 2.1"
+GOOGLE: Final = "https://support.google.com/a/answer/81126"
+
+
+class Verdict(StrEnum):
+    """`failed`: strict servers refuse the name. `warning`: some do, or this is unknown."""
+
+    OK = "ok"
+    WARN = "warning"
+    FAIL = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One look at the name: `check` is a stable word, `reason` the rule behind the status."""
+
+    check: str
+    status: Verdict
+    detail: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a lookup gave: `found`, or what went wrong; both empty where there is nothing."""
+
+    found: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameFacts:
+    """What there is to know of a name and of the address that the server sees.
+
+    `outgoing_address` is the server's own word where it gave one, else the socket's.
+    `is_told` says which. `pointer_addresses` are those of each PTR name.
+    """
+
+    name: str
+    outgoing_address: str | None
+    is_told: bool = False
+    addresses: Looked = field(default_factory=Looked)
+    pointers: Looked = field(default_factory=Looked)
+    pointer_addresses: dict[str, Looked] = field(default_factory=dict)
+
+
+async def look_up(
+    resolver: Resolver,
+    name: str,
+    outgoing_address: str | None,
+    *,
+    is_told: bool,
+    seconds: float,
+) -> NameFacts:
+    """Ask the DNS about a name and an address, in at most twice so many seconds. Raises nothing."""
+    addresses, pointers = await asyncio.gather(
+        _no_lookup() if name.startswith("[") else _addresses(resolver, name, seconds),
+        _no_lookup()
+        if outgoing_address is None
+        else _pointers(resolver, outgoing_address, seconds),
+    )
+    theirs = await asyncio.gather(*(_addresses(resolver, each, seconds) for each in pointers.found))
+    return NameFacts(
+        name=name,
+        outgoing_address=outgoing_address,
+        is_told=is_told,
+        addresses=addresses,
+        pointers=pointers,
+        pointer_addresses=dict(zip(pointers.found, theirs, strict=True)),
+    )
+
+
+async def _no_lookup() -> Looked:
+    return Looked()
+
+
+async def _addresses(resolver: Resolver, name: str, seconds: float) -> Looked:
+    try:
+        return Looked(tuple(map(str, await resolver.addresses(name, seconds))))
+    except StageFailedError as error:
+        return _nothing(error)
+
+
+async def _pointers(resolver: Resolver, address: str, seconds: float) -> Looked:
+    try:
+        return Looked(tuple(await resolver.pointers(address, seconds)))
+    except StageFailedError as error:
+        return _nothing(error)
+
+
+def _nothing(error: StageFailedError) -> Looked:
+    if error.failure.fault is Fault.NOT_FOUND:
+        return Looked()
+    return Looked(trouble=error.failure.detail)
+
+
+def advise(facts: NameFacts) -> tuple[Advice, ...]:
+    """What to think of the name, from what was looked up."""
+    found = [_form(facts.name)]
+    if not facts.name.startswith("["):
+        found += [_resolves(facts), *_matches(facts)]
+    return *found, _seen(facts), *_pointer(facts)
+
+
+def _form(name: str) -> Advice:
+    if name.startswith("["):
+        detail = f"{name} is an address; many servers accept only a name"
+        return Advice("name_form", Verdict.WARN, detail, RFC_5321_EHLO)
+    if name in LOCAL_NAMES or "." not in name:
+        detail = f"{name} is a local name; set ehlo_name to a fully qualified domain name"
+        return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
+    if is_private(name):
+        detail = (
+            f"{name} is a private name that no server on the internet can look up; set ehlo_name"
+            " to a public one"
+        )
+        return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
+    return Advice(
+        "name_form", Verdict.OK, f"{name} is a fully qualified domain name", RFC_5321_NAME
+    )
+
+
+def _resolves(facts: NameFacts) -> Advice:
+    name, looked = facts.name, facts.addresses
+    if looked.trouble:
+        return Advice("name_resolves", Verdict.WARN, looked.trouble, RFC_5321_NAME)
+    if not looked.found:
+        detail = f"{name} has no A or AAAA record; add one"
+        return Advice("name_resolves", Verdict.FAIL, detail, RFC_5321_NAME)
+    detail = f"{name} resolves to {_listed(looked.found)}"
+    return Advice("name_resolves", Verdict.OK, detail, RFC_5321_NAME)
+
+
+def _matches(facts: NameFacts) -> Sequence[Advice]:
+    """Whether the name leads to where the server sees us: RFC 5321 wants no more than that it may.
+
+    Section 4.1.4 forbids to refuse mail for it, and strict servers do so all the same.
+    """
+    ours, found = facts.outgoing_address, facts.addresses.found
+    if ours is None or not found:
+        return ()
+    reason = "RFC 5321 section 4.1.4"
+    if _same(ours) in {_same(each) for each in found}:
+        return (
+            Advice("name_matches_address", Verdict.OK, f"{facts.name} resolves to {ours}", reason),
+        )
+    detail = f"{facts.name} resolves to {_listed(found)}, but {_sight(facts)} {ours}"
+    return (Advice("name_matches_address", Verdict.WARN, detail, reason),)
+
+
+def _seen(facts: NameFacts) -> Advice:
+    if facts.is_told:
+        detail = f"the server sees us from {facts.outgoing_address}"
+        return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
+    if facts.outgoing_address is not None and is_public(_parsed(facts.outgoing_address)):
+        detail = f"we connect from {facts.outgoing_address}"
+        return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
+    detail = (
+        f"we connect from {facts.outgoing_address or 'no known address'}, which is not public, and"
+        " the server does not say which address it sees: behind NAT it is another one"
+    )
+    return Advice("outgoing_address", Verdict.WARN, detail, RFC_5321_EHLO)
+
+
+def _pointer(facts: NameFacts) -> Sequence[Advice]:
+    ours, looked = facts.outgoing_address, facts.pointers
+    if ours is None:
+        return ()
+    if looked.trouble:
+        return (Advice("pointer_exists", Verdict.WARN, looked.trouble, RFC_1912_PTR),)
+    severe = Verdict.FAIL if is_public(_parsed(ours)) else Verdict.WARN
+    if not looked.found:
+        detail = (
+            f"{ours} has no PTR record; ask the owner of the address (usually your hosting"
+            " provider) to add one"
+        )
+        return (Advice("pointer_exists", severe, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
+    names = _listed(looked.found)
+    exists = Advice(
+        "pointer_exists", Verdict.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
+    )
+    return exists, _agrees(facts, ours, severe)
+
+
+def _agrees(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
+    """Forward-confirmed reverse DNS: the PTR's name leads back to the address."""
+    both_ways = [
+        name
+        for name, looked in facts.pointer_addresses.items()
+        if _same(ours) in {_same(each) for each in looked.found}
+    ]
+    reason = f"{RFC_1912_PTR}; {GOOGLE}"
+    if not both_ways:
+        detail = (
+            f"{_listed(facts.pointers.found)} does not resolve to {ours}; make the PTR record and"
+            " the address record agree"
+        )
+        return Advice("pointer_agrees", severe, detail, reason)
+    if facts.name in both_ways:
+        detail = f"PTR and address records of {ours} and {facts.name} agree"
+        return Advice("pointer_agrees", Verdict.OK, detail, reason)
+    if facts.name.startswith("["):
+        detail = f"PTR and address records of {ours} and {both_ways[0]} agree: use that name"
+        return Advice("pointer_agrees", Verdict.OK, detail, reason)
+    detail = (
+        f"PTR and address records of {ours} and {both_ways[0]} agree, but ehlo_name is {facts.name}"
+    )
+    return Advice("pointer_agrees", Verdict.WARN, detail, reason)
+
+
+def _sight(facts: NameFacts) -> str:
+    return "the server sees us from" if facts.is_told else "we connect from"
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(address.partition("%")[0])
+
+
+def _same(address: str) -> str:
+    """An address in one form: an IPv4 one inside an IPv6 one stands for itself."""
+    return str(unmapped(_parsed(address)))
+
+
+def _listed(items: Sequence[str]) -> str:
+    return ", ".join(items[:4]) + (", …" if len(items) > 4 else "")  # noqa: PLR2004 - enough

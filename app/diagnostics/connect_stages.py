@@ -1,0 +1,82 @@
+"""The way to a server as reports of its stages: may it be connected to, its addresses, TCP."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.diagnostics.failed_stage import failed
+from app.diagnostics.report import AddressTried, StageReport, Status, Step
+from app.domain.clock import monotonic_seconds
+from app.domain.networks import AddressGuard, IPAddress
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.smtp.faults import StageFailedError
+from app.smtp.identity import Identity
+from app.smtp.resolve import Dialled, Network, dial_all
+
+
+def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
+    """Whether it may be connected to, as far as is known without asking the DNS."""
+    started = monotonic_seconds()
+    if (failure := _refused(identity, guard)) is not None:
+        return failed(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
+    return _passed(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
+
+
+async def dns_stage(
+    identity: Identity, network: Network, seconds: float
+) -> tuple[StageReport, list[IPAddress]]:
+    """Its addresses, looked up in at most so many seconds."""
+    started = monotonic_seconds()
+    waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, seconds))
+    try:
+        found = await network.addresses(replace(identity, timeouts=waits))
+    except StageFailedError as error:
+        return failed(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
+    report = _passed(Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, found))}")
+    tried = tuple(AddressTried(address=str(each)) for each in found)
+    return replace(report, addresses=tried), found
+
+
+async def tcp_stage(
+    identity: Identity, addresses: Sequence[IPAddress]
+) -> tuple[StageReport, socket.socket | None]:
+    """A connection; every address is dialled: one that is dead makes some deliveries slow."""
+    started = monotonic_seconds()
+    sock, dialled = await dial_all(identity, addresses)
+    tried = tuple(_tried(each) for each in dialled)
+    dead = [each.error for each in dialled if each.error is not None]
+    if sock is None:
+        report = failed(Step.TCP, dead[0].failure, duration_ms=_ms_since(started))
+    elif dead:
+        told = f"cannot connect to all addresses: {'; '.join(map(str, dead))}"
+        report = replace(_passed(Step.TCP, started, told), status=Status.WARNING)
+    else:
+        report = _passed(Step.TCP, started, "connected to each address")
+    return replace(report, addresses=tried), sock
+
+
+def _refused(identity: Identity, guard: AddressGuard) -> Failure | None:
+    """Why there may be no connection, where that is plain without a lookup."""
+    host = identity.host
+    if reason := guard.port_refusal(identity.port):
+        return Failure(Stage.DNS, fault=Fault.PORT_NOT_ALLOWED, detail=f"{host}: {reason}")
+    if reason := guard.host_refusal(host):
+        return Failure(Stage.DNS, fault=Fault.NOT_ALLOWED, detail=f"{host}: {reason}")
+    return None
+
+
+def _tried(dialled: Dialled) -> AddressTried:
+    error = dialled.error
+    return AddressTried(
+        address=str(dialled.address),
+        duration_ms=round(dialled.seconds * 1000, 3),
+        error=None if error is None else error.failure.detail,
+    )
+
+
+def _passed(step: Step, started: float, detail: str) -> StageReport:
+    return StageReport(stage=step, status=Status.OK, duration_ms=_ms_since(started), detail=detail)
+
+
+def _ms_since(started: float) -> float:
+    return round((monotonic_seconds() - started) * 1000, 3)

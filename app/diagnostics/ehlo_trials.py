@@ -1,0 +1,190 @@
+"""The EHLO doctor: greets a server that refused a name by other names, and says which to set."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.diagnostics.advice import Verdict, advise, look_up
+from app.diagnostics.ehlo_candidates import Candidate, NameSource
+from app.diagnostics.report import Diagnosis, NameTried, Recommendation
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.outcome.replies import UNAVAILABLE
+from app.domain.types import AuthMechanism
+from app.smtp.dns import Resolver
+from app.smtp.identity import Identity
+from app.smtp.opening import NotOpened, open_session
+from app.smtp.resolve import Network
+from app.smtp.session import Session
+
+EHLO_REJECTED: Final = "ehlo_rejected"
+PAUSE_SECONDS: Final = 0.5
+# Kept of the time for finding out which of the names taken has an address.
+LOOKUP_SHARE: Final = 0.3
+MAX_GOODBYES: Final = 3
+
+WHENCE: Final = {
+    NameSource.PROFILE: "the profile's own name",
+    NameSource.TENANT: "the tenant's name",
+    NameSource.SERVICE: "the service's name (HELOISE_EHLO_NAME)",
+    NameSource.HOSTNAME: "this machine's host name, which changes with the machine",
+    NameSource.POINTER: "the PTR name of our address",
+    NameSource.ADDRESS_LITERAL: "our address, as the server accepted none of the names",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whom to name at MAIL and RCPT: for servers that say there what they think of the name."""
+
+    sender: str
+    recipient: str
+
+
+class Doctor:
+    """Tries candidates on a server, politely.
+
+    One connection is used for as many names as the server refuses on it, and a new one only after
+    a name was taken or the server hung up; with a pause between, and none once the server has said
+    421 three times, or once for a reason that is not the name. `token` is the access token, where a
+    login needs one.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        network: Network,
+        *,
+        check: Check | None = None,
+        token: str | None = None,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        # Nobody logs in without need: wrong passwords, tried again and again, lock accounts.
+        mechanism = identity.mechanism if check is not None else AuthMechanism.NONE
+        self._identity = replace(identity, mechanism=mechanism)
+        self._network = network
+        self._check = check
+        self._token = token
+        self._pause_seconds = pause_seconds
+        self._tried: dict[str, NameTried] = {}
+        self._goodbyes = 0
+        self._end = ""
+
+    async def examine(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
+        """What the server says to each name, in at most so many seconds; those left are untried."""
+        lookup_seconds = seconds * LOOKUP_SHARE
+        try:
+            async with asyncio.timeout(seconds - lookup_seconds):
+                await self._try_all(names)
+        except TimeoutError:
+            self._end = "not tried: out of time"
+        table = tuple(
+            self._tried.get(each.name) or NameTried(candidate=each, is_accepted=None)
+            for each in names
+        )
+        recommended = await recommend(table, self._network.resolver, lookup_seconds)
+        return Diagnosis(names=table, recommendation=recommended, detail=self._end)
+
+    async def _try_all(self, names: Sequence[Candidate]) -> None:
+        while not self._end:
+            left = [each for each in names if each.name not in self._tried]
+            if not left:
+                return
+            if before := len(self._tried):
+                await asyncio.sleep(self._pause_seconds)
+            await self._connection(left)
+            if len(self._tried) == before and not self._end:
+                self._end = "the server did not allow a trial"
+
+    async def _connection(self, left: Sequence[Candidate]) -> None:
+        """Try names on one connection, until one is taken or it ends."""
+        by_name = {each.name: each for each in left}
+        opened = await open_session(
+            self._identity, self._network, names=list(by_name), token=self._token
+        )
+        refused = dict(opened.facts.refused_names)
+        for name, failure in refused.items():
+            self._refuse(by_name[name], failure)
+        if isinstance(opened, Session):
+            await self._taken(by_name[opened.facts.ehlo_name or ""], opened)
+        else:
+            self._not_opened(by_name, opened)
+
+    async def _taken(self, candidate: Candidate, session: Session) -> None:
+        try:
+            failure = None
+            if self._check is not None:
+                failure = await session.check(self._check.sender, self._check.recipient)
+        finally:
+            await session.quit()
+        if failure is not None and _is_about_name(failure):
+            self._refuse(candidate, failure)
+            return
+        at = Stage.EHLO if self._check is None else Stage.RCPT
+        detail = "" if failure is None else f"refused for another reason: {failure}"
+        self._accept(candidate, at, detail)
+
+    def _not_opened(self, by_name: dict[str, Candidate], opened: NotOpened) -> None:
+        """A connection that ended early says something of the name that it had come to, if any."""
+        failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
+        if failure.reply is not None and failure.reply.code == UNAVAILABLE:
+            self._goodbyes += 1
+        # Who hangs up after it refused a name has done with that one, not with the next.
+        is_dropped = is_dropped_at_ehlo(failure)
+        if name in by_name and name not in self._tried:
+            if _is_about_name(failure) or (is_dropped and not facts.refused_names):
+                self._refuse(by_name[name], failure)
+            elif facts.greetings:
+                self._accept(by_name[name], Stage.EHLO, f"later: {failure}")
+        if self._goodbyes >= MAX_GOODBYES or not (_is_about_name(failure) or is_dropped):
+            self._end = f"Heloise stopped trying: {failure}"
+
+    def _refuse(self, candidate: Candidate, failure: Failure) -> None:
+        self._tried[candidate.name] = NameTried(
+            candidate=candidate,
+            is_accepted=False,
+            at=failure.stage.value,
+            reply=failure.reply,
+            detail=failure.detail,
+        )
+
+    def _accept(self, candidate: Candidate, at: Stage, detail: str) -> None:
+        self._tried[candidate.name] = NameTried(
+            candidate=candidate, is_accepted=True, at=at.value, detail=detail
+        )
+
+
+def is_dropped_at_ehlo(failure: Failure) -> bool:
+    """Whether the server hung up on the greeting without a word: it may not have liked the name."""
+    return (failure.stage, failure.fault) == (Stage.EHLO, Fault.DISCONNECTED)
+
+
+def _is_about_name(failure: Failure) -> bool:
+    return classify(failure, fresh=True, authenticated=False).classification == EHLO_REJECTED
+
+
+async def recommend(
+    table: Sequence[NameTried], resolver: Resolver, seconds: float
+) -> Recommendation | None:
+    """The best of the names that were taken: one that the DNS speaks for, else the first.
+
+    A name is better than an address, whatever the DNS says.
+    """
+    taken = [each.candidate for each in table if each.is_accepted]
+    if not taken:
+        return None
+    facts = await asyncio.gather(
+        *(look_up(resolver, each.name, None, is_told=False, seconds=seconds) for each in taken)
+    )
+    fit = [
+        candidate
+        for candidate, known in zip(taken, facts, strict=True)
+        if all(each.status is not Verdict.FAIL for each in advise(known))
+    ]
+    named = [each for each in fit if each.source is not NameSource.ADDRESS_LITERAL]
+    best = (named or [each for each in taken if not each.name.startswith("[")] or taken)[0]
+    resolves = " and has an address in the DNS" if best in named else ""
+    return Recommendation(
+        name=best.name, reason=f"the server accepts it; it is {WHENCE[best.source]}{resolves}"
+    )

@@ -1,0 +1,34 @@
+"""A failure as a stage's report: the code that delivery would give it, and what to change."""
+
+from collections.abc import Sequence
+
+from app.diagnostics.report import StageReport, Status, Step
+from app.domain.outcome.dialogue import Line
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.hints import hint, said
+from app.domain.outcome.outcome import Failure
+from app.smtp.identity import ConnectionFacts
+
+NOTHING_KNOWN = ConnectionFacts()
+
+
+def failed(
+    step: Step,
+    failure: Failure,
+    *,
+    facts: ConnectionFacts = NOTHING_KNOWN,
+    duration_ms: float = 0.0,
+    transcript: Sequence[Line] = (),
+) -> StageReport:
+    """The report of a stage that ended in a failure."""
+    is_known = facts.auth_mechanism is not None
+    outcome = classify(failure, fresh=True, authenticated=is_known)
+    return StageReport(
+        stage=step,
+        status=Status.FAILED,
+        duration_ms=duration_ms,
+        detail=said(outcome),
+        code=outcome.classification,
+        hint=hint(outcome, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source),
+        transcript=tuple(transcript),
+    )

@@ -1,0 +1,168 @@
+"""The machine that Heloise runs on: its database, clock, keys, port and name."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from app.diagnostics.advice import Verdict
+from app.domain.clock import Clock, SystemClock
+from app.domain.ehlo import effective_ehlo
+from app.domain.errors import SealError, Unavailable
+from app.smtp.outgoing import outgoing_address
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
+from app.store.delivery import workers
+from app.store.migrations.readiness import Readiness
+from app.store.profiles import queries as profiles
+from app.store.profiles.queries import SealedProfile
+from app.store.profiles.rows import field_of
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import OpenSealed
+
+# Certificates are checked by the machine's own clock; leases go by the database's.
+CLOCK_MAY_DIFFER: Final = timedelta(seconds=10)
+PAGE_ROWS: Final = 200
+ANSWER_SECONDS: Final = 3.0
+ALIVE: Final = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
+MAX_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look at the machine: `check` is a stable word; `detail` says what to do."""
+
+    check: str
+    status: Verdict
+    detail: str
+
+
+async def database_findings(
+    database: Database,
+    *,
+    lease_seconds: float,
+    open_sealed: OpenSealed | None,
+    clock: Clock | None = None,
+) -> list[Finding]:
+    """The database and what depends on it; the first trouble with it ends the list.
+
+    `clock` is the machine's.
+    """
+    clock = clock or SystemClock()
+    if reasons := await Readiness(database).look():
+        return [Finding("database", Verdict.FAIL, " ".join(reasons))]
+    found = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
+    try:
+        found.append(await _clock(database, clock))
+        found.append(await _delivery(database, lease_seconds, clock))
+        if open_sealed is not None:
+            found.append(await _credentials(database, open_sealed))
+    except Unavailable as error:
+        found.append(Finding("database", Verdict.FAIL, error.detail))
+    return found
+
+
+async def _clock(database: Database, machine: Clock) -> Finding:
+    if not database.is_postgresql:
+        return Finding("clock", Verdict.OK, "SQLite uses this machine's clock")
+    clock = DatabaseClock(database, machine)
+    await clock.measure()
+    offset = clock.now() - machine.now()
+    told = f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
+    if abs(offset) > CLOCK_MAY_DIFFER:
+        return Finding("clock", Verdict.WARN, f"{told}: synchronize this machine's clock (NTP)")
+    return Finding("clock", Verdict.OK, told)
+
+
+async def _delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
+    clock = DatabaseClock(database, machine)
+    await clock.measure()
+    now = clock.now()
+    async with database.reading() as connection:
+        seen = await workers.seen(connection, since=now - timedelta(seconds=lease_seconds))
+    if not seen:
+        detail = "no process delivers; run `heloise serve` or `heloise worker`"
+        return Finding("delivery", Verdict.WARN, detail)
+    hosts = ", ".join(dict.fromkeys(seen))
+    return Finding("delivery", Verdict.OK, f"{len(seen)} deliver, on {hosts}")
+
+
+async def _credentials(database: Database, open_sealed: OpenSealed) -> Finding:
+    """Whether every stored credential opens under the keys that this machine has."""
+    shut: list[str] = []
+    count, after = 0, None
+    while True:
+        async with database.transaction() as connection:
+            rows = await profiles.sealed(connection, limit=PAGE_ROWS, after=after)
+        for row in rows:
+            count, after = count + 1, row.profile.id
+            shut += [] if _opens(row, open_sealed) else [row.profile.id]
+        if not rows:
+            break
+    if shut:
+        named = ", ".join(shut[:MAX_NAMED])
+        detail = (
+            f"HELOISE_SECRET_KEYS cannot decrypt the credentials of {len(shut)} profiles"
+            f" ({named}): add the key that encrypted them, run `heloise reseal`, or set them again"
+        )
+        return Finding("credentials", Verdict.FAIL, detail)
+    return Finding(
+        "credentials", Verdict.OK, f"the credentials of {count} profiles can be decrypted"
+    )
+
+
+def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
+    try:
+        for name, secret in row.sealed.items():
+            if secret is not None:
+                open_sealed(secret, profile_secret(row.profile, field_of(name)))
+    except SealError:
+        return False
+    return True
+
+
+async def port_finding(host: str, port: int) -> Finding:
+    """Whether the API's port is free, or Heloise's already."""
+    try:
+        with socket.create_server((host, port)):
+            return Finding("port", Verdict.OK, f"{host}:{port} is free for `heloise serve`")
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if await _is_heloise(host, port):
+        return Finding("port", Verdict.OK, f"Heloise answers at {host}:{port}")
+    detail = f"cannot listen on {host}:{port} ({reason}); set HELOISE_HOST and HELOISE_PORT"
+    return Finding("port", Verdict.FAIL, detail)
+
+
+async def _is_heloise(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(ALIVE)
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except OSError:
+        return False
+
+
+def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
+    """The name that profiles and tenants without one of their own are greeted by."""
+    ehlo = effective_ehlo(
+        profile=None,
+        tenant=None,
+        service=service_ehlo_name,
+        hostname=hostname,
+        local_address=outgoing_address(None),
+    )
+    told = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
+    verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
+    return Finding("ehlo_name", verdict, " ".join([f"{told}.", *ehlo.warnings]))
+
+
+def is_sound(findings: Sequence[Finding]) -> bool:
+    """Whether nothing of it will fail."""
+    return all(each.status is not Verdict.FAIL for each in findings)

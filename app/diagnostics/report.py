@@ -1,0 +1,136 @@
+"""What verify and the doctor found, as values."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.diagnostics.advice import Advice
+from app.diagnostics.ehlo_candidates import Candidate
+from app.domain.ehlo import EffectiveEhlo
+from app.domain.outcome.dialogue import Line
+from app.domain.outcome.replies import Reply
+from app.smtp.certificate import Certificate
+
+
+class Step(StrEnum):
+    """Stages of verify, in order. With `implicit`, TLS precedes the banner."""
+
+    ADDRESS_GUARD = "address_guard"
+    DNS = "dns"
+    TCP = "tcp"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    TLS = "tls"
+    EHLO_AFTER_TLS = "ehlo_after_tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+
+
+class Status(StrEnum):
+    """How a stage ended. `skipped`: not reached or not requested."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressTried:
+    """One of the server's addresses: how long its connection took, or what went wrong."""
+
+    address: str
+    duration_ms: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """One stage. `code` is a stable word for what is wrong and `hint` says what to change.
+
+    What follows them is None, or empty, at the stages that it has no meaning for. `extensions` are
+    the lines of the EHLO answer after the first.
+    """
+
+    stage: Step
+    status: Status
+    duration_ms: float = 0.0
+    detail: str = ""
+    code: str | None = None
+    hint: str | None = None
+    transcript: tuple[Line, ...] = ()
+    addresses: tuple[AddressTried, ...] = ()
+    ehlo_name: str | None = None
+    ehlo_source: str | None = None
+    greeting: str | None = None
+    extensions: tuple[str, ...] = ()
+    tls_version: str | None = None
+    tls_cipher: str | None = None
+    certificate: Certificate | None = None
+    mechanisms_offered: tuple[str, ...] = ()
+    mechanism: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameTried:
+    """A candidate and what became of it: `is_accepted` is None where it was not tried.
+
+    `at` is the stage that refused it, or the last one that it was taken at.
+    """
+
+    candidate: Candidate
+    is_accepted: bool | None
+    at: str | None = None
+    reply: Reply | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The name to set, and why that one."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What the doctor found: the names it tried, and the one to set where any was taken."""
+
+    names: tuple[NameTried, ...]
+    recommendation: Recommendation | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One verify, from the first stage to the last; `diagnosis` where the name was refused."""
+
+    ehlo: EffectiveEhlo
+    stages: tuple[StageReport, ...]
+    advice: tuple[Advice, ...] = ()
+    diagnosis: Diagnosis | None = None
+    seconds: float = field(default=0.0)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether mail can be sent, as far as was tried."""
+        return all(each.status is not Status.FAILED for each in self.stages)
+
+    @property
+    def failed(self) -> StageReport | None:
+        """The stage at which it ended."""
+        return next((each for each in self.stages if each.status is Status.FAILED), None)
+
+
+__all__ = [
+    "AddressTried",
+    "Certificate",
+    "Diagnosis",
+    "NameTried",
+    "Recommendation",
+    "Report",
+    "StageReport",
+    "Status",
+    "Step",
+]

@@ -1,0 +1,216 @@
+"""A connection that was opened, or not, as the reports of its stages."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from app.diagnostics.failed_stage import failed
+from app.diagnostics.report import StageReport, Status, Step
+from app.domain.ehlo import LOOPBACK
+from app.domain.outcome.dialogue import Line
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.opening import NotOpened
+from app.smtp.session import Session
+
+STEPS: Final = {
+    Stage.BANNER: Step.BANNER,
+    Stage.EHLO: Step.EHLO,
+    Stage.TLS: Step.TLS,
+    Stage.AUTH: Step.AUTH,
+}
+EXPIRES_SOON_DAYS: Final = 21
+
+
+class _Run(NamedTuple):
+    """What was said at one stage, and how long it took."""
+
+    step: Step
+    lines: Sequence[Line]
+    duration_ms: float
+
+
+def opened_stages(
+    opened: Session | NotOpened, identity: Identity, now: datetime
+) -> list[StageReport]:
+    """A report for each stage that was begun; the last one is the one that failed, if any did."""
+    facts = opened.facts
+    runs = list(_runs(opened.transcript.lines))
+    reports = [_passed(run, facts, identity, now) for run in runs]
+    if isinstance(opened, Session):
+        return reports
+    at = _failed_step(opened, runs)
+    run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
+    known = _passed(run, facts, identity, now)
+    # What was waited for in vain counts too.
+    waited_ms = opened.transcript.seconds * 1000 - sum(each.duration_ms for each in runs)
+    told = failed(
+        at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
+    )
+    found = replace(
+        known,
+        status=told.status,
+        duration_ms=told.duration_ms,
+        detail=told.detail,
+        code=told.code,
+        hint=told.hint,
+    )
+    return [*reports[: len(runs)], found]
+
+
+def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageReport]:
+    """A report for each of MAIL and RCPT that was asked, of which one may have failed.
+
+    That the server does not take BDAT is a warning at the last one: delivery goes on by DATA.
+    """
+    broken = failure if failure is not None and failure.fault is Fault.CHUNKING else None
+    lines, seconds = session.transcript.lines, session.transcript.seconds
+    for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
+        said = tuple(line for line in lines if line.stage is at)
+        began_ms, ended_ms = (said[0].ms, said[-1].ms) if said else (0.0, 0.0)
+        if failure is not None and failure.stage is at:
+            took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
+            yield failed(
+                step,
+                failure,
+                facts=session.facts,
+                duration_ms=round(took_ms, 3),
+                transcript=said,
+            )
+            return
+        report = StageReport(
+            stage=step,
+            status=Status.OK,
+            duration_ms=round(ended_ms - began_ms, 3),
+            detail="taken",
+            transcript=said,
+        )
+        if broken is not None and step is Step.RCPT:
+            report = replace(
+                report,
+                status=Status.WARNING,
+                code=Fault.CHUNKING.value,
+                detail=f"accepted; but {broken.detail}",
+                transcript=(*said, *(line for line in lines if line.stage is Stage.DATA)),
+            )
+        yield report
+
+
+def _runs(lines: Sequence[Line]) -> Iterator[_Run]:
+    ended_ms, is_after_tls = 0.0, False
+    for stage, group in groupby(lines, key=lambda line: line.stage):
+        said = tuple(group)
+        step = STEPS.get(stage)
+        if step is not None:
+            if step is Step.EHLO and is_after_tls:
+                step = Step.EHLO_AFTER_TLS
+            yield _Run(step, said, round(said[-1].ms - ended_ms, 3))
+        # With `implicit` the banner comes after TLS, and the only EHLO after that.
+        is_after_tls = (is_after_tls or step is Step.TLS) and step is not Step.BANNER
+        ended_ms = said[-1].ms
+
+
+def _failed_step(opened: NotOpened, runs: Sequence[_Run]) -> Step:
+    at = STEPS.get(opened.failure.stage, Step.TCP)
+    return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second(runs) else at
+
+
+def _is_second(runs: Sequence[_Run]) -> bool:
+    return any(run.step is Step.EHLO for run in runs) and runs[-1].step in {
+        Step.TLS,
+        Step.EHLO_AFTER_TLS,
+    }
+
+
+def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime) -> StageReport:
+    report = StageReport(
+        stage=run.step, status=Status.OK, duration_ms=run.duration_ms, transcript=tuple(run.lines)
+    )
+    match run.step:
+        case Step.BANNER:
+            return replace(report, greeting=facts.banner, detail=facts.banner or "greeted")
+        case Step.EHLO | Step.EHLO_AFTER_TLS:
+            return _greeted(report, facts, identity)
+        case Step.TLS:
+            return _encrypted(report, facts, identity, now)
+        case Step.AUTH:
+            return replace(
+                report,
+                mechanisms_offered=facts.auth_offered,
+                mechanism=facts.auth_mechanism,
+                detail=f"logged in with {facts.auth_mechanism}",
+            )
+        case _:
+            return report
+
+
+def _greeted(report: StageReport, facts: ConnectionFacts, identity: Identity) -> StageReport:
+    warnings = identity.ehlo(facts.local_address or LOOPBACK).warnings
+    number = 1 if report.stage is Step.EHLO_AFTER_TLS else 0
+    answer = facts.greetings[number] if len(facts.greetings) > number else ""
+    first, *extensions = answer.split("\n")
+    return replace(
+        report,
+        ehlo_name=facts.ehlo_name,
+        ehlo_source=facts.ehlo_source,
+        greeting=first or None,
+        extensions=tuple(extensions),
+        status=Status.WARNING if warnings else Status.OK,
+        detail=" ".join([f"sent EHLO {facts.ehlo_name}.", *warnings]),
+    )
+
+
+def _encrypted(
+    report: StageReport, facts: ConnectionFacts, identity: Identity, now: datetime
+) -> StageReport:
+    found = replace(
+        report,
+        tls_version=facts.tls_version,
+        tls_cipher=facts.tls_cipher,
+        certificate=facts.certificate,
+        detail=f"{facts.tls_version} with {facts.tls_cipher}",
+    )
+    if identity.tls is TlsMode.OPPORTUNISTIC:
+        detail = f"{found.detail}; `opportunistic` does not verify the certificate"
+        return replace(found, status=Status.WARNING, detail=detail)
+    days = None if found.certificate is None else found.certificate.expires_in_days(now)
+    if days is not None and days < EXPIRES_SOON_DAYS:
+        detail = f"{found.detail}; the certificate expires in {days} days"
+        return replace(found, status=Status.WARNING, detail=detail)
+    return found
+
+
+def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
+    """A report for every stage; one that was not tried says why."""
+    tried = {report.stage: report for report in done}
+    ended = next((each.stage.value for each in done if each.status is Status.FAILED), None)
+    steps = list(Step)
+    if identity.tls is TlsMode.IMPLICIT:
+        steps.remove(Step.TLS)
+        steps.insert(steps.index(Step.BANNER), Step.TLS)
+    for step in steps:
+        why = _never(step, identity) or (f"not reached: failed at {ended}" if ended else None)
+        yield tried.get(step) or StageReport(
+            stage=step, status=Status.SKIPPED, detail=why or _UNASKED[step]
+        )
+
+
+_UNASKED: Final = dict.fromkeys(Step, "not needed here") | {
+    Step.MAIL: "no recipient given: many servers check the EHLO name only at MAIL or RCPT, so set"
+    " a recipient to be sure",
+    Step.RCPT: "no recipient given",
+    Step.TLS: "the server does not offer STARTTLS, so mail travels unencrypted",
+}
+
+
+def _never(step: Step, identity: Identity) -> str | None:
+    if step is Step.TLS and identity.tls is TlsMode.NONE:
+        return "`tls` is none: everything travels unencrypted"
+    if step is Step.EHLO_AFTER_TLS and identity.tls in {TlsMode.NONE, TlsMode.IMPLICIT}:
+        return "only STARTTLS needs a second EHLO"
+    if step is Step.AUTH and not identity.wants_auth:
+        return "the profile has no username, so Heloise does not log in"
+    return None

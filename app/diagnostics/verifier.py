@@ -1,0 +1,106 @@
+"""Verifies profiles: whose secrets open here, and as whom this service would speak for them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.diagnostics.ehlo_trials import Check
+from app.diagnostics.report import Report
+from app.diagnostics.verify import Subject, Token, no_token, verify
+from app.domain.errors import SealError
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.types import Profile
+from app.oauth.access_tokens import AccessTokens
+from app.oauth.tokens import Granted, TokenRequest
+from app.smtp.identity import identity_of
+from app.smtp.resolve import Network
+from app.store.profiles.queries import DeliveryProfile
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import OpenSealed
+
+NONE: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    """What a profile needs besides its own settings to be tried; `open_sealed` is `Vault.open`."""
+
+    network: Network
+    tokens: AccessTokens
+    open_sealed: OpenSealed
+    service_ehlo_name: str | None
+    hostname: str | None
+    now: Callable[[], datetime]
+
+    async def saved(self, found: DeliveryProfile, check: Check | None = None) -> Report:
+        """Try a profile as delivery would."""
+        profile = found.profile
+        try:
+            secrets = {
+                name: self.open_sealed(sealed, profile_secret(profile, name))
+                for name in ("password", "client_key")
+                if (sealed := found.sealed.get(f"sealed_{name}")) is not None
+            }
+        except SealError as error:
+            failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
+            return await self._verify(found, NONE, _failing(failure), check)
+
+        async def token() -> str | Failure:
+            return await self.tokens.get(profile)
+
+        return await self._verify(found, secrets, token if profile.oauth else no_token, check)
+
+    async def unsaved(
+        self, found: DeliveryProfile, secrets: Mapping[str, str], check: Check | None = None
+    ) -> Report:
+        """Try a profile that is not stored, with secrets by name: nothing of it is kept."""
+        oauth, username = found.profile.oauth, found.profile.username
+
+        async def token() -> str | Failure | None:
+            if oauth is None:
+                return None
+            from app.oauth.grants import ask
+
+            request = TokenRequest(
+                oauth=oauth,
+                username=username or "",
+                client_secret=secrets.get("client_secret"),
+                private_key=secrets.get("private_key"),
+                refresh_token=secrets.get("refresh_token"),
+            )
+            granted = await ask(request, self.network, now=self.now())
+            return granted.access_token if isinstance(granted, Granted) else granted
+
+        return await self._verify(found, secrets, token, check)
+
+    async def _verify(
+        self, found: DeliveryProfile, secrets: Mapping[str, str], token: Token, check: Check | None
+    ) -> Report:
+        identity = identity_of(
+            found.profile,
+            password=secrets.get("password"),
+            client_key=secrets.get("client_key"),
+            tenant_ehlo_name=found.tenant_ehlo_name,
+            service_ehlo_name=self.service_ehlo_name,
+            hostname=self.hostname,
+        )
+        subject = Subject(identity=identity, token=token, check=check)
+        return await verify(subject, self.network, now=self.now())
+
+
+def _failing(failure: Failure) -> Token:
+    async def token() -> Failure:
+        return failure
+
+    return token
+
+
+def check_of(profile: Profile, recipient: str | None, sender: str | None) -> Check | None:
+    """Whom to name at MAIL and RCPT; raises ValueError where no sender is known for it."""
+    if recipient is None:
+        return None
+    known = sender or (profile.default_from.address if profile.default_from else None)
+    if known is None:
+        raise ValueError("set a sender: the profile has no default_from")
+    return Check(known, recipient)

@@ -1,0 +1,234 @@
+"""Staged verify: the very steps of delivery up to RCPT, each with what it found. Never DATA."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from app.diagnostics.advice import advise, look_up
+from app.diagnostics.connect_stages import dns_stage, guard_stage, tcp_stage
+from app.diagnostics.ehlo_candidates import candidates, seen_address
+from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, Doctor
+from app.diagnostics.failed_stage import failed
+from app.diagnostics.report import Report, StageReport, Status, Step
+from app.diagnostics.session_stages import checked_stages, in_order, opened_stages
+from app.domain.clock import monotonic_seconds
+from app.domain.ehlo import LOOPBACK
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.faults import StageFailedError
+from app.smtp.identity import ConnectionFacts, Identity
+from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
+from app.smtp.opening import NotOpened, Opening, not_opened
+from app.smtp.outgoing import outgoing_address
+from app.smtp.resolve import Network, connect
+from app.smtp.session import Session
+from app.smtp.transcript import Transcript
+
+WHOLE_SECONDS: Final = 30.0
+# Shares of the whole time.
+DNS_SHARE: Final = 1 / 6
+TCP_SHARE: Final = 1 / 3
+# A server that speaks first does so by then, or is slow to greet on purpose.
+MUTE_SHARE: Final = 1 / 10
+# Kept for finding out why: what the DNS says of the name, the names that would be taken.
+LOOKUP_SHARE: Final = 1 / 10
+ADVICE_SHARE: Final = 2 * LOOKUP_SHARE
+DOCTOR_SHARE: Final = 1 / 3
+CHECK_SHARE: Final = 1 / 4
+CLOSER_LOOK_SHARE: Final = 11 / 30
+
+CONNECTION_LOST: Final = "connection_lost"
+
+TOO_SLOW: Final = Failure(
+    Stage.TCP,
+    fault=Fault.TIMEOUT,
+    detail="the server did not reply within verify's 30 seconds; delivery waits longer",
+)
+
+TOKEN_TOO_SLOW: Final = Failure(
+    Stage.AUTH,
+    fault=Fault.TOKEN_UNAVAILABLE,
+    detail="the token server did not reply within verify's 30 seconds",
+)
+
+Token = Callable[[], Awaitable[str | Failure | None]]
+
+
+async def no_token() -> None:
+    """Who needs no access token."""
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom to verify, and how: `token` gives the OAuth access token, or why there is none.
+
+    `check` is asked at MAIL and RCPT once all else went well.
+    """
+
+    identity: Identity
+    token: Token = no_token
+    check: Check | None = None
+
+
+async def verify(
+    subject: Subject, network: Network, *, now: datetime, seconds: float = WHOLE_SECONDS
+) -> Report:
+    """Try everything but sending, in at most so many seconds. Raises nothing that a server does."""
+    run = _Run(subject, network, now, seconds)
+    started = monotonic_seconds()
+    report = await run.report()
+    return replace(report, seconds=monotonic_seconds() - started)
+
+
+class _Run:
+    """One verify under way; its stages grow one by one."""
+
+    def __init__(self, subject: Subject, network: Network, now: datetime, seconds: float) -> None:
+        waits = subject.identity.timeouts
+        # Whoever is slow in delivery may be slow here, until the whole time is over.
+        waits = replace(waits, connect=min(waits.connect, seconds * TCP_SHARE))
+        self._identity = replace(subject.identity, timeouts=waits)
+        self._subject = subject
+        self._network = network
+        self._now = now
+        self._whole = seconds
+        self._deadline = monotonic_seconds() + seconds
+        self._stages: list[StageReport] = []
+        self._facts = ConnectionFacts()
+        self._token: str | None = None
+
+    def _left(self, reserve_share: float = 0.0) -> float:
+        """The seconds that are left but for a reserve."""
+        return max(0.0, self._deadline - monotonic_seconds() - self._whole * reserve_share)
+
+    async def report(self) -> Report:
+        identity = self._identity
+        try:
+            async with asyncio.timeout(self._left(ADVICE_SHARE)):
+                await self._run()
+        except TimeoutError:
+            self._stages.append(failed(_next(self._stages), TOO_SLOW))
+        own = self._facts.local_address or identity.source_address
+        own = own or outgoing_address(identity.host)
+        told = seen_address((*self._facts.greetings, "")[0])
+        ehlo = identity.ehlo(own or LOOPBACK)
+        names, diagnosis = self._network.resolver, None
+        facts = await look_up(
+            names,
+            ehlo.name,
+            told or own,
+            is_told=told is not None,
+            seconds=self._whole * LOOKUP_SHARE,
+        )
+        if self._is_refused_name():
+            tried = candidates(
+                identity, pointers=facts.pointers.found, outgoing_address=told or own
+            )
+            doctor = Doctor(identity, self._network, check=self._subject.check, token=self._token)
+            seconds = min(self._whole * DOCTOR_SHARE, self._left())
+            diagnosis = await doctor.examine(tried, seconds=seconds)
+            if (best := diagnosis.recommendation) is not None:
+                hint = f"Set `ehlo_name` to {best.name}: {best.reason}."
+                self._stages[-1] = replace(self._stages[-1], hint=hint)
+        return Report(
+            ehlo=ehlo,
+            stages=tuple(in_order(self._stages, identity)),
+            advice=advise(facts),
+            diagnosis=diagnosis,
+        )
+
+    def _is_refused_name(self) -> bool:
+        """Whether the server refused the name, or hung up on it without a word."""
+        if not self._stages:
+            return False
+        last = self._stages[-1]
+        is_dropped = last.stage is Step.EHLO and last.code == CONNECTION_LOST
+        return is_dropped or last.code == EHLO_REJECTED
+
+    async def _run(self) -> None:
+        identity, network = self._identity, self._network
+        guard = guard_stage(identity, network.guard)
+        self._stages.append(guard)
+        if guard.status is Status.FAILED:
+            return
+        resolved, addresses = await dns_stage(identity, network, self._whole * DNS_SHARE)
+        self._stages.append(resolved)
+        if not addresses:
+            return
+        connected, sock = await tcp_stage(identity, addresses)
+        self._stages.append(connected)
+        if sock is not None:
+            await self._smtp(sock)
+
+    async def _smtp(self, sock: socket.socket) -> None:
+        opened = await self._opened(sock)
+        self._facts = opened.facts
+        self._stages += opened_stages(opened, self._identity, self._now)
+        if isinstance(opened, Session):
+            try:
+                if self._subject.check is not None:
+                    await self._ask(opened, self._subject.check)
+            finally:
+                await opened.quit()
+
+    async def _opened(self, sock: socket.socket) -> Session | NotOpened:
+        """A session, or why there is none within the time that is left."""
+        transcript = Transcript()
+        try:
+            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
+                token = await self._subject.token()
+        except TimeoutError:
+            token = TOKEN_TOO_SLOW
+        if isinstance(token, Failure):
+            sock.close()
+            return not_opened(self._identity, token)
+        self._token = token
+        opening = Opening(self._identity, transcript, token=token)
+        opened = asyncio.create_task(opening.on(sock))
+        try:
+            if await self._is_mute(opened, transcript):
+                return opening.ended_by(TLS_FIRST)
+            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
+                return await opened
+        except TimeoutError:
+            return opening.ended_by(replace(TOO_SLOW, stage=transcript.stage))
+        finally:
+            opened.cancel()
+            with suppress(asyncio.CancelledError):
+                await opened
+
+    async def _is_mute(
+        self, opened: asyncio.Task[Session | NotOpened], transcript: Transcript
+    ) -> bool:
+        """Whether the server says nothing because it waits for TLS to begin."""
+        seconds = self._whole * MUTE_SHARE
+        await asyncio.wait({opened}, timeout=seconds)
+        if opened.done() or transcript.stage is not Stage.BANNER:
+            return False
+        if self._identity.tls is TlsMode.IMPLICIT:
+            return False
+        try:
+            sock = await connect(self._identity, self._network)
+        except StageFailedError:
+            return False
+        return await speaks_tls_first(sock, self._identity, seconds)
+
+    async def _ask(self, session: Session, check: Check) -> None:
+        """MAIL and RCPT, and what the server says to them."""
+        try:
+            async with asyncio.timeout(self._left(CHECK_SHARE)):
+                failure = await session.check(check.sender, check.recipient, tries_chunk=True)
+        except TimeoutError:
+            failure = replace(TOO_SLOW, stage=session.transcript.stage)
+        self._stages += checked_stages(session, failure)
+
+
+def _next(done: Sequence[StageReport]) -> Step:
+    """The stage that was under way when the time was over."""
+    tried = {report.stage for report in done}
+    return next(step for step in Step if step not in tried)

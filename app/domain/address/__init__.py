@@ -1,0 +1,1 @@
+"""Addresses: parse, compare, find, and encode return paths."""

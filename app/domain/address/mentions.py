@@ -1,0 +1,60 @@
+"""Where a text names somebody by an address, however that is written there."""
+
+import re
+import unicodedata
+from typing import Final
+from urllib.parse import unquote
+
+import idna
+
+from app.domain.address.folding import fold, fold_letters
+from app.domain.address.parse import masked
+
+# A letter or a digit before it makes it another address, and so does a longer domain. What else may
+# stand in a local part mostly separates: `receipt-ann@example.org` is no name of its own.
+_BEFORE: Final = r"(?<![^\W_])"
+_AFTER: Final = r"(?![^\W_]|[-.]+[^\W_])"
+
+
+class Mention:
+    """Looks for one address: in any letter case, encoded for a URL, its domain in any form."""
+
+    def __init__(self, address: str) -> None:
+        local, _, domain = fold(address).rpartition("@")
+        domains = {domain, _in_unicode(domain)}
+        forms = [re.escape(f"{local}@{each}") for each in sorted(domains)]
+        self._pattern = re.compile(f"{_BEFORE}(?:{'|'.join(forms)}){_AFTER}")
+
+    def is_in(self, text: str) -> bool:
+        """Whether a text names it."""
+        if "@" not in text and "%40" not in text:
+            return False
+        return self._is_plainly_in(text) or ("%" in text and self._is_plainly_in(unquote(text)))
+
+    def _is_plainly_in(self, text: str) -> bool:
+        letters = fold_letters(unicodedata.normalize("NFC", text))
+        return self._pattern.search(letters) is not None
+
+    def masked(self, value: object) -> object:
+        """The value, in which every text that names it has all addresses as `a***@example.org`.
+
+        A value of JSON is answered; the names of its members are looked at as well.
+        """
+        match value:
+            case str():
+                if not self.is_in(value):
+                    return value
+                return masked(unquote(value) if "%" in value else value)
+            case list() | tuple():
+                return [self.masked(each) for each in value]
+            case dict():
+                return {str(self.masked(name)): self.masked(each) for name, each in value.items()}
+            case _:
+                return value
+
+
+def _in_unicode(domain: str) -> str:
+    try:
+        return fold_letters(unicodedata.normalize("NFC", idna.decode(domain)))
+    except (idna.IDNAError, UnicodeError):
+        return domain

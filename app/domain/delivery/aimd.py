@@ -1,0 +1,83 @@
+"""How many connections at a time a server takes well: found out by trying (AIMD, as TCP does).
+
+A server that throttles, or answers ever more slowly, gets half as many; one that takes everything
+gets one more after so many successes as it has connections.
+"""
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from app.domain.outcome.outcome import Outcome
+from app.domain.outcome.replies import UNAVAILABLE
+from app.domain.value import value
+
+# What servers say to a client that was silent for too long: it has asked for nothing.
+IDLE_TOO_LONG: Final = "4.4.2"
+
+FAST: Final = 0.1
+SLOW: Final = 0.01
+# So much slower than usual, and slow in itself, is a server that has too much to do.
+SLOWER: Final = 4.0
+SLOW_SECONDS: Final = 1.0
+
+
+@value(kw_only=True)
+class Concurrency:
+    """The limit in force, at most `most`; `successes` since it last changed.
+
+    `fast_seconds` and `slow_seconds` are moving averages of what a transaction took, over the last
+    few and over many.
+    """
+
+    most: int
+    limit: int
+    successes: int = 0
+    fast_seconds: float = 0.0
+    slow_seconds: float = 0.0
+
+    def within(self, most: int) -> "Concurrency":
+        """The same under another ceiling; what was not learnt to be less rises with it."""
+        limit = most if self.limit == self.most else min(self.limit, most)
+        return replace(self, most=most, limit=limit)
+
+    def throttled(self) -> "Concurrency":
+        """The server said that it was too much."""
+        return replace(
+            self, limit=max(1, self.limit // 2), successes=0, fast_seconds=self.slow_seconds
+        )
+
+    def succeeded(self, seconds: float) -> "Concurrency":
+        """A transaction was taken; it took so long."""
+        fast, slow = self.fast_seconds, self.slow_seconds
+        after = Concurrency(
+            most=self.most,
+            limit=self.limit,
+            successes=self.successes + 1,
+            fast_seconds=fast + FAST * (seconds - fast) if fast else seconds,
+            slow_seconds=slow + SLOW * (seconds - slow) if slow else seconds,
+        )
+        if after.fast_seconds > max(SLOW_SECONDS, SLOWER * after.slow_seconds):
+            return after.throttled()
+        if self.limit < self.most and after.successes >= self.limit:
+            return replace(after, limit=self.limit + 1, successes=0)
+        return after
+
+
+_THROTTLED: Final = re.compile(
+    r"too many (connections|concurrent|messages|requests)|rate ?limit|throttl|slow(ing)? down"
+    r"|too fast|try again later|temporarily deferred due to",
+    re.IGNORECASE,
+)
+# RFC 3463 section 3.5: 4.4.5 system congestion; 4.3.2 system not accepting messages now.
+_CONGESTED: Final = frozenset({"4.4.5", "4.3.2", "4.7.28", "4.7.650"})
+
+
+def is_throttling(outcome: Outcome) -> bool:
+    """Whether a server says that it gets too much at a time; it says so with 4yz alone."""
+    reply = outcome.reply
+    if reply is None or reply.is_positive or reply.is_permanent:
+        return False
+    if reply.enhanced_code in _CONGESTED or _THROTTLED.search(reply.text) is not None:
+        return True
+    return reply.code == UNAVAILABLE and reply.enhanced_code != IDLE_TOO_LONG

@@ -1,0 +1,49 @@
+"""What becomes of a simulated recipient: every way that a real one can go, without a server."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Failure, Fault, Outcome, Stage, Verdict
+from app.domain.outcome.replies import COMPLETED, Reply
+
+_TAKEN: Final = Outcome(
+    Stage.DOT,
+    Verdict.DELIVERED,
+    "simulated",
+    reply=Reply(COMPLETED, "accepted by the simulator, not sent", "2.0.0"),
+)
+
+
+def _judged(failure: Failure) -> Outcome:
+    return classify(failure, fresh=False, authenticated=True)
+
+
+_BOUNCED: Final = _judged(
+    Failure(Stage.RCPT, Reply(550, "the simulator has no such mailbox", "5.1.1"))
+)
+_DEFERRED: Final = _judged(
+    Failure(Stage.RCPT, Reply(450, "the simulator accepts it at the next attempt", "4.2.0"))
+)
+_LOST: Final = _judged(
+    Failure(
+        Stage.DOT,
+        fault=Fault.DISCONNECTED,
+        detail="the simulator closed the connection without a reply",
+    )
+)
+
+# By the part left of the @, up to a +: what it answers to a first attempt, and to later ones.
+ANSWERS: Final[Mapping[str, tuple[Outcome, Outcome]]] = {
+    "success": (_TAKEN, _TAKEN),
+    "bounce": (_BOUNCED, _BOUNCED),
+    "defer": (_DEFERRED, _TAKEN),
+    "uncertain": (_LOST, _TAKEN),
+}
+
+
+def simulated(address: str, attempts: int) -> Outcome:
+    """What the simulator answers to one more attempt after so many; it bounces whom it lacks."""
+    name = address.partition("@")[0].partition("+")[0].lower()
+    first, later = ANSWERS.get(name, (_BOUNCED, _BOUNCED))
+    return later if attempts else first

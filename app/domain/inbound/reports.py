@@ -1,0 +1,381 @@
+"""What comes back by mail after a message was sent, read from the mail's bytes.
+
+Delivery status notifications (RFC 3464), complaints (RFC 5965, the "abuse reporting format"), what
+qmail and older Exims write instead, and requests to leave a list (RFC 2369 section 3.2).
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from app.domain.address import verp
+from app.domain.address.parse import make_mailbox
+from app.domain.dsn import from_xtext
+from app.domain.mime.header_reader import Header, decode_words, read_header
+from app.domain.mime.list_unsubscribe import UNSUBSCRIBE
+from app.domain.mime.part_reader import Part, read_message
+from app.domain.outcome.outcome import NO_SUCH_MAILBOX
+from app.domain.outcome.replies import printable
+
+MAX_TEXT_CHARACTERS: Final = 1000
+MAX_RECIPIENTS: Final = 1000
+# So much is read of a text, of a message that came back, and of a report's fields.
+MAX_TEXT_BYTES: Final = 262_144
+MAX_FIELDS_BYTES: Final = 524_288
+# What a mailbox or a server has put on the way says whom a report was sent to.
+DELIVERED_TO: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
+
+_MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
+_STATUS: Final = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+_HEADER_ID: Final = re.compile(r"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
+_FIRST_WORD: Final = re.compile(r"[a-z-]*")
+_BLANK: Final = re.compile(rb"[ \t\r\n]*")
+# http://cr.yp.to/proto/qsbmf.txt
+_QMAIL: Final = re.compile(r"^Hi\. This is the ", re.MULTILINE)
+# What may hold an @ and is no address; then what stands between addresses.
+_ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"(?!@)|\((?:[^()\\]|\\.)*\)')
+_BETWEEN: Final = re.compile(r"[\s<>()\[\],;:]+")
+
+BLANK_KINDS: Final = ("text/plain", "text/html")
+RETURNED_MESSAGE: Final = frozenset(
+    {"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"}
+)
+STATUS_FIELDS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+# Of the types of feedback (RFC 5965 section 7.3) those that a person sends for want of our mail.
+COMPLAINTS: Final = frozenset({"abuse", "opt-out"})
+
+
+class ReportKind(StrEnum):
+    """What a report says about a recipient."""
+
+    DELIVERED = "delivered"
+    DELAYED = "delayed"
+    BOUNCED_LATER = "bounced_later"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    REPORTED = "reported"  # by a machine, to whom it may concern: nothing follows from it
+
+    @property
+    def is_last(self) -> bool:
+        """Whether a later report of a lesser kind says nothing new."""
+        return self not in {ReportKind.DELIVERED, ReportKind.DELAYED, ReportKind.REPORTED}
+
+
+# RFC 3464 section 2.3.3.
+ACTIONS: Final = {
+    "failed": ReportKind.BOUNCED_LATER,
+    "delayed": ReportKind.DELAYED,
+    "delivered": ReportKind.DELIVERED,
+    "relayed": ReportKind.DELIVERED,
+    "expanded": ReportKind.DELIVERED,
+}
+# By the class of a status code (RFC 3463 section 2), where there is no action.
+CLASSES: Final = {
+    "2": ReportKind.DELIVERED,
+    "4": ReportKind.DELAYED,
+    "5": ReportKind.BOUNCED_LATER,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """What is said of one recipient; an address that is not told is None.
+
+    `code` is an enhanced status code (RFC 3463), `text` what a server said, or a person.
+    """
+
+    kind: ReportKind
+    addresses: tuple[str, ...] = ()
+    code: str | None = None
+    text: str | None = None
+
+    @property
+    def is_hard_bounce(self) -> bool:
+        """Whether there is no such recipient, and will be none."""
+        return self.kind is ReportKind.BOUNCED_LATER and self.code in NO_SUCH_MAILBOX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A mail that says something of messages that were sent.
+
+    Which ones is told by `places` (a message's id and a recipient's position in it), by `ids` of
+    messages, or by `message_ids`, as in the header Message-ID; the first that leads anywhere is
+    meant. `tag` is what somebody who leaves has written behind `unsubscribe`: a tag, or any words.
+    """
+
+    recipients: tuple[Reported, ...]
+    places: tuple[tuple[str, int], ...] = ()
+    ids: tuple[str, ...] = ()
+    message_ids: tuple[str, ...] = ()
+    tag: str | None = None
+
+
+class NotUnderstoodError(ValueError):
+    """A mail is one of these reports, and says nothing that can be understood."""
+
+
+def parse(content: bytes, *, sent_to: str | None = None) -> Report:
+    """What a mail says; `sent_to` is the address of the envelope that it came with.
+
+    Raises ValueError where it is none of these reports, NotUnderstoodError where it is one and
+    says nothing, and TooComplexError where it is beyond a bound; the text says what is wrong.
+    """
+    mail = read_message(content)
+    report = _read(mail)
+    if report is None:
+        raise ValueError(
+            "not a delivery status notification (RFC 3464), not a complaint (RFC 5965), and the"
+            " subject is not `unsubscribe`, alone or with a tag"
+        )
+    addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
+    places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
+    report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
+    if report.recipients and not _names_anything(report):
+        raise NotUnderstoodError("names neither a recipient nor a sent message")
+    return report
+
+
+def _names_anything(report: Report) -> bool:
+    """Whether there is anything by which a message or a recipient could be found."""
+    is_addressed = any(each.addresses for each in report.recipients)
+    return is_addressed or bool(report.places or report.ids or report.message_ids)
+
+
+def _read(mail: Part) -> Report | None:
+    for part in mail.walk():
+        if part.kind in STATUS_FIELDS:
+            return _of_notification(mail, part)
+        if part.kind == "message/feedback-report":
+            return _of_complaint(mail, part)
+    text = mail.text(MAX_TEXT_BYTES) if mail.kind == "text/plain" else ""
+    if mail.header.get("x-failed-recipients"):
+        return _of_exim(mail, text)
+    if _QMAIL.search(text):
+        return _of_qmail(mail, text)
+    subject = _said(decode_words(mail.header.get("subject") or "")) or ""
+    if not subject and _is_blank(mail):
+        return _of_leaving(mail, None)  # what some programs make of an address alone
+    found = UNSUBSCRIBE.fullmatch(subject)
+    return None if found is None else _of_leaving(mail, found[1])
+
+
+def _of_notification(mail: Part, status: Part) -> Report:
+    """A delivery status notification (RFC 3464): fields of the message, then of each recipient."""
+    blocks = list(_blocks(status))
+    recipients = tuple(filter(None, map(_of_recipient, blocks)))
+    if not recipients:
+        raise NotUnderstoodError(
+            "a delivery status notification without a result: each recipient needs Action or"
+            " Status (RFC 3464 section 2.3)"
+        )
+    envelope = next(filter(None, (_said(each.get("original-envelope-id")) for each in blocks)), "")
+    return Report(
+        recipients=recipients[:MAX_RECIPIENTS],
+        ids=(printable(from_xtext(envelope)),) if envelope else (),
+        message_ids=_message_ids(mail),
+    )
+
+
+def _of_recipient(fields: Header) -> Reported | None:
+    """What a group of fields says of a recipient; None where it says nothing."""
+    text = _typed(fields.get("diagnostic-code"))
+    code = _code(_said(fields.get("status")), text)
+    kind = ACTIONS.get(_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
+    if kind is None:
+        return None
+    named = (_typed(fields.get(name)) for name in ("original-recipient", "final-recipient"))
+    return Reported(
+        kind=kind,
+        addresses=tuple(dict.fromkeys(filter(None, map(_address, named)))),
+        code=code,
+        text=text,
+    )
+
+
+def _of_complaint(mail: Part, feedback: Part) -> Report:
+    """Feedback (RFC 5965): a complaint, or what a machine reports; no spam is none of these."""
+    fields = next(_blocks(feedback), feedback.header)
+    kind = _first_word(fields.get("feedback-type"))
+    if not kind:
+        raise NotUnderstoodError(
+            "a feedback report without a type: it needs Feedback-Type (RFC 5965 section 3.1)"
+        )
+    if kind == "not-spam":
+        return Report(recipients=())
+    named = [*fields.get_all("original-rcpt-to"), *fields.get_all("removal-recipient")]
+    addresses = tuple(dict.fromkeys(filter(None, map(_address, named[:MAX_RECIPIENTS]))))
+    reported = Reported(
+        kind=ReportKind.COMPLAINED if kind in COMPLAINTS else ReportKind.REPORTED,
+        addresses=addresses,
+        text=_cut(f"feedback of type {kind}"),
+    )
+    return_path = _address(fields.get("original-mail-from"))
+    place = verp.parse(return_path) if return_path else None
+    return Report(
+        recipients=(reported,),
+        places=() if place is None else (place,),
+        message_ids=_message_ids(mail),
+    )
+
+
+def _of_exim(mail: Part, text: str) -> Report:
+    """What Exim writes where it is not told to write a notification of the standard's form."""
+    named = list(_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
+    if not named:
+        raise NotUnderstoodError("a bounce without an address in X-Failed-Recipients")
+    found = _STATUS.search(text)
+    reasons = _reasons(text.split("\n"), frozenset(named))
+    return Report(
+        recipients=tuple(
+            Reported(
+                kind=ReportKind.BOUNCED_LATER,
+                addresses=(each,),
+                code=found and found[1],
+                text=reasons.get(each),
+            )
+            for each in named
+        ),
+        message_ids=_message_ids(mail, text),
+    )
+
+
+def _reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
+    """What is said of each address: the indented lines after the one that holds it alone."""
+    reasons, address = dict[str, list[str]](), None
+    for line in lines:
+        if line.strip() in addresses:
+            address = line.strip()
+            reasons.setdefault(address, [])
+        elif address is not None and line.startswith(" "):
+            reasons[address].append(line)
+        else:
+            address = None
+    return {address: _cut(" ".join(said)) for address, said in reasons.items() if said}
+
+
+def _of_qmail(mail: Part, text: str) -> Report:
+    """The form of qmail: paragraphs that begin with an address, then the message."""
+    said, _, _ = text.partition("\n--- ")
+    reasons, address = dict[str, list[str]](), None
+    for line in said.split("\n"):
+        if line.startswith("<") and line.endswith(">:"):
+            address = _address(line[1:-2])
+            reasons |= {} if address is None else {address: []}
+        elif not line:
+            address = None
+        elif address is not None:
+            reasons[address].append(line)
+    if not reasons:
+        raise NotUnderstoodError("a qmail bounce without an address")
+    recipients = []
+    for failed, lines in list(reasons.items())[:MAX_RECIPIENTS]:
+        reason = _cut(" ".join(lines))
+        found = _STATUS.search(reason)
+        recipients.append(
+            Reported(
+                kind=ReportKind.BOUNCED_LATER,
+                addresses=(failed,),
+                code=found and found[1],
+                text=reason,
+            )
+        )
+    return Report(recipients=tuple(recipients), message_ids=_message_ids(mail, text))
+
+
+def _is_blank(mail: Part) -> bool:
+    """Whether somebody has written nothing, in text alone or beside it in HTML."""
+    if mail.header.get("from") is None:
+        return False
+    parts = [part for part in mail.walk() if not part.kind.startswith("multipart/")]
+    texts = [part for part in parts if part.kind == "text/plain"]
+    is_text_alone = len(texts) == 1 and len(parts) <= len(BLANK_KINDS)
+    is_known = all(part.kind in BLANK_KINDS for part in parts)
+    return is_text_alone and is_known and not texts[0].text(MAX_TEXT_BYTES).strip()
+
+
+def _of_leaving(mail: Part, tag: str | None) -> Report:
+    """Whoever writes leaves the list that the subject names, or all; of two addresses neither."""
+    named = tuple(dict.fromkeys(_addresses(mail.header, ["from"])))
+    addresses = named if len(named) == 1 else ()
+    reported = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
+    return Report(recipients=(reported,), message_ids=_message_ids(mail), tag=tag)
+
+
+def _blocks(part: Part) -> Iterator[Header]:
+    """The groups of fields in a part, with empty lines between them."""
+    content, position = part.decoded(MAX_FIELDS_BYTES), 0
+    for _ in range(MAX_RECIPIENTS + 1):
+        blank = _BLANK.match(content, position)
+        position = position if blank is None else blank.end()
+        if position == len(content):
+            return
+        block = read_header(content, position)
+        if block.fields:
+            yield block
+        position = block.end
+
+
+def _message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
+    """By what the message could be known that a report is about, the surest first.
+
+    That is the message that came back, whole or its header, or quoted in a text; then the one that
+    the report is an answer to.
+    """
+    found = list[str]()
+    for part in mail.walk():
+        if part.kind in RETURNED_MESSAGE:
+            header, _, _ = part.text(MAX_TEXT_BYTES).lstrip("\n").partition("\n\n")
+            found += _HEADER_ID.findall(printable(header))
+    found += _HEADER_ID.findall(printable(text))
+    for name in ("in-reply-to", "references"):
+        found += _MESSAGE_ID.findall(mail.header.get(name) or "")
+    return tuple(dict.fromkeys(found))
+
+
+def _addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        for value in header.get_all(name):
+            for word in _BETWEEN.split(_ASIDE.sub(" ", value)):
+                found = _address(word) or _address(word.strip('"')) if "@" in word else None
+                if found is not None:
+                    yield found
+
+
+def _address(text: str | None) -> str | None:
+    """An address as recipients are stored; None where it is none."""
+    try:
+        return make_mailbox((text or "").strip().strip("<>")).address
+    except ValueError:
+        return None
+
+
+def _code(status: str | None, text: str | None) -> str | None:
+    """The status, or the one of the text where that says no more than that it failed."""
+    found = [each[1] for said in (status, text) if (each := _STATUS.search(said or ""))]
+    telling = [each for each in found if not each.endswith(".0.0")]
+    return next(iter(telling or found), None)
+
+
+def _first_word(value: str | None) -> str:
+    """A value of a fixed list, without a comment after it (RFC 3464 section 2.1.1)."""
+    found = _FIRST_WORD.match((value or "").lower())
+    return "" if found is None else found[0]
+
+
+def _typed(value: str | None) -> str | None:
+    """What stands behind a field's type: `rfc822; ann@example.org` (RFC 3464 section 2.1.2)."""
+    said = _said(value) or ""
+    kind, has_type, typed = said.partition(";")
+    return (typed if has_type else kind).strip() or None
+
+
+def _said(value: str | None) -> str | None:
+    """The text of a header field on one line; None where it is not there."""
+    return None if value is None else _cut(value)
+
+
+def _cut(text: str) -> str:
+    return printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]

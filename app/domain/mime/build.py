@@ -1,0 +1,116 @@
+"""The message as bytes: rendered once, when it is accepted (invariant 2).
+
+CRLF line ends, 7-bit clean, lines of 998 octets at the most (RFC 5322, RFC 2045, RFC 2046). Only
+the header of a message whose addresses need it is in UTF-8 (RFC 6532).
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+from uuid import UUID
+
+from app.domain.mime.attachment import Attachment
+from app.domain.mime.blocks import joined
+from app.domain.mime.calendar import Calendar
+from app.domain.mime.custom_headers import check_header, custom_field
+from app.domain.mime.headers import check_subject, mailbox_field, text_field
+from app.domain.mime.parts import Part, calendar_part, file_part, multipart, text_part
+from app.domain.types import Mailbox
+from app.domain.value import value
+
+__all__ = ["Attachment", "Content", "check_header", "check_subject", "message_id_header", "render"]
+
+MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
+
+
+@value(kw_only=True)
+class Content:
+    """What stands in a message. Whom it goes to in secret does not.
+
+    Every value has passed `check_subject` or `check_header`; one of `text`, `html` and `calendar`
+    is given at least. `submitter` is who sends in the name of `sender` (RFC 5322 section 3.6.2).
+    """
+
+    sender: Mailbox
+    submitter: Mailbox | None = None
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    calendar: Calendar | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+    message_id: str
+    date: datetime
+
+
+def message_id_header(message_id: str, sender: Mailbox) -> str:
+    """`<uuid@domain>` (RFC 5322 section 3.6.4), from a message's id and its sender's domain."""
+    _, _, digits = message_id.rpartition("_")
+    uuid = "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+    return f"<{uuid}@{sender.domain}>"
+
+
+def id_in_header(message_id: str) -> str | None:
+    """The id of the message that a Message-ID was made for by `message_id_header`, if it was."""
+    try:
+        return f"msg_{UUID(message_id.strip().strip('<').partition('@')[0]).hex}"
+    except ValueError:
+        return None
+
+
+def render(content: Content) -> bytes:
+    """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
+    body = _body(content)
+    join = joined if content.attachments else b"".join
+    return join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
+
+
+@lru_cache(maxsize=16)  # many are accepted within one second
+def _date_field(second: datetime) -> str:
+    return f"Date: {format_datetime(second)}\r\n"
+
+
+def _header(content: Content) -> str:
+    """The message's own fields; ASCII, but for addresses that are not (RFC 6532)."""
+    fields = [
+        _date_field(content.date.replace(microsecond=0)),
+        mailbox_field("From", [content.sender]),
+        *([mailbox_field("Sender", [content.submitter])] if content.submitter else []),
+        *(
+            mailbox_field(name, mailboxes)
+            for name, mailboxes in (
+                ("Reply-To", content.reply_to),
+                ("To", content.to),
+                ("Cc", content.cc),
+            )
+            if mailboxes
+        ),
+        text_field("Subject", content.subject),
+        f"Message-ID: {content.message_id}\r\n",
+        *(custom_field(name, value) for name, value in content.headers.items()),
+    ]
+    return "".join(fields)
+
+
+def _body(content: Content) -> Part:
+    """Text, HTML, invitation as alternatives, the HTML with what it shows; the files after them."""
+    shown, files = list[Part](), list[Part]()
+    for each in content.attachments:
+        is_shown = content.html is not None and each.content_id is not None
+        (shown if is_shown else files).append(file_part(each))
+    alternatives = list[Part]()
+    if content.text is not None:
+        alternatives.append(text_part("plain", content.text))
+    if content.html is not None:
+        page = text_part("html", content.html)
+        alternatives.append(multipart("related", [page, *shown]) if shown else page)
+    if content.calendar is not None:
+        alternatives.append(calendar_part(content.calendar))
+    body = alternatives[0] if len(alternatives) == 1 else multipart("alternative", alternatives)
+    return multipart("mixed", [body, *files]) if files else body

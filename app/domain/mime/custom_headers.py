@@ -1,0 +1,248 @@
+"""Header fields that a caller adds: which there may be, and how each is written.
+
+A field that an RFC gives a structure is written by it: names are encoded, while addresses, ids and
+URLs stay as they are, and a line is folded between them. Any other field is text. What would be
+read wrong if it were encoded, such as JSON, is folded at blanks or refused.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from app.domain.address.parse import parse_mailbox
+from app.domain.mime.headers import (
+    CRLF,
+    MAX_LINE_OCTETS,
+    check_control,
+    encoded_words,
+    fold,
+    is_like_encoded_word,
+    mailbox_field,
+    phrase_field,
+    text_field,
+    write_phrase,
+)
+from app.domain.types import Mailbox
+
+MAX_NAME_CHARACTERS: Final = 76
+MAX_VALUE_CHARACTERS: Final = 10_000
+
+INSTEAD: Final[Mapping[str, str]] = {
+    "from": "`from`",
+    "to": "`to`",
+    "cc": "`cc`",
+    "bcc": "`bcc`",
+    "reply-to": "`reply_to`",
+    "sender": "`sender`",
+    "subject": "`subject`",
+}
+OWN: Final = frozenset(
+    {
+        "arc-authentication-results",
+        "arc-message-signature",
+        "arc-seal",
+        "authentication-results",
+        "date",
+        "delivered-to",
+        "dkim-signature",
+        "message-id",
+        "mime-version",
+        "received",
+        "received-spf",
+        "return-path",
+        "x-original-to",
+    }
+)
+OWN_PREFIXES: Final = ("content-", "resent-")
+
+_FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
+_BLANK: Final = re.compile(r"(?<! ) ")  # where a line may be folded, the other blanks after it
+_ID: Final = re.compile(r"<[^<> ]*>")
+_URI: Final = re.compile(r" *<([^<>]*)> *(?:\(([^()]*)\) *)?")
+# A mailbox among several: no comma, but in quotes.
+_MAILBOX: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPED: Final = re.compile(r"\\(.)")
+
+
+def check_header(name: str, value: str) -> None:
+    """Raises ValueError where a caller may not set this field, or not to this value."""
+    if len(name) > MAX_NAME_CHARACTERS or _FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(
+            "write a header name of 1 to 76 ASCII characters without spaces and colons"
+        )
+    lower = name.lower()
+    if lower in INSTEAD:
+        raise ValueError(f"Heloise writes this header from {INSTEAD[lower]}; set that instead")
+    if lower in OWN or lower.startswith(OWN_PREFIXES):
+        raise ValueError("Heloise or a server writes this header; leave it out")
+    check_control(value, "its value")
+    if len(value) > MAX_VALUE_CHARACTERS:
+        raise ValueError(f"the value has more than {MAX_VALUE_CHARACTERS} characters; shorten it")
+    custom_field(name, value)
+
+
+def custom_field(name: str, value: str) -> str:
+    """`Name: value` with its line end, by the structure that the field has.
+
+    Raises ValueError, which says what to write, where the value cannot be written.
+    """
+    return _WRITERS.get(name.lower(), _write_text)(name, value)
+
+
+def _write_text(name: str, value: str) -> str:
+    """A field of no known structure: JSON stays as it is, text is encoded where it must be."""
+    if _is_json(value):
+        if not value.isascii():
+            raise ValueError(
+                "its value is JSON with characters that are not ASCII, which an encoding would"
+                r" break; write them as \u escapes"
+            )
+        return _write_ascii(name, value)
+    if value.isascii() and value == value.strip(" ") and not is_like_encoded_word(value):
+        return _write_ascii(name, value)
+    return text_field(name, value)
+
+
+def _write_ascii(name: str, value: str) -> str:
+    """A field whose readers decode nothing, folded at blanks."""
+    if not value.isascii():
+        raise ValueError(
+            "the value has non-ASCII characters, which no reader decodes in this header; write"
+            " ASCII"
+        )
+    return fold(name, _BLANK.split(value.strip(" ")))
+
+
+def _write_ids(name: str, value: str) -> str:
+    """`<id> <id>` (RFC 5322 section 3.6.4)."""
+    ids = _ID.findall(value)
+    if not ids or _ID.sub("", value).strip(" ,"):
+        ids = value.split()
+    if not value.isascii():
+        raise ValueError("message ids are ASCII; write <id@example.com>, separated by blanks")
+    return fold(name, ids or [""])
+
+
+def _write_uris(name: str, value: str) -> str:
+    """`<uri>, <uri> (comment)` (RFC 2369 section 2); a blank in a URI is none of it."""
+    items, end = list[str](), 0
+    while uri := _URI.match(value, end):
+        if not uri[1].isascii():
+            raise ValueError("write its URLs in ASCII, percent-encoded (RFC 3986)")
+        items += [f"<{uri[1].replace(' ', '')}>", *_comment(uri[2])]
+        end = uri.end()
+        if not value.startswith(",", end):
+            break
+        items[-1] += ","
+        end += 1
+    if end < len(value) or not items:
+        return _write_ascii(name, value)
+    return fold(name, items)
+
+
+def _comment(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    words = text.split() if text.isascii() else encoded_words(text, 2).split(f"{CRLF} ")
+    return f"({' '.join(words)})".split(" ")
+
+
+def _write_mailboxes(name: str, value: str) -> str:
+    """`Name <address>, address` (RFC 5322 section 3.4)."""
+    try:
+        mailboxes = _parse_mailboxes(value)
+    except ValueError:
+        if value.isascii():
+            return _write_ascii(name, value)  # what obsolete forms there are
+        raise
+    if not all(mailbox.address.isascii() for mailbox in mailboxes):
+        raise ValueError("write ASCII addresses; only `to`, `cc` and the like take others")
+    return mailbox_field(name, mailboxes) if mailboxes else _write_ascii(name, value)
+
+
+def _parse_mailboxes(value: str) -> list[Mailbox]:
+    parts = _MAILBOX.findall(value)
+    if ",".join(parts) != value:
+        raise ValueError("write Name <a@example.com>; separate several with commas")
+    return [parse_mailbox(part.strip()) for part in parts]
+
+
+def _write_list_id(name: str, value: str) -> str:
+    """`Name <id>` (RFC 2919 section 3)."""
+    head, begun, rest = value.strip(" ").rpartition("<")
+    identifier, ended, after = rest.partition(">")
+    if not begun or not ended or after:
+        return _write_ascii(name, value)
+    if not identifier.isascii():
+        raise ValueError("write an ASCII id in < and >, such as <news.example.com>")
+    phrase = head.strip(" ")
+    if quoted := _QUOTED.fullmatch(phrase):
+        phrase = _ESCAPED.sub(r"\1", quoted[1])
+    if not phrase or len(identifier) + len(name) > MAX_LINE_OCTETS // 2:
+        return fold(name, _BLANK.split(value.strip(" ")))
+    return phrase_field(name, phrase, identifier)
+
+
+def _write_phrases(name: str, value: str) -> str:
+    """`phrase, phrase` (RFC 5322 section 3.6.5)."""
+    if value.isascii():
+        return _write_ascii(name, value)
+    phrases = [write_phrase(each.strip(" "), len(name) + 2) for each in value.split(",")]
+    return f"{name}: {f',{CRLF} '.join(phrases)}{CRLF}"
+
+
+def _is_json(value: str) -> bool:
+    """Whether it is an object or a list: text may be a number, or stand in quotes."""
+    if not value.lstrip(" ").startswith(("{", "[")):
+        return False
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+_WRITERS: Final[Mapping[str, Callable[[str, str], str]]] = {
+    **dict.fromkeys(
+        # RFC 5322 section 3.6.4, RFC 5536 section 3.2.12, RFC 4021 section 2.1
+        ("in-reply-to", "obsoletes", "original-message-id", "references", "supersedes"),
+        _write_ids,
+    ),
+    **dict.fromkeys(
+        # RFC 2369 section 3, RFC 5064 section 2
+        (
+            *("archived-at", "list-archive", "list-help", "list-owner", "list-post"),
+            *("list-subscribe", "list-unsubscribe"),
+        ),
+        _write_uris,
+    ),
+    **dict.fromkeys(
+        # RFC 8098 section 2.1; the others are in use without an RFC
+        (
+            *("abuse-reports-to", "disposition-notification-to", "errors-to", "mail-followup-to"),
+            *("mail-reply-to", "return-receipt-to", "x-confirm-reading-to", "x-errors-to"),
+        ),
+        _write_mailboxes,
+    ),
+    "list-id": _write_list_id,
+    "keywords": _write_phrases,
+    **dict.fromkeys(
+        # RFC 3834, 8098 section 2.2, 8058, 4021, 3282, 8689; the others without an RFC
+        (
+            *(
+                "accept-language",
+                "auto-submitted",
+                "autoforwarded",
+                "autosubmitted",
+                "bimi-selector",
+            ),
+            *("disposition-notification-options", "expires", "expiry-date", "feedback-id"),
+            *("importance", "list-unsubscribe-post", "original-recipient", "precedence"),
+            *("priority", "reply-by", "sensitivity", "thread-index", "tls-required"),
+            *("x-auto-response-suppress", "x-entity-ref-id", "x-msmail-priority", "x-priority"),
+        ),
+        _write_ascii,
+    ),
+}

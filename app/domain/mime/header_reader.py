@@ -1,0 +1,172 @@
+"""The header of a message that somebody else made: bounded first, then read in linear time.
+
+RFC 5322 section 2.2 (fields, folding), RFC 2045 section 5 (parameters), RFC 2047 (encoded words).
+Python's `email` reads none of it: some of its parsers need time and memory that grow with the
+square of what they read.
+"""
+
+import re
+from binascii import Error, a2b_base64, a2b_qp
+from codecs import lookup
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from app.domain.outcome.replies import printable
+
+MAX_HEADER_BYTES: Final = 65_536
+MAX_FIELD_BYTES: Final = 32_768
+MAX_FIELDS: Final = 500
+MAX_ENCODED_WORDS: Final = 500  # in a field
+MAX_PARAMETERS: Final = 100  # in a field
+MAX_SHOWN_CHARACTERS: Final = 40
+
+_FIELD: Final = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2
+_PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
+_ESCAPE: Final = re.compile(r"\\(.)")
+_WORD: Final = re.compile(r"=\?([A-Za-z0-9_-]{1,40})(?:\*[^?\s]*)?\?([BbQq])\?([^?\s]*)\?=")
+# Python knows codecs that are no charsets of mail, and slow: `punycode`, `unicode_escape`.
+_CHARSET: Final = re.compile(
+    r"utf-?8|us-ascii|ascii|iso-8859-\d{1,2}|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|gb2312|gbk"
+    r"|gb18030|big5|shift[_-]jis|euc-(?:jp|kr)|iso-2022-(?:jp|kr)|ks_c_5601-1987",
+    re.IGNORECASE,
+)
+
+
+class TooComplexError(ValueError):
+    """A message is beyond a bound; the text names the bound and the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields in their order, names as they are written, values unfolded and printable.
+
+    The body begins at `end`. `stray` is the first line that RFC 5322 does not allow, if any.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+    end: int
+    stray: str | None = None
+
+    def get(self, name: str) -> str | None:
+        """The value of the first field of this name, which is in lower case."""
+        return next(iter(self.get_all(name)), None)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all fields of this name, which is in lower case."""
+        return [value for known, value in self.fields if known.lower() == name]
+
+    def media_type(self) -> tuple[str, dict[str, str]]:
+        """The Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
+        value = self.get("content-type") or ""
+        kind = value.partition(";")[0].strip().lower()
+        parameters = {
+            found[1].lower(): found[3] if found[2] is None else _ESCAPE.sub(r"\1", found[2])
+            for found in _PARAMETER.finditer(value)
+        }
+        return (kind if "/" in kind else "text/plain"), parameters
+
+
+def check_bound(what: str, size: int, unit: str, limit: int) -> None:
+    """Raise TooComplexError where a size is above its limit."""
+    if size > limit:
+        raise TooComplexError(f"{what} {size:,} {unit}; at most {limit:,} are allowed")
+
+
+def read_header(content: bytes, start: int = 0, end: int | None = None) -> Header:
+    """The header that begins at `start`, up to its empty line. Lines end in CRLF or LF.
+
+    Lines that are no fields are left out. Raises TooComplexError.
+    """
+    stop, body = _extent(content, start, len(content) if end is None else end)
+    check_bound("its header has", stop - start, "bytes", MAX_HEADER_BYTES)
+    names, values, stray = list[str](), list[list[bytes]](), None
+    for line in _lines(content[start:stop]):
+        found = _FIELD.match(line)
+        if line[:1] in {b" ", b"\t"} and names:
+            values[-1].append(line)
+            is_allowed = not line.isspace()
+        elif found is not None:
+            names.append(found[1].decode())
+            values.append([line[found.end() :]])
+            is_allowed = not found[2]
+        else:
+            is_allowed = False
+        if not is_allowed and stray is None:
+            stray = printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
+    check_bound("its header has", len(names), "fields", MAX_FIELDS)
+    return Header(tuple(zip(names, map(_value, names, values), strict=True)), body, stray)
+
+
+def _extent(content: bytes, start: int, end: int) -> tuple[int, int]:
+    """Where the last line of a header ends, and where the body begins."""
+    for empty in (b"\n", b"\r\n"):
+        if content.startswith(empty, start, end):
+            return start, start + len(empty)
+    ends = [
+        (at + 1, at + len(line_ends))
+        for line_ends in (b"\n\r\n", b"\n\n")
+        if (at := content.find(line_ends, start, end)) >= 0
+    ]
+    return min(ends, default=(end, end))
+
+
+def _lines(header: bytes) -> list[bytes]:
+    return [line.removesuffix(b"\r") for line in header.removesuffix(b"\n").split(b"\n")]
+
+
+def _value(name: str, lines: list[bytes]) -> str:
+    """A field's value without its folds, within its bounds."""
+    value = b"".join(lines)
+    shown = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
+    check_bound(shown, len(value), "bytes", MAX_FIELD_BYTES)
+    check_bound(shown, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
+    if name.lower().startswith("content-"):
+        check_bound(shown, value.count(b";"), "parameters", MAX_PARAMETERS)
+    return printable(value.decode("utf-8", "replace")).strip()
+
+
+def decode_words(text: str) -> str:
+    """The text with its encoded words read, printable and on one line.
+
+    Blanks between two encoded words are dropped (RFC 2047 section 6.2). What is no encoded word, or
+    has an unknown charset, stays as it is. A character may be split over words of one charset,
+    which some mailers do against section 5.
+    """
+    read, last_end, charset, waiting = list[str](), 0, "", b""
+    for found in _WORD.finditer(text):
+        octets = decode_octets(found[2], found[3].encode())
+        if octets is None or not is_charset(found[1]):
+            continue
+        between = text[last_end : found.start()]
+        if charset and not between.strip():
+            between = ""
+        if between or charset != found[1].lower():
+            read += [waiting.decode(charset or "ascii", "replace"), between]
+            charset, waiting = found[1].lower(), b""
+        waiting += octets
+        last_end = found.end()
+    read += [waiting.decode(charset or "ascii", "replace"), text[last_end:]]
+    return printable("".join(read)).replace("\n", " ")
+
+
+def decode_octets(encoding: str, octets: bytes) -> bytes | None:
+    """The octets out of the encoding of an encoded word, B or Q; None where they are not in it."""
+    if encoding in {"Q", "q"}:
+        return a2b_qp(octets, header=True)
+    try:
+        return a2b_base64(octets + b"===")  # some mailers leave the padding out
+    except Error:
+        return None
+
+
+@lru_cache(maxsize=256)
+def is_charset(name: str) -> bool:
+    """Whether text of mail may be in this charset, and Python knows it."""
+    if _CHARSET.fullmatch(name) is None:
+        return False
+    try:
+        lookup(name)
+    except LookupError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""How a reader leaves a list: `List-Unsubscribe` (RFC 2369), and by one click (RFC 8058)."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+from app.domain.address.parse import make_mailbox
+from app.domain.urls import parse_url
+
+MAX_URL_BYTES: Final = 800  # it stands on one line whole
+# As a subject; behind it may stand the tag of the list. `domain.inbound.reports` reads it.
+UNSUBSCRIBE: Final = re.compile(r"unsubscribe(?:[\s:]+(\S.*))?", re.IGNORECASE)
+
+_SCHEME: Final = re.compile(r"mailto:", re.IGNORECASE)
+_MAILTO: Final = re.compile(r"(.*?@[^?@]*)(?:\?(.*))?")  # a `?` may stand left of the @ too
+# What may stand in an address of a `mailto:` as it is (RFC 6068 section 2).
+_IN_LOCAL_PART: Final = "!$'*+"
+
+
+def parse_page(text: str) -> str:
+    """A page's URL in ASCII; raises ValueError where it is none, or too long for a header."""
+    return _checked(parse_url(text))
+
+
+def parse_mailto(text: str) -> str:
+    """What stands behind `mailto:`: an address, and the subject by which leaving is understood.
+
+    It is read with or without the scheme, and with `?subject=` and `body=` (RFC 6068); the subject
+    is `unsubscribe` where none is written. Raises ValueError that says what to write instead.
+    """
+    is_uri = _SCHEME.match(text) is not None
+    found = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
+    address, fields = (text, None) if found is None else found.groups()
+    mailbox = make_mailbox(unquote(address) if is_uri else address)
+    pairs = (each.partition("=")[::2] for each in (fields or "").split("&") if each)
+    written = {name.lower(): unquote(value) for name, value in pairs}
+    if not written.keys() <= {"subject", "body"}:
+        raise ValueError("write only subject= and body= after the address")
+    subject = written.get("subject") or "unsubscribe"
+    if UNSUBSCRIBE.fullmatch(subject) is None:
+        raise ValueError(
+            "write the subject `unsubscribe`, or `unsubscribe` and a tag, which Heloise recognizes"
+            " when the mail comes back; for another subject, write List-Unsubscribe in `headers`"
+        )
+    local, _, domain = mailbox.address.rpartition("@")
+    said = {"subject": subject} | ({"body": body} if (body := written.get("body")) else {})
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in said.items())
+    return _checked(f"{quote(local, safe=_IN_LOCAL_PART)}@{domain}?{query}")
+
+
+def _checked(text: str) -> str:
+    if len(text) > MAX_URL_BYTES:
+        raise ValueError(
+            f"has {len(text)} bytes in ASCII; write at most {MAX_URL_BYTES}, which fit into a"
+            " header line"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUnsubscribe:
+    """A page, an address, or both. With `is_one_click` a POST to the page is all it takes.
+
+    `url` is what `parse_page` has made, `mailto` what `parse_mailto` has. One that is wrong cannot
+    be made: that raises ValueError.
+    """
+
+    url: str | None = None
+    mailto: str | None = None
+    is_one_click: bool = False
+
+    def __post_init__(self) -> None:
+        if self.url is None and self.mailto is None:
+            raise ValueError("set a url, a mailto address, or both")
+        if self.is_one_click and not (self.url or "").startswith("https://"):
+            raise ValueError("one click needs an https:// url (RFC 8058 section 3.1)")
+
+    def fields(self) -> dict[str, str]:
+        """The header fields."""
+        ways = [self.url, None if self.mailto is None else f"mailto:{self.mailto}"]
+        fields = {"List-Unsubscribe": ", ".join(f"<{way}>" for way in ways if way is not None)}
+        if self.is_one_click:
+            fields["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        return fields

@@ -1,0 +1,79 @@
+"""Who a message says it is from: one mailbox, in a form that all readers read alike.
+
+RFC 5322 section 3.6.2. Programs disagree about malformed and obsolete forms: routes, comments in
+odd places, several addresses. One of them may show another sender than was checked here, so only
+the plain forms are taken.
+"""
+
+import re
+from typing import Final
+
+import idna
+
+from app.domain.address.parse import make_mailbox
+from app.domain.mime.header_reader import decode_words
+from app.domain.types import Mailbox
+
+FORMS: Final = "write Name <a@b.example>, and quote a name with any of ()<>@,;:\\"
+
+_ATOM: Final = r'[^\s"(),:;<>@\[\]\\]+'
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
+_ADDRESS: Final = re.compile(rf"(?:{_ATOM}|{_QUOTED})@{_ATOM}")
+_WORD: Final = re.compile(rf"[ \t]*(?:({_ATOM})|({_QUOTED}))")
+_COMMENTED: Final = re.compile(r'([^\s()]+)[ \t]+\(([^()<>@,;:"\\]*)\)')  # a@b.example (Name)
+_ESCAPE: Final = re.compile(r"\\(.)")
+_MISLEADING: Final = frozenset("<>@\N{REPLACEMENT CHARACTER}")
+
+
+def read_originator(value: str) -> Mailbox:
+    """The mailbox of a From or Sender field; raises ValueError that says what to write instead."""
+    value = value.strip()
+    if commented := _COMMENTED.fullmatch(value):
+        address, name = commented[1], _decode(commented[2])
+    elif value.endswith(">"):
+        phrase, _, address = value[:-1].rpartition("<")
+        address, name = address.strip(), _read_phrase(phrase)
+    else:
+        address, name = value, ""
+    if _ADDRESS.fullmatch(address) is None:
+        raise ValueError(f"not one plain address; {FORMS}")
+    mailbox = make_mailbox(address, name)
+    if not _is_same(address, mailbox.address):
+        raise ValueError(f"{address} is another spelling of {mailbox.address}; write that")
+    return mailbox
+
+
+def _read_phrase(phrase: str) -> str:
+    """A display name: words, quoted strings and encoded words."""
+    read, atoms, position = list[str](), list[str](), 0
+    phrase = phrase.strip()
+    while position < len(phrase):
+        word = _WORD.match(phrase, position)
+        if word is None:
+            raise ValueError(f"not one plain address; {FORMS}")
+        position = word.end()
+        if word[1] is not None:
+            atoms.append(word[1])
+            continue
+        _decode(word[2])
+        read += [_decode(" ".join(atoms)), _ESCAPE.sub(r"\1", word[2][1:-1])]
+        atoms = []
+    return " ".join(filter(None, [*read, _decode(" ".join(atoms))]))
+
+
+def _decode(words: str) -> str:
+    """What encoded words say; some programs read them before they look for the address."""
+    name = decode_words(words)
+    if name != words and not _MISLEADING.isdisjoint(name):
+        raise ValueError(f"an encoded word is malformed or contains <, > or @; {FORMS}")
+    return name
+
+
+def _is_same(written: str, known: str) -> bool:
+    """Whether an address was written as it is known, the domain as A-label or U-label."""
+    local, _, domain = written.rpartition("@")
+    known_local, _, known_domain = known.rpartition("@")
+    names = {known_domain.lower()}
+    if "xn--" in known_domain.lower():
+        names.add(idna.decode(known_domain))
+    return local == known_local and domain.lower() in names

@@ -1,0 +1,140 @@
+"""The parts of a message that somebody else made (RFC 2046): bounded, and found in linear time.
+
+Each level of parts is one search for its boundary, so the time is at most the size times the depth.
+"""
+
+from binascii import Error, a2b_base64, a2b_qp
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.domain.mime.header_reader import (
+    Header,
+    TooComplexError,
+    check_bound,
+    is_charset,
+    read_header,
+)
+
+MAX_PARTS: Final = 1000
+MAX_DEPTH: Final = 20
+MAX_LINES_LIKE_BOUNDARIES: Final = 50_000
+MAX_PART_HEADERS_BYTES: Final = 262_144  # of all parts together
+MAX_BOUNDARY_CHARACTERS: Final = 200  # RFC 2046 section 5.1.1 allows 70
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A message, or a part of one: its header, where its body ends, and the parts in it.
+
+    A message within a message is not opened: its parts are not those of the outer one.
+    """
+
+    header: Header
+    kind: str
+    charset: str
+    _content: bytes = field(repr=False)
+    end: int
+    parts: list["Part"] = field(default_factory=list)
+
+    def walk(self) -> Iterator["Part"]:
+        """This part, and all parts in it, in their order."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def decoded(self, max_bytes: int) -> bytes:
+        """The first bytes of the body, out of its transfer encoding (RFC 2045 section 6)."""
+        body = self._content[self.header.end : min(self.end, self.header.end + max_bytes)]
+        encoding = (self.header.get("content-transfer-encoding") or "").lower()
+        if encoding == "quoted-printable":
+            return a2b_qp(body)
+        if encoding != "base64":
+            return body
+        try:
+            return a2b_base64(body + b"===")  # some mailers leave the padding out
+        except Error:
+            return body
+
+    def text(self, max_bytes: int) -> str:
+        """The first bytes of the body as text, with line feeds alone."""
+        octets = self.decoded(max_bytes)
+        return octets.decode(self.charset, "replace").replace("\r\n", "\n")
+
+
+def read_message(content: bytes) -> Part:
+    """A message with its parts; raises TooComplexError where it is beyond a bound."""
+    message, boundary = _read_part(content, 0, len(content))
+    to_split, count, lines, header_bytes = [(message, boundary, 1)], 1, 0, 0
+    while to_split:
+        part, boundary, depth = to_split.pop()
+        if not boundary:
+            continue
+        if depth > MAX_DEPTH:
+            raise TooComplexError(
+                f"its parts are nested too deeply; at most {MAX_DEPTH} levels are allowed"
+            )
+        for place in _between(content, part.header.end, part.end, boundary):
+            if place is None:
+                lines += 1
+                check_bound(
+                    "it has", lines, "lines like a boundary or more", MAX_LINES_LIKE_BOUNDARIES
+                )
+                continue
+            count += 1
+            check_bound("it has", count, "parts or more", MAX_PARTS)
+            inner, inner_boundary = _read_part(content, *place)
+            header_bytes += inner.header.end - place[0]
+            check_bound(
+                "the headers of its parts have", header_bytes, "bytes", MAX_PART_HEADERS_BYTES
+            )
+            part.parts.append(inner)
+            to_split.append((inner, inner_boundary, depth + 1))
+    return message
+
+
+def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
+    """A part without the parts in it, and the boundary between those; empty where it has none."""
+    header = read_header(content, start, end)
+    kind, parameters = header.media_type()
+    charset = parameters.get("charset", "utf-8")
+    boundary = parameters.get("boundary", "").rstrip() if kind.startswith("multipart/") else ""
+    is_usable = len(boundary) <= MAX_BOUNDARY_CHARACTERS
+    return (
+        Part(header, kind, charset if is_charset(charset) else "utf-8", content, end),
+        boundary.encode() if is_usable else b"",
+    )
+
+
+def _between(
+    content: bytes, start: int, end: int, boundary: bytes
+) -> Iterator[tuple[int, int] | None]:
+    """Where the parts begin and end; None for a line that only begins as a delimiter does.
+
+    The last part may lack the line that closes it.
+    """
+    delimiter, opened = b"--" + boundary, None
+    at = start if content.startswith(delimiter, start, end) else -1
+    while at >= 0 or (at := content.find(b"\n" + delimiter, start, end) + 1):
+        line_end = content.find(b"\n", at, end)
+        line_end = end if line_end < 0 else line_end
+        rest = content[at + len(delimiter) : line_end].strip()
+        if rest not in {b"", b"--"}:
+            yield None
+        elif opened is not None:
+            yield opened, max(opened, _before_line_end(content, at))
+        if rest == b"--":
+            return
+        if not rest:
+            opened = min(line_end + 1, end)
+        start, at = line_end, -1
+    if opened is not None:
+        yield opened, end
+
+
+def _before_line_end(content: bytes, at: int) -> int:
+    """The line end before a delimiter belongs to that (RFC 2046 section 5.1.1)."""
+    for line_end in (b"\r\n", b"\n"):
+        if content.startswith(line_end, at - len(line_end)):
+            return at - len(line_end)
+    return at

@@ -1,0 +1,87 @@
+"""The parts of a message's body (RFC 2045, RFC 2046), each a header and pieces of bytes.
+
+Pieces are put together once, at the end: no part is copied into the one around it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+from app.domain.mime.attachment import Attachment, disposition_field, parse_content_type
+from app.domain.mime.calendar import Calendar
+from app.domain.mime.transfer_encoding import BOUNDARY, CRLF, base64_lines, encoded_text, is_clean
+
+OCTET_STREAM: Final = "application/octet-stream"
+MAX_LINE_CHARACTERS: Final = 78
+
+MultipartKind = Literal["alternative", "related", "mixed"]
+
+
+class Part(NamedTuple):
+    """`header` holds its fields without the empty line; `chunks` make up its body."""
+
+    header: bytes
+    chunks: Sequence[bytes]
+
+
+def text_part(subtype: Literal["plain", "html"], text: str) -> Part:
+    """A text in any script (RFC 2046 section 4.1)."""
+    return _text_part(f'text/{subtype}; charset="utf-8"', text)
+
+
+def calendar_part(calendar: Calendar) -> Part:
+    """An invitation that stands beside the text (RFC 6047 section 2.4)."""
+    return _text_part(f'text/calendar; charset="utf-8"; method={calendar.method}', calendar.text)
+
+
+def _text_part(content_type: str, text: str) -> Part:
+    encoding, octets = encoded_text(text)
+    header = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n"
+    return Part(header.encode(), (octets,))
+
+
+def file_part(attachment: Attachment) -> Part:
+    """A file in base64.
+
+    What is a message itself may not be encoded (RFC 2045 section 6.4): it goes as it is where it
+    can, else, as anything composite, with its bytes kept and its type not told.
+    """
+    content_type = _content_type(attachment)
+    is_message = content_type.lower().startswith("message/")
+    encoding = "7bit" if is_message else "base64"
+    chunks = [attachment.content] if is_message else list(base64_lines(attachment.content))
+    fields = [
+        f"Content-Type: {content_type}\r\n",
+        f"Content-Transfer-Encoding: {encoding}\r\n",
+        disposition_field(attachment),
+    ]
+    if attachment.content_id is not None:
+        fields.append(f"Content-ID: <{attachment.content_id}>\r\n")
+    return Part("".join(fields).encode(), chunks)
+
+
+def _content_type(attachment: Attachment) -> str:
+    kind, parameters = parse_content_type(attachment.content_type) or (OCTET_STREAM, [])
+    lower = kind.lower()
+    is_bare = lower.startswith("message/") and is_clean(attachment.content)
+    if lower.startswith(("message/", "multipart/")) and not is_bare:
+        return OCTET_STREAM
+    written = f"Content-Type: {'; '.join([kind, *parameters])}"
+    between = "; " if len(written) <= MAX_LINE_CHARACTERS else ";\r\n "
+    return between.join([kind, *parameters])
+
+
+def multipart(kind: MultipartKind, parts: Iterable[Part]) -> Part:
+    """Parts in one; each kind stands in a message once, so its boundary is its own."""
+    boundary = BOUNDARY + kind.encode()
+    chunks = list[bytes]()
+    for header, within in parts:
+        chunks += (CRLF, b"--", boundary, CRLF, header, CRLF, *within)
+    chunks += (CRLF, b"--", boundary, b"--", CRLF)
+    del chunks[0]  # the line end before a boundary is none of the part's; here nothing is before
+    about = b'; type="text/html"' if kind == "related" else b""  # RFC 2387 section 3.1
+    header = b'Content-Type: multipart/%b%b;\r\n boundary="%b"\r\n' % (
+        kind.encode(),
+        about,
+        boundary,
+    )
+    return Part(header, chunks)

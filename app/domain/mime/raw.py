@@ -1,0 +1,176 @@
+"""A message that somebody else made: checked, and sent as it is (RFC 5322, RFC 6409, RFC 6854).
+
+Nothing here knows how the message came: an error says what is wrong with the message.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.domain.mime.blocks import BLOCK_OCTETS, joined
+from app.domain.mime.header_reader import Header, decode_words
+from app.domain.mime.originator import read_originator
+from app.domain.mime.part_reader import read_message
+from app.domain.mime.transfer_encoding import CRLF, MAX_LINE_OCTETS
+from app.domain.types import Mailbox
+
+MAX_MESSAGE_ID_CHARACTERS: Final = 512
+MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`: more is a loop
+# Each at most once (RFC 5322 section 3.6).
+SINGLE: Final = frozenset(
+    {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
+)
+ENVELOPE_ALONE: Final = "write those recipients only in the envelope, and leave this header out"
+BY_SERVERS: Final = "receiving servers write this header; leave it out"
+NOT_SENT: Final = {
+    "bcc": ENVELOPE_ALONE,
+    "return-path": "the delivering server writes this header; set `return_path` in the envelope",
+    "authentication-results": BY_SERVERS,
+    "received-spf": BY_SERVERS,
+}
+NOT_SENT_PREFIXES: Final = {
+    "arc-": BY_SERVERS,
+    "resent-": "send the message with your own From, Sender and To, and leave this header out",
+}
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BLANK_BEFORE_COLON: Final = re.compile(r"([!-9;-~]+)[ \t]+:")
+_MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
+_SIGNING_DOMAIN: Final = re.compile(r"(?:^|;)\s*d\s*=\s*([^;\s]*)")  # RFC 6376 section 3.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawMessage:
+    """The bytes with CRLF line ends, and what stands in their header; None where it is missing."""
+
+    mime: bytes = field(repr=False)
+    sender: Mailbox
+    submitter: Mailbox | None
+    subject: str
+    message_id: str | None
+    has_date: bool
+    is_signed: bool
+
+
+def parse(content: bytes) -> RawMessage:
+    """The message, of which nothing but line ends is changed: a lone LF becomes CRLF.
+
+    Raises ValueError, whose text says what to mend.
+    """
+    mime = _with_crlf(content)
+    header = read_message(mime).header
+    if not mime.endswith(CRLF + CRLF, 0, header.end):
+        raise ValueError("the empty line after the header is missing; add it")
+    _check_lines(mime)
+    _check_fields(header)
+    _check_characters(mime[: header.end])
+    sender = _mailbox(header, "From")
+    signatures = header.get_all("dkim-signature")
+    _check_signatures(signatures, sender)
+    return RawMessage(
+        mime=mime,
+        sender=sender,
+        submitter=_mailbox(header, "Sender") if header.get("sender") is not None else None,
+        subject=decode_words(header.get("subject") or ""),
+        message_id=_message_id(header.get("message-id")),
+        has_date=header.get("date") is not None,
+        is_signed=bool(signatures),
+    )
+
+
+def _with_crlf(content: bytes) -> bytes:
+    """The lines with their ends; raises ValueError where some have one and some another."""
+    if b"\0" in content:
+        raise ValueError("contains a NUL byte; encode the part in base64")
+    pairs, returns, feeds = (content.count(each) for each in (CRLF, b"\r", b"\n"))
+    if pairs == 0 and returns == 0:
+        starts = range(0, len(content), BLOCK_OCTETS)
+        content = joined(content[at : at + BLOCK_OCTETS].replace(b"\n", CRLF) for at in starts)
+    elif not pairs == returns == feeds:
+        raise ValueError("some lines do not end in CRLF; end all lines in CRLF")
+    return content if content.endswith(CRLF) else content + CRLF
+
+
+def _check_lines(mime: bytes) -> None:
+    """Raise ValueError where a line is too long; from the last line end in reach to the next."""
+    start = 0
+    while start < len(mime):
+        line_end = mime.rfind(CRLF, start, start + MAX_LINE_OCTETS + len(CRLF))
+        if line_end < 0:
+            raise ValueError(
+                f"a line has more than {MAX_LINE_OCTETS} bytes: fold the header, and encode the"
+                " body in quoted-printable or base64"
+            )
+        start = line_end + len(CRLF)
+
+
+def _check_characters(header: bytes) -> None:
+    try:
+        text = header.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the header is neither ASCII nor UTF-8 (RFC 6532); encode it") from None
+    if _CONTROL.search(text):
+        raise ValueError("the header contains a control character; leave it out")
+
+
+def _check_fields(header: Header) -> None:
+    """Raise ValueError where a line is no field, or a field may not be there, or only once."""
+    if header.stray is not None:
+        if blank := _BLANK_BEFORE_COLON.match(header.stray):
+            raise ValueError(
+                f"the header has a blank before a colon: {blank[0]!r}; write '{blank[1]}:'"
+            )
+        raise ValueError(f"the header has a line that is not a field: {header.stray!r}")
+    names = [name.lower() for name, _ in header.fields]
+    for name in names:
+        if (reason := _reason_against(name)) is not None:
+            raise ValueError(f"the header has {name.title()}: {reason}")
+        if name in SINGLE and names.count(name) > 1:
+            raise ValueError(f"the header has {name.title()} more than once")
+    if "from" not in names:
+        raise ValueError("the header has no From")
+    if (hops := names.count("received")) > MAX_HOPS:
+        raise ValueError(
+            f"the header has {hops} Received fields; more than {MAX_HOPS} mean a mail loop"
+        )
+
+
+def _reason_against(name: str) -> str | None:
+    """Why a message may not have this field, if it may not."""
+    prefixed = (why for prefix, why in NOT_SENT_PREFIXES.items() if name.startswith(prefix))
+    return NOT_SENT.get(name) or next(prefixed, None)
+
+
+def _mailbox(header: Header, name: str) -> Mailbox:
+    try:
+        return read_originator(header.get(name.lower()) or "")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _message_id(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if _MESSAGE_ID.fullmatch(value) is None:
+        raise ValueError("not a Message-ID; write <something@example.com>")
+    if len(value) > MAX_MESSAGE_ID_CHARACTERS:
+        raise ValueError(
+            f"the Message-ID has {len(value)} characters; write at most {MAX_MESSAGE_ID_CHARACTERS}"
+        )
+    return value
+
+
+def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
+    """Raise ValueError where a domain signs that is neither From's, nor above it, nor below."""
+    domains = [found for each in signatures for found in _SIGNING_DOMAIN.findall(each)]
+    for domain in domains:
+        if not _is_aligned(domain.lower(), sender.domain.lower()):
+            raise ValueError(
+                f"a DKIM-Signature is by {domain}, but From is at {sender.domain}: leave out"
+                " signatures of other domains"
+            )
+
+
+def _is_aligned(domain: str, other: str) -> bool:
+    """Whether two domains are one, or one is above the other (RFC 7489 section 3.1.1)."""
+    return f".{domain}".endswith(f".{other}") or f".{other}".endswith(f".{domain}")

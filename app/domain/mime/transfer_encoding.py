@@ -1,0 +1,94 @@
+"""Content-Transfer-Encoding (RFC 2045 section 6): octets as lines that any server takes.
+
+The work is done by the standard library's C functions, a block or a whole text at a time.
+"""
+
+import re
+from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterator
+from typing import Final
+
+from app.domain.mime.blocks import BLOCK_OCTETS
+
+CRLF: Final = b"\r\n"
+MAX_TEXT_LINE_OCTETS: Final = 78  # RFC 5322 section 2.1.1: should; what is longer is encoded
+MAX_LINE_OCTETS: Final = 998  # as above: must
+BASE64_LINE_OCTETS: Final = 76
+# 57 octets make a line. A block is some 0.9 MB: it is encoded without a copy of all the rest.
+BASE64_BLOCK_OCTETS: Final = 57 * 16_384
+
+# What delimits parts begins with this. Neither base64 nor quoted-printable can hold `=_`; what is
+# sent as it is must not hold it.
+BOUNDARY: Final = b"=_heloise_"
+
+_LITERAL: Final = bytes({*b"\t\r\n", *range(32, 127)} - {*b"="})  # in quoted-printable
+# A space before a line end is encoded after the line was measured, and makes it longer than 76.
+_OVERLONG: Final = re.compile(rb"^(.{74})(=20|=09)\r", re.MULTILINE)
+
+
+def encoded_text(text: str) -> tuple[str, bytes]:
+    """The name of the encoding and the text in it, in CRLF lines, the last one ended as well.
+
+    As it is (7bit) where it is ASCII in short lines, else in what is shorter of quoted-printable
+    and base64. A lone CR or LF becomes CRLF.
+    """
+    octets = _canonical(text)
+    longest = max(max(map(len, each.split(CRLF))) for each in line_blocks(octets))
+    if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(octets):
+        return "7bit", octets
+    unsafe_octets = sum(len(each.translate(None, _LITERAL)) for each in line_blocks(octets))
+    if unsafe_octets * 6 > len(octets):  # 2 octets more for each, against a third more for all
+        return "base64", b"".join(base64_lines(octets))
+    return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(octets)))
+
+
+def _canonical(text: str) -> bytes:
+    """The text in UTF-8 and CRLF lines, the last one ended too."""
+    octets = text.encode()
+    if b"\r" in octets:
+        octets = octets.replace(CRLF, b"\n").replace(b"\r", b"\n")
+    return (octets if octets.endswith(b"\n") else octets + b"\n").replace(b"\n", CRLF)
+
+
+def line_blocks(octets: bytes) -> Iterator[bytes]:
+    """Whole lines, about so many octets at a time: between two of them others have their turn."""
+    start = 0
+    while len(octets) - start > BLOCK_OCTETS:
+        end = octets.index(CRLF, start + BLOCK_OCTETS - len(CRLF)) + len(CRLF)
+        yield octets[start:end]
+        start = end
+    if start < len(octets):
+        yield octets[start:]
+
+
+def _is_7bit(octets: bytes) -> bool:
+    """Whether octets in lines can stand as they are in one part among others."""
+    return octets.isascii() and b"\0" not in octets and BOUNDARY not in octets
+
+
+def is_clean(octets: bytes) -> bool:
+    """Whether any octets can go as 7bit (RFC 2045 section 2.7), nothing of them changed."""
+    lines = octets.split(CRLF)
+    return (
+        _is_7bit(octets)
+        and octets.count(b"\r") == octets.count(b"\n") == len(lines) - 1
+        and max(map(len, lines)) <= MAX_LINE_OCTETS
+    )
+
+
+def base64_lines(octets: bytes) -> Iterator[bytes]:
+    """The octets in base64, in lines of 76 characters, each with its end; block by block."""
+    view = memoryview(octets)
+    for start in range(0, len(view), BASE64_BLOCK_OCTETS):
+        encoded = b2a_base64(view[start : start + BASE64_BLOCK_OCTETS], newline=False)
+        starts = range(0, len(encoded), BASE64_LINE_OCTETS)
+        lines = [encoded[first : first + BASE64_LINE_OCTETS] for first in starts]
+        lines.append(b"")
+        yield CRLF.join(lines)
+
+
+def _quoted_printable(octets: bytes) -> bytes:
+    encoded = b2a_qp(octets)
+    if b" \r" in octets or b"\t\r" in octets:
+        return _OVERLONG.sub(rb"\1=\r\n\2\r", encoded)
+    return encoded

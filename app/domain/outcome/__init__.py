@@ -1,0 +1,1 @@
+"""What a server's reply or a fault means."""

@@ -1,0 +1,30 @@
+"""The lines of an SMTP dialogue as they are kept and shown."""
+
+from typing import Literal, NamedTuple, cast
+
+from app.domain.outcome.outcome import Stage
+
+Speaker = Literal["client", "server", "note"]
+
+
+class Line(NamedTuple):
+    """What was said, by whom, at which stage, so many milliseconds after the connection began.
+
+    `note` is what nobody said: that TLS began, that the connection ended.
+    """
+
+    ms: float
+    stage: Stage
+    by: Speaker
+    text: str
+
+    @classmethod
+    def parse(cls, written: str) -> "Line":
+        """From a line as `smtp.transcript` writes it."""
+        ms, stage, by, text = written.split(" ", 3)
+        return cls(float(ms), Stage(stage), cast("Speaker", by), text)
+
+
+def parse_dialogue(text: str) -> list[Line]:
+    """From a whole transcript; empty for an empty one."""
+    return [Line.parse(each) for each in text.split("\n")] if text else []

@@ -1,0 +1,338 @@
+"""The failure table: what a refusal or a fault at a stage means, for whom, and what comes next.
+
+It follows RFC 5321 section 4.2.1 (4yz: try again, 5yz: never so again), with what servers really
+do: those that delay their verdict on the EHLO name answer for it at RCPT (Postfix's
+`smtpd_delay_reject`), and a client that is told to go away before MAIL has learnt nothing about
+the message. The first rule that matches decides.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.outcome.outcome import (
+    GREYLISTED,
+    OUTCOME_UNKNOWN,
+    TOKEN_REJECTED,
+    Blast,
+    Failure,
+    Fault,
+    Outcome,
+    Stage,
+    Verdict,
+)
+from app.domain.outcome.replies import UNAVAILABLE, Reply
+
+BEFORE_MAIL: Final = frozenset(
+    {Stage.DNS, Stage.TCP, Stage.BANNER, Stage.EHLO, Stage.TLS, Stage.AUTH}
+)
+BANNER, EHLO, TLS, AUTH, MAIL, RCPT = (
+    frozenset({stage})
+    for stage in (Stage.BANNER, Stage.EHLO, Stage.TLS, Stage.AUTH, Stage.MAIL, Stage.RCPT)
+)
+ENVELOPE: Final = MAIL | RCPT
+CONTENT: Final = frozenset({Stage.DATA, Stage.DOT})
+TRANSACTION: Final = ENVELOPE | CONTENT
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: the stages, a pattern on the basic code, on the enhanced code and on the text.
+
+    `anonymous` rows speak to those alone who have not logged in.
+    """
+
+    stages: frozenset[Stage]
+    code: str
+    blast: Blast
+    verdict: Verdict
+    classification: str
+    enhanced: str = ""
+    text: str = ""
+    anonymous: bool = False
+
+    def matches(self, stage: Stage, reply: Reply, said: str, *, authenticated: bool) -> bool:
+        """Whether this row speaks of the reply; `said` is its text without quoted names."""
+        return (
+            stage in self.stages
+            and not (self.anonymous and authenticated)
+            and re.fullmatch(self.code, str(reply.code)) is not None
+            and (
+                not self.enhanced
+                or re.fullmatch(self.enhanced, reply.enhanced_code or "") is not None
+            )
+            and (not self.text or re.search(self.text, said, re.IGNORECASE) is not None)
+        )
+
+
+P, M, R = Blast.PROFILE, Blast.MESSAGE, Blast.RECIPIENT
+DEFER, BOUNCE, AGAIN = Verdict.DEFER, Verdict.BOUNCE, Verdict.AGAIN
+
+NAME: Final = r"\b(helo|ehlo)\b"
+# Postfix: "Client host rejected: …", "Client host [192.0.2.1] blocked using …". Microsoft 365:
+# "Access denied, banned sending IP", "messages from [192.0.2.1] weren't sent".
+CLIENT: Final = (
+    r"\bclient host (\[\S*\] )?(rejected|blocked)\b|\bbanned sending ip\b"
+    r"|\bmessages from \[\S+\] weren't sent"
+)
+NEEDS_TLS: Final = r"\bstarttls\b|\b(encryption|tls|ssl) (is )?(required|needed)"
+NEEDS_CERTIFICATE: Final = r"\bclient certificate (presented|not trusted)"
+NEEDS_AUTH: Final = r"authentication (is )?required|not logged in|not authenticated"
+RELAY: Final = (
+    r"relay(ing)? (access )?(denied|not permitted|not allowed|prohibited)|unable to relay"
+    r"|rcpthosts"
+)
+# "Too many recipients from [192.0.2.1]" is a rate limit of Postfix's: at once it would be in vain.
+TOO_MANY: Final = r"too many recipients(?! from)"
+# RFC 3463: longer than the mailbox, or the system, takes.
+TOO_LARGE: Final = r"5\.(2\.3|3\.4)"
+# RFC 5321 section 4.2.3 has "exceeded storage allocation" for 552.
+MAILBOX_FULL: Final = r"\b(mailbox|inbox|quota)\b|storage allocation"
+# Gmail, to an account's own password: 535 5.7.8 or, behind a second factor, 534 5.7.9.
+NEEDS_APP_LOGIN: Final = (
+    r"application-specific password|support\.google\.com/mail/\?p=(bad|weblogin|invalid)"
+)
+# Microsoft 365, 535 5.7.139: of the mailbox or its organisation.
+BASIC_AUTH_DISABLED: Final = (
+    r"basic authentication is disabled|smtpclientauthentication is disabled"
+)
+GREYLISTING: Final = r"gr[ea]y.?list"
+
+REPLY_RULES: Final = (
+    # The profile's fault, wherever a server chooses to say so.
+    Rule(ENVELOPE, "[45]..", P, DEFER, "ehlo_rejected", text=NAME),
+    Rule(ENVELOPE, "[45]..", P, DEFER, "client_rejected", text=CLIENT),
+    Rule(ENVELOPE | AUTH, "451|523|530|538", P, DEFER, "tls_required", text=NEEDS_TLS),
+    Rule(AUTH, "538", P, DEFER, "tls_required"),  # RFC 4954 section 6
+    # Of no password: at AUTH nothing but TLS, or another login, can be missing.
+    Rule(TRANSACTION | AUTH, "530", P, DEFER, "authentication_required"),
+    Rule(ENVELOPE, "5..", P, DEFER, "authentication_required", text=NEEDS_AUTH, anonymous=True),
+    # Gmail's "Daily user sending limit exceeded", Microsoft 365's "you've reached your daily limit
+    # for message recipients", Amazon SES's "Throttling failure": an hour later it will do.
+    Rule(TRANSACTION, "55[04]", P, DEFER, "sending_limit", enhanced=r"5\.4\.5|5\.1\.90"),
+    Rule(TRANSACTION, "454", P, DEFER, "sending_limit", text=r"throttling"),
+    Rule(RCPT, "454|55[0-4]", P, DEFER, "relay_denied", text=RELAY, anonymous=True),
+    # Postfix to a stranger on a submission port. Exchange says 550 5.4.1 "Access denied" of a
+    # recipient that is not there.
+    Rule(
+        RCPT,
+        "554",
+        P,
+        DEFER,
+        "relay_denied",
+        enhanced=r"5\.7\.1",
+        text="access denied",
+        anonymous=True,
+    ),
+    # Postfix takes the handshake and hangs up after it (`smtpd_tls_req_ccert`).
+    Rule(
+        BANNER | EHLO, "4..|5..", P, DEFER, "tls_client_certificate_refused", text=NEEDS_CERTIFICATE
+    ),
+    # Before MAIL nothing has been said of any message.
+    Rule(BANNER, "4..", P, DEFER, "service_unavailable"),
+    Rule(BANNER, "...", P, DEFER, "banner_rejected"),
+    # Gmail to who greets as localhost: "421 4.7.0 Try again later, closing connection. (EHLO)".
+    Rule(EHLO, "421", P, DEFER, "ehlo_rejected", text=NAME),
+    Rule(EHLO, "421", P, DEFER, "service_unavailable"),
+    Rule(EHLO, "50[02]", P, DEFER, "ehlo_unknown"),
+    # "503 Duplicate EHLO" to the one after STARTTLS: it is not about the name.
+    Rule(EHLO, "503", P, DEFER, "ehlo_out_of_sequence"),
+    Rule(EHLO, "...", P, DEFER, "ehlo_rejected"),
+    Rule(TLS, "...", P, DEFER, "tls_rejected"),
+    Rule(AUTH, "4..", P, DEFER, "auth_deferred"),
+    Rule(AUTH, "50[0234]", P, DEFER, "auth_mechanism_unavailable"),
+    Rule(AUTH, "53[45]", P, DEFER, "app_password_required", text=NEEDS_APP_LOGIN),
+    Rule(AUTH, "535", P, DEFER, "basic_auth_disabled", text=BASIC_AUTH_DISABLED),
+    Rule(AUTH, "...", P, DEFER, "auth_rejected"),
+    # The envelope.
+    Rule(MAIL, "421|454", P, DEFER, "service_unavailable"),
+    Rule(MAIL | CONTENT, "5..", M, BOUNCE, "message_too_large", enhanced=TOO_LARGE),
+    Rule(MAIL | CONTENT, "5..", M, BOUNCE, "mailbox_full", enhanced=r"5\.2\.2"),
+    Rule(MAIL, "552", M, BOUNCE, "mailbox_full", text=MAILBOX_FULL),
+    Rule(MAIL, "552", M, BOUNCE, "message_too_large"),
+    Rule(MAIL, "4..", M, DEFER, "sender_deferred"),
+    Rule(MAIL, "5..", M, BOUNCE, "sender_rejected"),
+    Rule(RCPT, "421", M, DEFER, "service_unavailable"),
+    Rule(RCPT, "[45]..", R, AGAIN, "too_many_recipients", enhanced=r"[45]\.5\.3"),
+    # 552 of old, now 452: RFC 5321 section 4.5.3.1.10.
+    Rule(RCPT, "45[0-2]|552", R, AGAIN, "too_many_recipients", text=TOO_MANY),
+    Rule(RCPT, "4..", R, DEFER, "mailbox_full", enhanced=r"4\.2\.2"),
+    Rule(RCPT, "452", R, DEFER, "mailbox_full", text=r"mailbox|quota"),
+    Rule(RCPT, "452", R, DEFER, "recipient_deferred", enhanced=r"4\..*"),
+    Rule(RCPT, "452", R, DEFER, "recipient_deferred", text=r"storage|space|disk|full"),
+    Rule(RCPT, "452", R, AGAIN, "too_many_recipients"),  # which is what it says where it is bare
+    Rule(RCPT, "5..", R, BOUNCE, "message_too_large", enhanced=TOO_LARGE),
+    Rule(RCPT, "552", R, BOUNCE, "message_too_large", text=r"message (is )?(too|size)"),
+    Rule(RCPT, "552", R, BOUNCE, "mailbox_full"),
+    Rule(RCPT, "5..", R, BOUNCE, "mailbox_full", enhanced=r"5\.2\.2"),
+    Rule(RCPT, "45[01]", R, DEFER, GREYLISTED, text=GREYLISTING),
+    Rule(RCPT, "4..", R, DEFER, "recipient_deferred"),
+    Rule(RCPT, "5..", R, BOUNCE, "recipient_rejected"),
+    # The message.
+    Rule(CONTENT, "421", M, DEFER, "service_unavailable"),
+    Rule(CONTENT, "45[01]", M, DEFER, GREYLISTED, text=GREYLISTING),
+    Rule(CONTENT, "552", M, BOUNCE, "content_rejected", enhanced=r"5\.[267]\..*"),
+    Rule(CONTENT, "552", M, BOUNCE, "mailbox_full", text=MAILBOX_FULL),
+    Rule(CONTENT, "552", M, BOUNCE, "message_too_large"),
+    Rule(CONTENT, "4..", M, DEFER, "mailbox_full", enhanced=r"4\.2\.2"),
+    Rule(CONTENT, "45[02]", M, DEFER, "mailbox_full", text=r"mailbox|quota"),
+    Rule(CONTENT, "4..", M, DEFER, "content_deferred"),
+    Rule(CONTENT, "5..", M, BOUNCE, "content_rejected"),
+)
+
+# Without a reply: before MAIL the profile is at fault, after it the message waits, and after the
+# final dot nobody knows.
+FAULT_CLASSIFICATIONS: Final = {
+    (Stage.DNS, Fault.NOT_FOUND): "dns_not_found",
+    (Stage.DNS, Fault.LOOKUP_FAILED): "dns_failed",
+    (Stage.DNS, Fault.TIMEOUT): "dns_timeout",
+    (Stage.DNS, Fault.NOT_ALLOWED): "address_not_allowed",
+    (Stage.DNS, Fault.PORT_NOT_ALLOWED): "port_not_allowed",
+    (Stage.TCP, Fault.UNREACHABLE): "connect_refused",
+    (Stage.TCP, Fault.TIMEOUT): "connect_timeout",
+    (Stage.TLS, Fault.CERTIFICATE): "tls_certificate_invalid",
+    (Stage.TLS, Fault.NAME_MISMATCH): "tls_name_mismatch",
+    (Stage.TLS, Fault.EXPIRED): "tls_certificate_expired",
+    (Stage.TLS, Fault.NOT_YET_VALID): "tls_certificate_not_yet_valid",
+    (Stage.TLS, Fault.PIN_MISMATCH): "tls_pin_mismatch",
+    (Stage.TLS, Fault.CLIENT_CERTIFICATE): "tls_client_certificate_refused",
+    (Stage.TLS, Fault.TOO_OLD): "tls_version_too_old",
+    (Stage.TLS, Fault.HANDSHAKE): "tls_failed",
+    (Stage.BANNER, Fault.TLS_FIRST): "port_mismatch_implicit_tls",
+    (Stage.TLS, Fault.PLAIN_TEXT): "port_mismatch_starttls",
+    (Stage.TLS, Fault.STRIPPED): "starttls_stripped",
+    (Stage.TLS, Fault.NOT_OFFERED): "tls_required_not_offered",
+    (Stage.AUTH, Fault.NOT_OFFERED): "auth_mechanism_unavailable",
+    (Stage.AUTH, Fault.UNENCRYPTED): "plaintext_auth_refused",
+    (Stage.AUTH, Fault.UNPROVEN): "auth_server_unproven",
+    (Stage.AUTH, Fault.TOKEN_UNAVAILABLE): "oauth_token_unavailable",
+    (Stage.AUTH, Fault.TOKEN_REFUSED): "oauth_token_refused",
+}
+# What a refused login means where no password was sent: Gmail speaks of one all the same.
+OF_TOKENS: Final = dict.fromkeys(("auth_rejected", "app_password_required"), TOKEN_REJECTED)
+GENERIC_FAULTS: Final = {
+    Fault.TIMEOUT: "timeout",
+    Fault.DISCONNECTED: "connection_lost",
+    Fault.MALFORMED: "protocol_error",
+    Fault.TOO_LARGE: "message_too_large",
+}
+
+_QUOTED: Final = re.compile(r"<[^<>]*>|\S+@\S+")
+
+# What of a command that is none, or none here: 554 and 555 beside RFC 5321 section 4.2.4's.
+_OF_COMMAND: Final = frozenset({500, 501, 502, 503, 504, 554, 555})
+# RFC 5321 section 4.1.1.11 has 555 and 504 for parameters, many servers 501, and 500 of old.
+_OF_PARAMETERS: Final = frozenset({500, 501, 504, 555})
+_SURELY_OF_PARAMETERS: Final = frozenset({504, 555})
+INVALID_ARGUMENTS: Final = r"[45]\.5\.4"  # RFC 3463 section 3.6
+PROTOCOL_STATUS: Final = r"[45]\.5\.\d+"
+ABOUT_PARAMETERS: Final = (
+    r"parameter|argument|option|syntax|keyword|extension|recogni[sz]ed|supported|implemented"
+    r"|\b(size|body|8bitmime|dsn|ret|envid|notify|orcpt)\b"
+)
+
+
+def refuses_command(reply: Reply) -> bool:
+    """Whether a reply says that the command is not known, or not taken here."""
+    return reply.code in _OF_COMMAND
+
+
+def refuses_parameters(reply: Reply) -> bool:
+    """Whether a reply to a command with parameters may mean these, and not what is asked for.
+
+    By its enhanced code; where it has none, by its code and its words.
+    """
+    said = _unquoted(reply)
+    if not reply.is_refusal or re.search(NAME, said, re.IGNORECASE):
+        return False
+    enhanced = reply.enhanced_code
+    if enhanced is not None and re.fullmatch(INVALID_ARGUMENTS, enhanced):
+        return True
+    if reply.code not in _OF_PARAMETERS:
+        return False
+    if enhanced is not None:
+        return re.fullmatch(PROTOCOL_STATUS, enhanced) is not None
+    is_sure = reply.code in _SURELY_OF_PARAMETERS
+    return is_sure or re.search(ABOUT_PARAMETERS, said, re.IGNORECASE) is not None
+
+
+def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
+    """Judge one failure.
+
+    `fresh` tells that this was the connection's first transaction: a used one that is closed under
+    MAIL was idle for too long, or used enough, and says nothing about profile or message.
+    `authenticated` tells whether AUTH had succeeded: to a stranger "relay denied" means the
+    profile, to a known user the recipient.
+    """
+    if failure.stage is Stage.MAIL and not fresh and _says_goodbye(failure):
+        return _judged(failure, Blast.CONNECTION, DEFER, "connection_lost")
+    if failure.fault is Fault.CHUNKING:
+        return _judged(failure, Blast.CONNECTION, DEFER, failure.fault.value)
+    if failure.fault is Fault.PARAMETERS:
+        blast = R if failure.stage is Stage.RCPT else M
+        return _judged(failure, blast, AGAIN, failure.fault.value)
+    if failure.reply is not None:
+        return _judge_reply(failure, failure.reply, authenticated=authenticated)
+    return _judge_fault(failure)
+
+
+def _says_goodbye(failure: Failure) -> bool:
+    if failure.reply is not None:
+        return failure.reply.code == UNAVAILABLE
+    return failure.fault is Fault.DISCONNECTED
+
+
+def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outcome:
+    said = _unquoted(reply)
+    for rule in REPLY_RULES:
+        if rule.matches(failure.stage, reply, said, authenticated=authenticated):
+            word = rule.classification
+            if failure.fault is Fault.TOKEN_REJECTED:
+                word = OF_TOKENS.get(word, word)
+            return _judged(failure, rule.blast, rule.verdict, word)
+    return _judged(failure, Blast.PROFILE, DEFER, "protocol_error")
+
+
+def _unquoted(reply: Reply) -> str:
+    # The server quotes addresses and names of the caller's choosing: `helo@example.org` is no HELO.
+    return " ".join(_QUOTED.sub("", reply.text).split())
+
+
+# What the server could not take, as it says itself before anything is sent.
+UNFIT: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED, Fault.EIGHT_BIT_NOT_OFFERED})
+
+
+def _judge_fault(failure: Failure) -> Outcome:
+    fault = failure.fault or Fault.MALFORMED
+    word = FAULT_CLASSIFICATIONS.get((failure.stage, fault)) or GENERIC_FAULTS.get(
+        fault, fault.value
+    )
+    if failure.stage in BEFORE_MAIL:
+        return _judged(failure, Blast.PROFILE, DEFER, word)
+    if fault in UNFIT:
+        return _judged(failure, Blast.MESSAGE, BOUNCE, word)
+    if fault is Fault.PIPELINING:
+        return _judged(failure, Blast.CONNECTION, DEFER, word)
+    if failure.stage is Stage.DOT:
+        return _judged(failure, Blast.MESSAGE, DEFER, OUTCOME_UNKNOWN)
+    return _judged(failure, Blast.MESSAGE, DEFER, word)
+
+
+def _judged(failure: Failure, blast: Blast, verdict: Verdict, classification: str) -> Outcome:
+    return Outcome(
+        stage=failure.stage,
+        verdict=verdict,
+        classification=classification,
+        blast=blast,
+        reply=failure.reply,
+        detail=failure.detail or _oddity(failure.reply),
+    )
+
+
+def _oddity(reply: Reply | None) -> str:
+    """What is told of a reply whose two codes disagree: the basic one decides (RFC 5321 4.2.1)."""
+    if reply is None or reply.enhanced_code is None:
+        return ""
+    if reply.enhanced_code.startswith(str(reply.code)[0]):
+        return ""
+    return f"the enhanced code {reply.enhanced_code} contradicts {reply.code}, which decides"

@@ -1,0 +1,141 @@
+"""What happened on the wire, as values: a failure at a stage, and an outcome once it is judged.
+
+`domain.outcome.failure_table` judges.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.outcome.replies import Reply
+from app.domain.value import value
+
+# RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: a domain without mail.
+NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+GREYLISTED: Final = "greylisted"
+TOKEN_REJECTED: Final = "oauth_token_rejected"  # noqa: S105 - a word of classification
+
+
+class Stage(StrEnum):
+    """Stages of an SMTP session, in order."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    TLS = "tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"
+
+
+class Blast(StrEnum):
+    """What a failure affects (invariant 6)."""
+
+    PROFILE = "profile"
+    CONNECTION = "connection"
+    MESSAGE = "message"
+    RECIPIENT = "recipient"
+
+
+class Verdict(StrEnum):
+    """What happens to the affected recipients.
+
+    `again`: the server would accept them, but not in this transaction.
+    """
+
+    DELIVERED = "delivered"
+    DEFER = "defer"
+    BOUNCE = "bounce"
+    AGAIN = "again"
+
+
+class Fault(StrEnum):
+    """What went wrong where the server gave no reply.
+
+    A token server gave no token (`TOKEN_UNAVAILABLE`, `TOKEN_REFUSED`). Three faults may stand
+    beside a reply: the mail server does not take the token (`TOKEN_REJECTED`), it does not take
+    BDAT (`CHUNKING`), or it refuses a command's parameters and nothing else (`PARAMETERS`).
+    """
+
+    NOT_FOUND = "not_found"
+    LOOKUP_FAILED = "lookup_failed"
+    NOT_ALLOWED = "not_allowed"
+    PORT_NOT_ALLOWED = "port_not_allowed"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    DISCONNECTED = "disconnected"
+    CERTIFICATE = "certificate"
+    NAME_MISMATCH = "name_mismatch"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    PIN_MISMATCH = "pin_mismatch"
+    CLIENT_CERTIFICATE = "client_certificate"
+    TOO_OLD = "too_old"
+    HANDSHAKE = "handshake"
+    PLAIN_TEXT = "plain_text"
+    TLS_FIRST = "tls_first"
+    STRIPPED = "stripped"
+    NOT_OFFERED = "not_offered"
+    UNENCRYPTED = "unencrypted"
+    UNPROVEN = "unproven"
+    TOKEN_UNAVAILABLE = "token_unavailable"  # noqa: S105 - a word
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a word
+    UNREADABLE = "credentials_unreadable"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    SMTPUTF8_NOT_OFFERED = "smtputf8_not_offered"
+    EIGHT_BIT_NOT_OFFERED = "8bitmime_not_offered"
+    PIPELINING = "pipelining_broken"
+    CHUNKING = "chunking_broken"
+    PARAMETERS = "parameters_refused"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A stage that did not succeed: the server's reply, or the fault where there was none."""
+
+    stage: Stage
+    reply: Reply | None = None
+    fault: Fault | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return str(self.reply) if self.reply is not None else self.detail
+
+
+@value
+class Outcome:
+    """A failure or success, judged. `classification` is a stable word for programs."""
+
+    stage: Stage
+    verdict: Verdict
+    classification: str
+    blast: Blast | None = None
+    reply: Reply | None = None
+    detail: str = ""
+
+    @property
+    def is_hard_bounce(self) -> bool:
+        """Whether the server says of the recipient that there is none, and will be none."""
+        return (
+            self.verdict is Verdict.BOUNCE
+            and self.stage is Stage.RCPT
+            and self.reply is not None
+            and self.reply.enhanced_code in NO_SUCH_MAILBOX
+        )
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether the server may have taken the message though nobody heard it say so."""
+        return self.classification == OUTCOME_UNKNOWN
+
+
+def delivered(reply: Reply) -> Outcome:
+    """The server took the message: 250 to the final dot."""
+    return Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=reply)

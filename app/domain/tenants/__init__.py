@@ -1,0 +1,1 @@
+"""Quotas, retention and routing of a tenant."""

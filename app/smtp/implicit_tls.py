@@ -1,0 +1,66 @@
+"""A port that is mute until TLS begins: shown by beginning it."""
+
+import asyncio
+import socket
+import ssl
+from typing import Final
+
+from app.domain.outcome.outcome import Failure, Fault, Stage
+from app.domain.types import TlsMode
+from app.smtp.faults import StageFailedError
+from app.smtp.identity import Identity
+from app.smtp.resolve import Network, connect
+
+# RFC 8446 section 5.1: an alert is an answer in TLS as well.
+ALERT: Final = b"\x15"
+HANDSHAKE: Final = b"\x16"
+
+PROOF_SECONDS: Final = 5.0
+TLS_FIRST: Final = Failure(
+    Stage.BANNER,
+    fault=Fault.TLS_FIRST,
+    detail="the server sends no greeting but answers a TLS handshake",
+)
+
+
+async def mute_no_more(failure: Failure, identity: Identity, network: Network) -> Failure:
+    """The same failure, or TLS_FIRST where that is why no greeting came in time.
+
+    Takes a second connection. Raises nothing.
+    """
+    is_mute = (failure.stage, failure.fault) == (Stage.BANNER, Fault.TIMEOUT)
+    if not is_mute or identity.tls is TlsMode.IMPLICIT:
+        return failure
+    try:
+        sock = await connect(identity, network)
+    except StageFailedError:
+        return failure
+    seconds = min(PROOF_SECONDS, identity.timeouts.connect)
+    return TLS_FIRST if await speaks_tls_first(sock, identity, seconds) else failure
+
+
+async def speaks_tls_first(sock: socket.socket, identity: Identity, seconds: float) -> bool:
+    """Whether a server that has said nothing yet answers the first words of TLS by TLS.
+
+    It has so many seconds for it. Nothing more is said, and `sock` is closed. Raises nothing.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(seconds):
+            await loop.sock_sendall(sock, _client_hello(identity.server_name))
+            return await loop.sock_recv(sock, 1) in {ALERT, HANDSHAKE}
+    except OSError:  # TimeoutError is one
+        return False
+    finally:
+        sock.close()
+
+
+def _client_hello(server_name: str) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    said = ssl.MemoryBIO()
+    hello = context.wrap_bio(ssl.MemoryBIO(), said, server_hostname=server_name)
+    try:
+        hello.do_handshake()
+    except ssl.SSLWantReadError:
+        return said.read()
+    raise AssertionError("a handshake cannot end without the server")

@@ -1,0 +1,1 @@
+"""Connections, dialects and SQL helpers that know no table."""

@@ -1,0 +1,345 @@
+"""Engines, transactions, the wake-up between processes, and all that differs by dialect."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from filelock import FileLock, Timeout
+from pydantic_core import to_json
+from sqlalchemy import URL, Dialect, ExceptionContext, event, text
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
+
+from app.domain.errors import SettingsError, Unavailable
+from app.store.db import postgresql_driver, sqlite_driver
+from app.store.db.errors import ENDED, CommitUnknown, Refused, RolledBack, database_faults, sqlstate
+from app.store.db.postgresql_driver import CONNECT_SECONDS
+from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+WAKE_CHANNEL: Final = "heloise_wake"
+IS_WRITABLE: Final = (
+    "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
+)
+_NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
+LISTEN_RETRY_SECONDS: Final = 2.0
+LISTEN_CHECK_SECONDS: Final = 30.0
+POOL_WAIT_SECONDS: Final = 10.0
+MAX_REPEATS: Final = 3
+# Statements without a name are prepared anew each time they are executed, in one message with it.
+UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
+UNNAMED: Final[Mapping[str, Any]] = {
+    **UNNAMED_IN_DRIVER,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
+
+
+class Database:
+    """One database: where transactions begin and end, and where new work is announced.
+
+    How long SQLite waits for another process's lock may be written into its URL, in seconds:
+    `sqlite:///file.db?timeout=2`. PostgreSQL has `answer_seconds` to take a connection and
+    to answer a statement, and without them as long as a statement takes.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 10, answer_seconds: float | None = None
+    ) -> None:
+        self._url = parse_database_url(url)
+        self._listeners: list[Callable[[], None]] = []
+        self._is_pooled: bool | None = None
+        self._connect_seconds = answer_seconds or CONNECT_SECONDS
+        if isinstance(self._url, PostgresqlUrl):
+            self._writer = _postgresql_engine(
+                partial(self._connect, answer_seconds=answer_seconds),
+                pool_size=pool_size,
+                is_pooled=self.is_pooled,
+            )
+            # Each statement sees what was committed before it, in a transaction or not (READ
+            # COMMITTED): so none is begun and ended, which are round trips of their own.
+            self._autocommit = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._reader = self._autocommit
+        else:
+            self._writer = _sqlite_engine(self._url, pool_size=1, begin=sqlite_driver.WRITE)
+            self._autocommit = self._writer.execution_options(**{sqlite_driver.AUTOCOMMIT: True})
+            self._reader = _sqlite_engine(self._url, pool_size=4, begin=sqlite_driver.READ)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL; else it is SQLite."""
+        return isinstance(self._url, PostgresqlUrl)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, announce: bool = False, autocommit: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        With `announce`, every delivering process is woken once the commit stands: those elsewhere
+        by NOTIFY (PostgreSQL), those here directly. With `autocommit`, each statement is a
+        transaction of its own, which spares the ways to begin and to commit it.
+
+        Raises Unavailable where the database is locked, full or gone; nothing is half done then:
+        RolledBack where it may be repeated at once, CommitUnknown where all of it or nothing was
+        done.
+        """
+        engine = self._autocommit if autocommit else self._writer
+        with database_faults():
+            async with engine.connect() as connection:  # it rolls back what is not committed
+                await connection.begin()
+                with self._committing() if autocommit else nullcontext():
+                    yield connection
+                    if announce and self.is_postgresql:
+                        await connection.execute(_NOTIFY)
+                with self._committing():
+                    await connection.commit()
+        if announce:
+            self.wake()
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Tell the faults that leave in doubt whether what stands in the block was committed."""
+        try:
+            with database_faults():
+                yield
+        except Refused:
+            raise
+        except Unavailable as error:
+            if self.is_postgresql:
+                raise CommitUnknown from error
+            raise
+
+    async def repeated(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        announce: bool = False,
+        autocommit: bool = False,
+    ) -> T:
+        """What `work` answers in a transaction, repeated where that is rolled back for another.
+
+        For work that may be done again as it was. Raises as `transaction` does, RolledBack after
+        the last of a few times.
+        """
+        for _ in range(MAX_REPEATS):
+            with suppress(RolledBack):
+                async with self.transaction(announce=announce, autocommit=autocommit) as connection:
+                    return await work(connection)
+        async with self.transaction(announce=announce, autocommit=autocommit) as connection:
+            return await work(connection)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads alone: on SQLite it waits for no writer, and cannot write.
+
+        On PostgreSQL each statement sees what stands when it begins, on SQLite the first one.
+        """
+        with database_faults():
+            async with self._reader.begin() as connection:
+                yield connection
+
+    async def is_pooled(self) -> bool:
+        """Whether a pooler such as pgbouncer stands between: it is asked once.
+
+        A pooler gives its clients a process id of its own making. In its transaction mode a
+        connection may come to another server process with each transaction: what is prepared under
+        a name, and whoever listens, stays behind.
+        """
+        if self._is_pooled is None:
+            connection = await self._connect(**UNNAMED_IN_DRIVER)
+            try:
+                server_pid = await connection.fetchval(
+                    "SELECT pg_backend_pid()", timeout=self._connect_seconds
+                )
+                self._is_pooled = bool(server_pid != connection.get_server_pid())
+            finally:
+                connection.terminate()
+        return self._is_pooled
+
+    async def _connect(self, **named: Any) -> Any:  # noqa: ANN401 - as asyncpg has it
+        assert isinstance(self._url, PostgresqlUrl)  # noqa: S101 - SQLite has nobody to listen to
+        return await postgresql_driver.connect(
+            self._url, connect_seconds=self._connect_seconds, **named
+        )
+
+    async def is_writable(self) -> bool:
+        """Whether the server takes writes; one that does not is left by every connection.
+
+        After a failover an open connection may lead to what was the primary. Raises Unavailable.
+        """
+        if not self.is_postgresql:
+            return True
+        async with self.reading() as connection:
+            is_writable = (await connection.execute(text(IS_WRITABLE))).scalar_one()
+        if not is_writable:
+            await self._writer.dispose()
+        return bool(is_writable)
+
+    def wake(self) -> None:
+        """Tell the delivery of this process that there may be work."""
+        for listener in self._listeners:
+            listener()
+
+    @asynccontextmanager
+    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
+        """While the block runs, call `wake` after each announcement, here or in another process."""
+        self._listeners.append(wake)
+        task = asyncio.create_task(self._listen(wake)) if self.is_postgresql else None
+        try:
+            yield
+        finally:
+            self._listeners.remove(wake)
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _listen(self, wake: Callable[[], None]) -> None:
+        while True:
+            try:
+                if await self.is_pooled():
+                    log.info("LISTEN does not work behind a pooler: polling for new work instead")
+                    return
+                await self._listen_once(wake)
+            except (OSError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("LISTEN failed, polling for new work meanwhile: %s", error)
+            await asyncio.sleep(LISTEN_RETRY_SECONDS)
+
+    async def _listen_once(self, wake: Callable[[], None]) -> None:
+        connection = await self._connect()
+        closed = asyncio.Event()
+        connection.add_termination_listener(lambda _: closed.set())
+        try:
+            await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
+            wake()
+            while not closed.is_set():
+                # A path that was cut without a word takes hours to be noticed by itself, and a
+                # server that is no primary any more announces nothing.
+                if not await connection.fetchval(IS_WRITABLE, timeout=CONNECT_SECONDS):
+                    raise OSError("the server can only be read")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LISTEN_CHECK_SECONDS):
+                        await closed.wait()
+        finally:
+            connection.terminate()
+
+    @contextmanager
+    def sole_delivery(self) -> Iterator[bool]:
+        """While the block runs, no other process delivers from this SQLite file.
+
+        Answers False for PostgreSQL, which takes any number of delivering processes. Raises
+        SettingsError where another process has the file; the lock of one that died is free.
+        """
+        if not isinstance(self._url, SqliteUrl):
+            yield False
+            return
+        path = self._url.path
+        lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE, blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise SettingsError(
+                f"another process already delivers from {path}, and SQLite allows only one: stop"
+                " it, start this one with `heloise serve --no-delivery`, or use PostgreSQL"
+            ) from None
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._writer.dispose()
+        if not self.is_postgresql:  # where both have one pool
+            await self._reader.dispose()
+
+
+def _json(value: object) -> str:
+    """As the standard library's, in a tenth of the time."""
+    return to_json(value).decode()
+
+
+def _postgresql_engine(
+    connect: Callable[..., Awaitable[Any]],
+    *,
+    pool_size: int,
+    is_pooled: Callable[[], Awaitable[bool]],
+) -> AsyncEngine:
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_WAIT_SECONDS,
+        json_serializer=_json,
+        connect_args={"async_creator_fn": connect},
+    )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def prepare_nothing_behind_a_pooler(
+        _dialect: Dialect, _record: ConnectionPoolEntry, _words: list[Any], named: dict[str, Any]
+    ) -> None:
+        if await_only(is_pooled()):
+            named |= UNNAMED
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
+        # The loop has seen a server's end already, so this costs no round trip, as a ping would.
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def give_up(context: ExceptionContext) -> None:
+        # Who did not answer in time would not answer ROLLBACK either: the connection is closed.
+        if isinstance(context.original_exception, TimeoutError):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+        # What one connection has met the others are to meet: all are replaced before they are used.
+        elif sqlstate(context.original_exception).startswith(ENDED):
+            context.is_disconnect = True
+
+    return engine
+
+
+def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine:
+    path = str(url.path)
+    engine = create_async_engine(
+        URL.create(SQLITE_DRIVER, database=path),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        json_serializer=_json,
+        # A connection ends its own transaction: to end it once more is a turn of its thread.
+        pool_reset_on_return=None,
+        # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
+        connect_args={"isolation_level": None, "timeout": url.busy_timeout_seconds},
+    )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def make_private(*_: object) -> None:
+        sqlite_driver.make_private(path)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        if begin == sqlite_driver.READ:  # whose end nobody waits for
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
+        autocommit = connection.get_execution_options().get(sqlite_driver.AUTOCOMMIT, False)
+        connection.connection.dbapi_connection.begin_with(begin, autocommit=autocommit)
+
+    return engine

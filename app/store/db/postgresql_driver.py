@@ -1,0 +1,54 @@
+"""How asyncpg connects: for SQLAlchemy's engine, to listen, and for what is done alone."""
+
+import socket
+from typing import Any, Final
+
+import asyncpg
+
+from app.domain.errors import SettingsError
+from app.store.db.url import PostgresqlUrl
+
+CONNECT_SECONDS: Final = 10.0
+ENCODING: Final = "UTF8"
+
+
+async def connect(
+    url: PostgresqlUrl,
+    *,
+    connect_seconds: float = CONNECT_SECONDS,
+    answer_seconds: float | None = None,
+    **named: Any,  # noqa: ANN401 - as below
+) -> Any:  # noqa: ANN401 - asyncpg has no types
+    """A connection; `answer_seconds` is how long each statement may take.
+
+    What else is named is asyncpg's. The URL's own `connect_timeout` comes before `connect_seconds`.
+    Raises SettingsError where the URL or the database can never do, and what asyncpg raises where
+    the server is away or refuses.
+    """
+    try:
+        connection = await asyncpg.connect(
+            url.dsn,
+            timeout=url.connect_seconds or connect_seconds,
+            command_timeout=answer_seconds,
+            **named,
+        )
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise SettingsError(f"HELOISE_DATABASE_URL: {error}") from None
+    encoding = connection.get_settings().server_encoding
+    if encoding != ENCODING:
+        connection.terminate()
+        raise SettingsError(
+            f"The database of HELOISE_DATABASE_URL has the encoding {encoding}, which cannot store"
+            " every text: create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+    _set_options(connection, url)
+    return connection
+
+
+def _set_options(connection: Any, url: PostgresqlUrl) -> None:  # noqa: ANN401 - as above
+    if not url.socket_options:
+        return
+    raw = connection._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way to it
+    if raw.family in {socket.AF_INET, socket.AF_INET6}:  # a socket of the system has no TCP
+        for option in url.socket_options:
+            raw.setsockopt(*option)

@@ -1,0 +1,32 @@
+"""What is done over and over beside all else, whatever becomes of the database meanwhile."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from app.domain.errors import Unavailable
+from app.store.db.errors import RolledBack
+
+log = logging.getLogger(__name__)
+
+FAULT_PAUSE_SECONDS: Final = 1.0
+
+
+async def repeat(
+    step: Callable[[], Awaitable[None]], what: str, is_over: Callable[[], bool] = lambda: False
+) -> None:
+    """Do a step again and again; a database that is away, or a fault of ours, is no end.
+
+    `what` is said in the log where it meets one.
+    """
+    while not is_over():
+        try:
+            await step()
+        except RolledBack:
+            continue
+        except Unavailable:
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)
+        except Exception:
+            log.exception("unexpected error in %s", what)
+            await asyncio.sleep(FAULT_PAUSE_SECONDS)

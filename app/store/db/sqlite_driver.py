@@ -1,0 +1,164 @@
+"""SQLAlchemy's dialect of aiosqlite, with one turn of the connection's thread for a statement.
+
+aiosqlite takes four: to make a cursor, execute, fetch, and close. Each costs more than most
+statements do. So a transaction begins in the turn of its first statement, and nobody waits for the
+end of one that has only read.
+"""
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext, suppress
+from typing import Any, Final
+
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+    AsyncAdapt_aiosqlite_cursor,
+    AsyncAdapt_aiosqlite_dbapi,
+    SQLiteDialect_aiosqlite,
+)
+
+from app.store.db.url import SQLITE_DRIVER
+
+READ: Final = "BEGIN"
+WRITE: Final = "BEGIN IMMEDIATE"
+# The execution option with which each statement is a transaction of its own, in the same turn.
+AUTOCOMMIT: Final = "heloise_autocommit"
+# Stands after each of several statements that are executed in one turn, for rows of their own.
+END: Final = ";\x1e\n"
+# The mode of what holds mail: its owner's alone.
+PRIVATE: Final = 0o600
+
+
+def make_private(path: str) -> None:
+    """Make the file, for its owner alone, before SQLite would make it for everybody to read.
+
+    SQLite gives its journals the file's mode. Where it cannot be made, SQLite says why.
+    """
+    with suppress(OSError):  # it is there already, or SQLite cannot make it either
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+
+
+class _Cursor(AsyncAdapt_aiosqlite_cursor):
+    """What a statement has answered, which was all fetched with it."""
+
+    __slots__ = ("_description", "_last_row_id", "_row_count", "arraysize")
+
+    def __init__(self, adapt_connection: "_Connection") -> None:
+        self._adapt_connection: _Connection = adapt_connection
+        self._connection = adapt_connection._connection  # noqa: SLF001 - as SQLAlchemy's own cursors
+        self._rows = deque[Any]()
+        self._description: Any = None
+        self._row_count, self._last_row_id, self.arraysize = -1, 0, 1
+
+    @property
+    def description(self) -> Any:  # noqa: ANN401 - as PEP 249 has it
+        return self._description
+
+    @property
+    def rowcount(self) -> int:
+        return self._row_count
+
+    @property
+    def lastrowid(self) -> int:
+        return self._last_row_id
+
+    def close(self) -> None:
+        self._rows.clear()
+
+    async def _async_soft_close(self) -> None:
+        """There is nothing to close: what was fetched stays."""
+
+    async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
+        if END in operation:
+            await self._run(_execute_each, operation.split(END)[:-1], parameters)
+        else:
+            await self._run(sqlite3.Connection.execute, operation, parameters or ())
+
+    async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> None:  # noqa: ANN401 - as above
+        await self._run(sqlite3.Connection.executemany, operation, seq_of_parameters)
+
+    async def _run(self, execute: Callable[..., sqlite3.Cursor], *given: Any) -> None:  # noqa: ANN401 - as above
+        connection, begin = self._connection, self._adapt_connection.take_begin()
+        is_alone = self._adapt_connection.autocommit
+
+        def run() -> tuple[Any, list[Any], int, int]:
+            mine = connection._conn  # noqa: SLF001 - aiosqlite's is in its thread's hands
+            if begin is not None:
+                mine.execute(begin)
+            with mine if is_alone else nullcontext(), closing(execute(mine, *given)) as cursor:
+                rows = [] if cursor.description is None else cursor.fetchall()
+                return cursor.description, rows, cursor.rowcount, cursor.lastrowid or 0
+
+        found = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
+        self._description, rows, self._row_count, self._last_row_id = found
+        self._rows = deque(rows)
+
+
+def _execute_each(
+    connection: sqlite3.Connection, statements: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> sqlite3.Cursor:
+    cursor = connection.cursor()
+    for statement, of_statement in zip(statements, rows, strict=True):
+        cursor.executemany(statement, of_statement)
+    return cursor
+
+
+class _Connection(AsyncAdapt_aiosqlite_connection):
+    __slots__ = ("_begin", "_only_reads", "autocommit")
+
+    _cursor_cls: type[AsyncAdapt_aiosqlite_cursor] = _Cursor
+
+    def __init__(self, driver: "_Driver", connection: Any) -> None:  # noqa: ANN401 - as above
+        super().__init__(driver, connection)
+        self._begin: str | None = None
+        self._only_reads = self.autocommit = False
+
+    def begin_with(self, statement: str, *, autocommit: bool) -> None:
+        """Execute this before the next statement, or each; `BEGIN` begins what only reads."""
+        self._begin, self._only_reads = statement, statement == READ
+        self.autocommit = autocommit
+
+    def take_begin(self) -> str | None:
+        """What is to be executed before a statement, if this has not been."""
+        begin = self._begin
+        if not self.autocommit:
+            self._begin = None
+        return begin
+
+    def commit(self) -> None:
+        self._end(super().commit)
+
+    def rollback(self) -> None:
+        self._end(super().rollback)
+
+    def _end(self, end: Callable[[], None]) -> None:
+        if self.take_begin() is not None:
+            return
+        if self._only_reads and (reader := self._connection._connection) is not None:  # noqa: SLF001 - as above
+            # Whatever comes next on this connection comes after it.
+            self._connection._tx.put_nowait((None, reader.rollback))  # noqa: SLF001 - as above
+        else:
+            end()
+
+
+class _Driver(AsyncAdapt_aiosqlite_dbapi):
+    def connect(self, *given: Any, **named: Any) -> AsyncAdapt_aiosqlite_connection:  # noqa: ANN401 - as above
+        made = super().connect(*given, **named)
+        return _Connection(self, made._connection)  # noqa: SLF001 - as above
+
+
+class Dialect(SQLiteDialect_aiosqlite):
+    """SQLite as SQLAlchemy knows it."""
+
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> AsyncAdapt_aiosqlite_dbapi:
+        """The module aiosqlite, with connections of ours."""
+        return _Driver(__import__("aiosqlite"), sqlite3)
+
+
+registry.register(SQLITE_DRIVER.replace("+", "."), __name__, "Dialect")

@@ -1,0 +1,1 @@
+"""What workers share: lanes, permits, queue statistics."""

@@ -1,0 +1,147 @@
+"""Times that no schedule could have made: a clock was ahead when they were written.
+
+Each is brought to the latest that a schedule could make it now.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Column, ColumnElement, case, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.delivery.retry import GREYLIST, PROBE
+from app.domain.types import RecipientStatus
+from app.domain.webhooks import MAX_PROBE_WAIT, MAX_RETRY_AFTER, SPREAD
+from app.store.db.column_types import Instant
+from app.store.tables.core import (
+    connection_permits,
+    lanes,
+    messages,
+    profiles,
+    purges,
+    recipients,
+    tenant_buckets,
+    verify_buckets,
+    workers,
+)
+from app.store.tables.events import webhook_deliveries, webhooks
+from app.store.tables.mailboxes import mailboxes
+
+# Clocks of machines differ by less; a time that is this little ahead harms nobody.
+TOLERANCE: Final = timedelta(minutes=1)
+LONGEST_LEASE: Final = timedelta(hours=1)  # HELOISE_LEASE_SECONDS takes no more
+
+
+async def clamp(connection: AsyncConnection, *, now: datetime, lease: timedelta) -> int:
+    """Clamp what delivery waits for; answers how many rows that changed.
+
+    `lease` is for how long a prober has a lane to itself.
+    """
+    probe = now + max(PROBE.cap, lease)
+    clamped = 0
+    for column, latest in (
+        (lanes.c.next_probe_at, probe),
+        (lanes.c.failing_since, now),
+        (lanes.c.stalled_since, now),
+        (lanes.c.tokens_at, now),
+        (tenant_buckets.c.tokens_at, now),
+        (verify_buckets.c.tokens_at, now),
+        (workers.c.seen_at, now),
+        (webhooks.c.next_probe_at, now + MAX_PROBE_WAIT),
+        (webhooks.c.failing_since, now),
+        (mailboxes.c.failing_since, now),
+        (purges.c.purged_at, now),
+        (connection_permits.c.expires_at, now + LONGEST_LEASE),
+    ):
+        clamped += await _clamp_column(connection, column, latest)
+    for clamp_rows in (_clamp_mailboxes, _clamp_deliveries, _clamp_messages):
+        clamped += await clamp_rows(connection, now)
+    return clamped
+
+
+async def _clamp_column(
+    connection: AsyncConnection, column: Column[datetime], latest: datetime
+) -> int:
+    clamped = await connection.execute(
+        update(column.table).where(column > latest + TOLERANCE).values({column: latest})
+    )
+    return clamped.rowcount
+
+
+async def _clamp_mailboxes(connection: AsyncConnection, now: datetime) -> int:
+    clamped = 0
+    for seconds in await _distinct(connection, mailboxes.c.poll_seconds):
+        latest = now + max(timedelta(seconds=seconds), LONGEST_LEASE)
+        ahead = update(mailboxes).where(
+            mailboxes.c.poll_seconds == seconds, mailboxes.c.next_poll_at > latest
+        )
+        clamped += (await connection.execute(ahead.values(next_poll_at=latest))).rowcount
+    return clamped
+
+
+async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
+    """Events that a webhook was never told wait for nothing; others as long as it may ask for."""
+    clamped = 0
+    for which, latest in (
+        (webhook_deliveries.c.attempts == 0, now + LONGEST_LEASE),
+        (webhook_deliveries.c.attempts > 0, now + MAX_RETRY_AFTER * (1 + SPREAD)),
+    ):
+        ahead = update(webhook_deliveries).where(which, webhook_deliveries.c.due_at > latest)
+        clamped += (await connection.execute(ahead.values(due_at=latest))).rowcount
+    return clamped
+
+
+async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
+    """What is leased for too long, what waits too long for a retry, and what was never tried."""
+    is_held = messages.c.lease_owner.is_not(None)
+    leased = update(messages).where(is_held, messages.c.due_at > now + LONGEST_LEASE + TOLERANCE)
+    clamped = (await connection.execute(leased.values(due_at=now + LONGEST_LEASE))).rowcount
+    for seconds in await _distinct(connection, profiles.c.retry_cap_seconds):
+        latest = now + max(timedelta(seconds=seconds), GREYLIST.cap)
+        clamped += await _clamp_retries(connection, seconds, latest, now)
+    # One that was never tried is due from its `send_at` on, or from when it was accepted on.
+    first = case((messages.c.send_at > now, messages.c.send_at), else_=literal(now, Instant()))
+    untried = update(messages).where(
+        ~is_held, messages.c.due_at > now + TOLERANCE, messages.c.due_at > first, ~_is_deferred()
+    )
+    return clamped + (await connection.execute(untried.values(due_at=first))).rowcount
+
+
+async def _clamp_retries(
+    connection: AsyncConnection, cap_seconds: float, latest: datetime, now: datetime
+) -> int:
+    """Those of the messages of profiles whose retries wait for so long at the most."""
+    of = select(profiles.c.id).where(profiles.c.retry_cap_seconds == cap_seconds)
+    ahead = (
+        messages.c.profile_id.in_(of),
+        messages.c.due_at > latest,
+        messages.c.lease_owner.is_(None),
+        (messages.c.send_at.is_(None) | (messages.c.send_at <= now)),
+        _is_deferred(),
+    )
+    await connection.execute(
+        update(recipients)
+        .where(
+            recipients.c.message_id.in_(select(messages.c.id).where(*ahead)),
+            recipients.c.status == RecipientStatus.DEFERRED.value,
+            recipients.c.next_attempt_at > latest,
+        )
+        .values(next_attempt_at=latest)
+    )
+    return (await connection.execute(update(messages).where(*ahead).values(due_at=latest))).rowcount
+
+
+def _is_deferred() -> ColumnElement[bool]:
+    """That a message has a recipient who was tried, and is to be tried again."""
+    return (
+        select(recipients.c.message_id)
+        .where(
+            recipients.c.message_id == messages.c.id,
+            recipients.c.status == RecipientStatus.DEFERRED.value,
+        )
+        .exists()
+    )
+
+
+async def _distinct(connection: AsyncConnection, column: Column[float]) -> list[float]:
+    return list((await connection.execute(select(column).distinct())).scalars())

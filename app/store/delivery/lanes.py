@@ -1,0 +1,297 @@
+"""What changes as a profile delivers: which lanes have work, and their health."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.delivery.token_bucket import Bucket, next_permit_at, refill
+from app.domain.events import EventType
+from app.domain.value import value
+from app.store.db.array_params import among
+from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
+from app.store.events import append_of_profile
+from app.store.tables.core import lanes, messages, profiles, tenant_buckets, tenants
+from app.store.tables.rate_columns import labelled, rate_limit_of
+
+SILENT: Final = "server_silent"
+# No worker plans a probe for later, nor keeps a lane to itself for longer while it probes: a time
+# beyond that was planned by a clock that was ahead, and the probe is due.
+LONGEST_PROBE: Final = LONGEST_LEASE + TOLERANCE
+
+
+@value(kw_only=True)
+class LaneDue:
+    """A lane with unfinished messages: `due_at` is when it may next be given one.
+
+    One that is not `is_open` may be given none: its profile is paused or deleted. `work_at` is when
+    its next message is due, whatever stands in the way; from `fallback_at` on another profile may
+    send it. Both are None where there is nothing of the kind.
+    """
+
+    profile_id: str
+    tenant_id: str
+    revision: int
+    is_open: bool
+    is_failing: bool
+    due_at: datetime
+    is_stalled: bool = False
+    work_at: datetime | None = None
+    fallback_profile_id: str | None = None
+    fallback_at: datetime | None = None
+
+    def wants_fallback(self, now: datetime) -> bool:
+        """Whether it has failed for so long that another profile is to send what is due."""
+        return (
+            self.fallback_at is not None
+            and self.fallback_at <= now
+            and self.work_at is not None
+            and self.work_at <= now
+        )
+
+
+async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue]:
+    """Every lane that has unfinished messages, soonest first.
+
+    Two index probes for each: the cost grows neither with the queue nor with idle profiles.
+    """
+    rows = (await connection.execute(_WAITING)).all()
+    found = [_lane(row, now) for row in rows if row.soonest is not None]
+    return sorted(found, key=lambda lane: lane.due_at)
+
+
+async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> LaneDue:
+    """One lane, whether it has messages of its own or not; without any it is due now."""
+    row = (await connection.execute(_QUERY.where(profiles.c.id == profile_id))).one()
+    return _lane(row, now)
+
+
+_SOONEST: Final = (
+    select(func.min(messages.c.due_at))
+    .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
+    .scalar_subquery()
+)
+
+
+def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
+    return [
+        *labelled(table, prefix),
+        bucket.c.tokens.label(f"{prefix}tokens"),
+        bucket.c.tokens_at.label(f"{prefix}tokens_at"),
+    ]
+
+
+_QUERY: Final[Select[Any]] = (
+    select(
+        profiles.c.id,
+        profiles.c.tenant_id,
+        profiles.c.revision,
+        profiles.c.paused_at,
+        profiles.c.deleted_at,
+        profiles.c.fallback_profile_id,
+        profiles.c.fallback_after_seconds,
+        lanes.c.failing_since,
+        lanes.c.next_probe_at,
+        lanes.c.stalled_since,
+        _SOONEST.label("soonest"),
+        *_limit_columns(profiles, lanes, "profile_"),
+        *_limit_columns(tenants, tenant_buckets, "tenant_"),
+    )
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .join(tenants, tenants.c.id == profiles.c.tenant_id)
+    .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
+)
+
+
+def _at_work() -> CTE:
+    """The profiles that have unfinished messages, from one to the next in the index over these."""
+    first = select(func.min(messages.c.profile_id).label("profile_id"))
+    found = first.where(messages.c.due_at.is_not(None)).cte("at_work", recursive=True)
+    later = messages.alias()
+    following = select(func.min(later.c.profile_id)).where(
+        later.c.due_at.is_not(None), later.c.profile_id > found.c.profile_id
+    )
+    return found.union_all(
+        select(following.scalar_subquery()).where(found.c.profile_id.is_not(None))
+    )
+
+
+_AT_WORK: Final = _at_work()
+_WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
+
+
+def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
+    # Of ten thousand at once: to take a row apart costs a tenth of what asking it for names does.
+    profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
+    fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at, stalled_since = (
+        health
+    )
+    fallback_at = None
+    if failing_since is not None and fallback_profile_id is not None:
+        fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
+    moments: list[datetime] = [soonest or now]
+    if next_probe_at is not None and next_probe_at <= now + LONGEST_PROBE:
+        moments.append(next_probe_at)
+    if any(row[_OF_LANE:]):
+        moments += _permits_at(row, now)
+    return LaneDue(
+        profile_id=profile_id,
+        tenant_id=tenant_id,
+        revision=revision,
+        is_open=paused_at is None and deleted_at is None,
+        is_failing=failing_since is not None,
+        is_stalled=stalled_since is not None,
+        due_at=max(moments),
+        work_at=soonest,
+        fallback_profile_id=fallback_profile_id,
+        fallback_at=fallback_at,
+    )
+
+
+_OF_LANE: Final = 11
+
+
+def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]:
+    """When there is a permit of each of the lane's rates."""
+    of = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    for prefix in ("profile_", "tenant_"):
+        limit, tokens = rate_limit_of(of, prefix), of[f"{prefix}tokens"]
+        if limit is not None and tokens is not None:
+            before = Bucket(tokens, of[f"{prefix}tokens_at"])
+            yield next_permit_at(refill(before, limit, now), limit)
+
+
+async def failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
+    """Those of the profiles whose servers are known to refuse them."""
+    return set((await connection.execute(_FAILING, {"profile_ids": profile_ids})).scalars())
+
+
+_FAILING: Final = select(lanes.c.profile_id).where(
+    among(lanes.c.profile_id, "profile_ids"), lanes.c.failing_since.is_not(None)
+)
+
+
+async def take_probe(
+    connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
+) -> bool:
+    """Become a failing lane's one prober until a moment; False where none is due or another is."""
+    taken = await connection.execute(
+        update(lanes)
+        .where(
+            lanes.c.profile_id == profile_id,
+            lanes.c.failing_since.is_not(None),
+            or_(lanes.c.next_probe_at <= now, lanes.c.next_probe_at > now + LONGEST_PROBE),
+        )
+        .values(next_probe_at=until)
+    )
+    return taken.rowcount == 1
+
+
+async def trip(
+    connection: AsyncConnection,
+    *,
+    profile_id: str,
+    revision: int,
+    code: str,
+    reason: str,
+    now: datetime,
+    wait: Callable[[int], timedelta],
+    is_probe: bool,
+) -> bool:
+    """Record a fault of the profile: it fails from now on, and is probed after `wait(faults)`.
+
+    Answers whether it was recorded. A fault met under a former revision says nothing about the
+    profile as it is now. Of several connections that fail at once the first counts, and of a
+    profile that is failing already only its probe: else one outage would count many times over.
+    """
+    query = (
+        select(lanes.c.failing_since, lanes.c.faults)
+        .join(profiles, profiles.c.id == lanes.c.profile_id)
+        .where(lanes.c.profile_id == profile_id, profiles.c.revision == revision)
+        .with_for_update(of=lanes)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or (row.failing_since is not None and not is_probe):
+        return False
+    if row.failing_since is None:
+        said = {"code": code, "reason": reason}
+        failing = EventType.PROFILE_FAILING
+        await append_of_profile(connection, failing, profile_id=profile_id, now=now, data=said)
+    faults = row.faults + 1
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
+        .values(
+            failing_since=row.failing_since or now,
+            code=code,
+            reason=reason,
+            faults=faults,
+            next_probe_at=now + wait(faults),
+            stalled_since=None,
+        )
+    )
+    return True
+
+
+async def stall(
+    connection: AsyncConnection, *, profile_id: str, reason: str, now: datetime
+) -> bool:
+    """Note that the server is silent on every connection; False if that is known or it fails."""
+    stalled = await connection.execute(
+        update(lanes)
+        .where(
+            lanes.c.profile_id == profile_id,
+            lanes.c.stalled_since.is_(None),
+            lanes.c.failing_since.is_(None),
+        )
+        .values(stalled_since=now)
+    )
+    if stalled.rowcount == 0:
+        return False
+    said = {"code": SILENT, "reason": reason}
+    kind = EventType.PROFILE_STALLED
+    await append_of_profile(connection, kind, profile_id=profile_id, now=now, data=said)
+    return True
+
+
+async def end_stall(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
+    """The server speaks again."""
+    ended = await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.stalled_since.is_not(None))
+        .values(stalled_since=None)
+    )
+    if ended.rowcount:
+        recovered = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)
+
+
+async def learn(connection: AsyncConnection, *, profile_id: str, concurrency: int | None) -> None:
+    """Write how many connections at a time the server was found to take; None: all it may."""
+    await connection.execute(
+        update(lanes).where(lanes.c.profile_id == profile_id).values(concurrency=concurrency)
+    )
+
+
+async def heal(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
+    """The server took the profile's session: nothing is wrong any more."""
+    healed = await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
+        .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
+    )
+    if healed.rowcount:
+        recovered = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)

@@ -1,0 +1,192 @@
+"""Permits that all replicas share: to send, by rate; to connect, by number (invariant 7).
+
+They are taken in slices, a claim's worth at a time: no message costs a round trip of its own.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.delivery.token_bucket import Bucket, permits, refill
+from app.domain.types import RateLimit
+from app.store.db.array_params import among
+from app.store.db.bulk import Bulk, Write
+from app.store.tables.core import (
+    connection_permits,
+    lanes,
+    tenant_buckets,
+    tenants,
+    verify_buckets,
+    workers,
+)
+
+
+async def profile_bucket(
+    connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    """The profile's permits as they stand now, locked until the transaction ends."""
+    return await _bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
+
+
+async def tenant_bucket(
+    connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    """The tenant's permits as they stand now, locked until the transaction ends."""
+    return await _tenants_bucket(connection, tenant_buckets, tenant_id, limit, now)
+
+
+async def take_verify(
+    connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    """Take one of the tenant's permits to have a server tried; answers what there was before.
+
+    None is taken where there is no whole one.
+    """
+    bucket = await _tenants_bucket(connection, verify_buckets, tenant_id, limit, now)
+    if permits(bucket):
+        await connection.execute(
+            update(verify_buckets)
+            .where(verify_buckets.c.tenant_id == tenant_id)
+            .values(tokens=bucket.tokens - 1, tokens_at=bucket.at)
+        )
+    return bucket
+
+
+async def _tenants_bucket(
+    connection: AsyncConnection, table: Table, tenant_id: str, limit: RateLimit, now: datetime
+) -> Bucket:
+    await connection.execute(
+        select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
+    )
+    mine = table.c.tenant_id == tenant_id
+    if (await connection.execute(select(table).where(mine))).one_or_none() is None:
+        full = {"tenant_id": tenant_id, "tokens": float(limit.capacity), "tokens_at": now}
+        await connection.execute(insert(table).values(full))
+    return await _bucket(connection, table, mine, limit, now)
+
+
+async def _bucket(
+    connection: AsyncConnection,
+    table: Table,
+    mine: ColumnElement[bool],
+    limit: RateLimit,
+    now: datetime,
+) -> Bucket:
+    query = select(table.c.tokens, table.c.tokens_at).where(mine).with_for_update()
+    row = (await connection.execute(query)).one()
+    before = None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
+    return refill(before, limit, now)
+
+
+async def spend_profile(
+    connection: AsyncConnection, *, profile_id: str, bucket: Bucket, permits: int
+) -> None:
+    """Write the profile's bucket back, less what was spent."""
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
+        .values(tokens=bucket.tokens - permits, tokens_at=bucket.at)
+    )
+
+
+async def spend_tenant(
+    connection: AsyncConnection, *, tenant_id: str, bucket: Bucket, permits: int
+) -> None:
+    """Write the tenant's bucket back, less what was spent."""
+    await connection.execute(
+        update(tenant_buckets)
+        .where(tenant_buckets.c.tenant_id == tenant_id)
+        .values(tokens=bucket.tokens - permits, tokens_at=bucket.at)
+    )
+
+
+async def lease_connections(
+    connection: AsyncConnection,
+    *,
+    most: Mapping[str, int],
+    worker_id: str,
+    now: datetime,
+    until: datetime,
+) -> dict[str, int]:
+    """Take this worker's share of the `most` connections of each profile, until a moment.
+
+    The share is an even one among the workers that live, as far as the others leave it free: a
+    worker with more gives back what it can as soon as it asks again. Answers how many it may have.
+    """
+    ids = {"profile_ids": list(most)}
+    await connection.execute(_LOCK_LANES, ids)
+    rows = (await connection.execute(_TAKEN, ids)).all()
+    alive = max(1, (await connection.execute(_ALIVE)).scalar_one())
+    others = Counter[str]()
+    for row in rows:
+        if row.worker_id != worker_id and row.expires_at > now:
+            others[row.profile_id] += row.permits
+    granted = {
+        profile_id: max(0, min(-(-connections // alive), connections - others[profile_id]))
+        for profile_id, connections in most.items()
+    }
+    known = {row.profile_id for row in rows if row.worker_id == worker_id}
+    written = [
+        {
+            "profile_id": profile_id,
+            "worker_id": worker_id,
+            "permits": permits,
+            "expires_at": until,
+        }
+        for profile_id, permits in granted.items()
+    ]
+    await _UPDATE.execute(connection, [each for each in written if each["profile_id"] in known])
+    await _INSERT.execute(connection, [each for each in written if each["profile_id"] not in known])
+    return granted
+
+
+# In one order, so that two workers do not lock each other out.
+_LOCK_LANES: Final = (
+    select(lanes.c.profile_id)
+    .where(among(lanes.c.profile_id, "profile_ids"))
+    .order_by(lanes.c.profile_id)
+    .with_for_update()
+)
+_TAKEN: Final = select(connection_permits).where(
+    among(connection_permits.c.profile_id, "profile_ids")
+)
+_ALIVE: Final = select(func.count()).select_from(workers)
+_INSERT: Final = Bulk(Write.insert(connection_permits))
+_UPDATE: Final = Bulk(
+    Write.update(
+        connection_permits, keys=["profile_id", "worker_id"], values=["permits", "expires_at"]
+    )
+)
+
+
+async def renew_connections(
+    connection: AsyncConnection, *, worker_id: str, until: datetime
+) -> None:
+    """Keep every connection permit of a worker until a later moment."""
+    await connection.execute(
+        update(connection_permits)
+        .where(connection_permits.c.worker_id == worker_id)
+        .values(expires_at=until)
+    )
+
+
+async def return_connections(
+    connection: AsyncConnection, *, worker_id: str, profile_id: str | None = None
+) -> None:
+    """Give back a worker's permits, for one profile or for all."""
+    which = [connection_permits.c.worker_id == worker_id]
+    if profile_id is not None:
+        which.append(connection_permits.c.profile_id == profile_id)
+    await connection.execute(delete(connection_permits).where(*which))

@@ -1,0 +1,47 @@
+"""What waits, counted: for metrics."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.types import MessageStatus, ProfileState
+from app.store.tables.core import UNFINISHED, lanes, messages, profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages have a status, and when the oldest of them was accepted."""
+
+    status: MessageStatus
+    count: int
+    oldest_at: datetime
+
+
+async def depths(connection: AsyncConnection) -> list[Depth]:
+    """The unfinished messages of all tenants, by status; finished ones are not looked at."""
+    query = (
+        select(messages.c.status, func.count(), func.min(messages.c.created_at))
+        .where(UNFINISHED)
+        .group_by(messages.c.status)
+    )
+    rows = await connection.execute(query)
+    return [Depth(MessageStatus(status), count, oldest) for status, count, oldest in rows]
+
+
+async def profile_states(connection: AsyncConnection) -> dict[ProfileState, int]:
+    """How many profiles of all tenants are in each state."""
+    state = case(
+        (profiles.c.paused_at.is_not(None), ProfileState.PAUSED.value),
+        (lanes.c.failing_since.is_not(None), ProfileState.FAILING.value),
+        (lanes.c.stalled_since.is_not(None), ProfileState.STALLED.value),
+        else_=ProfileState.ACTIVE.value,
+    )
+    query = (
+        select(state, func.count())
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
+        .where(profiles.c.deleted_at.is_(None))
+        .group_by(state)
+    )
+    return {ProfileState(name): count for name, count in await connection.execute(query)}

@@ -1,0 +1,200 @@
+"""The domains that tenants send from, and the keys that sign for them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.ids import is_id
+from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain
+from app.store.db.uniqueness import taken_means
+from app.store.tables.core import UNFINISHED, messages
+from app.store.tables.domains import dkim_keys, sending_domains
+
+
+class SealedKey(NamedTuple):
+    """What signs for a domain now."""
+
+    domain: str
+    key_id: str
+    selector: str
+    algorithm: DkimAlgorithm
+    sealed_private_key: bytes
+
+
+async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
+    """Write a new one without keys; raises Conflict where the tenant has it already."""
+    exists = Conflict(
+        "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
+    )
+    async with taken_means(connection, exists):
+        await connection.execute(
+            insert_into(sending_domains).values(
+                id=domain.id,
+                tenant_id=domain.tenant_id,
+                domain=domain.domain,
+                created_at=domain.created_at,
+                updated_at=domain.updated_at,
+            )
+        )
+
+
+async def insert_key(
+    connection: AsyncConnection, *, domain_id: str, key: DkimKey, sealed_private_key: bytes
+) -> None:
+    """Write a new key of a domain."""
+    await connection.execute(
+        insert_into(dkim_keys).values(
+            id=key.id,
+            domain_id=domain_id,
+            selector=key.selector,
+            algorithm=key.algorithm.value,
+            public_key=key.public_key,
+            sealed_private_key=sealed_private_key,
+            created_at=key.created_at,
+        )
+    )
+
+
+async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
+    """How many the tenant has."""
+    query = select(func.count()).where(sending_domains.c.tenant_id == tenant_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def page(
+    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+) -> list[SendingDomain]:
+    """At most `limit` of the tenant's with their keys, newest first."""
+    query = (
+        select(sending_domains)
+        .where(sending_domains.c.tenant_id == tenant_id)
+        .order_by(sending_domains.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(sending_domains.c.id < before)
+    rows = (await connection.execute(query)).mappings().all()
+    keys = await _keys_of(connection, [row["id"] for row in rows])
+    return [SendingDomain(**row, keys=keys.get(row["id"], ())) for row in rows]
+
+
+async def get(
+    connection: AsyncConnection, *, tenant_id: str, domain: str, to_change: bool = False
+) -> SendingDomain:
+    """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
+    table = sending_domains.c
+    named = table.id if is_id(domain, "dom") else table.domain
+    query = select(sending_domains).where(table.tenant_id == tenant_id, named == domain)
+    if to_change:
+        query = query.with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("domain", domain)
+    keys = await _keys_of(connection, [row["id"]])
+    return SendingDomain(**row, keys=keys.get(row["id"], ()))
+
+
+async def signing(connection: AsyncConnection, *, tenant_id: str) -> Sequence[SealedKey]:
+    """What signs for the tenant's domains: the keys whose records are there, oldest first."""
+    query = (
+        select(
+            sending_domains.c.domain,
+            dkim_keys.c.id,
+            dkim_keys.c.selector,
+            dkim_keys.c.algorithm,
+            dkim_keys.c.sealed_private_key,
+        )
+        .join(dkim_keys, dkim_keys.c.domain_id == sending_domains.c.id)
+        .where(
+            sending_domains.c.tenant_id == tenant_id,
+            dkim_keys.c.found_at.is_not(None),
+            dkim_keys.c.retired_at.is_(None),
+        )
+        .order_by(dkim_keys.c.id)
+    )
+    rows = (await connection.execute(query)).all()
+    return [
+        SealedKey(row.domain, row.id, row.selector, DkimAlgorithm(row.algorithm), row[-1])
+        for row in rows
+    ]
+
+
+async def write_keys(connection: AsyncConnection, *, domain: SendingDomain, now: datetime) -> None:
+    """Write how a domain's keys stand; of one that is retired the secret half is forgotten."""
+    for key in domain.keys:
+        values = {
+            "found_at": key.found_at,
+            "checked_at": key.checked_at,
+            "problem": key.problem,
+            "retired_at": key.retired_at,
+            "record_needed_until": key.record_needed_until,
+        }
+        if key.retired_at is not None:
+            values["sealed_private_key"] = None
+        await connection.execute(
+            update_rows(dkim_keys)
+            .where(dkim_keys.c.domain_id == domain.id, dkim_keys.c.id == key.id)
+            .values(values)
+        )
+    await connection.execute(
+        update_rows(sending_domains)
+        .where(sending_domains.c.tenant_id == domain.tenant_id, sending_domains.c.id == domain.id)
+        .values(updated_at=now)
+    )
+
+
+async def last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetime | None:
+    """Until when what the tenant has accepted may still be sent; None where nothing waits."""
+    query = select(func.max(messages.c.expires_at)).where(
+        messages.c.tenant_id == tenant_id, UNFINISHED
+    )
+    found: datetime | None = (await connection.execute(query)).scalar_one()
+    return found
+
+
+async def forget_retired(
+    connection: AsyncConnection, *, domain: SendingDomain, now: datetime
+) -> None:
+    """Delete the keys whose records nobody needs any more."""
+    await connection.execute(
+        delete_from(dkim_keys).where(
+            dkim_keys.c.domain_id == domain.id, dkim_keys.c.record_needed_until < now
+        )
+    )
+
+
+async def delete(connection: AsyncConnection, *, domain: SendingDomain) -> None:
+    """Delete it with its keys."""
+    await connection.execute(
+        delete_from(sending_domains).where(
+            sending_domains.c.tenant_id == domain.tenant_id, sending_domains.c.id == domain.id
+        )
+    )
+
+
+async def _keys_of(
+    connection: AsyncConnection, ids: Sequence[str]
+) -> dict[str, tuple[DkimKey, ...]]:
+    query = (
+        select(dkim_keys)
+        .where(dkim_keys.c.domain_id.in_(ids))
+        .order_by(dkim_keys.c.domain_id, dkim_keys.c.id.desc())
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    return {
+        domain_id: tuple(map(_key, group))
+        for domain_id, group in groupby(rows, key=lambda row: row["domain_id"])
+    }
+
+
+def _key(row: RowMapping) -> DkimKey:
+    values = {name: row[name] for name in row if name not in {"domain_id", "sealed_private_key"}}
+    return DkimKey(**values | {"algorithm": DkimAlgorithm(row["algorithm"])})

@@ -1,0 +1,1 @@
+"""Mailboxes, the mails in them, and reports read from them."""

@@ -1,0 +1,212 @@
+"""Mailboxes: where a tenant's reports come to, and who reads them next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.inbound.mailbox import Mailbox, MailboxTls
+from app.store.db.uniqueness import taken_means
+from app.store.tables.mailboxes import mailbox_mails, mailboxes
+
+
+async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
+    """Write a new one; raises Conflict where its name is taken."""
+    values = {
+        **columns_of(mailbox),
+        "id": mailbox.id,
+        "tenant_id": mailbox.tenant_id,
+        "sealed_password": sealed_password,
+        "last_uid": mailbox.last_uid,
+        "next_poll_at": mailbox.next_poll_at,
+        "reports": mailbox.reports,
+        "others": mailbox.others,
+        "created_at": mailbox.created_at,
+        "updated_at": mailbox.updated_at,
+    }
+    async with taken_means(connection, _exists(mailbox.name)):
+        await connection.execute(insert_into(mailboxes).values(values))
+
+
+def columns_of(mailbox: Mailbox) -> dict[str, Any]:
+    """What a person sets of it, but for its password."""
+    return {
+        "name": mailbox.name,
+        "host": mailbox.host,
+        "port": mailbox.port,
+        "tls": mailbox.tls.value,
+        "tls_ca": mailbox.tls_ca,
+        "username": mailbox.username,
+        "folder": mailbox.folder,
+        "poll_seconds": mailbox.poll_seconds,
+        "deletes_reports": mailbox.deletes_reports,
+        "disabled_at": mailbox.disabled_at,
+    }
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict("mailbox-exists", f"A mailbox {name!r} exists already; choose another name.")
+
+
+async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
+    """How many the tenant has."""
+    query = select(func.count()).where(mailboxes.c.tenant_id == tenant_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def page(
+    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+) -> list[Mailbox]:
+    """At most `limit` of the tenant's, newest first."""
+    query = (
+        select(mailboxes)
+        .where(mailboxes.c.tenant_id == tenant_id)
+        .order_by(mailboxes.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(mailboxes.c.id < before)
+    return [mailbox_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def get(
+    connection: AsyncConnection, *, tenant_id: str, mailbox_id: str, to_change: bool = False
+) -> Mailbox:
+    """One of the tenant's, locked where it is to be changed; raises NotFound."""
+    query = select(mailboxes).where(
+        mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id
+    )
+    if to_change:
+        query = query.with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("mailbox", mailbox_id)
+    return mailbox_of(row)
+
+
+async def update(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    mailbox_id: str,
+    changes: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Write columns, and have it read at once; raises Conflict where the new name is taken.
+
+    What was begun is forgotten where it is read from the beginning.
+    """
+    if "last_uid" in changes:
+        await connection.execute(delete_from(mailbox_mails).filter_by(mailbox_id=mailbox_id))
+    async with taken_means(connection, _exists(str(changes.get("name")))):
+        await connection.execute(
+            update_rows(mailboxes)
+            .where(mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id)
+            .values(**changes, next_poll_at=now, updated_at=now)
+        )
+
+
+async def delete(connection: AsyncConnection, *, tenant_id: str, mailbox_id: str) -> Mailbox:
+    """Take one away, and answer which that was; raises NotFound."""
+    gone = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, to_change=True)
+    await connection.execute(delete_from(mailboxes).where(mailboxes.c.id == mailbox_id))
+    return gone
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMailbox:
+    """A mailbox that its claimer alone reads, until another may."""
+
+    mailbox: Mailbox
+    sealed_password: bytes = field(repr=False)
+
+
+_EARLIEST: Final = select(func.min(mailboxes.c.next_poll_at)).where(
+    mailboxes.c.disabled_at.is_(None)
+)
+
+
+async def earliest(connection: AsyncConnection) -> datetime | None:
+    """When the next mailbox has its turn; None where there is none."""
+    found: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
+    return found
+
+
+async def claim(
+    connection: AsyncConnection, *, now: datetime, limit: int, lease_until: datetime
+) -> list[ClaimedMailbox]:
+    """Those whose turn it is, of all tenants, at most so many."""
+    query = (
+        select(mailboxes)
+        .where(mailboxes.c.next_poll_at <= now, mailboxes.c.disabled_at.is_(None))
+        .order_by(mailboxes.c.next_poll_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    if rows:
+        await connection.execute(
+            update_rows(mailboxes)
+            .where(mailboxes.c.id.in_([row["id"] for row in rows]))
+            .values(next_poll_at=lease_until)
+        )
+    return [ClaimedMailbox(mailbox_of(row), row["sealed_password"]) for row in rows]
+
+
+async def note_read(
+    connection: AsyncConnection, *, mailbox: Mailbox, now: datetime, next_poll_at: datetime
+) -> None:
+    """Write that a mailbox was read, up to its `last_uid`, unless it was changed meanwhile."""
+    await connection.execute(
+        update_rows(mailboxes)
+        .where(
+            mailboxes.c.tenant_id == mailbox.tenant_id,
+            mailboxes.c.id == mailbox.id,
+            mailboxes.c.updated_at == mailbox.updated_at,
+        )
+        .values(
+            uid_validity=mailbox.uid_validity,
+            last_uid=mailbox.last_uid,
+            polled_at=now,
+            next_poll_at=next_poll_at,
+            failing_since=None,
+            reason=None,
+        )
+    )
+
+
+async def note_failure(
+    connection: AsyncConnection,
+    *,
+    mailbox: Mailbox,
+    reason: str,
+    now: datetime,
+    next_poll_at: datetime,
+) -> None:
+    """Write why a mailbox could not be read."""
+    await connection.execute(
+        update_rows(mailboxes)
+        .where(
+            mailboxes.c.tenant_id == mailbox.tenant_id,
+            mailboxes.c.id == mailbox.id,
+            mailboxes.c.updated_at == mailbox.updated_at,
+        )
+        .values(
+            failing_since=mailbox.failing_since or now,
+            reason=reason,
+            next_poll_at=next_poll_at,
+        )
+    )
+
+
+def mailbox_of(row: RowMapping) -> Mailbox:
+    """The mailbox of a row, its password apart."""
+    values = {name: row[name] for name in row if name != "sealed_password"}
+    return Mailbox(**values | {"tls": MailboxTls(row["tls"])})

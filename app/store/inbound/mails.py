@@ -1,0 +1,87 @@
+"""Mails of a mailbox that are being read: each is noted before it is read, and until it is done.
+
+One that ends the process that reads it is known by its note, and is given up after a few tries.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy import insert as insert_into
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.events import EventType, NewEvent
+from app.domain.inbound.mailbox import Mailbox
+from app.store import events
+from app.store.tables.mailboxes import mailbox_mails, mailboxes
+
+
+async def resume(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:
+    """The UIDs of mails that were begun and are not done; those of another UIDVALIDITY are gone."""
+    mine = mailbox_mails.c.mailbox_id == mailbox.id
+    await connection.execute(
+        delete(mailbox_mails).where(mine, mailbox_mails.c.uid_validity != mailbox.uid_validity)
+    )
+    query = select(mailbox_mails.c.uid).where(mine).order_by(mailbox_mails.c.uid)
+    return list((await connection.execute(query)).scalars())
+
+
+async def begin(connection: AsyncConnection, *, mailbox: Mailbox, uid: int) -> int:
+    """Note that a mail is about to be read; answers for how many-th time.
+
+    The mailbox is read up to `last_uid` then. Answers 0, and writes nothing, where somebody changed
+    the mailbox meanwhile.
+    """
+    moved = await connection.execute(
+        update(mailboxes)
+        .where(
+            mailboxes.c.tenant_id == mailbox.tenant_id,
+            mailboxes.c.id == mailbox.id,
+            mailboxes.c.updated_at == mailbox.updated_at,
+        )
+        .values(uid_validity=mailbox.uid_validity, last_uid=mailbox.last_uid)
+    )
+    if not moved.rowcount:
+        return 0
+    place = {"mailbox_id": mailbox.id, "uid": uid}
+    again = (
+        update(mailbox_mails)
+        .filter_by(**place)
+        .values(tries=mailbox_mails.c.tries + 1)
+        .returning(mailbox_mails.c.tries)
+    )
+    tries: int | None = (await connection.execute(again)).scalar_one_or_none()
+    if tries is None:
+        new = place | {"uid_validity": mailbox.uid_validity, "tries": 1}
+        await connection.execute(insert_into(mailbox_mails).values(new))
+    return tries or 1
+
+
+async def finish(
+    connection: AsyncConnection,
+    *,
+    mailbox: Mailbox,
+    uid: int,
+    counts: Mapping[str, int],
+    now: datetime,
+    given_up: str | None = None,
+) -> None:
+    """Note that a mail is done, add to the mailbox's counts, and tell where it was given up.
+
+    Nothing is added or told where somebody else has noted that before.
+    """
+    this = (mailboxes.c.tenant_id == mailbox.tenant_id, mailboxes.c.id == mailbox.id)
+    # First the mailbox, then the mail, as `begin` does: in another order two would wait for ever.
+    await connection.execute(select(mailboxes.c.id).where(*this).with_for_update())
+    gone = await connection.execute(delete(mailbox_mails).filter_by(mailbox_id=mailbox.id, uid=uid))
+    if not gone.rowcount:
+        return
+    if counts:
+        added = {name: mailboxes.c[name] + number for name, number in counts.items()}
+        await connection.execute(update(mailboxes).where(*this).values(added))
+    if given_up is not None:
+        said = {"mailbox": mailbox.id, "reason": f"UID {uid}: {given_up}"}
+        event = NewEvent(
+            EventType.MAILBOX_MAIL_SKIPPED, now, mailbox.tenant_id, profile_id=None, data=said
+        )
+        await events.append(connection, [event])

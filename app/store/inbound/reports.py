@@ -1,0 +1,264 @@
+"""What came back by mail: whose it is, and what is written of it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Insert, RowMapping, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.address.folding import fold
+from app.domain.events import NewEvent, of_report
+from app.domain.ids import new_id
+from app.domain.inbound.reports import Report, Reported, ReportKind
+from app.domain.mime.build import id_in_header
+from app.domain.types import Suppression, SuppressionReason
+from app.store import events, suppressions
+from app.store.db import delete_old as aging
+from app.store.tables.core import (
+    addressed_to,
+    inbound_reports,
+    message_contents,
+    message_tags,
+    messages,
+    recipients,
+    tenants,
+)
+
+# So many messages may have one Message-ID: another try at a message has the same.
+MAX_ALIKE: Final = 20
+MAX_IDS: Final = 20
+
+_READ: Final[Mapping[str, Insert]] = {
+    "postgresql": postgresql.insert(inbound_reports).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(inbound_reports).on_conflict_do_nothing(),
+}
+_COLUMNS: Final = (
+    recipients.c.message_id,
+    recipients.c.position,
+    recipients.c.address,
+    recipients.c.sent_to,
+    recipients.c.report,
+    recipients.c.erased_at,
+    messages.c.profile_id,
+    messages.c.recipient_count,
+)
+REASONS: Final = {
+    ReportKind.BOUNCED_LATER: SuppressionReason.HARD_BOUNCE,
+    ReportKind.COMPLAINED: SuppressionReason.COMPLAINT,
+    ReportKind.UNSUBSCRIBED: SuppressionReason.UNSUBSCRIBE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What a report says of one recipient, and whose it is: None where no message was found."""
+
+    reported: Reported
+    message_id: str | None = None
+    address: str | None = None
+    is_suppressed: bool = False
+
+
+async def is_new(
+    connection: AsyncConnection, *, tenant_id: str, digest: bytes, now: datetime
+) -> bool:
+    """Whether a report with this hash is read for the first time; it is noted down."""
+    row = {"tenant_id": tenant_id, "digest": digest, "created_at": now}
+    return bool((await connection.execute(_READ[connection.dialect.name], row)).rowcount)
+
+
+async def receive(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    report: Report,
+    now: datetime,
+    is_new: bool = True,
+) -> list[Received]:
+    """Write down what a report says, and suppress whom it says not to be written to any more.
+
+    A hard bounce does so where the tenant wants that. Where it `is_new` no more, nothing is
+    written. Answers what is said of each recipient.
+    """
+    candidates = await _candidates(connection, tenant_id, report)
+    query = select(tenants.c.suppresses_hard_bounces).where(tenants.c.id == tenant_id)
+    suppresses_hard_bounces = bool((await connection.execute(query)).scalar_one())
+    received = list[Received]()
+    for reported in report.recipients:
+        row = _whose(report, reported, candidates)
+        if row is None and reported.kind is ReportKind.UNSUBSCRIBED:
+            row = await _last_of(connection, tenant_id, reported.addresses)
+        if row is None:
+            received.append(Received(reported=reported))
+            continue
+        suppression = None
+        if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
+            tag = await _list_of(connection, tenant_id, report.tag, row)
+            suppression = _suppression(tenant_id, tag, reported, row, now)
+        if is_new:
+            await _note(connection, tenant_id, reported, row, now)
+            await suppressions.add(connection, made=[suppression] if suppression else [])
+        received.append(
+            Received(
+                reported=reported,
+                message_id=row["message_id"],
+                address=None if row["erased_at"] else row["address"],
+                is_suppressed=suppression is not None,
+            )
+        )
+    return received
+
+
+async def _candidates(
+    connection: AsyncConnection, tenant_id: str, report: Report
+) -> list[RowMapping]:
+    """The recipients of the messages that a report may be about, the surest message first."""
+    ids = [message_id for message_id, _ in report.places]
+    ids += report.ids
+    ids += filter(None, map(id_in_header, report.message_ids))
+    ids = list(dict.fromkeys(ids))[:MAX_IDS]
+    ids += await _given(connection, tenant_id, report.message_ids[:MAX_IDS])
+    if not ids:
+        return []
+    query = (
+        select(*_COLUMNS)
+        .join(messages, messages.c.id == recipients.c.message_id)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id.in_(ids))
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    return sorted(rows, key=lambda row: (ids.index(row["message_id"]), row["position"]))
+
+
+async def _given(
+    connection: AsyncConnection, tenant_id: str, message_ids: Collection[str]
+) -> Sequence[str]:
+    """The messages with a Message-ID that was not made from their own id, newest first."""
+    query = (
+        select(message_contents.c.message_id)
+        .join(messages, messages.c.id == message_contents.c.message_id)
+        .where(
+            messages.c.tenant_id == tenant_id,
+            message_contents.c.given_message_id.is_not(None),
+            message_contents.c.given_message_id.in_(message_ids),
+        )
+        .order_by(message_contents.c.message_id.desc())
+        .limit(MAX_ALIKE)
+    )
+    return (await connection.execute(query)).scalars().all()
+
+
+def _whose(
+    report: Report, reported: Reported, candidates: Sequence[RowMapping]
+) -> RowMapping | None:
+    """The recipient that is meant: by its place, its address, or as the only one there is."""
+    if len(report.recipients) == 1:
+        by_place = {(row["message_id"], row["position"]): row for row in candidates}
+        if found := next((by_place[each] for each in report.places if each in by_place), None):
+            return found
+    named = set(map(fold, reported.addresses))
+    for row in candidates:
+        if fold(row["address"]) in named or fold(row["sent_to"] or "") in named:
+            return row
+    # Whoever forwards mail reports another address, and whoever redacts a complaint none.
+    alone = [row for row in candidates if row["recipient_count"] == 1]
+    return alone[0] if alone and len(report.recipients) == 1 else None
+
+
+async def _last_of(
+    connection: AsyncConnection, tenant_id: str, addresses: Iterable[str]
+) -> RowMapping | None:
+    """The last recipient with an address: who leaves a list says nothing but who he is."""
+    for address in addresses:
+        query = (
+            select(*_COLUMNS)
+            .join(messages, messages.c.id == recipients.c.message_id)
+            .where(recipients.c.tenant_id == tenant_id, addressed_to(address))
+            .order_by(recipients.c.message_id.desc())
+            .limit(1)
+        )
+        if (row := (await connection.execute(query)).mappings().one_or_none()) is not None:
+            return row
+    return None
+
+
+async def _list_of(
+    connection: AsyncConnection, tenant_id: str, written: str | None, row: RowMapping
+) -> str | None:
+    """The tag that somebody has left; None, for all, where none of these words is one.
+
+    That is a tag of some message of the tenant, or in other letter case one of the message that
+    came last: a suppression for any other word would hold nothing back.
+    """
+    if written is None:
+        return None
+    of_tenant = message_tags.c.tenant_id == tenant_id
+    exactly = select(message_tags.c.tag).where(of_tenant, message_tags.c.tag == written).limit(1)
+    if (await connection.execute(exactly)).scalar_one_or_none() is not None:
+        return written
+    of_message = message_tags.c.message_id == row["message_id"]
+    tags = await connection.execute(select(message_tags.c.tag).where(of_tenant, of_message))
+    by_words = {tag.casefold(): tag for tag in tags.scalars()}
+    return by_words.get(written.casefold())
+
+
+def _suppression(
+    tenant_id: str, tag: str | None, reported: Reported, row: RowMapping, now: datetime
+) -> Suppression | None:
+    """Why the recipient is sent nothing more, if it is."""
+    reason = REASONS.get(reported.kind)
+    is_soft = reported.kind is ReportKind.BOUNCED_LATER and not reported.is_hard_bounce
+    if reason is None or is_soft or row["erased_at"] is not None:
+        return None
+    return Suppression(
+        id=new_id("sup"),
+        tenant_id=tenant_id,
+        address=fold(row["address"]),
+        tag=tag,
+        reason=reason,
+        detail=f"of {row['message_id']}: {reported.text or reported.code or 'returned by mail'}",
+        created_at=now,
+    )
+
+
+async def _note(
+    connection: AsyncConnection,
+    tenant_id: str,
+    reported: Reported,
+    row: RowMapping,
+    now: datetime,
+) -> None:
+    text = None if row["erased_at"] is not None else reported.text
+    is_less = row["report"] is not None and ReportKind(row["report"]).is_last
+    if reported.kind.is_last or not is_less:
+        await connection.execute(
+            update(recipients)
+            .where(
+                recipients.c.message_id == row["message_id"],
+                recipients.c.position == row["position"],
+            )
+            .values(
+                report=reported.kind.value,
+                report_code=reported.code,
+                report_text=text,
+                reported_at=now,
+            )
+        )
+    said: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
+    event = NewEvent(
+        of_report(reported.kind),
+        now,
+        tenant_id,
+        row["profile_id"],
+        row["message_id"],
+        row["position"],
+        {key: value for key, value in said.items() if value},
+    )
+    await events.append(connection, [event])
+
+
+async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Forget which reports were read before a moment; answers of how many."""
+    return await aging.forget_oldest(connection, inbound_reports, before=before, limit=limit)

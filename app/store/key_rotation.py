@@ -1,0 +1,155 @@
+"""What was sealed under an older key is sealed under the newest, so that the older can go."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import SealError
+from app.store.inbound.mailboxes import mailbox_of
+from app.store.profiles import queries as profiles
+from app.store.profiles.queries import SealedProfile
+from app.store.profiles.rows import field_of
+from app.store.secrets.contexts import (
+    dkim_private_key,
+    mailbox_password,
+    profile_secret,
+    webhook_secret,
+)
+from app.store.secrets.encryption import SealContext, Vault, content_key
+from app.store.tables.core import message_contents
+from app.store.tables.domains import dkim_keys
+from app.store.tables.events import webhooks
+from app.store.tables.mailboxes import mailboxes
+from app.store.webhooks.queries import webhook_of
+
+AT_ONCE: Final = 200
+
+
+async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the credentials of all tenants' profiles anew; answers of how many that was.
+
+    Raises SealError that says whose does not open.
+    """
+    count, after = 0, None
+    while rows := await profiles.sealed(connection, limit=AT_ONCE, after=after):
+        after = rows[-1].profile.id
+        for row in rows:
+            count += await _reseal(connection, vault, row)
+    return count
+
+
+async def reseal_profile(
+    connection: AsyncConnection, vault: Vault, *, tenant_id: str, profile_id: str
+) -> None:
+    """Seal the credentials of one profile anew, where they are not under the newest key."""
+    row = await profiles.sealed_of(connection, tenant_id=tenant_id, profile_id=profile_id)
+    if row is not None:
+        await _reseal(connection, vault, row)
+
+
+async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile) -> bool:
+    profile = row.profile
+    try:
+        contexts = {name: profile_secret(profile, field_of(name)) for name in row.sealed}
+        fresh = _fresh(vault, row.sealed, contexts)
+    except SealError as error:
+        raise SealError(
+            f"{error} It belongs to a profile: add the key that encrypted it to"
+            " HELOISE_SECRET_KEYS, or set the credential again."
+        ) from None
+    if fresh:
+        await profiles.replace_sealed(
+            connection, tenant_id=profile.tenant_id, profile_id=profile.id, sealed=fresh
+        )
+    return bool(fresh)
+
+
+def _fresh(
+    vault: Vault, sealed: Mapping[str, bytes | None], contexts: Mapping[str, SealContext]
+) -> dict[str, bytes]:
+    """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
+    return {
+        name: vault.resealed(old, contexts[name])
+        for name, old in sealed.items()
+        if old is not None and not vault.is_current(old, contexts[name])
+    }
+
+
+async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the secrets of webhooks anew; answers of how many that was."""
+    query = select(webhooks).order_by(webhooks.c.id).with_for_update()
+    count = 0
+    for row in (await connection.execute(query)).mappings().all():
+        context = webhook_secret(webhook_of(row))
+        held = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+            await connection.execute(
+                update(webhooks).where(webhooks.c.id == row["id"]).values(fresh)
+            )
+            count += 1
+    return count
+
+
+async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the keys that sign messages anew; answers of how many that was."""
+    query = (
+        select(dkim_keys.c.id, dkim_keys.c.sealed_private_key)
+        .where(dkim_keys.c.sealed_private_key.is_not(None))
+        .order_by(dkim_keys.c.id)
+        .with_for_update()
+    )
+    count = 0
+    for row in (await connection.execute(query)).all():
+        context = dkim_private_key(row.id)
+        held = {"sealed_private_key": row.sealed_private_key}
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+            await connection.execute(
+                update(dkim_keys).where(dkim_keys.c.id == row.id).values(fresh)
+            )
+            count += 1
+    return count
+
+
+async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the passwords of mailboxes anew; answers of how many that was."""
+    query = select(mailboxes).order_by(mailboxes.c.id).with_for_update()
+    count = 0
+    for row in (await connection.execute(query)).mappings().all():
+        context = mailbox_password(mailbox_of(row))
+        held = {"sealed_password": row["sealed_password"]}
+        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+            await connection.execute(
+                update(mailboxes).where(mailboxes.c.id == row["id"]).values(fresh)
+            )
+            count += 1
+    return count
+
+
+async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
+    """Seal the keys of sensitive messages that wait anew; answers of how many that was."""
+    count, after = 0, ""
+    while rows := await _sealed_contents(connection, after):
+        for message_id, sealed_key in rows:
+            after = message_id
+            if not vault.is_current(sealed_key, content_key(message_id)):
+                fresh = vault.resealed(sealed_key, content_key(message_id))
+                await connection.execute(
+                    update(message_contents)
+                    .where(message_contents.c.message_id == message_id)
+                    .values(sealed_key=fresh)
+                )
+                count += 1
+    return count
+
+
+async def _sealed_contents(connection: AsyncConnection, after: str) -> Sequence[tuple[str, bytes]]:
+    query = (
+        select(message_contents.c.message_id, message_contents.c.sealed_key)
+        .where(message_contents.c.sealed_key.is_not(None), message_contents.c.message_id > after)
+        .order_by(message_contents.c.message_id)
+        .limit(AT_ONCE)
+        .with_for_update()
+    )
+    return [(row.message_id, row.sealed_key) for row in await connection.execute(query)]

@@ -1,0 +1,1 @@
+"""Read messages, and apply what callers decide of them."""

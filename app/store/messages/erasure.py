@@ -1,0 +1,131 @@
+"""One recipient is forgotten: what the law calls erasure (GDPR article 17)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Self
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.delivery.status import TO_SEND, RecipientEvent, next_status
+from app.domain.types import MessageStatus, RecipientStatus
+from app.store import events
+from app.store.outbox import results as outcomes
+from app.store.outbox import wiping
+from app.store.tables.core import addressed_to, messages, recipients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How many messages are without the address now, and how many could not be.
+
+    `being_sent` are in transmission; of `uncertain` ones nobody has said what became of them.
+    `last` is the last message that was looked at, None where there was none.
+    """
+
+    erased: int = 0
+    being_sent: int = 0
+    uncertain: int = 0
+    last: str | None = None
+
+    def __add__(self, other: Self) -> Self:
+        return replace(
+            other,
+            erased=self.erased + other.erased,
+            being_sent=self.being_sent + other.being_sent,
+            uncertain=self.uncertain + other.uncertain,
+        )
+
+
+NOTHING: Final = Erased()
+
+
+async def erase(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    address: str,
+    after: str | None,
+    now: datetime,
+    limit: int,
+) -> Erased:
+    """Forget an address, in any letter case, in at most `limit` messages of a tenant.
+
+    Where it is still to be sent to, it is not any more. Where others are, the message keeps its
+    content for them until it is final.
+    """
+    query = (
+        select(
+            messages.c.id,
+            messages.c.status,
+            recipients.c.status.label("recipient_status"),
+        )
+        .join(messages, messages.c.id == recipients.c.message_id)
+        .where(
+            recipients.c.tenant_id == tenant_id,
+            addressed_to(address),
+        )
+        .order_by(recipients.c.message_id)
+        .limit(limit)
+        .with_for_update(of=messages)
+    )
+    if after is not None:
+        query = query.where(recipients.c.message_id > after)
+    rows = (await connection.execute(query)).all()
+    being_sent = [row.id for row in rows if row.status == MessageStatus.SENDING]
+    uncertain = [
+        row.id
+        for row in rows
+        if row.recipient_status == RecipientStatus.UNCERTAIN and row.id not in being_sent
+    ]
+    left = {*being_sent, *uncertain}
+    free = [row for row in rows if row.id not in left]
+    ids = [row.id for row in free]
+    await _cancel(
+        connection, [row.id for row in free if row.recipient_status in TO_SEND], address, now
+    )
+    await _forget(connection, ids, address, now)
+    return Erased(
+        erased=len(ids),
+        being_sent=len(being_sent),
+        uncertain=len(uncertain),
+        last=rows[-1].id if rows else None,
+    )
+
+
+async def _cancel(
+    connection: AsyncConnection, message_ids: Sequence[str], address: str, now: datetime
+) -> None:
+    if not message_ids:
+        return
+    ended = next_status(RecipientStatus.QUEUED, RecipientEvent.CANCEL)
+    cancelled = (
+        update(recipients)
+        .where(
+            recipients.c.message_id.in_(message_ids),
+            addressed_to(address),
+        )
+        .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .returning(recipients.c.message_id, recipients.c.position)
+    )
+    places = [(row.message_id, row.position) for row in await connection.execute(cancelled)]
+    await events.append_of_recipients(connection, places, ended, now)
+    await outcomes.close(connection, message_ids=message_ids, now=now)
+
+
+async def _forget(
+    connection: AsyncConnection, message_ids: Sequence[str], address: str, now: datetime
+) -> None:
+    if not message_ids:
+        return
+    query = select(messages.c.id).where(
+        messages.c.id.in_(message_ids), messages.c.finished_at.is_(None)
+    )
+    unfinished = set((await connection.execute(query)).scalars())
+    await wiping.erase_recipients(
+        connection, message_ids=message_ids, now=now, address=address, keep_content_of=unfinished
+    )
+    await connection.execute(
+        update(messages).where(messages.c.id.in_(unfinished)).values(wipes_content=True)
+    )

@@ -1,0 +1,441 @@
+"""Messages as they are read: listed by filters, looked at one by one, never with their bytes."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Final
+
+from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, and_, func, null, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.dsn import DsnRequest
+from app.domain.errors import Gone, NotFound
+from app.domain.ids import first_id
+from app.domain.mime.build import id_in_header
+from app.domain.search import Search
+from app.domain.types import (
+    Guarantee,
+    Mailbox,
+    MessageStatus,
+    Priority,
+    RecipientAddress,
+    RecipientStatus,
+)
+from app.store.messages.views import AttemptView, MessageView, view_of
+from app.store.tables import core as tables
+from app.store.tables.core import (
+    NOT_SENT,
+    UNFINISHED,
+    addressed_to,
+    attempt_transcripts,
+    message_contents,
+    message_tags,
+    messages,
+    profiles,
+    recipients,
+)
+
+# An id tells when it was made, its row when it was accepted: the same moment, but for a clock
+# that was set between the two.
+CLOCK_SLACK: Final = timedelta(days=1)
+MILLISECOND: Final = timedelta(milliseconds=1)
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+ENDED_OTHERWISE: Final = frozenset(
+    {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
+)
+
+# Who did not get a message, and will not by it.
+FAILED: Final = frozenset(
+    {RecipientStatus.BOUNCED, RecipientStatus.EXPIRED, RecipientStatus.CANCELLED}
+)
+
+_COLUMNS: Final = (
+    messages.c.id,
+    messages.c.status,
+    messages.c.profile_id,
+    profiles.c.name.label("profile_name"),
+    message_contents.c.sender_address,
+    message_contents.c.sender_name,
+    message_contents.c.subject,
+    message_contents.c.message_id_header,
+    message_contents.c.size_bytes,
+    message_contents.c.metadata,
+    message_contents.c.is_sensitive,
+    message_contents.c.wiped_at,
+    messages.c.priority,
+    messages.c.guarantee,
+    messages.c.created_at,
+    messages.c.updated_at,
+    messages.c.send_at,
+    messages.c.expires_at,
+    messages.c.finished_at,
+    messages.c.retry_of,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """Which messages are wanted: those that match all that is given.
+
+    `created_after` is inclusive, `created_before` is not; `recipient` is matched in any letter
+    case; `within` are the ids of the only profiles whose messages are looked at. `message_id` is
+    the header field Message-ID. Of `statuses` each is one of several; none: any.
+    """
+
+    statuses: Collection[MessageStatus] = ()
+    profile_id: str | None = None
+    tag: str | None = None
+    recipient: str | None = None
+    message_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    within: Sequence[str] | None = None
+
+
+EVERYTHING: Final = MessageFilter()
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    now: datetime,
+    before: str | None = None,
+    wanted: MessageFilter = EVERYTHING,
+) -> list[MessageView]:
+    """At most `limit` of the tenant's messages that are wanted, newest first.
+
+    `before` is the id that the page before ended with.
+    """
+    found = await ids(
+        connection, tenant_id=tenant_id, limit=limit, now=now, before=before, wanted=wanted
+    )
+    return await _views(connection, tenant_id, found)
+
+
+async def ids(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    now: datetime,
+    before: str | None = None,
+    wanted: MessageFilter = EVERYTHING,
+) -> Sequence[str]:
+    """The ids of what `page` answers."""
+    query, key = _wanted(tenant_id, wanted, now)
+    if before is not None:
+        query = query.where(key < before)
+    query = query.order_by(key.desc()).limit(limit)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def search(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    look_at: int,
+    now: datetime,
+    matching: Search,
+    before: str | None = None,
+    wanted: MessageFilter = EVERYTHING,
+) -> tuple[list[MessageView], str | None]:
+    """At most `limit` of the messages that are wanted and match, newest first.
+
+    At most `look_at` are looked at. Answers after which id the next ones come; None: there are no
+    more. What was wiped has no subject, and what was erased no metadata.
+    """
+    query, key = _wanted(tenant_id, wanted, now)
+    if before is not None:
+        query = query.where(key < before)
+    looked = query.order_by(key.desc()).limit(look_at).subquery()
+    contents = (
+        select(
+            message_contents.c.message_id, message_contents.c.subject, message_contents.c.metadata
+        )
+        .join(looked, looked.c[0] == message_contents.c.message_id)
+        .order_by(message_contents.c.message_id.desc())
+    )
+    rows = (await connection.execute(contents)).all()
+    found = list[str]()
+    for row in rows:
+        if matching.matches(row.subject, row.metadata):
+            found.append(row.message_id)
+            if len(found) == limit:
+                return await _views(connection, tenant_id, found), row.message_id
+    end = rows[-1].message_id if len(rows) == look_at else None
+    return await _views(connection, tenant_id, found), end
+
+
+def of_filter(tenant_id: str, wanted: MessageFilter, now: datetime) -> Select[str]:
+    """The ids of the tenant's messages that are wanted."""
+    return _wanted(tenant_id, wanted, now)[0]
+
+
+async def count(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    now: datetime,
+    wanted: MessageFilter = EVERYTHING,
+) -> int:
+    """How many messages are wanted, counted up to `limit`."""
+    query, _ = _wanted(tenant_id, wanted, now)
+    counted = select(func.count()).select_from(query.limit(limit).subquery())
+    return int((await connection.execute(counted)).scalar_one())
+
+
+def _wanted(
+    tenant_id: str, wanted: MessageFilter, now: datetime
+) -> tuple[Select[str], ColumnElement[str]]:
+    """The ids of the tenant's messages that are wanted, and the column that holds them."""
+    query, key = _named(tenant_id, wanted.tag, wanted.recipient)
+    of_message = list[ColumnElement[bool] | TextClause]()
+    if wanted.statuses:
+        of_message.append(or_(*(_has_status(each, now) for each in wanted.statuses)))
+        if key is messages.c.id:  # by a recipient or a tag another index is gone by
+            of_message += _partial(wanted.statuses)
+    if wanted.message_id is not None:
+        given = select(message_contents.c.message_id).where(
+            message_contents.c.given_message_id.is_not(None),
+            message_contents.c.given_message_id == wanted.message_id,
+        )
+        query = query.where(or_(key == id_in_header(wanted.message_id), key.in_(given)))
+    if wanted.profile_id is not None:
+        of_message.append(messages.c.profile_id == wanted.profile_id)
+    if wanted.within is not None:
+        of_message.append(messages.c.profile_id.in_(wanted.within))
+    if (after := wanted.created_after) is not None:
+        query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
+        of_message.append(messages.c.created_at >= after)
+    if (before := wanted.created_before) is not None:
+        query = query.where(key < first_id("msg", before + min(CLOCK_SLACK, LATEST - before)))
+        of_message.append(messages.c.created_at < before)
+    if of_message and key is not messages.c.id:
+        query = query.join(messages, messages.c.id == key)
+    return query.where(*of_message), key
+
+
+def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
+    """That a message stands there now: until its time has come one that waits is scheduled."""
+    later = messages.c.send_at > now
+    if status is MessageStatus.SCHEDULED:
+        return and_(messages.c.status == MessageStatus.QUEUED.value, later)
+    stands = messages.c.status == status.value
+    if status is not MessageStatus.QUEUED:
+        return stands
+    return and_(stands, or_(messages.c.send_at.is_(None), ~later))
+
+
+def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
+    """The words of the partial index that holds the messages of these statuses, if one does."""
+    if MessageStatus.SENT in statuses:
+        return []
+    words = {NOT_SENT if each in ENDED_OTHERWISE else UNFINISHED for each in statuses}
+    return list(words) if len(words) == 1 else []
+
+
+def _named(
+    tenant_id: str, tag: str | None, recipient: str | None
+) -> tuple[Select[str], ColumnElement[str]]:
+    """The ids of the messages with this tag and this recipient, and the column that holds them.
+
+    Ids are looked for apart from what is read of them, and where they stand in the order of an
+    index: so a page costs a page, on SQLite too, which would rather read all and sort it.
+    """
+    tagged = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
+    if recipient is not None:
+        key = recipients.c.message_id
+        query = select(key).where(recipients.c.tenant_id == tenant_id, addressed_to(recipient))
+        if tag is None:
+            return query, key
+        return query.join(message_tags, message_tags.c.message_id == key).where(*tagged), key
+    if tag is not None:
+        return select(message_tags.c.message_id).where(*tagged), message_tags.c.message_id
+    return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
+
+
+async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
+    """The tenant's message with this id; raises NotFound."""
+    found = await _views(connection, tenant_id, [message_id])
+    if not found:
+        raise NotFound("message", message_id)
+    return found[0]
+
+
+async def attempts(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    limit: int,
+    after: str | None,
+    with_transcripts: bool = False,
+) -> list[AttemptView]:
+    """At most `limit` attempts at a message of the tenant, oldest first; raises NotFound."""
+    await _check_owner(connection, tenant_id, message_id)
+    kept = attempt_transcripts.c.transcript
+    query = (
+        select(
+            *(tables.attempts.c[name] for name in _ATTEMPT_COLUMNS),
+            kept if with_transcripts else null().label("transcript"),
+        )
+        .where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
+        .order_by(tables.attempts.c.id)
+        .limit(limit)
+    )
+    if with_transcripts:
+        query = query.outerjoin(
+            attempt_transcripts, attempt_transcripts.c.attempt_id == tables.attempts.c.id
+        )
+    if after is not None:
+        query = query.where(tables.attempts.c.id > after)
+    return [AttemptView(**row) for row in (await connection.execute(query)).mappings()]
+
+
+_ATTEMPT_COLUMNS: Final = tuple(
+    each.name for each in fields(AttemptView) if each.name != "transcript"
+)
+
+
+async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
+    query = select(messages.c.id).where(
+        messages.c.tenant_id == tenant_id, messages.c.id == message_id
+    )
+    if (await connection.execute(query)).scalar_one_or_none() is None:
+        raise NotFound("message", message_id)
+
+
+async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
+    """The bytes that go over the wire; raises NotFound, or Gone where they are not for reading."""
+    query = (
+        select(
+            message_contents.c.mime, message_contents.c.is_sensitive, message_contents.c.wiped_at
+        )
+        .join(messages, messages.c.id == message_contents.c.message_id)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("message", message_id)
+    if row.is_sensitive:
+        raise Gone(
+            "content-sensitive",
+            "The message is sensitive: only its SMTP server gets the content.",
+        )
+    if row.wiped_at is not None:
+        raise Gone(
+            "content-wiped",
+            f"Heloise deleted the message's content at {row.wiped_at:%Y-%m-%dT%H:%M:%SZ}. GET"
+            " /messages/{id} still returns the rest.",
+        )
+    mime: bytes = row.mime
+    return mime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """What another try at a message is made from. `failed` are those who did not get it."""
+
+    profile_id: str
+    envelope_from: str
+    priority: Priority
+    guarantee: Guarantee
+    max_age: timedelta
+    sender: Mailbox
+    subject: str
+    message_id_header: str
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    failed: tuple[RecipientAddress, ...]
+    dsn: DsnRequest | None
+    has_verp: bool
+    mime: bytes = field(repr=False)
+
+
+async def original(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> Original:
+    """The message with its bytes; raises NotFound, or Gone where they are not for use."""
+    mime = await raw(connection, tenant_id=tenant_id, message_id=message_id)
+    view = await get(connection, tenant_id=tenant_id, message_id=message_id)
+    query = select(messages.c.envelope_from, messages.c.dsn, messages.c.has_verp).where(
+        messages.c.tenant_id == tenant_id, messages.c.id == message_id
+    )
+    envelope = (await connection.execute(query)).one()
+    starts_at = max(view.created_at, view.send_at or view.created_at)
+    return Original(
+        profile_id=view.profile_id,
+        envelope_from=envelope.envelope_from,
+        dsn=DsnRequest.of(envelope.dsn),
+        has_verp=envelope.has_verp,
+        priority=view.priority,
+        guarantee=view.guarantee,
+        max_age=view.expires_at - starts_at,
+        sender=view.sender,
+        subject=view.subject,
+        message_id_header=view.message_id_header,
+        metadata=view.metadata,
+        tags=view.tags,
+        failed=tuple(
+            RecipientAddress(Mailbox(each.address, each.name), each.kind)
+            for each in view.recipients
+            if each.status in FAILED and each.erased_at is None
+        ),
+        mime=mime,
+    )
+
+
+async def _views(
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
+) -> list[MessageView]:
+    """The tenant's messages with these ids, newest first."""
+    query = (
+        select(*_COLUMNS)
+        .join(message_contents, message_contents.c.message_id == messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id.in_(ids))
+        .order_by(messages.c.id.desc())
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    addressed = await _recipients(connection, tenant_id, ids)
+    tagged = await _tags(connection, tenant_id, ids)
+    return [view_of(row, addressed.get(row["id"], ()), tagged.get(row["id"], ())) for row in rows]
+
+
+async def _recipients(
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
+) -> dict[str, list[RowMapping]]:
+    query = (
+        select(recipients)
+        .where(_is(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
+        .order_by(recipients.c.message_id, recipients.c.position)
+    )
+    return _by_message((await connection.execute(query)).mappings())
+
+
+async def _tags(
+    connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
+) -> dict[str, list[RowMapping]]:
+    query = (
+        select(message_tags.c.message_id, message_tags.c.tag)
+        .where(_is(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids))
+        .order_by(message_tags.c.message_id)
+    )
+    return _by_message((await connection.execute(query)).mappings())
+
+
+def _is(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
+    """The tenant's, as a check alone: SQLite would rather read all that is its, by an index."""
+    return column.concat("") == tenant_id
+
+
+def _by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:
+    return {
+        message_id: list(group)
+        for message_id, group in groupby(rows, key=lambda row: str(row["message_id"]))
+    }

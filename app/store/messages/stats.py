@@ -1,0 +1,149 @@
+"""How many recipients came to what, counted where they stand."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, ColumnElement, String, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.domain.inbound.reports import ReportKind
+from app.domain.types import RecipientStatus
+from app.store.messages.queries import MessageFilter, of_filter
+from app.store.tables.core import message_tags, messages, profiles, recipients
+
+MAX_GROUPS: Final = 1000
+
+
+class By(StrEnum):
+    """What to group by. Hours and days are those of acceptance, in UTC."""
+
+    PROFILE = "profile"
+    TAG = "tag"
+    DOMAIN = "domain"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class _Domain(FunctionElement[str]):
+    """What stands right of the last @ of an address, in lower case."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_Domain)
+def _domain_in_sqlite(element: _Domain, compiler: SQLCompiler, **more: object) -> str:
+    address = compiler.process(element.clauses, **more)
+    # What is left of it once all but its end was taken away: SQLite finds the first @ alone.
+    return f"lower(replace({address}, rtrim({address}, replace({address}, '@', '')), ''))"
+
+
+@compiles(_Domain, "postgresql")
+def _domain_in_postgresql(element: _Domain, compiler: SQLCompiler, **more: object) -> str:
+    return f"lower(regexp_replace({compiler.process(element.clauses, **more)}, '^.*@', ''))"
+
+
+class _Seconds(FunctionElement[int]):
+    """A time as whole seconds since 1970."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Seconds)
+def _seconds_in_sqlite(element: _Seconds, compiler: SQLCompiler, **more: object) -> str:
+    return f"({compiler.process(element.clauses, **more)} / 1000000)"
+
+
+@compiles(_Seconds, "postgresql")
+def _seconds_in_postgresql(element: _Seconds, compiler: SQLCompiler, **more: object) -> str:
+    moment = compiler.process(element.clauses, **more)
+    return f"CAST(floor(extract(epoch from {moment})) AS bigint)"
+
+
+PERIODS: Final = {By.HOUR: 3600, By.DAY: 86_400}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """The recipients of a group: how many stand where, and of how many what came back."""
+
+    key: str | None
+    recipients: int
+    statuses: dict[RecipientStatus, int]
+    reports: dict[ReportKind, int]
+
+
+async def count(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    by: By | None,
+    wanted: MessageFilter,
+    now: datetime,
+) -> list[Count]:
+    """The recipients of the tenant's messages that are wanted, in groups; the greatest first.
+
+    Groups of time are in their order, and all others at most `MAX_GROUPS`. Without `by` there is
+    one group. A recipient whose message has several tags counts for each.
+    """
+    ids = of_filter(tenant_id, wanted, now).subquery()
+    key = _key(by)
+    total = func.count().label("total")
+    statuses = [_how_many(recipients.c.status == each.value, each) for each in RecipientStatus]
+    reports = [_how_many(recipients.c.report == each.value, each) for each in ReportKind]
+    query = (
+        select(key.label("key"), total, *statuses, *reports)
+        .select_from(recipients)
+        .join(ids, ids.c[0] == recipients.c.message_id)
+        .join(messages, messages.c.id == recipients.c.message_id)
+    )
+    if by is not None:
+        query = query.group_by(key)
+    if by is By.PROFILE:
+        query = query.join(profiles, profiles.c.id == messages.c.profile_id)
+    if by is By.TAG:
+        query = query.join(message_tags, message_tags.c.message_id == messages.c.id)
+    if by in PERIODS:
+        query = query.order_by(key)
+    elif by is not None:
+        query = query.order_by(total.desc(), key).limit(MAX_GROUPS)
+    return [
+        Count(
+            key=_shown(by, row.key),
+            recipients=row.total,
+            statuses={each: getattr(row, each.value) or 0 for each in RecipientStatus},
+            reports={each: getattr(row, each.value) or 0 for each in ReportKind},
+        )
+        for row in await connection.execute(query)
+        if row.total
+    ]
+
+
+def _key(by: By | None) -> ColumnElement[Any]:
+    match by:
+        case By.PROFILE:
+            return profiles.c.name
+        case By.TAG:
+            return message_tags.c.tag
+        case By.DOMAIN:
+            return _Domain(recipients.c.address)
+        case By.HOUR | By.DAY:
+            seconds = _Seconds(messages.c.created_at)
+            return seconds - seconds % literal_column(str(PERIODS[by]))
+    return literal_column("NULL")
+
+
+def _how_many(is_one: ColumnElement[bool], each: StrEnum) -> ColumnElement[int]:
+    return func.count().filter(is_one).label(each.value)
+
+
+def _shown(by: By | None, key: object) -> str | None:
+    if by in PERIODS:
+        return datetime.fromtimestamp(int(str(key)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if key is None else str(key)

@@ -1,0 +1,166 @@
+"""What somebody decides of a message: that it is not to be sent, or what became of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.address.folding import fold
+from app.domain.delivery.priority import turn_of
+from app.domain.delivery.status import FINAL, TO_SEND, RecipientEvent, next_status
+from app.domain.errors import Conflict, NotFound
+from app.domain.events import EventType, NewEvent
+from app.domain.types import MessageStatus, Priority, RecipientStatus
+from app.store import events
+from app.store.outbox.queries import ClaimedRecipient, recipients_of
+from app.store.outbox.results import close, finish_open
+from app.store.tables.core import messages, recipients
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """When a message is sent, until when it is tried, and before which others."""
+
+    send_at: datetime
+    expires_at: datetime
+    priority: Priority
+
+
+async def cancel(
+    connection: AsyncConnection, *, tenant_id: str, message_id: str, now: datetime
+) -> None:
+    """Send a message to nobody any more who has not got it yet.
+
+    Raises NotFound, or Conflict where it is being sent or there is nobody left.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    held = (await recipients_of(connection, [message_id]))[message_id]
+    if not any(each.is_open for each in held):
+        raise Conflict(
+            "nothing-to-cancel",
+            "No recipient is waiting for the message; GET it to see the status of each recipient.",
+        )
+    await finish_open(connection, message_ids=[message_id], event=RecipientEvent.CANCEL, now=now)
+
+
+async def reschedule(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    changes: Callable[[Scheduled], Scheduled],
+    now: datetime,
+) -> None:
+    """Change when a scheduled message is sent, until when it is tried, and before which others.
+
+    Raises NotFound, Conflict where its time has come already, and what `changes` raises.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    query = select(
+        messages.c.status,
+        messages.c.send_at,
+        messages.c.expires_at,
+        messages.c.priority,
+        messages.c.profile_id,
+    ).where(messages.c.id == message_id)
+    row = (await connection.execute(query)).one()
+    if row.status != MessageStatus.QUEUED or row.send_at is None or row.send_at <= now:
+        raise Conflict(
+            "message-not-scheduled",
+            "You can update only scheduled messages; this one is not scheduled.",
+        )
+    after = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
+    turn = turn_of(after.send_at, after.priority, now)
+    await connection.execute(
+        update(messages)
+        .where(messages.c.id == message_id)
+        .values(
+            send_at=after.send_at,
+            expires_at=after.expires_at,
+            priority=after.priority.value,
+            turn_at=turn.turn_at,
+            due_at=turn.due_at,
+            updated_at=now,
+        )
+    )
+    if after.send_at <= now:
+        queued = NewEvent(EventType.MESSAGE_QUEUED, now, tenant_id, row.profile_id, message_id)
+        await events.append(connection, [queued])
+
+
+async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
+    """Hold the message; raises NotFound, or Conflict where somebody is sending it."""
+    query = (
+        select(messages.c.status)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
+        .with_for_update()
+    )
+    status = (await connection.execute(query)).scalar_one_or_none()
+    if status is None:
+        raise NotFound("message", message_id)
+    if status == MessageStatus.SENDING:
+        raise Conflict(
+            "message-in-transmission",
+            "Heloise is sending the message; repeat the request when its status has changed.",
+        )
+
+
+async def resolve(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    message_id: str,
+    addresses: Sequence[str] | None,
+    event: RecipientEvent,
+    now: datetime,
+) -> None:
+    """Say what became of uncertain recipients: of these, or of all where `addresses` is None.
+
+    Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
+    """
+    await _lock_free(connection, tenant_id, message_id)
+    held = (await recipients_of(connection, [message_id]))[message_id]
+    positions = _uncertain(held, addresses)
+    if not positions:
+        return
+    resolved = next_status(RecipientStatus.UNCERTAIN, event)
+    await connection.execute(
+        update(recipients)
+        .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
+        .values(
+            status=resolved.value,
+            unknown_outcomes=None,
+            updated_at=now,
+            finished_at=now if resolved in FINAL else None,
+        )
+    )
+    places = [(message_id, each) for each in positions]
+    await events.append_of_recipients(connection, places, resolved, now)
+    if resolved in TO_SEND:
+        await connection.execute(
+            update(messages)
+            .where(messages.c.id == message_id)
+            .values(status=MessageStatus.QUEUED.value, due_at=messages.c.turn_at, updated_at=now)
+        )
+    await close(connection, message_ids=[message_id], now=now)
+
+
+def _uncertain(
+    recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
+) -> list[int]:
+    """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
+    known = {
+        fold(each.address): each.position
+        for each in recipients
+        if each.status is RecipientStatus.UNCERTAIN
+    }
+    wanted = list(known) if addresses is None else list(map(fold, addresses))
+    for address in wanted:
+        if address not in known:
+            raise Conflict(
+                "recipient-not-uncertain",
+                f"{address} is not an uncertain recipient of this message.",
+            )
+    return [known[address] for address in wanted]

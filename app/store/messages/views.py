@@ -1,0 +1,176 @@
+"""What is read of a message, its recipients and its attempts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from app.domain.delivery.status import TO_SEND
+from app.domain.inbound.reports import ReportKind
+from app.domain.types import (
+    Guarantee,
+    Mailbox,
+    MessageStatus,
+    Priority,
+    RecipientKind,
+    RecipientStatus,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientView:
+    """A recipient as it stands."""
+
+    address: str
+    name: str
+    kind: RecipientKind
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+    classification: str | None
+    sent_to: str | None
+    erased_at: datetime | None
+    report: ReportKind | None
+    report_code: str | None
+    report_text: str | None
+    reported_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageView:
+    """A message as it stands, with its recipients in the order of to, cc, bcc.
+
+    Of one that `is_sensitive` the subject is not kept.
+    """
+
+    id: str
+    status: MessageStatus
+    profile_id: str
+    profile_name: str
+    sender: Mailbox
+    subject: str
+    recipients: tuple[RecipientView, ...]
+    message_id_header: str
+    size_bytes: int
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+    priority: Priority
+    guarantee: Guarantee
+    is_sensitive: bool
+    content_wiped_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    send_at: datetime | None
+    expires_at: datetime
+    finished_at: datetime | None
+    retry_of: str | None
+
+    def status_at(self, now: datetime) -> MessageStatus:
+        """Where it stands: one that is to be sent later is `scheduled` until then."""
+        if self.status is MessageStatus.QUEUED and self.send_at is not None and self.send_at > now:
+            return MessageStatus.SCHEDULED
+        return self.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One try to send a message; `recipients` holds an entry for each one it spoke of.
+
+    `transcript` is as `smtp.transcript` writes it; None where it is not kept, or not asked for.
+    """
+
+    id: str
+    profile_id: str
+    started_at: datetime
+    duration_ms: float
+    host: str | None
+    port: int | None
+    remote_address: str | None
+    ehlo_name: str | None
+    ehlo_source: str | None
+    tls_version: str | None
+    tls_cipher: str | None
+    auth_mechanism: str | None
+    stage: str
+    scope: str | None
+    verdict: str
+    classification: str
+    reply_code: int | None
+    reply_enhanced_code: str | None
+    reply_text: str | None
+    detail: str | None
+    outcome_unknown: bool
+    recipients: Sequence[Mapping[str, Any]]
+    transcript: str | None
+
+
+def view_of(
+    row: RowMapping, addressed: Iterable[RowMapping], tagged: Iterable[RowMapping]
+) -> MessageView:
+    """The view of a message from its row, its recipients' and its tags'.
+
+    A recipient is `sending` while its message is leased and it was its turn at the claim, which
+    wrote `updated_at`. That is derived here and never stored.
+    """
+    status = MessageStatus(row["status"])
+    claimed_at = row["updated_at"] if status is MessageStatus.SENDING else None
+    return MessageView(
+        id=row["id"],
+        status=status,
+        profile_id=row["profile_id"],
+        profile_name=row["profile_name"],
+        sender=Mailbox(row["sender_address"], row["sender_name"]),
+        subject=row["subject"],
+        recipients=tuple(_recipient(each, claimed_at) for each in addressed),
+        message_id_header=row["message_id_header"],
+        size_bytes=row["size_bytes"],
+        tags=tuple(sorted(each["tag"] for each in tagged)),
+        metadata=row["metadata"],
+        priority=Priority(row["priority"]),
+        guarantee=Guarantee(row["guarantee"]),
+        is_sensitive=row["is_sensitive"],
+        content_wiped_at=row["wiped_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        send_at=row["send_at"],
+        expires_at=row["expires_at"],
+        finished_at=row["finished_at"],
+        retry_of=row["retry_of"],
+    )
+
+
+def _is_in_hand(row: RowMapping, status: RecipientStatus, claimed_at: datetime) -> bool:
+    """Whether a recipient of a leased message is being sent to; one marked since the claim is."""
+    if status is RecipientStatus.UNCERTAIN:
+        return bool(row["updated_at"] >= claimed_at)
+    due_at = row["next_attempt_at"]
+    return status in TO_SEND and (due_at is None or due_at <= claimed_at)
+
+
+def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
+    status, due_at = RecipientStatus(row["status"]), row["next_attempt_at"]
+    if claimed_at is not None and _is_in_hand(row, status, claimed_at):
+        status = RecipientStatus.SENDING
+    return RecipientView(
+        address=row["address"],
+        name=row["name"],
+        kind=RecipientKind(row["kind"]),
+        status=status,
+        attempts=row["attempts"],
+        next_attempt_at=due_at,
+        reply_code=row["reply_code"],
+        reply_enhanced_code=row["reply_enhanced_code"],
+        reply_text=row["reply_text"],
+        classification=row["classification"],
+        sent_to=row["sent_to"],
+        erased_at=row["erased_at"],
+        report=row["report"] and ReportKind(row["report"]),
+        report_code=row["report_code"],
+        report_text=row["report_text"],
+        reported_at=row["reported_at"],
+    )

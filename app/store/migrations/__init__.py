@@ -1,0 +1,1 @@
+"""The schema's version, and how the database gets there."""

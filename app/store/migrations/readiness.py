@@ -1,0 +1,55 @@
+"""Whether the database can be used: it takes writes, and its schema is the one of this version."""
+
+import asyncio
+import logging
+from typing import Final
+
+from app.domain.errors import SettingsError, Unavailable
+from app.store.db.engine import Database
+from app.store.migrations import schema
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 5.0
+READ_ONLY: Final = (
+    "The database is read-only: its server is a standby, or default_transaction_read_only is on."
+)
+
+
+class Readiness:
+    """What stood in the way of using the database when somebody last looked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema_fault: str | None = "The database is not checked yet."
+
+    def fault(self) -> str | None:
+        """Why the tables cannot be used, or None: they cannot change for the worse later on."""
+        return self._schema_fault
+
+    async def look(self) -> list[str]:
+        """Look at the database now; answers every reason against it, none where it is ready."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                is_writable = await self._database.is_writable()
+                state = await schema.state(self._database)
+        except Unavailable:
+            return ["The database cannot be reached."]
+        except TimeoutError:
+            return ["The database does not answer."]
+        except SettingsError as error:
+            return [f"{error}."]
+        if not is_writable:
+            return [READ_ONLY]
+        self._schema_fault = state.fault
+        return [] if self._schema_fault is None else [self._schema_fault]
+
+    async def wait_ready(self) -> None:
+        """Return once there is nothing against it."""
+        told: list[str] = []
+        while reasons := await self.look():
+            if reasons != told:
+                log.warning("waiting for the database: %s", " ".join(reasons))
+                told = reasons
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)

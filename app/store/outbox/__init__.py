@@ -1,0 +1,1 @@
+"""The outbox: accept, claim and settle messages."""

@@ -1,0 +1,60 @@
+"""What the database knows of messages that are about to be written: one look for all of a group."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Integer, and_, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.address.folding import fold
+from app.domain.types import NewMessage
+from app.domain.value import value
+from app.store.db.array_params import among, pairs_of
+from app.store.tables.core import lanes, profiles, suppressions
+
+
+@value
+class Admission:
+    """What was found.
+
+    `ready`: of the profiles asked for, by id and revision, those that are open and not known to
+    fail. `may_suppress`: whether a recipient is suppressed by his tenant, if not for any message.
+    """
+
+    ready: frozenset[tuple[str, int]]
+    may_suppress: bool
+
+
+async def look(
+    connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
+) -> Admission:
+    """Look for these profiles, and for whom these messages are to."""
+    to = [
+        (each.tenant_id, fold(one.mailbox.address)) for each in messages for one in each.recipients
+    ]
+    rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": to})
+    found = [(row.id, row.revision) for row in rows]
+    ready = frozenset(each for each in found if each[1] != _SUPPRESSION)
+    return Admission(ready, may_suppress=len(ready) < len(found))
+
+
+_SUPPRESSION: Final = 0  # a profile's first revision is 1
+_ADDRESSED: Final = pairs_of("addressed")
+_LOOK: Final = union_all(
+    select(profiles.c.id, profiles.c.revision)
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .where(
+        among(profiles.c.id, "profile_ids"),
+        profiles.c.paused_at.is_(None),
+        profiles.c.deleted_at.is_(None),
+        lanes.c.failing_since.is_(None),
+    ),
+    select(suppressions.c.id, literal(_SUPPRESSION, Integer())).join_from(
+        _ADDRESSED,
+        suppressions,
+        and_(
+            suppressions.c.tenant_id == _ADDRESSED.c.first,
+            suppressions.c.address == _ADDRESSED.c.second,
+        ),
+    ),
+)

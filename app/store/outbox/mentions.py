@@ -1,0 +1,104 @@
+"""Free texts of a tenant that name an address which is forgotten: they go on without it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import Column, ColumnElement, Text, cast, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.address.mentions import Mention
+from app.store.tables.core import audit_log, lanes, message_tags, profiles, recipients, suppressions
+from app.store.tables.events import events, webhooks
+from app.store.tables.mailboxes import mailboxes
+
+AT_ONCE: Final = 500
+
+_Columns = tuple[Column[str], ...]
+
+
+async def mask(connection: AsyncConnection, *, tenant_id: str, address: str) -> None:
+    """Mask an address wherever a server, a reason or the audit log names it, and drop its tags.
+
+    What is bound to a message is `wiping`'s; what the tenant has set itself stays.
+    """
+    mention = Mention(address)
+    mine = select(profiles.c.id).where(profiles.c.tenant_id == tenant_id)
+    places: list[tuple[_Columns, ColumnElement[bool]]] = [
+        (
+            (audit_log.c.object_id, audit_log.c.request_id, audit_log.c.changes),
+            audit_log.c.tenant_id == tenant_id,
+        ),
+        ((suppressions.c.detail,), suppressions.c.tenant_id == tenant_id),
+        ((lanes.c.reason,), lanes.c.profile_id.in_(mine)),
+        ((mailboxes.c.reason,), mailboxes.c.tenant_id == tenant_id),
+        ((webhooks.c.disabled_reason,), webhooks.c.tenant_id == tenant_id),
+        ((events.c.data,), (events.c.tenant_id == tenant_id) & events.c.message_id.is_(None)),
+    ]
+    for columns, is_mine in places:
+        await _mask(connection, mention, columns, is_mine)
+    await _untag(connection, tenant_id, mention)
+
+
+async def _mask(
+    connection: AsyncConnection, mention: Mention, columns: _Columns, is_mine: ColumnElement[bool]
+) -> None:
+    table = columns[0].table
+    [key] = table.primary_key.columns
+    query = select(key, *columns).where(is_mine, _may_name(columns)).order_by(key).limit(AT_ONCE)
+    rows = (await connection.execute(query)).mappings().all()
+    while rows:
+        for row in rows:
+            masked = {each.name: mention.masked(row[each.name]) for each in columns}
+            if any(masked[name] != row[name] for name in masked):
+                await connection.execute(update(table).where(key == row[key.name]).values(masked))
+        after = query.where(key > rows[-1][key.name])
+        rows = (await connection.execute(after)).mappings().all()
+
+
+async def _untag(connection: AsyncConnection, tenant_id: str, mention: Mention) -> None:
+    query = select(message_tags.c.tag).where(
+        message_tags.c.tenant_id == tenant_id, _may_name([message_tags.c.tag])
+    )
+    tags = (await connection.execute(query.distinct())).scalars().all()
+    for tag in filter(mention.is_in, tags):
+        await connection.execute(
+            delete(message_tags).where(
+                message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag
+            )
+        )
+
+
+async def mask_among(
+    connection: AsyncConnection, *, message_ids: Sequence[str], address: str
+) -> None:
+    """Mask an address in what servers said of these messages' other recipients."""
+    mention, texts = Mention(address), (recipients.c.reply_text, recipients.c.report_text)
+    place = (recipients.c.message_id, recipients.c.position)
+    query = select(*place, *texts).where(recipients.c.message_id.in_(message_ids), _may_name(texts))
+    for row in (await connection.execute(query)).mappings().all():
+        masked = {each.name: mention.masked(row[each.name]) for each in texts}
+        of = update(recipients).where(*(column == row[column.name] for column in place))
+        await connection.execute(of.values(masked))
+
+
+async def untag(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+    """Take away the tags of these messages that name one of their recipients."""
+    query = (
+        select(message_tags.c.message_id, message_tags.c.tag, recipients.c.address)
+        .join(recipients, recipients.c.message_id == message_tags.c.message_id)
+        .where(message_tags.c.message_id.in_(message_ids), _may_name([message_tags.c.tag]))
+    )
+    rows = (await connection.execute(query)).all()
+    for row in rows:
+        if row.address and Mention(row.address).is_in(row.tag):
+            await connection.execute(
+                delete(message_tags).where(
+                    message_tags.c.message_id == row.message_id, message_tags.c.tag == row.tag
+                )
+            )
+
+
+def _may_name(columns: Iterable[Column[str]]) -> ColumnElement[bool]:
+    """That there is an @ in a text, which may be written for a URL."""
+    texts = [cast(each, Text) for each in columns]
+    return or_(*(each.contains(sign, autoescape=True) for each in texts for sign in ("@", "%40")))

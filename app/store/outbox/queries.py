@@ -1,0 +1,569 @@
+"""The outbox: accept, claim, renew, release. What becomes of messages is in `results`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field, replace
+from datetime import datetime
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    null,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.address.folding import fold
+from app.domain.delivery.priority import turn_of
+from app.domain.delivery.status import TO_SEND
+from app.domain.dsn import DsnRequest
+from app.domain.errors import SealError
+from app.domain.events import EventType, NewEvent
+from app.domain.mime.blocks import LARGE_OCTETS
+from app.domain.mime.build import id_in_header
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN
+from app.domain.types import (
+    Guarantee,
+    MessageStatus,
+    NewMessage,
+    Priority,
+    RecipientStatus,
+    SealedContent,
+)
+from app.domain.value import value
+from app.store import events, suppressions
+from app.store.db.array_params import among, each_of
+from app.store.db.bulk import Bulk, Write
+from app.store.db.clock import bound_now
+from app.store.db.column_types import EPOCH
+from app.store.db.copy import copy_row
+from app.store.tables.core import (
+    IS_TO_SEND,
+    UNFINISHED,
+    message_contents,
+    message_tags,
+    messages,
+    recipients,
+)
+
+OpenContent = Callable[..., bytes]  # `Vault.open_content`
+QUEUED: Final = MessageStatus.QUEUED.value
+SENDING: Final = MessageStatus.SENDING.value
+# To look a word up takes a fifth of what to call its enumeration does.
+_PRIORITIES: Final = {each.value: each for each in Priority}
+_GUARANTEES: Final = {each.value: each for each in Guarantee}
+_STATUSES: Final = {each.value: each for each in RecipientStatus}
+
+
+@value(kw_only=True)
+class ClaimedRecipient:
+    """A recipient of a claimed message as it stood at the claim."""
+
+    position: int
+    address: str
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    classification: str | None = None
+    unknown_outcomes: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be sent."""
+        return self.status in TO_SEND
+
+
+@value(kw_only=True)
+class ClaimedMessage:
+    """A message that its claimer alone may work on, until the lease ends (invariant 3).
+
+    `former_owner` is the worker whose lease had run out: it may have sent the message. `mime` is
+    sealed while there is a `sealed_key`; `unreadable` says why that does not open.
+    """
+
+    id: str
+    tenant_id: str
+    profile_id: str
+    envelope_from: str
+    priority: Priority
+    guarantee: Guarantee
+    expires_at: datetime
+    former_owner: str | None
+    recipients: tuple[ClaimedRecipient, ...]
+    mime: bytes = field(repr=False)
+    dsn: DsnRequest | None = None
+    has_verp: bool = False
+    sealed_key: bytes | None = field(default=None, repr=False)
+    unreadable: str | None = None
+
+    def opened(self, open_content: OpenContent) -> Self:
+        """The same with its content as it goes on the wire, where it opens."""
+        if self.sealed_key is None:
+            return self
+        sealed = SealedContent(self.mime, self.sealed_key)
+        try:
+            return replace(self, mime=open_content(sealed, row=self.id), sealed_key=None)
+        except SealError as error:
+            return replace(self, mime=b"", sealed_key=None, unreadable=str(error))
+
+    @classmethod
+    def of_new(cls, message: NewMessage) -> Self:
+        """A message that its owner wrote itself, as a claim would read it."""
+        return cls(
+            id=message.id,
+            tenant_id=message.tenant_id,
+            profile_id=message.profile_id,
+            envelope_from=message.envelope_from,
+            priority=message.priority,
+            guarantee=message.guarantee,
+            expires_at=message.expires_at,
+            former_owner=None,
+            recipients=tuple(
+                ClaimedRecipient(
+                    position=position,
+                    address=recipient.mailbox.address,
+                    status=RecipientStatus.QUEUED,
+                    attempts=0,
+                    next_attempt_at=None,
+                )
+                for position, recipient in enumerate(message.recipients)
+            ),
+            mime=message.mime,
+            dsn=message.dsn,
+            has_verp=message.has_verp,
+        )
+
+
+@value(kw_only=True)
+class Lease:
+    """Who works on these messages, and until when nobody else may."""
+
+    owner: str
+    until: datetime
+    message_ids: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.message_ids)
+
+
+NO_LEASE: Final = Lease(owner="", until=EPOCH, message_ids=frozenset())
+
+
+async def accept(
+    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease = NO_LEASE
+) -> None:
+    """Write new messages, due at once, but for those that a lease is for: they have their owner."""
+    rows = [_message_row(each) for each in accepted]
+    taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
+    for row in rows:
+        if row["id"] in lease.message_ids:
+            row.update(taken)
+    contents = [_content_row(each) for each in accepted if not _is_large(connection, each)]
+    await _ACCEPT.execute(
+        connection,
+        rows,
+        contents,
+        [row for each in accepted for row in _recipient_rows(each)],
+        [row for each in accepted for row in _tag_rows(each)],
+        events.rows_of(_accepted(each) for each in accepted),
+    )
+    for each in accepted:
+        if _is_large(connection, each):
+            await copy_row(connection, message_contents, _content_row(each))
+
+
+def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
+    """Whether `accept` writes these by one statement, which needs no transaction around it."""
+    return not any(_is_large(connection, each) for each in messages)
+
+
+def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
+    """Whether the bytes of a message would keep the loop while a statement is made of them."""
+    return len(message.mime) > LARGE_OCTETS and connection.dialect.name == "postgresql"
+
+
+def _accepted(message: NewMessage) -> NewEvent:
+    kind = EventType.MESSAGE_SCHEDULED if message.is_scheduled else EventType.MESSAGE_QUEUED
+    return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
+
+
+_ACCEPT: Final = Bulk(
+    Write.insert(messages),
+    Write.insert(message_contents),
+    Write.insert(recipients),
+    Write.insert(message_tags),
+    events.APPEND,
+)
+
+
+async def stands(connection: AsyncConnection, *, message_id: str) -> bool:
+    """Whether a message is stored whose caller has lost sight of the writing of it.
+
+    Who writes messages at this moment is waited for, since it may be among them: a server goes on
+    with a statement whose client has gone.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_AFTER_ALL_WRITERS)
+    query = select(messages.c.id).where(messages.c.id == message_id)
+    return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
+_AFTER_ALL_WRITERS: Final = text(f"LOCK TABLE {messages.name} IN SHARE MODE")
+
+
+def _message_row(message: NewMessage) -> dict[str, Any]:
+    turn = turn_of(message.send_at, message.priority, message.created_at)
+    return {
+        "id": message.id,
+        "tenant_id": message.tenant_id,
+        "profile_id": message.profile_id,
+        "status": QUEUED,
+        "due_at": turn.due_at,
+        "turn_at": turn.turn_at,
+        "lease_owner": None,
+        "priority": message.priority.value,
+        "guarantee": message.guarantee.value,
+        "envelope_from": message.envelope_from,
+        "recipient_count": len(message.recipients),
+        "created_at": message.created_at,
+        "updated_at": message.created_at,
+        "expires_at": message.expires_at,
+        "send_at": message.send_at,
+        "retry_of": message.retry_of,
+        "dsn": None if message.dsn is None else message.dsn.as_dict(),
+        "has_verp": message.has_verp,
+        "wipes_content": message.is_sensitive,
+        "erases_recipients": False,
+    }
+
+
+def _content_row(message: NewMessage) -> dict[str, Any]:
+    """A sensitive message's subject stands nowhere but in its sealed bytes."""
+    sealed = message.sealed
+    is_given = id_in_header(message.message_id_header) != message.id
+    return {
+        "message_id": message.id,
+        "sender_address": message.sender.address,
+        "sender_name": message.sender.name,
+        "subject": message.subject if sealed is None else "",
+        "message_id_header": message.message_id_header,
+        "given_message_id": message.message_id_header if is_given else None,
+        "metadata": dict(message.metadata),
+        "size_bytes": len(message.mime),
+        "mime": message.mime if sealed is None else sealed.content,
+        "is_sensitive": message.is_sensitive,
+        "sealed_key": None if sealed is None else sealed.key,
+    }
+
+
+def _recipient_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
+    for position, recipient in enumerate(message.recipients):
+        yield {
+            "message_id": message.id,
+            "position": position,
+            "tenant_id": message.tenant_id,
+            "kind": recipient.kind.value,
+            "address": (address := recipient.mailbox.address),
+            "folded_address": None if address.isascii() else fold(address),
+            "name": recipient.mailbox.name,
+            "status": RecipientStatus.QUEUED.value,
+            "attempts": 0,
+            "updated_at": message.created_at,
+        }
+
+
+def _tag_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
+    for tag in dict.fromkeys(message.tags):
+        yield {"tenant_id": message.tenant_id, "tag": tag, "message_id": message.id}
+
+
+async def claim(
+    connection: AsyncConnection,
+    *,
+    profile_id: str,
+    owner: str,
+    limit: int,
+    now: datetime,
+    lease_until: datetime,
+    max_bytes: int,
+    max_recipients: int | None = None,
+    is_known: bool = False,
+    is_checked: bool = False,
+) -> list[ClaimedMessage]:
+    """Lease up to `limit` due messages of one profile, oldest first.
+
+    One is taken whatever its size; more only until those before it have `max_bytes`, or
+    `max_recipients`, together. A message whose former lease has ended is due again, and so taken
+    over here. With `is_known`, none with a recipient whose last outcome is not known. With
+    `is_checked`, none that is not due by the database's own time, whatever `now` is.
+    """
+    want = Want(profile_id, limit, max_bytes, max_recipients)
+    return await claim_of_many(
+        connection,
+        [want],
+        owner=owner,
+        now=now,
+        lease_until=lease_until,
+        is_known=is_known,
+        is_checked=is_checked,
+    )
+
+
+@value
+class Want:
+    """How much of what a profile has due can be taken: so many messages, as `claim` counts them."""
+
+    profile_id: str
+    limit: int
+    max_bytes: int
+    max_recipients: int | None = None
+
+
+async def claim_of_many(
+    connection: AsyncConnection,
+    wants: Sequence[Want],
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+    is_known: bool = False,
+    is_checked: bool = False,
+) -> list[ClaimedMessage]:
+    """Lease what is due of several profiles, of each as `claim` does."""
+    given = {
+        "profile_ids": [each.profile_id for each in wants],
+        "now": now,
+        "limit": max(each.limit for each in wants),
+    }
+    statement = _due(connection.dialect.name, is_known=is_known, is_checked=is_checked)
+    due = await connection.execute(statement, given)
+    ordered = sorted(due.all(), key=attrgetter("profile_id", "due_at", "id"))
+    by_profile = {
+        profile_id: list(group)
+        for profile_id, group in groupby(ordered, key=attrgetter("profile_id"))
+    }
+    rows = [row for each in wants for row in _within(each, by_profile.get(each.profile_id, []))]
+    return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
+
+
+async def _leased(
+    connection: AsyncConnection,
+    rows: Sequence[Any],
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+) -> list[ClaimedMessage]:
+    ids = [row.id for row in rows]
+    if not ids:
+        return []
+    await connection.execute(
+        _LEASE, {"ids": ids, "owner": owner, "lease_until": lease_until, "now": now}
+    )
+    await suppressions.apply(connection, message_ids=ids, now=now)
+    contents = await _contents(connection, ids)
+    addressed = await recipients_of(connection, ids)
+    return [
+        ClaimedMessage(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            profile_id=row.profile_id,
+            envelope_from=row.envelope_from,
+            priority=_PRIORITIES[row.priority],
+            guarantee=_GUARANTEES[row.guarantee],
+            expires_at=row.expires_at,
+            former_owner=row.lease_owner,
+            recipients=addressed[row.id],
+            mime=contents[row.id].mime,
+            sealed_key=contents[row.id].sealed_key,
+            dsn=DsnRequest.of(row.dsn),
+            has_verp=row.has_verp,
+        )
+        for row in rows
+    ]
+
+
+_OF_DUE: Final = (
+    "id",
+    "tenant_id",
+    "profile_id",
+    "envelope_from",
+    "priority",
+    "guarantee",
+    "expires_at",
+    "due_at",
+    "lease_owner",
+    "dsn",
+    "has_verp",
+    "recipient_count",
+)
+_PROFILES: Final = each_of("profile_ids")
+
+
+@cache
+def _due(dialect: str, *, is_known: bool, is_checked: bool) -> Select[Any]:
+    """What is due first of each profile; on PostgreSQL locked, but for what somebody has locked."""
+    # SQLite knows no LATERAL, and has one writer.
+    of = messages if dialect == "postgresql" else messages.alias()
+    first = (
+        select(*(of.c[name] for name in _OF_DUE))
+        .where(
+            of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bound_now(is_checked=is_checked)
+        )
+        .order_by(of.c.due_at, of.c.id)
+        .limit(bindparam("limit"))
+        .correlate(_PROFILES)
+    )
+    if is_known:
+        first = first.where(~_unknown(of))
+    if dialect == "postgresql":
+        due: FromClause = first.with_for_update(skip_locked=True).lateral()
+        found = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
+    else:
+        due = messages
+        ids = first.with_only_columns(of.c.id)
+        columns = (messages.c[name] for name in _OF_DUE)
+        found = select(*columns, message_contents.c.size_bytes).join_from(
+            _PROFILES, messages, messages.c.id.in_(ids)
+        )
+    return found.join(message_contents, message_contents.c.message_id == due.c.id)
+
+
+def _unknown(of: FromClause) -> ColumnElement[bool]:
+    """That a message has a recipient to send to whose last outcome is not known."""
+    return (
+        select(recipients.c.message_id)
+        .where(
+            recipients.c.message_id == of.c.id,
+            recipients.c.classification == OUTCOME_UNKNOWN,
+            IS_TO_SEND,
+        )
+        .exists()
+    )
+
+
+_LEASE: Final = (
+    update(messages)
+    .where(among(messages.c.id, "ids"))
+    .values(
+        status=SENDING,
+        lease_owner=bindparam("owner"),
+        due_at=bindparam("lease_until"),
+        updated_at=bindparam("now"),
+    )
+)
+
+
+def _within(want: Want, rows: Sequence[Any]) -> list[Any]:
+    """The first rows, as many as begin before they have so much together."""
+    kept, size_bytes, recipient_count = list[Any](), 0, 0
+    for row in rows[: want.limit]:
+        is_full = size_bytes >= want.max_bytes or (
+            want.max_recipients is not None and recipient_count >= want.max_recipients
+        )
+        if kept and is_full:
+            break
+        kept.append(row)
+        size_bytes += row.size_bytes
+        recipient_count += row.recipient_count
+    return kept
+
+
+async def _contents(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
+    return {row.message_id: row for row in await connection.execute(_CONTENTS, {"ids": ids})}
+
+
+_CONTENTS: Final = select(
+    message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
+).where(among(message_contents.c.message_id, "ids"))
+
+
+async def recipients_of(
+    connection: AsyncConnection, ids: Sequence[str]
+) -> dict[str, tuple[ClaimedRecipient, ...]]:
+    """The recipients of messages that the caller holds, by message, in their order."""
+    rows = await connection.execute(_RECIPIENTS, {"ids": ids})
+    return {
+        message_id: tuple(
+            ClaimedRecipient(
+                position=row.position,
+                address=row.address,
+                status=_STATUSES[row.status],
+                attempts=row.attempts,
+                next_attempt_at=row.next_attempt_at,
+                classification=row.classification,
+                unknown_outcomes=row.unknown_outcomes or 0,
+            )
+            for row in group
+        )
+        for message_id, group in groupby(rows, key=lambda row: row.message_id)
+    }
+
+
+_RECIPIENTS: Final = (
+    select(
+        recipients.c.message_id,
+        recipients.c.position,
+        recipients.c.address,
+        recipients.c.status,
+        recipients.c.attempts,
+        recipients.c.next_attempt_at,
+        recipients.c.classification,
+        recipients.c.unknown_outcomes,
+    )
+    .where(among(recipients.c.message_id, "ids"))
+    .order_by(recipients.c.message_id, recipients.c.position)
+)
+
+
+async def renew(
+    connection: AsyncConnection, *, owner: str, held: Sequence[str], lease_until: datetime
+) -> set[str]:
+    """Lengthen the leases of the messages held; answers which are still the owner's."""
+    given = {"ids": held, "owner": owner, "lease_until": lease_until}
+    return set((await connection.execute(_RENEW, given)).scalars())
+
+
+_HELD: Final = (among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+_RENEW: Final = (
+    update(messages).where(*_HELD).values(due_at=bindparam("lease_until")).returning(messages.c.id)
+)
+
+
+async def release(
+    connection: AsyncConnection, *, owner: str, held: Sequence[str], now: datetime
+) -> None:
+    """Give messages back untouched, due at once."""
+    await connection.execute(_RELEASE, {"ids": held, "owner": owner, "now": now})
+
+
+# A message that was not begun goes back to its place in the queue.
+_RELEASE: Final = (
+    update(messages)
+    .where(*_HELD)
+    .values(
+        status=QUEUED,
+        lease_owner=null(),
+        due_at=messages.c.turn_at,
+        updated_at=bindparam("now"),
+    )
+)
+
+
+async def release_all(connection: AsyncConnection, *, now: datetime) -> int:
+    """End the leases of dead workers at once; answers how many messages that frees.
+
+    Only for the sole delivering process of a database, before it claims anything.
+    """
+    released = await connection.execute(
+        update(messages).where(UNFINISHED, messages.c.lease_owner.is_not(None)).values(due_at=now)
+    )
+    return released.rowcount

@@ -1,0 +1,418 @@
+"""What became of messages: settle, mark, expire, end (invariants 3, 4, 5)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.clock import rfc3339
+from app.domain.delivery.status import FINAL, RecipientEvent, message_status, next_status
+from app.domain.events import NewEvent, of_message, of_recipient
+from app.domain.ids import first_id
+from app.domain.outcome.replies import Reply
+from app.domain.types import MessageStatus, RecipientStatus
+from app.domain.value import value
+from app.store import events, suppressions
+from app.store.db.array_params import among
+from app.store.db.bulk import Bulk, Write
+from app.store.db.clock import bound_now
+from app.store.outbox import wiping
+from app.store.outbox.queries import recipients_of
+from app.store.outbox.wiping import AtEnd
+from app.store.tables.core import (
+    IS_TO_SEND,
+    attempt_transcripts,
+    attempts,
+    messages,
+    profiles,
+    recipients,
+)
+
+
+@value(kw_only=True)
+class RecipientUpdate:
+    """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did.
+
+    `is_hard_bounce`: there is no such recipient, as its server says.
+    """
+
+    position: int
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    reply: Reply | None
+    classification: str | None
+    sent_to: str | None = None
+    is_hard_bounce: bool = False
+    unknown_outcomes: int = 0
+
+
+@value(kw_only=True)
+class Settlement:
+    """The end of one claim: each touched recipient, then either a final status or a due time."""
+
+    message_id: str
+    recipients: tuple[RecipientUpdate, ...]
+    status: MessageStatus | None
+    due_at: datetime | None
+    attempts: tuple[Mapping[str, Any], ...]
+
+
+@value
+class _Held:
+    """What is known of a message that is the caller's, and what is to be done at its end."""
+
+    tenant_id: str
+    profile_id: str
+    status: str
+    end: AtEnd
+
+
+async def settle(
+    connection: AsyncConnection, *, owner: str, settlements: Sequence[Settlement], now: datetime
+) -> set[str]:
+    """Write outcomes for the messages whose lease is still the owner's; answers which these were.
+
+    What a former owner reports about a message that was taken over changes nothing (invariant 3).
+    """
+    ids = [each.message_id for each in settlements]
+    owned = await _lock_owned(connection, owner, ids)
+    mine = [each for each in settlements if each.message_id in owned]
+    finished = [each.message_id for each in mine if _finished_at(each.status, now) is not None]
+    noted = [attempt for each in mine for attempt in each.attempts]
+    await _SETTLE.execute(
+        connection,
+        [row for each in mine for row in _recipient_updates(each, now)],
+        [_message_update(each, now) for each in mine],
+        noted,
+        _transcripts(noted),
+        events.rows_of(
+            event for each in mine for event in _told(each, owned[each.message_id], now)
+        ),
+    )
+    bounced = [
+        (e.message_id, each.position) for e in mine for each in e.recipients if each.is_hard_bounce
+    ]
+    await suppressions.add_bounced(connection, bounced, now)
+    await wiping.at_end(connection, {each: owned[each].end for each in owned}, finished, now)
+    return set(owned)
+
+
+def _told(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
+    """What happened to each recipient, then to the message."""
+    of = (now, held.tenant_id, held.profile_id, settlement.message_id)
+    for each in settlement.recipients:
+        data = {
+            "attempts": each.attempts,
+            "next_attempt_at": each.next_attempt_at and rfc3339(each.next_attempt_at),
+            "code": each.reply and each.reply.code,
+            "enhanced_code": each.reply and each.reply.enhanced_code,
+            "text": each.reply and each.reply.text,
+            "classification": each.classification,
+            "sent_to": each.sent_to,
+        }
+        said = {key: value for key, value in data.items() if value is not None}
+        yield NewEvent(of_recipient(each.status), *of, each.position, said)
+    if settlement.status is not None:
+        yield NewEvent(of_message(settlement.status), *of)
+
+
+async def mark(
+    connection: AsyncConnection,
+    *,
+    owner: str,
+    message_id: str,
+    positions: Sequence[int],
+    now: datetime,
+) -> bool:
+    """Make recipients `uncertain` before the body goes out to them (invariant 5).
+
+    Answers False, and changes nothing, where the lease is not the owner's any more.
+    """
+    if not await _lock_owned(connection, owner, [message_id]):
+        return False
+    await connection.execute(
+        update(recipients)
+        .where(
+            recipients.c.message_id == message_id,
+            recipients.c.position.in_(positions),
+            IS_TO_SEND,
+        )
+        .values(
+            status=next_status(RecipientStatus.QUEUED, RecipientEvent.MARK).value,
+            next_attempt_at=None,
+            updated_at=now,
+        )
+    )
+    return True
+
+
+async def _lock_owned(
+    connection: AsyncConnection, owner: str, ids: Sequence[str]
+) -> dict[str, _Held]:
+    """Which of them are still the owner's."""
+    rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
+    return _held(rows.all())
+
+
+_HELD: Final = (
+    messages.c.id,
+    messages.c.tenant_id,
+    messages.c.profile_id,
+    messages.c.status,
+    messages.c.wipes_content,
+    messages.c.erases_recipients,
+)
+
+
+_LOCK_OWNED: Final = (
+    select(*_HELD)
+    .where(among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+    .order_by(messages.c.id)
+    .with_for_update()
+)
+
+
+def _held(rows: Iterable[Any]) -> dict[str, _Held]:
+    return {
+        row.id: _Held(
+            row.tenant_id,
+            row.profile_id,
+            row.status,
+            AtEnd(row.wipes_content, row.erases_recipients),
+        )
+        for row in rows
+    }
+
+
+_UPDATE_MESSAGE: Final = Write.update(
+    messages,
+    keys=["id"],
+    values=["status", "due_at", "updated_at", "finished_at"],
+    lease_owner=null(),
+)
+_UPDATE_RECIPIENT: Final = Write.update(
+    recipients,
+    keys=["message_id", "position"],
+    values=[
+        "status",
+        "attempts",
+        "next_attempt_at",
+        "reply_code",
+        "reply_enhanced_code",
+        "reply_text",
+        "classification",
+        "sent_to",
+        "unknown_outcomes",
+        "updated_at",
+        "finished_at",
+    ],
+)
+
+
+def _message_update(settlement: Settlement, now: datetime) -> dict[str, Any]:
+    return {
+        "id": settlement.message_id,
+        "status": (settlement.status or MessageStatus.QUEUED).value,
+        "due_at": settlement.due_at,
+        "updated_at": now,
+        "finished_at": _finished_at(settlement.status, now),
+    }
+
+
+def _finished_at(status: MessageStatus | None, now: datetime) -> datetime | None:
+    return None if status in {None, MessageStatus.HELD} else now
+
+
+def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[str, Any]]:
+    for each in settlement.recipients:
+        yield {
+            "message_id": settlement.message_id,
+            "position": each.position,
+            "status": each.status.value,
+            "attempts": each.attempts,
+            "next_attempt_at": each.next_attempt_at,
+            "reply_code": each.reply.code if each.reply else None,
+            "reply_enhanced_code": each.reply.enhanced_code if each.reply else None,
+            "reply_text": each.reply.text if each.reply else None,
+            "classification": each.classification,
+            "sent_to": each.sent_to,
+            "unknown_outcomes": each.unknown_outcomes or None,
+            "updated_at": now,
+            "finished_at": now if each.status in FINAL else None,
+        }
+
+
+async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append attempts, each with its transcript where that is to be kept."""
+    await _NOTE.execute(connection, rows, _transcripts(rows))
+
+
+def _transcripts(noted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [
+        {"attempt_id": row["id"], "transcript": said}
+        for row in noted
+        if (said := row.get("transcript")) is not None
+    ]
+
+
+_WRITE_ATTEMPTS: Final = (Write.insert(attempts), Write.insert(attempt_transcripts))
+_NOTE: Final = Bulk(*_WRITE_ATTEMPTS)
+_SETTLE: Final = Bulk(_UPDATE_RECIPIENT, _UPDATE_MESSAGE, *_WRITE_ATTEMPTS, events.APPEND)
+_CLOSE: Final = Bulk(_UPDATE_MESSAGE, events.APPEND)
+
+
+async def forget_transcripts(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Delete transcripts of attempts made before a moment, the oldest first; answers how many.
+
+    Attempts' ids sort by time, so no index but theirs is needed. Those that another worker deletes
+    just now are left to it.
+    """
+    oldest = (
+        select(attempt_transcripts.c.attempt_id)
+        .where(attempt_transcripts.c.attempt_id < first_id("att", before))
+        .order_by(attempt_transcripts.c.attempt_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    gone = await connection.execute(
+        delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(oldest))
+    )
+    return gone.rowcount
+
+
+def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """That nobody holds a message, or its holder's lease has ended."""
+    return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
+
+
+@cache
+def _overdue(*, is_checked: bool) -> Select[str]:
+    now = bound_now(is_checked=is_checked)
+    return select(messages.c.id).where(
+        messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now)
+    )
+
+
+@cache
+def _orphaned(*, is_checked: bool) -> Select[str]:
+    return (
+        select(messages.c.id)
+        .join(profiles, profiles.c.id == messages.c.profile_id)
+        .where(
+            profiles.c.deleted_at.is_not(None),
+            messages.c.due_at.is_not(None),
+            _is_free(bound_now(is_checked=is_checked)),
+        )
+    )
+
+
+_IS_ANY_OVER: Final = select(
+    or_(_overdue(is_checked=False).exists(), _orphaned(is_checked=False).exists())
+)
+
+
+async def is_any_over(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Whether there is anything for `expire` or `cancel_orphans` to end."""
+    return bool((await connection.execute(_IS_ANY_OVER, {"now": now})).scalar_one())
+
+
+async def expire(
+    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+) -> int:
+    """End what is past its time and not being sent; answers how many messages that was.
+
+    With `is_checked`, by the database's own time too, whatever `now` is.
+    """
+    which = _overdue(is_checked=is_checked)
+    return await _finish(connection, which, RecipientEvent.EXPIRE, now, limit)
+
+
+async def cancel_orphans(
+    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+) -> int:
+    """End what deleted profiles left unsent and nobody is sending; answers how many that was.
+
+    With `is_checked`, nobody by the database's own time too, whatever `now` is.
+    """
+    which = _orphaned(is_checked=is_checked)
+    return await _finish(connection, which, RecipientEvent.CANCEL, now, limit)
+
+
+async def _finish(
+    connection: AsyncConnection,
+    which: Select[str],
+    event: RecipientEvent,
+    now: datetime,
+    limit: int,
+) -> int:
+    held = which.limit(limit).with_for_update(of=messages, skip_locked=True)
+    ids = list((await connection.execute(held, {"now": now})).scalars())
+    await finish_open(connection, message_ids=ids, event=event, now=now)
+    return len(ids)
+
+
+async def finish_open(
+    connection: AsyncConnection,
+    *,
+    message_ids: Sequence[str],
+    event: RecipientEvent,
+    now: datetime,
+) -> None:
+    """Bring every recipient of these messages that is still to be sent to its end by one event.
+
+    The caller holds the rows: nobody is sending these messages. What the server last said stays,
+    and what is uncertain too: neither time nor cancellation tells what the server took.
+    """
+    if not message_ids:
+        return
+    ended = next_status(RecipientStatus.QUEUED, event)
+    finished = (
+        update(recipients)
+        .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
+        .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .returning(recipients.c.message_id, recipients.c.position)
+    )
+    places = [(row.message_id, row.position) for row in await connection.execute(finished)]
+    await events.append_of_recipients(connection, places, ended, now)
+    await close(connection, message_ids=message_ids, now=now)
+
+
+async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime) -> None:
+    """Give messages of which nothing is to be sent any more the status that their recipients make.
+
+    The caller holds the rows. A message with a recipient that is still to be sent stays as it is.
+    """
+    if not message_ids:
+        return
+    addressed = await recipients_of(connection, message_ids)
+    statuses = {
+        message_id: message_status(each.status for each in group)
+        for message_id, group in addressed.items()
+    }
+    rows = [
+        {
+            "id": message_id,
+            "status": status.value,
+            "due_at": None,
+            "updated_at": now,
+            "finished_at": _finished_at(status, now),
+        }
+        for message_id, status in statuses.items()
+        if status is not None
+    ]
+    if not rows:
+        return
+    query = select(*_HELD).where(messages.c.id.in_([row["id"] for row in rows]))
+    held = _held((await connection.execute(query)).all())
+    told = (
+        NewEvent(of_message(status), now, before.tenant_id, before.profile_id, message_id)
+        for message_id, before in held.items()
+        if (status := statuses[message_id]) is not None and status != before.status
+    )
+    await _CLOSE.execute(connection, rows, events.rows_of(told))
+    finished = [str(row["id"]) for row in rows if row["finished_at"] is not None]
+    await wiping.at_end(connection, {each: held[each].end for each in held}, finished, now)

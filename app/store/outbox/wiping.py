@@ -1,0 +1,130 @@
+"""What is taken away from messages that stay: their content, and who they went to."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.value import value
+from app.store import events
+from app.store.outbox import mentions
+from app.store.tables.core import (
+    addressed_to,
+    attempts,
+    idempotency_keys,
+    message_contents,
+    messages,
+    recipients,
+    tenant_usage,
+)
+
+ERASED: Final = ""
+
+
+@value
+class AtEnd:
+    """What happens to a message once it is final."""
+
+    wipes_content: bool = False
+    erases_recipients: bool = False
+
+
+NOTHING: Final = AtEnd()
+
+
+async def at_end(
+    connection: AsyncConnection, ends: Mapping[str, AtEnd], finished: Iterable[str], now: datetime
+) -> None:
+    """Do what was to be done to messages at their end, to those of them that are finished."""
+    wiped = [each for each in finished if ends[each] != NOTHING]
+    erased = [each for each in wiped if ends[each].erases_recipients]
+    if wiped:
+        await wipe_contents(connection, message_ids=wiped, now=now)
+    if erased:
+        await erase_recipients(connection, message_ids=erased, now=now)
+
+
+async def wipe_contents(
+    connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
+) -> None:
+    """Take away the bytes, the key that opens them and the subject; the caller holds the rows."""
+    await give_back_bytes(connection, message_ids=message_ids)
+    await connection.execute(
+        update(message_contents)
+        .where(*_whole(message_ids))
+        .values(mime=b"", sealed_key=None, subject="", wiped_at=now)
+    )
+
+
+async def erase_recipients(
+    connection: AsyncConnection,
+    *,
+    message_ids: Sequence[str],
+    now: datetime,
+    address: str | None = None,
+    keep_content_of: Collection[str] = (),
+) -> None:
+    """Take away all that names the recipients, or the one with this address.
+
+    That is the address, the name beside it and the server's words, and of the message its content,
+    its metadata, its attempts and tags with the address. The status of each recipient stays, and
+    the content of messages that are still to be sent to others. The caller holds the rows.
+    """
+    who: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
+    if address is None:
+        await mentions.untag(connection, message_ids=message_ids)
+    else:  # its tags go in all of the tenant's messages
+        who.append(addressed_to(address))
+        await mentions.mask_among(connection, message_ids=message_ids, address=address)
+    await connection.execute(
+        update(recipients)
+        .where(*who, recipients.c.erased_at.is_(None))
+        .values(
+            address=ERASED,
+            folded_address=None,
+            name=ERASED,
+            reply_text=None,
+            report_text=None,
+            sent_to=None,
+            erased_at=now,
+        )
+    )
+    wiped = [each for each in message_ids if each not in keep_content_of]
+    await wipe_contents(connection, message_ids=wiped, now=now)
+    await connection.execute(
+        update(message_contents)
+        .where(message_contents.c.message_id.in_(message_ids))
+        .values(metadata={})
+    )
+    await connection.execute(delete(attempts).where(attempts.c.message_id.in_(message_ids)))
+    await events.erase_words(connection, message_ids=message_ids)
+    await connection.execute(
+        update(idempotency_keys)
+        .where(idempotency_keys.c.message_id.in_(message_ids))
+        .values(response=None)
+    )
+
+
+async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+    """Count what is about to be wiped or deleted no longer as stored, where it is counted."""
+    freed = (
+        select(messages.c.tenant_id, func.sum(message_contents.c.size_bytes).label("size_bytes"))
+        .join(messages, messages.c.id == message_contents.c.message_id)
+        .where(*_whole(message_ids))
+        .group_by(messages.c.tenant_id)
+        .order_by(messages.c.tenant_id)
+    )
+    rows: Sequence[Any] = (await connection.execute(freed)).all()
+    for row in rows:
+        await connection.execute(
+            update(tenant_usage)
+            .where(tenant_usage.c.tenant_id == row.tenant_id)
+            .values(stored_bytes=tenant_usage.c.stored_bytes - row.size_bytes)
+        )
+
+
+def _whole(message_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    """The conditions that a content is of one of these messages, and not wiped."""
+    return message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None)

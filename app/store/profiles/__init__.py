@@ -1,0 +1,1 @@
+"""Profiles, their rows, deletion and access tokens."""

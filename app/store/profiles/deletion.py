@@ -1,0 +1,92 @@
+"""Deleting a profile: its credentials go, its name stays on what it sent."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import exists, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.delivery.status import RecipientEvent
+from app.domain.errors import Conflict, NotFound
+from app.store.outbox import results as outcomes
+from app.store.profiles.rows import SEALED, live, write
+from app.store.tables.core import messages, oauth_tokens, profiles
+from app.store.tenants import queries as tenants
+
+# So many messages are cancelled by one statement, well below SQLite's 32,766 bound parameters.
+CANCEL_BATCH: Final = 500
+
+
+async def delete(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    now: datetime,
+    cancel_pending: bool,
+) -> None:
+    """Delete a profile and erase its credentials; what it sent stays readable.
+
+    Raises NotFound, or Conflict while it has unfinished messages. With `cancel_pending` these are
+    cancelled, but for those being transmitted at this moment, which end truthfully.
+    """
+    await tenants.lock(connection, tenant_id=tenant_id)
+    # Waits for messages that are just being accepted, so that the look below sees them.
+    query = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
+    if (await connection.execute(query.with_for_update())).scalar_one_or_none() is None:
+        raise NotFound("profile", profile_id)
+    if cancel_pending:
+        await _cancel_pending(connection, tenant_id, profile_id, now)
+    elif await _has_pending(connection, tenant_id, profile_id):
+        raise Conflict(
+            "profile-has-pending-messages",
+            "The profile has unfinished messages; wait, or delete it with ?cancel_pending=true to"
+            " cancel them.",
+        )
+    gone = {
+        "deleted_at": now,
+        "updated_at": now,
+        "revision": profiles.c.revision + 1,
+        "is_default": False,
+        **dict.fromkeys(SEALED),
+    }
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=gone)
+    await connection.execute(
+        delete_rows(oauth_tokens).where(oauth_tokens.c.profile_id == profile_id)
+    )
+
+
+async def _has_pending(connection: AsyncConnection, tenant_id: str, profile_id: str) -> bool:
+    found = exists().where(
+        messages.c.tenant_id == tenant_id,
+        messages.c.profile_id == profile_id,
+        messages.c.due_at.is_not(None),
+    )
+    return bool((await connection.execute(select(found))).scalar_one())
+
+
+async def _cancel_pending(
+    connection: AsyncConnection, tenant_id: str, profile_id: str, now: datetime
+) -> None:
+    """Cancel what nobody holds; a row that is locked is just being claimed or settled."""
+    place = tuple_(messages.c.due_at, messages.c.id)
+    query = (
+        select(messages.c.due_at, messages.c.id)
+        .where(
+            messages.c.tenant_id == tenant_id,
+            messages.c.profile_id == profile_id,
+            messages.c.due_at.is_not(None),
+            or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now),
+        )
+        .order_by(messages.c.due_at, messages.c.id)
+        .limit(CANCEL_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    batch = query
+    while rows := (await connection.execute(batch)).all():
+        await outcomes.finish_open(
+            connection, message_ids=[row.id for row in rows], event=RecipientEvent.CANCEL, now=now
+        )
+        last = rows[-1]
+        batch = query.where(place > (last.due_at, last.id))

@@ -1,0 +1,161 @@
+"""Access tokens of profiles, shared by all replicas; one of them renews a token at a time."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.store.profiles.rows import live
+from app.store.tables.core import oauth_tokens, profiles
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A profile's token, if it has one now, and who is about to renew it."""
+
+    sealed: bytes | None = field(repr=False)
+    expires_at: datetime | None
+    renewing_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecrets:
+    """What a token is asked for with, still sealed."""
+
+    client_secret: bytes | None = field(repr=False)
+    private_key: bytes | None = field(repr=False)
+    refresh_token: bytes | None = field(repr=False)
+
+
+async def find(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int
+) -> StoredToken | None:
+    """The token that was asked for with the profile's settings of this revision."""
+    query = select(
+        oauth_tokens.c.sealed_access_token, oauth_tokens.c.expires_at, oauth_tokens.c.renewing_by
+    ).where(*_of(tenant_id, profile_id, revision))
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else StoredToken(*row)
+
+
+async def begin_renewal(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    revision: int,
+    by: str,
+    now: datetime,
+    until: datetime,
+) -> SealedSecrets | None:
+    """Take it on to renew the token, and what that is done with; None where another does.
+
+    Whoever took it on and was not heard of by its `until` has lost it. Raises NotFound where the
+    profile is no more at this revision.
+    """
+    secrets = await _secrets(connection, tenant_id, profile_id, revision)
+    of_profile = oauth_tokens.c.profile_id == profile_id
+    is_older = oauth_tokens.c.profile_revision < revision
+    renewing = {"renewing_by": by, "renewing_until": until}
+    empty = {"profile_revision": revision, "sealed_access_token": None, "expires_at": None}
+    # What was asked for with other settings is of no use, and so is whoever still asks with them.
+    await connection.execute(
+        update(oauth_tokens)
+        .where(of_profile, is_older)
+        .values(**empty, renewing_by=None, renewing_until=None)
+    )
+    is_free = or_(oauth_tokens.c.renewing_until.is_(None), oauth_tokens.c.renewing_until <= now)
+    taken = await connection.execute(
+        update(oauth_tokens).where(of_profile, is_free).values(renewing)
+    )
+    if taken.rowcount:
+        return secrets
+    known = select(oauth_tokens.c.profile_id).where(of_profile)
+    if (await connection.execute(known)).one_or_none() is not None:
+        return None
+    row = {"profile_id": profile_id, **empty, **renewing}
+    await connection.execute(insert(oauth_tokens).values(row))
+    return secrets
+
+
+async def _secrets(
+    connection: AsyncConnection, tenant_id: str, profile_id: str, revision: int
+) -> SealedSecrets:
+    """The profile's own, its row locked, so that those who begin at one moment do so in turn."""
+    query = (
+        select(
+            profiles.c.sealed_oauth_client_secret,
+            profiles.c.sealed_oauth_private_key,
+            profiles.c.sealed_oauth_refresh_token,
+        )
+        .where(*live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
+        .with_for_update(key_share=True)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("profile", profile_id)
+    return SealedSecrets(*row)
+
+
+async def save(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    revision: int,
+    by: str,
+    sealed: bytes,
+    expires_at: datetime,
+    refresh_token: bytes | None,
+) -> None:
+    """Write a new token, where nobody else took it on meanwhile, and end the renewal.
+
+    `refresh_token`, where there is a new one in place of the old, is written all the same: the old
+    one may be dead. The profile stays at its revision, for nothing of its identity changes.
+    """
+    if refresh_token is not None:
+        await connection.execute(
+            update(profiles)
+            .where(*live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
+            .values(sealed_oauth_refresh_token=refresh_token)
+        )
+    await connection.execute(
+        update(oauth_tokens)
+        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == by)
+        .values(
+            sealed_access_token=sealed,
+            expires_at=expires_at,
+            renewing_by=None,
+            renewing_until=None,
+        )
+    )
+
+
+async def give_up(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, by: str
+) -> None:
+    """End a renewal that came to nothing; what is there stays."""
+    await connection.execute(
+        update(oauth_tokens)
+        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == by)
+        .values(renewing_by=None, renewing_until=None)
+    )
+
+
+async def forget(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, sealed: bytes
+) -> None:
+    """Drop a token that a server refused, unless there is another by now."""
+    await connection.execute(
+        update(oauth_tokens)
+        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.sealed_access_token == sealed)
+        .values(sealed_access_token=None, expires_at=None)
+    )
+
+
+def _of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
+    """The conditions that a row is the token of the tenant's profile at a revision."""
+    mine = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
+    return oauth_tokens.c.profile_id.in_(mine), oauth_tokens.c.profile_revision == revision

@@ -1,0 +1,393 @@
+"""Profiles: the SMTP identities of tenants. One that was deleted stays as the name of what it sent.
+
+Connections are retired and failing servers tried again by what is written here: a change counts
+`revision` up and makes the lane's next probe due.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.tenants.routing import ANYBODY, RecipientRule
+from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
+from app.store.db import similar_names as spelling
+from app.store.db.array_params import among
+from app.store.db.column_types import Instant
+from app.store.db.uniqueness import taken_means
+from app.store.profiles.deletion import delete
+from app.store.profiles.rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
+from app.store.tables.core import lanes, profiles
+from app.store.tables.core import tenants as tenants_table
+from app.store.tables.rate_columns import labelled, rate_limit_of
+from app.store.tenants import queries as tenants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryProfile:
+    """What delivery works by: the profile, its tenant's EHLO name, its credentials still sealed."""
+
+    profile: Profile
+    tenant_ehlo_name: str | None
+    tenant_rate_limit: RateLimit | None = None
+    tenant_recipient_rule: RecipientRule = ANYBODY
+    concurrency: int | None = None
+    sealed: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+
+
+class SealedProfile(NamedTuple):
+    """A profile and its sealed columns by name, to seal them anew."""
+
+    profile: Profile
+    sealed: Mapping[str, bytes | None]
+
+
+async def insert(
+    connection: AsyncConnection,
+    *,
+    profile: Profile,
+    sealed: Mapping[str, bytes | None],
+) -> None:
+    """Write a new profile and its lane; a tenant's first becomes its default by itself.
+
+    `sealed` are its sealed columns, as far as it has any. Raises Conflict where the name is taken,
+    NotFound where the tenant is gone.
+    """
+    await tenants.lock(connection, tenant_id=profile.tenant_id)
+    has_any = select(exists().where(*live(profile.tenant_id)))
+    is_default = profile.is_default or not (await connection.execute(has_any)).scalar_one()
+    row = row_of(profile) | {
+        "is_default": is_default,
+        **sealed,
+    }
+    async with taken_means(connection, _exists(profile.name)):
+        if is_default:
+            await _take_default(connection, profile.tenant_id)
+        await connection.execute(insert_into(profiles).values(row))
+    await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict("profile-exists", f"A profile {name!r} exists already; choose another name.")
+
+
+async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
+    await connection.execute(
+        update_rows(profiles)
+        .where(*live(tenant_id), profiles.c.is_default)
+        .values(is_default=False)
+    )
+
+
+async def find(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile | None:
+    """The tenant's profile with this id or name, if there is one."""
+    return await _one(connection, _query(tenant_id, profile))
+
+
+async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
+    """The tenant's profile with this id or name; raises NotFound."""
+    found = await find(connection, tenant_id=tenant_id, profile=profile)
+    if found is None:
+        raise NotFound("profile", profile)
+    return found
+
+
+async def default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
+    """The profile for messages that name none, if the tenant has one."""
+    query = select(*PROFILE_COLUMNS).where(*live(tenant_id), profiles.c.is_default)
+    return await _one(connection, query)
+
+
+def _query(tenant_id: str, profile: str) -> Select[Any]:
+    named = or_(profiles.c.id == profile, profiles.c.name == profile)
+    return select(*PROFILE_COLUMNS).where(*live(tenant_id), named)
+
+
+async def _one(connection: AsyncConnection, query: Select[Any]) -> Profile | None:
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else profile_of(row)
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    after: str | None,
+    within: Sequence[str] | None = None,
+) -> list[Profile]:
+    """At most `limit` profiles of the tenant, oldest first, from the one after the given id.
+
+    `within` are the ids of the only ones that are looked at.
+    """
+    query = select(*PROFILE_COLUMNS).where(*live(tenant_id)).order_by(profiles.c.id).limit(limit)
+    if within is not None:
+        query = query.where(profiles.c.id.in_(within))
+    if after is not None:
+        query = query.where(profiles.c.id > after)
+    return [profile_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def spelt_alike(
+    connection: AsyncConnection, *, tenant_id: str, name: str, within: Sequence[str] | None = None
+) -> str:
+    """Which profile may be meant by the name of none, as `did_you_mean` says it.
+
+    `within` is as in `page`.
+    """
+    conditions: list[ColumnElement[bool]] = [*live(tenant_id)]
+    if within is not None:
+        conditions.append(profiles.c.id.in_(within))
+    return await spelling.did_you_mean(connection, profiles.c.name, name, *conditions)
+
+
+async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
+    """How many profiles the tenant has."""
+    query = select(func.count()).select_from(profiles).where(*live(tenant_id))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def health(
+    connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str]
+) -> dict[str, LaneHealth]:
+    """What is known of these profiles' servers, by profile id."""
+    query = (
+        select(
+            lanes.c.profile_id,
+            lanes.c.failing_since,
+            lanes.c.code,
+            lanes.c.reason,
+            lanes.c.next_probe_at,
+            lanes.c.faults,
+            lanes.c.stalled_since,
+            lanes.c.concurrency,
+            lanes.c.recommended_ehlo_name,
+            lanes.c.recommended_why,
+            lanes.c.recommended_at,
+        )
+        .join(profiles, profiles.c.id == lanes.c.profile_id)
+        .where(profiles.c.tenant_id == tenant_id, lanes.c.profile_id.in_(profile_ids))
+    )
+    rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+    return {row.pop("profile_id"): _health(row) for row in rows}
+
+
+def _health(row: dict[str, Any]) -> LaneHealth:
+    name, why, found_at = (row.pop(f"recommended_{each}") for each in ("ehlo_name", "why", "at"))
+    found = None if name is None else EhloRecommendation(name=name, why=why, found_at=found_at)
+    return LaneHealth(**row, recommended=found)
+
+
+async def recommend(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    revision: int,
+    found: EhloRecommendation | None,
+) -> None:
+    """Write down which EHLO name the profile's server takes; nothing where it has changed since."""
+    unchanged = select(profiles.c.id).where(
+        *live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
+    )
+    await connection.execute(
+        update_rows(lanes).where(lanes.c.profile_id.in_(unchanged)).values(_recommended(found))
+    )
+
+
+def _recommended(found: EhloRecommendation | None) -> dict[str, Any]:
+    return {
+        "recommended_ehlo_name": found and found.name,
+        "recommended_why": found and found.why,
+        "recommended_at": found and found.found_at,
+    }
+
+
+async def update(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    changes: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Change columns; raises NotFound, or Conflict where the name is taken.
+
+    Connections made before are stale from now on, and a failing server is to be tried at once.
+    """
+    if changes.get("is_default"):
+        await tenants.lock(connection, tenant_id=tenant_id)
+    values = {**changes, "revision": profiles.c.revision + 1, "updated_at": now}
+    async with taken_means(connection, _exists(str(changes.get("name")))):
+        if changes.get("is_default"):
+            await _take_default(connection, tenant_id)
+        await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
+    await _probe_at_once(connection, profile_id, now)
+    await connection.execute(
+        update_rows(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.recommended_at.is_not(None))
+        .values(_recommended(None))
+    )
+
+
+async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: datetime) -> None:
+    await connection.execute(
+        update_rows(lanes)
+        .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
+        .values(next_probe_at=now)
+    )
+
+
+async def pause(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
+) -> None:
+    """Let nothing be sent through it; a second time keeps the first moment. Raises NotFound."""
+    paused_at = func.coalesce(profiles.c.paused_at, literal(now, Instant()))
+    await write(
+        connection,
+        tenant_id=tenant_id,
+        profile_id=profile_id,
+        values={"paused_at": paused_at, "revision": profiles.c.revision + 1},
+    )
+
+
+async def resume(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
+) -> None:
+    """Let it be sent through again; a failing server is to be tried at once. Raises NotFound."""
+    await write(
+        connection,
+        tenant_id=tenant_id,
+        profile_id=profile_id,
+        values={"paused_at": None, "revision": profiles.c.revision + 1},
+    )
+    await _probe_at_once(connection, profile_id, now)
+
+
+async def sealed(
+    connection: AsyncConnection, *, limit: int, after: str | None
+) -> list[SealedProfile]:
+    """The sealed columns of at most `limit` profiles of all tenants that have any.
+
+    Each is locked until the transaction ends, lest a new password be overwritten by an old one.
+    """
+    has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED))
+    query = _SEALED.where(has_any).order_by(profiles.c.id).limit(limit)
+    if after is not None:
+        query = query.where(profiles.c.id > after)
+    return [_sealed_profile(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def sealed_of(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str
+) -> SealedProfile | None:
+    """The sealed columns of one live profile, locked as those of many are."""
+    query = _SEALED.where(*live(tenant_id), profiles.c.id == profile_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _sealed_profile(row)
+
+
+_SEALED: Final = select(*PROFILE_COLUMNS, *(profiles.c[name] for name in SEALED)).with_for_update(
+    key_share=True
+)
+
+
+def _sealed_profile(row: RowMapping) -> SealedProfile:
+    return SealedProfile(profile_of(row), {name: row[name] for name in SEALED})
+
+
+async def replace_sealed(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    profile_id: str,
+    sealed: Mapping[str, bytes | None],
+) -> None:
+    """Write the same credentials sealed anew: nothing changes but the key. Raises NotFound."""
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=sealed)
+
+
+async def for_delivery(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str
+) -> DeliveryProfile | None:
+    """What is needed to deliver through a profile, or None where it was deleted."""
+    given = {"tenant_id": tenant_id, "profile_ids": [profile_id]}
+    query = _FOR_DELIVERY.where(profiles.c.tenant_id == bindparam("tenant_id"))
+    row = (await connection.execute(query, given)).mappings().one_or_none()
+    return None if row is None else _delivery_profile(row)
+
+
+async def of_lanes(
+    connection: AsyncConnection, *, profile_ids: Sequence[str]
+) -> dict[str, DeliveryProfile]:
+    """The same of these profiles, whose ever they are, by id."""
+    rows = await connection.execute(_FOR_DELIVERY, {"profile_ids": profile_ids})
+    return {row["id"]: _delivery_profile(row) for row in rows.mappings()}
+
+
+def _delivery_profile(row: RowMapping) -> DeliveryProfile:
+    return DeliveryProfile(
+        profile=profile_of(row),
+        tenant_rate_limit=rate_limit_of(row, "tenant_"),
+        concurrency=row["concurrency"],
+        tenant_ehlo_name=row["tenant_ehlo_name"],
+        tenant_recipient_rule=RecipientRule(
+            row["redirect_all_to"], tuple(row["allowed_recipient_domains"])
+        ),
+        sealed={name: row[name] for name in SEALED},
+    )
+
+
+_FOR_DELIVERY: Final = (
+    select(
+        *PROFILE_COLUMNS,
+        *(profiles.c[name] for name in SEALED),
+        tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
+        tenants_table.c.redirect_all_to,
+        tenants_table.c.allowed_recipient_domains,
+        *labelled(tenants_table, "tenant_"),
+        lanes.c.concurrency,
+    )
+    .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
+    .join(lanes, lanes.c.profile_id == profiles.c.id)
+    .where(among(profiles.c.id, "profile_ids"), profiles.c.deleted_at.is_(None))
+)
+
+
+__all__ = [
+    "DeliveryProfile",
+    "SealedProfile",
+    "default",
+    "delete",
+    "find",
+    "for_delivery",
+    "get",
+    "health",
+    "insert",
+    "of_lanes",
+    "page",
+    "pause",
+    "recommend",
+    "replace_sealed",
+    "resume",
+    "sealed",
+    "sealed_of",
+    "spelt_alike",
+    "update",
+]

@@ -1,0 +1,165 @@
+"""History that is old enough is taken away, tenant by tenant, in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import first_id
+from app.domain.tenants.retention import Retention
+from app.store import events
+from app.store.outbox import wiping
+from app.store.tables.core import attempts, messages, purges, tenants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """Of how many messages content, recipients, attempts or all was taken away; of events, too.
+
+    `is_done`: nothing of the tenant's is left that is old enough.
+    """
+
+    contents: int = 0
+    recipients: int = 0
+    attempts: int = 0
+    messages: int = 0
+    events: int = 0
+    is_done: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """Messages of one age, the oldest first: those that are finished, and those that are not."""
+
+    finished: Sequence[str]
+    unfinished: Sequence[str]
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted((*self.finished, *self.unfinished))
+
+
+async def purge(
+    connection: AsyncConnection,
+    *,
+    default: Retention,
+    before: datetime,
+    now: datetime,
+    limit: int,
+    tenant_id: str | None = None,
+) -> Purged | None:
+    """Take away what is old of one tenant, of each kind from at most `limit` messages, and events.
+
+    It is the tenant whose turn was longest ago and `before` that moment, or the one that is named;
+    None where there is none. One whom another process purges just now is left to it. `default` is
+    for what the tenant does not say itself.
+    """
+    query = (
+        select(purges, tenants.c.retention)
+        .join(tenants, tenants.c.id == purges.c.tenant_id)
+        .where(purges.c.purged_at < before)
+        .order_by(purges.c.purged_at, purges.c.tenant_id)
+        .limit(1)
+        .with_for_update(of=purges, skip_locked=True)
+    )
+    if tenant_id is not None:
+        query = query.where(purges.c.tenant_id == tenant_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        return None
+    mine, kept = str(row["tenant_id"]), Retention(**row["retention"]).or_else(default)
+    counts, until, is_done = dict[str, int](), dict[str, Any](), True
+    # What goes as a whole needs no care before.
+    for kind, days, take in (
+        ("messages", kept.message_days, _delete),
+        ("recipients", kept.recipient_days, _erase),
+        ("contents", kept.content_days, _wipe),
+        ("attempts", kept.attempt_days, _forget_attempts),
+    ):
+        if days is None:
+            continue
+        mark = f"{kind}_until" if kind != "messages" else None
+        old = await _old(
+            connection,
+            mine,
+            after=row[mark] if mark else None,
+            before=now - timedelta(days=days),
+            limit=limit,
+            only_finished=mark is None,
+        )
+        if old.ids:
+            await take(connection, old, now)
+            counts[kind] = len(old.ids)
+            if mark:
+                until[mark] = old.ids[-1]
+        is_done = is_done and len(old.ids) < limit
+    if kept.event_days is not None:
+        too_old = now - timedelta(days=kept.event_days)
+        gone = await events.forget(connection, tenant_id=mine, before=too_old, limit=limit)
+        counts["events"] = gone
+        is_done = is_done and gone < limit
+    if is_done:
+        until["purged_at"] = now
+    await connection.execute(update(purges).where(purges.c.tenant_id == mine).values(until))
+    return Purged(**counts, is_done=is_done)
+
+
+async def _old(
+    connection: AsyncConnection,
+    tenant_id: str,
+    *,
+    after: str | None,
+    before: datetime,
+    limit: int,
+    only_finished: bool,
+) -> _Old:
+    """The tenant's messages from before a moment, from the one `after` which nothing was done.
+
+    Ids sort by time, so no index but the one over them is needed.
+    """
+    query = (
+        select(messages.c.id, messages.c.finished_at)
+        .where(messages.c.tenant_id == tenant_id, messages.c.id < first_id("msg", before))
+        .order_by(messages.c.id)
+        .limit(limit)
+        .with_for_update()
+    )
+    if after is not None:
+        query = query.where(messages.c.id > after)
+    if only_finished:
+        query = query.where(messages.c.finished_at.is_not(None))
+    rows = (await connection.execute(query)).all()
+    return _Old(
+        [row.id for row in rows if row.finished_at is not None],
+        [row.id for row in rows if row.finished_at is None],
+    )
+
+
+async def _delete(connection: AsyncConnection, old: _Old, _: datetime) -> None:
+    await wiping.give_back_bytes(connection, message_ids=old.finished)
+    await events.forget_messages(connection, message_ids=old.finished)
+    await connection.execute(delete(messages).where(messages.c.id.in_(old.finished)))
+
+
+async def _erase(connection: AsyncConnection, old: _Old, now: datetime) -> None:
+    await wiping.erase_recipients(connection, message_ids=old.finished, now=now)
+    await _at_end(connection, old.unfinished, erases_recipients=True)
+
+
+async def _wipe(connection: AsyncConnection, old: _Old, now: datetime) -> None:
+    await wiping.wipe_contents(connection, message_ids=old.finished, now=now)
+    await _at_end(connection, old.unfinished, wipes_content=True)
+
+
+async def _forget_attempts(connection: AsyncConnection, old: _Old, _: datetime) -> None:
+    await connection.execute(delete(attempts).where(attempts.c.message_id.in_(old.ids)))
+
+
+async def _at_end(connection: AsyncConnection, message_ids: Sequence[str], **does: bool) -> None:
+    if message_ids:
+        await connection.execute(
+            update(messages).where(messages.c.id.in_(message_ids)).values(does)
+        )

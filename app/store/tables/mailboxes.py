@@ -1,0 +1,67 @@
+"""The tables of mailboxes that are read, and of their mails that are being read."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+from app.store.db.column_types import Id, Instant
+from app.store.tables.core import metadata
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("tls", String(16), nullable=False),
+    Column("tls_ca", Text),
+    Column("username", String(320), nullable=False),
+    Column("sealed_password", LargeBinary, nullable=False),
+    Column("folder", String(255), nullable=False),
+    Column("poll_seconds", Integer, nullable=False),
+    Column("deletes_reports", Boolean, nullable=False),
+    Column("disabled_at", Instant),
+    # How far it was read, and for which numbering that counts.
+    Column("uid_validity", BigInteger),
+    Column("last_uid", BigInteger, nullable=False),
+    # When it has its turn; while somebody reads it, when another may.
+    Column("next_poll_at", Instant, nullable=False),
+    Column("polled_at", Instant),
+    Column("failing_since", Instant),
+    Column("reason", Text),
+    Column("reports", BigInteger, nullable=False),
+    Column("others", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("tls IN ('implicit', 'starttls', 'none')", name="tls"),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+    CheckConstraint("(failing_since IS NULL) = (reason IS NULL)", name="failing_whole"),
+    Index("uq_mailboxes_tenant_name", "tenant_id", "name", unique=True),
+    Index("ix_mailboxes_tenant", "tenant_id", "id"),
+    Index("ix_mailboxes_due", "next_poll_at"),
+)
+
+# Mails that somebody has begun to read and has not done with, by their number in the folder.
+mailbox_mails = Table(
+    "mailbox_mails",
+    metadata,
+    Column("mailbox_id", Id, ForeignKey("mailboxes.id", ondelete="CASCADE"), nullable=False),
+    Column("uid_validity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("tries", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "uid"),
+)

@@ -1,0 +1,188 @@
+"""Tenants: who owns profiles, keys and messages."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    exists,
+    or_,
+    select,
+)
+from sqlalchemy import (
+    delete as delete_from,
+)
+from sqlalchemy import (
+    insert as insert_into,
+)
+from sqlalchemy import (
+    update as update_rows,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.tenants.quotas import Quota
+from app.domain.tenants.retention import Retention
+from app.domain.types import Tenant
+from app.store.db import similar_names as spelling
+from app.store.db.column_types import EPOCH
+from app.store.db.uniqueness import taken_means
+from app.store.tables.core import lanes, messages, profiles, purges, tenants
+from app.store.tables.events import events
+from app.store.tables.rate_columns import rate_columns, rate_limit_of
+
+
+async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
+    """Write a new tenant; raises Conflict where its slug is taken."""
+    values = {
+        "id": tenant.id,
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "ehlo_name": tenant.ehlo_name,
+        **rate_columns(tenant.rate_limit),
+        "quota": tenant.quota.as_dict(),
+        "allowed_from": list(tenant.allowed_from),
+        "retention": tenant.retention.as_dict(),
+        "redirect_all_to": tenant.redirect_all_to,
+        "allowed_recipient_domains": list(tenant.allowed_recipient_domains),
+        "suppresses_hard_bounces": tenant.suppresses_hard_bounces,
+        "created_at": tenant.created_at,
+        "updated_at": tenant.updated_at,
+    }
+    async with taken_means(connection, _exists(tenant.slug)):
+        await connection.execute(insert_into(tenants).values(values))
+    await connection.execute(insert_into(purges).values(tenant_id=tenant.id, purged_at=EPOCH))
+
+
+def _exists(slug: str) -> Conflict:
+    return Conflict("tenant-exists", f"A tenant {slug!r} exists already; choose another slug.")
+
+
+async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
+    """The tenant with this id or slug; raises NotFound."""
+    query = select(tenants).where(or_(tenants.c.id == tenant, tenants.c.slug == tenant))
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        hint = await spelling.did_you_mean(connection, tenants.c.slug, tenant)
+        raise NotFound("tenant", tenant, hint=hint)
+    return tenant_of(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+
+
+def tenant_of(found: RowMapping) -> Tenant:
+    """The tenant of a row that has its columns."""
+    return Tenant(
+        id=found["id"],
+        slug=found["slug"],
+        name=found["name"],
+        ehlo_name=found["ehlo_name"],
+        rate_limit=rate_limit_of(found),
+        quota=Quota(**found["quota"]),
+        allowed_from=tuple(found["allowed_from"]),
+        retention=Retention(**found["retention"]),
+        redirect_all_to=found["redirect_all_to"],
+        allowed_recipient_domains=tuple(found["allowed_recipient_domains"]),
+        suppresses_hard_bounces=found["suppresses_hard_bounces"],
+        created_at=found["created_at"],
+        updated_at=found["updated_at"],
+    )
+
+
+async def page(connection: AsyncConnection, *, limit: int, after: str | None) -> list[Tenant]:
+    """At most `limit` tenants, oldest first, from the one after the given id."""
+    query = select(tenants).order_by(tenants.c.id).limit(limit)
+    if after is not None:
+        query = query.where(tenants.c.id > after)
+    rows = await connection.execute(query)
+    return [tenant_of(row) for row in rows.mappings()]
+
+
+async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
+    """The tenant, which nobody else changes or takes away until the transaction ends.
+
+    Whoever changes which profiles it has, or which is its default, takes this lock first, so that
+    there is one order of locks and no deadlock. Messages are accepted meanwhile. Raises NotFound.
+    """
+    query = select(tenants).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("tenant", tenant_id)
+    return tenant_of(row._mapping)  # noqa: SLF001 - as above
+
+
+async def update(
+    connection: AsyncConnection, *, tenant_id: str, changes: Mapping[str, Any], now: datetime
+) -> Tenant:
+    """Change columns; raises NotFound, or Conflict where the slug is taken.
+
+    Under another EHLO name or limit, or with others to send to, every profile counts as changed:
+    its connections are stale, and a server that refused the former name is to be tried at once.
+    """
+    before = await lock(connection, tenant_id=tenant_id)
+    if not changes:
+        return before
+    async with taken_means(connection, _exists(str(changes.get("slug")))):
+        await connection.execute(
+            update_rows(tenants).where(tenants.c.id == tenant_id).values(**changes, updated_at=now)
+        )
+    after = await get(connection, tenant=tenant_id)
+    if _for_delivery(after) != _for_delivery(before):
+        await _renew_profiles(connection, tenant_id, now)
+    return after
+
+
+def _for_delivery(tenant: Tenant) -> tuple[object, ...]:
+    return tenant.ehlo_name, tenant.rate_limit, tenant.recipient_rule
+
+
+async def _renew_profiles(connection: AsyncConnection, tenant_id: str, now: datetime) -> None:
+    live = (profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None))
+    await connection.execute(
+        update_rows(profiles).where(*live).values(revision=profiles.c.revision + 1)
+    )
+    await connection.execute(
+        update_rows(lanes)
+        .where(
+            lanes.c.profile_id.in_(select(profiles.c.id).where(*live)),
+            lanes.c.failing_since.is_not(None),
+        )
+        .values(next_probe_at=now)
+    )
+
+
+async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
+    """Delete a tenant with its keys and its history; raises NotFound.
+
+    Raises Conflict while it has profiles or unfinished messages.
+    """
+    query = select(tenants.c.slug).where(tenants.c.id == tenant_id).with_for_update()
+    slug = (await connection.execute(query)).scalar_one_or_none()
+    if slug is None:
+        raise NotFound("tenant", tenant_id)
+    live = exists().where(profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None))
+    if await _is_true(connection, or_(live, _has_unfinished(tenant_id))):
+        raise Conflict(
+            "tenant-not-empty",
+            f"The tenant {slug!r} has profiles or unfinished messages; delete its profiles first.",
+        )
+    for table, column in (
+        (events, events.c.tenant_id),
+        (messages, messages.c.tenant_id),
+        (profiles, profiles.c.tenant_id),
+        (tenants, tenants.c.id),
+    ):
+        await connection.execute(delete_from(table).where(column == tenant_id))
+
+
+def _has_unfinished(tenant_id: str) -> ColumnElement[bool]:
+    """Looked for profile by profile: the index over what is due begins with the profile."""
+    return exists().where(
+        profiles.c.tenant_id == tenant_id,
+        messages.c.profile_id == profiles.c.id,
+        messages.c.due_at.is_not(None),
+    )
+
+
+async def _is_true(connection: AsyncConnection, condition: ColumnElement[bool]) -> bool:
+    return bool((await connection.execute(select(condition))).scalar_one())

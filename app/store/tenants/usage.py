@@ -1,0 +1,112 @@
+"""What tenants with a quota have used, counted with what is accepted, in its transaction."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import first_id
+from app.domain.tenants.quotas import Exceeded, Quota, Usage, admit, day_start, month_start
+from app.store.tables.core import UNFINISHED, message_contents, messages, tenant_usage, tenants
+
+
+async def charge(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    quota: Quota,
+    sizes: Sequence[int],
+    now: datetime,
+) -> list[Exceeded | None]:
+    """Count messages of these sizes in bytes, those that the quota allows.
+
+    Answers for each what keeps it out, if anything. Others of the tenant wait until the transaction
+    ends.
+    """
+    usage = await current(connection, tenant_id=tenant_id, now=now, is_locked=True)
+    waiting = await queued(connection, tenant_id=tenant_id, quota=quota)
+    after, verdicts = admit(quota, usage, queued=waiting, sizes=sizes, now=now)
+    if after != usage:  # whoever is over the limit costs no write each time
+        await connection.execute(
+            update(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id).values(_row(after))
+        )
+    return verdicts
+
+
+async def queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -> int:
+    """How many of the tenant's messages are not finished, as far as the quota wants to know."""
+    if quota.queued_messages is None:
+        return 0
+    some = (
+        select(messages.c.id)
+        .where(messages.c.tenant_id == tenant_id, UNFINISHED)
+        .limit(quota.queued_messages)
+        .subquery()
+    )
+    return int((await connection.execute(select(func.count()).select_from(some))).scalar_one())
+
+
+async def current(
+    connection: AsyncConnection, *, tenant_id: str, now: datetime, is_locked: bool = False
+) -> Usage:
+    """What the tenant has used; where it was not counted yet, it is looked for.
+
+    With `is_locked` nobody else changes it until the transaction ends, and it has its row.
+    """
+    if is_locked:
+        await connection.execute(
+            select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
+        )
+    query = select(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id)
+    if is_locked:  # who wipes messages counts them here without the tenant's lock
+        query = query.with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is not None:
+        return Usage(
+            day=row["day"].date(),
+            day_messages=row["day_messages"],
+            month_messages=row["month_messages"],
+            stored_bytes=row["stored_bytes"],
+        ).on(now)
+    found = await _found(connection, tenant_id, now)
+    if is_locked:
+        await connection.execute(insert(tenant_usage).values(tenant_id=tenant_id, **_row(found)))
+    return found
+
+
+async def forget(connection: AsyncConnection, *, tenant_id: str) -> None:
+    """Count no more: what was used is looked for once it matters again."""
+    await connection.execute(delete(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id))
+
+
+async def _found(connection: AsyncConnection, tenant_id: str, now: datetime) -> Usage:
+    mine = messages.c.tenant_id == tenant_id
+    kept = select(func.coalesce(func.sum(message_contents.c.size_bytes), 0)).where(
+        mine,
+        messages.c.id == message_contents.c.message_id,
+        message_contents.c.wiped_at.is_(None),
+    )
+    counts = [
+        (
+            await connection.execute(
+                select(func.count()).where(mine, messages.c.id >= first_id("msg", since))
+            )
+        ).scalar_one()
+        for since in (day_start(now), month_start(now))
+    ]
+    return Usage(
+        day=now.astimezone(UTC).date(),
+        day_messages=counts[0],
+        month_messages=counts[1],
+        stored_bytes=int((await connection.execute(kept)).scalar_one()),
+    )
+
+
+def _row(usage: Usage) -> dict[str, object]:
+    return {
+        "day": datetime(usage.day.year, usage.day.month, usage.day.day, tzinfo=UTC),
+        "day_messages": usage.day_messages,
+        "month_messages": usage.month_messages,
+        "stored_bytes": usage.stored_bytes,
+    }

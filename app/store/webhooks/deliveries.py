@@ -1,0 +1,570 @@
+"""Events on their way to webhooks: who is to get which, claimed by one worker at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Row,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy import insert as insert_into
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.events import EventFilter, EventType, NewEvent, Position, ordering_key
+from app.domain.ids import first_id, new_id
+from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook, wait_for_probe
+from app.store import events as event_rows
+from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
+from app.store.webhooks.queries import webhook_of
+
+_Row = Row[*tuple[Any, ...]]
+PENDING: Final = DeliveryStatus.PENDING.value
+SPREAD_AT_ONCE: Final = 500
+# While so many are due to a webhook, no more events are looked through for it: what it does not
+# take stays in the log of events, where it costs nothing.
+ENOUGH_DUE: Final = 100
+# Written out: a plan that is made for any parameter could not use the indexes over what is pending.
+_IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{PENDING}'")
+
+_AGAIN: Final = {
+    "status": PENDING,
+    "attempts": 0,
+    "lease_owner": None,
+    "finished_at": None,
+}
+
+
+_PLACE: Final = ("webhook_id", "event_number")
+
+
+def _new(statement: postgresql.Insert | sqlite.Insert) -> Insert:
+    return statement.on_conflict_do_nothing(index_elements=_PLACE)
+
+
+def _replayed(statement: postgresql.Insert | sqlite.Insert) -> Insert:
+    again = _AGAIN | {"due_at": statement.excluded.due_at}
+    return statement.on_conflict_do_update(index_elements=_PLACE, set_=again)
+
+
+_NEW: Final[Mapping[str, Insert]] = {
+    "postgresql": _new(postgresql.insert(webhook_deliveries)),
+    "sqlite": _new(sqlite.insert(webhook_deliveries)),
+}
+_REPLAY: Final[Mapping[str, Insert]] = {
+    "postgresql": _replayed(postgresql.insert(webhook_deliveries)),
+    "sqlite": _replayed(sqlite.insert(webhook_deliveries)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A webhook to which an event may be posted, and since when."""
+
+    webhook: Webhook
+    due_at: datetime
+    sealed_secrets: tuple[bytes, ...] = field(repr=False)
+
+
+_HAS_WEBHOOKS: Final = select(exists().where(webhooks.c.disabled_at.is_(None)))
+
+
+async def has_webhooks(connection: AsyncConnection) -> bool:
+    """Whether there is one at all that is to be told anything."""
+    return bool((await connection.execute(_HAS_WEBHOOKS)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A webhook for which there are events that were not looked through."""
+
+    tenant_id: str
+    webhook_id: str
+
+
+async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]:
+    """The webhooks for which there is news, but those to which enough is due already."""
+    end = await event_rows.horizon(connection)
+    later = exists().where(
+        events.c.tenant_id == webhooks.c.tenant_id,
+        tuple_(events.c.transaction_id, events.c.number)
+        > tuple_(webhooks.c.read_transaction_id, webhooks.c.read_number),
+        event_rows.until(end),
+    )
+    enough = (
+        select(webhook_deliveries.c.due_at)
+        .where(
+            webhook_deliveries.c.webhook_id == webhooks.c.id,
+            _IS_PENDING,
+            webhook_deliveries.c.due_at <= now,
+        )
+        .order_by(webhook_deliveries.c.due_at)
+        .limit(1)
+        .offset(ENOUGH_DUE - 1)
+        .exists()
+    )
+    query = select(webhooks.c.tenant_id, webhooks.c.id).where(
+        webhooks.c.disabled_at.is_(None), later, ~enough
+    )
+    return [News(*row) for row in await connection.execute(query)]
+
+
+async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime) -> bool:
+    """Look the next events through for a webhook, and write down those that are for it.
+
+    Answers whether there may be more. One whom another worker is at is left to it.
+    """
+    query = (
+        select(webhooks)
+        .where(webhooks.c.id == webhook_id, webhooks.c.disabled_at.is_(None))
+        .with_for_update(skip_locked=True)
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        return False
+    webhook = webhook_of(row)
+    end = await event_rows.horizon(connection)
+    start = Position(row["read_transaction_id"], row["read_number"])
+    rows = await _events(
+        connection,
+        events.c.tenant_id == webhook.tenant_id,
+        event_rows.after(start),
+        event_rows.until(end),
+        order=(events.c.transaction_id, events.c.number),
+        limit=SPREAD_AT_ONCE,
+    )
+    is_all = len(rows) < SPREAD_AT_ONCE
+    if not is_all:
+        end = Position(rows[-1].transaction_id, rows[-1].number)
+    await _write(connection, _NEW, webhook, await _wanted(connection, rows, webhook.wanted), now)
+    await connection.execute(
+        update(webhooks)
+        .where(webhooks.c.id == webhook_id)
+        .values(read_transaction_id=end.transaction_id, read_number=end.number)
+    )
+    return not is_all
+
+
+async def _events(
+    connection: AsyncConnection,
+    *wanted: ColumnElement[bool],
+    order: Sequence[ColumnElement[Any]],
+    limit: int,
+) -> Sequence[_Row]:
+    """What is to be known of events to say whom they are for."""
+    query = (
+        select(
+            events.c.number,
+            events.c.transaction_id,
+            events.c.id,
+            events.c.type,
+            events.c.profile_id,
+            events.c.message_id,
+            events.c.data,
+        )
+        .where(*wanted)
+        .order_by(*order)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def _wanted(
+    connection: AsyncConnection, rows: Sequence[_Row], wanted: EventFilter
+) -> list[_Row]:
+    """Those of the events that a webhook is for."""
+    tags = dict[str, tuple[str, ...]]()
+    if wanted.tags:
+        of = {row.message_id for row in rows if row.message_id is not None}
+        tags = await event_rows.tags_of(connection, of)
+    return [
+        row for row in rows if wanted.wants(row.type, row.profile_id, tags.get(row.message_id, ()))
+    ]
+
+
+async def _write(
+    connection: AsyncConnection,
+    how: Mapping[str, Insert],
+    webhook: Webhook,
+    rows: Iterable[_Row],
+    now: datetime,
+) -> None:
+    values = [
+        {
+            "id": new_id("whd"),
+            "tenant_id": webhook.tenant_id,
+            "webhook_id": webhook.id,
+            "event_number": row.number,
+            "event_id": row.id,
+            "event_type": row.type,
+            "ordering_key": ordering_key(row.id, row.message_id, row.profile_id, row.data),
+            "status": PENDING,
+            "attempts": 0,
+            "due_at": now,
+            "created_at": now,
+        }
+        for row in rows
+    ]
+    if values:
+        await connection.execute(how[connection.dialect.name], values)
+
+
+async def due(connection: AsyncConnection, *, now: datetime) -> list[Due]:
+    """The webhooks to which something may be posted now.
+
+    An index probe for each: the cost does not grow with what waits for them.
+    """
+    due_at = (
+        select(func.min(webhook_deliveries.c.due_at))
+        .where(webhook_deliveries.c.webhook_id == webhooks.c.id, _IS_PENDING)
+        .scalar_subquery()
+    )
+    query = select(webhooks, due_at.label("due_at")).where(_may_be_tried(now), due_at <= now)
+    found = list[Due]()
+    for row in (await connection.execute(query)).mappings():
+        former, until = row["sealed_former_secret"], row["former_secret_until"]
+        secrets = [row["sealed_secret"]]
+        if former is not None and until > now:
+            secrets.append(former)
+        found.append(Due(webhook_of(row), row["due_at"], tuple(secrets)))
+    return found
+
+
+def _may_be_tried(now: datetime) -> ColumnElement[bool]:
+    return webhooks.c.disabled_at.is_(None) & or_(
+        webhooks.c.failing_since.is_(None),
+        webhooks.c.next_probe_at.is_(None),
+        webhooks.c.next_probe_at <= now,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedDelivery:
+    """An event that its claimer alone tells, until the lease ends.
+
+    `is_probe`: its webhook was failing, and nothing else is posted there meanwhile.
+    """
+
+    id: str
+    tenant_id: str
+    event_id: str
+    attempts: int
+    is_probe: bool
+
+
+async def claim(
+    connection: AsyncConnection,
+    *,
+    webhook: Webhook,
+    owner: str,
+    limit: int,
+    now: datetime,
+    lease_until: datetime,
+) -> list[ClaimedDelivery]:
+    """Lease up to `limit` events that are due to a webhook, the earliest first.
+
+    Of one that fails it is a single one, the probe, and none while another worker has that.
+    """
+    query = (
+        select(webhooks.c.failing_since)
+        .where(webhooks.c.id == webhook.id, _may_be_tried(now))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    health = (await connection.execute(query)).one_or_none()
+    if health is None:
+        return []
+    if health.failing_since is None:
+        return await _lease(connection, webhook, owner, limit, now, lease_until)
+    leased = await _lease(connection, webhook, owner, 1, now, lease_until, is_probe=True)
+    if leased:
+        await connection.execute(
+            update(webhooks).where(webhooks.c.id == webhook.id).values(next_probe_at=lease_until)
+        )
+    return leased
+
+
+async def _lease(
+    connection: AsyncConnection,
+    webhook: Webhook,
+    owner: str,
+    limit: int,
+    now: datetime,
+    lease_until: datetime,
+    *,
+    is_probe: bool = False,
+) -> list[ClaimedDelivery]:
+    mine = webhook_deliveries
+    query = (
+        select(mine.c.id, mine.c.tenant_id, mine.c.event_id, mine.c.attempts)
+        .where(mine.c.webhook_id == webhook.id, _IS_PENDING, mine.c.due_at <= now)
+        .order_by(mine.c.due_at, mine.c.event_number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    if webhook.is_ordered:
+        other = webhook_deliveries.alias("earlier")
+        earlier = exists().where(
+            other.c.webhook_id == mine.c.webhook_id,
+            other.c.ordering_key == mine.c.ordering_key,
+            other.c.status == literal_column(f"'{PENDING}'"),
+            other.c.event_number < mine.c.event_number,
+        )
+        query = query.where(~earlier)
+    rows = (await connection.execute(query)).all()
+    ids = [row.id for row in rows]
+    if ids:
+        await connection.execute(
+            update(mine).where(mine.c.id.in_(ids)).values(lease_owner=owner, due_at=lease_until)
+        )
+    return [
+        ClaimedDelivery(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            event_id=row.event_id,
+            attempts=row.attempts,
+            is_probe=is_probe,
+        )
+        for row in rows
+    ]
+
+
+async def release(
+    connection: AsyncConnection, *, owner: str, ids: Sequence[str], now: datetime
+) -> None:
+    """Give events back untold, due at once."""
+    await connection.execute(
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.id.in_(ids), webhook_deliveries.c.lease_owner == owner)
+        .values(lease_owner=None, due_at=now)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of telling an event; `next_at` is when it is told again, if it is."""
+
+    delivery: ClaimedDelivery
+    answer: Answer
+    started_at: datetime
+    duration_ms: float
+    next_at: datetime | None
+
+
+async def settle(
+    connection: AsyncConnection, *, webhook: Webhook, owner: str, told: Told, now: datetime
+) -> bool:
+    """Write what came of it, unless another has taken over; answers whether it was written.
+
+    A webhook that has failed for long, or says that it is gone, is disabled, which is an event.
+    """
+    mine = webhook_deliveries
+    status = DeliveryStatus.DELIVERED if told.answer.is_taken else DeliveryStatus.FAILED
+    if told.next_at is not None:
+        status = DeliveryStatus.PENDING
+    settled = await connection.execute(
+        update(mine)
+        .where(mine.c.id == told.delivery.id, mine.c.lease_owner == owner)
+        .values(
+            status=status.value,
+            attempts=told.delivery.attempts + 1,
+            due_at=told.next_at,
+            lease_owner=None,
+            finished_at=None if status is DeliveryStatus.PENDING else now,
+        )
+    )
+    if not settled.rowcount:
+        return False
+    await connection.execute(
+        insert_into(webhook_attempts).values(
+            id=new_id("wha"),
+            delivery_id=told.delivery.id,
+            started_at=told.started_at,
+            duration_ms=told.duration_ms,
+            status_code=told.answer.status_code,
+            response=told.answer.response,
+            error=told.answer.error,
+        )
+    )
+    await _note_health(connection, webhook, told, now)
+    return True
+
+
+async def _note_health(
+    connection: AsyncConnection, webhook: Webhook, told: Told, now: datetime
+) -> None:
+    this, answer = webhooks.c.id == webhook.id, told.answer
+    if answer.is_taken:
+        await connection.execute(
+            update(webhooks)
+            .where(this, webhooks.c.failing_since.is_not(None))
+            .values(failing_since=None, next_probe_at=None, failed_probes=0)
+        )
+        return
+    query = (
+        select(webhooks.c.failing_since, webhooks.c.failed_probes, webhooks.c.disabled_at)
+        .where(this)
+        .with_for_update()
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or row.disabled_at is not None:
+        return
+    since = row.failing_since or now
+    values: dict[str, Any] = {"failing_since": since}
+    if row.failing_since is None or told.delivery.is_probe:  # not one that was begun before it
+        failed_probes = 0 if row.failing_since is None else row.failed_probes + 1
+        values |= {
+            "failed_probes": failed_probes,
+            "next_probe_at": now + wait_for_probe(failed_probes),
+        }
+    if answer.is_gone or now - since >= DISABLED_AFTER:
+        reason = (
+            answer.reason if answer.is_gone else f"failing since {since:%F %T}: {answer.reason}"
+        )
+        values |= {"disabled_at": now, "disabled_reason": reason}
+        said = {"webhook": webhook.id, "reason": reason}
+        disabled = NewEvent(
+            EventType.WEBHOOK_DISABLED, now, webhook.tenant_id, profile_id=None, data=said
+        )
+        await event_rows.append(connection, [disabled])
+    await connection.execute(update(webhooks).where(this).values(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryAttempt:
+    """One time that an event was told, and what was said to it."""
+
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None
+    response: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An event for a webhook as it stands; `log` has every attempt, oldest first."""
+
+    id: str
+    event_id: str
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    log: tuple[DeliveryAttempt, ...]
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    webhook_id: str,
+    limit: int,
+    before: str | None = None,
+    statuses: Sequence[DeliveryStatus] = (),
+    event_id: str | None = None,
+) -> list[Delivery]:
+    """At most `limit` of a webhook's, newest first."""
+    mine = webhook_deliveries
+    query = (
+        select(mine)
+        .where(mine.c.tenant_id == tenant_id, mine.c.webhook_id == webhook_id)
+        .order_by(mine.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(mine.c.id < before)
+    if statuses:
+        query = query.where(mine.c.status.in_([each.value for each in statuses]))
+    if event_id is not None:
+        query = query.where(mine.c.event_id == event_id)
+    rows = (await connection.execute(query)).all()
+    logs = await _logs(connection, [row.id for row in rows])
+    return [
+        Delivery(
+            id=row.id,
+            event_id=row.event_id,
+            event_type=row.event_type,
+            status=DeliveryStatus(row.status),
+            attempts=row.attempts,
+            next_attempt_at=row.due_at,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+            log=logs.get(row.id, ()),
+        )
+        for row in rows
+    ]
+
+
+async def _logs(
+    connection: AsyncConnection, ids: Sequence[str]
+) -> dict[str, tuple[DeliveryAttempt, ...]]:
+    log = webhook_attempts
+    query = select(log).where(log.c.delivery_id.in_(ids)).order_by(log.c.delivery_id, log.c.id)
+    rows = (await connection.execute(query)).all()
+    return {
+        delivery_id: tuple(
+            DeliveryAttempt(
+                started_at=row.started_at,
+                duration_ms=row.duration_ms,
+                status_code=row.status_code,
+                response=row.response,
+                error=row.error,
+            )
+            for row in group
+        )
+        for delivery_id, group in groupby(rows, key=lambda row: row.delivery_id)
+    }
+
+
+async def replay(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    webhook: Webhook,
+    now: datetime,
+    limit: int,
+    event_ids: Sequence[str] | None = None,
+    after: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    status: DeliveryStatus | None = None,
+) -> tuple[int, str | None]:
+    """Tell at most `limit` events once more, as if it were the first time.
+
+    Those that are named, whatever the webhook is for; or of those it is for all of a time, or with
+    `status` those that stand so. Answers how many, and where to go on `after`, if there are more.
+    """
+    wanted: list[ColumnElement[bool]] = [events.c.tenant_id == tenant_id]
+    if event_ids is not None:
+        wanted.append(events.c.id.in_(event_ids))
+    if after is not None:
+        wanted.append(events.c.id > after)
+    if created_after is not None:
+        wanted.append(events.c.id >= first_id("evt", created_after))
+    if created_before is not None:
+        wanted.append(events.c.id < first_id("evt", created_before))
+    if status is not None:
+        stands = exists().where(
+            webhook_deliveries.c.webhook_id == webhook.id,
+            webhook_deliveries.c.event_number == events.c.number,
+            webhook_deliveries.c.status == status.value,
+        )
+        wanted.append(stands)
+    rows = await _events(connection, *wanted, order=(events.c.id,), limit=limit)
+    mine = EventFilter() if event_ids is not None else webhook.wanted
+    chosen = await _wanted(connection, rows, mine)
+    await _write(connection, _REPLAY, webhook, chosen, now)
+    return len(chosen), rows[-1].id if len(rows) == limit else None

@@ -1,0 +1,205 @@
+"""Events to webhooks: looked through, handed out, told, and told again where that failed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from app.domain.clock import Clock, monotonic_seconds
+from app.domain.errors import SealError, Unavailable
+from app.domain.webhooks import ANSWER_SECONDS, Answer, wait_after
+from app.smtp.resolve import Network
+from app.store import events
+from app.store.db.engine import Database
+from app.store.db.retry_loop import repeat
+from app.store.secrets.contexts import webhook_secret
+from app.store.secrets.encryption import OpenSealed
+from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks.deliveries import ClaimedDelivery, Due, Told
+from app.webhooks.slots import Slot, allot
+
+if TYPE_CHECKING:
+    from app.webhooks.post import Poster
+
+log = logging.getLogger(__name__)
+
+# An event is told so much later at most than it could be.
+LOOK_EVERY: Final = timedelta(seconds=1)
+# Enough for an answer, and for what comes of it to be written.
+LEASE: Final = timedelta(seconds=3 * ANSWER_SECONDS)
+
+
+class Dispatcher:
+    """Tells webhooks of events, as one of any number of workers.
+
+    `open_sealed` opens their secrets. Where there is no webhook, one is looked for each
+    `poll_interval`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        network: Network,
+        *,
+        owner: str,
+        clock: Clock,
+        random: Callable[[], float],
+        open_sealed: OpenSealed,
+        poll_interval: timedelta,
+    ) -> None:
+        self._database = database
+        self._network = network
+        self._owner = owner
+        self._clock = clock
+        self._random = random
+        self._open_sealed = open_sealed
+        self._poll_interval = poll_interval
+        self._posts = dict[asyncio.Task[None], Slot]()
+        # When events were last looked through for a webhook that has more of them, as a number.
+        self._turns = dict[str, int]()
+        self._next_turn = count()
+        self._room = asyncio.Event()
+        self._poster: Poster | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell while the block runs; when it ends, what is being told is broken off and given back.
+
+        A receiver may have got it then, and gets it again: at least once.
+        """
+        looking = asyncio.create_task(repeat(self._look, "webhooks"), name="webhooks")
+        try:
+            yield
+        finally:
+            tasks = (looking, *self._posts)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._poster is not None:
+                await self._poster.close()
+                self._poster = None
+
+    async def _look(self) -> None:
+        """Look through what is new, begin what is due, and wait for more of either."""
+        self._room.clear()
+        async with self._database.reading() as connection:
+            is_used = await webhook_deliveries.has_webhooks(connection)
+        if not is_used:
+            await self._clock.wait(self._room, self._clock.now() + self._poll_interval)
+            return
+        has_more = await self._spread()
+        has_begun = await self._begin(await self._make_poster())
+        if not (has_more or has_begun):
+            await self._clock.wait(self._room, self._clock.now() + LOOK_EVERY)
+
+    async def _make_poster(self) -> "Poster":
+        """What posts, made for the first webhook: a service that has none keeps its memory."""
+        if self._poster is None:
+            from app.webhooks.post import Poster
+
+            self._poster = await Poster.over(self._network)
+        return self._poster
+
+    async def _spread(self) -> bool:
+        """Look the next events through for one webhook of each tenant, its webhooks in turn."""
+        async with self._database.reading() as connection:
+            news = await webhook_deliveries.with_news(connection, now=self._clock.now())
+        self._turns = {each.webhook_id: self._turns.get(each.webhook_id, -1) for each in news}
+        chosen = dict[str, str]()
+        for each in sorted(news, key=lambda each: self._turns[each.webhook_id]):
+            chosen.setdefault(each.tenant_id, each.webhook_id)
+        has_more = len(chosen) < len(news)
+        for webhook_id in chosen.values():
+            self._turns[webhook_id] = next(self._next_turn)
+            async with self._database.transaction() as connection:
+                now = self._clock.now()
+                has_more |= await webhook_deliveries.spread(
+                    connection, webhook_id=webhook_id, now=now
+                )
+        return has_more
+
+    async def _begin(self, poster: "Poster") -> bool:
+        """Begin what is due, as far as there is room; answers whether there was any."""
+        async with self._database.reading() as connection:
+            waiting = await webhook_deliveries.due(connection, now=self._clock.now())
+        has_begun = False
+        for due, limit in allot(waiting, self._posts.values()):
+            now = self._clock.now()
+            async with self._database.transaction() as connection:
+                claimed = await webhook_deliveries.claim(
+                    connection,
+                    webhook=due.webhook,
+                    owner=self._owner,
+                    limit=limit,
+                    now=now,
+                    lease_until=now + LEASE,
+                )
+            for each in claimed:
+                has_begun = True
+                task = asyncio.create_task(self._tell(poster, due, each))
+                self._posts[task] = Slot(each.tenant_id, due.webhook.id, each.is_probe)
+                task.add_done_callback(self._end)
+        return has_begun
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        del self._posts[task]
+        self._room.set()
+
+    async def _tell(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
+        """Tell one event, and write what came of it; cut short, it is given back."""
+        try:
+            await self._tell_and_settle(poster, due, delivery)
+        except asyncio.CancelledError:
+            with suppress(Unavailable):
+                await self._give_back(delivery)
+            raise
+        except Unavailable:
+            log.warning("the outcome of the event %s waits for its lease", delivery.event_id)
+        except Exception:
+            log.exception("could not post an event")
+
+    async def _tell_and_settle(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
+        started_at, started_seconds = self._clock.now(), monotonic_seconds()
+        answer = await self._answer(poster, due, delivery)
+        now = self._clock.now()
+        wait = None
+        if not answer.is_taken and not answer.is_gone:
+            wait = wait_after(delivery.attempts + 1, answer, self._random)
+        if not answer.is_taken:
+            extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
+            log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
+        told = Told(
+            delivery=delivery,
+            answer=answer,
+            started_at=started_at,
+            duration_ms=round((monotonic_seconds() - started_seconds) * 1000, 3),
+            next_at=None if wait is None else now + wait,
+        )
+        async with self._database.transaction() as connection:
+            await webhook_deliveries.settle(
+                connection, webhook=due.webhook, owner=self._owner, told=told, now=now
+            )
+
+    async def _answer(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> Answer:
+        async with self._database.reading() as connection:
+            event = await events.find(
+                connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
+            )
+        if event is None:
+            return Answer(error="the event no longer exists")
+        try:
+            secrets = [
+                self._open_sealed(each, webhook_secret(due.webhook)) for each in due.sealed_secrets
+            ]
+        except SealError as error:
+            return Answer(error=str(error))
+        return await poster.post(due.webhook.url, event, secrets=secrets, now=self._clock.now())
+
+    async def _give_back(self, delivery: ClaimedDelivery) -> None:
+        async with self._database.transaction() as connection:
+            await webhook_deliveries.release(
+                connection, owner=self._owner, ids=[delivery.id], now=self._clock.now()
+            )

@@ -1,0 +1,88 @@
+"""An event to a webhook's URL, signed as Standard Webhooks has it; what came back as a value."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import httpx2
+from pydantic_core import to_json
+from standardwebhooks.webhooks import Webhook as Signer
+
+from app import __version__
+from app.domain.events import Event, payload
+from app.domain.webhooks import ANSWER_SECONDS, Answer
+from app.http_client import GuardedTransport
+from app.retry_after import parse_retry_after
+from app.smtp.resolve import Network
+
+KEPT_CHARACTERS: Final = 1000
+USER_AGENT: Final = f"Heloise/{__version__}"
+
+
+def body_of(event: Event) -> bytes:
+    """What is posted."""
+    return to_json(payload(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """Posts to URLs; redirects are not followed."""
+
+    client: httpx2.AsyncClient
+
+    @classmethod
+    async def over(cls, network: Network) -> "Poster":
+        """One that reaches whom the network allows."""
+        transport = await GuardedTransport.made(network, cuts_answers=True)
+        client = httpx2.AsyncClient(
+            transport=transport, follow_redirects=False, trust_env=False, timeout=ANSWER_SECONDS
+        )
+        return cls(client)
+
+    async def post(
+        self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
+    ) -> Answer:
+        """What the receiver said. Raises nothing that it or the network does."""
+        body = body_of(event)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await self.client.post(
+                    url, content=body, headers=_headers(event.id, body, secrets, now)
+                )
+        except TimeoutError:
+            return Answer(error=f"no response within {ANSWER_SECONDS:.0f} seconds")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return Answer(error=str(error) or type(error).__name__)
+        return Answer(
+            status_code=response.status_code,
+            response=_shown(response.content),
+            retry_after=parse_retry_after(response.headers.get("Retry-After"), now=now),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.aclose()
+
+
+def _headers(
+    event_id: str, body: bytes, secrets: Sequence[str], now: datetime
+) -> Mapping[str, str]:
+    signatures = [Signer(each).sign(event_id, now, body.decode()) for each in secrets]
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _shown(content: bytes) -> str:
+    """The beginning of an answer, as far as a database holds it."""
+    return (
+        content[:KEPT_CHARACTERS]
+        .decode("utf-8", "replace")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

@@ -1,0 +1,85 @@
+"""Which webhooks may be posted to next: a fixed number of slots, shared over tenants and webhooks.
+
+A receiver holds a slot until it answers, or for 20 seconds where it does not. So no tenant may fill
+them all: whoever holds many leaves as many free, as in Choudhury and Hahne, "Dynamic queue length
+thresholds for shared-memory packet switches" (1998). One tenant alone gets half of the slots, two
+get a third each, and there is always one for a tenant who has none.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.domain.webhooks import Webhook
+from app.store.webhooks.deliveries import Due
+
+IN_ALL: Final = 64
+PER_WEBHOOK: Final = 8
+# The failing webhooks of a tenant leave the rest of its share to those that work.
+PROBES_PER_TENANT: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A post under way; `is_probe` says that its webhook was failing when it began."""
+
+    tenant_id: str
+    webhook_id: str
+    is_probe: bool
+
+
+def allot(waiting: Sequence[Due], held: Iterable[Slot]) -> list[tuple[Due, int]]:
+    """How many posts each webhook may begin, in turn: who holds least comes first, then who waits.
+
+    Webhooks that may begin none are left out.
+    """
+    load, shares = _Load(held), Counter[int]()
+    heap = [(load.rank(due.webhook, due.due_at), number) for number, due in enumerate(waiting)]
+    heapq.heapify(heap)
+    while heap:
+        rank, number = heapq.heappop(heap)
+        due = waiting[number]
+        if not load.has_room(due.webhook):
+            continue
+        if rank == load.rank(due.webhook, due.due_at):
+            load.add(_slot(due.webhook))
+            shares[number] += 1
+        heapq.heappush(heap, (load.rank(due.webhook, due.due_at), number))
+    return [(waiting[number], share) for number, share in shares.items()]
+
+
+class _Load:
+    """How many slots are held, in all, by each tenant and by each webhook."""
+
+    def __init__(self, held: Iterable[Slot]) -> None:
+        self._total = 0
+        self._of_tenant, self._of_webhook = Counter[str](), Counter[str]()
+        self._probes = Counter[str]()
+        for slot in held:
+            self.add(slot)
+
+    def add(self, slot: Slot) -> None:
+        self._total += 1
+        self._of_tenant[slot.tenant_id] += 1
+        self._of_webhook[slot.webhook_id] += 1
+        self._probes[slot.tenant_id] += slot.is_probe
+
+    def rank(self, webhook: Webhook, due_at: datetime) -> tuple[int, int, datetime]:
+        return self._of_tenant[webhook.tenant_id], self._of_webhook[webhook.id], due_at
+
+    def has_room(self, webhook: Webhook) -> bool:
+        of_tenant, of_webhook = self._of_tenant[webhook.tenant_id], self._of_webhook[webhook.id]
+        if webhook.failing_since is not None:
+            return (
+                of_webhook == 0
+                and self._probes[webhook.tenant_id] < PROBES_PER_TENANT
+                and self._total + of_tenant < IN_ALL
+            )
+        return of_webhook < PER_WEBHOOK and self._total + of_tenant + of_webhook < IN_ALL
+
+
+def _slot(webhook: Webhook) -> Slot:
+    return Slot(webhook.tenant_id, webhook.id, webhook.failing_since is not None)

@@ -1,0 +1,156 @@
+"""Who did what, from where, before and after; and who was refused. Never a secret."""
+
+from typing import Any, Final
+
+import pytest
+
+from tests.support.api_client import MESSAGE, PROFILE, Api, Caller, bearer
+
+SECRETS: Final = ("canary-8d1f", "canary-two", "canary-three")
+
+
+async def lines(caller: Caller, query: str = "") -> list[dict[str, Any]]:
+    """The log, oldest first."""
+    found: list[dict[str, Any]] = (await caller.read(f"/audit-log?limit=200{query}"))["items"]
+    return found[::-1]
+
+
+async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller) -> None:
+    """With the values before and after; of a secret that it was set."""
+    made = await acme.made("/profiles", PROFILE)
+    change = {"ehlo_name": "mx.example.com", "auth": {"password": SECRETS[1]}}
+    answer = await acme("PATCH", "/profiles/transactional", change)
+    await acme("POST", "/profiles/transactional/pause")
+    await acme("POST", "/profiles/transactional/resume")
+    await acme("DELETE", "/profiles/transactional")
+    log = [each for each in await lines(acme) if each["action"].startswith("profile.")]
+    assert [each["action"] for each in log] == [
+        "profile.create",
+        "profile.update",
+        "profile.pause",
+        "profile.resume",
+        "profile.delete",
+    ]
+    assert {each["object_id"] for each in log} == {made["id"]}
+    assert log[0]["changes"]["host"] == {"before": None, "after": "smtp.example.com"}
+    assert log[1]["changes"] == {
+        "ehlo_name": {"before": "mail.example.com", "after": "mx.example.com"},
+        "secrets_set": {"before": [], "after": ["password"]},
+    }
+    assert log[1]["request_id"] == answer.headers["X-Request-ID"]
+    assert log[2]["changes"]["paused_at"]["before"] is None
+    assert log[4]["changes"]["host"] == {"before": "smtp.example.com", "after": None}
+    for each in log:
+        assert each["actor"] == {
+            "kind": "key",
+            "id": acme.key_id,
+            "name": "test",
+            "source": "127.0.0.1",
+        }
+        assert each["refused_as"] is None
+    everything = str(await lines(api.admin))
+    assert not any(secret in everything for secret in SECRETS)
+
+
+async def test_a_change_that_changes_nothing_is_not_written_down(acme: Caller) -> None:
+    """Nor one that is refused as a whole."""
+    await acme.made("/profiles", PROFILE)
+    before = await lines(acme)
+    await acme("PATCH", "/profiles/transactional", {})
+    await acme("PATCH", "/profiles/transactional", {"port": 99999})
+    await acme("PATCH", "/profiles/transactional", {"host": None})
+    assert await lines(acme) == before
+
+
+async def test_what_admins_do_is_written_down_under_their_names(api: Api) -> None:
+    """Of tenants and of keys."""
+    await api.admin.made("/tenants", {"slug": "acme"})
+    await api.admin("PATCH", "/tenants/acme", {"ehlo_name": "mail.example.com"})
+    key = await api.admin.made("/tenants/acme/keys", {"name": "k", "scopes": ["messages:send"]})
+    await api.admin.made(f"/tenants/acme/keys/{key['id']}/rotate", {})
+    await api.admin("DELETE", f"/tenants/acme/keys/{key['id']}")
+    await api.admin("DELETE", "/tenants/acme")
+    log = await lines(api.admin)
+    assert [each["action"] for each in log] == [
+        "tenant.create",
+        "tenant.update",
+        "key.create",
+        "key.rotate",
+        "key.create",
+        "key.revoke",
+        "tenant.delete",
+    ]
+    assert log[1]["changes"] == {"ehlo_name": {"before": None, "after": "mail.example.com"}}
+    assert log[2]["changes"]["scopes"] == {"before": None, "after": ["messages:send"]}
+    assert log[3]["changes"]["replaced_by"]["after"] == log[4]["object_id"]
+    assert log[5]["changes"]["revoked_at"]["before"] is None
+    assert {each["actor"]["kind"] for each in log} == {"admin"}
+    assert {each["actor"]["name"] for each in log} == {"admin"}
+    assert key["key"] not in str(log)
+
+
+async def test_what_a_key_is_refused_is_written_down(api: Api, acme: Caller) -> None:
+    """With the operation and the path, by its tenant."""
+    reader = await api.key(acme.tenant_id, ["messages:read"])
+    await reader("POST", "/profiles", PROFILE)
+    await reader("GET", "/tenants")
+    refused = [each for each in await lines(acme) if each["refused_as"]]
+    assert [(each["action"], each["object_id"], each["refused_as"]) for each in refused] == [
+        ("create_profile", "/profiles", "scope-missing"),
+        ("list_tenants", "/tenants", "admin-only"),
+    ]
+    assert {each["actor"]["id"] for each in refused} == {reader.key_id}
+    assert {each["tenant_id"] for each in refused} == {acme.tenant_id}
+
+
+async def test_a_sender_that_is_not_allowed_is_written_down(acme: Caller) -> None:
+    """It may be somebody who pretends to be another."""
+    await acme.made("/profiles", PROFILE)
+    await acme("POST", "/messages", MESSAGE | {"from": "eve@example.net"})
+    assert (await lines(acme))[-1]["refused_as"] == "sender-not-allowed"
+
+
+async def test_who_is_not_known_is_written_down_by_the_hint_of_the_key(
+    api: Api, acme: Caller
+) -> None:
+    """Admins alone see it: it is no tenant's. Who sends no key is not written down."""
+    await api.nobody("GET", "/messages")
+    await api.nobody("GET", "/messages", headers=bearer("hel_abcdefghijklmnop"))
+    await api.nobody("GET", "/messages", headers=bearer("a-password-of-somebody"))
+    log = [each for each in await lines(api.admin) if each["refused_as"]]
+    assert [each["actor"]["name"] for each in log] == ["hel_abcd…", None]
+    assert {each["actor"]["kind"] for each in log} == {"unknown"}
+    assert {each["refused_as"] for each in log} == {"unauthenticated"}
+    assert not [each for each in await lines(acme) if each["refused_as"]]
+
+
+async def test_the_log_is_read_by_action_and_in_pages(api: Api, acme: Caller) -> None:
+    """Newest first, a tenant's own alone."""
+    other = await api.tenant("other")
+    for name in ("a", "b", "c"):
+        await acme.made("/profiles", PROFILE | {"name": name})
+    assert len(await lines(acme, "&action=profile.create")) == 3
+    assert await lines(other, "&action=profile.create") == []
+    first = await acme.read("/audit-log?action=profile.create&limit=2")
+    rest = await acme.read(
+        f"/audit-log?action=profile.create&limit=2&cursor={first['next_cursor']}"
+    )
+    names = [each["changes"]["name"]["after"] for each in first["items"] + rest["items"]]
+    assert names == ["c", "b", "a"]
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize("for_tenant", [True, False])
+async def test_an_admin_reads_of_all_or_of_one(api: Api, acme: Caller, *, for_tenant: bool) -> None:
+    """By the header Heloise-Tenant."""
+    await api.tenant("other")
+    caller = api.admin_for("acme") if for_tenant else api.admin
+    tenants = {each["tenant_id"] for each in await lines(caller)}
+    assert (tenants == {acme.tenant_id}) is for_tenant
+
+
+async def test_the_log_outlives_its_tenant(api: Api, acme: Caller) -> None:
+    """Who deleted it is known."""
+    await api.admin("DELETE", "/tenants/acme")
+    last = (await lines(api.admin))[-1]
+    assert (last["action"], last["tenant_id"]) == ("tenant.delete", acme.tenant_id)

@@ -1,0 +1,197 @@
+"""What the DNS and the RFCs say of a name, whether any server refuses it or not."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.diagnostics.advice import Advice, Looked, NameFacts, Verdict, advise, look_up
+from app.smtp.dns import Resolver
+from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refused, servfail, silent
+
+NAME: Final = "mail.example.com"
+PUBLIC: Final = "93.184.215.14"
+PRIVATE: Final = "10.0.0.7"
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    """In which the name and the address lead to each other."""
+    with DnsServer() as server:
+        server.add(NAME, "A", PUBLIC)
+        server.point(PUBLIC, NAME)
+        yield server
+
+
+async def advice(
+    dns: DnsServer, name: str = NAME, address: str | None = PUBLIC, *, is_told: bool = True
+) -> dict[str, Advice]:
+    """What is said, by the check."""
+    facts = await look_up(Resolver([dns.address]), name, address, is_told=is_told, seconds=0.5)
+    return {each.check: each for each in advise(facts)}
+
+
+async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
+    """In every respect, and each has its rule."""
+    found = await advice(dns)
+    assert list(found) == [
+        "name_form",
+        "name_resolves",
+        "name_matches_address",
+        "outgoing_address",
+        "pointer_exists",
+        "pointer_agrees",
+    ]
+    assert {each.status for each in found.values()} == {Verdict.OK}
+    assert all(each.reason.startswith(("RFC", "https://")) for each in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("localhost", Verdict.FAIL),
+        ("3f2a9c1b7d4e", Verdict.FAIL),
+        ("pod.ns.svc.cluster.local", Verdict.FAIL),
+        ("ip-10-0-0-1.ec2.internal", Verdict.FAIL),
+        ("[192.0.2.1]", Verdict.WARN),
+        (NAME, Verdict.OK),
+    ],
+)
+async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: Verdict) -> None:
+    """What would leak, or strict servers refuse, fails; an address is warned of."""
+    found = (await advice(dns, name))["name_form"]
+    assert found.status is verdict
+    assert name in found.detail
+
+
+async def test_a_name_without_an_address_fails(dns: DnsServer) -> None:
+    """It says what to add."""
+    found = await advice(dns, "unknown.example.com")
+    assert found["name_resolves"].status is Verdict.FAIL
+    assert "no A or AAAA" in found["name_resolves"].detail
+    assert "name_matches_address" not in found
+
+
+@pytest.mark.parametrize("behaviour", [servfail, refused, silent, lying])
+async def test_a_dns_that_does_not_tell_is_warned_of(dns: DnsServer, behaviour: Behaviour) -> None:
+    """What is not known is neither good nor bad; that the DNS lies is found out."""
+    dns.behave(NAME, behaviour)
+    found = await advice(dns)
+    assert found["name_resolves"].status is Verdict.WARN
+    assert "192.0.2.66" not in str(found)
+
+
+@pytest.mark.parametrize("behaviour", [servfail, silent])
+async def test_a_pointer_that_cannot_be_looked_up_is_warned_of(
+    dns: DnsServer, behaviour: Behaviour
+) -> None:
+    """As for the name."""
+    dns.behave("14.215.184.93.in-addr.arpa", behaviour)
+    found = await advice(dns)
+    assert found["pointer_exists"].status is Verdict.WARN
+    assert "pointer_agrees" not in found
+
+
+async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
+    """RFC 5321 section 4.1.4 forbids to refuse mail for it; strict servers do."""
+    dns.add(NAME, "A", "93.184.215.99")
+    found = (await advice(dns))["name_matches_address"]
+    assert found.status is Verdict.WARN
+    assert "93.184.215.99" in found.detail
+    assert PUBLIC in found.detail
+
+
+async def test_an_ipv4_address_in_an_ipv6_one_is_itself(dns: DnsServer) -> None:
+    """A socket of both families shows it so."""
+    found = await advice(dns, address=f"::ffff:{PUBLIC}")
+    assert found["name_matches_address"].status is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("address", "is_told", "verdict", "word"),
+    [
+        (PUBLIC, True, Verdict.OK, "sees us from"),
+        (PUBLIC, False, Verdict.OK, "connect from"),
+        (PRIVATE, True, Verdict.OK, "sees us from"),
+        (PRIVATE, False, Verdict.WARN, "NAT"),
+        (None, False, Verdict.WARN, "no known address"),
+    ],
+)
+async def test_the_address_that_is_seen_is_told(
+    dns: DnsServer, address: str | None, word: str, verdict: Verdict, *, is_told: bool
+) -> None:
+    """By the server, or by us: behind NAT the two differ."""
+    found = (await advice(dns, address=address, is_told=is_told))["outgoing_address"]
+    assert found.status is verdict
+    assert word in found.detail
+
+
+@pytest.mark.parametrize(("address", "verdict"), [(PUBLIC, Verdict.FAIL), (PRIVATE, Verdict.WARN)])
+async def test_an_address_without_a_name_fails_where_it_is_public(
+    dns: DnsServer, address: str, verdict: Verdict
+) -> None:
+    """Gmail wants a PTR record for each sending address; one inside is seen by nobody outside."""
+    dns.point(PUBLIC)
+    found = (await advice(dns, address=address))["pointer_exists"]
+    assert found.status is verdict
+    assert "PTR" in found.detail
+    assert "google" in found.reason
+
+
+async def test_a_pointer_that_does_not_lead_back_fails(dns: DnsServer) -> None:
+    """Forward-confirmed reverse DNS: both ways, or it counts for nothing."""
+    dns.point(PUBLIC, "liar.example.net")
+    found = (await advice(dns))["pointer_agrees"]
+    assert found.status is Verdict.FAIL
+    assert "liar.example.net" in found.detail
+
+
+async def test_another_name_that_agrees_both_ways_is_told(dns: DnsServer) -> None:
+    """To who greets by one that does not: a warning; to who greets by an address: a way out."""
+    dns.add("out.example.com", "A", PUBLIC)
+    dns.point(PUBLIC, "out.example.com")
+    found = (await advice(dns))["pointer_agrees"]
+    assert found.status is Verdict.WARN
+    assert "out.example.com" in found.detail
+    by_address = (await advice(dns, f"[{PUBLIC}]"))["pointer_agrees"]
+    assert by_address.status is Verdict.OK
+    assert "use that name" in by_address.detail
+
+
+async def test_one_of_several_pointers_is_enough(dns: DnsServer) -> None:
+    """Where it agrees both ways."""
+    dns.point(PUBLIC, "liar.example.net", NAME)
+    assert (await advice(dns))["pointer_agrees"].status is Verdict.OK
+
+
+ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("fe80::1%eth0"))
+LOOKED = st.builds(
+    Looked, found=st.lists(ADDRESSES, max_size=6).map(tuple), trouble=st.sampled_from(["", "mute"])
+)
+NAMES = st.sampled_from([NAME, "localhost", "x", "[192.0.2.1]", "[IPv6:2001:db8::1]", "a.local"])
+
+
+@given(
+    name=NAMES,
+    address=st.none() | ADDRESSES,
+    told=st.booleans(),
+    addresses=LOOKED,
+    theirs=st.dictionaries(NAMES, LOOKED, max_size=3),
+)
+def test_there_is_advice_whatever_was_found(
+    name: str, address: str | None, addresses: Looked, theirs: dict[str, Looked], *, told: bool
+) -> None:
+    """Each check once, each with words and a rule."""
+    facts = NameFacts(
+        name=name,
+        outgoing_address=address,
+        is_told=told and address is not None,
+        addresses=addresses,
+        pointers=Looked(tuple(theirs)),
+        pointer_addresses=theirs,
+    )
+    found = advise(facts)
+    assert len({each.check for each in found}) == len(found)
+    assert all(each.detail and each.reason for each in found)

@@ -1,0 +1,259 @@
+"""The EHLO doctor: which names it tries, how politely, and which it recommends."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from app.diagnostics.ehlo_candidates import Candidate, NameSource
+from app.diagnostics.ehlo_trials import Check, Doctor
+from app.diagnostics.report import Diagnosis
+from app.domain.types import TlsMode
+from tests.diagnostics.small_internet import (
+    CHECK,
+    OUR_NAME,
+    PASSWORD,
+    PTR_NAME,
+    USER,
+    SmallInternet,
+)
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
+
+SECONDS: Final = 20.0
+REFUSED: Final = "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname"
+GOODBYE: Final = "421 4.3.2 Too many errors, closing"
+NAMES: Final = tuple(
+    Candidate(f"{letter}.example.com", source)
+    for letter, source in zip("abcdef", NameSource, strict=True)
+)
+
+
+def taking(*names: str, otherwise: str | None = REFUSED) -> Callable[[str], str | None]:
+    """A script for EHLO: it takes these names."""
+    return lambda argument: None if argument in names else otherwise
+
+
+async def examined(
+    net: SmallInternet,
+    server: SmtpServer,
+    names: Sequence[Candidate] = NAMES,
+    *,
+    check: Check | None = None,
+    pause_seconds: float = 0,
+    seconds: float = SECONDS,
+    **fields: Any,
+) -> Diagnosis:
+    """What the doctor says; nobody is greeted any more when it is done."""
+    identity = net.subject(server, **fields).identity
+    doctor = Doctor(identity, net.network, check=check, pause_seconds=pause_seconds)
+    found = await doctor.examine(names, seconds=seconds)
+    await server.wait_until(lambda seen: seen.open_connections == 0)
+    return found
+
+
+def table(found: Diagnosis) -> dict[str, bool | None]:
+    """Name to whether it is taken; None where it was not tried."""
+    return {each.candidate.name: each.is_accepted for each in found.names}
+
+
+def said(server: SmtpServer) -> list[list[str]]:
+    """The names that each connection was greeted by."""
+    return [seen.ehlo for seen in server.sessions]
+
+
+async def test_names_are_tried_on_one_connection_while_the_server_stays(net: SmallInternet) -> None:
+    """And on a new one only after a name was taken."""
+    async with SmtpServer({"ehlo": taking("c.example.com")}) as server:
+        found = await examined(net, server)
+    [first, second] = said(server)
+    assert [each[0] for each in first] == ["a", "b", "c"]
+    assert [each[0] for each in second] == ["d", "e", "f"]
+    assert table(found) == {each.name: each.name == "c.example.com" for each in NAMES}
+    assert found.recommendation is not None
+    assert found.recommendation.name == "c.example.com"
+
+
+async def strict(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says no to all names but one, and hangs up."""
+    with suppress(ConnectionError):
+        writer.write(b"220 mx.test.invalid ESMTP\r\n")
+        while line := (await reader.readline()).decode().split():
+            is_taken = line[0] == "QUIT" or line[1] == "d.example.com"
+            writer.write(b"250 mx.test.invalid\r\n" if is_taken else REFUSED.encode() + b"\r\n")
+            if not is_taken or line[0] == "QUIT":
+                break
+    writer.close()
+
+
+async def test_a_server_that_refuses_and_hangs_up_is_called_again(net: SmallInternet) -> None:
+    """For each name that is left; the one that was not heard is not taken for refused."""
+    async with await asyncio.start_server(strict, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with SmtpServer() as other:
+            identity = net.subject(other, port=port).identity
+        doctor = Doctor(identity, net.network, pause_seconds=0)
+        found = await doctor.examine(NAMES, seconds=SECONDS)
+    assert table(found) == {each.name: each.name == "d.example.com" for each in NAMES}
+
+
+async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallInternet) -> None:
+    """Without a word, as strict ones do; others are tried, each on a connection of its own."""
+    script = {"ehlo": taking("c.example.com", otherwise=DISCONNECT)}
+    async with SmtpServer(script) as server:
+        found = await examined(net, server)
+    assert len(server.sessions) == len(NAMES)
+    assert table(found) == {each.name: each.name == "c.example.com" for each in NAMES}
+    assert found.recommendation is not None
+
+
+async def test_goodbyes_for_the_name_are_heard_three_times(net: SmallInternet) -> None:
+    """Gmail's is one of them; after that nobody is asked any further, and that is told."""
+    async with SmtpServer({"ehlo": "421 4.7.0 Try again later, closing. (EHLO)"}) as server:
+        found = await examined(net, server)
+    assert len(server.sessions) == 3
+    assert list(table(found).values()) == [False, False, False, None, None, None]
+    assert "421" in found.detail
+    assert found.recommendation is None
+
+
+async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) -> None:
+    """No name is blamed for it."""
+    async with SmtpServer({"ehlo": GOODBYE}) as server:
+        found = await examined(net, server)
+    assert len(server.sessions) == 1
+    assert set(table(found).values()) == {None}
+    assert "Too many errors" in found.detail
+
+
+async def test_a_refused_name_is_not_said_again_by_helo(net: SmallInternet) -> None:
+    """RFC 5321 section 4.1.1.1 has HELO for servers without EHLO, not for a second try."""
+    async with SmtpServer({"ehlo": REFUSED}) as server:
+        await examined(net, server)
+    assert [seen.helo for seen in server.sessions] == [[]] * len(server.sessions)
+    greeted = [name for names in said(server) for name in names]
+    assert sorted(greeted) == sorted(set(greeted))
+
+
+async def test_nobody_logs_in_without_need(net: SmallInternet) -> None:
+    """Nor says more than its name and goodbye."""
+    async with SmtpServer({"ehlo": taking("a.example.com")}, users={USER: PASSWORD}) as server:
+        login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
+        await examined(net, server, **login)
+    verbs = {line.split(" ")[0] for seen in server.sessions for line in seen.commands}
+    assert verbs == {"EHLO", "QUIT"}
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage: str) -> None:
+    """Where a recipient is given: the name is refused at MAIL or RCPT, the login was right."""
+    greeted: list[str] = []
+
+    def greet(name: str) -> None:
+        greeted.append(name)
+
+    def judge(_: str) -> str | None:
+        return None if greeted[-1] == "b.example.com" else REFUSED
+
+    script = {"ehlo": greet, stage: judge}
+    async with SmtpServer(script, users={USER: PASSWORD}) as server:
+        login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
+        found = await examined(net, server, NAMES[:3], check=CHECK, **login)
+    assert table(found) == {"a.example.com": False, "b.example.com": True, "c.example.com": False}
+    assert [each.at for each in found.names] == [stage, "rcpt", stage]
+    commands = [line for seen in server.sessions for line in seen.commands]
+    assert not [line for line in commands if line.startswith(("DATA", "BDAT"))]
+    assert len(server.sessions) == 3
+
+
+async def test_a_name_is_taken_where_the_recipient_alone_is_refused(net: SmallInternet) -> None:
+    """That it is for another reason is told."""
+    async with SmtpServer({"rcpt": "550 5.1.1 No such user here"}) as server:
+        found = await examined(net, server, NAMES[:1], check=CHECK)
+    [tried] = found.names
+    assert tried.is_accepted
+    assert "another reason" in tried.detail
+    assert "No such user here" in tried.detail
+
+
+async def test_it_pauses_between_connections(net: SmallInternet) -> None:
+    """Where the time is over before the pause is, those that are left are untried, and why."""
+    async with SmtpServer({"ehlo": taking("a.example.com")}) as server:
+        found = await examined(net, server, pause_seconds=3600, seconds=2)
+    assert said(server) == [["a.example.com"]]
+    assert table(found) == {each.name: (True if each is NAMES[0] else None) for each in NAMES}
+    assert "time" in found.detail
+    assert found.recommendation is not None
+    assert found.recommendation.name == "a.example.com"
+
+
+async def test_a_server_that_cannot_be_reached_any_more_ends_it(net: SmallInternet) -> None:
+    """No name is blamed for it."""
+    async with SmtpServer() as server:
+        pass
+    found = await Doctor(net.subject(server).identity, net.network).examine(NAMES, seconds=SECONDS)
+    assert set(table(found).values()) == {None}
+    assert "refused" in found.detail
+
+
+async def test_over_tls_a_name_is_refused_after_it_too(net: SmallInternet) -> None:
+    """The second EHLO counts, which says the same name."""
+    answers = iter([None, REFUSED])
+    script = {"ehlo": lambda name: next(answers, None) if name[0] == "a" else None}
+    async with SmtpServer(script, tls=net.server_tls()) as server:
+        found = await examined(net, server, NAMES[:2], tls=TlsMode.STARTTLS)
+    assert table(found) == {"a.example.com": False, "b.example.com": True}
+
+
+@pytest.mark.parametrize("source", NameSource)
+async def test_the_one_name_that_is_taken_is_recommended(
+    net: SmallInternet, source: NameSource
+) -> None:
+    """Wherever it comes from; why says where."""
+    names = [*NAMES[:-1], Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)]
+    wanted = next(each for each in names if each.source is source)
+    async with SmtpServer({"ehlo": taking(wanted.name)}) as server:
+        found = await examined(net, server, names)
+    assert found.recommendation is not None
+    assert found.recommendation.name == wanted.name
+    assert found.recommendation.reason
+
+
+async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet) -> None:
+    """Though the other one comes first; and says so."""
+    known = Candidate(PTR_NAME, NameSource.POINTER)
+    async with SmtpServer() as server:
+        found = await examined(net, server, [NAMES[0], known])
+    assert found.recommendation is not None
+    assert found.recommendation.name == PTR_NAME
+    assert "address in the DNS" in found.recommendation.reason
+
+
+async def test_a_name_goes_before_an_address(net: SmallInternet) -> None:
+    """Even one that the DNS knows nothing of."""
+    literal = Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)
+    async with SmtpServer() as server:
+        found = await examined(net, server, [literal, NAMES[0]])
+    assert found.recommendation is not None
+    assert found.recommendation.name == "a.example.com"
+
+
+async def test_a_private_name_that_is_taken_is_not_the_first_choice(net: SmallInternet) -> None:
+    """The next server would refuse it."""
+    private = Candidate("mail.corp.internal", NameSource.HOSTNAME)
+    own = Candidate(OUR_NAME, NameSource.PROFILE)
+    async with SmtpServer() as server:
+        found = await examined(net, server, [private, replace(own, source=NameSource.POINTER)])
+    assert found.recommendation is not None
+    assert found.recommendation.name == OUR_NAME
+
+
+async def test_where_no_name_is_taken_none_is_recommended(net: SmallInternet) -> None:
+    """The table has what was said to each."""
+    async with SmtpServer({"ehlo": REFUSED}) as server:
+        found = await examined(net, server)
+    assert set(table(found).values()) == {False}
+    assert found.recommendation is None
+    assert {each.reply.code for each in found.names if each.reply} == {504}

@@ -1,0 +1,65 @@
+"""What `heloise doctor` says of the machine's clock and of who delivers."""
+
+from datetime import timedelta
+
+import pytest
+
+from app.diagnostics.advice import Verdict
+from app.diagnostics.machine import Finding, database_findings
+from app.domain.clock import SystemClock
+from app.store.db.engine import Database
+from app.store.delivery import workers
+from tests.support.skewed_clock import SkewedClock
+
+LEASE_SECONDS = 60.0
+
+
+async def findings(database: Database, skew: timedelta = timedelta(0)) -> dict[str, Finding]:
+    """What is found on a machine whose clock is so far off, by the check."""
+    found = await database_findings(
+        database, lease_seconds=LEASE_SECONDS, open_sealed=None, clock=SkewedClock(skew)
+    )
+    return {each.check: each for each in found}
+
+
+async def beat(database: Database, ago: timedelta) -> None:
+    """A worker that was last heard of so long ago."""
+    seen = SystemClock().now() - ago
+    async with database.transaction() as connection:
+        await workers.beat(
+            connection, worker_id="wrk_1", hostname="host-1", pid=1, started_at=seen, now=seen
+        )
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+async def test_a_clock_that_is_off_is_warned_of(database: Database, minutes: int) -> None:
+    """On PostgreSQL, by how much; on SQLite the machine's is the database's own."""
+    found = (await findings(database, timedelta(minutes=minutes)))["clock"]
+    if not database.is_postgresql:
+        assert found.status is Verdict.OK
+        return
+    assert found.status is Verdict.WARN
+    assert "300.0 s" in found.detail
+    assert "NTP" in found.detail
+
+
+async def test_a_clock_that_is_right_is_ok(database: Database) -> None:
+    """As it is on one machine."""
+    assert (await findings(database))["clock"].status is Verdict.OK
+
+
+async def test_that_nobody_delivers_is_warned_of(database: Database) -> None:
+    """With what to run; who has not been heard of for a lease counts as gone."""
+    await beat(database, timedelta(seconds=LEASE_SECONDS + 5))
+    found = (await findings(database))["delivery"]
+    assert found.status is Verdict.WARN
+    assert "heloise worker" in found.detail
+
+
+async def test_who_delivers_is_told(database: Database) -> None:
+    """By the machine's name, though this machine's clock may be off where there are several."""
+    await beat(database, timedelta(seconds=1))
+    skew = timedelta(minutes=5) if database.is_postgresql else timedelta(0)
+    found = (await findings(database, skew))["delivery"]
+    assert found.status is Verdict.OK
+    assert "host-1" in found.detail

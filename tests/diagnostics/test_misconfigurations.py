@@ -1,0 +1,84 @@
+"""docs/operations/troubleshooting.md: verify names the cause, and what its hint says mends it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.diagnostics.report import Report, Step
+from app.diagnostics.verify import Subject, verify
+from tests.diagnostics import wrong_login, wrong_network, wrong_tls
+from tests.diagnostics.small_internet import SmallInternet
+from tests.diagnostics.wrong import WRONG
+
+PAGE: Final = Path(__file__, "../../../docs/operations/troubleshooting.md").resolve()
+MADE_IN: Final = (wrong_network, wrong_tls, wrong_login)  # importing them fills WRONG
+AT_LEAST: Final = 20
+# What a profile calls it, where that is not the identity's own word.
+CALLED: Final = {
+    "profile_ehlo_name": "ehlo_name",
+    "username": "auth",
+    "password": "auth",
+    "mechanism": "auth",
+    "allow_plaintext_auth": "auth",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of the page: `stage` and `code` as verify gives them."""
+
+    wrong: str
+    stage: str
+    code: str
+    fix: str
+
+
+def rows() -> Iterator[Row]:
+    """Of the page's tables."""
+    for line in PAGE.read_text().splitlines():
+        found = re.fullmatch(r"\| (.+?) \| `(\w+)` \| `(\w+)` \| (.+) \|", line)
+        if found is not None:
+            yield Row(*found.groups())
+
+
+def changed(before: Subject, after: Subject) -> set[str]:
+    """The profile's settings that differ."""
+    names = [each.name for each in fields(before.identity)]
+    return {
+        CALLED.get(name, name)
+        for name in names
+        if getattr(before.identity, name) != getattr(after.identity, name)
+    }
+
+
+def test_the_page_and_the_tests_know_the_same_misconfigurations() -> None:
+    """None is told of without being tried, and none is tried without being told of."""
+    told = [row.wrong for row in rows()]
+    assert sorted(told) == sorted(WRONG)
+    assert len(told) >= AT_LEAST
+
+
+async def tried(subject: Subject, net: SmallInternet) -> Report:
+    """What verify says of it."""
+    return await verify(subject, net.network, now=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("row", tuple(rows()), ids=lambda row: row.wrong)
+async def test_the_code_names_the_cause_and_the_hint_mends_it(row: Row, net: SmallInternet) -> None:
+    """Nothing is changed in the profile but what the hint names, and then all is well."""
+    async with aclosing(WRONG[row.wrong](net)) as attempts:
+        before = await anext(attempts)
+        report = await tried(before, net)
+        assert report.failed is not None
+        assert (report.failed.stage, report.failed.code) == (Step(row.stage), row.code)
+        hint = report.failed.hint or ""
+        after = await attempts.asend(report)
+        assert {name for name in changed(before, after) if f"`{name}" not in hint} == set()
+        mended = await tried(after, net)
+        assert mended.is_ok, mended.failed

@@ -1,0 +1,268 @@
+"""What a query costs does not grow with history: its plan is read from the database."""
+
+import re
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.events import Position
+from app.domain.ids import new_id
+from app.domain.types import MessageStatus, Profile, Suppression, SuppressionReason
+from app.store import events, suppressions
+from app.store.db.engine import Database
+from app.store.delivery import lanes
+from app.store.messages import queries as messages
+from app.store.outbox import admission
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from app.store.tables import core as tables
+from tests.support.database.statements import Statement, noted
+from tests.support.rows import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
+
+OWN, OTHERS, DUE = 200, 2000, 50
+
+
+@pytest.fixture
+async def profile(database: Database) -> Profile:
+    """A profile with a long history and a few messages that are due, beside a long queue."""
+    profile = await made_profile(database, await made_tenant(database))
+    other = await made_profile(database, await made_tenant(database, "other"))
+    async with database.transaction() as connection:
+        for owner, count in ((other, OTHERS), (profile, OWN), (profile, DUE)):
+            sent = [
+                a_message(owner, f"u{n}@example.org", "ann@example.org", tags=("all", f"t{n}"))
+                for n in range(count)
+            ]
+            await outbox.accept(connection, sent)
+            if count == OWN:
+                await connection.execute(_finish(owner))
+    if database.is_postgresql:  # as its autovacuum does; SQLite has no such thing
+        async with database.transaction() as connection:
+            await connection.execute(text("ANALYZE"))
+    return profile
+
+
+def _finish(owner: Profile) -> Any:
+    return (
+        tables.messages.update()
+        .where(tables.messages.c.profile_id == owner.id)
+        .values(status="sent", due_at=None, finished_at=NOW)
+    )
+
+
+def search(statements: list[Statement]) -> Statement:
+    """The statement that looks for messages: the first that reads of them."""
+    return next(each for each in statements if re.search("FROM (messages|message_|recip)", each[0]))
+
+
+async def plan(connection: AsyncConnection, statement: Statement) -> str:
+    """How the database would run it; the connection is in a transaction."""
+    sql, parameters = statement
+    how = "EXPLAIN QUERY PLAN"
+    if connection.dialect.name == "postgresql":
+        how = "EXPLAIN"
+        # What is small is cheapest read whole, and sorted; this is about what grows large.
+        for way in ("seqscan", "sort", "hashjoin", "mergejoin"):
+            await connection.execute(text(f"SET LOCAL enable_{way} = off"))
+        await connection.execute(text("SET LOCAL random_page_cost = 1"))  # nor does it turn a disk
+    rows = await connection.exec_driver_sql(f"{how} {sql}", parameters)
+    return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+LARGE = ("messages", "message_contents", "message_tags", "recipients")
+
+
+def assert_by_index(found: str, *indexes: str) -> None:
+    """It goes by one of these indexes, reads no large table from end to end, and sorts nothing."""
+    assert any(index in found for index in indexes), found
+    scans = [f"{scan} {table}" for table in LARGE for scan in ("Seq Scan on", "SCAN")]
+    for costly in (*scans, "Sort", "TEMP B-TREE"):
+        # SQLite's SCAN of an index in its order ends with the page.
+        assert not re.search(rf"{costly}\b(?! USING)", found), found
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+async def test_a_claim_goes_by_the_index_over_what_is_due(
+    database: Database, profile: Profile, *, is_checked: bool
+) -> None:
+    """In its order, so that as much is read as is claimed, whoever's time it goes by."""
+    async with database.transaction() as connection:
+        with noted() as statements:
+            claimed = await outbox.claim(
+                connection,
+                profile_id=profile.id,
+                owner="wrk_1",
+                limit=10,
+                now=NOW,
+                lease_until=NOW + MINUTE,
+                max_bytes=PLENTY,
+                is_checked=is_checked,
+            )
+        assert len(claimed) == 10
+        first = await plan(connection, search(statements))
+    assert_by_index(first, "ix_messages_due")
+
+
+async def test_a_claim_for_several_profiles_goes_by_the_same_index(
+    database: Database, profile: Profile
+) -> None:
+    """For each of them; what belongs to the messages is found by their ids."""
+    async with database.transaction() as connection:
+        with noted() as statements:
+            claimed = await outbox.claim_of_many(
+                connection,
+                [outbox.Want(profile.id, 10, PLENTY)],
+                owner="wrk_1",
+                now=NOW,
+                lease_until=NOW + MINUTE,
+            )
+        assert len(claimed) == 10
+        for each in statements:
+            found = await plan(connection, each)
+            large = "|".join(LARGE)
+            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
+            if "json_each(?) AS" in each[0] or "LATERAL" in each[0]:
+                assert "ix_messages_due" in found
+
+
+def suppressed(tenant_id: str, number: int) -> Suppression:
+    """An address that this tenant alone suppresses."""
+    return Suppression(
+        id=new_id("sup"),
+        tenant_id=tenant_id,
+        address=f"{number}@{tenant_id}.example.org",
+        tag="news" if number % 2 else None,
+        reason=SuppressionReason.MANUAL,
+        detail=None,
+        created_at=NOW,
+    )
+
+
+async def test_what_stands_in_the_way_of_a_group_goes_by_whom_it_is_to(
+    database: Database, profile: Profile
+) -> None:
+    """However many a tenant suppresses: an address is looked up, whatever its letters' case."""
+    other = await made_profile(database, await made_tenant(database, "suppressing"))
+    async with database.transaction() as connection:
+        for tenant_id in (profile.tenant_id, other.tenant_id):
+            for n in range(OWN):
+                await suppressions.insert(connection, suppression=suppressed(tenant_id, n))
+        if database.is_postgresql:
+            await connection.execute(text("ANALYZE suppressions"))
+        sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
+        with noted() as statements:
+            found = await admission.look(connection, sent, profile_ids=[profile.id])
+        assert found.ready == {(profile.id, profile.revision)}
+        assert not found.may_suppress
+        how = await plan(connection, statements[0])
+        mine = a_message(profile, f"7@{profile.tenant_id}.Example.org")
+        assert (await admission.look(connection, [mine], profile_ids=[])).may_suppress
+        others = a_message(profile, f"7@{other.tenant_id}.example.org")
+        assert not (await admission.look(connection, [others], profile_ids=[])).may_suppress
+    assert "uq_suppressions_address" in how, how
+    assert not re.search(r"(Seq Scan on|SCAN) (suppressions|profiles|lanes)\b", how), how
+
+
+async def test_who_has_work_is_found_by_the_same_index(
+    database: Database, profile: Profile
+) -> None:
+    """From one profile that has any to the next: neither history nor idle profiles are read."""
+    await made_profile(database, await made_tenant(database, "idle"))
+    async with database.transaction() as connection:
+        with noted() as statements:
+            waiting = await lanes.waiting(connection, now=NOW)
+        assert profile.id in {each.profile_id for each in waiting}
+        assert len(waiting) == 2
+        found = await plan(connection, statements[0])
+    assert_by_index(found, "ix_messages_due")
+    assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", found), found
+
+
+async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
+    """It looks at what is unfinished alone."""
+    assert profile
+    sweeps = (
+        outcomes.is_any_over,
+        partial(outcomes.expire, limit=10),
+        partial(outcomes.expire, limit=10, is_checked=True),
+        partial(outcomes.cancel_orphans, limit=10),
+        partial(outcomes.cancel_orphans, limit=10, is_checked=True),
+    )
+    for sweep in sweeps:
+        async with database.transaction() as connection:
+            with noted() as statements:
+                assert not await sweep(connection, now=NOW)
+            found = await plan(connection, search(statements))
+        assert_by_index(found, "ix_messages_due", "ix_messages_expiring")
+
+
+async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profile: Profile) -> None:
+    """In its order: a page costs a page, of however many messages it is."""
+    by_time = ["ix_messages_tenant", "pk_messages", "sqlite_autoindex_messages"]
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, by_time),
+        ({"before": "msg_f"}, by_time),
+        ({"statuses": [MessageStatus.FAILED]}, ["ix_messages_not_sent"]),
+        ({"statuses": [MessageStatus.QUEUED]}, ["ix_messages_unfinished"]),
+        ({"statuses": [MessageStatus.HELD]}, ["ix_messages_unfinished"]),
+        ({"statuses": [MessageStatus.SENT]}, by_time),
+        ({"statuses": [MessageStatus.HELD, MessageStatus.QUEUED]}, ["ix_messages_unfinished"]),
+        ({"profile_id": "prf_0"}, ["ix_messages_profile"]),
+        ({"tag": "t7"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
+        ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
+        ({"created_before": NOW - timedelta(days=9)}, by_time),
+        ({"created_after": NOW + timedelta(days=9)}, by_time),
+    ]
+    for filters, indexes in cases:
+        async with database.transaction() as connection:
+            with noted() as statements:
+                before = filters.pop("before", None)
+                await messages.page(
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    limit=51,
+                    now=NOW,
+                    before=before,
+                    wanted=messages.MessageFilter(**filters),
+                )
+            found = await plan(connection, search(statements))
+        assert_by_index(found, *indexes)
+
+
+async def test_events_are_read_in_their_order_by_its_index(
+    database: Database, profile: Profile
+) -> None:
+    """From any place on, and those of one message by theirs."""
+    for given, index in (({}, "ix_events_order"), ({"message_id": "msg_0"}, "ix_events_message")):
+        async with database.transaction() as connection:
+            with noted() as statements:
+                await events.page(
+                    connection,
+                    tenant_id=profile.tenant_id,
+                    limit=51,
+                    start=Position(0, 7),
+                    **given,
+                )
+            read = next(each for each in statements if "LEFT OUTER JOIN" in each[0])
+            assert index in await plan(connection, read)
+
+
+async def test_what_is_read_of_a_page_goes_by_its_messages(
+    database: Database, profile: Profile
+) -> None:
+    """Recipients and tags are found by the ids of the page, not among all of the tenant's."""
+    async with database.transaction() as connection:
+        with noted() as statements:
+            await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
+        for table in ("recipients", "message_tags"):
+            reads = next(each for each in statements if f"FROM {table}" in each[0])
+            found = await plan(connection, reads)
+            assert_by_index(
+                found, f"pk_{table}", f"sqlite_autoindex_{table}", f"ix_{table}_message"
+            )
+            assert "ix_recipients_address" not in found
+            assert "(tenant_id=?)" not in found

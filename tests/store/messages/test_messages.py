@@ -1,0 +1,259 @@
+"""Messages as they are read: whole, filtered, in pages, and never those of another tenant."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from app.domain.errors import NotFound
+from app.domain.types import (
+    Mailbox,
+    MessageStatus,
+    NewMessage,
+    Profile,
+    RecipientAddress,
+    RecipientKind,
+    RecipientStatus,
+)
+from app.store.db.engine import Database
+from app.store.messages import queries as messages
+from app.store.outbox import queries as outbox
+from app.store.tables import core as tables
+from app.store.tenants import queries as tenants
+from tests.support.database.statements import noted
+from tests.support.rows import (
+    HOUR,
+    MINUTE,
+    NOW,
+    a_message,
+    an_attempt,
+    leased_messages,
+    made_profile,
+    made_tenant,
+    queued_message,
+)
+
+
+@pytest.fixture
+async def profile(database: Database) -> Profile:
+    """A tenant's profile."""
+    return await made_profile(database, await made_tenant(database))
+
+
+async def listed(database: Database, profile: Profile, **filters: Any) -> list[str]:
+    """The ids of the tenant's messages that match."""
+    async with database.reading() as connection:
+        given = {"limit": 100, "now": NOW}
+        given |= {name: filters.pop(name) for name in ("limit", "now", "before") if name in filters}
+        wanted = messages.MessageFilter(**filters)
+        page = await messages.page(connection, tenant_id=profile.tenant_id, wanted=wanted, **given)
+    return [view.id for view in page]
+
+
+async def view_of(database: Database, message: NewMessage) -> messages.MessageView:
+    """The message as it reads."""
+    async with database.reading() as connection:
+        return await messages.get(connection, tenant_id=message.tenant_id, message_id=message.id)
+
+
+async def test_everything_that_was_accepted_reads_back(
+    database: Database, profile: Profile
+) -> None:
+    """Recipients in their order, tags once and sorted, the bytes untouched (invariant 2)."""
+    kinds = (RecipientKind.TO, RecipientKind.CC, RecipientKind.BCC)
+    given = a_message(
+        profile,
+        recipients=tuple(
+            RecipientAddress(Mailbox(f"{kind}@example.org", kind.title()), kind) for kind in kinds
+        ),
+        tags=("spring", "receipt", "spring"),
+        metadata={"order": "42", "who": "Ärzte"},
+        mime=b"Subject: \xc3\xa9\r\n\r\n\x00\r\n",
+    )
+    async with database.transaction() as connection:
+        await outbox.accept(connection, [given])
+        found = await messages.get(connection, tenant_id=given.tenant_id, message_id=given.id)
+        raw = await messages.raw(connection, tenant_id=given.tenant_id, message_id=given.id)
+    assert raw == given.mime
+    assert found == messages.MessageView(
+        id=given.id,
+        status=MessageStatus.QUEUED,
+        profile_id=profile.id,
+        profile_name="main",
+        sender=given.sender,
+        subject=given.subject,
+        recipients=found.recipients,
+        message_id_header=given.message_id_header,
+        size_bytes=len(given.mime),
+        tags=("receipt", "spring"),
+        metadata=given.metadata,
+        priority=given.priority,
+        guarantee=given.guarantee,
+        is_sensitive=False,
+        content_wiped_at=None,
+        created_at=NOW,
+        updated_at=NOW,
+        send_at=None,
+        expires_at=NOW + HOUR,
+        finished_at=None,
+        retry_of=None,
+    )
+    assert [(each.kind, each.address, each.name) for each in found.recipients] == [
+        (kind, f"{kind}@example.org", kind.title()) for kind in kinds
+    ]
+    assert {each.status for each in found.recipients} == {RecipientStatus.QUEUED}
+
+
+async def test_each_filter_narrows(database: Database, profile: Profile) -> None:
+    """Alone and together, newest first."""
+    other = await made_profile(database, await made_tenant(database, "other"))
+    async with database.reading() as connection:
+        tenant = await tenants.get(connection, tenant=profile.tenant_id)
+    second = await made_profile(database, tenant, "second")
+    one = await queued_message(database, profile, "Ann@example.org", tags=("a", "b"))
+    two = await queued_message(
+        database, second, "ann@example.org", "bob@example.org", tags=("b",), created_at=NOW + MINUTE
+    )
+    await queued_message(database, other, "ann@example.org", tags=("a", "b"))
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, [two.id, one.id]),
+        ({"statuses": [MessageStatus.QUEUED]}, [two.id, one.id]),
+        ({"statuses": [MessageStatus.SENT]}, []),
+        ({"profile_id": second.id}, [two.id]),
+        ({"profile_id": other.id}, []),
+        ({"tag": "a"}, [one.id]),
+        ({"tag": "b"}, [two.id, one.id]),
+        ({"recipient": "ANN@example.org"}, [two.id, one.id]),
+        ({"recipient": "bob@example.org"}, [two.id]),
+        ({"recipient": "%@example.org"}, []),
+        ({"tag": "b", "recipient": "ann@EXAMPLE.org", "profile_id": profile.id}, [one.id]),
+        ({"created_after": NOW + MINUTE}, [two.id]),
+        ({"created_before": NOW + MINUTE}, [one.id]),
+        ({"created_after": datetime.min.replace(tzinfo=UTC)}, [two.id, one.id]),
+        ({"created_before": datetime.max.replace(tzinfo=UTC)}, [two.id, one.id]),
+    ]
+    assert [await listed(database, profile, **given) for given, _ in cases] == [
+        expected for _, expected in cases
+    ]
+
+
+async def test_all_filters_go_together(database: Database, profile: Profile) -> None:
+    """Each combination of those that fit finds the message, whatever else is looked at for it."""
+    message = await queued_message(database, profile, "ann@example.org", tags=("a",))
+    fitting: dict[str, Any] = {
+        "statuses": [MessageStatus.QUEUED],
+        "profile_id": profile.id,
+        "tag": "a",
+        "recipient": "ann@example.org",
+        "created_after": NOW,
+        "created_before": NOW + MINUTE,
+        "within": [profile.id],
+    }
+    for count in range(len(fitting) + 1):
+        for chosen in combinations(fitting, count):
+            given = {name: fitting[name] for name in chosen}
+            assert await listed(database, profile, **given) == [message.id], chosen
+            if "statuses" in given:
+                other = given | {"statuses": [MessageStatus.FAILED]}
+                assert await listed(database, profile, **other) == [], chosen
+
+
+@pytest.mark.parametrize("offset", [-timedelta(hours=20), timedelta(hours=20)])
+async def test_a_message_is_found_by_its_time_though_the_clock_was_set(
+    database: Database, profile: Profile, offset: timedelta
+) -> None:
+    """Its id was made under another time than its row."""
+    message = await queued_message(database, profile, created_at=NOW + offset)
+    around = {"created_after": NOW + offset, "created_before": NOW + offset + MINUTE}
+    assert await listed(database, profile, **around) == [message.id]
+
+
+@pytest.mark.parametrize("filters", [{}, {"tag": "a"}, {"recipient": "ann@example.org"}])
+async def test_pages_follow_each_other_under_inserts(
+    database: Database, profile: Profile, filters: dict[str, str]
+) -> None:
+    """Keyset: nothing repeats, nothing is hidden."""
+    made = [(await queued_message(database, profile, tags=("a",))).id for _ in range(5)]
+    first = await listed(database, profile, limit=2, **filters)
+    await queued_message(database, profile, tags=("a",))
+    rest = await listed(database, profile, before=first[-1], **filters)
+    assert first + rest == made[::-1]
+
+
+async def test_a_list_never_reads_the_bytes(database: Database, profile: Profile) -> None:
+    """A page of two hundred large messages is no gigabyte."""
+    message = await queued_message(database, profile, tags=("a",))
+    with noted() as statements:
+        for filters in ({}, {"tag": "a"}, {"recipient": "ann@example.org"}):
+            assert await listed(database, profile, **filters) == [message.id]
+        await view_of(database, message)
+    assert any("message_contents" in statement for statement, _ in statements)
+    assert not any("mime" in statement for statement, _ in statements)
+
+
+async def test_a_leased_message_shows_who_is_being_sent_to(
+    database: Database, profile: Profile
+) -> None:
+    """Those whose turn it was at the claim; derived, never stored."""
+    message = await queued_message(database, profile, "ann@x.test", "bob@x.test", "eve@x.test")
+    async with database.transaction() as connection:
+        await connection.execute(
+            _state_of(message, 1, status="deferred", next_attempt_at=NOW + HOUR)
+        )
+        await connection.execute(_state_of(message, 2, status="sent", finished_at=NOW))
+    assert [each.status.value for each in (await view_of(database, message)).recipients] == [
+        "queued",
+        "deferred",
+        "sent",
+    ]
+    await leased_messages(database, profile, owner="wrk_1")
+    view = await view_of(database, message)
+    assert view.status is MessageStatus.SENDING
+    assert [each.status.value for each in view.recipients] == ["sending", "deferred", "sent"]
+    async with database.transaction() as connection:
+        await outbox.release(connection, owner="wrk_1", held=[message.id], now=NOW)
+        await connection.execute(
+            tables.messages.update().values(due_at=NOW + HOUR)  # as if it had been deferred
+        )
+    await leased_messages(database, profile, owner="wrk_1", now=NOW + HOUR)
+    view = await view_of(database, message)
+    assert [each.status.value for each in view.recipients] == ["sending", "sending", "sent"]
+
+
+def _state_of(message: NewMessage, position: int, **state: Any) -> Any:
+    return (
+        tables.recipients.update()
+        .where(tables.recipients.c.message_id == message.id)
+        .where(tables.recipients.c.position == position)
+        .values(state)
+    )
+
+
+async def test_attempts_are_paged_oldest_first(database: Database, profile: Profile) -> None:
+    """Each as it was noted."""
+    message = await queued_message(database, profile)
+    rows = [an_attempt(message, number) for number in range(3)]
+    async with database.transaction() as connection:
+        await connection.execute(tables.attempts.insert(), rows)
+        key = {"tenant_id": message.tenant_id, "message_id": message.id}
+        first = await messages.attempts(connection, **key, limit=2, after=None)
+        rest = await messages.attempts(connection, **key, limit=2, after=first[-1].id)
+    found: Sequence[messages.AttemptView] = [*first, *rest]
+    assert [each.id for each in found] == [row["id"] for row in rows]
+    assert (found[0].started_at, found[0].duration_ms, found[0].host) == (NOW, 12.5, None)
+    assert found[0].recipients == rows[0]["recipients"]
+
+
+async def test_another_tenants_message_is_not_there(database: Database, profile: Profile) -> None:
+    """Neither it, nor its bytes, nor its attempts (invariant 10)."""
+    message = await queued_message(database, profile)
+    other = await made_tenant(database, "other")
+    key = {"tenant_id": other.id, "message_id": message.id}
+    async with database.reading() as connection:
+        for read in (messages.get, messages.raw):
+            with pytest.raises(NotFound):
+                await read(connection, **key)
+        with pytest.raises(NotFound):
+            await messages.attempts(connection, **key, limit=9, after=None)

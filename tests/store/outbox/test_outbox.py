@@ -1,0 +1,314 @@
+"""The outbox: accepted whole, claimed by one, taken over when its lease is over (invariant 3)."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from app.domain.types import (
+    Mailbox,
+    MessageStatus,
+    Priority,
+    Profile,
+    RecipientStatus,
+    SealedContent,
+)
+from app.store.db.engine import Database
+from app.store.messages import queries as messages
+from app.store.outbox import queries as outbox
+from app.store.tables import core as tables
+from tests.support.rows import (
+    HOUR,
+    MINUTE,
+    NOW,
+    PLENTY,
+    a_message,
+    leased_messages,
+    made_profile,
+    made_tenant,
+    queued_message,
+)
+
+
+@pytest.fixture
+async def profile(database: Database) -> Profile:
+    """A tenant's profile."""
+    return await made_profile(database, await made_tenant(database))
+
+
+async def status_of(database: Database, profile: Profile, message_id: str) -> MessageStatus:
+    """The message's status as it is read."""
+    async with database.reading() as connection:
+        view = await messages.get(connection, tenant_id=profile.tenant_id, message_id=message_id)
+    return view.status
+
+
+async def test_a_message_is_accepted_whole_or_not_at_all(
+    database: Database, profile: Profile
+) -> None:
+    """One transaction (invariant 1)."""
+    good = a_message(profile, tags=("a",))
+    with pytest.raises(IntegrityError):
+        async with database.transaction() as connection:
+            await outbox.accept(connection, [good, replace(good, tags=())])
+    for table in (tables.messages, tables.message_contents, tables.recipients, tables.message_tags):
+        async with database.reading() as connection:
+            count = await connection.execute(select(func.count()).select_from(table))
+            assert count.scalar_one() == 0
+
+
+LARGE = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 10_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"subject": "Grüße 🎉", "metadata": {"order": 'ü"\\\n', "": "1"}},
+        {"message_id_header": "<given@example.org>", "sender": Mailbox("b@example.com")},
+        {"sealed": SealedContent(key=b"\x00\xff", content=LARGE[::-1])},
+    ],
+    ids=["usual", "unicode", "given id", "sealed"],
+)
+async def test_a_large_message_is_stored_as_a_small_one_is(
+    database: Database, profile: Profile, fields: dict[str, Any]
+) -> None:
+    """Beside it, in one transaction, though not by one statement where that would be slow."""
+    small, large = a_message(profile, **fields), a_message(profile, mime=LARGE, **fields)
+    async with database.transaction() as connection:
+        await outbox.accept(connection, [small, large, a_message(profile)])
+    columns = tables.message_contents.c
+    async with database.reading() as connection:
+        found = await connection.execute(select(tables.message_contents))
+        rows = {row["message_id"]: dict(row) for row in found.mappings()}
+    stored = rows[large.id]
+    assert stored[columns.mime.name] == (large.sealed.content if large.sealed else LARGE)
+    own = {"message_id": large.id, "mime": stored["mime"], "size_bytes": len(LARGE)}
+    assert stored == rows[small.id] | own
+    assert len(rows) == 3
+
+
+async def test_what_is_due_is_claimed_oldest_first(database: Database, profile: Profile) -> None:
+    """Up to the limit, of this profile alone, and not before its time."""
+    other = await made_profile(database, await made_tenant(database, "other"))
+    ages = [2, 3, 1]
+    made = [await queued_message(database, profile, created_at=NOW - MINUTE * age) for age in ages]
+    await queued_message(database, profile, created_at=NOW + HOUR)
+    await queued_message(database, other, created_at=NOW - HOUR)
+    claimed = await leased_messages(database, profile, owner="wrk_1", limit=2)
+    assert [each.id for each in claimed] == [made[1].id, made[0].id]
+    claimed = await leased_messages(database, profile, owner="wrk_1")
+    assert [each.id for each in claimed] == [made[2].id]
+
+
+async def test_a_claim_brings_all_that_delivery_needs(database: Database, profile: Profile) -> None:
+    """Envelope, recipients in their order, and the bytes, which no `repr` shows."""
+    message = await queued_message(database, profile, "b@x.test", "a@x.test", mime=b"canary-1")
+    [claimed] = await leased_messages(database, profile, owner="wrk_1")
+    assert (claimed.id, claimed.tenant_id, claimed.profile_id) == (
+        message.id,
+        profile.tenant_id,
+        profile.id,
+    )
+    assert (claimed.envelope_from, claimed.expires_at) == ("billing@example.com", NOW + HOUR)
+    assert [(each.position, each.address, each.status) for each in claimed.recipients] == [
+        (0, "b@x.test", RecipientStatus.QUEUED),
+        (1, "a@x.test", RecipientStatus.QUEUED),
+    ]
+    assert claimed.mime == b"canary-1"
+    assert "canary" not in repr(claimed)
+    assert claimed.former_owner is None
+
+
+async def test_high_priority_goes_first(database: Database, profile: Profile) -> None:
+    """Among messages of the same moment."""
+    order = [Priority.LOW, Priority.NORMAL, Priority.HIGH]
+    for priority in order:
+        await queued_message(database, profile, priority=priority)
+    claimed = await leased_messages(database, profile, owner="wrk_1", now=NOW + HOUR)
+    assert [each.priority for each in claimed] == order[::-1]
+
+
+async def test_a_claim_is_bounded_by_bytes(database: Database, profile: Profile) -> None:
+    """One is taken whatever its size; more while those before it are small."""
+    for _ in range(4):
+        await queued_message(database, profile, mime=b"x" * 100)
+
+    async def claim(max_bytes: int) -> int:
+        async with database.transaction() as connection:
+            return len(
+                await outbox.claim(
+                    connection,
+                    profile_id=profile.id,
+                    owner="wrk_1",
+                    limit=10,
+                    now=NOW,
+                    lease_until=NOW + HOUR,
+                    max_bytes=max_bytes,
+                )
+            )
+
+    assert [await claim(1), await claim(150), await claim(PLENTY)] == [1, 2, 1]
+
+
+async def test_a_message_has_one_owner_until_its_lease_ends(
+    database: Database, profile: Profile
+) -> None:
+    """Then another takes it over, and learns from whom (invariant 3)."""
+    message = await queued_message(database, profile)
+    assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
+    just_before = NOW + MINUTE - NOW.resolution
+    assert await leased_messages(database, profile, owner="wrk_2", now=just_before) == []
+    [taken] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
+    assert (taken.id, taken.former_owner) == (message.id, "wrk_1")
+
+
+async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile) -> None:
+    """For its owner alone: who lost it is told so."""
+    kept, lost = [await queued_message(database, profile) for _ in range(2)]
+    await leased_messages(database, profile, owner="wrk_1", limit=1)
+    await leased_messages(database, profile, owner="wrk_2", limit=1)
+    async with database.transaction() as connection:
+        renewed = await outbox.renew(
+            connection, owner="wrk_1", held=[kept.id, lost.id], lease_until=NOW + HOUR
+        )
+    assert renewed == {kept.id}
+    [taken] = await leased_messages(database, profile, owner="wrk_3", now=NOW + MINUTE)
+    assert taken.id == lost.id
+
+
+async def test_what_is_given_back_is_due_at_once(database: Database, profile: Profile) -> None:
+    """By its owner alone, and untouched."""
+    message = await queued_message(database, profile)
+    await leased_messages(database, profile, owner="wrk_1")
+    for owner, status in (("wrk_2", MessageStatus.SENDING), ("wrk_1", MessageStatus.QUEUED)):
+        async with database.transaction() as connection:
+            await outbox.release(connection, owner=owner, held=[message.id], now=NOW)
+        assert await status_of(database, profile, message.id) is status
+    [again] = await leased_messages(database, profile, owner="wrk_2")
+    assert [each.attempts for each in again.recipients] == [0]
+
+
+async def test_a_sole_worker_frees_what_the_dead_one_held(
+    database: Database, profile: Profile
+) -> None:
+    """It need not wait for leases to end."""
+    await queued_message(database, profile)
+    await leased_messages(database, profile, owner="wrk_dead")
+    async with database.transaction() as connection:
+        assert await outbox.release_all(connection, now=NOW) == 1
+    assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
+
+
+async def test_what_is_due_of_several_profiles_is_claimed_together(
+    database: Database, profile: Profile
+) -> None:
+    """Of each the first, as many as its lane takes; of others, and of what is not due, nothing."""
+    second, third = [
+        await made_profile(database, await made_tenant(database, name)) for name in ("b", "c")
+    ]
+    made = {
+        each.id: [(await queued_message(database, each)).id for _ in range(3)]
+        for each in (profile, second, third)
+    }
+    await queued_message(database, second, created_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
+    await leased_messages(database, profile, owner="wrk_other", limit=1)
+    wants = [
+        outbox.Want(profile.id, limit=1, max_bytes=PLENTY),
+        outbox.Want(second.id, limit=5, max_bytes=PLENTY),
+    ]
+    async with database.transaction() as connection:
+        claimed = await outbox.claim_of_many(
+            connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
+        )
+    assert [each.id for each in claimed] == [made[profile.id][1], *made[second.id]]
+    assert [each.recipients[0].address for each in claimed] == ["ann@example.org"] * 4
+    assert {await status_of(database, third, each) for each in made[third.id]} == {
+        MessageStatus.QUEUED
+    }
+    assert await leased_messages(database, second, owner="wrk_2") == []
+
+
+async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
+    database: Database, profile: Profile
+) -> None:
+    """One message is taken whatever its size."""
+    second = await made_profile(database, await made_tenant(database, "b"))
+    for each in (profile, second):
+        for _ in range(3):
+            await queued_message(database, each, mime=b"x" * 100)
+    wants = [outbox.Want(profile.id, 3, max_bytes=1), outbox.Want(second.id, 3, max_bytes=150)]
+    async with database.transaction() as connection:
+        claimed = await outbox.claim_of_many(
+            connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
+        )
+    assert [each.profile_id for each in claimed] == [profile.id, second.id, second.id]
+
+
+async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
+    database: Database, profile: Profile
+) -> None:
+    """On PostgreSQL nobody waits for it; who held it before is told once its lease has ended."""
+    message = await queued_message(database, profile)
+    wants = [outbox.Want(profile.id, 3, max_bytes=PLENTY)]
+
+    async def claim(owner: str, now: datetime) -> list[str | None]:
+        async with database.transaction() as connection:
+            claimed = await outbox.claim_of_many(
+                connection, wants, owner=owner, now=now, lease_until=now + MINUTE
+            )
+            return [each.former_owner for each in claimed]
+
+    if database.is_postgresql:
+        async with database.transaction() as connection:
+            await connection.execute(
+                select(tables.messages.c.id)
+                .where(tables.messages.c.id == message.id)
+                .with_for_update()
+            )
+            async with asyncio.timeout(30):
+                assert await claim("wrk_1", NOW) == []
+    assert await claim("wrk_1", NOW) == [None]
+    assert await claim("wrk_2", NOW) == []
+    assert await claim("wrk_2", NOW + MINUTE) == ["wrk_1"]
+
+
+async def test_claimers_at_the_same_time_share_and_do_not_wait(
+    database: Database, profile: Profile
+) -> None:
+    """On PostgreSQL one skips what another is just claiming; SQLite has one writer."""
+    if not database.is_postgresql:
+        return
+    made = {(await queued_message(database, profile)).id for _ in range(4)}
+    first_has_claimed, second_is_done = asyncio.Event(), asyncio.Event()
+
+    async def claim(owner: str, **given: Any) -> set[str]:
+        async with database.transaction() as connection:
+            claimed = await outbox.claim(
+                connection,
+                profile_id=profile.id,
+                owner=owner,
+                limit=2,
+                now=NOW,
+                lease_until=NOW + MINUTE,
+                max_bytes=PLENTY,
+            )
+            if given.get("is_first"):
+                first_has_claimed.set()
+                await second_is_done.wait()
+            return {each.id for each in claimed}
+
+    async def second() -> set[str]:
+        await first_has_claimed.wait()
+        claimed = await claim("wrk_2")
+        second_is_done.set()
+        return claimed
+
+    async with asyncio.timeout(30):
+        one, two = await asyncio.gather(claim("wrk_1", is_first=True), second())
+    assert (len(one), len(two)) == (2, 2)
+    assert one | two == made

@@ -1,0 +1,277 @@
+"""Webhooks as rows: taken away, claimed, given back untold, and their secrets sealed anew."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, text
+
+from app.domain.errors import NotFound
+from app.domain.events import EventType, Position
+from app.domain.ids import new_id
+from app.domain.secret_keys import new_key, parse_key
+from app.domain.webhooks import MAX_PROBE_WAIT, Answer, Webhook
+from app.store import events
+from app.store import key_rotation as resealing
+from app.store.db.engine import Database
+from app.store.events import NewEvent
+from app.store.secrets.contexts import webhook_secret
+from app.store.secrets.encryption import Vault
+from app.store.tables.events import events as event_rows
+from app.store.tables.events import webhook_deliveries as delivery_rows
+from app.store.tables.events import webhooks as webhook_rows
+from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import queries as webhooks
+from app.store.webhooks.deliveries import ENOUGH_DUE, SPREAD_AT_ONCE, ClaimedDelivery, Told
+from tests.store.db.test_plans import plan
+from tests.support.database.statements import noted
+from tests.support.rows import MINUTE, NOW, a_webhook, made_tenant
+
+OLD, NEW = parse_key(new_key()), parse_key(new_key())
+SECRET = "whsec_a-secret-of-somebody"
+
+
+async def made_webhook(database: Database) -> Webhook:
+    """A webhook for every event, its secret sealed under the old key."""
+    tenant = await made_tenant(database)
+    webhook = a_webhook(tenant.id)
+    sealed = Vault([OLD]).seal(SECRET, webhook_secret(webhook))
+    async with database.transaction() as connection:
+        await webhooks.insert(
+            connection, webhook=webhook, sealed_secret=sealed, start=Position(0, 0)
+        )
+    return webhook
+
+
+async def claimed_delivery(database: Database, webhook: Webhook) -> str:
+    """An event for the webhook that the worker `wrk_1` has leased for a minute; answers its id."""
+    async with database.transaction() as connection:
+        event = NewEvent(EventType.PROFILE_PAUSED, NOW, webhook.tenant_id, "prf_1")
+        await events.append(connection, [event])
+    async with database.transaction() as connection:
+        await webhook_deliveries.spread(connection, webhook_id=webhook.id, now=NOW)
+        [claimed] = await webhook_deliveries.claim(
+            connection,
+            webhook=webhook,
+            owner="wrk_1",
+            limit=10,
+            now=NOW,
+            lease_until=NOW + MINUTE,
+        )
+    return claimed.id
+
+
+async def waiting_events(database: Database, webhook: Webhook, count: int) -> None:
+    """So many events that were looked through for no webhook."""
+    new = [NewEvent(EventType.PROFILE_PAUSED, NOW, webhook.tenant_id, "prf_1")] * count
+    async with database.transaction() as connection:
+        await events.append(connection, new)
+
+
+async def spread_all(database: Database, webhook: Webhook) -> int:
+    """Look events through for the webhook until that is enough; answers how many are pending."""
+    while True:
+        async with database.transaction() as connection:
+            news = await webhook_deliveries.with_news(connection, now=NOW)
+            if not news:
+                found = await connection.execute(select(func.count()).select_from(delivery_rows))
+                return int(found.scalar_one())
+            await webhook_deliveries.spread(connection, webhook_id=webhook.id, now=NOW)
+
+
+async def claimed(
+    database: Database, webhook: Webhook, *, now: datetime = NOW, owner: str = "wrk_1"
+) -> list[ClaimedDelivery]:
+    """What a worker may post to the webhook now, of 8 at most."""
+    async with database.transaction() as connection:
+        return await webhook_deliveries.claim(
+            connection, webhook=webhook, owner=owner, limit=8, now=now, lease_until=now + MINUTE
+        )
+
+
+async def settled(
+    database: Database, webhook: Webhook, delivery: ClaimedDelivery, status: int, now: datetime
+) -> None:
+    """Write what the receiver answered; where it failed, the event is due again in a day."""
+    answer = Answer(status_code=status)
+    told = Told(
+        delivery=delivery,
+        answer=answer,
+        started_at=now,
+        duration_ms=1.0,
+        next_at=None if answer.is_taken else now + timedelta(days=1),
+    )
+    async with database.transaction() as connection:
+        await webhook_deliveries.settle(
+            connection, webhook=webhook, owner="wrk_1", told=told, now=now
+        )
+
+
+async def is_due(database: Database, now: datetime) -> bool:
+    """Whether anything may be posted to any webhook."""
+    async with database.reading() as connection:
+        return bool(await webhook_deliveries.due(connection, now=now))
+
+
+async def failing_webhook(database: Database, *, probes: int = 0) -> Webhook:
+    """A webhook with many events, that has failed so many probes; the last one was just now."""
+    webhook = await made_webhook(database)
+    await waiting_events(database, webhook, 30)
+    await spread_all(database, webhook)
+    for delivery in await claimed(database, webhook):
+        await settled(database, webhook, delivery, 500, NOW)
+    for _ in range(probes):
+        async with database.transaction() as connection:
+            await connection.execute(webhook_rows.update().values(next_probe_at=NOW))
+        [probe] = await claimed(database, webhook)
+        await settled(database, webhook, probe, 500, NOW)
+    return webhook
+
+
+async def test_what_a_webhook_does_not_take_stays_in_the_log(database: Database) -> None:
+    """Rows are written for what is posted next, not for all that happened meanwhile."""
+    webhook = await made_webhook(database)
+    await waiting_events(database, webhook, 3 * SPREAD_AT_ONCE)
+    pending = await spread_all(database, webhook)
+    assert ENOUGH_DUE <= pending <= ENOUGH_DUE + SPREAD_AT_ONCE
+
+
+async def test_one_event_is_the_probe_of_a_failing_webhook(database: Database) -> None:
+    """No worker gets another until it is answered, or its lease ends."""
+    webhook = await failing_webhook(database)
+    [probe] = await claimed(database, webhook)
+    assert probe.is_probe
+    assert await claimed(database, webhook) == []
+    assert await claimed(database, webhook, owner="wrk_2") == []
+    assert not await is_due(database, NOW)
+    [probe] = await claimed(database, webhook, now=NOW + MINUTE, owner="wrk_2")
+    assert probe.is_probe
+
+
+async def test_a_probe_that_is_taken_opens_the_webhook(database: Database) -> None:
+    """What waits is posted with nothing held back."""
+    webhook = await failing_webhook(database)
+    [probe] = await claimed(database, webhook)
+    await settled(database, webhook, probe, 204, NOW)
+    assert len(await claimed(database, webhook)) == 8
+
+
+@pytest.mark.parametrize(
+    ("probes", "wait"),
+    [
+        (0, timedelta(0)),
+        (1, timedelta(seconds=1)),
+        (5, timedelta(seconds=16)),
+        (10, MAX_PROBE_WAIT),
+    ],
+)
+async def test_the_longer_it_fails_the_less_often_it_is_probed(
+    database: Database, probes: int, wait: timedelta
+) -> None:
+    """What was posted before it was known to fail counts for nothing."""
+    webhook = await failing_webhook(database, probes=probes)
+    assert await is_due(database, NOW + wait)
+    assert not wait or not await is_due(database, NOW + wait - timedelta(milliseconds=1))
+    assert len(await claimed(database, webhook, now=NOW + wait)) == 1
+
+
+async def test_a_webhook_that_somebody_changes_is_probed_at_once(database: Database) -> None:
+    """Whoever mends its URL need not wait."""
+    webhook = await failing_webhook(database, probes=9)
+    assert not await is_due(database, NOW)
+    async with database.transaction() as connection:
+        await webhooks.update(
+            connection,
+            tenant_id=webhook.tenant_id,
+            webhook_id=webhook.id,
+            changes=webhooks.columns_of(webhook),
+            now=NOW,
+        )
+    assert await is_due(database, NOW)
+
+
+async def dead_webhook(database: Database, backlog: int) -> Webhook:
+    """A failing webhook with a backlog of deliveries, as a replay writes them."""
+    webhook = await failing_webhook(database)
+    numbers = select(func.max(event_rows.c.number))
+    async with database.transaction() as connection:
+        last = (await connection.execute(numbers)).scalar_one()
+    await waiting_events(database, webhook, backlog)
+    async with database.transaction() as connection:
+        row = (await connection.execute(select(delivery_rows).limit(1))).mappings().one()
+        query = select(event_rows.c.number, event_rows.c.id).where(event_rows.c.number > last)
+        rows = [
+            {**row, "id": new_id("whd"), "event_number": number, "event_id": event_id}
+            for number, event_id in await connection.execute(query)
+        ]
+        await connection.execute(insert(delivery_rows), rows)
+        if database.is_postgresql:
+            await connection.execute(text("ANALYZE"))
+    return webhook
+
+
+async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> None:
+    """However much waits for a dead webhook, no more of it is read than is posted."""
+    webhook = await dead_webhook(database, 2000)
+    steps: list[Any] = [
+        lambda connection: webhook_deliveries.with_news(connection, now=NOW),
+        lambda connection: webhook_deliveries.due(connection, now=NOW),
+        lambda connection: webhook_deliveries.claim(
+            connection, webhook=webhook, owner="wrk_1", limit=8, now=NOW, lease_until=NOW + MINUTE
+        ),
+    ]
+    for step in steps:
+        async with database.transaction() as connection:
+            with noted() as statements:
+                await step(connection)
+            reads = [each for each in statements if "FROM webhook_deliveries" in each[0]]
+            found = await plan(connection, reads[0])
+        assert "ix_webhook_deliveries_due" in found, found
+        assert not re.search(r"(Seq Scan on|SCAN) webhook_deliveries|Sort|B-TREE", found), found
+
+
+async def test_one_is_taken_away_once(database: Database) -> None:
+    """Then there is none of that id any more."""
+    webhook = await made_webhook(database)
+    async with database.transaction() as connection:
+        gone = await webhooks.delete(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
+        assert gone.id == webhook.id
+        with pytest.raises(NotFound):
+            await webhooks.delete(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
+
+
+@pytest.mark.parametrize(("owner", "is_due"), [("wrk_1", True), ("wrk_2", False)])
+async def test_who_has_an_event_gives_it_back(
+    database: Database, owner: str, *, is_due: bool
+) -> None:
+    """It is due at once; another worker cannot give it back (invariant 3)."""
+    webhook = await made_webhook(database)
+    delivery = await claimed_delivery(database, webhook)
+    async with database.transaction() as connection:
+        await webhook_deliveries.release(connection, owner=owner, ids=[delivery], now=NOW)
+        [due_at] = (await connection.execute(select(delivery_rows.c.due_at))).scalars()
+    assert (due_at == NOW) is is_due
+
+
+async def test_secrets_are_sealed_anew(database: Database) -> None:
+    """Both the present and the former one, and once: then the new key alone opens them."""
+    webhook = await made_webhook(database)
+    vault = Vault([NEW, OLD])
+    second = Vault([OLD]).seal("second", webhook_secret(webhook))
+    async with database.transaction() as connection:
+        await webhooks.rotate(
+            connection,
+            tenant_id=webhook.tenant_id,
+            webhook_id=webhook.id,
+            sealed_secret=second,
+            former_until=NOW + MINUTE,
+            now=NOW,
+        )
+        counts = [await resealing.reseal_webhooks(connection, vault) for _ in range(2)]
+        row = (await connection.execute(select(webhook_rows))).one()
+    opened = [
+        Vault([NEW]).open(sealed, webhook_secret(webhook))
+        for sealed in (row.sealed_secret, row.sealed_former_secret)
+    ]
+    assert (counts, opened) == ([1, 0], ["second", SECRET])

@@ -1,0 +1,171 @@
+"""The API served by a real uvicorn on loopback, and callers with and without keys."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from json import dumps
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from app.api.cache.key_cache import KeyCache
+from app.api.http.server_protocol import BoundedProtocol
+from app.api.services import Services
+from app.store.profiles import queries as profiles
+from app.store.secrets.contexts import profile_secret
+
+# Loaded once: a client's own would read all certificates of the machine's authorities.
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
+
+
+class HandClock:
+    """A monotonic clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Caller:
+    """Somebody with a key, or without one."""
+
+    http: httpx.AsyncClient
+    headers: dict[str, str]
+    tenant_id: str = ""
+    key_id: str = ""
+
+    async def __call__(
+        self, method: str, path: str, json: Any = None, **more: Any
+    ) -> httpx.Response:
+        headers = self.headers | more.pop("headers", {})
+        if json is not None:
+            # In ASCII, so that half a surrogate pair can be sent too.
+            more["content"] = dumps(json)
+            headers.setdefault("Content-Type", "application/json")
+        return await self.http.request(method, path, headers=headers, **more)
+
+    async def made(self, path: str, json: Any) -> Any:
+        """What a POST made; it has to succeed."""
+        answer = await self("POST", path, json)
+        assert answer.status_code in {201, 202}, answer.text
+        return answer.json()
+
+    async def read(self, path: str) -> Any:
+        """What a GET answers; it has to succeed."""
+        answer = await self("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@dataclass
+class Api:
+    """A running API and what is behind it."""
+
+    app: FastAPI
+    services: Services
+    http: httpx.AsyncClient
+    monotonic: HandClock
+
+    @property
+    def nobody(self) -> Caller:
+        """A caller without a key."""
+        return Caller(self.http, {})
+
+    @property
+    def admin(self) -> Caller:
+        """A caller with the admin key."""
+        return Caller(self.http, bearer(ADMIN_KEY))
+
+    def admin_for(self, tenant: str) -> Caller:
+        """The admin key acting for a tenant."""
+        return Caller(self.http, bearer(ADMIN_KEY) | {"Heloise-Tenant": tenant}, tenant)
+
+    async def tenant(self, slug: str = "acme", scopes: list[str] | None = None) -> Caller:
+        """A new tenant's caller, with a key that has these scopes, or all."""
+        tenant = await self.admin.made("/tenants", {"slug": slug})
+        return await self.key(tenant["id"], scopes or EVERY_SCOPE)
+
+    async def opened(self, profile_id: str, field: str) -> str:
+        """A profile's stored secret, as delivery opens it."""
+        async with self.services.database.reading() as connection:
+            rows = await profiles.sealed(connection, limit=200, after=None)
+        row = next(row for row in rows if row.profile.id == profile_id)
+        secret = row.sealed[f"sealed_{field}"]
+        assert secret is not None
+        return self.services.vault.open(secret, profile_secret(row.profile, field))
+
+    async def key(self, tenant_id: str, scopes: list[str], **bound: Any) -> Caller:
+        """A caller with a new key of a tenant, which may be bound to something."""
+        body = {"name": "test", "scopes": scopes, **bound}
+        key = await self.admin.made(f"/tenants/{tenant_id}/keys", body)
+        return Caller(self.http, bearer(key["key"]), tenant_id, key["id"])
+
+
+EVERY_SCOPE = [
+    "events:read",
+    "keys:manage",
+    "messages:manage",
+    "messages:read",
+    "messages:send",
+    "profiles:manage",
+    "profiles:read",
+    "suppressions:manage",
+    "templates:manage",
+    "webhooks:manage",
+]
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that a key is sent in."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def new_key_cache(monotonic: HandClock) -> KeyCache:
+    """A key cache whose time the test moves."""
+    return KeyCache(monotonic=monotonic)
+
+
+@asynccontextmanager
+async def serving(
+    app: FastAPI, protocol: type[BoundedProtocol] = BoundedProtocol
+) -> AsyncIterator[str]:
+    """The app behind a real server on a free loopback port; answers its URL."""
+    config = uvicorn.Config(
+        app, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none"
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        # Its own way to stop waits a fifth of a second for clients, and there are none any more;
+        # but what answered the last of them may still have a file to close.
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        for each in server.servers:
+            each.close()
+            await each.wait_closed()
+
+
+PROFILE = {
+    "name": "transactional",
+    "host": "smtp.example.com",
+    "ehlo_name": "mail.example.com",
+    "auth": {"username": "billing", "password": "canary-8d1f"},
+    "default_from": "Billing <billing@example.com>",
+    "allowed_from": ["*@example.com"],
+}
+MESSAGE = {"to": ["ann@example.org"], "subject": "Your receipt", "text": "Thanks."}

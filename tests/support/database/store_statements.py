@@ -1,0 +1,128 @@
+"""Proof that each statement of `app/store` runs on both databases (invariant 11).
+
+`pytest --every-statement` notes from which line of `app/store` each statement comes and on which
+database it runs, in this process and in those of xdist. The run fails where a line that executes a
+statement ran on one database and not on the other, or on neither.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, TypeGuard
+
+import greenlet
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+STORE: Final = Path(__file__).parents[3] / "app" / "store"
+DATABASES: Final = ("sqlite", "postgresql")
+EXECUTING: Final = frozenset({"execute", "scalar", "scalars", "stream", "exec_driver_sql"})
+OF_ONE_DATABASE: Final = {
+    "db.bulk": "how each database takes many rows",
+    "db.copy": "COPY is PostgreSQL's",
+    "db.engine": "connections, and NOTIFY and LISTEN of PostgreSQL",
+    "db.clock": "SQLite has the clock of its machine",
+    "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",
+    "events.renumber": "transactions are PostgreSQL's",
+    "migrations.migrate": "PostgreSQL is locked while it migrates",
+    "outbox.queries.stands": "PostgreSQL may still be writing for a client that has gone",
+    "delivery.permits.lease_connections": "SQLite has one worker, which shares none",
+    "db.sqlite_driver": "the driver of SQLite",
+}
+
+Line = tuple[str, int]  # the file under app/store, and the line
+Ran = set[tuple[str, Line]]  # the database, and what ran on it
+
+
+@cache
+def lines_that_execute() -> dict[Line, range]:
+    """Where `app/store` executes a statement: the lines that each such expression spans."""
+    found = {}
+    for path in sorted(STORE.rglob("*.py")):
+        file = path.relative_to(STORE).as_posix()
+        module = file.removesuffix(".py").replace("/", ".")
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.AsyncFunctionDef):
+                continue
+            if OF_ONE_DATABASE.keys() & {module, f"{module}.{function.name}"}:
+                continue
+            for node in ast.walk(function):
+                if _executes(node):
+                    found[file, node.lineno] = range(node.lineno, (node.end_lineno or 0) + 1)
+    return found
+
+
+def _executes(node: ast.AST) -> TypeGuard[ast.Await]:
+    return (
+        isinstance(node, ast.Await)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr in EXECUTING
+    )
+
+
+class StatementRecorder:
+    """Notes what runs, and tells at the end what did not."""
+
+    def __init__(self) -> None:
+        self._ran: Ran = set()
+
+    def __call__(self, connection: Any, *_: object) -> None:
+        name = connection.dialect.name
+        for frame in _frames():
+            path = frame.f_code.co_filename
+            if path.startswith(f"{STORE}/"):
+                self._ran.add((name, (path.removeprefix(f"{STORE}/"), frame.f_lineno)))
+
+    def pytest_sessionstart(self) -> None:
+        event.listen(Engine, "before_cursor_execute", self)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what ran in a process of xdist."""
+        for name, file, line in getattr(node, "workeroutput", {}).get("statements", []):
+            self._ran.add((name, (file, line)))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        event.remove(Engine, "before_cursor_execute", self)
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            output["statements"] = [(name, *line) for name, line in self._ran]
+        elif self.missing() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for (file, line), databases in self.missing().items():
+            terminalreporter.write_line(
+                f"app/store/{file}:{line}: no test ran this statement on {' or '.join(databases)}",
+                red=True,
+            )
+
+    def missing(self) -> dict[Line, list[str]]:
+        """What did not run, and on which databases."""
+        missing = {}
+        for (file, line), span in lines_that_execute().items():
+            databases = [
+                name
+                for name in DATABASES
+                if not any((name, (file, number)) in self._ran for number in span)
+            ]
+            if databases:
+                missing[file, line] = databases
+        return missing
+
+
+def _frames() -> Iterator[FrameType]:
+    """The frames that led here: SQLAlchemy's driver runs in a greenlet, its caller in another."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - what it is for
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+    parent = greenlet.getcurrent().parent
+    frame = parent.gr_frame if parent is not None else None
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

@@ -1,0 +1,89 @@
+"""`heloise worker` that ends by SIGKILL at a named point, of which no server can know.
+
+`python -m tests.support.processes.dying_worker POINT`. All of it is the real command; one function
+is wrapped, so that the process is gone before or after its call, as if somebody had killed it
+there.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from itertools import count
+from typing import Any, Final, NoReturn
+
+from app.cli import run
+from app.delivery.lane import Lane
+from app.delivery.settle import Settler
+from app.metrics import Metrics
+from app.smtp.wire import Wire
+from app.store.outbox import results as outcomes
+
+
+def die() -> NoReturn:
+    """End without a chance to tidy up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("alive after SIGKILL")
+
+
+def before(owner: Any, name: str, is_it: Callable[..., bool] = lambda *_: True) -> None:
+    """Die in the place of a call, the first of which something holds."""
+    real = getattr(owner, name)
+
+    @wraps(real)
+    def wrapped(*args: Any, **named: Any) -> Any:
+        if is_it(*args):
+            die()
+        return real(*args, **named)
+
+    setattr(owner, name, wrapped)
+
+
+def after(owner: Any, name: str) -> None:
+    """Die once an awaited call has done all that it does."""
+    real = getattr(owner, name)
+
+    @wraps(real)
+    async def wrapped(*args: Any, **named: Any) -> NoReturn:
+        await real(*args, **named)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+def after_claim() -> None:
+    """The claim is committed, and nothing is begun."""
+    before(Lane, "take")
+
+
+def mid_body() -> None:
+    """Some blocks of a long message have gone out, and its end has not."""
+    blocks = count(1)
+    before(Wire, "write_block", lambda *_: next(blocks) == 3)
+
+
+def after_reply() -> None:
+    """The server has said that it took the message, and no transaction knows of it."""
+    before(Settler, "submit")
+
+
+def during_settle() -> None:
+    """The outcome is written in a transaction that does not end."""
+    after(outcomes, "settle")
+
+
+def after_commit() -> None:
+    """The outcome is committed; the worker itself has not heard of it."""
+    before(Metrics, "group", lambda _, kind, *__: kind == "settle")
+
+
+POINTS: Final = {
+    each.__name__: each
+    for each in (after_claim, mid_body, after_reply, during_settle, after_commit)
+}
+
+if __name__ == "__main__":
+    POINTS[sys.argv.pop()]()
+    sys.argv.append("worker")
+    run()

@@ -1,0 +1,201 @@
+"""Processes of the project's own commands, forked from one that has imported all they need.
+
+To start Python and import Heloise takes seconds of a processor, and dozens of tests kill, stop and
+replace processes. Here one process imports, and every other is forked from it: a process of its
+own like any other, with its own environment, folder and log, a tenth as dear.
+`tests/cli` starts the command as a user does.
+"""
+
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from tests.support.machine import machine_named
+
+ROOT: Final = Path(__file__).parents[3]
+# What a command imports when it runs. None of it may make an id or start a thread as it is
+# imported: what is random would be the same in each process, and a thread would be in none.
+IMPORTED: Final = ("app.main", "app.cli.serve", "app.cli.worker", "asyncpg", "uvloop", "httptools")
+FINISHED_SECONDS: Final = 60
+
+
+class Forked:
+    """A process, in the terms of `subprocess.Popen`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._told = connection.makefile("r")
+        self._lock = threading.Lock()
+        self.returncode: int | None = None
+        self.pid = int(self._told.readline())
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        self._look(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended; raises subprocess.TimeoutExpired."""
+        self._look(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(["heloise"], timeout or 0)
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _look(self, timeout: float | None) -> None:
+        if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
+            with self._lock:
+                if self.returncode is None:
+                    self.returncode = int(self._told.readline())
+                    self._told.close()
+                    self._connection.close()
+
+
+class Forker:
+    """Starts processes, at the socket of the one that they are forked from."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def start(
+        self,
+        module: str,
+        words: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        machine: str | None = None,
+    ) -> Forked:
+        """`python -m MODULE WORDS`, its output to `log`, on a machine of a name if one is given."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._address)
+        wanted = {"module": module, "words": words, "env": dict(env), "cwd": str(cwd)}
+        wanted |= {"log": str(log), "machine": machine}
+        connection.sendall(json.dumps(wanted).encode() + b"\n")
+        return Forked(connection)
+
+
+@contextmanager
+def forker() -> Iterator[Forker]:
+    """What starts processes while the block runs; those that still run then are killed with it."""
+    with tempfile.TemporaryDirectory(prefix="heloise-forker-") as folder:
+        address = f"{folder}/socket"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(address)
+            listening.listen(64)
+            origin = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "tests.support.processes.forked", str(listening.fileno())],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                pass_fds=[listening.fileno()],
+            )
+        try:
+            yield Forker(address)
+        finally:
+            origin.communicate(timeout=FINISHED_SECONDS)
+
+
+def _fork_until_told() -> dict[str, Any] | None:
+    """Fork a process for each connection; return in that process what it has to run.
+
+    Return None in this process, once its input has ended.
+    """
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        while True:
+            if sys.stdin in select.select([listening, sys.stdin], [], [])[0]:
+                return None
+            _forget_ended()
+            connection, _ = listening.accept()
+            with connection:
+                if os.fork() == 0:
+                    listening.close()
+                    return _watched(connection)
+
+
+def _forget_ended() -> None:
+    """Leave no zombies of those whose process has ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _watched(connection: socket.socket) -> dict[str, Any]:
+    """Fork the process, of which this one tells the id and the exit code; answers in it."""
+    wanted: dict[str, Any] = json.loads(connection.makefile().readline())
+    _end_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it ends with the one it watches
+    if (pid := os.fork()) != 0:
+        _watch(connection, pid)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    _end_with_parent()
+    return wanted
+
+
+def _watch(connection: socket.socket, pid: int) -> NoReturn:
+    try:
+        connection.sendall(f"{pid}\n".encode())
+        _, status = os.waitpid(pid, 0)
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Be killed when the process that forked this one ends, so that none outlives the tests."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _become(wanted: dict[str, Any]) -> None:
+    """Go on as the process that is wanted, and end as it does."""
+    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.clear()
+    os.environ.update(wanted["env"])
+    os.chdir(wanted["cwd"])
+    sys.argv = [wanted["module"], *wanted["words"]]
+    sys.path[0] = wanted["cwd"]
+    with (
+        nullcontext(enter_result=True)
+        if wanted["machine"] is None
+        else machine_named(wanted["machine"]) as is_
+    ):
+        assert is_, "a machine's name cannot be set here"
+        runpy.run_module(wanted["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    for name in IMPORTED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # else a collection would copy all of it into each process
+    if (process := _fork_until_told()) is not None:
+        _become(process)

@@ -1,0 +1,127 @@
+"""Identities that speak to a scripted server, and what becomes of a message through them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from app.domain.networks import AddressGuard
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.outcome import Blast, Failure, Fault, Outcome, Verdict, delivered
+from app.domain.types import Timeouts, TlsMode
+from app.smtp.dns import Resolver
+from app.smtp.extensions import Extension
+from app.smtp.identity import Identity
+from app.smtp.opening import NotOpened, open_session
+from app.smtp.protocol import Mail
+from app.smtp.resolve import Network
+from app.smtp.session import Session, Transaction
+from tests.support.servers.dns_server import DnsServer
+from tests.support.servers.smtp_server import SmtpServer
+
+SENDER: Final = "billing@example.com"
+ANN: Final = "ann@example.org"
+MIME: Final = b"Subject: Hello\r\n\r\nIt works.\r\n"
+ANYWHERE: Final = Network(
+    AddressGuard(allow_private=True, is_port_allowed=lambda _: True), Resolver()
+)
+BROKEN: Final = {
+    Fault.PIPELINING.value: Extension.PIPELINING,
+    Fault.CHUNKING.value: Extension.CHUNKING,
+}
+IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
+
+
+def identity(server: SmtpServer, **fields: Any) -> Identity:
+    """Of a profile that names this server; in clear and anonymous where nothing else is said."""
+    given = {
+        "profile_id": "prf_1",
+        "host": "127.0.0.1",
+        "port": server.port,
+        "tls": TlsMode.NONE,
+        "profile_ehlo_name": "mail.example.com",
+        "timeouts": Timeouts(connect=5, command=5, data=5),
+    }
+    return Identity(**(given | fields))
+
+
+def looked_up(dns: DnsServer) -> Network:
+    """May connect anywhere, to what this server says."""
+    return replace(ANYWHERE, resolver=Resolver([dns.address]))
+
+
+async def opened(
+    server: SmtpServer,
+    *,
+    distrusted: Collection[Extension] = (),
+    network: Network = ANYWHERE,
+    names: Sequence[str] = (),
+    token: str | None = None,
+    **fields: Any,
+) -> Session | NotOpened:
+    """A session of such an identity, or why there is none."""
+    return await open_session(
+        identity(server, **fields), network, names=names, token=token, distrusted=distrusted
+    )
+
+
+async def refusal(server: SmtpServer, **fields: Any) -> Failure:
+    """Why there is no session."""
+    found = await opened(server, **fields)
+    assert isinstance(found, NotOpened)
+    return found.failure
+
+
+@asynccontextmanager
+async def session_to(server: SmtpServer, **fields: Any) -> AsyncIterator[Session]:
+    """An open session, closed politely at the end."""
+    found = await opened(server, **fields)
+    assert isinstance(found, Session), found
+    try:
+        yield found
+    finally:
+        await found.quit()
+
+
+async def come_true(fact: Callable[[], bool]) -> None:
+    """Return once it is so."""
+    async with asyncio.timeout(10):
+        while True:
+            if fact():
+                return
+            await asyncio.sleep(0)
+
+
+async def send(
+    session: Session, recipients: Sequence[str] = (ANN,), mime: bytes = MIME
+) -> Transaction:
+    """One message through the session."""
+    return await session.send(Mail(SENDER, recipients, mime))
+
+
+async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> Outcome:
+    """What becomes of one message to one recipient, from the first packet on.
+
+    Who does not keep to an extension is asked again without it.
+    """
+    found = await _outcome(server, mime, **fields)
+    refused: set[Extension] = set()
+    while found.classification in BROKEN:
+        assert (found.blast, found.verdict) == (Blast.CONNECTION, Verdict.DEFER)
+        assert BROKEN[found.classification] not in refused
+        refused.add(BROKEN[found.classification])
+        found = await _outcome(server, mime, distrusted=refused, **fields)
+    return found
+
+
+async def _outcome(server: SmtpServer, mime: bytes, **fields: Any) -> Outcome:
+    found = await opened(server, **fields)
+    if isinstance(found, NotOpened):
+        return classify(found.failure, fresh=True, authenticated=False)
+    transaction = await send(found, mime=mime)
+    await found.quit()
+    if transaction.reply is not None:
+        return delivered(transaction.reply)
+    failure = transaction.failure or transaction.refused[ANN]
+    return classify(failure, fresh=True, authenticated=found.is_authenticated)

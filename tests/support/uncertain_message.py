@@ -1,0 +1,50 @@
+"""A message whose outcome is uncertain, as a worker leaves one that loses the last reply."""
+
+from datetime import timedelta
+
+from app.domain.delivery.status import RecipientEvent, next_status
+from app.domain.types import MessageStatus, RecipientStatus
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from tests.support.api_client import MESSAGE, Api, Caller
+
+WORKER = "wrk_test"
+
+
+async def held_message(api: Api, caller: Caller, *to: str) -> str:
+    """The id of a message that was sent to these, and may have arrived at each."""
+    body = MESSAGE | {"to": list(to or MESSAGE["to"]), "guarantee": "at_most_once"}
+    made = await caller.made("/messages", body)
+    now = api.services.now()
+    marked = next_status(RecipientStatus.QUEUED, RecipientEvent.MARK)
+    async with api.services.database.transaction() as connection:
+        claimed = await outbox.claim(
+            connection,
+            profile_id=made["profile_id"],
+            owner=WORKER,
+            limit=100,
+            now=now,
+            lease_until=now + timedelta(minutes=1),
+            max_bytes=1_000_000,
+        )
+        [message] = [each for each in claimed if each.id == made["id"]]
+        updates = tuple(
+            outcomes.RecipientUpdate(
+                position=each.position,
+                status=marked,
+                attempts=1,
+                next_attempt_at=None,
+                reply=None,
+                classification="outcome_unknown",
+            )
+            for each in message.recipients
+        )
+        ended = outcomes.Settlement(
+            message_id=message.id,
+            recipients=updates,
+            status=MessageStatus.HELD,
+            due_at=None,
+            attempts=(),
+        )
+        await outcomes.settle(connection, owner=WORKER, settlements=[ended], now=now)
+    return message.id

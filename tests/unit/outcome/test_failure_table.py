@@ -1,0 +1,199 @@
+"""The failure table, row by row: what each reply and each fault means, and for whom."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.domain.outcome.failure_table import REPLY_RULES, classify
+from app.domain.outcome.hints import HINTS
+from app.domain.outcome.outcome import Blast, Failure, Fault, Stage, Verdict
+from app.domain.outcome.replies import Reply
+
+P, M, C = Blast.PROFILE, Blast.MESSAGE, Blast.CONNECTION
+DEFER, BOUNCE = Verdict.DEFER, Verdict.BOUNCE
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of `real_replies.txt`."""
+
+    failure: Failure
+    is_user: bool
+    blast: Blast
+    verdict: Verdict
+    classification: str
+
+
+def parsed(line: str) -> Case:
+    """A case from its line; the reply as aiosmtplib gives it, code and text apart."""
+    expected, _, said = line.partition("| ")
+    *who, stage, blast, verdict, classification = expected.split()
+    lines = said.split("\\n")
+    reply = Reply.parse(int(said[:3]), "\n".join(each[4:].strip() for each in lines))
+    return Case(
+        failure=Failure(Stage(stage), reply=reply),
+        is_user=who == ["user"],
+        blast=Blast(blast),
+        verdict=Verdict(verdict),
+        classification=classification,
+    )
+
+
+LINES: Final = [
+    line
+    for line in Path(__file__).with_name("real_replies.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_each_reply_touches_whom_it_should(line: str) -> None:
+    """The right blast radius (invariant 6), for what servers really say."""
+    case = parsed(line)
+    found = classify(case.failure, fresh=True, authenticated=case.is_user)
+    assert (found.blast, found.verdict, found.classification) == (
+        case.blast,
+        case.verdict,
+        case.classification,
+    )
+    assert (found.stage, found.reply) == (case.failure.stage, case.failure.reply)
+
+
+BARE: Final = [Stage.BANNER, Stage.EHLO, Stage.TLS, Stage.AUTH]
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+@pytest.mark.parametrize("stage", [*BARE, Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT])
+def test_every_code_has_its_row(stage: Stage, *, authenticated: bool) -> None:
+    """No bare 4yz bounces, and nothing before MAIL touches a message."""
+    for code in range(400, 600):
+        failure = Failure(stage, reply=Reply(code, "No"))
+        found = classify(failure, fresh=True, authenticated=authenticated)
+        if stage in BARE:
+            assert (found.blast, found.verdict) == (P, DEFER)
+        else:
+            assert found.classification != "protocol_error"
+            assert code >= 500 or found.verdict is not BOUNCE
+
+
+FAULTS: Final = [
+    (Stage.DNS, Fault.NOT_FOUND, P, DEFER, "dns_not_found"),
+    (Stage.DNS, Fault.TIMEOUT, P, DEFER, "dns_timeout"),
+    (Stage.DNS, Fault.LOOKUP_FAILED, P, DEFER, "dns_failed"),
+    (Stage.DNS, Fault.NOT_ALLOWED, P, DEFER, "address_not_allowed"),
+    (Stage.DNS, Fault.PORT_NOT_ALLOWED, P, DEFER, "port_not_allowed"),
+    (Stage.TCP, Fault.UNREACHABLE, P, DEFER, "connect_refused"),
+    (Stage.TCP, Fault.TIMEOUT, P, DEFER, "connect_timeout"),
+    (Stage.BANNER, Fault.TIMEOUT, P, DEFER, "timeout"),
+    (Stage.BANNER, Fault.DISCONNECTED, P, DEFER, "connection_lost"),
+    (Stage.BANNER, Fault.MALFORMED, P, DEFER, "protocol_error"),
+    (Stage.BANNER, Fault.TLS_FIRST, P, DEFER, "port_mismatch_implicit_tls"),
+    (Stage.EHLO, Fault.DISCONNECTED, P, DEFER, "connection_lost"),
+    (Stage.EHLO, Fault.TIMEOUT, P, DEFER, "timeout"),
+    (Stage.TLS, Fault.CERTIFICATE, P, DEFER, "tls_certificate_invalid"),
+    (Stage.TLS, Fault.NAME_MISMATCH, P, DEFER, "tls_name_mismatch"),
+    (Stage.TLS, Fault.EXPIRED, P, DEFER, "tls_certificate_expired"),
+    (Stage.TLS, Fault.NOT_YET_VALID, P, DEFER, "tls_certificate_not_yet_valid"),
+    (Stage.TLS, Fault.PIN_MISMATCH, P, DEFER, "tls_pin_mismatch"),
+    (Stage.TLS, Fault.CLIENT_CERTIFICATE, P, DEFER, "tls_client_certificate_refused"),
+    (Stage.TLS, Fault.TOO_OLD, P, DEFER, "tls_version_too_old"),
+    (Stage.TLS, Fault.HANDSHAKE, P, DEFER, "tls_failed"),
+    (Stage.TLS, Fault.PLAIN_TEXT, P, DEFER, "port_mismatch_starttls"),
+    (Stage.TLS, Fault.STRIPPED, P, DEFER, "starttls_stripped"),
+    (Stage.TLS, Fault.NOT_OFFERED, P, DEFER, "tls_required_not_offered"),
+    (Stage.TLS, Fault.TIMEOUT, P, DEFER, "timeout"),
+    (Stage.AUTH, Fault.NOT_OFFERED, P, DEFER, "auth_mechanism_unavailable"),
+    (Stage.AUTH, Fault.UNENCRYPTED, P, DEFER, "plaintext_auth_refused"),
+    (Stage.AUTH, Fault.UNPROVEN, P, DEFER, "auth_server_unproven"),
+    (Stage.AUTH, Fault.TOKEN_UNAVAILABLE, P, DEFER, "oauth_token_unavailable"),
+    (Stage.AUTH, Fault.TOKEN_REFUSED, P, DEFER, "oauth_token_refused"),
+    (Stage.AUTH, Fault.DISCONNECTED, P, DEFER, "connection_lost"),
+    (Stage.MAIL, Fault.DISCONNECTED, M, DEFER, "connection_lost"),
+    (Stage.MAIL, Fault.TIMEOUT, M, DEFER, "timeout"),
+    (Stage.MAIL, Fault.TOO_LARGE, M, BOUNCE, "message_too_large"),
+    (Stage.RCPT, Fault.DISCONNECTED, M, DEFER, "connection_lost"),
+    (Stage.RCPT, Fault.TIMEOUT, M, DEFER, "timeout"),
+    (Stage.RCPT, Fault.MALFORMED, M, DEFER, "protocol_error"),
+    (Stage.DATA, Fault.DISCONNECTED, M, DEFER, "connection_lost"),
+    (Stage.DATA, Fault.TIMEOUT, M, DEFER, "timeout"),
+    (Stage.DATA, Fault.ABANDONED, M, DEFER, "abandoned"),
+    (Stage.DOT, Fault.DISCONNECTED, M, DEFER, "outcome_unknown"),
+    (Stage.DOT, Fault.TIMEOUT, M, DEFER, "outcome_unknown"),
+    (Stage.DOT, Fault.MALFORMED, M, DEFER, "outcome_unknown"),
+]
+
+
+@pytest.mark.parametrize(("stage", "fault", "blast", "verdict", "classification"), FAULTS)
+def test_each_fault_without_a_reply_touches_whom_it_should(
+    stage: Stage, fault: Fault, blast: Blast, verdict: Verdict, classification: str
+) -> None:
+    """Before MAIL the profile, after it the message, after the final dot nobody knows."""
+    found = classify(Failure(stage, fault=fault, detail="why"), fresh=True, authenticated=True)
+    assert (found.blast, found.verdict, found.classification) == (blast, verdict, classification)
+    assert found.outcome_unknown is (stage is Stage.DOT)
+    assert found.detail == "why"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(Stage.MAIL, fault=Fault.DISCONNECTED),
+        Failure(Stage.MAIL, reply=Reply(421, "idle for too long", "4.4.2")),
+    ],
+)
+def test_a_used_connection_that_is_closed_under_mail_says_nothing(failure: Failure) -> None:
+    """It was idle for too long; on a fresh one the same does say something."""
+    assert classify(failure, fresh=False, authenticated=True).blast is C
+    assert classify(failure, fresh=True, authenticated=True).blast is not C
+
+
+@pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
+def test_421_once_mail_has_begun_defers_the_message(stage: Stage) -> None:
+    """On a used connection too."""
+    found = classify(
+        Failure(stage, reply=Reply(421, "Bye", "4.3.2")), fresh=False, authenticated=True
+    )
+    assert (found.blast, found.verdict) == (M, DEFER)
+
+
+def test_no_row_is_dead() -> None:
+    """Each of them decides on a reply of a real server."""
+    without = dict.fromkeys(REPLY_RULES)
+    for case in map(parsed, LINES):
+        reply = case.failure.reply
+        assert reply is not None
+        said = " ".join(reply.text.split())
+        decides = next(
+            rule
+            for rule in REPLY_RULES
+            if rule.matches(case.failure.stage, reply, said, authenticated=case.is_user)
+        )
+        without.pop(decides, None)
+    assert list(without) == []
+
+
+def test_every_fault_of_the_profile_has_a_hint() -> None:
+    """Whatever stops a lane tells what to change."""
+    words = {rule.classification for rule in REPLY_RULES if rule.blast is P}
+    words |= {word for _, _, blast, _, word in FAULTS if blast is P}
+    assert words <= set(HINTS)
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "verdict", "told"),
+    [
+        (550, "4.2.0", Verdict.BOUNCE, "the enhanced code 4.2.0 contradicts 550, which decides"),
+        (451, "5.1.1", Verdict.DEFER, "the enhanced code 5.1.1 contradicts 451, which decides"),
+        (550, "5.1.1", Verdict.BOUNCE, ""),
+        (550, None, Verdict.BOUNCE, ""),
+    ],
+)
+def test_the_basic_code_decides_and_a_contradiction_is_told(
+    code: int, enhanced: str | None, verdict: Verdict, told: str
+) -> None:
+    """RFC 5321 section 4.2.1 has the last word, and the attempt records the oddity."""
+    failure = Failure(Stage.RCPT, reply=Reply(code, "no", enhanced))
+    outcome = classify(failure, fresh=True, authenticated=True)
+    assert (outcome.verdict, outcome.detail) == (verdict, told)

@@ -1,0 +1,50 @@
+"""API keys: random, recognisable, kept as a hash."""
+
+import pytest
+
+from app.api.auth import visitor as visitors
+from app.domain.api_keys import hash_of, hint_of, new_secret
+
+
+def test_a_key_is_random_and_fit_for_a_header() -> None:
+    """At least 192 bits, in characters that no client has to escape."""
+    made = {new_secret() for _ in range(100)}
+    assert len(made) == 100
+    for secret in made:
+        assert secret.startswith("hel_")
+        assert len(secret) >= len("hel_") + 192 / 6
+        assert set(secret) <= set(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        )
+
+
+def test_a_hint_tells_keys_apart_and_opens_nothing() -> None:
+    """It fits its column, and holds less than an eighth of the secret."""
+    secret = new_secret()
+    assert hint_of(secret) == secret[:8] + "…"
+    assert len(hint_of(secret)) <= 16
+
+
+def test_a_hash_is_the_same_for_the_same_key_alone() -> None:
+    """32 bytes, found by equality."""
+    first, second = new_secret(), new_secret()
+    assert hash_of(first) == hash_of(first) != hash_of(second)
+    assert len(hash_of(first)) == 32
+
+
+@pytest.mark.parametrize("given", ["a" * 40, "b" * 39 + "c", "zz"])
+def test_an_admin_key_is_compared_with_all_and_by_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Digests of one length, each to its end: no time tells which is right, or how much of it."""
+    compared = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return hmac_compare(one, other)
+
+    hmac_compare = visitors.hmac.compare_digest
+    monkeypatch.setattr(visitors.hmac, "compare_digest", compare)
+    keys = {"ann": "a" * 40, "bob": "b" * 40, "eve": "e" * 40}
+    assert visitors.admin_name(given, keys) == ("ann" if given == keys["ann"] else None)
+    assert compared == [(32, 32)] * 3

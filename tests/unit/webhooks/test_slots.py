@@ -1,0 +1,78 @@
+"""Slots for posts to webhooks: whoever holds many leaves as many free for others."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.store.webhooks.deliveries import Due
+from app.webhooks.slots import IN_ALL, PER_WEBHOOK, PROBES_PER_TENANT, Slot, allot
+from tests.support.rows import a_webhook
+
+NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
+
+
+def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = False) -> Due:
+    """A webhook of the tenant to which events were due so many seconds after NOW."""
+    made = a_webhook(
+        tenant,
+        id=f"{tenant}.{webhook}",
+        name=webhook,
+        failing_since=NOW if is_failing else None,
+    )
+    return Due(made, NOW + timedelta(seconds=seconds), ())
+
+
+def hang(waiting: Sequence[Due]) -> list[Slot]:
+    """The slots that are held once nothing more may begin and nothing was answered."""
+    held: list[Slot] = []
+    while shares := allot(waiting, held):
+        for each, count in shares:
+            slot = Slot(
+                each.webhook.tenant_id, each.webhook.id, each.webhook.failing_since is not None
+            )
+            held += [slot] * count
+    return held
+
+
+@pytest.mark.parametrize("webhooks", [1, 2, 4, 8, 50])
+def test_one_tenant_never_holds_more_than_half(webhooks: int) -> None:
+    """However many webhooks it has, and whether it is known that they fail or not."""
+    for is_failing in (False, True):
+        held = hang([due("acme", str(n), is_failing=is_failing) for n in range(webhooks)])
+        assert len(held) <= IN_ALL // 2
+        assert max(Counter(held).values()) <= (1 if is_failing else PER_WEBHOOK)
+
+
+@pytest.mark.parametrize("tenants", [1, 2, 5, 20, IN_ALL - 1])
+def test_a_tenant_who_holds_none_gets_one(tenants: int) -> None:
+    """However many others let theirs hang, each to the same extent."""
+    held = hang([due(f"t{n}", str(hook)) for n in range(tenants) for hook in range(5)])
+    shares = Counter(slot.tenant_id for slot in held)
+    assert len(shares) == tenants
+    assert max(shares.values()) - min(shares.values()) <= 1
+    other = due("other", "log", seconds=60)
+    assert [each for each, _ in allot([other], held)] == [other]
+
+
+def test_the_failing_webhooks_of_a_tenant_leave_room_for_those_that_work() -> None:
+    """They share some probes, and the rest of the tenant's share is left."""
+    dead = [due("acme", str(n), is_failing=True) for n in range(50)]
+    held = hang(dead)
+    assert len(held) == PROBES_PER_TENANT
+    [(_, share)] = allot([due("acme", "alive")], held)
+    assert share == PER_WEBHOOK
+
+
+def test_who_holds_least_comes_first_then_who_waits_longest() -> None:
+    """Over tenants, and over a tenant's webhooks."""
+    held = [Slot("acme", "acme.a", is_probe=False)]
+    waiting = [
+        due("acme", "a"),
+        due("acme", "b"),
+        due("other", "late", seconds=1),
+        due("other", "x"),
+    ]
+    order = [each.webhook.id for each, _ in allot(waiting, held)]
+    assert order == ["other.x", "acme.b", "other.late", "acme.a"]
