@@ -80,7 +80,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """An email-sending service: a durable outbox over SMTP profiles, each with its own name."""
+    """Send email over HTTP: durable queue, one SMTP identity per profile."""
 
 
 def _command() -> TyperGroup:

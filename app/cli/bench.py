@@ -1,4 +1,4 @@
-"""`heloise bench`."""
+"""Define `heloise bench`."""
 
 import os
 import signal
@@ -53,11 +53,11 @@ def bench(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast Heloise is on this machine and its database.
+    """Measure the speed of Heloise on this machine and database.
 
-    It works in a new database of its own: a file beside the one that HELOISE_DATABASE_URL names,
-    or a new database on the PostgreSQL server. Both are removed at the end; yours is not touched.
-    All mail goes to a server on loopback that Heloise starts for it and that keeps none.
+    Uses a temporary database: a file next to that of HELOISE_DATABASE_URL, or a new database on the
+    PostgreSQL server. Does not touch your database. All mail goes to a discarding SMTP server on
+    loopback.
     """
     settings = checked_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and remove what was made

@@ -1,4 +1,4 @@
-"""`heloise dev`."""
+"""Define `heloise dev`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +22,9 @@ def dev(
         int, typer.Option(min=1, max=65535, help="The TCP port of the SMTP inbox.")
     ] = 2525,
 ) -> None:
-    """Try Heloise out: API, delivery and an inbox on this machine.
+    """Run a development server: API, delivery and an SMTP inbox on this machine.
 
-    On the first start it makes a tenant, a key and two profiles, and prints a request to paste.
+    The first start creates a tenant, a key and two profiles, and prints a request to paste.
     """
     checked_settings()
     development.main(data_folder=data, host=host, port=port, smtp_port=smtp_port)

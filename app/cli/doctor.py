@@ -1,4 +1,4 @@
-"""`heloise doctor`."""
+"""Define `heloise doctor`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -58,9 +58,9 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what will fail here and at every profile's server, and why.
+    """Find problems on this machine and at every profile's server.
 
-    Nothing is sent. It ends with 1 where something will fail.
+    Sends no mail. Exits with 1 if it finds a problem.
     """
     settings = checked_settings()
     found = asyncio.run(_examine(settings, tenant))

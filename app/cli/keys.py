@@ -1,4 +1,4 @@
-"""`heloise key`."""
+"""Define `heloise key`."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -72,7 +72,7 @@ def create(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Create a key. It is shown this once: only its hash is kept."""
+    """Create a key. Heloise shows it only this once."""
     act = my_act()
     expires_at = act.now + timedelta(days=expires_in_days) if expires_in_days else None
     body = checked(
@@ -106,7 +106,7 @@ def rotate(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key like another, which works on for a day, or for as long as is said."""
+    """Create a key with the same rights. The old one works for a day, or as long as you say."""
     body = checked(KeyRotate, {"overlap_seconds": overlap_seconds})
 
     async def make(connection: AsyncConnection) -> key_actions.Made:
@@ -147,7 +147,7 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def revoke(key: Which, tenant: OfTenant) -> None:
-    """Revoke a key: within seconds no process takes it any more."""
+    """Revoke a key. All processes refuse it within seconds."""
 
     async def change(connection: AsyncConnection) -> None:
         owner = await tenants.get(connection, tenant=tenant)

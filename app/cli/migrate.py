@@ -1,4 +1,4 @@
-"""`heloise migrate`."""
+"""Define `heloise migrate`."""
 
 import asyncio
 
@@ -14,9 +14,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def migrate() -> None:
-    """Create the tables, or bring them up to date.
+    """Create or upgrade the database schema.
 
-    Any number of these may run at once, and it does nothing where nothing is to be done.
+    Several processes may run this at once. It does nothing if the schema is current.
     """
     head = asyncio.run(_migrate(checked_settings()))
     typer.echo(f"The schema is at {head}.")

@@ -1,4 +1,4 @@
-"""`heloise profile`."""
+"""Define `heloise profile`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -50,7 +50,7 @@ def create(
     as_json: AsJson = False,
     **given: Unpack[options.Given],
 ) -> None:
-    """Create a profile. Its password is stored encrypted, and never shown."""
+    """Create a profile. Heloise stores its password encrypted and never shows it."""
     body, settings = checked(ProfileCreate, options.told(file, given)), checked_settings()
     vault = Vault(settings.encryption_keys())
 
@@ -72,7 +72,7 @@ def create(
 
 @app.command("list")
 def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
-    """List the profiles of a tenant: as whom they greet, and what is wrong with any."""
+    """List a tenant's profiles with their EHLO names and states."""
     settings = checked_settings()
 
     async def rows(connection: AsyncConnection) -> list[ProfileRead]:
@@ -93,7 +93,7 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
-    """Show a profile: its state and the reason for it, and the name that it greets with."""
+    """Show a profile with its EHLO name and state."""
     settings = checked_settings()
 
     async def read(connection: AsyncConnection) -> ProfileRead:
@@ -113,9 +113,9 @@ def update(
     as_json: AsJson = False,
     **given: Unpack[options.Given],
 ) -> None:
-    """Change a profile; what is left out stays, null in the file takes a value away.
+    """Update a profile. Omitted fields stay; null in the file removes a value.
 
-    What waits in the queue is sent as the profile now says, and a failing one is tried at once.
+    Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
     body, settings = checked(ProfileUpdate, options.told(file, given)), checked_settings()
     vault = Vault(settings.encryption_keys())
@@ -148,9 +148,9 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything but sending on the profile's server, and say what to change.
+    """Test a profile on its server without sending, and say what to change.
 
-    It ends with 1 where mail cannot be sent.
+    Exits with 1 if a stage fails.
     """
     given = {"recipient": recipient, "sender": sender}
     body = checked(ProfileVerify, {name: each for name, each in given.items() if each is not None})
@@ -179,14 +179,14 @@ async def _verified(
 
 @app.command()
 def pause(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
-    """Send nothing through a profile until it is resumed; its messages wait."""
+    """Stop sending through a profile. Its messages wait."""
     changed = _changed(checked_settings(), tenant, profile, profile_actions.pause)
     print_profile(changed, as_json=as_json)
 
 
 @app.command()
 def resume(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
-    """Send through a profile again; the server of a failing one is tried at once."""
+    """Resume sending. Heloise tries a failing profile's server at once."""
     changed = _changed(checked_settings(), tenant, profile, profile_actions.resume)
     print_profile(changed, as_json=as_json)
 
@@ -201,7 +201,7 @@ def delete(
         typer.Option("--cancel-pending", help="Cancel unfinished messages instead of refusing."),
     ] = False,
 ) -> None:
-    """Delete a profile and erase its credentials; what it sent stays readable."""
+    """Delete a profile and its credentials. Its messages stay readable."""
 
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)

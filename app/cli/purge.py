@@ -1,4 +1,4 @@
-"""`heloise purge`."""
+"""Define `heloise purge`."""
 
 import asyncio
 from collections import Counter
@@ -29,11 +29,11 @@ def purge(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take away what was kept long enough.
+    """Delete data past its retention period.
 
-    How long that is each tenant says, or the service (HELOISE_CONTENT_RETENTION_DAYS and others).
-    Whoever delivers does it by itself, each hour; this does all of it at once, in small
-    transactions, and may be stopped and run again.
+    Each tenant or the service (HELOISE_CONTENT_RETENTION_DAYS and others) sets the periods.
+    Delivering processes do this every hour; this command does all of it at once, in small
+    transactions. You can stop it and run it again.
     """
     counts = asyncio.run(_purge(checked_settings(), tenant))
     if as_json:

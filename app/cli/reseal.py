@@ -1,4 +1,4 @@
-"""`heloise reseal`."""
+"""Define `heloise reseal`."""
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,10 +13,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def reseal() -> None:
-    """Seal all stored credentials under the newest secret key.
+    """Encrypt all stored credentials with the newest secret key.
 
-    When it has run, the older keys may be taken out of HELOISE_SECRET_KEYS. It is all or nothing:
-    where something opens under no key, it says what, and changes nothing.
+    Afterwards you can remove the older keys from HELOISE_SECRET_KEYS. If a credential cannot be
+    decrypted, the command names it and changes nothing.
     """
     settings = checked_settings()
     vault = Vault(settings.encryption_keys())

@@ -1,4 +1,4 @@
-"""`heloise secret-key`."""
+"""Define `heloise secret-key`."""
 
 import typer
 
@@ -11,7 +11,7 @@ app = typer.Typer(add_completion=False)
 def secret_key() -> None:
     """Print a new random key.
 
-    It is fit for HELOISE_SECRET_KEYS (put it first, and keep the old ones behind it) and for
+    Use it in HELOISE_SECRET_KEYS (put it first and keep the old ones after it) or in
     HELOISE_ADMIN_KEY.
     """
     typer.echo(new_key())

@@ -1,4 +1,4 @@
-"""`heloise serve`."""
+"""Define `heloise serve`."""
 
 import asyncio
 import logging
@@ -56,9 +56,9 @@ def serve(
         bool, typer.Option("--no-delivery", help="Only accept messages; workers deliver them.")
     ] = False,
 ) -> None:
-    """Serve the HTTP API, and deliver.
+    """Serve the HTTP API and deliver messages.
 
-    Where the tables are missing or old it answers 503 at /readyz until `heloise migrate` has run.
+    If the database schema is missing or old, /readyz answers 503 until you run `heloise migrate`.
     """
     _override(host=host, port=port, delivery="false" if no_delivery else None)
     settings = checked_settings()

@@ -1,4 +1,4 @@
-"""`heloise settings`."""
+"""Define `heloise settings`."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -31,7 +31,7 @@ def settings(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Print every setting, its value and where it came from.
+    """Print every setting with its value and source.
 
     Secrets are masked.
     """

@@ -1,4 +1,4 @@
-"""`heloise tenant`."""
+"""Define `heloise tenant`."""
 
 from typing import Annotated
 
@@ -152,7 +152,7 @@ def update(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change a tenant; what is left out stays. Limits, and days, are put in place together."""
+    """Update a tenant. Omitted options stay; --quota and --retention replace all their values."""
     given: dict[str, object] = {
         "slug": slug,
         "name": name,
@@ -187,7 +187,7 @@ def update(
 
 @app.command()
 def delete(tenant: Which) -> None:
-    """Delete a tenant and all of its history; refused while it has profiles."""
+    """Delete a tenant and its history. Refused while it has profiles."""
     gone = transact(
         checked_settings(), lambda connection: tenant_actions.delete(connection, my_act(), tenant)
     )

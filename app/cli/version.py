@@ -1,4 +1,4 @@
-"""`heloise version`."""
+"""Define `heloise version`."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`heloise worker`."""
+"""Define `heloise worker`."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def worker() -> None:
-    """Deliver, without the HTTP API.
+    """Deliver messages without the HTTP API.
 
     On PostgreSQL any number may run. SIGTERM stops it after what is being transmitted is done.
     """

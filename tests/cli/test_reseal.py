@@ -47,8 +47,8 @@ def test_an_old_key_can_be_dropped_once_all_is_resealed(
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
     assert opened_password(operator, sealed) == CANARY
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
-    assert operator.done("reseal").out.startswith("Sealed 0 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 0 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     assert CANARY not in operator.printed
@@ -74,7 +74,7 @@ def test_what_is_not_bound_to_its_destination_is_bound(
     with_database(operator, unbind)
     with pytest.raises(SealError):
         opened_password(operator, sealed)
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     assert opened_password(operator, sealed) == CANARY
 
 
@@ -110,7 +110,7 @@ def test_what_tokens_are_asked_for_with_is_resealed_too(
     new = operator.done("secret-key").out.strip()
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     for name in ("client_secret", "refresh_token"):
         assert opened_secret(operator, made, f"oauth_{name}") == auth[name]
@@ -196,11 +196,11 @@ def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, obje
     """As a KMS gives them; they come before those of the setting, which so can be left."""
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = printing(operator.folder, new)
-    assert operator.done("reseal").out.startswith("Sealed 1 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     assert opened_password(operator, sealed) == CANARY
     del operator.environment["HELOISE_SECRET_KEYS"]
-    assert operator.done("reseal").out.startswith("Sealed 0 profiles, ")
+    assert operator.done("reseal").out.startswith("Encrypted 0 profiles, ")
 
 
 @pytest.mark.one_database
@@ -208,7 +208,7 @@ def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, obje
     ("command", "why"),
     [
         ("/nonexistent/kms decrypt", "cannot run /nonexistent/kms: No such file"),
-        ("false", "false ended with 1"),
+        ("false", "false exited with 1"),
         (f"echo {CANARY}", "echo must print one or more keys of 32 bytes in base64"),
         ("true", "true must print one or more keys of 32 bytes in base64"),
         ("cat 'unfinished", "HELOISE_SECRET_KEYS_COMMAND: found"),

@@ -100,7 +100,7 @@ async def test_a_preset_is_resolved_when_it_is_written(
         (APP | {"username": None}, "username", "needs a user name"),
         (APP | {"username": None, "mechanism": "auto"}, "username", "mailbox"),
         (APP | {"password": "x"}, "password", "set it to null"),
-        (APP | {"client_secret": None}, "client_secret", "grant=client_credentials needs it"),
+        (APP | {"client_secret": None}, "client_secret", "grant=client_credentials needs"),
         (APP | {"refresh_token": "x"}, "refresh_token", "does not use it"),
         (APP | {"grant": "refresh_token"}, "refresh_token", "needs this field"),
         (APP | {"grant": None}, "grant", "leave out all OAuth fields"),

@@ -265,10 +265,10 @@ def test_every_problem_that_is_raised_has_a_page() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("tags", ["x" * 65], "give at most 64 characters, not 65"),
-        ("tags", [""], "give at least 1 characters, not 0"),
-        ("tags", ["x"] * 21, "give at most 20 items, not 21"),
-        ("metadata", {str(number): "" for number in range(51)}, "give at most 50 items"),
+        ("tags", ["x" * 65], "write at most 64 characters, not 65"),
+        ("tags", [""], "write at least 1 characters, not 0"),
+        ("tags", ["x"] * 21, "write at most 20 items, not 21"),
+        ("metadata", {str(number): "" for number in range(51)}, "write at most 50 items"),
     ],
 )
 @pytest.mark.one_database
