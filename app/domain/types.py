@@ -175,11 +175,11 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many `messages`, or `recipients`, per `per_seconds` in the long run, as a token bucket.
+    """The average number of `messages` or `recipients` per `per_seconds`: a token bucket.
 
-    The bucket holds `burst` permits, or as many as go in one period, and is refilled evenly. After
-    a pause all of them may go at once, so a single period sees up to that many more. Either
-    `messages` or `recipients` is None.
+    The bucket holds `burst` permits (by default, as many as go in one period) and refills evenly.
+    After a pause up to `burst` may go at once and more follow at the normal rate, so a single
+    period can exceed the limit by up to `burst`. Either `messages` or `recipients` is None.
     """
 
     messages: int | None
