@@ -1,26 +1,27 @@
-"""What a caller did wrong, each with its problem type and what to do instead.
+"""Errors that Heloise raises on purpose.
 
 The exception tree::
 
     HeloiseError
-    ├── Problem                     the caller's mistake: answered as RFC 9457 problem+json
-    │   ├── InvalidRequest          422, with `errors` by field
-    │   ├── Unauthenticated         401
-    │   ├── Forbidden               403
-    │   ├── QuotaExceeded           403
-    │   ├── NotFound                404
-    │   ├── RequestTimeout          408
-    │   ├── Conflict                409
-    │   ├── Gone                    410
-    │   ├── TooLarge                413
-    │   ├── UnsupportedMediaType    415
-    │   ├── TooManyRequests         429, with `retry_after_seconds`
-    │   └── Unavailable             503, with `retry_after_seconds`
-    ├── QuotaError                  a message is beyond its tenant's quota
-    ├── SettingsError               a setting is missing or wrong: exit 2
-    └── SealError                   a sealed credential does not open under any key
+    ├── Problem                     a request that Heloise refuses, or cannot carry out now
+    │   ├── InvalidRequest          with `errors` by field
+    │   ├── Unauthenticated
+    │   ├── Forbidden
+    │   ├── QuotaExceeded
+    │   ├── NotFound
+    │   ├── RequestTimeout
+    │   ├── Conflict
+    │   ├── Gone
+    │   ├── TooLarge
+    │   ├── UnsupportedMediaType
+    │   ├── TooManyRequests         with `retry_after_seconds`
+    │   └── Unavailable             with `retry_after_seconds`
+    ├── QuotaError                  a message exceeds its tenant's quota
+    ├── SettingsError               a setting is missing or wrong
+    └── SealError                   no key opens a sealed credential
 
-A server's or network's refusal is no exception: it is a `domain.outcome.outcome.Outcome`.
+None of them knows HTTP: `app.api.http.problem_types` gives each type its status and title. A
+refusal by a server or network is not an exception but a `domain.outcome.outcome.Outcome`.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from app.domain.tenants.quotas import Exceeded
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: where it stands in the request, what is wrong, and a stable type."""
+    """One wrong field: its place in the request, what is wrong, and a stable type."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -39,18 +40,15 @@ class FieldError:
 
 
 class HeloiseError(Exception):
-    """Root of everything that Heloise raises on purpose."""
+    """Base class of all errors that Heloise raises on purpose."""
 
 
-class Problem(HeloiseError):  # noqa: N818 - RFC 9457's word for it
-    """A caller's mistake or a refusal, answered as RFC 9457.
+class Problem(HeloiseError):  # noqa: N818 - RFC 9457's word
+    """A request that Heloise refuses, or cannot carry out now.
 
-    `slug` names the stable type `/problems/{slug}`; `detail` says what to do instead and holds
-    no secret.
+    `slug` names the stable type of the problem; `detail` says what to do instead and holds no
+    secret.
     """
-
-    status = 400
-    title = "Bad request"
 
     def __init__(self, slug: str, detail: str) -> None:
         super().__init__(detail)
@@ -59,10 +57,7 @@ class Problem(HeloiseError):  # noqa: N818 - RFC 9457's word for it
 
 
 class InvalidRequest(Problem):
-    """The request is understood but a value in it is not acceptable (422)."""
-
-    status = 422
-    title = "Invalid request"
+    """The request is understood but a value in it is not acceptable."""
 
     def __init__(
         self, detail: str, errors: Sequence[FieldError] = (), slug: str = "invalid-request"
@@ -78,37 +73,25 @@ class InvalidRequest(Problem):
 
 
 class Unauthenticated(Problem):
-    """No key, or one that opens nothing (401)."""
-
-    status = 401
-    title = "Authentication required"
+    """No key, or an unknown one."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("unauthenticated", detail)
 
 
 class Forbidden(Problem):
-    """The key is known and does not allow this (403)."""
-
-    status = 403
-    title = "Not allowed"
+    """The key is known and does not allow this."""
 
 
 class QuotaExceeded(Problem):
-    """More than the tenant may have, until something is taken away or the limit raised (403)."""
-
-    status = 403
-    title = "Quota exceeded"
+    """The tenant has reached a limit: remove something or raise the limit."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("quota-exceeded", detail)
 
 
 class NotFound(Problem):
-    """No such object for this tenant (404): another tenant's object is not found either."""
-
-    status = 404
-    title = "Not found"
+    """The tenant has no such object. Another tenant's object is not found either."""
 
     def __init__(
         self, noun: str, name: str = "", *, hint: str = "", detail: str | None = None
@@ -118,51 +101,33 @@ class NotFound(Problem):
 
 
 class Conflict(Problem):
-    """The state of things does not allow this now (409)."""
-
-    status = 409
-    title = "Conflict"
+    """The current state does not allow this."""
 
 
 class Gone(Problem):
-    """It was here and is kept no longer, or is for nobody to read (410)."""
-
-    status = 410
-    title = "Gone"
+    """The content was deleted, or nobody may read it."""
 
 
 class RequestTimeout(Problem):
-    """The caller was too slow in sending its request (408)."""
-
-    status = 408
-    title = "Request timeout"
+    """The caller sent its request too slowly."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("request-timeout", detail)
 
 
 class TooLarge(Problem):
-    """More bytes than the limit (413)."""
-
-    status = 413
-    title = "Too large"
+    """More bytes than the limit."""
 
 
 class UnsupportedMediaType(Problem):
-    """The body is of a type that is not taken here (415)."""
-
-    status = 415
-    title = "Unsupported media type"
+    """The operation does not accept this type of body."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("unsupported-media-type", detail)
 
 
 class TooManyRequests(Problem):
-    """The caller has used up its share for now (429): so many per so many seconds, if per any."""
-
-    status = 429
-    title = "Too many requests"
+    """The caller has used its `limit` per `per_seconds`; None where no period applies."""
 
     def __init__(
         self,
@@ -180,10 +145,7 @@ class TooManyRequests(Problem):
 
 
 class Unavailable(Problem):
-    """The service cannot do this now; nothing was done (503)."""
-
-    status = 503
-    title = "Unavailable"
+    """Heloise cannot do this now, and has done nothing. Try again."""
 
     def __init__(self, slug: str, detail: str, retry_after_seconds: int = 5) -> None:
         super().__init__(slug, detail)
@@ -191,7 +153,7 @@ class Unavailable(Problem):
 
 
 class QuotaError(HeloiseError):
-    """A message is beyond its tenant's quota; `exceeded` says of which limit."""
+    """A message exceeds its tenant's quota; `exceeded` names the limit."""
 
     def __init__(self, exceeded: Exceeded) -> None:
         super().__init__(f"{exceeded.limit} allows at most {exceeded.value}")
@@ -199,8 +161,8 @@ class QuotaError(HeloiseError):
 
 
 class SettingsError(HeloiseError):
-    """A setting is missing or wrong; the text names it, what was found and what it should be."""
+    """A setting is missing or wrong; the text names it, its value and what to write."""
 
 
 class SealError(HeloiseError):
-    """A sealed value does not open: wrong key, wrong row, or altered bytes."""
+    """A sealed value does not open: wrong key, wrong row or altered bytes."""

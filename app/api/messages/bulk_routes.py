@@ -20,7 +20,7 @@ from app.api.messages.service import prepared_again, stored
 from app.api.openapi import tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
-from app.domain.errors import InvalidRequest, Problem
+from app.domain.errors import InvalidRequest, Problem, Unavailable
 from app.domain.ids import is_id
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
@@ -131,9 +131,9 @@ async def act_on_messages(
         note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
         try:
             await _do(services, caller, message, body, note)
+        except Unavailable:  # a fault of ours, and no reason to skip the message
+            raise
         except Problem as problem:
-            if problem.status >= 500:  # noqa: PLR2004 - a fault of ours, and no reason to skip it
-                raise
             skipped[problem.slug] += 1
         else:
             done += 1

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from app.api.auth.refusals import note_refusal
 from app.api.http.field_errors import MAX_LOC_CHARACTERS, field_error, invalid
 from app.api.http.fields import Answer
-from app.api.http.problem_types import PROBLEMS, ProblemType
+from app.api.http.problem_types import PROBLEMS
 from app.api.http.request_id import request_id
 from app.api.http.root_path import root_path
 from app.domain.errors import (
@@ -71,9 +71,8 @@ class ProblemResponse(Response):
         instance: str,
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
-        fallback: type[Problem] = Problem,
     ) -> None:
-        body = _body(slug, detail, instance=instance, errors=errors, fallback=fallback)
+        body = _body(slug, detail, instance=instance, errors=errors)
         # ASCII, so that a lone surrogate in the name of a field can be told back.
         super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
 
@@ -84,9 +83,8 @@ def _body(
     *,
     instance: str,
     errors: Iterable[FieldError] = (),
-    fallback: type[Problem] = Problem,
 ) -> dict[str, Any]:
-    kind = PROBLEMS.get(slug) or ProblemType(fallback.status, fallback.title, "", "")
+    kind = PROBLEMS[slug]
     body: dict[str, Any] = {
         "type": f"{root_path.get()}/problems/{slug}",
         "title": kind.title,
@@ -103,9 +101,7 @@ def _body(
 def body_of(problem: Problem, instance: str) -> dict[str, Any]:
     """What is said of a problem that is a part of an answer."""
     errors = problem.errors if isinstance(problem, InvalidRequest) else ()
-    return _body(
-        problem.slug, problem.detail, instance=instance, errors=errors, fallback=type(problem)
-    )
+    return _body(problem.slug, problem.detail, instance=instance, errors=errors)
 
 
 def _as_json(error: FieldError) -> dict[str, Any]:
@@ -140,7 +136,6 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
         instance=instance,
         errors=problem.errors if isinstance(problem, InvalidRequest) else (),
         headers=headers,
-        fallback=type(problem),
     )
 
 

@@ -108,4 +108,6 @@ def test_a_period_sees_up_to_twice_as_many_and_the_documents_say_so() -> None:
     counts = spent(HUNDRED_A_MINUTE, [after(seconds) for seconds in (0, 30, 59.9)])
     assert sum(counts) == 199
     for document in (RateLimit.__doc__, RateLimitBody.__doc__):
-        assert "single period can exceed the limit by up to `burst`" in " ".join(str(document).split())
+        assert "single period can exceed the limit by up to `burst`" in " ".join(
+            str(document).split()
+        )
