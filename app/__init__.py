@@ -1,3 +1,3 @@
-"""Heloise: an email-sending service that says who it is."""
+"""Heloise: send email over HTTP, with a durable queue and an SMTP identity per profile."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""HTTP to servers that tenants name: at addresses that were checked, with bounded answers."""
+"""Send HTTP requests to tenants' servers: checked addresses, limited responses."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""The API and what it works with, made and joined: `create_app`."""
+"""Create the ASGI app and its services: `create_app`."""
 
 import asyncio
 import logging

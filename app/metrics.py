@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: counted from the facts that the layers below emit, read at `/metrics`.
+"""Collect Prometheus metrics from facts that lower layers emit.
 
 Label sets are bounded: no tenant, profile or address is a label. Each process counts for itself;
-what stands in the database is read from it, and so is the same from every process.
+values from the database are the same in every process.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

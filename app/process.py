@@ -1,4 +1,4 @@
-"""How the interpreter of a process is set that serves or delivers for days."""
+"""Tune the Python interpreter for long-running processes."""
 
 import gc
 import socket

@@ -1,4 +1,4 @@
-"""`Retry-After` of an HTTP answer, as webhooks and the client read it."""
+"""Parse `Retry-After` of an HTTP response."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime

@@ -1,10 +1,10 @@
-"""Logs: one line an event, JSON or for people, on stderr, with nothing in it that is secret.
+"""Write logs to stderr: one line per event, JSON or console, without secrets.
 
 People's addresses are masked, unless the operator wants them in full.
 
-Everything goes through the standard library's logging, ours as well as uvicorn's, so that one
-chain of processors sees every line. No line holds a stack trace, SQL or its parameters: an
-exception is written as its type, its text and the place in our code where it came up.
+Everything goes through the standard library's logging, ours as well as uvicorn's, so that one chain
+of processors sees every line. No line holds a stack trace, SQL or its parameters: an exception is
+written as its type, its text and the place in our code where it came up.
 """
 
 import logging.config

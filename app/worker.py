@@ -1,4 +1,4 @@
-"""Delivery: its parts are made and joined here, for `heloise worker` and for the API's process.
+"""Build the delivery parts for `heloise worker` and for the API's process.
 
 It imports nothing of the API, so that a worker starts without FastAPI.
 """

@@ -1,1 +1,1 @@
-"""HTTP body to durable row."""
+"""Accept messages: from a request's values to durable rows."""

@@ -1,4 +1,4 @@
-"""A group of messages on its way into the database: written at once, or not at all."""
+"""Write a group of messages in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""From what the caller wants to a message that can be written: resolve, check, render once."""
+"""Turn a draft into a storable message: resolve, validate, render once."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A message as its caller gave it."""
+"""Define a message as the caller wrote it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

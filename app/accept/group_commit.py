@@ -1,4 +1,4 @@
-"""Group commit: all messages that wait are written in one transaction, then their callers wake."""
+"""Commit all waiting messages in one transaction (group commit), then wake their callers."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Who may send, and to whom: what profile, tenant, key and service allow."""
+"""Check senders and recipients against the rules of profile, tenant, key and service."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""A message that the caller has made himself: its bytes are checked and kept."""
+"""Prepare a raw message: check its bytes and keep them."""
 
 from dataclasses import replace
 from datetime import datetime

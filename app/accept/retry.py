@@ -1,4 +1,4 @@
-"""Another try at a message: its bytes as they are, to those who did not get it."""
+"""Prepare a retry: the same bytes for the failed recipients."""
 
 from collections.abc import Sequence
 from dataclasses import replace

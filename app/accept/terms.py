@@ -1,4 +1,4 @@
-"""What every message of a caller is held to."""
+"""Define the limits and rules that apply to a caller's messages."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -1,1 +1,1 @@
-"""HTTP: parse, authorise, call, answer."""
+"""The HTTP API: parse, authorize, call a service, respond."""

@@ -1,4 +1,4 @@
-"""The API as one piece: `install` puts middleware, error handlers and routers into an app."""
+"""Install middleware, error handlers and routers into the app."""
 
 from operator import itemgetter
 from typing import Final

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says of Heloise, and what every operation has in common."""
+"""Write the OpenAPI document: description, tags and common responses."""
 
 import asyncio
 import json

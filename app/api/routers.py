@@ -1,4 +1,4 @@
-"""Every router of the API, in the order in which paths are looked up."""
+"""List all routers in the order of path lookup."""
 
 from typing import Final
 

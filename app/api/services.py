@@ -1,4 +1,4 @@
-"""What the handlers work with: `main` makes it, `app.state.services` keeps it."""
+"""Define the services that handlers use, in `app.state.services`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """The `heloise` commands: parse, call, print, exit code.
 
-Exit codes: 0 done; 1 refused, as the API would refuse it; 2 a setting or an argument is wrong.
-Each command is imported when it is called, so that none pays for what another one needs.
+Exit codes: 0 done; 1 refused, as the API would refuse it; 2 invalid setting or argument. Each
+command is imported when it is called, so that it pays only for its own imports.
 """
 
 import gc

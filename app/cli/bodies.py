@@ -1,4 +1,4 @@
-"""What a person gives, checked by the same models as the API's request bodies."""
+"""Validate command-line input with the API's request models."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The database that the settings name, and who works on it at this command line."""
+"""Open the configured database for a command, and name its user for the audit log."""
 
 import asyncio
 import getpass

@@ -1,4 +1,4 @@
-"""What a command is told where it runs: settings, and options that several have."""
+"""Load settings for commands, and define common options."""
 
 from typing import Annotated
 

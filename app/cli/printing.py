@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Print tables and JSON."""
 
 import json
 import sys

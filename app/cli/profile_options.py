@@ -1,4 +1,4 @@
-"""How a profile is told on the command line: by a file as the API takes it, and by options."""
+"""Read a profile from a JSON file and command-line options."""
 
 import inspect
 from collections.abc import Callable, Mapping

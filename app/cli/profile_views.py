@@ -1,4 +1,4 @@
-"""What the command line shows of a profile: the same as the API, and nothing secret."""
+"""Print profiles, without secrets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What the command line shows of verify, the EHLO doctor and the machine."""
+"""Print the results of verify and `heloise doctor`."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Verifying a stored profile from the command line: as the API does, but for its limit."""
+"""Verify a stored profile from the command line, without the API's rate limit."""
 
 from app.api.profiles.verify_routes import remember
 from app.api.profiles.verify_schemas import VerifyRead

@@ -1,6 +1,6 @@
-"""What can be asked, without I/O: a request, and what its answer means.
+"""Build requests and parse responses, without I/O.
 
-`fields` are those of the API, as /docs has them; what is None is left out of a query.
+`fields` are those of the API, see /docs. A query leaves out fields that are None.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The clients: they send what `calls` says, and again where that may help."""
+"""Send requests, and retry when that may help."""
 
 import asyncio
 import random

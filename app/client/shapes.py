@@ -1,4 +1,4 @@
-"""What the API answers, as far as a program asks for it; /docs has every field."""
+"""Define the types of responses; /docs has every field."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Literal, TypedDict, TypeVar

@@ -1,1 +1,1 @@
-"""Due row to settled row."""
+"""Deliver messages: from due rows to settled rows."""

@@ -1,4 +1,4 @@
-"""How much a lane may begin now by the rates of its profile and its tenant (invariant 7)."""
+"""Apply the rate limits of profile and tenant to a lane (invariant 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

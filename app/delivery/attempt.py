@@ -1,4 +1,4 @@
-"""One message through one session: what was tried, and what is decided by it."""
+"""Send one message through one session, and decide its outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Claiming: which lanes have work, who is next, and what each is handed."""
+"""Claim due messages for lanes, in fair order."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What one mail transaction means for each recipient, and for the profile."""
+"""Classify a mail transaction for each recipient and for the profile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

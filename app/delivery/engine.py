@@ -1,4 +1,4 @@
-"""The delivery engine: it joins claims, lanes, leases and settling, starts them and drains them."""
+"""Run the delivery engine: claims, lanes, leases and settling."""
 
 import asyncio
 import logging

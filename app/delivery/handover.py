@@ -1,7 +1,7 @@
-"""From acceptance to a lane in memory: a message is written already leased, and not read again.
+"""Hand an accepted message to a lane in memory, already leased.
 
-Where the lane has room and no backlog, whoever accepts the message may deliver it at once. A crash
-in between leaves a lease that runs out, as any other (invariant 3).
+If the lane has room and no backlog, the accepting process delivers at once. A crash in between
+leaves a lease that expires like any other (invariant 3).
 """
 
 from collections.abc import Sequence

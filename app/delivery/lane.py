@@ -1,4 +1,4 @@
-"""One profile's lane: its slots, its sessions, and the messages it has in hand."""
+"""Run a profile's lane: its slots, sessions and messages."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a lane works by: a profile at one revision, and the identity made from it."""
+"""Hold a lane's configuration: a profile's revision and its SMTP identity."""
 
 from dataclasses import dataclass, replace
 

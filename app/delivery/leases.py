@@ -1,4 +1,4 @@
-"""The messages that a worker holds, and how long its hold on each is sure (invariant 3)."""
+"""Track a worker's leases and how long they are safe (invariant 3)."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta

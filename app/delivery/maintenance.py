@@ -1,4 +1,4 @@
-"""What a worker does beside delivering: keep its leases, show that it lives, end what is over."""
+"""Maintain a worker: renew leases, send heartbeats, expire messages."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The rows of `attempts`: what was tried and what the server said, word for word."""
+"""Build the rows of `attempts` from a session's facts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

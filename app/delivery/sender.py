@@ -1,4 +1,4 @@
-"""One message through whatever session its profile's identity asks for."""
+"""Send one message through a pooled or new session."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

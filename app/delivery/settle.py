@@ -1,4 +1,4 @@
-"""Outcomes to rows: one claim's end as a value, and many of them in one transaction."""
+"""Settle outcomes: many in one transaction."""
 
 import asyncio
 import logging

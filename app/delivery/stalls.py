@@ -1,4 +1,4 @@
-"""Servers that fall silent in the middle of sessions: noticed, told of, and tried once more."""
+"""Detect servers that are silent on all connections, and probe them."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`heloise dev`: API, delivery and a catch-all SMTP inbox on this machine, to try it all out."""
+"""Run `heloise dev`: API, delivery and a catch-all SMTP inbox."""
 
 import asyncio
 import signal

@@ -1,7 +1,7 @@
-"""The catch-all SMTP server: strict about the client's name, and open to the profiles' users.
+"""Run the catch-all SMTP server, strict about EHLO names.
 
-It speaks as Postfix does with `reject_non_fqdn_helo_hostname`, which is what meets a container that
-says `EHLO localhost`.
+It replies like Postfix with `reject_non_fqdn_helo_hostname`, which refuses the `EHLO localhost` of
+containers.
 """
 
 import asyncio

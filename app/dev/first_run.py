@@ -1,4 +1,4 @@
-"""What `heloise dev` makes on its first start, and finds again: keys, a tenant, two profiles."""
+"""Create the keys, tenant and profiles of `heloise dev` at its first start."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Captured mails as files: each a message as it came, and beside it what its envelope was."""
+"""Store captured mails as files: the message and its envelope."""
 
 import os
 from collections.abc import Sequence

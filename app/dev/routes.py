@@ -1,4 +1,4 @@
-"""`/inbox`: the captured mails over HTTP, in dev mode alone."""
+"""Serve `/inbox`: captured mails, only in dev mode."""
 
 import ipaddress
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What `heloise dev` shows in its terminal: where everything is, and each mail that arrives."""
+"""Print the terminal output of `heloise dev`."""
 
 import json
 import shlex

@@ -1,1 +1,1 @@
-"""Tells beforehand what a server will say: verify, the EHLO doctor, the machine's health."""
+"""Find problems before delivery does: verify, EHLO trials, machine checks."""

@@ -1,4 +1,4 @@
-"""What the DNS and the RFCs say of an EHLO name, whether a server has refused it or not."""
+"""Check an EHLO name against the DNS and the RFCs."""
 
 import asyncio
 import ipaddress

@@ -1,4 +1,4 @@
-"""The way to a server as reports of its stages: may it be connected to, its addresses, TCP."""
+"""Report the stages up to TCP: address guard, DNS and connecting."""
 
 import socket
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the DNS says of a domain, to whoever asks before mail is sent from it."""
+"""Look up TXT records of signing domains."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Which names a server could be greeted with, best first: what was set, what is known of us."""
+"""List candidates for the EHLO name, best first."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""The EHLO doctor: greets a server that refused a name by other names, and says which to set."""
+"""Try other EHLO names on a server that refused one, and recommend a name."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A failure as a stage's report: the code that delivery would give it, and what to change."""
+"""Report a failed stage with delivery's code and a hint."""
 
 from collections.abc import Sequence
 

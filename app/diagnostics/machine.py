@@ -1,4 +1,4 @@
-"""The machine that Heloise runs on: its database, clock, keys, port and name."""
+"""Check the machine: database, clock, keys, port and host name."""
 
 import asyncio
 import socket

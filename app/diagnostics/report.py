@@ -1,4 +1,4 @@
-"""What verify and the doctor found, as values."""
+"""Define the results of verify."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""A connection that was opened, or not, as the reports of its stages."""
+"""Report the stages of an opened or failed session."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

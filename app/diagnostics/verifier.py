@@ -1,4 +1,4 @@
-"""Verifies profiles: whose secrets open here, and as whom this service would speak for them."""
+"""Verify profiles with their decrypted secrets and effective EHLO name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

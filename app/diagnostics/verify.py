@@ -1,4 +1,4 @@
-"""Staged verify: the very steps of delivery up to RCPT, each with what it found. Never DATA."""
+"""Verify a profile with delivery's own steps up to RCPT, never DATA."""
 
 import asyncio
 import socket

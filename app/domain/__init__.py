@@ -1,1 +1,1 @@
-"""Pure values and functions; `now` and randomness are arguments."""
+"""Pure values and functions. Time and randomness are arguments."""

@@ -1,4 +1,4 @@
-"""A tenant's API key: how one is made, how it is told apart, and what is kept of it."""
+"""Generate, recognize and hash API keys."""
 
 import secrets
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Who did what, from where, and what it changed."""
+"""Define audit log entries: actor, action and changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

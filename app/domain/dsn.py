@@ -1,4 +1,4 @@
-"""What a sender wants to be told of by delivery status notifications (RFC 3461)."""
+"""Define requests for delivery status notifications (RFC 3461)."""
 
 import re
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
-"""The name to greet with: what a valid one is, and which one it will be (RFC 5321 4.1.1.1, 4.1.3).
+"""Validate EHLO names and choose the effective one (RFC 5321 sections 4.1.1.1, 4.1.3).
 
-Strict servers refuse a client that says `EHLO localhost` or a container's id. So the name is
-decided here and nowhere else, from (profile, tenant, service, machine), and it says where it came
-from.
+Strict servers refuse `EHLO localhost` or a container's id. So only this module chooses the name,
+from (profile, tenant, service, machine), and names its source.
 """
 
 import ipaddress

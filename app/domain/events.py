@@ -1,7 +1,7 @@
-"""What happened to messages, recipients, profiles and webhooks, each told once.
+"""Define event types and events.
 
-An event is written in the transaction of the change that it tells of. What it says of a message is
-looked up when it is read, so that it holds nothing that was erased meanwhile.
+An event is written in the transaction of its change. Details of a message are looked up on reading,
+so that an event holds nothing that was erased meanwhile.
 """
 
 from collections.abc import Mapping, Sequence

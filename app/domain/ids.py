@@ -1,4 +1,4 @@
-"""Prefixed UUIDv7 identifiers (RFC 9562 section 5.7): they sort by the time they were made."""
+"""Generate prefixed UUIDv7 ids (RFC 9562 section 5.7), which sort by time."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Where connections may go: public addresses, unless the operator says more or less."""
+"""Decide which addresses Heloise may connect to: by default, public ones."""
 
 import ipaddress
 from collections.abc import Callable, Iterable

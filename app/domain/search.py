@@ -1,4 +1,4 @@
-"""Whether a message is one that somebody looks for, by words that no index holds."""
+"""Match messages against search words that no index covers."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping

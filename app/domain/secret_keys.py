@@ -1,4 +1,4 @@
-"""The keys that credentials are sealed under, as they are written: 32 bytes in base64."""
+"""Generate and parse encryption keys: 32 bytes in base64."""
 
 import base64
 import binascii

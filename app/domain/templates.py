@@ -1,4 +1,4 @@
-"""Templates of messages: what their parts are, and which of them a language gets."""
+"""Define templates, their parts and their languages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

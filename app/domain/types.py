@@ -1,4 +1,4 @@
-"""The nouns: frozen values that every layer shares."""
+"""Define the frozen values that all layers share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

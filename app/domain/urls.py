@@ -1,4 +1,4 @@
-"""URLs as people write them, in the form that stands in mail and HTTP (RFC 3986)."""
+"""Parse and normalize URLs for mail and HTTP (RFC 3986)."""
 
 import re
 from typing import Final

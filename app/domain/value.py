@@ -1,4 +1,4 @@
-"""Values of which each message has some twenty: nothing changes them once they are made."""
+"""Define frozen dataclasses that are cheap to create."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Webhooks: where a tenant's events are posted, and what is made of the answers.
+"""Define webhooks, their signatures and retries.
 
-After the Standard Webhooks specification 1.0, whose signatures and waits these are.
+Follows the Standard Webhooks specification 1.0.
 """
 
 from collections.abc import Callable

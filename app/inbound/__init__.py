@@ -1,1 +1,1 @@
-"""Mailboxes that are read for what comes back by mail."""
+"""Poll IMAP mailboxes for bounces and complaints."""

@@ -1,4 +1,4 @@
-"""An IMAP mailbox, read by imap-tools in a thread of its own (RFC 3501)."""
+"""Read an IMAP mailbox in a thread, with imap-tools (RFC 3501)."""
 
 import imaplib
 import socket

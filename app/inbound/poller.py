@@ -1,4 +1,4 @@
-"""Mailboxes are read in turn, as one of any number of workers."""
+"""Poll mailboxes, shared among any number of workers."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The access tokens of profiles: kept while they are good, renewed before they are not."""
+"""Cache profiles' access tokens, and renew them before they expire."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Asking a token server for an access token, by each grant."""
+"""Request access tokens from a token server, by each grant."""
 
 import asyncio
 import re

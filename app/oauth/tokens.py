@@ -1,4 +1,4 @@
-"""What a token server is asked, and what it grants: apart from the asking, which few need."""
+"""Define token requests and granted tokens."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

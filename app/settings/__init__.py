@@ -1,6 +1,6 @@
-"""Every setting: its meaning, unit, bounds and default, and where its value came from.
+"""Define and read the settings.
 
-Nobody below `main` reads them: their values reach the lower layers as arguments.
+Only `main` and the commands read them: lower layers get their values as arguments.
 """
 
 from app.settings.model import PREFIX, About, Settings, about, description, expectation, variable

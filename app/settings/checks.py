@@ -1,4 +1,4 @@
-"""Types of settings that Python's own do not check.
+"""Define the types of settings and their checks.
 
 Each check raises ValueError with a reason; the reason for a secret never quotes it.
 """

@@ -1,4 +1,4 @@
-"""Secret keys that a command prints: what a KMS or a vault keeps need not stand in any setting."""
+"""Read secret keys from a command's output, for example from a KMS."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""The settings as one checked model, and what can be said of each field."""
+"""Define the settings model and the description of each field."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading the settings: from where each came, and what is wrong with them."""
+"""Read the settings, their sources and their errors."""
 
 import os
 from collections.abc import Sequence

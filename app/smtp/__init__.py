@@ -1,1 +1,1 @@
-"""The wire: knows no table."""
+"""The SMTP client. Knows nothing about the database."""

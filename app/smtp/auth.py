@@ -1,4 +1,4 @@
-"""AUTH: which mechanism, and whether the connection is fit for it (RFC 4954)."""
+"""Choose an AUTH mechanism and log in (RFC 4954)."""
 
 import asyncio
 import base64

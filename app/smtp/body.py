@@ -1,4 +1,4 @@
-"""A message on its way out, in the form that ends it: dot-stuffed, or counted."""
+"""Encode a message for DATA (dot-stuffed) or BDAT (counted)."""
 
 import re
 from collections.abc import Iterator

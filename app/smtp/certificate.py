@@ -1,4 +1,4 @@
-"""What a server's certificate says: whose it is, from when to when, and who vouches for it."""
+"""Parse a server's certificate chain: names, validity and issuers."""
 
 import base64
 import hashlib

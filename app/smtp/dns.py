@@ -1,7 +1,7 @@
-"""DNS: a host name's addresses and an address's names, bounded in time, off no thread.
+"""Resolve host names and addresses asynchronously, with time limits.
 
-The system's own resolver blocks a thread for as long as a server is mute, and does not tell a name
-that is not there from a server that is broken.
+The system resolver blocks a thread while a server is silent, and does not distinguish a missing
+name from a broken server.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""What a server announces by EHLO, and what of it the server turns out not to keep to.
+"""Track a server's EHLO extensions, and those that turn out to be broken.
 
-A server that sits behind another program, or behind a firewall that rewrites what is said, may
-announce more than it knows. Whatever it refuses is left out from then on.
+A proxy or firewall in front of a server may announce more than the server supports. Heloise stops
+using an extension that the server refuses.
 """
 
 import re

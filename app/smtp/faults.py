@@ -1,4 +1,4 @@
-"""One door for aiosmtplib's and the socket's exceptions: out comes a `Failure`."""
+"""Translate exceptions of aiosmtplib and sockets into a `Failure`."""
 
 import ssl
 from typing import Final

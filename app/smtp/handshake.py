@@ -1,4 +1,4 @@
-"""A TLS handshake that tells why it failed, and whose certificate it was shown."""
+"""Perform TLS handshakes, and explain their failures."""
 
 import ssl
 from _ssl import ENCODING_DER

@@ -1,4 +1,4 @@
-"""Who speaks to which server, and how: all that two connections must share to be one identity."""
+"""Define the SMTP identity: all that two connections must have in common."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""A port that is mute until TLS begins: shown by beginning it."""
+"""Detect implicit-TLS ports: no banner, but an answer to a ClientHello."""
 
 import asyncio
 import socket

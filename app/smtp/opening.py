@@ -1,4 +1,4 @@
-"""Opening a session: connect, greet, secure, log in (RFC 5321, RFC 3207, RFC 4954)."""
+"""Open a session: connect, EHLO, STARTTLS, AUTH (RFC 5321, RFC 3207, RFC 4954)."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The address of this machine that a connection to a host would come from, without connecting."""
+"""Find the local address for connections to a host, without connecting."""
 
 import ipaddress
 import socket

@@ -1,4 +1,4 @@
-"""Pinned keys: who is talked to is known by a key, whatever an authority says of a name."""
+"""Check pinned public keys."""
 
 import ssl
 

@@ -1,4 +1,4 @@
-"""Warm connections of one profile: kept for the next message, retired when they no longer fit."""
+"""Pool a profile's idle connections, and retire outdated ones."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""The mail transaction without I/O: what to say next, and what the answers mean.
+"""Run mail transactions without I/O: the next command, the meaning of replies.
 
 RFC 5321 section 3.3, with PIPELINING (RFC 2920), CHUNKING (RFC 3030), SIZE (RFC 1870), 8BITMIME
 (RFC 6152), DSN (RFC 3461) and SMTPUTF8 (RFC 6531) where they are offered.

@@ -1,4 +1,4 @@
-"""aiosmtplib's protocol, which writes down what is said while a session is opened."""
+"""Record the dialogue in aiosmtplib's protocol while a session opens."""
 
 import re
 from typing import Final

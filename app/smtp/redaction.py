@@ -1,4 +1,4 @@
-"""Secrets out of what is quoted, in every form in which they went out or may come back."""
+"""Redact secrets in quoted text, in all their encodings."""
 
 import base64
 import re

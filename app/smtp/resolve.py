@@ -1,4 +1,4 @@
-"""Dialling: a host becomes a socket to an address that the guard has seen."""
+"""Connect to a host through addresses that the guard has checked."""
 
 import asyncio
 import ipaddress

@@ -1,4 +1,4 @@
-"""SASL mechanisms as dialogues without I/O: what the client says next, given what it was told.
+"""Run SASL mechanisms without I/O.
 
 PLAIN RFC 4616, LOGIN a draft, CRAM-MD5 RFC 2195, SCRAM-SHA-256 RFC 7677, OAUTHBEARER RFC 7628,
 XOAUTH2 as Google and Microsoft publish it.

@@ -1,4 +1,4 @@
-"""One SMTP session that was opened: one mail transaction after another (RFC 5321 section 3.3)."""
+"""Run mail transactions on an open session (RFC 5321 section 3.3)."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""TLS: what a profile trusts and shows of itself, from the first byte on or after STARTTLS."""
+"""Build TLS contexts for a profile, for implicit TLS and STARTTLS."""
 
 import asyncio
 import socket

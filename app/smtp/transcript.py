@@ -1,8 +1,7 @@
-"""The dialogue of a connection as it may be shown: bounded, and without what is secret.
+"""Keep a connection's dialogue: limited in size, without secrets.
 
-What is written down as it happens is what costs nothing: a reference and a moment. The text is made
-once somebody wants it, which is where secrets are taken out that a server said back; the client's
-own are never taken in (invariant 9).
+Recording stores only a reference and a time, which costs nothing. The text is built on demand; then
+secrets in server lines are redacted. The client's own secrets are never recorded (invariant 9).
 """
 
 from collections.abc import Callable, Iterable, Sequence

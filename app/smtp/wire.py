@@ -1,4 +1,4 @@
-"""The connection of an open session: bytes out, and each reply to whom it answers."""
+"""Write bytes to an open session, and match each reply to its command."""
 
 import asyncio
 import math

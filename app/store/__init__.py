@@ -1,1 +1,1 @@
-"""SQL and nothing else: every function takes a connection, and none commits by itself."""
+"""SQL only: every function takes a connection, and none commits."""

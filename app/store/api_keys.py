@@ -1,4 +1,4 @@
-"""The API keys of tenants, of which the database knows hashes alone."""
+"""Store API keys as hashes."""
 
 from collections.abc import Mapping
 from datetime import datetime

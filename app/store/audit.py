@@ -1,4 +1,4 @@
-"""The audit log, read newest first: append only, but for how far an act has come that goes on."""
+"""Write and read the audit log."""
 
 from collections.abc import Sequence
 from datetime import datetime

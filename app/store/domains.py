@@ -1,4 +1,4 @@
-"""The domains that tenants send from, and the keys that sign for them."""
+"""Store signing domains and their keys."""
 
 from collections.abc import Sequence
 from datetime import datetime

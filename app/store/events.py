@@ -1,4 +1,4 @@
-"""What happened: written with the change that it tells of, and read in an order without gaps.
+"""Write events with their change, and read them in order without gaps.
 
 The order is that of transactions, and within one of writing. What is read ends before the first
 transaction that is not over, so that nothing can appear before it later.

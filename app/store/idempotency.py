@@ -1,4 +1,4 @@
-"""Which keys of requests were used, and for what (the header `Idempotency-Key`)."""
+"""Store used idempotency keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What was sealed under an older key is sealed under the newest, so that the older can go."""
+"""Encrypt stored secrets again with the newest key."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

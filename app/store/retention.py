@@ -1,4 +1,4 @@
-"""History that is old enough is taken away, tenant by tenant, in batches."""
+"""Delete expired history, tenant by tenant, in batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whom a tenant sends nothing to, and what that means for its messages."""
+"""Store suppressions, and apply them to messages."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Templates and their versions: the published one is sent, the last one may be a draft."""
+"""Store templates and their versions."""
 
 from collections.abc import Collection
 from datetime import datetime

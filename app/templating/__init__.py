@@ -1,4 +1,4 @@
-"""Templates to text and HTML, in processes of their own: whoever writes one is not trusted."""
+"""Render untrusted templates to text and HTML in separate processes."""
 
 from typing import Final
 

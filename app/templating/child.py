@@ -1,4 +1,4 @@
-"""`python -m app.templating.child`: does jobs from stdin, one after the other, until that ends.
+"""`python -m app.templating.child`: run rendering jobs from stdin until it ends.
 
 Each is four octets of length, then JSON; so is each result. The process has no environment, opens
 no files, and has so much memory and time: whatever a template does, it ends here.

@@ -1,4 +1,4 @@
-"""Jinja as tenants' templates have it: in its sandbox, and anew for each rendering.
+"""Set up a sandboxed Jinja environment for each rendering.
 
 Only compiled code outlives a rendering. Code is constant: it depends on the source alone. An
 environment, the templates that it loads and the modules that these import can hold what a template

@@ -1,4 +1,4 @@
-"""HTML as the plain text that a reader of it sees.
+"""Convert HTML to plain text as a reader sees it.
 
 The lines are those of `innerText` (HTML Living Standard, "The innerText getter"): each element asks
 for line ends before and after it, of which the larger number counts, and white space collapses.

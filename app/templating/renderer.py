@@ -1,4 +1,4 @@
-"""The processes that render: as many as are needed, each killed where a template does not end."""
+"""Manage rendering processes, and kill those that exceed their time."""
 
 import asyncio
 import json

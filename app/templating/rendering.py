@@ -1,4 +1,4 @@
-"""What is done with a template, in the process for that: check, render, read HTML as text.
+"""Check and render templates in the child process.
 
 A job and its result are JSON objects. What is wrong with a template or its variables is a result:
 `{"error": {"part", "line", "message"}}`.

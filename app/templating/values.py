@@ -1,4 +1,4 @@
-"""JSON values as templates see and print them: nothing of Python shows through.
+"""Present JSON values to templates, without exposing Python objects.
 
 A key is all that an object has. A method of Python's, such as `items` or `upper`, can be called
 where no key has its name; it is no value and cannot be printed. What is printed is text, a number,

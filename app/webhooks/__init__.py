@@ -1,1 +1,1 @@
-"""What happened, told to those who asked to be: webhooks."""
+"""Deliver events to webhooks."""

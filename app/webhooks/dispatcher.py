@@ -1,4 +1,4 @@
-"""Events to webhooks: looked through, handed out, told, and told again where that failed."""
+"""Dispatch events to webhooks, with retries."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""An event to a webhook's URL, signed as Standard Webhooks has it; what came back as a value."""
+"""Post a signed event to a webhook's URL (Standard Webhooks)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

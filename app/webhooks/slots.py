@@ -1,4 +1,4 @@
-"""Which webhooks may be posted to next: a fixed number of slots, shared over tenants and webhooks.
+"""Share a fixed number of slots fairly among tenants and webhooks.
 
 A receiver holds a slot until it answers, or for 20 seconds where it does not. So no tenant may fill
 them all: whoever holds many leaves as many free, as in Choudhury and Hahne, "Dynamic queue length

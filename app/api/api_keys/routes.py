@@ -1,4 +1,4 @@
-"""`/keys`, a tenant's own, and `/tenants/{tenant}/keys`, those of any for an admin."""
+"""Serve `/keys` for tenants and `/tenants/{tenant}/keys` for admins."""
 
 from typing import Annotated, Any, Final
 

@@ -1,4 +1,4 @@
-"""What a request says of an API key, and what is answered of one."""
+"""Define the JSON of API keys."""
 
 import ipaddress
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is done to API keys, by a request or a command: each writes down what it changed."""
+"""Create, rotate and revoke API keys, with audit entries."""
 
 import ipaddress
 from collections.abc import Sequence

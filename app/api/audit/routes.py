@@ -1,4 +1,4 @@
-"""`/audit-log`: who did what, from where, and who was refused."""
+"""Serve `/audit-log`: changes and refused requests."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final

@@ -1,4 +1,4 @@
-"""What changes something is written down with the change, in one transaction."""
+"""Write an audit entry in the transaction of its change."""
 
 import dataclasses
 from collections.abc import Mapping

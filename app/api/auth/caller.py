@@ -1,4 +1,4 @@
-"""Who asks, for which tenant, and how far their key reaches."""
+"""Represent the caller: its tenant, its scopes and its profiles."""
 
 from app.accept.policy import SenderRule
 from app.api.auth.audit import Act

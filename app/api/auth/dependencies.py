@@ -1,4 +1,4 @@
-"""Who may do what: a tenant's key with its scopes, or an admin key that acts for a tenant."""
+"""Authorize callers: tenant keys by scope, admin keys for any tenant."""
 
 from typing import Annotated, Final
 

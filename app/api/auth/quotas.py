@@ -1,4 +1,4 @@
-"""What is answered where a tenant's quota allows no more."""
+"""Raise the problems of exceeded quotas."""
 
 import math
 from datetime import datetime

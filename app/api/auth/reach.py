@@ -1,7 +1,7 @@
-"""How far a key reaches: every object that a request refers to is checked here.
+"""Check that the caller's key reaches each object in a request.
 
-It does not matter where the reference stands: in a path, a body, a filter, or a request that is
-repeated. An object out of reach is answered as one that does not exist.
+The reference may be in a path, a body, a filter or a replayed request. An object out of reach is
+reported as missing.
 """
 
 from typing import Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""Who was refused what: written to the audit log beside the answer."""
+"""Write refused requests to the audit log."""
 
 import logging
 from typing import Final

@@ -1,4 +1,4 @@
-"""A stored secret is sent to another destination only if the request gives it again."""
+"""Require a stored secret again when a request changes its destination."""
 
 from app.domain.errors import FieldError
 from app.store.secrets.contexts import changed

@@ -1,4 +1,4 @@
-"""Who sends a request: its key is looked up before any of its body is asked for."""
+"""Authenticate a request before its body is received."""
 
 import hmac
 import ipaddress

@@ -1,4 +1,4 @@
-"""How often a source may show keys that open nothing."""
+"""Rate-limit failed authentication by client IP."""
 
 import ipaddress
 import math

@@ -1,4 +1,4 @@
-"""Keys seen lately, so that a request with a known key reads nothing from the database."""
+"""Cache API keys, so that a request with a known key needs no database read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Reads that are under way: who wants the same at that moment waits for the same one."""
+"""Share concurrent reads of the same key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable

@@ -1,4 +1,4 @@
-"""What was read of a tenant lately, so that a stream of messages does not read it each time."""
+"""Cache tenants and profiles, so that a stream of messages does not read them each time."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

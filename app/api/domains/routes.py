@@ -1,4 +1,4 @@
-"""`/domains`: the domains that a tenant sends from, and the keys that sign their messages."""
+"""Serve `/domains`: signing domains and their DKIM keys."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""What a request says of a domain, and what is read of it."""
+"""Define the JSON of signing domains."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Self

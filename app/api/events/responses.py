@@ -1,4 +1,4 @@
-"""What is read of events, and as webhooks get it."""
+"""Define the JSON of events, as in lists and in webhooks."""
 
 from datetime import datetime
 from typing import Any, Final, Self

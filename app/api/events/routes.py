@@ -1,4 +1,4 @@
-"""`/events`: what happened, to read from a place on, and to follow live."""
+"""Serve `/events`: list events after a cursor, or stream them."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Rows as CSV (RFC 4180), which a spreadsheet shows and does not reckon with."""
+"""Write CSV (RFC 4180) without formula injection."""
 
 import csv
 import io

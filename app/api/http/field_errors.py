@@ -1,4 +1,4 @@
-"""What validators find wrong, as the problem that names each wrong value."""
+"""Turn validation errors into a problem that names each invalid value."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

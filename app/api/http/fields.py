@@ -1,6 +1,6 @@
-"""What bodies share: strictness, and the types of their fields.
+"""Define the base class of request bodies and common field types.
 
-No message of a check quotes a value that may be secret.
+No error message quotes a value that may be secret.
 """
 
 import re

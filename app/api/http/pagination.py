@@ -1,4 +1,4 @@
-"""Lists: pages with an opaque cursor, by keyset, so that inserts neither repeat nor hide a row."""
+"""Page lists by keyset with opaque cursors, stable under inserts."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Every type of problem: its status, its title, what to do about it, and what it may say."""
+"""Define every problem type: status, title, remedy and an example."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Token buckets of one process, by key, as many as fit: the one used longest ago is forgotten."""
+"""Keep token buckets by key in a bounded LRU cache."""
 
 from collections import OrderedDict
 from collections.abc import Callable

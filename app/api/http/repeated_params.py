@@ -1,4 +1,4 @@
-"""A parameter of a query that comes twice: several values are taken, or it is refused."""
+"""Refuse repeated query parameters that take one value."""
 
 from typing import get_origin
 

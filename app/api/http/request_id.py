@@ -1,4 +1,4 @@
-"""Which request is being answered: its id, for answers and log lines."""
+"""Hold the current request's id for responses and log lines."""
 
 import re
 from contextvars import ContextVar

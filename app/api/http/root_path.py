@@ -1,4 +1,4 @@
-"""The path under which a reverse proxy publishes the API, such as `/mail`."""
+"""Handle the path prefix of a reverse proxy, such as `/mail`."""
 
 from contextvars import ContextVar
 from typing import Final

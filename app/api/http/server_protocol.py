@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with an end to waiting: for a request's header, and to its size."""
+"""Limit the time and size of request headers in uvicorn's HTTP protocol."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""What goes over a large body is done off the loop: other requests should not wait for it."""
+"""Process large bodies in a thread, so that other requests do not wait."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`POST /inbound/bounces`: what came back by mail is read, and told."""
+"""Serve `POST /inbound/bounces`: process bounces, complaints and unsubscribe requests."""
 
 import asyncio
 from hashlib import sha256

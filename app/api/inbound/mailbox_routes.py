@@ -1,4 +1,4 @@
-"""`/mailboxes`: where a tenant's bounces, complaints and unsubscribes come to."""
+"""Serve `/mailboxes`: IMAP folders that receive bounces and complaints."""
 
 from dataclasses import replace
 from typing import Annotated, Any, Final

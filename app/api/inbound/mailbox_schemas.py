@@ -1,4 +1,4 @@
-"""What a request says of a mailbox, and what is read of it."""
+"""Define the JSON of mailboxes."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Self

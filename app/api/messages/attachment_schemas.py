@@ -1,4 +1,4 @@
-"""What a request says of a file to attach."""
+"""Define the JSON of an attachment."""
 
 import binascii
 from collections.abc import Iterator

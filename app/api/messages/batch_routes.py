@@ -1,4 +1,4 @@
-"""`/messages/batch`: many messages in one request, each its own, written in one transaction."""
+"""Serve `/messages/batch`: many messages in one request and one transaction."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Messages that are accepted together, each with what becomes of it."""
+"""Accept several messages at once, with a result for each."""
 
 import asyncio
 from collections.abc import Sequence

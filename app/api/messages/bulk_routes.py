@@ -1,4 +1,4 @@
-"""`POST /messages/actions`: one thing done to all messages of a filter."""
+"""Serve `POST /messages/actions`: one action on all messages of a filter."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""`/recipients`: forget somebody whom messages were sent to."""
+"""Serve `/recipients`: erase a recipient."""
 
 from typing import Annotated, Any, Final
 

@@ -1,4 +1,4 @@
-"""Messages to copy from: what `/docs` offers, and what answers look like."""
+"""Define the OpenAPI examples of messages."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""`GET /messages/export`: all messages of a filter, as JSON Lines or CSV."""
+"""Serve `GET /messages/export`: messages as JSON Lines or CSV."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum

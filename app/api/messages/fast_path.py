@@ -1,7 +1,7 @@
-"""`POST /messages` in its usual form, without what a framework does for every form.
+"""Serve the common form of `POST /messages` without the framework's overhead.
 
-Routing, injection and the validation of Python objects cost more than all that Heloise does for a
-message itself. Whatever is not plain goes the usual way, which finds the same and answers for it.
+Routing, injection and validation of Python objects cost more than all that Heloise does for a
+message itself. Other forms take the usual way, which gives the same responses.
 """
 
 from io import BytesIO

@@ -1,7 +1,7 @@
-"""The header `Idempotency-Key`: a request that is repeated is done once.
+"""Handle the header `Idempotency-Key`: a repeated request takes effect once.
 
-After the IETF's draft "The Idempotency-Key HTTP Header Field". A key is a tenant's own, and is kept
-for a day at least.
+Follows the IETF draft "The Idempotency-Key HTTP Header Field". Keys belong to a tenant and are kept
+for at least a day.
 """
 
 import hmac

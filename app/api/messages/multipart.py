@@ -1,7 +1,7 @@
-"""A message with its files as a form (RFC 7578), read as the JSON that it stands for.
+"""Convert an uploaded form (RFC 7578) to the JSON of a message.
 
-`message` is the JSON of the message, each `attachments` a file. What becomes of it is then the
-same, whichever way it came.
+`message` is the JSON of the message, each `attachments` a file. The rest of the API handles both
+forms alike.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the document says of every operation that accepts a message."""
+"""Declare what all operations that accept messages share in OpenAPI."""
 
 from typing import Any, Final
 

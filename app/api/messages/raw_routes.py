@@ -1,4 +1,4 @@
-"""`POST /messages/raw`: a message that the caller has made himself."""
+"""Serve `POST /messages/raw`: send a complete RFC 5322 message."""
 
 import asyncio
 from functools import partial

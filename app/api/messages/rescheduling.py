@@ -1,4 +1,4 @@
-"""Another time for a message that is scheduled."""
+"""Update the time and priority of a scheduled message."""
 
 from datetime import datetime
 

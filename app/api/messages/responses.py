@@ -1,4 +1,4 @@
-"""What an answer says of a message, its recipients and its attempts."""
+"""Define the JSON of messages, recipients and attempts in responses."""
 
 from dataclasses import asdict
 from datetime import datetime

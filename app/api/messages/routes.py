@@ -1,4 +1,4 @@
-"""`/messages`: send, and follow what became of it."""
+"""Serve `/messages`: send, list, get, cancel, retry and resolve."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a request says of a message, and of the messages that are wanted."""
+"""Define the JSON of messages in requests, and the filters."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What `POST /messages` does, however the request came to it."""
+"""Send a message: the use case behind every way to `POST /messages`."""
 
 import logging
 from dataclasses import replace

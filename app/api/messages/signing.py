@@ -1,4 +1,4 @@
-"""Who signs a tenant's messages: read when that was not seen lately."""
+"""Cache the DKIM keys that sign a tenant's messages."""
 
 import logging
 from collections import defaultdict

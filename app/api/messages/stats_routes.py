@@ -1,4 +1,4 @@
-"""`GET /stats`: how many recipients came to what."""
+"""Serve `GET /stats`: recipients by status and report."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self

@@ -1,4 +1,4 @@
-"""Templates with their variables: what they name is looked up, and what is wrong is told."""
+"""Render templates with variables: load what they use, report errors."""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -1,4 +1,4 @@
-"""`POST /messages/upload`: any number of messages as JSON Lines, at constant memory."""
+"""Serve `POST /messages/upload`: JSON Lines in constant memory."""
 
 import json
 from collections.abc import AsyncIterator

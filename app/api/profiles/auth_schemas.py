@@ -1,4 +1,4 @@
-"""How a profile logs in: user and password, or access tokens by OAuth 2.0."""
+"""Define the JSON of a profile's authentication: password or OAuth 2.0."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Final, Literal, NamedTuple, Self

@@ -1,4 +1,4 @@
-"""From a request to a profile: made new, or changed by RFC 7396 and checked as a whole again."""
+"""Build a profile from a request: new, or by a merge patch (RFC 7396)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Profiles to copy from: what `/docs` offers, and what an answer looks like."""
+"""Define the OpenAPI examples of profiles."""
 
 from typing import Any, Final
 

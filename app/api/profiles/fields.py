@@ -1,4 +1,4 @@
-"""The types of a profile's fields, each with its bounds and what to write instead."""
+"""Define the field types of profiles, with limits and error messages."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""The profile that a list is about."""
+"""Filter lists by profile."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -1,4 +1,4 @@
-"""Profiles by the names that people write: where there is none, the one that is spelt alike."""
+"""Find profiles by name, and suggest similar names."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -1,4 +1,4 @@
-"""The types of the fields by which access tokens are asked for (RFC 6749, RFC 7523)."""
+"""Define the field types of OAuth 2.0 grants (RFC 6749, RFC 7523)."""
 
 import re
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM: are they what they say, before a connection needs them."""
+"""Validate PEM certificates and keys in requests."""
 
 from typing import Final
 

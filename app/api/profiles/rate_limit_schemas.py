@@ -1,4 +1,4 @@
-"""Rate limits as requests and answers have them, for profiles and for tenants."""
+"""Define the JSON of rate limits."""
 
 from typing import Self
 

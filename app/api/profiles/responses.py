@@ -1,4 +1,4 @@
-"""What an answer says of a profile: everything but its secrets."""
+"""Define the JSON of profiles in responses, without secrets."""
 
 from datetime import datetime
 from typing import Final, Self

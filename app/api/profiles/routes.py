@@ -1,4 +1,4 @@
-"""`/profiles`: the SMTP identities of a tenant."""
+"""Serve `/profiles`: the SMTP identities of a tenant."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""What a request says of a profile: field by field, and as a whole."""
+"""Define the JSON of profiles in requests, and validate it."""
 
 from collections.abc import Collection
 from typing import Annotated, Final, Self

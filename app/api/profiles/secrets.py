@@ -1,4 +1,4 @@
-"""The secrets of a profile: which a request sets, which a profile then holds, and their sealing."""
+"""Encrypt a profile's secrets and track which ones a request sets."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What is done to profiles, by a request or a command: each writes down what it changed."""
+"""Create, update, pause, resume and delete profiles, with audit entries."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -1,4 +1,4 @@
-"""Verifies to copy from: what `/docs` offers, and what an answer looks like."""
+"""Define the OpenAPI examples of verify."""
 
 from typing import Any, Final
 

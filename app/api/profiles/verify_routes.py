@@ -1,4 +1,4 @@
-"""`/profiles/…/verify`: finding out beforehand what a profile's server will say."""
+"""Serve `/profiles/…/verify`: test a profile on its server."""
 
 import math
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What is asked of verify, and what it answers."""
+"""Define the JSON of verify."""
 
 from datetime import datetime
 from typing import Final, Self

@@ -1,4 +1,4 @@
-"""How many bytes of requests a process holds, and how many of them for one tenant or address."""
+"""Limit the request bytes in memory, per process, tenant and IP address."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Bodies as they come in: after the key, not too large, not too slowly, not too many at once."""
+"""Receive request bodies: after authentication, limited in size, speed and memory."""
 
 import asyncio
 from contextlib import suppress

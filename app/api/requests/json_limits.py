@@ -1,7 +1,6 @@
-"""What the JSON of a body may be: UTF-8, and bounded in depth and number of values.
+"""Check JSON bodies: UTF-8, limited depth and number of values.
 
-Once parsed, a value takes many times its bytes; and each reader has its own idea of how deep is
-too deep.
+A parsed value takes many times its bytes, and parsers disagree about the allowed depth.
 """
 
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""Of which type a body is (RFC 9110 section 8.3)."""
+"""Check the media type of a body (RFC 9110 section 8.3)."""
 
 import re
 from typing import Final

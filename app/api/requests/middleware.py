@@ -1,4 +1,4 @@
-"""The outermost ring around every request: its id, its log line, and what nobody caught."""
+"""Wrap every request: request id, log line, unexpected errors."""
 
 import logging
 from typing import Final

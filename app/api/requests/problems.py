@@ -1,4 +1,4 @@
-"""Problems as RFC 9457 answers: from the caller's mistakes, the framework's, and the unexpected."""
+"""Turn exceptions into RFC 9457 problem responses."""
 
 import json
 import logging

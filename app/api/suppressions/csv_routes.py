@@ -1,4 +1,4 @@
-"""`/suppressions/export` and `/import`: as CSV (RFC 4180), as spreadsheets and others write it."""
+"""Serve `/suppressions/export` and `/import` as CSV (RFC 4180)."""
 
 import csv
 import io

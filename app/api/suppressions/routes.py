@@ -1,4 +1,4 @@
-"""`/suppressions`: whom a tenant sends nothing to."""
+"""Serve `/suppressions`: addresses that a tenant does not send to."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final

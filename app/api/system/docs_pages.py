@@ -1,4 +1,4 @@
-"""The pages for people, each with a policy that lets run nothing but its own scripts."""
+"""Serve `/docs` and `/redoc` with a Content-Security-Policy for their own scripts only."""
 
 import base64
 import re

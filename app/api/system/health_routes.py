@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: what looks after the process asks these."""
+"""Serve `/healthz`, `/readyz` and `/metrics` for orchestrators and monitoring."""
 
 import hmac
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""`/problems`: what each type of error means and what to do about it."""
+"""Serve `/problems`: explanations of all problem types."""
 
 from typing import Annotated
 

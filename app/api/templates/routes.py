@@ -1,4 +1,4 @@
-"""`/templates`: what a tenant's messages are made from."""
+"""Serve `/templates`: versioned templates for messages."""
 
 from collections.abc import Mapping
 from dataclasses import replace

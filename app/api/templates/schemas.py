@@ -1,4 +1,4 @@
-"""What a request says of a template, and what is read of it."""
+"""Define the JSON of templates."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""`/tenants`: who owns profiles, keys and messages."""
+"""Serve `/tenants`: owners of profiles, keys and messages."""
 
 from typing import Annotated, Final
 

@@ -1,4 +1,4 @@
-"""What a request says of a tenant, and what is answered of one."""
+"""Define the JSON of tenants."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final

@@ -1,4 +1,4 @@
-"""What is done to tenants, by a request or a command: each writes down what it changed."""
+"""Create, update and delete tenants, with audit entries."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -1,4 +1,4 @@
-"""`/usage`: what a tenant may use, and has used."""
+"""Serve `/usage`: a tenant's limits and their use."""
 
 from datetime import datetime
 from typing import Any, Final

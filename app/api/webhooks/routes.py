@@ -1,4 +1,4 @@
-"""`/webhooks`: where a tenant's events are posted."""
+"""Serve `/webhooks`: URLs that receive a tenant's events."""
 
 import base64
 import os

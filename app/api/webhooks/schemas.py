@@ -1,4 +1,4 @@
-"""What a request says of a webhook, and what is read of it."""
+"""Define the JSON of webhooks."""
 
 import base64
 import binascii

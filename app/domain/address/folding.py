@@ -1,4 +1,4 @@
-"""The form in which addresses are compared: whatever script and letter case they are written in."""
+"""Fold addresses for comparison, independent of case and script."""
 
 import unicodedata
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Where a text names somebody by an address, however that is written there."""
+"""Find and mask mentions of an address in free text."""
 
 import re
 import unicodedata

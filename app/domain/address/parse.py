@@ -1,4 +1,4 @@
-"""Addresses as people write them (RFC 5322 section 3.4), and who may send as whom.
+"""Parse addresses (RFC 5322 section 3.4) and match sender patterns.
 
 A domain in another script is kept as its A-label (RFC 5890), so that any server knows it. A local
 part in another script has no form in ASCII: it is kept in Unicode's NFC, and needs SMTPUTF8 (RFC

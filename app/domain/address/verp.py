@@ -1,7 +1,7 @@
-"""Variable envelope return paths: each recipient's failures come back to an address of its own.
+"""Build variable envelope return paths (VERP): a bounce address per recipient.
 
-The address is the one that was asked for, with what stands for the recipient behind a `+` in its
-local part (RFC 5233), as `bounces+<message>-<recipient>@example.com`.
+The recipient's token follows a `+` in the local part (RFC 5233):
+`bounces+<message>-<recipient>@example.com`.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""How many connections at a time a server takes well: found out by trying (AIMD, as TCP does).
+"""Adapt the number of connections to what a server handles (AIMD, as in TCP).
 
-A server that throttles, or answers ever more slowly, gets half as many; one that takes everything
-gets one more after so many successes as it has connections.
+A server that throttles or slows down gets half as many connections. After as many successes as it
+has connections, it gets one more.
 """
 
 import re

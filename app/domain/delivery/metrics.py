@@ -1,4 +1,4 @@
-"""What the layers that work tell to whoever counts: facts, never instructions."""
+"""Metrics interface: lower layers report events, and depend on nothing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol

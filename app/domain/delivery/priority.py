@@ -1,4 +1,4 @@
-"""Which messages of a profile go first, without the others waiting for ever."""
+"""Order a profile's messages by priority, without starvation."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

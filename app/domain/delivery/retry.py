@@ -1,4 +1,4 @@
-"""When to try again: exponential back-off with full jitter, as pure functions."""
+"""Compute retry times: exponential back-off with full jitter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What becomes of a simulated recipient: every way that a real one can go, without a server."""
+"""Simulate outcomes of recipients without a server."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""The state tables: which status may follow which, and a message's status from its recipients'."""
+"""State tables: allowed status changes, and a message's status from its recipients."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The token bucket behind a rate limit, as arithmetic (invariant 7: limits wait)."""
+"""Compute token buckets for rate limits (invariant 7: limits wait)."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

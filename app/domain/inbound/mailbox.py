@@ -1,4 +1,4 @@
-"""Mailboxes: where a tenant's bounces, complaints and unsubscribes come to."""
+"""Define mailboxes: IMAP folders that receive bounces and complaints."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,7 @@
-"""What comes back by mail after a message was sent, read from the mail's bytes.
+"""Parse bounces, complaints and unsubscribe requests from mail.
 
-Delivery status notifications (RFC 3464), complaints (RFC 5965, the "abuse reporting format"), what
-qmail and older Exims write instead, and requests to leave a list (RFC 2369 section 3.2).
+Formats: delivery status notifications (RFC 3464), complaints (RFC 5965), the bounces of qmail and
+old Exims, and requests to leave a list (RFC 2369 section 3.2).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A file in a message: its bytes, and how it is named (RFC 2045 section 5, RFC 2183, RFC 2231)."""
+"""Render an attachment and its names (RFC 2045 section 5, RFC 2183, RFC 2231)."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Large octets, made of blocks without keeping other threads from their turn."""
+"""Join large byte blocks without blocking other threads."""
 
 from collections.abc import Iterable
 from io import BytesIO

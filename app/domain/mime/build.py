@@ -1,4 +1,4 @@
-"""The message as bytes: rendered once, when it is accepted (invariant 2).
+"""Render a message as bytes, once, at acceptance (invariant 2).
 
 CRLF line ends, 7-bit clean, lines of 998 octets at the most (RFC 5322, RFC 2045, RFC 2046). Only
 the header of a message whose addresses need it is in UTF-8 (RFC 6532).

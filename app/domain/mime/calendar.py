@@ -1,4 +1,4 @@
-"""An invitation (RFC 5545, RFC 6047) beside a message's text."""
+"""Validate a calendar invitation (RFC 5545, RFC 6047)."""
 
 import re
 from dataclasses import dataclass

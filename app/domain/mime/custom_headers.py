@@ -1,4 +1,4 @@
-"""Header fields that a caller adds: which there may be, and how each is written.
+"""Validate and encode custom header fields.
 
 A field that an RFC gives a structure is written by it: names are encoded, while addresses, ids and
 URLs stay as they are, and a line is folded between them. Any other field is text. What would be

@@ -1,4 +1,4 @@
-"""DKIM signatures (RFC 6376): RSA with SHA-256, and Ed25519 (RFC 8463), relaxed/relaxed."""
+"""Sign messages with DKIM (RFC 6376, RFC 8463), relaxed/relaxed."""
 
 import base64
 import re

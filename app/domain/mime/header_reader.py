@@ -1,4 +1,4 @@
-"""The header of a message that somebody else made: bounded first, then read in linear time.
+"""Parse an untrusted message's header in linear time, within limits.
 
 RFC 5322 section 2.2 (fields, folding), RFC 2045 section 5 (parameters), RFC 2047 (encoded words).
 Python's `email` reads none of it: some of its parsers need time and memory that grow with the

@@ -1,4 +1,4 @@
-"""Header fields as they go on the wire: encoded where they must be, folded, injection impossible.
+"""Write header fields: encoded, folded, and safe from injection.
 
 RFC 5322 section 2.2 (fields, folding), RFC 2047 (encoded words). Every line has 998 octets or
 fewer, and 78 where it can be helped.

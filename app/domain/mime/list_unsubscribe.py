@@ -1,4 +1,4 @@
-"""How a reader leaves a list: `List-Unsubscribe` (RFC 2369), and by one click (RFC 8058)."""
+"""Write `List-Unsubscribe` headers (RFC 2369) with one-click (RFC 8058)."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Media types of files by their names, and which of them do something when they are opened.
+"""Guess media types by file name, and mark those that run when opened.
 
 The table is `media_types.txt`, the same wherever Heloise runs: Python's differs from version to
 version, and is added to by files of the machine.

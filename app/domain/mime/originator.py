@@ -1,4 +1,4 @@
-"""Who a message says it is from: one mailbox, in a form that all readers read alike.
+"""Parse From and Sender strictly: one mailbox that all programs read alike.
 
 RFC 5322 section 3.6.2. Programs disagree about malformed and obsolete forms: routes, comments in
 odd places, several addresses. One of them may show another sender than was checked here, so only

@@ -1,4 +1,4 @@
-"""The parts of a message that somebody else made (RFC 2046): bounded, and found in linear time.
+"""Parse an untrusted message's parts (RFC 2046) in linear time, within limits.
 
 Each level of parts is one search for its boundary, so the time is at most the size times the depth.
 """

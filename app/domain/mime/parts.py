@@ -1,4 +1,4 @@
-"""The parts of a message's body (RFC 2045, RFC 2046), each a header and pieces of bytes.
+"""Build the MIME parts of a body (RFC 2045, RFC 2046).
 
 Pieces are put together once, at the end: no part is copied into the one around it.
 """

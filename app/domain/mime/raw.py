@@ -1,4 +1,4 @@
-"""A message that somebody else made: checked, and sent as it is (RFC 5322, RFC 6409, RFC 6854).
+"""Check and complete a raw message (RFC 5322, RFC 6409, RFC 6854).
 
 Nothing here knows how the message came: an error says what is wrong with the message.
 """

@@ -1,4 +1,4 @@
-"""Content-Transfer-Encoding (RFC 2045 section 6): octets as lines that any server takes.
+"""Encode bodies for transfer (RFC 2045 section 6).
 
 The work is done by the standard library's C functions, a block or a whole text at a time.
 """

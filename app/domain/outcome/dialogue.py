@@ -1,4 +1,4 @@
-"""The lines of an SMTP dialogue as they are kept and shown."""
+"""Define the lines of an SMTP dialogue."""
 
 from typing import Literal, NamedTuple, cast
 

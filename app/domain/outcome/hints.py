@@ -1,4 +1,4 @@
-"""What to do about a profile's fault, in words for the one who manages the profile."""
+"""Map a profile's faults to hints for its owner."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""What happened on the wire, as values: a failure at a stage, and an outcome once it is judged.
+"""Define failures at SMTP stages, and classified outcomes.
 
 `domain.outcome.failure_table` judges.
 """

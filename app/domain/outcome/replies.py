@@ -1,4 +1,4 @@
-"""SMTP replies as values (RFC 5321 section 4.2) with their enhanced codes (RFC 3463)."""
+"""Define SMTP replies (RFC 5321 section 4.2) with enhanced codes (RFC 3463)."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""What is said in a value of which nothing need be."""
+"""Helpers for dataclasses whose fields are all optional."""
 
 from dataclasses import fields
 from typing import Any

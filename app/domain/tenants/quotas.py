@@ -1,4 +1,4 @@
-"""How much a tenant may use: what a quota says, what was used, and how much more is allowed."""
+"""Define quotas and compute what they still allow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""How long what is known of messages is kept."""
+"""Define retention periods."""
 
 from dataclasses import dataclass
 from typing import Final

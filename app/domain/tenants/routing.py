@@ -1,7 +1,7 @@
-"""Whom a tenant, or a whole installation, sends to, and where everything else goes.
+"""Decide which recipients are allowed, refused or redirected.
 
-For staging: what is for real people must not reach them, whatever a copied database holds. So it is
-decided at each transmission anew, not once at acceptance.
+For staging: real people must not get messages, whatever a copied database contains. So the decision
+is made at each transmission, not once at acceptance.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""`column IN (…)` as one statement whatever it is compared with: compiled, and prepared, once."""
+"""Compare a column with a list as one parameter, so that statements compile once."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""Many rows, of one table or several, by one statement, compiled once.
+"""Write many rows of one or more tables in one statement.
 
 SQLAlchemy compiles a statement once too, but what it does for the parameters of each row costs more
 than the database does for the row. PostgreSQL, for which each run of a statement has a cost of its

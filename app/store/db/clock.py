@@ -1,4 +1,4 @@
-"""The database's time: what replicas agree on, however far off a machine's own clock is."""
+"""Measure the database's clock, on which all replicas agree."""
 
 import asyncio
 from datetime import datetime, timedelta

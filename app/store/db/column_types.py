@@ -1,4 +1,4 @@
-"""The types of columns that both databases share; migrations use them too."""
+"""Define column types for both databases."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

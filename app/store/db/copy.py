@@ -1,4 +1,4 @@
-"""A row with large octets, given to PostgreSQL part by part.
+"""Send a row with large bytes to PostgreSQL in parts.
 
 A driver makes the parameters of a statement whole before it sends any, on the loop: three copies of
 the octets, one after another.

@@ -1,4 +1,4 @@
-"""What is kept for a time is forgotten after it."""
+"""Delete rows older than their retention."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Engines, transactions, the wake-up between processes, and all that differs by dialect."""
+"""Open databases and transactions, notify workers, and hide differences of dialects."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What the drivers raise, told apart at one door: faults that a later try may mend, and the rest.
+"""Classify driver errors: temporary or permanent.
 
 SQLSTATE classes: PostgreSQL's manual, appendix A.
 """

@@ -1,4 +1,4 @@
-"""How asyncpg connects: for SQLAlchemy's engine, to listen, and for what is done alone."""
+"""Connect to PostgreSQL with asyncpg."""
 
 import socket
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What is done over and over beside all else, whatever becomes of the database meanwhile."""
+"""Repeat background jobs until stopped, also after database errors."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Names that are spelt nearly as one that there is not: what somebody may have meant."""
+"""Suggest similar names for an unknown one."""
 
 from difflib import get_close_matches
 from typing import Any, Final

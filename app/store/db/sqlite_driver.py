@@ -1,4 +1,4 @@
-"""SQLAlchemy's dialect of aiosqlite, with one turn of the connection's thread for a statement.
+"""Run each SQLite statement in one turn of the connection's thread.
 
 aiosqlite takes four: to make a cursor, execute, fetch, and close. Each costs more than most
 statements do. So a transaction begins in the turn of its first statement, and nobody waits for the

@@ -1,4 +1,4 @@
-"""A name that is taken, told by the database itself: a look beforehand would race."""
+"""Turn unique-constraint violations into Conflict, as checking first would race."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What the URL of a database says: apart, since settings are checked where nothing is opened.
+"""Parse database URLs, without opening a database.
 
 PostgreSQL's parameters are libpq's (PostgreSQL's manual, "Parameter Key Words"), as far as asyncpg,
 which connects, can keep them. One that it cannot keep is refused: to ignore it might cost safety.

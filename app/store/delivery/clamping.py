@@ -1,4 +1,4 @@
-"""Times that no schedule could have made: a clock was ahead when they were written.
+"""Correct stored times that lie too far ahead, after a clock error.
 
 Each is brought to the latest that a schedule could make it now.
 """

@@ -1,4 +1,4 @@
-"""What changes as a profile delivers: which lanes have work, and their health."""
+"""Store the state of lanes: pending work and health."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta

@@ -1,6 +1,6 @@
-"""Permits that all replicas share: to send, by rate; to connect, by number (invariant 7).
+"""Grant send and connection permits across all replicas (invariant 7).
 
-They are taken in slices, a claim's worth at a time: no message costs a round trip of its own.
+A worker takes a slice for a whole claim, so that no message costs a round trip of its own.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What waits, counted: for metrics."""
+"""Count waiting messages for metrics."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The delivering processes, and when each was last heard of."""
+"""Store workers and their heartbeats."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Mailboxes: where a tenant's reports come to, and who reads them next."""
+"""Store mailboxes, and claim those that are due."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

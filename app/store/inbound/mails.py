@@ -1,6 +1,7 @@
-"""Mails of a mailbox that are being read: each is noted before it is read, and until it is done.
+"""Track mailbox mails in progress, and skip those that crash the reader.
 
-One that ends the process that reads it is known by its note, and is given up after a few tries.
+A mail is noted before it is read. If the process dies, the note counts as a failed try; after a few
+tries the mail is skipped.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What came back by mail: whose it is, and what is written of it."""
+"""Match reports to recipients, and store them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One recipient is forgotten: what the law calls erasure (GDPR article 17)."""
+"""Erase a recipient (GDPR article 17)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Messages as they are read: listed by filters, looked at one by one, never with their bytes."""
+"""List and read messages, without their bytes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""How many recipients came to what, counted where they stand."""
+"""Count recipients by status and report."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What somebody decides of a message: that it is not to be sent, or what became of it."""
+"""Cancel messages and resolve uncertain recipients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is read of a message, its recipients and its attempts."""
+"""Read messages with their recipients and attempts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

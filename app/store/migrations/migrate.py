@@ -1,4 +1,4 @@
-"""How the schema of the database gets to where it should be: by Alembic, in one transaction."""
+"""Migrate the database schema with Alembic, in one transaction."""
 
 from contextlib import suppress
 from typing import Final

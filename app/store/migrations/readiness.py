@@ -1,4 +1,4 @@
-"""Whether the database can be used: it takes writes, and its schema is the one of this version."""
+"""Check that the database is writable and its schema current."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The schema of the database: where it is, and where it should be.
+"""Compare the database's schema revision with the code's.
 
 What brings it there is `migrate`, which a service that is up to date has no need of.
 """

@@ -1,4 +1,4 @@
-"""What the database knows of messages that are about to be written: one look for all of a group."""
+"""Check a group of new messages against the database in one query."""
 
 from collections.abc import Sequence
 from typing import Final

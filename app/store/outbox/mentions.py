@@ -1,4 +1,4 @@
-"""Free texts of a tenant that name an address which is forgotten: they go on without it."""
+"""Mask an erased address in a tenant's free texts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""What became of messages: settle, mark, expire, end (invariants 3, 4, 5)."""
+"""Write outcomes of messages: settle, mark, expire, finish (invariants 3, 4, 5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime

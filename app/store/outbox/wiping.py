@@ -1,4 +1,4 @@
-"""What is taken away from messages that stay: their content, and who they went to."""
+"""Delete content and recipients of messages that stay."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Deleting a profile: its credentials go, its name stays on what it sent."""
+"""Delete a profile: erase its credentials, keep its name for its messages."""
 
 from datetime import datetime
 from typing import Final

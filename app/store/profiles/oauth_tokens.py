@@ -1,4 +1,4 @@
-"""Access tokens of profiles, shared by all replicas; one of them renews a token at a time."""
+"""Store access tokens for all replicas, of which one at a time renews a token."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,7 +1,6 @@
-"""Profiles: the SMTP identities of tenants. One that was deleted stays as the name of what it sent.
+"""Store profiles. A deleted profile's row stays for its messages.
 
-Connections are retired and failing servers tried again by what is written here: a change counts
-`revision` up and makes the lane's next probe due.
+A change increments `revision`, which retires connections, and makes the lane's next probe due.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Between a profile and its row: the sealed columns are never read where nobody opens them."""
+"""Map profiles to rows, without reading encrypted columns unnecessarily."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

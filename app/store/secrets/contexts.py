@@ -1,6 +1,7 @@
-"""What each stored secret is sealed to: its row, its field, and where it is sent.
+"""Define what each encrypted secret is bound to: row, field and destination.
 
-Whoever seals, opens or changes a secret asks here, so all of them mean the same destination.
+All code that encrypts, decrypts or changes a secret asks here, so that the destination is always
+the same.
 """
 
 from typing import Any, Final

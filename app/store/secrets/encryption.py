@@ -1,4 +1,4 @@
-"""Sealed credentials: encrypted for one field of one row, under keys that can be rotated.
+"""Encrypt credentials for one field of one row, with rotatable keys.
 
 A sealed value is `version (1) | key id (8) | nonce (12) | ciphertext and tag`, lengths in bytes.
 The associated data binds version, key id, row and field, and in version 2 the destination too: the

@@ -1,4 +1,4 @@
-"""The tables, and with CHECK constraints the state invariants that no writer may break."""
+"""Define the tables, with state invariants as CHECK constraints."""
 
 from typing import Final
 

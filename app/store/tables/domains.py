@@ -1,4 +1,4 @@
-"""The tables of the domains that are sent from, and of their keys."""
+"""Define the tables of signing domains and their keys."""
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, String, Table, Text
 

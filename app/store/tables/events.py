@@ -1,4 +1,4 @@
-"""What happened, and who is told: the tables of events and webhooks."""
+"""Define the tables of events and webhooks."""
 
 from typing import Any, Final
 

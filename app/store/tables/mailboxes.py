@@ -1,4 +1,4 @@
-"""The tables of mailboxes that are read, and of their mails that are being read."""
+"""Define the tables of mailboxes and of their mails in progress."""
 
 from sqlalchemy import (
     BigInteger,

@@ -1,4 +1,4 @@
-"""The whole schema: importing it here loads the tables of every module."""
+"""Collect the tables of all modules."""
 
 from app.store.tables import domains as domain_tables
 from app.store.tables import events as event_tables

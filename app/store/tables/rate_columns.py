@@ -1,4 +1,4 @@
-"""Between a rate limit and its columns, which profiles and tenants have alike."""
+"""Map rate limits to columns."""
 
 from typing import Any
 

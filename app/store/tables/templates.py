@@ -1,4 +1,4 @@
-"""The tables of templates."""
+"""Define the tables of templates."""
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Table
 

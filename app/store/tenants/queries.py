@@ -1,4 +1,4 @@
-"""Tenants: who owns profiles, keys and messages."""
+"""Store tenants."""
 
 from collections.abc import Mapping
 from datetime import datetime

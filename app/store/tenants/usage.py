@@ -1,4 +1,4 @@
-"""What tenants with a quota have used, counted with what is accepted, in its transaction."""
+"""Count quota usage in the transaction of acceptance."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

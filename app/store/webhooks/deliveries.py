@@ -1,4 +1,4 @@
-"""Events on their way to webhooks: who is to get which, claimed by one worker at a time."""
+"""Store webhook deliveries, and claim them by one worker at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Webhooks: where tenants want to be told of events."""
+"""Store webhooks."""
 
 from collections.abc import Mapping
 from datetime import datetime
