@@ -49,7 +49,7 @@ async def list_events(
     """List the events after a cursor, complete and in the order in which they happened.
 
     No event appears before `next_cursor` later. A key that is bound to profiles gets only their
-    events. Requires the scope `webhooks:read`.
+    events. Requires the scope `events:read`.
     """
     start = _start(query.cursor, "query", "cursor") or FIRST
     found = await (await _wanted(services, caller, query)).page(services, start)
@@ -106,7 +106,7 @@ async def stream_events(
     """Stream events as server-sent events: `event` is the type, `data` the event as JSON.
 
     The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
-    the service stops; reconnect to continue. Requires the scope `webhooks:read`.
+    the service stops; reconnect to continue. Requires the scope `events:read`.
     """
     services, found = following.services, following.found
     ends_at = services.now() + STREAM_TIME
@@ -140,7 +140,7 @@ async def get_event(
 ) -> EventRead:
     """Get an event.
 
-    Requires the scope `webhooks:read`.
+    Requires the scope `events:read`.
     """
     async with services.database.reading() as connection:
         found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
