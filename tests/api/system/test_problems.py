@@ -116,7 +116,7 @@ async def test_json_that_is_too_deep_is_told_so(acme: Caller) -> None:
     """It is read no further than to there."""
     answer = await acme("POST", "/messages", content=b"[" * 100_000, headers=JSON)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/json-too-large")
-    assert "nested more than 100 deep" in answer.json()["detail"]
+    assert "nested more than 100 levels deep" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
