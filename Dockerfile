@@ -17,7 +17,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
 
 FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="Heloise" \
-      org.opencontainers.image.description="An email-sending service" \
+      org.opencontainers.image.description="Send email over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin heloise \
     && install --directory --owner=heloise --group=heloise --mode=0700 /data
