@@ -1,9 +1,10 @@
 """What every test may ask for: a database of its own, once on SQLite and once on PostgreSQL."""
 
 import asyncio
+import gc
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,6 +21,9 @@ from tests.support.memory import memory_folder
 from tests.support.required import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
+
+# Nothing of what is imported and collected is garbage, so none is looked for until then.
+gc.disable()
 
 # A busy machine is slow at times, and that is no fault of the code.
 hypothesis.settings.register_profile("heloise", deadline=None)
@@ -53,17 +57,41 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start slow tests first: each process of xdist finds its part of them ahead of its share.
 
-    A slow test that starts last is waited for by all.
+    A slow test that starts last is waited for by all. Slow tests that share a fixture of their
+    module stay in one process, or else each process would make what they share.
     """
     processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    slow = [item for item in items if item.get_closest_marker("slow") is not None]
-    quick = [item for item in items if item.get_closest_marker("slow") is None]
+    slow: dict[str, list[pytest.Item]] = {}
+    quick: list[pytest.Item] = []
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            quick.append(item)
+        else:
+            slow.setdefault(_what_is_shared(item), []).append(item)
     ordered: list[pytest.Item] = []
     for number in range(processes):
         size = (len(items) - len(ordered)) // (processes - number)  # as `--dist worksteal` has it
-        first = slow[number::processes]
-        ordered += [*first, *(quick.pop(0) for _ in range(size - len(first)))]
+        first = [item for group in list(slow.values())[number::processes] for item in group]
+        rest = max(size - len(first), 0)
+        ordered += [*first, *quick[:rest]]
+        del quick[:rest]
     items[:] = ordered
+
+
+def _what_is_shared(item: pytest.Item) -> str:
+    """The id of a test's module where the test uses a fixture of that scope, or else its own."""
+    fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+    is_shared = any(definitions[-1].scope == "module" for definitions in fixtures.values())
+    return item.nodeid.partition("::")[0] if is_shared else item.nodeid
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage once all is collected."""
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

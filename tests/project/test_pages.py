@@ -21,6 +21,9 @@ from tests.support.dev_process import Dev, developing
 from tests.support.servers.dns_server import DnsServer
 from tests.support.terminal import ROOT, Terminal
 
+# All of them speak to one `heloise dev`.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.one_database]
+
 API = "http://localhost:8025"
 DOCS = ROOT / "docs"
 PAGES = {
@@ -124,9 +127,6 @@ def first_line(command: str, terminal: Terminal, dev: Dev) -> str:
         process.communicate()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.one_database
 @pytest.mark.skipif(None in map(shutil.which, ("curl", "jq")), reason="needs curl and jq")
 @pytest.mark.parametrize("page", COMMANDS)
 def test_every_command_of_a_page_runs(page: str, terminal: Terminal, dev: Dev) -> None:
@@ -140,7 +140,6 @@ def test_every_command_of_a_page_runs(page: str, terminal: Terminal, dev: Dev) -
             shell(text, terminal, KEY=dev.printed("key"))
 
 
-@pytest.mark.one_database
 def test_the_client_runs_as_its_page_shows(terminal: Terminal, dev: Dev) -> None:
     """The page's program, against `heloise dev`."""
     [block] = [block for block in PAGES["guide/client.md"] if block.language == "python"]
@@ -178,7 +177,6 @@ def classifications(shown: dict[str, Any]) -> set[str]:
     }
 
 
-@pytest.mark.one_database
 def test_every_reply_shown_is_classified_as_heloise_does(dev: Dev) -> None:
     """In the pages and in the OpenAPI document."""
     texts = [block.text for page in PAGES.values() for block in page if block.language == "json"]

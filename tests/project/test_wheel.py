@@ -13,6 +13,8 @@ import pytest
 from app import __version__
 from tests.support.terminal import ROOT
 
+pytestmark = pytest.mark.slow
+
 BUILD = """
 import sys
 from hatchling import build
@@ -55,7 +57,6 @@ def test_the_source_archive_can_be_built_and_tested(built: tuple[Path, Path]) ->
     assert not [name for name in names if ".venv" in name or name.endswith((".db", ".env"))]
 
 
-@pytest.mark.slow
 def test_the_wheel_migrates_outside_the_checkout(built: tuple[Path, Path], tmp_path: Path) -> None:
     """In a new environment, to which only the dependencies are lent."""
     home = tmp_path / "venv"

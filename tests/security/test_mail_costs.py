@@ -15,6 +15,8 @@ import pytest
 
 from tests.security.mail_costs import PATHS, RECORDS, SHAPES, SIZES
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 # Quadratic would be 64 times as much for 8 times the size.
 GROWTH = SIZES[-1] // SIZES[0]
 SLACK = 3
