@@ -216,6 +216,7 @@ async def test_it_sends_as_whom_it_is_bound_to(
     assert "The profile" in beyond.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("networks", "status"),
     [
@@ -240,6 +241,7 @@ async def test_it_is_used_from_its_networks_alone(
         assert answer.json()["type"] == "/problems/network-not-allowed"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [

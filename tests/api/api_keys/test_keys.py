@@ -32,6 +32,7 @@ async def test_a_new_key_works(api: Api, acme: Caller) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("change", "loc"),
     [

@@ -30,6 +30,7 @@ async def test_a_tenant_makes_lists_and_revokes_its_keys(api: Api, acme: Caller)
     assert not await opens(api, made["key"])
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("own", "asked", "why"),
     [
@@ -160,6 +161,7 @@ async def test_what_has_ended_is_not_rotated(acme: Caller) -> None:
     assert (await acme("POST", "/keys/key_none/rotate", {})).status_code == 404
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("body", [{"overlap_seconds": -1}, {"overlap_seconds": 2_592_001}])
 async def test_an_overlap_is_bounded(acme: Caller, body: dict[str, int]) -> None:
     """422 names it."""

@@ -22,6 +22,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("headers", WRONG)
 @pytest.mark.parametrize("path", ["/messages", "/profiles", "/tenants"])
 async def test_without_a_valid_key_it_is_401(api: Api, headers: dict[str, str], path: str) -> None:

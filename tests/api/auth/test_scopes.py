@@ -149,6 +149,7 @@ async def test_no_key_of_a_tenant_opens_what_is_an_admins(
             assert answer.json()["type"] == "/problems/admin-only", (method, path)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("state", ["none", "unknown", "revoked", "expired", "deleted", "admin cut"])
 async def test_a_key_that_is_none_opens_nothing(
     api: Api, document: dict[str, Any], state: str

@@ -185,6 +185,7 @@ async def test_two_tenants_may_have_a_domain_each_with_keys_of_its_own(
     assert b"DKIM-Signature" not in await raw(other, **{"from": "a@shared.example.com"})
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("domain", "told"),
     [

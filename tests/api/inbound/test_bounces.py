@@ -56,6 +56,7 @@ async def sent(acme: Caller) -> Any:
     return await acme.made("/messages", MESSAGE | {"to": to, "tags": ["newsletter"]})
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
@@ -227,6 +228,7 @@ async def test_who_was_erased_stays_so(acme: Caller, sent: Any) -> None:
     assert (await acme.read("/suppressions"))["items"] == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("content", "media_type", "status"),
     [
@@ -275,6 +277,7 @@ def report(*parts: tuple[str, bytes], encoding: str = "7bit") -> bytes:
 STATUS = b"Reporting-MTA: dns; mx.example.org\n\nFinal-Recipient: rfc822; ann@example.org\n"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
 async def test_the_parts_of_a_report_may_be_encoded(acme: Caller, sent: Any, encoding: str) -> None:
     """The fields of a notification or of feedback, and the message that came back."""
@@ -309,6 +312,7 @@ async def test_a_notification_without_an_action_says_it_by_its_status(
         assert answer["message"] == sent["id"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("kind", ["auth-failure", "virus", "fraud", "other", "unheard-of"])
 async def test_what_a_machine_reports_suppresses_nobody(acme: Caller, sent: Any, kind: str) -> None:
     """It is kept as information."""

@@ -70,6 +70,7 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
     assert await listed(sender) == ["ann@example.org", "bob@example.org"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("messages", [[], [MESSAGE] * 1001, "x", None])
 async def test_it_has_one_to_a_thousand(sender: Caller, messages: object) -> None:
     """Else it is refused as a whole."""

@@ -54,6 +54,7 @@ def _shown(answer: httpx.Response) -> Any:
     return answer.status_code, body, sorted(kept & set(answer.headers))
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body)[-50:])
 async def test_both_ways_answer_the_same(sender: Caller, body: Any) -> None:
     """What is stored, and every error: its status, its type and each field that it names."""
@@ -62,6 +63,7 @@ async def test_both_ways_answer_the_same(sender: Caller, body: Any) -> None:
     assert _shown(short) == _shown(long)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -107,6 +109,7 @@ async def test_a_key_is_one_key_whichever_way_it_came(
     assert others[0].json()["type"] == "/problems/idempotency-key-reused"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body)[-50:])
 async def test_both_ways_answer_the_same_to_a_new_key(sender: Caller, body: Any) -> None:
     """Keys change nothing of what is accepted."""
@@ -115,6 +118,7 @@ async def test_both_ways_answer_the_same_to_a_new_key(sender: Caller, body: Any)
     assert _shown(short) == _shown(long)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("key", ["", "a" * 256, "caf\u00e9"])
 async def test_both_ways_refuse_what_is_no_key(sender: Caller, key: str) -> None:
     """Empty, too long, or not ASCII."""

@@ -126,6 +126,7 @@ async def test_a_conflict_is_none_of_its_neighbours(sender: Caller) -> None:
     assert await count(sender) == 11
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("key", ["", "x" * 256, "zo\xeb", "a\tb"])
 async def test_a_wrong_key_is_refused(sender: Caller, key: str) -> None:
     """1 to 255 characters of printable ASCII."""

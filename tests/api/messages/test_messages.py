@@ -93,6 +93,7 @@ async def test_attempts_are_listed(sender: Caller) -> None:
     assert listed == {"items": [], "next_cursor": None}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "form", ["a@example.com", "Ann <a@example.com>", {"email": "a@example.com", "name": "Ann"}]
 )
@@ -103,6 +104,7 @@ async def test_addresses_take_three_forms(sender: Caller, field: str, form: obje
     await sender.made("/messages", MESSAGE | {field: value})
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "name",
     ["Ann", "Ann O'Neil", "Doe, Jane", 'Ann "The" Roe', "a\\b", "Ünal Ğ", "山田", "x.y", "@"],
@@ -117,6 +119,7 @@ async def test_an_address_that_was_answered_can_be_sent_back(sender: Caller, nam
     assert again["recipients"][0]["name"] == name
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("change", "loc"),
     [

@@ -64,6 +64,7 @@ async def test_only_what_is_uncertain_can_be_resolved(api: Api, sender: Caller) 
     assert (await sender.read(f"/messages/{held}"))["status"] == "held"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "loc"),
     [

@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
+import pytest
+
 from tests.support.api_client import PROFILE, Caller
 
 LINE: Final = {"to": ["ann@example.org"], "text": "x", "tags": ["upload"]}
@@ -59,6 +61,7 @@ async def test_a_line_that_is_wrong_is_told_by_its_number(acme: Caller) -> None:
     assert await count(acme) == 2
 
 
+@pytest.mark.one_database
 async def test_refusals_are_shown_up_to_a_number(acme: Caller) -> None:
     """So that the answer fits where nobody reads it yet; they are counted all the same."""
     answer = await uploaded(acme, [{}] * 450)
@@ -86,6 +89,7 @@ async def test_a_line_that_does_not_end_is_not_held(acme: Caller) -> None:
     assert await count(acme) == 200
 
 
+@pytest.mark.one_database
 async def test_another_type_is_refused(acme: Caller) -> None:
     """With what to write."""
     answer = await acme("POST", "/messages/upload", LINE)

@@ -13,6 +13,7 @@ WEBHOOK = {"name": "log", "url": "https://log.example.com/", "profiles": [TYPO]}
 KEY = {"name": "app", "scopes": ["messages:send"], "profiles": [TYPO]}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -41,6 +42,7 @@ async def test_the_likely_one_is_named(acme: Caller, method: str, path: str, bod
     assert likely in answer.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("name", ["billing", "x" * 5000, "prf_0198c5a2d3f07b6e8a4c1d2e3f405162"])
 async def test_what_is_like_nothing_is_guessed_as_nothing(acme: Caller, name: str) -> None:
     """Nor is an id."""

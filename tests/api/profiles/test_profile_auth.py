@@ -92,6 +92,7 @@ async def test_a_preset_is_resolved_when_it_is_written(
     assert "preset" not in read
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("auth", "field", "told"),
     [

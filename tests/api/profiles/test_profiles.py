@@ -117,6 +117,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
     assert await api.opened(made["id"], "client_key") == key
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("change", "loc", "said"),
     [
@@ -206,6 +207,7 @@ async def test_timeouts_must_be_numbers(acme: Caller) -> None:
     assert answer.json()["errors"][0]["loc"] == ["body", "timeouts", "connect"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
@@ -253,6 +255,7 @@ async def test_the_first_profile_is_the_default_until_another_is(acme: Caller) -
     ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("profile", "tenant", "service", "hostname", "expected"),
     [
@@ -353,6 +356,7 @@ async def test_what_is_asked_of_tls_is_kept_and_taken_away(acme: Caller) -> None
     assert {name: empty[name] for name in asked} == kept | {"tls_pins": []}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
@@ -390,6 +394,7 @@ async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Calle
     assert (await sealed(api, made["id"]))["sealed_client_key"] is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("change", "loc"),
     [

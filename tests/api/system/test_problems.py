@@ -61,6 +61,7 @@ async def test_an_error_is_a_problem(
     assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("moment", [1_800_000_000, 1.8e9, "1800000000", "tomorrow", True])
 async def test_a_time_is_no_number(acme: Caller, moment: object) -> None:
     """Whether seconds or milliseconds were meant nobody could tell."""
@@ -76,6 +77,7 @@ def httpx_path(path: str) -> str:
     return path.partition("?")[0].replace("%00", "\0")
 
 
+@pytest.mark.one_database
 async def test_the_type_of_a_problem_can_be_read(api: Api) -> None:
     """`type` is a path that says what to do."""
     problem = (await api.nobody("GET", "/profiles")).json()
@@ -86,6 +88,7 @@ async def test_the_type_of_a_problem_can_be_read(api: Api) -> None:
     assert explained in listed["items"]
 
 
+@pytest.mark.one_database
 async def test_405_names_the_methods(acme: Caller) -> None:
     """RFC 9110 section 15.5.6."""
     answer = await acme("PUT", "/healthz")
@@ -96,6 +99,7 @@ async def test_405_names_the_methods(acme: Caller) -> None:
     assert (await acme("PUT", "/openapi.json")).headers["Allow"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -112,6 +116,7 @@ async def test_broken_json_is_told_apart(acme: Caller, content: bytes, said: str
     assert said in answer.json()["detail"]
 
 
+@pytest.mark.one_database
 async def test_json_that_is_too_deep_is_told_so(acme: Caller) -> None:
     """It is read no further than to there."""
     answer = await acme("POST", "/messages", content=b"[" * 100_000, headers=JSON)
@@ -119,6 +124,7 @@ async def test_json_that_is_too_deep_is_told_so(acme: Caller) -> None:
     assert "nested more than 100 levels deep" in answer.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "headers", [{"Content-Type": "text/plain"}, {"Content-Type": "application/xml"}, {}]
 )
@@ -129,6 +135,7 @@ async def test_only_json_is_taken(acme: Caller, headers: dict[str, str]) -> None
     assert "Content-Type: application/json" in answer.json()["detail"]
 
 
+@pytest.mark.one_database
 async def test_a_missing_body_is_told(acme: Caller) -> None:
     """No body at all is an invalid request."""
     answer = await acme("POST", "/messages")
@@ -137,12 +144,14 @@ async def test_a_missing_body_is_told(acme: Caller) -> None:
     ]
 
 
+@pytest.mark.one_database
 async def test_an_array_is_no_body(acme: Caller) -> None:
     """JSON of another shape than an object is an invalid request, not a wrong media type."""
     answer = await acme("POST", "/messages", [1])
     assert answer.json()["type"] == "/problems/invalid-request"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "loc", "hint"),
     [
@@ -170,6 +179,7 @@ async def _in_chunks() -> AsyncIterator[bytes]:
         yield b" " * 65_536
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_a_body_past_the_limit_is_413(api: Api, acme: Caller, *, is_chunked: bool) -> None:
     """The limit is said, with and without a Content-Length."""
@@ -180,6 +190,7 @@ async def test_a_body_past_the_limit_is_413(api: Api, acme: Caller, *, is_chunke
     assert str(api.services.max_body_bytes) in answer.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -202,6 +213,7 @@ async def test_no_error_echoes_a_secret(acme: Caller, path: str, body: object) -
     assert CANARY not in answer.text
 
 
+@pytest.mark.one_database
 async def test_broken_json_with_a_secret_is_not_echoed(acme: Caller) -> None:
     """Nor is the text around a syntax error."""
     content = b'{"auth": {"password": "canary-5e9b" "x"}}'
@@ -210,6 +222,7 @@ async def test_broken_json_with_a_secret_is_not_echoed(acme: Caller) -> None:
     assert CANARY not in answer.text
 
 
+@pytest.mark.one_database
 async def test_the_unexpected_is_500_and_says_nothing(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -237,6 +250,7 @@ class Full:
         raise Unavailable("database-unavailable", f"not written: {offer.message.id}", 7)
 
 
+@pytest.mark.one_database
 async def test_503_says_when_to_come_again(api: Api, acme: Caller) -> None:
     """What cannot be stored now is refused with Retry-After."""
     await acme.made("/profiles", PROFILE)

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import pytest
+
 from tests.support.api_client import PROFILE, Api, Caller
 
 RECEIPT: Final = {
@@ -74,6 +76,7 @@ async def test_a_message_is_made_from_what_is_published(acme: Caller) -> None:
     assert (await acme.made("/messages", MESSAGE))["subject"] == "Changed"
 
 
+@pytest.mark.one_database
 async def test_languages_fall_back(acme: Caller) -> None:
     """To the language without its region, then to the plain parts, each part by itself."""
     await acme.made("/templates", RECEIPT)
@@ -101,6 +104,7 @@ async def test_each_of_a_batch_has_its_own_variables(acme: Caller) -> None:
     assert "'name' is undefined" in two["problem"]["detail"]
 
 
+@pytest.mark.one_database
 async def test_what_is_missing_is_told(acme: Caller) -> None:
     """Which variable, in which part and line; or what the schema says of it."""
     await acme.made("/profiles", PROFILE)
@@ -136,6 +140,7 @@ async def test_others_are_named_and_taken_as_published(acme: Caller) -> None:
     assert (await preview(acme))["html"] == "<b>Ann &amp; Bob</b><i>42</i>"
 
 
+@pytest.mark.one_database
 async def test_wrong_templates_are_refused(acme: Caller) -> None:
     """With the place, and nothing is stored."""
     wrong = {
@@ -158,6 +163,7 @@ async def test_wrong_templates_are_refused(acme: Caller) -> None:
     assert (await acme("PATCH", "/templates/receipt", swap)).status_code == 200
 
 
+@pytest.mark.one_database
 async def test_a_message_has_a_template_or_a_content(acme: Caller) -> None:
     """Not both, and no variables without one."""
     await acme.made("/profiles", PROFILE)
@@ -193,6 +199,7 @@ async def test_one_that_is_deleted_or_renamed(acme: Caller) -> None:
     assert (await acme.read("/templates"))["items"] == []
 
 
+@pytest.mark.one_database
 async def test_html_alone_gets_a_text(acme: Caller) -> None:
     """Made from it, unless one is given, were it empty."""
     await acme.made("/profiles", PROFILE)

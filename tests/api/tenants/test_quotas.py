@@ -42,6 +42,7 @@ async def test_a_quota_is_read_back(api: Api) -> None:
     assert read["allowed_from"] == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("quota", "loc"),
     [

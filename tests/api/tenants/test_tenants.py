@@ -24,6 +24,7 @@ async def test_the_name_is_the_slug_where_it_is_left_out(api: Api) -> None:
     assert (made["name"], made["ehlo_name"]) == ("acme", None)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "loc"),
     [
@@ -88,6 +89,7 @@ async def test_tenants_are_listed_in_pages(api: Api) -> None:
     assert second["next_cursor"] is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("cursor", ["x", "%FF", "cHJmXzAx", "%00", "a" * 101])
 async def test_a_made_up_cursor_is_refused(api: Api, cursor: str) -> None:
     """422, not the first page again."""
@@ -96,6 +98,7 @@ async def test_a_made_up_cursor_is_refused(api: Api, cursor: str) -> None:
     assert answer.json()["errors"][0]["loc"] == ["query", "cursor"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("limit", ["0", "201", "x", "1.5"])
 async def test_the_limit_has_bounds(api: Api, limit: str) -> None:
     """1 to 200."""
