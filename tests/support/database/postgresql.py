@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -112,6 +112,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._names = (f"test_{number}" for number in count())
         self._clean: list[str] = []
+        self._emptying: dict[str, asyncpg.Connection] = {}
         self._template: str | None = None
         self._connection: asyncpg.Connection | None = None
 
@@ -135,6 +136,9 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT breaks off what is at work in order, SIGQUIT as a crash would."""
+        for connection in self._emptying.values():
+            connection.terminate()
+        self._emptying.clear()
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -201,8 +205,31 @@ class Server:
         """
         url = self._clean.pop() if self._clean else self._new(self._migrated_template())
         yield url
-        if self._run(_emptied(url)):
+        if self._run(self._empty(url)):
             self._clean.append(url)
+
+    async def _empty(self, url: str) -> bool:
+        """Delete every row, unless somebody is still connected; return whether it did.
+
+        The connection is kept for the next time: a new one would read the whole catalog again.
+        """
+        connection = await self._connection_to(url)
+        if await connection.fetchval(_OTHERS):
+            await connection.close()
+            return False
+        size_bytes = await connection.fetchval("SELECT pg_relation_size('messages')")
+        await connection.execute(_EMPTY_LARGE if size_bytes > LARGE_BYTES else _EMPTY)
+        self._emptying[url] = connection
+        return True
+
+    async def _connection_to(self, url: str) -> asyncpg.Connection:
+        """Take the kept connection, or connect where a test has ended it."""
+        kept = self._emptying.pop(url, None)
+        if kept is not None:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await kept.execute("SELECT 1")
+                return kept
+        return await asyncpg.connect(url)
 
     def _migrated_template(self) -> str:
         if self._template is None:
@@ -218,32 +245,19 @@ class Server:
         self._loop.close()
 
 
-async def _migrate(url: str) -> None:
-    database = Database(url)
-    await migrating.migrate(database)
-    await database.close()
-
-
+_OTHERS: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 _TABLES: Final = [table.name for table in reversed(metadata.sorted_tables)]
 _EMPTY: Final = "; ".join(f"DELETE FROM {table}" for table in _TABLES)  # noqa: S608 - the names of our own tables
 _EMPTY_LARGE: Final = f"TRUNCATE {', '.join(_TABLES)}"
 
 
-async def _emptied(url: str) -> bool:
-    """Whether every row is gone and nobody else is connected any more."""
-    connection = await asyncpg.connect(url)
-    try:
-        others = await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND backend_type = 'client backend'"
-        )
-        if not others:
-            size_bytes = await connection.fetchval("SELECT pg_relation_size('messages')")
-            await connection.execute(_EMPTY_LARGE if size_bytes > LARGE_BYTES else _EMPTY)
-        return not others
-    finally:
-        await connection.close()
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await migrating.migrate(database)
+    await database.close()
 
 
 @contextmanager
