@@ -75,6 +75,8 @@ FIELDS: Final = {
     },
     "a variable": lambda text: {"template": "all", "variables": {"x": text}},
 }
+# What the database keeps as text of its own; all else it keeps as bytes of the message.
+KEPT: Final = ("subject", "from's name", "to", "to's name", "reply_to", "tag", "metadata")
 TEMPLATE: Final = {"name": "all", "subject": "{{ x }}", "text": "{{ x }}", "html": "<p>{{ x }}</p>"}
 
 
@@ -131,11 +133,19 @@ def check(received: Received, field: str, text: str, body: dict[str, Any]) -> No
 
 @pytest.mark.postfix
 @pytest.mark.parametrize(
-    ("service", "field"),
+    ("backend", "service", "field"),
     [
-        *(("forwarding", field) for field in FIELDS),
-        *(("forwarding_lenient", field) for field in ("subject", "text", "html", "header")),
+        *(("sqlite", "forwarding", field) for field in FIELDS),
+        *(
+            pytest.param("postgresql", "forwarding", field, marks=pytest.mark.postgresql)
+            for field in KEPT
+        ),
+        *(
+            ("sqlite", "forwarding_lenient", field)
+            for field in ("subject", "text", "html", "header")
+        ),
     ],
+    indirect=["backend"],
 )
 async def test_what_a_caller_writes_stays_where_it_was_written(
     start: Start, postfix: Postfix, service: str, field: str
