@@ -38,11 +38,11 @@ class Handover(Protocol):
     """Who may take messages over as they are written, so that nobody has to read them first."""
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
-        """The lease to write them with; it may hold some of them, or none."""
+        """The lease to write the messages with; it may cover some or none of them."""
         ...
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
-        """They were written."""
+        """Called after the commit."""
         ...
 
     def withdraw(self, lease: Lease) -> None:

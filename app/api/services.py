@@ -34,12 +34,12 @@ SIGNING_SECONDS: Final = 3.0
 
 
 class Accepts(Protocol):
-    """Who writes messages down."""
+    """Stores accepted messages durably."""
 
     async def accept(self, offer: Offer) -> KeyedRequest | None:
-        """Return once the message is durable (invariant 1); raises QuotaError.
+        """Return after the message is durable (invariant 1); raises QuotaError.
 
-        Answers whose key this is already, if it is somebody's.
+        Returns the earlier request with the same idempotency key, if there is one.
         """
         ...
 

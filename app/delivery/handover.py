@@ -47,7 +47,7 @@ class Handover:
                 lane.reserved -= 1
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
-        """They were written, and those of the lease are the lanes' from now on."""
+        """Called after the commit: give the leased messages to their lanes."""
         self._leases.add(lease.message_ids, lease.until)
         taken: dict[Lane, list[ClaimedMessage]] = {}
         for message in messages:

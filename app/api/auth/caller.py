@@ -12,7 +12,7 @@ from app.domain.value import value
 
 @value
 class Caller:
-    """Somebody who may do what he asks for with a tenant's things; `key` is None for an admin."""
+    """An authenticated caller that acts for a tenant. `key` is None for an admin."""
 
     tenant: Tenant
     actor: Actor
@@ -25,34 +25,34 @@ class Caller:
 
     @property
     def profiles(self) -> tuple[str, ...] | None:
-        """The ids of the profiles that he is bound to; None where he is not."""
+        """The ids of the profiles that the key is bound to; None for all profiles."""
         return (self.key.profiles or None) if self.key is not None else None
 
     @property
     def allowed_from(self) -> tuple[SenderRule, ...]:
-        """What a sender has to match beside the profile's own patterns."""
+        """Sender rules of tenant and key, in addition to the profile's."""
         of_tenant = SenderRule("This tenant", self.tenant.allowed_from)
         if self.key is None:
             return (of_tenant,)
         return (of_tenant, SenderRule("This key", self.key.allowed_from))
 
     def reaches(self, thing: Thing) -> bool:
-        """Whether he may refer to something of the tenant."""
+        """Whether the key reaches an object of the tenant."""
         return reaches(self.key, thing)
 
     def reached(self, noun: str, name: str, found: Found | None) -> Found:
-        """What was found by this name; raises NotFound where it is nothing, or out of reach."""
+        """Return the object; raises NotFound if it is missing or out of reach."""
         return reached(self.key, noun, name, found)
 
     def require_unbound(self) -> None:
-        """Raise Forbidden where he is bound to profiles: what he asks for is about all of them."""
+        """Raise Forbidden if the key is bound to profiles: the operation concerns all profiles."""
         require_unbound(self.key)
 
     def act(self, services: Services) -> Act:
-        """What the audit log is told with a change."""
+        """The audit context of the request."""
         return act_of(self.actor, services)
 
 
 def act_of(actor: Actor, services: Services) -> Act:
-    """Somebody who changes something by the request that is being answered."""
+    """The audit context of an actor in the current request."""
     return Act(actor=actor, now=services.now(), request_id=request_id.get())

@@ -31,7 +31,7 @@ def reaches(key: ApiKey | None, thing: Thing) -> bool:
 
 
 def reached(key: ApiKey | None, noun: str, name: str, found: Found | None) -> Found:
-    """What was found by this name; raises NotFound where it is nothing, or out of reach."""
+    """Return the object; raises NotFound if it is missing or out of reach."""
     if found is None or not reaches(key, found):
         raise NotFound(noun, name)
     return found

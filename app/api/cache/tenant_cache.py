@@ -1,4 +1,4 @@
-"""Cache tenants and profiles, so that a stream of messages does not read them each time."""
+"""Cache tenants and profiles, so that a stream of messages needs no reads."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

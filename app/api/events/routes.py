@@ -60,7 +60,7 @@ async def list_events(
 
 @dataclass(frozen=True, slots=True)
 class _Following:
-    """Somebody who follows what happens, and what he gets first."""
+    """A client of the event stream, and its first events."""
 
     services: Services
     wanted: "_Wanted"

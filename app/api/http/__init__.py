@@ -1,1 +1,1 @@
-"""Plain HTTP: types of fields, pages, request ids, root path. It knows no tenant and no key."""
+"""Plain HTTP: field types, pages, request ids, root path. No tenants, no keys."""

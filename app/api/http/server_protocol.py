@@ -18,9 +18,10 @@ TOO_MANY: Final = f"The request's header has more than {MAX_FIELDS} fields."
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Cuts whoever does not come to the end of a header (slow-loris), or comes to none.
+    """Closes connections whose request header does not end (slow-loris) or does not begin.
 
-    The connection alone has to bring one too; between requests uvicorn's own keep-alive counts.
+    A new connection must also send its first header in time. Between requests, uvicorn's keep-alive
+    timeout applies.
     """
 
     header_seconds = 10.0

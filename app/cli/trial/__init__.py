@@ -1,1 +1,1 @@
-"""A trial: the service as it is on a new database of its own, sending to a sink on loopback."""
+"""Run the service on a temporary database, sending to a sink on loopback."""

@@ -1,4 +1,4 @@
-"""A process of our own that listens on loopback, and ends with the one that started it."""
+"""Run a helper process on loopback that ends with its parent."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""An SMTP server that takes all mail and keeps none, as a process of its own on loopback."""
+"""Run an SMTP server that accepts and discards all mail."""
 
 import asyncio
 import sys

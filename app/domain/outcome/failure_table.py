@@ -1,9 +1,9 @@
-"""The failure table: what a refusal or a fault at a stage means, for whom, and what comes next.
+"""The failure table: classify a refusal or fault by stage, scope and next step.
 
-It follows RFC 5321 section 4.2.1 (4yz: try again, 5yz: never so again), with what servers really
-do: those that delay their verdict on the EHLO name answer for it at RCPT (Postfix's
-`smtpd_delay_reject`), and a client that is told to go away before MAIL has learnt nothing about
-the message. The first rule that matches decides.
+It follows RFC 5321 section 4.2.1 (4yz: try again, 5yz: never try again), and what servers really
+do: those that delay their verdict on the EHLO name reply to RCPT (Postfix's `smtpd_delay_reject`),
+and a client that is refused before MAIL has learnt nothing about the message. The first matching
+rule decides.
 """
 
 import re

@@ -1,10 +1,9 @@
 """Write many rows of one or more tables in one statement.
 
-SQLAlchemy compiles a statement once too, but what it does for the parameters of each row costs more
-than the database does for the row. PostgreSQL, for which each run of a statement has a cost of its
-own, is given all rows of a table as JSON and runs it once: over the elements of arrays asyncpg
-takes longer than both sides do over JSON. SQLite runs it for each row, and all of it in one turn of
-the connection's thread.
+SQLAlchemy's work on each row's parameters costs more than the database's work on the row.
+PostgreSQL, where each execution has a cost of its own, gets all rows of a table as JSON and
+executes once: asyncpg's array encoding is slower than JSON on both ends. SQLite executes per row,
+all in one turn of the connection's thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence

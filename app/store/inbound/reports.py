@@ -170,7 +170,7 @@ def _whose(
 async def _last_of(
     connection: AsyncConnection, tenant_id: str, addresses: Iterable[str]
 ) -> RowMapping | None:
-    """The last recipient with an address: who leaves a list says nothing but who he is."""
+    """The last recipient with an address: an unsubscribe request names only its sender."""
     for address in addresses:
         query = (
             select(*_COLUMNS)

@@ -15,10 +15,10 @@ from app.store.tables.core import lanes, profiles, suppressions
 
 @value
 class Admission:
-    """What was found.
+    """The database's answers about a group of new messages.
 
-    `ready`: of the profiles asked for, by id and revision, those that are open and not known to
-    fail. `may_suppress`: whether a recipient is suppressed by his tenant, if not for any message.
+    `ready`: of the requested profiles, by id and revision, those that are active and not known to
+    fail. `may_suppress`: whether the tenant suppresses a recipient, if not for any message.
     """
 
     ready: frozenset[tuple[str, int]]
