@@ -92,7 +92,7 @@ class Group:
     async def _accept(
         self, connection: AsyncConnection, messages: Sequence[NewMessage], found: Admission
     ) -> None:
-        """With the lease for those whose profile is what it was when they were made."""
+        """Keep the lease only for messages whose profile is unchanged."""
         ready = frozenset(
             each.id
             for each in messages
@@ -103,7 +103,7 @@ class Group:
         await outbox.accept(connection, messages, self.lease)
 
     async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
-        """Send nothing to whom tenants suppress; such messages are read as they are then."""
+        """Apply suppressions to new messages."""
         ids = [each.id for each in self.admitted]
         changed = await suppressions.apply(connection, message_ids=ids, now=now)
         if not changed:  # a suppression for a tag that none of them has

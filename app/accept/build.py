@@ -79,7 +79,7 @@ def new_message(
     profile: Profile,
     terms: Terms,
 ) -> NewMessage:
-    """The message that goes with these bytes, whose Message-ID is `header`."""
+    """Build the message of these bytes, with `header` as its Message-ID."""
     now, starts_at = terms.now, _starts_at(draft, terms.now)
     return NewMessage(
         id=message_id,
@@ -112,7 +112,7 @@ def _starts_at(draft: Draft, now: datetime) -> datetime:
 
 
 def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
-    """Whom a draft goes to; raises InvalidRequest where that, or one of its times, is wrong."""
+    """Return a draft's recipients; raises InvalidRequest if they or its times are invalid."""
     recipients = tuple(_recipients(draft))
     wrong = [*_wrong_recipients(draft, recipients), *_wrong_times(draft, now)]
     if wrong:
@@ -121,7 +121,7 @@ def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, .
 
 
 def check_return_path(draft: Draft, sender: Mailbox) -> None:
-    """Raise InvalidRequest where each recipient is to have a reverse-path, and cannot."""
+    """Raise InvalidRequest if VERP is not possible."""
     if not draft.has_verp:
         return
     try:
@@ -290,7 +290,7 @@ def _content(
 
 
 def _written(draft: Draft) -> dict[str, str]:
-    """The header fields that stand for what the caller asked for."""
+    """The header fields of the caller's options."""
     fields = dict[str, str]()
     if draft.unsubscribe is not None:
         fields |= draft.unsubscribe.fields()

@@ -35,7 +35,7 @@ class _Waiting:
 
 
 class Handover(Protocol):
-    """Who may take messages over as they are written, so that nobody has to read them first."""
+    """Takes over messages in memory when they are stored, so that no worker has to read them."""
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
         """The lease to write the messages with; it may cover some or none of them."""
@@ -145,7 +145,7 @@ class Committer:
             self._queue.task_done()
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
-        """Write a group; where it fails for a reason of one, each is written by itself."""
+        """Write a group. If one message makes it fail, write each by itself."""
         messages = [each.offer.message for each in waiting]
         group = Group([each.offer for each in waiting], self._reserve(messages))
         error = await self._error_of(group)

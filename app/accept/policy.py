@@ -50,7 +50,7 @@ def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule])
 
 
 def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
-    """Raise Forbidden where what is for somebody may go to nobody at all."""
+    """Raise Forbidden if a recipient is neither allowed nor redirected."""
     for each in recipients:
         address = each.mailbox.address
         if routing.destination(address) is None and not routing.is_simulated(address):

@@ -22,9 +22,9 @@ from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 @value
 class Turn:
-    """The recipients whose turn it is, and what is sent to them in one transaction.
+    """The recipients of one transaction, and what is sent to them.
 
-    `is_last`: nobody else is waiting for one.
+    `is_last`: no other recipient waits for a transaction.
     """
 
     recipients: Sequence[ClaimedRecipient]
@@ -60,11 +60,11 @@ class Attempts:
     session: Session | None = None
 
     def destination(self, recipient: ClaimedRecipient) -> str | None:
-        """The address that a server is told for a recipient; None where it is told none."""
+        """The address at RCPT TO for a recipient; None if no server gets the message."""
         return self.routing.destination(recipient.address)
 
     def is_for_real(self, recipient: ClaimedRecipient) -> bool:
-        """Whether a server was told the recipient's own address."""
+        """Whether RCPT TO had the recipient's own address."""
         return self.instead(recipient) is None and not self.routing.is_simulated(recipient.address)
 
     def instead(self, recipient: ClaimedRecipient) -> str | None:
@@ -73,7 +73,7 @@ class Attempts:
         return to if to != recipient.address else None
 
     def undecided(self, now: datetime) -> list[ClaimedRecipient]:
-        """The recipients whose turn it is and who have no outcome yet."""
+        """The recipients of the turn that have no outcome yet."""
         return [
             each
             for each in self.message.recipients
@@ -83,7 +83,7 @@ class Attempts:
         ]
 
     def turn(self, now: datetime) -> Turn | None:
-        """The turn that was begun, else the next one; None where nobody's is left."""
+        """The begun turn, or the next one; None if no recipient is left."""
         begun, self.begun = self.begun, None
         if begun is not None:
             return begun
@@ -156,7 +156,7 @@ async def _transact_once(
     is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
 
     async def before_body(taken: Collection[str]) -> bool:
-        """Whether the body may go out to those whom the server has taken (invariant 5)."""
+        """Whether to send the body to the accepted recipients (invariant 5)."""
         positions = [e.position for e in turn.recipients if attempts.destination(e) in taken]
         if not await mark(attempts.message, positions):
             return False

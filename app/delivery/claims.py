@@ -54,14 +54,14 @@ class LaneParts:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What is due of one profile, and the lane that is to have it: its own, or its fallback's."""
+    """A profile's due messages, and the lane that gets them: its own or its fallback's."""
 
     lane: Lane
     source: LaneDue
 
     @property
     def is_probe(self) -> bool:
-        """Whether one message is to show that the profile's fault is over."""
+        """Whether one message probes if the profile works again."""
         return self.source.is_failing and self.source.profile_id == self.lane.profile_id
 
     @property
@@ -118,7 +118,7 @@ class Claims:
         self._is_shared = database.is_postgresql
 
     def stop(self) -> None:
-        """Claim no more; what is being claimed just now is given back."""
+        """Stop claiming, and release messages of a claim in progress."""
         self._is_stopping = True
         self.wake.set()
 
@@ -182,7 +182,7 @@ class Claims:
             lane.take(messages)
 
     async def wait_returned(self) -> None:
-        """Return once all that was not to be begun is given back."""
+        """Return after all messages that will not start are released."""
         await asyncio.gather(*self._returning)
 
     def _next_look(
@@ -225,7 +225,7 @@ class Claims:
                 )
 
     async def _feeds(self, ready: Iterable[LaneDue], now: datetime) -> list[Feed]:
-        """Which lanes are to have what is due, where they can take anything."""
+        """Choose the lanes for due messages."""
         pairs = [(due, await self._sender(due, now)) for due in ready]
         known = await self._lanes_of([sender for _, sender in pairs if sender is not None])
         feeds = [
@@ -236,7 +236,7 @@ class Claims:
         return [each for each in feeds if each.lane.may_ask]
 
     async def _sender(self, due: LaneDue, now: datetime) -> LaneDue | None:
-        """Who is to send what is due: the profile itself, or its fallback; None: nobody now."""
+        """Choose who sends due messages: the profile, its fallback, or None for now."""
         if due.due_at <= now or due.fallback_profile_id is None:
             return due
         async with self._database.reading() as connection:
@@ -285,7 +285,7 @@ class Claims:
         return lane
 
     async def _reseal(self, due: LaneDue) -> None:
-        """Seal credentials that are used under the newest key; one that does not open is told."""
+        """Encrypt used credentials with the newest key; log those that cannot be decrypted."""
         try:
             async with self._database.transaction() as connection:
                 await resealing.reseal_profile(
@@ -298,7 +298,7 @@ class Claims:
             log.warning("credentials still encrypted with an older key: %s", error)
 
     async def _feed(self, feeds: Sequence[Feed]) -> int:
-        """Claim what lanes can take, in one transaction; answers how many were given anything."""
+        """Claim what lanes can take, in one transaction; return how many lanes got messages."""
         now = self._clock.now()
         until = now + self._leases.length
         granted = {each.lane: each.lane.granted for each in feeds}
@@ -448,7 +448,7 @@ def _note_backlogs(
 
 
 def is_ready(due: LaneDue, now: datetime) -> bool:
-    """Whether something of a lane can be begun now, by itself or by its fallback."""
+    """Whether a lane or its fallback can start a message now."""
     return due.due_at <= now or due.wants_fallback(now)
 
 

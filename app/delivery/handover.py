@@ -26,7 +26,7 @@ class Handover:
         self._reserved: dict[str, Lane] = {}
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
-        """The lease to write messages with; it holds those alone whose lane has room for them."""
+        """The lease for new messages; it covers only those whose lane has room."""
         for message in messages:
             lane = self._claims.direct_lane(message.profile_id)
             # Another revision has another identity, or is paused: that is looked up first.

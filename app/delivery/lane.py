@@ -35,7 +35,7 @@ BROKEN: Final = Outcome(
 
 
 class Results(Protocol):
-    """Where a lane's results go, and who knows which messages are still its own."""
+    """Takes a lane's results, and knows which messages the worker still owns."""
 
     def may_begin(self, message: ClaimedMessage) -> bool:
         """Whether the message's lease still holds."""
@@ -50,7 +50,7 @@ class Results(Protocol):
         ...
 
     def trip(self, lane: "Lane", attempts: Attempts, fault: Outcome) -> None:
-        """The profile is at fault: nothing more is to be tried now."""
+        """Stop the lane: the profile has a fault."""
         ...
 
     def room(self, lane: "Lane") -> None:
@@ -146,7 +146,7 @@ class Lane:
         return silent >= self.connections > 0
 
     def note_stall(self, *, is_stalled: bool) -> None:
-        """Take in what the database says of it."""
+        """Update the lane from the database."""
         if is_stalled and not self.is_known_stalled:
             self.is_heard = False
         self.is_known_stalled = is_stalled
@@ -222,7 +222,7 @@ class Lane:
         self._results.room(self)
 
     def drop_queue(self) -> list[str]:
-        """Forget the messages of which no content has gone out; answers their ids."""
+        """Release messages of which no content was sent; return their ids."""
         dropped = [message.id for message in self._queue]
         dropped += [attempts.message.id for ahead in self._ahead for attempts in ahead]
         self._queue.clear()
@@ -252,7 +252,7 @@ class Lane:
             self._pool.keep(session)
 
     def _look_ahead(self, ahead: deque[Attempts]) -> Mail | None:
-        """The mail that a slot sends next: it is nobody else's any more."""
+        """Take the next message for a slot."""
         if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
             return None
         if (attempts := self._next(ahead)) is None:

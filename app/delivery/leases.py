@@ -11,7 +11,7 @@ MAX_RENEWED: Final = 10_000  # below what PostgreSQL's and SQLite's statements t
 
 
 class Leases:
-    """Message → the moment until which nobody else may work on it."""
+    """Message id → the time until which only this worker may send it."""
 
     def __init__(
         self, database: Database, *, owner: str, length: timedelta, now: Callable[[], datetime]
@@ -33,7 +33,7 @@ class Leases:
         self._until |= dict.fromkeys(message_ids, until)
 
     def drop(self, message_ids: Iterable[str]) -> None:
-        """Forget what was settled or given back; it is renewed no more."""
+        """Remove settled or released messages, and stop renewing them."""
         for message_id in message_ids:
             self._until.pop(message_id, None)
 
@@ -48,7 +48,7 @@ class Leases:
         return bool(self._until) and min(self._until.values()) <= self._now()
 
     async def renew(self) -> set[str]:
-        """Lengthen every lease; answers which messages have gone to somebody else."""
+        """Renew all leases; return the messages that another worker took over."""
         held = list(self._until)
         if not held:
             return set()

@@ -37,7 +37,7 @@ Measure = Callable[[], Awaitable[None]]
 
 
 class Upkeep:
-    """The regular duties of one worker, each a step that waits for its next turn itself."""
+    """A worker's periodic jobs; each waits for its own interval."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Upkeep:
             await self._pause_until(now + LOOK_FOR_OLD_EVERY)
 
     async def purge(self) -> None:
-        """Take away what is old of the next tenant whose turn it is, a batch at a time."""
+        """Delete expired data of the next tenant, in batches."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             purged = await purging.purge(

@@ -71,7 +71,7 @@ class Recorder:
         }
 
     def taken_over(self, message: ClaimedMessage) -> Mapping[str, Any]:
-        """What is known of a message whose worker stopped while it held it: nothing."""
+        """The record of an attempt whose worker died."""
         lost = Outcome(
             Stage.DOT,
             Verdict.DEFER,

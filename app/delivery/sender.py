@@ -148,7 +148,7 @@ class Sender:
         attempts.rows.append(row)
 
     def _decide_here(self, attempts: Attempts, pending: Sequence[ClaimedRecipient]) -> None:
-        """Decide on whom no server is told: nobody's, the simulator's, those who get nothing."""
+        """Decide recipients without a server: suppressed, refused or simulated ones."""
         if attempts.message.unreadable is not None:
             fault = replace(UNREADABLE, detail=attempts.message.unreadable)
             self._decide(attempts, dict.fromkeys(pending, fault))
@@ -187,7 +187,7 @@ class Sender:
         )
 
     def decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
-        """Decide on all whose turn it is and to whom nothing has gone out."""
+        """Decide all recipients of the turn to whom nothing was sent."""
         for each in attempts.undecided(self._recorder.now()):
             if each.position not in attempts.marked:
                 attempts.outcomes[each.position] = outcome

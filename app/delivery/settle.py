@@ -123,13 +123,13 @@ def _update(
 
 
 def _is_enough(message: ClaimedMessage, unknown: int, retry: RetryPolicy) -> bool:
-    """Whether a message is not to be sent again after so many outcomes that nobody knows."""
+    """Whether unknown outcomes forbid sending a message again."""
     return message.guarantee is Guarantee.AT_MOST_ONCE or unknown >= retry.max_unknown_outcomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trip:
-    """A profile's fault, and the messages that are given back untouched for it."""
+    """A profile's fault, and the messages that are released because of it."""
 
     profile_id: str
     revision: int

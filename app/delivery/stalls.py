@@ -32,7 +32,7 @@ class Stalls:
         self._noted: WeakSet[Lane] = WeakSet()
 
     async def look(self) -> None:
-        """Note who has fallen silent, and who speaks again; then wait for the next look."""
+        """Record silent and recovered servers, then wait for the next check."""
         for lane in list(self._lanes.values()):
             if not lane.is_stalled:
                 self._noted.discard(lane)

@@ -176,7 +176,7 @@ class _Login:
         return fail(Stage.AUTH, Fault.MALFORMED, detail)
 
     def _unfinished(self) -> StageFailedError:
-        """It says that all is well before it has shown that it may say so."""
+        """The server reports success before it has proved its identity."""
         if self._mechanism != sasl.SCRAM_SHA_256:
             return self._malformed()
         detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"

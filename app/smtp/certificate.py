@@ -30,7 +30,7 @@ class ChainLink:
 
     @property
     def self_signed(self) -> bool:
-        """Whether it names nobody but itself as its authority."""
+        """Whether it is self-issued."""
         return self.subject == self.issuer
 
 
@@ -56,12 +56,12 @@ class Certificate:
 
     @property
     def subject(self) -> str:
-        """Whose it is (RFC 4514)."""
+        """The subject (RFC 4514)."""
         return self.chain[0].subject
 
     @property
     def issuer(self) -> str:
-        """Who vouches for it (RFC 4514)."""
+        """The issuer (RFC 4514)."""
         return self.chain[0].issuer
 
     @property
@@ -81,7 +81,7 @@ class Certificate:
 
     @property
     def self_signed(self) -> bool:
-        """Whether it names nobody but itself as its authority."""
+        """Whether it is self-issued."""
         return self.chain[0].self_signed
 
     @property

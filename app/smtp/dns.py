@@ -110,7 +110,7 @@ class Resolver:
         return list(answer)
 
     def _current(self) -> dns.asyncresolver.Resolver:
-        """By resolv.conf as it stands now: a network may come up, or change, while we run."""
+        """Read resolv.conf again: the network may change at run time."""
         if (changed_at := _changed_at(self._conf)) != self._read_at:
             self._read_at = changed_at
             self._resolver = _resolver(self._conf, self._servers)
@@ -176,7 +176,7 @@ def _literal(host: str) -> IPAddress | None:
 
 
 def _of_hosts(path: Path) -> Mapping[str, list[IPAddress]]:
-    """The hosts file as it stands now: orchestrators write to it while we run."""
+    """Read the hosts file again: orchestrators change it at run time."""
     found: dict[str, list[IPAddress]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

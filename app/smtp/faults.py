@@ -35,7 +35,7 @@ class StageFailedError(Exception):
 
 
 class ServerClosedError(ConnectionError):
-    """The server closed the connection, or said that it would."""
+    """The server closed or announced to close the connection."""
 
 
 def fail(
@@ -62,7 +62,7 @@ def malformed(stage: Stage, said: str) -> StageFailedError:
 
 
 def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
-    """A stage whose reply is not the one that was needed."""
+    """The reply to a stage is a refusal."""
     return StageFailedError(refusal(stage, reply))
 
 

@@ -51,7 +51,7 @@ class Identity:
 
     @property
     def server_name(self) -> str:
-        """Which name is asked for in the handshake (SNI), and is to stand in the certificate."""
+        """The name for SNI and for certificate verification."""
         return self.tls_server_name or self.host
 
     @property
@@ -62,7 +62,7 @@ class Identity:
 
     @property
     def wants_auth(self) -> bool:
-        """Whether the server must know who is speaking before any mail."""
+        """Whether the profile must log in before sending."""
         return self.username is not None and self.mechanism is not AuthMechanism.NONE
 
 
@@ -75,7 +75,7 @@ def identity_of(
     service_ehlo_name: str | None,
     hostname: str | None,
 ) -> Identity:
-    """Who a profile speaks as, with its opened secrets and what is added to every profile."""
+    """Build a profile's identity from its decrypted secrets and service defaults."""
     return Identity(
         profile_id=profile.id,
         host=profile.host or "",
@@ -127,5 +127,5 @@ class ConnectionFacts:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The certificate that the server showed, read anew each time."""
+        """The server's certificate, parsed on each access."""
         return Certificate.of(self.shown)

@@ -17,7 +17,7 @@ CHECK_AFTER_SECONDS: Final = 3.0
 
 
 class Pool:
-    """Idle sessions, newest last. Whoever takes one out owns it until it comes back."""
+    """Idle sessions, newest last. The taker of a session owns it until it returns it."""
 
     def __init__(
         self,
@@ -105,6 +105,6 @@ class Pool:
             self.retire(session)
 
     async def close(self) -> None:
-        """Close every idle session and wait until all have said QUIT."""
+        """Close all idle sessions with QUIT, and wait for that."""
         self.retire_idle()
         await asyncio.gather(*self._closing)

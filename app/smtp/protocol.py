@@ -31,7 +31,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class MalformedReplyError(Exception):
-    """What the server said is no reply."""
+    """The server sent something that is not an SMTP reply."""
 
 
 class ReplyReader:
@@ -96,7 +96,7 @@ def _check_line(shown: Callable[[str], str], line: bytes) -> None:
 
 @value
 class Mail:
-    """What is to be sent to whom: envelope addresses without brackets, and the message's bytes."""
+    """A mail to send: envelope addresses without brackets, and the message's bytes."""
 
     envelope_from: str
     recipients: Sequence[str]
@@ -151,7 +151,7 @@ class Exchange:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be said of the envelope."""
+        """Whether the envelope is complete."""
         is_in_vain = self.stage is Stage.DATA and not self.taken
         return self.failure is not None or is_in_vain or self._answered == len(self.commands)
 

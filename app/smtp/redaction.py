@@ -15,7 +15,7 @@ MIN_REDACTED_CHARACTERS: Final = 3
 
 
 def credentials(identity: Identity, token: str | None = None) -> Credentials:
-    """Who an identity logs in as."""
+    """The identity's credentials."""
     return Credentials(
         username=identity.username or "",
         password=identity.password or "",

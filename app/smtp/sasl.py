@@ -43,7 +43,7 @@ class UnprovenError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who logs in where, and by what; `repr` shows no secret."""
+    """SASL credentials; `repr` shows no secret."""
 
     username: str
     password: str = field(default="", repr=False)
@@ -69,7 +69,7 @@ def dialogue(mechanism: str, who: Credentials) -> Dialogue:
 
 
 def plain(who: Credentials) -> bytes:
-    """RFC 4616: nobody to act for, who, and the password."""
+    """RFC 4616: empty authorization identity, user name, password."""
     return f"\0{who.username}\0{who.password}".encode()
 
 

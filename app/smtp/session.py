@@ -54,14 +54,14 @@ class Transaction:
 
 
 class _Begun(NamedTuple):
-    """An envelope whose commands were said at once, and the answers to them."""
+    """A pipelined envelope and its pending replies."""
 
     exchange: Exchange
     answers: Answers
     said_at: float
 
     def dialogue(self) -> Callable[[], Iterator[Entry]]:
-        """What tells what was said, each at its stage; it does not keep the mail."""
+        """Maps replies to stages, without keeping the mail."""
         exchange = self.exchange
         return partial(_dialogue, exchange.stages, exchange.commands, self.said_at, self.answers)
 
@@ -112,7 +112,7 @@ class Session:
 
     @property
     def begun(self) -> Mail | None:
-        """The mail whose envelope has gone out: no other can be sent before it."""
+        """The mail whose envelope was already sent, and that must go next."""
         return None if self._begun is None else self._begun.exchange.mail
 
     @property
@@ -207,7 +207,7 @@ class Session:
         return _Begun(exchange, self._say(exchange.commands), monotonic_seconds())
 
     async def _hear(self, exchange: Exchange, begun: _Begun) -> None:
-        """Take in the answers to commands that were said at once."""
+        """Process the replies to pipelined commands."""
         answers = begun.answers
         self.transcript.tell_later(begun.dialogue())
         error: StageFailedError | None = None
@@ -306,7 +306,7 @@ class Session:
         return block
 
     async def _broken_off(self, answers: Answers) -> StageFailedError:
-        """The server spoke while the message was going out: no more can be said to it."""
+        """The server replied during the transmission, so the session is unusable."""
         self.abort()
         try:
             [reply] = await answers.wait(Stage.DATA)
@@ -323,7 +323,7 @@ class Session:
         return reply
 
     async def _give_up(self, exchange: Exchange) -> None:
-        """End a transaction that nobody is to get, and be ready for the next one."""
+        """Abort the transaction, and be ready for the next one."""
         if exchange.is_awaited:  # RFC 2920 section 3.1: it has nobody to send this to
             with suppress(StageFailedError):
                 await self._command(Stage.DATA, NOTHING)

@@ -65,17 +65,17 @@ class Transcript:
         return monotonic_seconds() - self._began
 
     def keep_secret(self, forms: Sequence[str]) -> None:
-        """Leave these out of all that is shown, whoever says it."""
+        """Redact these secrets in both directions."""
         self._secret_forms = forms
 
     def restart(self, note: Callable[[], str], at: float | None = None) -> None:
-        """Forget what was said before the next transaction, but for a note."""
+        """Drop the earlier dialogue before the next transaction, except for a note."""
         self._entries, self._told_later, self._left_out = [], [], 0
         self.stage = Stage.MAIL
         self._add("note", note, at)
 
     def tell_later(self, tell: Callable[[], Iterable[Entry]]) -> None:
-        """What was said at moments that whoever tells it knows."""
+        """Add lines with given times."""
         self._told_later.append(tell)
 
     def note(self, text: str, at: float | None = None) -> None:
@@ -87,7 +87,7 @@ class Transcript:
         self._add("client", _without_secret(said) if self.stage is Stage.AUTH else said, at)
 
     def server(self, reply: Reply, at: float | None = None) -> None:
-        """A reply; a challenge of SASL is not told."""
+        """Add a reply; hides SASL challenges."""
         self._add("server", reply, at)
 
     def _add(self, by: Speaker, said: Said, at: float | None) -> None:
@@ -97,7 +97,7 @@ class Transcript:
             self._left_out += 1
 
     def cleaned(self, failure: Failure) -> Failure:
-        """The failure as it may be shown: a server can say back whatever it was told."""
+        """Redact a failure: a server can echo secrets."""
         reply = failure.reply
         if reply is not None:
             reply = replace(reply, text=self.shown(reply.text))

@@ -77,7 +77,7 @@ class Wire(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether anything may still be said, as far as is known."""
+        """Whether commands can still be sent."""
         return self._error is None and not self._transport.is_closing()
 
     @property
@@ -96,7 +96,7 @@ class Wire(asyncio.Protocol):
         return self.expect(count, seconds)
 
     def write(self, parts: Sequence[bytes]) -> None:
-        """Write, if anything may still be said."""
+        """Write, if the connection is still usable."""
         if self.is_open:
             self._transport.write(b"".join(parts))
 
