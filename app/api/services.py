@@ -111,10 +111,15 @@ async def _services(request: Request) -> Services:
 ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
 
 
-async def _ready_services(services: ServicesEvenIfNotReady) -> Services:
+async def ready_services(request: Request) -> Services:
+    """The services of a request; raises Unavailable while the tables cannot be used.
+
+    Call it rather than depend on it twice: FastAPI looks at every dependency of every route.
+    """
+    services = await _services(request)
     if reason := services.schema_fault():
         raise Unavailable("not-ready", reason)
     return services
 
 
-ServicesOf = Annotated[Services, Depends(_ready_services)]
+ServicesOf = Annotated[Services, Depends(ready_services)]

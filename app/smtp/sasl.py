@@ -12,8 +12,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from scramp import ScramClient, ScramException
-
 OAUTHBEARER: Final = "oauthbearer"
 XOAUTH2: Final = "xoauth2"
 SCRAM_SHA_256: Final = "scram-sha-256"
@@ -131,6 +129,8 @@ def _cram_md5(who: Credentials) -> Dialogue:
 
 
 def _scram(who: Credentials) -> Dialogue:
+    from scramp import ScramClient, ScramException
+
     try:
         client = ScramClient(["SCRAM-SHA-256"], who.username, who.password)
         challenge = yield Response(client.get_client_first().encode())

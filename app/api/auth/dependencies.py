@@ -10,7 +10,7 @@ from app.api.auth.caller import Caller, act_of
 from app.api.auth.quotas import check_rate
 from app.api.auth.visitor import visitor_of
 from app.api.http.repeated_params import check_repeats
-from app.api.services import Services, ServicesOf
+from app.api.services import Services, ready_services
 from app.domain.audit import Actor
 from app.domain.errors import FieldError, Forbidden, InvalidRequest
 from app.domain.types import ApiKey, Scope, Tenant
@@ -41,9 +41,8 @@ class TenantScope:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(
-        self, request: Request, services: ServicesOf, _: Bearer, act_for: ActFor = None
-    ) -> Caller:
+    async def __call__(self, request: Request, _: Bearer, act_for: ActFor = None) -> Caller:
+        services = await ready_services(request)
         known = await visitor_of(request).known()
         check_repeats(request)
         return await self.caller(known, services, act_for)
@@ -92,8 +91,8 @@ async def _admin(request: Request, _: Bearer) -> Actor:
 Admin = Annotated[Actor, Depends(_admin)]
 
 
-async def _admins_act(admin: Admin, services: ServicesOf) -> Act:
-    return act_of(admin, services)
+async def _admins_act(admin: Admin, request: Request) -> Act:
+    return act_of(admin, await ready_services(request))
 
 
 AdminAct = Annotated[Act, Depends(_admins_act)]
@@ -111,9 +110,8 @@ KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]
 
 
-async def _auditor(
-    request: Request, services: ServicesOf, _: Bearer, act_for: ActFor = None
-) -> str | None:
+async def _auditor(request: Request, _: Bearer, act_for: ActFor = None) -> str | None:
+    services = await ready_services(request)
     known = await visitor_of(request).known()
     if isinstance(known, Actor) and act_for is None:
         return None

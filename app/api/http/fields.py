@@ -48,18 +48,18 @@ MAX_KEY_CHARACTERS: Final = 60
 
 
 class Answer(BaseModel):
-    """An answer or part of one; it is built when it is first used.
-
-    There are a hundred, of which most processes need few.
-    """
+    """An answer or part of one, built when it is first used."""
 
     model_config = ConfigDict(defer_build=True)
 
 
 class Body(BaseModel):
-    """A request's body or part of one: an unknown field is refused, never ignored."""
+    """A request's body or part of one: an unknown field is refused, never ignored.
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    It is built when it is first used, as most processes need few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool, model_validator
 
 from app.accept.draft import Draft, DsnWish, Importance
 from app.api.http.fields import Address, Body, Instant, Line, Text, one_or_several
@@ -117,7 +117,9 @@ class DsnBody(Body):
 
 
 class MessageCreate(Body):
-    """A message to send."""
+    """A message to send; it is built at once, so that the first one does not wait for it."""
+
+    model_config = ConfigDict(defer_build=False)
 
     profile: Text | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 A parsed value takes many times its bytes, and parsers disagree about the allowed depth.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from itertools import accumulate
@@ -99,17 +100,24 @@ class _JsonRequest(Request):
 class BoundedRoute(APIRoute):
     """A route whose body is read, and looked at, before the framework parses it.
 
-    What goes wrong in reading it is told as it is: the framework calls whatever it is no JSON.
+    What goes wrong in reading it is told as it is: the framework calls whatever it is no JSON. The
+    body's model is built at the first request, beside the loop, as it takes milliseconds.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if self.body_field is None:
+        body_field = self.body_field
+        if body_field is None:
             return handle
+        is_built = False
 
         async def bounded(request: Request) -> Response:
+            nonlocal is_built
             await visitor_of(request).known()
             require_json(request)
+            if not is_built:
+                await asyncio.to_thread(body_field.validate, None)
+                is_built = True
             request = _JsonRequest(request.scope, request.receive)
             content = await request.body()
             await beside_if_large(len(content), check_json, content)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from filelock import FileLock, Timeout
 from pydantic_core import to_json
 from sqlalchemy import URL, Dialect, ExceptionContext, event, text
 from sqlalchemy.exc import DisconnectionError
@@ -242,6 +241,8 @@ class Database:
         if not isinstance(self._url, SqliteUrl):
             yield False
             return
+        from filelock import FileLock, Timeout
+
         path = self._url.path
         lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE, blocking=False)
         try:
