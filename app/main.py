@@ -8,14 +8,14 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from app.process import COLLECTED_AFTER
 
-# The imports below make half a million objects that stay: looking for cycles in them, again and
-# again, took a sixth of the start.
+# The imports below make half a million objects that stay. Searching them for cycles, again and
+# again, takes a sixth of the start.
 gc.set_threshold(COLLECTED_AFTER)
-# A model is built when it is first used, FastAPI's own of the OpenAPI document too: building them
-# all took another sixth.
+# Pydantic builds a model when it is first used, FastAPI's models of the OpenAPI document too.
+# Building them all takes another sixth.
 BaseModel.model_config["defer_build"] = True
-# FastAPI gives fields names that mean nothing there, and keeps the warning to itself while it
-# builds them; so does this when they are built later.
+# FastAPI gives fields an alias without effect, and silences the warning while it builds them. A
+# deferred model is built later.
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 import asyncio

@@ -2,21 +2,20 @@
 
 People's addresses are masked, unless the operator wants them in full.
 
-Everything goes through the standard library's logging, ours as well as uvicorn's, so that one chain
-of processors sees every line. No line holds a stack trace, SQL or its parameters: an exception is
-written as its type, its text and the place in our code where it came up.
+Everything goes through the standard library's logging, ours as well as uvicorn's, so that one
+formatter sees every line. No line holds a stack trace, SQL or its parameters: an
+exception is written as its type, its text and the place in our code where it came up.
 """
 
+import json
 import logging.config
 import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
-
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.api.http.request_id import request_id
 from app.domain.address.parse import masked
@@ -48,7 +47,19 @@ _SECRET_TEXT: Final = (
     ),
 )
 _SQL: Final = "[SQL: "
+# What every record has: other attributes are its `extra`. uvicorn adds its text in colours.
+_NO_EXTRA: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
+_COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_PLAIN: Final = "\x1b[0m"
+
 _TRACEBACK: Final = "Traceback (most recent call last):"
+
+Event = dict[str, Any]  # the fields of a line; its text is `event`
 
 
 def configure(level: str, log_format: str, addresses: str = MASKED) -> None:
@@ -58,19 +69,8 @@ def configure(level: str, log_format: str, addresses: str = MASKED) -> None:
     `masked` or `full`.
     """
     logging.config.dictConfig(logging_config(level, log_format, addresses))
-    # A line that cannot be written would be printed in full, past every processor.
+    # A line that cannot be written would be printed in full, past the formatter.
     logging.raiseExceptions = False
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            *_facts(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
 
 
 def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict[str, Any]:
@@ -105,55 +105,43 @@ def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict
 
 def formatter(log_format: str, addresses: str = MASKED) -> logging.Formatter:
     """What turns a log record, of whichever logger, into its line."""
-    masking: list[Processor] = [mask_addresses] if addresses == MASKED else []
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_facts()],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            describe_error,
-            redact,
-            *masking,
-            _rendered(log_format),
-        ],
-    )
+    return _Lines(is_json=log_format == "json", is_masked=addresses == MASKED)
 
 
-def _facts() -> list[Processor]:
-    return [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_request_id,
-    ]
+class _Lines(logging.Formatter):
+    def __init__(self, *, is_json: bool, is_masked: bool) -> None:
+        super().__init__()
+        self._is_masked = is_masked
+        self._write = _json if is_json else _coloured if sys.stderr.isatty() else _plain
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = cast("Event", _redacted(_event(record)))
+        line = self._write(cast("Event", _masked(event)) if self._is_masked else event)
+        for pattern, replacement in _SECRET_TEXT:
+            line = pattern.sub(replacement, line)
+        return line
 
 
-def add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Name the HTTP request in whose course the line was written."""
-    current = request_id.get(None)
-    if current is not None:
+def _event(record: logging.LogRecord) -> Event:
+    """What a record says: the exception as its type, text and place, and no trace in a text."""
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+    event: Event = {
+        "event": record.getMessage(),
+        **{name: value for name, value in vars(record).items() if name not in _NO_EXTRA},
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "timestamp": at.replace("+00:00", "Z"),
+    }
+    if (current := request_id.get(None)) is not None:
         event.setdefault("request_id", current)
-    return event
-
-
-def describe_error(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Write the exception of a line as its type, text and place; drop traces within texts."""
-    event.pop("stack_info", None)
-    error = _error_of(event.pop("exc_info", None))
+    error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         event["error"] = f"{type(error).__name__}: {error}"
         event["error_at"] = _place(error)
-    for key, value in event.items():
+    for name, value in event.items():
         if isinstance(value, str):
-            event[key] = _cut(_without_trace(value.partition(_SQL)[0].rstrip()))
+            event[name] = _cut(_without_trace(value.partition(_SQL)[0].rstrip()))
     return event
-
-
-def _error_of(given: object) -> BaseException | None:
-    if isinstance(given, BaseException):
-        return given
-    if isinstance(given, tuple):
-        return cast("BaseException | None", given[1])
-    return sys.exc_info()[1] if given else None
 
 
 def _place(error: BaseException) -> str:
@@ -181,11 +169,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
-def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace what stands under a name such as `password`: the last line of defence."""
-    return cast("EventDict", _redacted(event))
-
-
 def _redacted(value: object) -> object:
     if isinstance(value, Mapping):
         return {
@@ -199,11 +182,6 @@ def _redacted(value: object) -> object:
     return value
 
 
-def mask_addresses(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Leave of every mail address its first character and its domain."""
-    return cast("EventDict", _masked(event))
-
-
 def _masked(value: object) -> object:
     if isinstance(value, str):
         return masked(value)
@@ -214,21 +192,21 @@ def _masked(value: object) -> object:
     return value
 
 
-def _rendered(log_format: str) -> Processor:
-    render: Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # The other one shows local variables, and with them secrets.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
+def _json(event: Event) -> str:
+    return json.dumps(event, default=repr)
 
-    def render_without_secrets(logger: WrappedLogger, name: str, event: EventDict) -> str:
-        line = str(render(logger, name, event))
-        for pattern, replacement in _SECRET_TEXT:
-            line = pattern.sub(replacement, line)
-        return line
 
-    return render_without_secrets
+def _plain(event: Event) -> str:
+    return _for_people(event, f"[{event['level']}]")
+
+
+def _coloured(event: Event) -> str:
+    level = event["level"]
+    return _for_people(event, f"{_COLOURS.get(level, '')}[{level}]{_PLAIN}")
+
+
+def _for_people(event: Event, level: str) -> str:
+    own = ("event", "level", "logger", "timestamp")
+    fields = [f"{name}={value}" for name, value in event.items() if name not in own]
+    line = " ".join([event["timestamp"], level, event["event"], f"[{event['logger']}]", *fields])
+    return line.replace("\n", "\\n")

@@ -61,7 +61,6 @@ PLACES: Final = {
     "/sqlalchemy/": "SQLAlchemy",
     "/aiosqlite/": "aiosqlite",
     "/asyncpg/": "asyncpg",
-    "/structlog/": "logging",
     "/logging/": "logging",
     "/asyncio/": "asyncio",
 }

@@ -76,11 +76,12 @@ def test_an_operator_may_want_them_named() -> None:
 
 
 SCRIPT = """
-import logging, structlog
+import logging
 from app import telemetry
 telemetry.configure("debug", "json")
 logging.getLogger("app").debug("from logging")
-structlog.get_logger("app").info("from structlog %d", 7, message_id="msg_1", password="canary")
+extra = {"message_id": "msg_1", "password": "canary"}
+logging.getLogger("app.store").info("with %d facts", 2, extra=extra)
 for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
     logging.getLogger(name).info("from %s", name)
 for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_settings", "httpx2",
@@ -90,12 +91,12 @@ for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_sett
 logging.getLogger("httpx2").warning("POST https://example.com/hook/canary?token=canary failed")
 telemetry.configure("error", "json")
 logging.getLogger("app").warning("not severe enough")
-structlog.get_logger("app").warning("not severe enough")
+logging.getLogger("uvicorn").warning("not severe enough")
 """
 
 
-def test_all_loggers_write_through_one_chain_to_stderr() -> None:
-    """Ours, structlog's and uvicorn's; but no library's details, which hold SQL and dialogues.
+def test_all_loggers_write_through_one_formatter_to_stderr() -> None:
+    """Ours and uvicorn's; but no library's details, which hold SQL and dialogues.
 
     Nor uvicorn's lines of requests: we write our own.
     """
@@ -106,7 +107,7 @@ def test_all_loggers_write_through_one_chain_to_stderr() -> None:
     assert done.stdout == ""
     assert [event["event"] for event in events] == [
         "from logging",
-        "from structlog 7",
+        "with 2 facts",
         "from uvicorn",
         "from uvicorn.error",
         "POST https://example.com/*** failed",
