@@ -22,6 +22,9 @@ LABEL org.opencontainers.image.title="Heloise" \
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin heloise \
     && install --directory --owner=heloise --group=heloise --mode=0700 /data
 COPY --from=build /opt/heloise /opt/heloise
+# The image of Python has no bytecode of the standard library, and user 10001 cannot write any: each
+# start would compile it.
+RUN python -m compileall -q /usr/local/lib/python3.*/
 ENV PATH=/opt/heloise/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HELOISE_HOST=0.0.0.0

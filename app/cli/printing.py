@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 from pydantic_core import to_jsonable_python
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 PIPED_COLUMNS = 200
 
@@ -23,25 +20,32 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Collection[object]]) -> None:
     """Print rows under their headings; long values go on in the next line, nothing is cut off."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_shown(cell) for cell in row))
-    _console().print(table)
+    _print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """Print one thing, a line for each of its fields."""
+    from rich.table import Table
+
     grid = Table.grid("", "", padding=(0, 2))
     for name, value in fields:
         grid.add_row(name, _shown(value))
-    _console().print(grid)
+    _print(grid)
 
 
-def _console() -> Console:
+def _print(table: object) -> None:
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else PIPED_COLUMNS
-    return Console(width=width, markup=False, highlight=False, emoji=False)
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,6 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from app.domain.address.parse import check_domain, make_mailbox
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.networks import IPNetwork
 from app.domain.secret_keys import parse_key
@@ -65,7 +64,25 @@ def parse_networks(text: str) -> tuple[IPNetwork, ...]:
 
 def parse_domains(text: str) -> tuple[str, ...]:
     """The domains in `example.com,*.example.com`; raises ValueError for anything else."""
-    return tuple(check_domain(part) for part in text.split(",") if part.strip())
+    return tuple(_check_domain(part) for part in text.split(",") if part.strip())
+
+
+def _check_domain(text: str) -> str:
+    from app.domain.address.parse import check_domain
+
+    return check_domain(text)
+
+
+def _parse_address(text: str) -> str:
+    from app.domain.address.parse import make_mailbox
+
+    return make_mailbox(text).address
+
+
+def _parse_domain(text: str) -> str:
+    from app.domain.address.parse import make_mailbox
+
+    return make_mailbox(f"any@{text}").domain
 
 
 def _check_database_url(text: str) -> str:
@@ -155,7 +172,7 @@ Token = Annotated[SecretStr, AfterValidator(_check_token)]
 SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
 ]
-MailAddress = Annotated[str, AfterValidator(lambda text: make_mailbox(text).address)]
-MailDomain = Annotated[str, AfterValidator(lambda text: make_mailbox(f"any@{text}").domain)]
+MailAddress = Annotated[str, AfterValidator(_parse_address)]
+MailDomain = Annotated[str, AfterValidator(_parse_domain)]
 MailDomains = Annotated[str, _readable_by(parse_domains)]
 EhloName = Annotated[str, AfterValidator(parse_ehlo_name)]

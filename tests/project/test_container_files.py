@@ -232,6 +232,14 @@ def test_the_image_holds_no_tools_and_runs_as_nobody() -> None:
     assert any("--require-hashes" in rest for verb, rest in build if verb == "RUN")
 
 
+def test_the_image_contains_the_bytecode_of_what_it_starts() -> None:
+    """Its user cannot write any, and the image of Python has none of the standard library."""
+    verbs = [verb for verb, rest in stages()[-1] if verb == "USER" or "compileall" in rest]
+    assert verbs == ["RUN", "USER"]
+    assert "PYTHONDONTWRITEBYTECODE" not in DOCKERFILE
+    assert "no-compile" not in DOCKERFILE
+
+
 def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
     """What `.dockerignore` lets through is what the image is built from."""
     copied = {word for verb, rest in stages()[0] if verb == "COPY" for word in rest.split()[:-1]}
