@@ -31,7 +31,7 @@ TABLES = {"rich"}  # of commands alone
 MAIL = {"email_validator", "idna", "cryptography"}
 
 WITHOUT = {
-    "import app.main": RARE | RENDERING | TABLES | {"typer", "filelock"},
+    "import app.main": RARE | RENDERING | TABLES | {"typer", "uvicorn", "click", "filelock"},
     "import app.cli.worker": API | RARE | RENDERING | TABLES,
     "tenant list": SERVICE | RARE | RENDERING | {"filelock"},
     "tenant list --json": SERVICE | RARE | RENDERING | TABLES,

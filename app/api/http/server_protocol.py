@@ -5,14 +5,14 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.api.http.scope import IS_WHOLE
+
 MAX_HEADER_BYTES: Final = 65_536
 # Each costs a call, so what one read brings would hold up all others: 256 KB are 30,000 of them.
 MAX_FIELDS: Final = 100
 # Requests that wait for the answers to others on their connection: each takes a hundred times what
 # it takes to send one.
 MAX_PIPELINED: Final = 32
-# What a scope has once the whole of its request has come in.
-IS_WHOLE: Final = "heloise.is_whole"
 TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
 TOO_MANY: Final = f"The request's header has more than {MAX_FIELDS} fields."
 

@@ -1,0 +1,6 @@
+"""Names of what Heloise adds to an ASGI scope."""
+
+from typing import Final
+
+# True once the whole request has arrived.
+IS_WHOLE: Final = "heloise.is_whole"
