@@ -1,5 +1,7 @@
 """Invariant 2: MIME bytes and Message-ID are made at accept and never change."""
 
+import pytest
+
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.servers.smtp_server import SmtpServer
@@ -24,6 +26,7 @@ async def test_every_try_sends_the_bytes_that_were_accepted(start: Start) -> Non
         assert shown["message_id_header"].encode() in raw
 
 
+@pytest.mark.one_database
 async def test_bcc_gets_the_message_and_stands_nowhere_in_it(start: Start) -> None:
     """Nor can another recipient see it."""
     async with SmtpServer() as server:

@@ -47,6 +47,7 @@ async def test_each_recipient_has_its_own_outcome(start: Start) -> None:
         ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("script", "stage", "classification"),
     [
@@ -72,6 +73,7 @@ async def test_a_refusal_for_good_ends_the_message(
         assert attempt["verdict"] == "bounce"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("script", "unknown"),
     [
@@ -97,6 +99,7 @@ async def test_a_lost_connection_is_tried_again_and_told(
         assert second["verdict"] == "delivered"
 
 
+@pytest.mark.one_database
 async def test_a_server_that_breaks_over_pipelining_is_asked_one_by_one(start: Start) -> None:
     """At once, and it is told; the next message does not try its luck again."""
     async with SmtpServer() as server:

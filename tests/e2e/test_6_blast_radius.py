@@ -31,6 +31,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("script", "code", "said"), FAULTS)
 async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
     start: Start, script: dict[str, Any], code: str, said: str
@@ -139,6 +140,7 @@ async def test_one_profiles_fault_delays_no_other(start: Start) -> None:
         assert (await acme.read(f"/messages/{held}"))["status"] == "queued"
 
 
+@pytest.mark.one_database
 async def test_a_closed_idle_connection_touches_nobody(start: Start) -> None:
     """A server that says goodbye between two messages is connected to again, at once."""
     async with SmtpServer({"mail": [None, "421 4.4.2 Idle for too long"]}) as server:

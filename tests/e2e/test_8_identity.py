@@ -1,5 +1,7 @@
 """Invariant 8: every profile is itself."""
 
+import pytest
+
 from tests.e2e.conftest import Start
 from tests.support.harness import CANARY
 from tests.support.servers.smtp_server import SmtpServer
@@ -12,6 +14,7 @@ def auth(user: str) -> dict[str, object]:
     return {"username": user, "password": CANARY, "allow_plaintext_auth": True}
 
 
+@pytest.mark.one_database
 async def test_profiles_never_share_a_connection(start: Start) -> None:
     """Each connection has one name and one user, over many interleaved messages of two tenants."""
     users = dict.fromkeys(("ann", "bob", "carol"), CANARY)
@@ -32,6 +35,7 @@ async def test_profiles_never_share_a_connection(start: Start) -> None:
             assert received.session.user == name
 
 
+@pytest.mark.one_database
 async def test_the_name_shown_sent_and_recorded_is_one(start: Start, server: SmtpServer) -> None:
     """In the API, on the wire and on the attempt; the tenant's where the profile has none."""
     acme = await (await start()).tenant("acme", ehlo_name="mail.acme.example")
@@ -44,6 +48,7 @@ async def test_the_name_shown_sent_and_recorded_is_one(start: Start, server: Smt
     assert server.sessions[0].ehlo == ["mail.acme.example"]
 
 
+@pytest.mark.one_database
 async def test_a_containers_id_is_never_the_name(start: Start, server: SmtpServer) -> None:
     """Without any name the address is greeted with, the same in API, wire and attempt."""
     acme = await (await start(hostname=CONTAINER)).tenant()
@@ -81,6 +86,7 @@ async def test_a_changed_tenants_name_is_used_from_the_next_message_on(
     assert [seen.name for seen in server.sessions] == ["old.acme.example", "new.acme.example"]
 
 
+@pytest.mark.one_database
 async def test_the_source_address_is_the_profiles(start: Start, server: SmtpServer) -> None:
     """The server sees the connection come from there."""
     acme = await (await start()).tenant()

@@ -47,6 +47,7 @@ async def raw_sent(tenant: Tenant, content: bytes, query: str = f"to={ANN}", **h
     )
 
 
+@pytest.mark.one_database
 async def test_header_fields_that_are_asked_for(heloise: Heloise, server: SmtpServer) -> None:
     """Who sends for whom, how one leaves a list, that no person wrote it, and how urgent it is."""
     acme = await heloise.tenant()
@@ -73,6 +74,7 @@ async def test_header_fields_that_are_asked_for(heloise: Heloise, server: SmtpSe
     assert (message["Importance"], message["X-Priority"]) == ("high", "1")
 
 
+@pytest.mark.one_database
 async def test_an_invitation_stands_beside_the_text(heloise: Heloise, server: SmtpServer) -> None:
     """As the last of the alternatives, with its method."""
     acme = await heloise.tenant()
@@ -88,6 +90,7 @@ async def test_an_invitation_stands_beside_the_text(heloise: Heloise, server: Sm
         assert answer.status_code == 422
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", ["bounces@example.com", ""])
 async def test_failures_are_reported_where_it_is_asked_for(
     heloise: Heloise, server: SmtpServer, path: str
@@ -100,6 +103,7 @@ async def test_failures_are_reported_where_it_is_asked_for(
     assert message["From"] == "main@example.com"
 
 
+@pytest.mark.one_database
 async def test_whoever_is_named_as_sender_is_allowed_to_be(
     heloise: Heloise, server: SmtpServer
 ) -> None:
@@ -120,6 +124,7 @@ async def test_whoever_is_named_as_sender_is_allowed_to_be(
     assert server.messages == []
 
 
+@pytest.mark.one_database
 async def test_notifications_are_asked_for_where_they_are_offered(heloise: Heloise) -> None:
     """With the message's id, by which they are told apart; elsewhere nothing is said of it."""
     acme = await heloise.tenant()
@@ -141,6 +146,7 @@ async def test_notifications_are_asked_for_where_they_are_offered(heloise: Heloi
     assert both.status_code == 422
 
 
+@pytest.mark.one_database
 async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
     """Mailboxes as `"abc."@docomo.example` exist (RFC 5321 section 4.1.2)."""
     acme = await heloise.tenant()
@@ -168,6 +174,7 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
     assert verp.status_code == 422
 
 
+@pytest.mark.one_database
 async def test_a_message_made_elsewhere_goes_as_it_is(heloise: Heloise, server: SmtpServer) -> None:
     """Byte for byte, to whom the envelope names; the header says who it is from."""
     acme = await heloise.tenant()
@@ -184,6 +191,7 @@ async def test_a_message_made_elsewhere_goes_as_it_is(heloise: Heloise, server: 
     assert (await acme("GET", f"/messages/{message['id']}/raw")).content == RAW
 
 
+@pytest.mark.one_database
 async def test_what_it_lacks_is_put_before_it(heloise: Heloise, server: SmtpServer) -> None:
     """A date and an id; and lines that end in LF alone end in CRLF."""
     acme = await heloise.tenant()
@@ -214,6 +222,7 @@ WRONG: Final = {
 }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_one_that_is_no_message_is_refused(
     heloise: Heloise, server: SmtpServer, wrong: str
@@ -243,6 +252,7 @@ async def test_it_is_sent_once_by_its_key(heloise: Heloise, server: SmtpServer) 
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 
 
+@pytest.mark.one_database
 async def test_8_bit_text_goes_where_it_is_taken(heloise: Heloise) -> None:
     """By servers that offer 8BITMIME; with others it bounces, and says why."""
     acme = await heloise.tenant()

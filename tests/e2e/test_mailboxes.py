@@ -69,6 +69,7 @@ async def sent(acme: Tenant, server: SmtpServer) -> Any:
     return await acme.message(await acme.send(), status="sent")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("tls", ["implicit", "starttls", "none"])
 async def test_what_comes_is_read_and_stays_unread(
     heloise: Heloise, clock: HandClock, server: SmtpServer, imap_server: ImapServer, tls: str
@@ -127,6 +128,7 @@ async def told(acme: Tenant, mailbox: str) -> str:
     return str(await until(fact))
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -178,6 +180,7 @@ async def speaking(words: bytes) -> AsyncIterator[int]:
         yield listening.sockets[0].getsockname()[1]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "words",
     [
@@ -198,6 +201,7 @@ async def test_nothing_of_another_service_is_told(
     assert "IMAP" in reason
 
 
+@pytest.mark.one_database
 async def test_nothing_is_read_inside_the_network_of_the_service(
     start: Start, imap_server: ImapServer
 ) -> None:

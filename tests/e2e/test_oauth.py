@@ -46,6 +46,7 @@ def test_what_is_looked_for_is_in_every_secret() -> None:
     assert token_server.CANARY == CANARY
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("grant", GRANTS)
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 async def test_each_grant_delivers_and_a_token_serves_many_connections(
@@ -89,6 +90,7 @@ async def test_a_token_server_that_is_down_is_the_profiles_fault(start: Start) -
             await acme.state("main", "active")
 
 
+@pytest.mark.one_database
 async def test_a_refused_client_is_told_and_a_new_secret_is_tried_at_once(heloise: Heloise) -> None:
     """The token server's own words, and what to change."""
     with TokenServer() as tokens:
@@ -104,6 +106,7 @@ async def test_a_refused_client_is_told_and_a_new_secret_is_tried_at_once(helois
             await acme.message(message, status="sent")
 
 
+@pytest.mark.one_database
 async def test_a_token_that_the_mail_server_refuses_is_not_used_again(start: Start) -> None:
     """What it says of it is told, and the next probe comes with a new one."""
     clock = HandClock()

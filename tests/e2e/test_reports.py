@@ -41,6 +41,7 @@ async def test_without_a_return_path_it_is_made_from_the_sender(
     assert server.messages[-1].mail_from == token(message, 0)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -60,6 +61,7 @@ async def test_one_that_has_no_room_is_refused(
     assert told in answer.text
 
 
+@pytest.mark.one_database
 @pytest.mark.postfix
 @pytest.mark.parametrize("has_verp", [True, False])
 async def test_what_postfix_reports_finds_its_recipient(

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.harness import until
@@ -36,6 +38,7 @@ async def test_the_profile_says_how_long_to_wait(start: Start) -> None:
             await clock.advance(seconds=ceiling)
 
 
+@pytest.mark.one_database
 async def test_a_greylisting_server_is_asked_again_some_minutes_later(start: Start) -> None:
     """Not at once, and not much later either (RFC 6647)."""
     clock = HandClock()

@@ -5,6 +5,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,7 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
     ]
 
 
+@pytest.mark.one_database
 async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: SmtpServer) -> None:
     """Names, scripts, texts, pages and files, each message to its recipients and no others."""
     acme = await heloise.tenant()

@@ -84,6 +84,7 @@ async def test_a_time_that_is_past_is_now(start: Start, server: SmtpServer) -> N
     assert (await acme.read(f"/messages/{ahead}"))["status"] == "scheduled"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "loc"),
     [

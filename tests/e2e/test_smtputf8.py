@@ -1,5 +1,7 @@
 """Addresses in another script (RFC 6531): through servers that take them, else a clear bounce."""
 
+import pytest
+
 from tests.e2e.conftest import Start
 from tests.support.servers.smtp_server import SmtpServer
 
@@ -7,6 +9,7 @@ JOSE = "josé@example.org"
 ANN = "ann@example.org"
 
 
+@pytest.mark.one_database
 async def test_it_goes_to_a_server_that_takes_it(start: Start) -> None:
     """With SMTPUTF8 said at MAIL, the address and the header as they are."""
     async with SmtpServer(extensions=["PIPELINING", "8BITMIME", "SMTPUTF8"]) as server:
@@ -23,6 +26,7 @@ async def test_it_goes_to_a_server_that_takes_it(start: Start) -> None:
     assert second.data.isascii()
 
 
+@pytest.mark.one_database
 async def test_a_server_that_does_not_take_it_is_not_asked(start: Start) -> None:
     """The bounce says what to do; the connection carries the next message."""
     async with SmtpServer() as server:
@@ -42,6 +46,7 @@ async def test_a_server_that_does_not_take_it_is_not_asked(start: Start) -> None
         assert len(server.sessions) == 1
 
 
+@pytest.mark.one_database
 async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start: Start) -> None:
     """Nothing of it stands in the header: those in ASCII get the message from any server."""
     async with SmtpServer() as server:
@@ -56,6 +61,7 @@ async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start:
         assert [received.recipients for received in server.messages] == [[ANN]]
 
 
+@pytest.mark.one_database
 async def test_a_header_that_is_not_ascii_is_told_as_the_reason(start: Start) -> None:
     """RFC 6531 section 3.2: it needs SMTPUTF8 whoever it goes to, also those in ASCII."""
     async with SmtpServer() as server:
@@ -72,6 +78,7 @@ async def test_a_header_that_is_not_ascii_is_told_as_the_reason(start: Start) ->
         assert not server.messages
 
 
+@pytest.mark.one_database
 async def test_nothing_goes_ahead_of_the_second_half_of_a_message(start: Start) -> None:
     """Those in ASCII and the others are a transaction each; the next message comes after both."""
     extensions = ["PIPELINING", "8BITMIME", "SMTPUTF8"]

@@ -21,6 +21,7 @@ async def recipients(tenant: Tenant, message: str, status: str = "sent") -> list
     return found
 
 
+@pytest.mark.one_database
 async def test_all_goes_to_one_address(heloise: Heloise, server: SmtpServer) -> None:
     """Once, however many it was for; each says where it went. The message itself is as it was."""
     acme = await heloise.tenant(redirect_all_to=STAGING)
@@ -38,6 +39,7 @@ async def test_all_goes_to_one_address(heloise: Heloise, server: SmtpServer) -> 
     assert [each["address"] for each in attempt["recipients"]] == [STAGING]
 
 
+@pytest.mark.one_database
 async def test_some_domains_get_theirs(heloise: Heloise, server: SmtpServer) -> None:
     """And all else goes to the one address."""
     acme = await heloise.tenant(
@@ -57,6 +59,7 @@ async def test_some_domains_get_theirs(heloise: Heloise, server: SmtpServer) -> 
     )
 
 
+@pytest.mark.one_database
 async def test_without_one_others_are_refused(heloise: Heloise, server: SmtpServer) -> None:
     """As a whole, and the answer says whom and what to do."""
     acme = await heloise.tenant(allowed_recipient_domains=["example.org"])
@@ -69,6 +72,7 @@ async def test_without_one_others_are_refused(heloise: Heloise, server: SmtpServ
     await acme.message(await acme.send(ANN), status="sent")
 
 
+@pytest.mark.one_database
 async def test_the_services_rule_holds_for_every_tenant(start: Start, server: SmtpServer) -> None:
     """After the tenant's own, which cannot lead around it."""
     heloise = await start(
@@ -156,6 +160,7 @@ async def test_the_simulator_goes_every_way(start: Start, guarantee: str) -> Non
     assert (await acme.read("/profiles/main"))["state"] == "active"
 
 
+@pytest.mark.one_database
 async def test_the_simulator_stands_beside_a_server(start: Start, server: SmtpServer) -> None:
     """In one message, and where all else is redirected."""
     acme = await (await start(redirect_all_to=STAGING)).tenant()
@@ -186,6 +191,7 @@ async def test_a_simulated_message_heals_no_profile(start: Start) -> None:
     assert (await acme.read("/profiles/main"))["state"] == "failing"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -119,6 +119,7 @@ async def test_they_are_listed(heloise: Heloise) -> None:
     assert await listed(f"limit=2&cursor={first['next_cursor']}") == [one]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "loc"),
     [
@@ -152,6 +153,7 @@ async def test_a_key_that_is_bound_changes_none(heloise: Heloise) -> None:
 HARD: Final = "550 5.1.1 No such user"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("reply", "then"),
     [

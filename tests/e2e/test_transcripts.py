@@ -69,6 +69,7 @@ async def test_each_attempt_has_a_dialogue_of_its_own(start: Start) -> None:
     assert "451 4.3.0 Later" not in said(second, "server")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("script", "last"),
     [
@@ -92,6 +93,7 @@ async def test_a_connection_that_was_not_opened_has_one_too(
     assert last[1] in transcript[-1]["text"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("echo", ECHOES)
 async def test_what_a_server_says_back_of_a_password_is_kept_nowhere(
     start: Start, echo: str
@@ -114,6 +116,7 @@ async def test_what_a_server_says_back_of_a_password_is_kept_nowhere(
     assert echo not in str(transcript)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("stage", ["banner", "ehlo", "auth", "mail"])
 async def test_nor_what_it_says_back_when_it_refuses(start: Start, stage: str, echo: str) -> None:

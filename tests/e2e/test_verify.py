@@ -31,6 +31,7 @@ async def verified(caller: Any, path: str, body: Any = None) -> Any:
     return answer.json()
 
 
+@pytest.mark.one_database
 async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
     """Up to RCPT; nothing is sent, and the password is in no line."""
     users = {"ann": CANARY}
@@ -62,6 +63,7 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
     assert "DATA" not in server.sessions[0].commands
 
 
+@pytest.mark.one_database
 async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> None:
     """Mail will go by DATA, so the profile works; a true one is no warning."""
     body = {"recipient": "bob@example.org"}
@@ -108,6 +110,7 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             assert (await acme.read("/profiles/main"))["recommended_ehlo_name"] is None
 
 
+@pytest.mark.one_database
 async def test_a_profile_is_tried_before_it_is_stored(start: Start) -> None:
     """Nothing of it is kept, its password least of all."""
     async with SmtpServer(users={"ann": CANARY}) as server:
@@ -126,6 +129,7 @@ async def test_a_profile_is_tried_before_it_is_stored(start: Start) -> None:
         assert (await acme.read("/profiles"))["items"] == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -144,6 +148,7 @@ async def test_what_is_asked_wrongly_is_refused(
     assert answer.json()["errors"][0]["loc"] == ["body", field]
 
 
+@pytest.mark.one_database
 async def test_a_recipient_needs_a_sender(start: Start, server: SmtpServer) -> None:
     """The profile's own, or one that is given."""
     acme = await (await start()).tenant()
@@ -155,6 +160,7 @@ async def test_a_recipient_needs_a_sender(start: Start, server: SmtpServer) -> N
     assert (await verified(acme, "/profiles/main/verify", body | {"sender": "a@example.com"}))["ok"]
 
 
+@pytest.mark.one_database
 async def test_a_sandbox_has_nothing_to_verify(start: Start) -> None:
     """And says so."""
     acme = await (await start()).tenant()

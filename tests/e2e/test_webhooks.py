@@ -204,6 +204,7 @@ async def test_in_order_where_that_is_asked_for(
     assert len(receiver.posts) >= 8
 
 
+@pytest.mark.one_database
 @pytest.mark.slow
 async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     start: Start, server: SmtpServer, receiver: Receiver
@@ -263,6 +264,7 @@ async def test_one_that_is_gone_is_disabled_at_once(
     assert len(receiver.posts) == 1
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_retry_after_is_waited_for(
     start: Start, server: SmtpServer, receiver: Receiver, form: str
@@ -360,6 +362,7 @@ URLS: Final = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("url", URLS)
 async def test_nothing_is_posted_into_the_network_of_the_service(start: Start, url: str) -> None:
     """What is plain is refused at once; a name that leads there is found when it is posted to."""
@@ -369,6 +372,7 @@ async def test_nothing_is_posted_into_the_network_of_the_service(start: Start, u
     assert refused.json()["errors"][0]["loc"] == ["body", "url"]
 
 
+@pytest.mark.one_database
 async def test_a_name_that_leads_there_is_not_followed(start: Start) -> None:
     """The address is checked at each connection, and it is that address which is connected to."""
     with DnsServer() as dns:
