@@ -14,8 +14,9 @@ from tests.support.terminal import ROOT, Terminal
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "asyncpg", "cryptography", "uvicorn"}
 # Each command in a process that has imported none of ours but the entry. What they all import of
 # others is imported once before, since that is most of what a start costs.
+SHARED = HEAVY | {"typer.rich_utils", "pydantic_settings", "dns.asyncresolver", "httpx2"}
 HELP_OF_EACH = f"""
-import os, sys, {", ".join(sorted(HEAVY))}
+import os, sys, {", ".join(sorted(SHARED))}
 from app import cli
 for name in cli.COMMANDS:
     sys.stdout.flush()

@@ -170,24 +170,6 @@ def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
 
 
 @pytest.mark.one_database
-def test_serve_answers_and_stops_on_sigterm(operator: Terminal) -> None:
-    """Each log line is JSON, that of a refused request too, with the id that the answer carries.
-
-    One that went well has no line: to write it takes as long as to insert a message.
-    """
-    with serving(operator) as (address, lines):
-        assert httpx.get(f"{address}/readyz", timeout=60).status_code == 200
-        response = httpx.get(f"{address}/nothing", timeout=60)
-    assert response.status_code == 404
-    assert "server" not in response.headers
-    events = [json.loads(line) for line in lines]
-    [access] = [event for event in events if event["event"] == "request"]
-    assert access["path"] == "/nothing"
-    assert access["request_id"] == response.headers["X-Request-ID"]
-    assert not [line for line in lines if "/readyz" in line]
-
-
-@pytest.mark.one_database
 def test_serve_starts_on_an_old_schema_and_is_not_ready(
     terminal: Terminal, database_url: str
 ) -> None:
@@ -202,10 +184,9 @@ def test_serve_starts_on_an_old_schema_and_is_not_ready(
 
 @pytest.mark.slow
 @pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_several_processes_serve_one_port(operator: Terminal) -> None:
     """On PostgreSQL; their lines are JSON too."""
-    if operator.environment["HELOISE_DATABASE_URL"].startswith("sqlite"):
-        return
     # uvicorn's parent process leaves the socket that it shares to the end of the process.
     operator.environment["PYTHONWARNINGS"] += ",ignore::ResourceWarning"
     with serving(operator, "--workers", "2", "--no-delivery") as (address, lines):
@@ -245,13 +226,26 @@ def client_context(ca: trustme.CA, *names: str) -> ssl.SSLContext:
 
 
 @pytest.mark.one_database
-def test_it_serves_tls(operator: Terminal, ca: trustme.CA, tmp_path: Path) -> None:
-    """By a certificate from a file."""
-    with serving(operator, TLS_CERTIFICATE=str(tmp_path / "server.pem")) as (told, _):
-        url = told.replace("http:", "https:")
-        answer = httpx.get(f"{url}/healthz", timeout=60, verify=client_context(ca))
-        assert answer.status_code == 200
-        assert "Server" not in answer.headers  # nor by which version of what
+def test_serve_answers_over_tls_and_stops_on_sigterm(
+    operator: Terminal, ca: trustme.CA, tmp_path: Path
+) -> None:
+    """By a certificate from a file.
+
+    Each log line is JSON, that of a refused request too, with the id that the answer carries. One
+    that went well has no line: to write it takes as long as to insert a message.
+    """
+    with serving(operator, TLS_CERTIFICATE=str(tmp_path / "server.pem")) as (address, lines):
+        url = address.replace("http:", "https:")
+        with httpx.Client(base_url=url, timeout=60, verify=client_context(ca)) as client:
+            assert client.get("/readyz").status_code == 200
+            response = client.get("/nothing")
+    assert response.status_code == 404
+    assert "Server" not in response.headers  # nor by which version of what
+    events = [json.loads(line) for line in lines]
+    [access] = [event for event in events if event["event"] == "request"]
+    assert access["path"] == "/nothing"
+    assert access["request_id"] == response.headers["X-Request-ID"]
+    assert not [line for line in lines if "/readyz" in line]
 
 
 @pytest.mark.one_database

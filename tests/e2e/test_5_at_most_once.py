@@ -7,9 +7,8 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
-from tests.support.harness import Heloise, Process, Watched, until
-from tests.support.processes.ports import unused_port
-from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
+from tests.support.harness import until
+from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ONCE = {"guarantee": "at_most_once"}
 
@@ -79,6 +78,7 @@ async def test_what_is_known_is_no_uncertainty(start: Start) -> None:
         await acme.message(second, status="failed")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
 async def test_before_the_body_nothing_is_uncertain(start: Start, stage: str) -> None:
     """A connection that is lost there is tried again."""
@@ -130,46 +130,3 @@ async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: 
             409,
             "/problems/recipient-not-uncertain",
         )
-
-
-async def test_a_killed_worker_leaves_uncertain_what_it_was_sending(
-    launch: Any, watched: Watched
-) -> None:
-    """Kill -9 after the final dot and before its answer: the server never sees it twice."""
-    async with SmtpServer({"dot": [SILENCE]}) as server:
-        api: Process = launch("serve", "--no-delivery", port=unused_port())
-        await api.wait_ready()
-        heloise = Heloise(api.url, watched)
-        async with heloise.http:
-            acme = await heloise.tenant()
-            await acme.profile("main", server.port, max_connections=1)
-            message = await acme.send(**ONCE)
-            behind = await acme.send(**ONCE)
-            dead: Process = launch("worker", lease_seconds=1)
-            await server.wait_for_messages(1)
-            assert (await acme.read(f"/messages/{message}"))["status"] == "sending"
-            dead.kill()
-            launch("worker")
-            await acme.message(behind, status="sent")
-            held = await acme.message(message, status="held")
-            assert held["recipients"][0]["status"] == "uncertain"
-            assert (await acme.attempts(message))[0]["outcome_unknown"] is True
-        assert len(server.messages) == 2
-
-
-async def test_a_worker_that_is_stopped_past_its_grace_leaves_it_uncertain(
-    launch: Any, watched: Watched
-) -> None:
-    """SIGTERM with no grace, while the answer to the final dot is awaited."""
-    async with SmtpServer({"dot": [SILENCE]}) as server:
-        api: Process = launch("serve", "--no-delivery", port=unused_port())
-        await api.wait_ready()
-        heloise = Heloise(api.url, watched)
-        async with heloise.http:
-            acme = await heloise.tenant()
-            await acme.profile("main", server.port)
-            message = await acme.send(**ONCE)
-            worker: Process = launch("worker", shutdown_grace_seconds=0)
-            await server.wait_for_messages(1)
-            assert worker.stop() == 0
-            await acme.message(message, status="held")

@@ -7,8 +7,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
-from tests.support.harness import Heloise, Process, Tenant, Watched, serving, settings, until
-from tests.support.processes.ports import unused_port
+from tests.support.harness import Process, Tenant, Watched, serving, settings, until
 from tests.support.servers.smtp_server import SmtpServer
 
 
@@ -43,6 +42,7 @@ async def test_a_profile_never_has_more_connections_than_it_may(start: Start) ->
         assert server.most_open_connections <= 2
 
 
+@pytest.mark.one_database
 async def test_a_connection_carries_so_many_messages_and_no_more(
     start: Start, server: SmtpServer
 ) -> None:
@@ -134,22 +134,18 @@ async def test_a_server_that_throttles_gets_fewer_connections(start: Start) -> N
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-async def test_workers_share_a_profiles_connections(launch: Any, watched: Watched) -> None:
+async def test_workers_share_a_profiles_connections(start: Start, launch: Any) -> None:
     """Together never more than the profile allows, and each worker has its part."""
     async with SmtpServer() as server:
         server.gates["dot"] = asyncio.Event()
-        api: Process = launch("serve", "--no-delivery", port=unused_port())
-        await api.wait_ready()
-        heloise = Heloise(api.url, watched)
-        async with heloise.http:
-            acme = await heloise.tenant()
-            for _ in range(2):
-                worker: Process = launch("worker")
-                await until(worker.delivers)
-            await acme.profile("main", server.port, max_connections=4)
-            messages = await asyncio.gather(*(acme.send() for _ in range(100)))
-            await server.wait_until(lambda seen: seen.open_connections >= 2)
-            server.gates.pop("dot").set()
-            await acme.all_sent(messages)
+        acme = await (await start(delivery=False)).tenant()
+        for _ in range(2):
+            worker: Process = launch("worker")
+            await until(worker.delivers)
+        await acme.profile("main", server.port, max_connections=4)
+        messages = await asyncio.gather(*(acme.send() for _ in range(100)))
+        await server.wait_until(lambda seen: seen.open_connections >= 2)
+        server.gates.pop("dot").set()
+        await acme.all_sent(messages)
         assert server.most_open_connections <= 4
         assert len(server.messages) == len(messages)

@@ -4,7 +4,6 @@ Whatever the point, another worker takes over; what counts is how often the serv
 message, and what the record says of it.
 """
 
-import asyncio
 import signal
 from collections.abc import Callable
 from typing import Any, Final
@@ -42,7 +41,7 @@ async def crash(point: str, server: SmtpServer, launch: Any) -> None:
         dead.process.kill()
     else:
         dead = launch(point, module=dying_worker.__name__, lease_seconds=1)
-    assert await asyncio.to_thread(dead.process.wait, 60) == -signal.SIGKILL, dead.log.read_text()
+    assert await dead.ended() == -signal.SIGKILL, dead.log.read_text()
     launch("worker")
 
 

@@ -23,7 +23,7 @@ from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"
-KILLS: Final = 3
+KILLS: Final = 2
 ENDS: Final = {f"recipient.{status}" for status in FINAL}
 
 

@@ -1,6 +1,5 @@
 """What is done to many leaves its line in the audit log, even where the process dies over it."""
 
-import asyncio
 import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,8 +37,7 @@ async def dies(launch: Any, point: str, acme: Tenant, method: str, path: str, bo
     async with httpx.AsyncClient(base_url=dying.url, timeout=60) as http:
         with pytest.raises(httpx.HTTPError):
             await Tenant(http, acme.headers)(method, path, body)
-    ended = await asyncio.to_thread(dying.process.wait, 60)
-    assert ended == -signal.SIGKILL, dying.log.read_text()
+    assert await dying.ended() == -signal.SIGKILL, dying.log.read_text()
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry"])
@@ -87,6 +85,6 @@ async def test_who_purged_is_known_though_the_process_died(start: Start, launch:
     heloise = await start(delivery=False)
     await heloise.tenant()
     dying: Process = launch("purge", "purge", module=dying_service.__name__)
-    assert await asyncio.to_thread(dying.process.wait, 60) == -signal.SIGKILL
+    assert await dying.ended() == -signal.SIGKILL
     told = await line(heloise.admin, "purge")
     assert (told["messages"], told["finished"]) == (0, False)

@@ -286,6 +286,14 @@ class Process:
         self.process.terminate()
         return self.process.wait(timeout=60)
 
+    async def ended(self) -> int:
+        """Return the exit code, once it has ended."""
+
+        async def fact() -> int | None:
+            return self.process.poll()
+
+        return await until(fact)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"

@@ -33,7 +33,7 @@ from tests.support.processes.ports import unused_port
 
 T = TypeVar("T")
 USER: Final = "heloise"
-START_SECONDS: Final = 30
+START_SECONDS: Final = 120
 # A table of this size is emptied faster by TRUNCATE, which leaves no dead rows behind either.
 LARGE_BYTES: Final = 200_000
 OPTIONS: Final = {
