@@ -532,9 +532,19 @@ async def renew(
     return set((await connection.execute(_RENEW, given)).scalars())
 
 
-_HELD: Final = (among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+_OWNED: Final = messages.alias("owned")
+# Locked in the order in which a settlement locks them: else each would wait for the other.
+_IS_HELD: Final = messages.c.id.in_(
+    select(_OWNED.c.id)
+    .where(among(_OWNED.c.id, "ids"), _OWNED.c.lease_owner == bindparam("owner"))
+    .order_by(_OWNED.c.id)
+    .with_for_update()
+)
 _RENEW: Final = (
-    update(messages).where(*_HELD).values(due_at=bindparam("lease_until")).returning(messages.c.id)
+    update(messages)
+    .where(_IS_HELD)
+    .values(due_at=bindparam("lease_until"))
+    .returning(messages.c.id)
 )
 
 
@@ -548,7 +558,7 @@ async def release(
 # A message that was not begun goes back to its place in the queue.
 _RELEASE: Final = (
     update(messages)
-    .where(*_HELD)
+    .where(_IS_HELD)
     .values(
         status=QUEUED,
         lease_owner=null(),

@@ -21,7 +21,15 @@ from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from app.store.tables import core as tables
 from tests.support.database.statements import Statement, noted
-from tests.support.rows import MINUTE, NOW, PLENTY, a_message, made_profile, made_tenant
+from tests.support.rows import (
+    MINUTE,
+    NOW,
+    PLENTY,
+    a_message,
+    leased_messages,
+    made_profile,
+    made_tenant,
+)
 
 OWN, OTHERS, DUE = 200, 2000, 50
 
@@ -266,3 +274,18 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
             )
             assert "ix_recipients_address" not in found
             assert "(tenant_id=?)" not in found
+
+
+async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile: Profile) -> None:
+    """However many others there are."""
+    claimed = await leased_messages(database, profile, owner="wrk_1")
+    async with database.transaction() as connection:
+        with noted() as statements:
+            await outbox.renew(
+                connection,
+                owner="wrk_1",
+                held=[each.id for each in claimed],
+                lease_until=NOW + MINUTE,
+            )
+        found = await plan(connection, statements[0])
+    assert not re.search(r"(Seq Scan on|SCAN) (messages|owned)\b", found), found

@@ -1,12 +1,13 @@
 """The outbox: accepted whole, claimed by one, taken over when its lease is over (invariant 3)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.types import (
@@ -32,6 +33,7 @@ from tests.support.rows import (
     made_tenant,
     queued_message,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -179,6 +181,40 @@ async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile
     assert renewed == {kept.id}
     [taken] = await leased_messages(database, profile, owner="wrk_3", now=NOW + MINUTE)
     assert taken.id == lost.id
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("write", [outbox.renew, outbox.release])
+async def test_leases_are_locked_in_the_order_of_ids(
+    database: Database, profile: Profile, write: Callable[..., Awaitable[object]]
+) -> None:
+    """As by who settles meanwhile, wherever the rows lie: else each would wait for the other."""
+    ids = sorted([(await queued_message(database, profile)).id for _ in range(2)])
+    await leased_messages(database, profile, owner="wrk_1")
+    table = tables.messages
+    given = {"lease_until": NOW + HOUR} if write is outbox.renew else {"now": NOW}
+
+    async def write_all() -> None:
+        async with database.transaction() as connection:
+            for way in ("indexscan", "bitmapscan"):  # as where the planner knows of no rows
+                await connection.execute(text(f"SET LOCAL enable_{way} = off"))
+            await write(connection, owner="wrk_1", held=ids, **given)
+
+    async def is_waiting() -> bool | None:
+        query = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        async with database.reading() as connection:
+            return (await connection.execute(query)).scalar_one() or None
+
+    async with database.transaction() as connection:  # the first row now lies behind the second
+        await connection.execute(table.update().where(table.c.id == ids[0]).values(dsn=None))
+    async with database.transaction() as settling:
+        lock = select(table.c.id).with_for_update()
+        await settling.execute(lock.where(table.c.id == ids[0]))
+        writing = asyncio.create_task(write_all())
+        await until(is_waiting)
+        await settling.execute(lock.where(table.c.id == ids[1]))
+    await writing
 
 
 async def test_what_is_given_back_is_due_at_once(database: Database, profile: Profile) -> None:
