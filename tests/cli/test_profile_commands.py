@@ -250,7 +250,7 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     (tmp_path / "change.json").write_text('{"ehlo_name": null}')
     words = ("transactional", str(tmp_path / "change.json"), "-t", "acme", "--port", "2525")
     ended = acme.run("profile", "update", *words)
-    assert (ended.code, "give auth.password again" in ended.err) == (1, True)
+    assert (ended.code, "set auth.password again" in ended.err) == (1, True)
     words = (*words, "--password-file", "-", "--json")
     changed = acme.done("profile", "update", *words, stdin=f"{CANARY}\n").json
     assert (changed["ehlo_name"], changed["port"]) == (None, 2525)

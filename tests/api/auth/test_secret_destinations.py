@@ -232,7 +232,7 @@ async def test_a_webhook_is_not_pointed_elsewhere_without_its_secret(
     await acme("POST", f"{path}/rotate")
     for caller in (acme, api.admin_for("acme")) if needs_secret else ():
         refused = await caller("PATCH", path, {name: value})
-        assert "give secret again" in refused.json()["detail"]
+        assert "set secret again" in refused.json()["detail"]
     secret = {"secret": made["secret"]} if needs_secret else {}
     answer = await acme("PATCH", path, {name: value} | secret)
     assert answer.status_code == 200, answer.text

@@ -143,7 +143,7 @@ async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
     await made(acme, APP | {"preset": "microsoft", "token_url": MICROSOFT.format("one")})
     change = {"auth": {"preset": "microsoft", "tenant": "two"}}
     refused = await acme("PATCH", "/profiles/transactional", change)
-    assert "give auth.client_secret again" in refused.json()["detail"]
+    assert "set auth.client_secret again" in refused.json()["detail"]
     change = {"auth": {"preset": "microsoft", "tenant": "one", "client_id": "app-2"}}
     after = (await acme("PATCH", "/profiles/transactional", change)).json()["auth"]
     assert (after["client_id"], after["scope"]) == ("app-2", SCOPE)

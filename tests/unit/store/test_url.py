@@ -57,12 +57,12 @@ def test_times_are_kept_for_the_connection() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://h/d?sslmod=require", "has no parameter sslmod: did you mean sslmode?"),
+        ("postgresql://h/d?sslmod=require", "has no parameter sslmod; did you mean sslmode?"),
         ("postgresql://h/d?pool_size=5", "no parameter pool_size"),
         ("postgresql://h/d?hostaddr=10.0.0.1", "no parameter hostaddr"),
-        ("postgresql://h/d?channel_binding=require", "channel_binding=disable or prefer alone"),
+        ("postgresql://h/d?channel_binding=require", "only channel_binding=disable"),
         ("postgresql://h/d?client_encoding=latin1", "client_encoding=UTF8"),
-        ("postgresql://h/d?sslmode=on", "sslmode is one of disable"),
+        ("postgresql://h/d?sslmode=on", "write sslmode as one of disable"),
         ("postgresql://h/d?sslmode", "the parameter sslmode has no value"),
         ("postgresql://h/d?connect_timeout=soon", "connect_timeout as a whole number"),
         ("postgresql://h/d?sslrootcert=/no/such.crt", "the file of sslrootcert does not exist"),
