@@ -222,9 +222,9 @@ def test_what_the_api_refuses_is_refused(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (f'{{"password": "{CANARY}"', "is not JSON"),
-        ("[]", "contains no JSON object"),
-        (None, "Cannot read"),
+        (f'{{"password": "{CANARY}"', "{path} is not JSON"),
+        ("[]", "{path} contains no JSON object"),
+        (None, "Cannot read {path}"),
     ],
 )
 def test_a_file_that_is_no_profile_is_told(
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_profile_is_told(
         path.write_text(text)
     ended = acme.run("profile", "create", str(path), "-t", "acme")
     assert ended.code == 1
-    assert f"{path} {complaint}" in ended.err
+    assert complaint.format(path=path) in ended.err
     assert CANARY not in acme.printed
 
 
