@@ -108,7 +108,7 @@ def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
     assert found.networks == ("192.0.2.1/32", "10.0.0.0/8")
     wrong = operator.run("key", "create", "-t", acme, "--profile", "nothing")
     assert wrong.code == 1
-    assert "profiles.0: there is no profile 'nothing' here" in wrong.err
+    assert "profiles.0: no profile 'nothing' exists" in wrong.err
 
 
 def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
