@@ -25,7 +25,10 @@ WRONG_SETTINGS: Final = 2
 gc.set_threshold(COLLECTED_AFTER)
 
 COMMANDS: Final = {
-    "dev": ("app.cli.dev", "Run a development server: API, delivery and an inbox."),
+    "dev": (
+        "app.cli.dev",
+        "Run a development server: API, delivery and an SMTP inbox on this machine.",
+    ),
     "serve": ("app.cli.serve", "Serve the HTTP API and deliver messages."),
     "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),
     "migrate": ("app.cli.migrate", "Create or upgrade the database schema."),
