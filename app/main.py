@@ -70,7 +70,7 @@ def create_app(
     needed is missing. While the schema is not at head the app answers 503 and does not deliver,
     and begins by itself once `heloise migrate` has run.
     """
-    hostname = hostname or worker.machine_hostname()
+    hostname = hostname or worker.find_hostname()
     database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
@@ -79,13 +79,13 @@ def create_app(
     engine = None
     if settings.delivery:
         engine = worker.make_engine(settings, database, clock, metrics, parts)
-        metrics.watch_connections(engine.connections)
+        metrics.watch_connections(engine.count_connections)
     handover = engine.handover if engine is not None else None
     committer = Committer(database, metrics, handover, now=clock.now)
     services = Services(
         database=database,
         vault=parts.vault,
-        verifier=parts.verifier(settings, clock),
+        verifier=parts.make_verifier(settings, clock),
         verify_per_minute=settings.verify_per_minute,
         committer=committer,
         clock=clock,
@@ -114,19 +114,21 @@ def create_app(
             stack.push_async_callback(database.close)
             stack.push_async_callback(services.renderer.close)
             await readiness.look()
-            await worker.set_clock(clock)
+            await worker.sync_clock(clock)
             if engine is not None:
                 beside = worker.make_companions(settings, engine, database, clock, parts)
-                await stack.enter_async_context(worker.delivering(engine, beside, readiness))
-            else:  # what delivery sees to for itself
-                await stack.enter_async_context(worker.background(readiness.wait_ready()))
                 await stack.enter_async_context(
-                    worker.background(worker.keep_clock(clock, settings))
+                    worker.deliver_when_ready(engine, beside, readiness)
+                )
+            else:  # what delivery sees to for itself
+                await stack.enter_async_context(worker.background_task(readiness.wait_ready()))
+                await stack.enter_async_context(
+                    worker.background_task(worker.sync_clock_forever(clock, settings))
                 )
             # It ends before delivery does, to which it hands messages over.
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(
-                worker.background(_write_key_uses(database, services.keys))
+                worker.background_task(_write_key_uses(database, services.keys))
             )
             yield {"stopping": asyncio.Event()}
 

@@ -88,7 +88,7 @@ class Metrics:
     def outcomes(self, decided: Iterable[Outcome]) -> None:
         """Recipients were decided."""
         for outcome in decided:
-            scope = outcome.blast.value if outcome.blast else "none"
+            scope = outcome.scope.value if outcome.scope else "none"
             self._outcomes_by(outcome.verdict.value, scope).inc()
 
     def group(self, work: str, size: int) -> None:

@@ -1,6 +1,6 @@
-"""Build the delivery parts for `heloise worker` and for the API's process.
+"""Make and run the parts of delivery, in `heloise worker` or the API's process.
 
-It imports nothing of the API, so that a worker starts without FastAPI.
+Imports nothing of the API, so a worker starts without FastAPI.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Any
 
 from app.delivery.engine import Engine, EngineConfig
-from app.delivery.lane_config import ConfigMaker
-from app.delivery.maintenance import RENEWALS_PER_LEASE, Measure
+from app.delivery.lane_config import LaneConfigFactory
+from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -31,53 +31,54 @@ from app.store.secrets.encryption import Vault
 from app.webhooks.dispatcher import Dispatcher
 
 
-def machine_hostname() -> str:
-    """The machine's full name, as far as it knows one; looking it up may take seconds."""
+def find_hostname() -> str:
+    """Find the machine's full name, as far as it knows one; may take seconds."""
     return socket.getfqdn()
 
 
 async def run_worker(
     settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
 ) -> None:
-    """Deliver until cancelled; then what is being transmitted is finished first."""
-    hostname = hostname or machine_hostname()
+    """Deliver until cancelled, then finish what is being transmitted."""
+    hostname = hostname or find_hostname()
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         clock = clock or DatabaseClock(database)
         stack.push_async_callback(database.close)
         parts = make_parts(settings, database, clock, hostname)
         engine = make_engine(settings, database, clock, Metrics(database, clock), parts)
-        beside = make_companions(settings, engine, database, clock, parts)
-        await stack.enter_async_context(_running(engine, *beside))
+        companions = make_companions(settings, engine, database, clock, parts)
+        await stack.enter_async_context(_run_all(engine, *companions))
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def delivering(
-    engine: Engine, beside: Sequence[Dispatcher | Poller], readiness: Readiness
+async def deliver_when_ready(
+    engine: Engine, companions: Sequence[Dispatcher | Poller], readiness: Readiness
 ) -> AsyncIterator[None]:
-    """Deliver while the block runs, from the moment on at which the schema is at head."""
+    """Deliver while the block runs, as soon as the schema is at head."""
 
-    async def once_ready() -> None:
+    async def wait_and_run() -> None:
         await readiness.wait_ready()
-        async with _running(engine, *beside):
+        async with _run_all(engine, *companions):
             await asyncio.Event().wait()
 
-    async with _running(engine, *beside) if readiness.fault() is None else background(once_ready()):
+    is_ready = readiness.fault() is None
+    async with _run_all(engine, *companions) if is_ready else background_task(wait_and_run()):
         yield
 
 
 @asynccontextmanager
-async def _running(*parts: Engine | Dispatcher | Poller) -> AsyncIterator[None]:
-    """All of them while the block runs; they end in the other order."""
+async def _run_all(*services: Engine | Dispatcher | Poller) -> AsyncIterator[None]:
+    """Run all of them while the block runs; the last one ends first."""
     async with AsyncExitStack() as stack:
-        for each in parts:
-            await stack.enter_async_context(each.running())
+        for service in services:
+            await stack.enter_async_context(service.running())
         yield
 
 
 def open_database(settings: Settings) -> Database:
-    """The database that the settings name."""
+    """Open the database that the settings name."""
     return Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
@@ -87,15 +88,15 @@ def open_database(settings: Settings) -> Database:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What delivery and verify work with alike."""
+    """What delivery and profile verification share."""
 
     vault: Vault
     network: Network
     tokens: AccessTokens
     hostname: str
 
-    def verifier(self, settings: Settings, clock: Clock) -> Verifier:
-        """What verifies profiles with these parts."""
+    def make_verifier(self, settings: Settings, clock: Clock) -> Verifier:
+        """Make what verifies profiles with these parts."""
         return Verifier(
             network=self.network,
             tokens=self.tokens,
@@ -107,25 +108,25 @@ class Parts:
 
 
 def make_parts(settings: Settings, database: Database, clock: Clock, hostname: str) -> Parts:
-    """What delivers or verifies by these settings, on a machine of this name."""
+    """Make the parts from the settings, for a machine of this name."""
     network = Network(settings.guard(), Resolver(settings.dns_server_addresses()))
     vault = Vault(settings.encryption_keys())
     tokens = AccessTokens(database, vault, network, now=clock.now)
     return Parts(vault, network, tokens, hostname)
 
 
-def verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
-    """What verifies profiles as this machine would deliver through them."""
-    return make_parts(settings, database, clock, machine_hostname()).verifier(settings, clock)
+def make_verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
+    """Make what verifies profiles as this machine would deliver through them."""
+    return make_parts(settings, database, clock, find_hostname()).make_verifier(settings, clock)
 
 
 def make_engine(
     settings: Settings, database: Database, clock: Clock, metrics: Metrics, parts: Parts
 ) -> Engine:
-    """The engine that delivers what is due."""
+    """Make the engine that delivers what is due."""
     config = EngineConfig(
         network=parts.network,
-        configs=ConfigMaker(
+        configs=LaneConfigFactory(
             vault=parts.vault,
             routing=settings.routing(),
             service_ehlo_name=settings.ehlo_name,
@@ -146,14 +147,14 @@ def make_engine(
         clock=clock,
         random=random.random,
         facts=metrics,
-        measure=clock_measure(clock),
+        sync_clock=find_clock_sync(clock),
     )
 
 
 def make_companions(
     settings: Settings, engine: Engine, database: Database, clock: Clock, parts: Parts
 ) -> tuple[Dispatcher, Poller]:
-    """What tells webhooks of events, and what reads mailboxes."""
+    """Make what sends events to webhooks, and what reads mailboxes."""
     dispatcher = Dispatcher(
         database,
         parts.network,
@@ -167,28 +168,28 @@ def make_companions(
     return dispatcher, poller
 
 
-def clock_measure(clock: Clock) -> Measure | None:
-    """What sets the clock by the database's; None for one that was handed in: it is right."""
+def find_clock_sync(clock: Clock) -> SyncClock | None:
+    """Find what sets the clock by the database's; None for another clock, which is right."""
     return clock.measure if isinstance(clock, DatabaseClock) else None
 
 
-async def set_clock(clock: Clock) -> None:
-    """Measure the database's clock; while that cannot be asked the time stays what it was."""
-    if (measure := clock_measure(clock)) is not None:
+async def sync_clock(clock: Clock) -> None:
+    """Set the clock by the database's; while the database is away, leave it."""
+    if (sync := find_clock_sync(clock)) is not None:
         with suppress(Unavailable):
-            await measure()
+            await sync()
 
 
-async def keep_clock(clock: Clock, settings: Settings) -> None:
-    """Measure the clock of the database as often as a worker renews its leases."""
+async def sync_clock_forever(clock: Clock, settings: Settings) -> None:
+    """Set the clock by the database's as often as a worker renews its leases."""
     while True:
         await asyncio.sleep(settings.lease_seconds / RENEWALS_PER_LEASE)
-        await set_clock(clock)
+        await sync_clock(clock)
 
 
 @asynccontextmanager
-async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do some work beside the block, until it ends."""
+async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine while the block runs, and cancel it at the end."""
     task = asyncio.create_task(work)
     try:
         yield

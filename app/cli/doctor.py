@@ -24,7 +24,7 @@ from app.store.db.url import sqlite_path
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-from app.worker import machine_hostname, verifier
+from app.worker import find_hostname, make_verifier
 
 app = typer.Typer(add_completion=False)
 
@@ -94,7 +94,7 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
     except SettingsError as error:
         machine.append(Finding("secret_keys", Verdict.FAIL, str(error)))
     machine.append(await port_finding(settings.host, settings.port))
-    machine.append(name_finding(settings.ehlo_name, machine_hostname()))
+    machine.append(name_finding(settings.ehlo_name, find_hostname()))
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():  # which opening it would make
         detail = f"the database {path} does not exist; run heloise migrate"
@@ -117,7 +117,7 @@ async def _verify_all(
 ) -> list[ProfileFound]:
     clock = DatabaseClock(database)
     await clock.measure()
-    verifies = verifier(settings, database, clock)
+    verifies = make_verifier(settings, database, clock)
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def verify(owner: Tenant, profile: Profile) -> ProfileFound:

@@ -13,7 +13,7 @@ from app.domain.types import LaneHealth, Profile, Tenant
 from app.settings import Settings
 from app.smtp.outgoing import outgoing_address
 from app.store.profiles import queries as profiles
-from app.worker import machine_hostname
+from app.worker import find_hostname
 
 COLUMNS: Final = (
     "id",
@@ -56,7 +56,7 @@ def _ehlo(profile: Profile, owner: Tenant, settings: Settings) -> EffectiveEhlo:
         profile=profile.ehlo_name,
         tenant=owner.ehlo_name,
         service=settings.ehlo_name,
-        hostname=None if chosen else machine_hostname(),
+        hostname=None if chosen else find_hostname(),
         local_address=profile.source_address or outgoing_address(profile.host),
     )
 

@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-from app.worker import verifier
+from app.worker import make_verifier
 
 app = typer.Typer(
     add_completion=False,
@@ -173,7 +173,7 @@ async def _verified(
             found = await require_profile(connection, owner.id, profile, by=None)
         with refusals():
             check = check_asked(found, body)
-        tries = verifier(settings, database, SystemClock())
+        tries = make_verifier(settings, database, SystemClock())
         return await verified(database, tries, found, check)
 
 

@@ -28,12 +28,12 @@ class Allowance:
     def messages(self) -> int:
         """How many messages may be begun."""
         buckets = (self.profile_bucket, self.tenant_bucket)
-        return min((permits(each) for each in buckets if each is not None), default=ANY_NUMBER)
+        return min((permits(bucket) for bucket in buckets if bucket), default=ANY_NUMBER)
 
     @property
     def recipients(self) -> int | None:
-        """How many recipients' worth of messages may be begun; None: any number."""
-        found = [
+        """How many recipients the messages may have together; None: any number."""
+        limits = [
             permits(bucket)
             for limit, bucket in (
                 (self.profile.rate_limit, self.profile_bucket),
@@ -41,11 +41,11 @@ class Allowance:
             )
             if limit is not None and bucket is not None and limit.recipients is not None
         ]
-        return min(found, default=None)
+        return min(limits, default=None)
 
     async def spend(self, connection: AsyncConnection, claimed: Sequence[ClaimedMessage]) -> None:
         """Take the permits of what was claimed out of the buckets."""
-        open_recipients = [sum(to.is_open for to in each.recipients) for each in claimed]
+        open_recipients = [sum(to.is_open for to in message.recipients) for message in claimed]
         if self.profile.rate_limit is not None and self.profile_bucket is not None:
             await store.spend_profile(
                 connection,
@@ -62,10 +62,10 @@ class Allowance:
             )
 
 
-async def take_allowance(
+async def lock_allowance(
     connection: AsyncConnection, config: LaneConfig, *, now: datetime
 ) -> Allowance:
-    """Look at the buckets and lock them until the transaction ends, the tenant's first."""
+    """Read the buckets and lock them until the transaction ends, the tenant's first."""
     profile, tenant_limit = config.profile, config.tenant_rate_limit
     tenant_bucket = profile_bucket = None
     if tenant_limit is not None:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.delivery.classification import Judgement, interrupted, judge
+from app.delivery.classification import (
+    TransactionResult,
+    build_interrupted_result,
+    classify_transaction,
+)
 from app.delivery.record import Recorder
 from app.domain.address import verp
 from app.domain.clock import monotonic_seconds
@@ -22,10 +26,7 @@ from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 @value
 class Turn:
-    """The recipients of one transaction, and what is sent to them.
-
-    `is_last`: no other recipient waits for a transaction.
-    """
+    """Recipients that share one transaction, and the mail of it; `is_last`: no other one waits."""
 
     recipients: Sequence[ClaimedRecipient]
     mail: Mail
@@ -36,14 +37,13 @@ class Turn:
 class Attempts:
     """What came of working on one message.
 
-    `outcomes` holds the recipients (by position) that were decided; all others stand as before,
-    with no attempt used. `fault` is what stopped the work: the profile's, or the connection's.
-    `facts` are those of the last connection. `marked` holds the recipients to whom the body went
-    out under `at_most_once`. `seconds` is what the last transaction took.
-    `via` is the profile that stands in for the message's own. `begun` is the turn whose envelope
-    a session has begun already. `routing` says whom a server is told. `revision` is that of the
-    profile under which the work began: the lane may have gone on to a newer one since. `session` is
-    the one that it goes through just now.
+    `outcomes` holds the decided recipients by position; the others stay as they are, with no
+    attempt used. `fault` is what stopped the work: the profile's, or the connection's. `facts` are
+    those of the last connection, `session` is the current one. `marked` holds the recipients to
+    whom the body went out under `at_most_once`. `seconds` is how long the last transaction took.
+    `via` is the profile that sends instead of the message's own. `begun` is the turn whose envelope
+    a session has already sent. `routing` decides the address that a server gets. `revision` is the
+    profile's when the work began; the lane may have moved on to a newer one since.
     """
 
     message: ClaimedMessage
@@ -59,59 +59,62 @@ class Attempts:
     revision: int = 0
     session: Session | None = None
 
-    def destination(self, recipient: ClaimedRecipient) -> str | None:
-        """The address at RCPT TO for a recipient; None if no server gets the message."""
+    def find_destination(self, recipient: ClaimedRecipient) -> str | None:
+        """Find the address that a server gets for a recipient; None where it gets none."""
         return self.routing.destination(recipient.address)
 
-    def is_for_real(self, recipient: ClaimedRecipient) -> bool:
-        """Whether RCPT TO had the recipient's own address."""
-        return self.instead(recipient) is None and not self.routing.is_simulated(recipient.address)
+    def is_own_address(self, recipient: ClaimedRecipient) -> bool:
+        """Whether a server got the recipient's own address."""
+        is_redirected = self.find_redirect(recipient) is not None
+        return not is_redirected and not self.routing.is_simulated(recipient.address)
 
-    def instead(self, recipient: ClaimedRecipient) -> str | None:
-        """Where a recipient's mail goes that does not go to its address; None where it does."""
-        to = self.destination(recipient)
-        return to if to != recipient.address else None
+    def find_redirect(self, recipient: ClaimedRecipient) -> str | None:
+        """Find the other address that gets a recipient's mail; None where there is none."""
+        destination = self.find_destination(recipient)
+        return destination if destination != recipient.address else None
 
-    def undecided(self, now: datetime) -> list[ClaimedRecipient]:
-        """The recipients of the turn that have no outcome yet."""
+    def list_pending(self, now: datetime) -> list[ClaimedRecipient]:
+        """List the recipients that are due and have no outcome yet."""
         return [
-            each
-            for each in self.message.recipients
-            if each.is_open
-            and each.position not in self.outcomes
-            and (each.next_attempt_at is None or each.next_attempt_at <= now)
+            recipient
+            for recipient in self.message.recipients
+            if recipient.is_open
+            and recipient.position not in self.outcomes
+            and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
         ]
 
-    def turn(self, now: datetime) -> Turn | None:
-        """The begun turn, or the next one; None if no recipient is left."""
+    def take_turn(self, now: datetime) -> Turn | None:
+        """Take the turn that was begun, or the next; None where no recipient is left."""
         begun, self.begun = self.begun, None
         if begun is not None:
             return begun
         waiting = [
-            (each, to) for each in self.undecided(now) if (to := self.destination(each)) is not None
+            (recipient, destination)
+            for recipient in self.list_pending(now)
+            if (destination := self.find_destination(recipient)) is not None
         ]
         if not waiting or self.message.unreadable is not None:
             return None
-        # An address in another script need not be the end of the others': it goes by itself.
+        # A server may refuse SMTPUTF8, so addresses that need it do not hold up the others.
         pending = [pair for pair in waiting if pair[1].isascii()] or waiting
         reverse_path = self.message.envelope_from
-        if self.message.has_verp:  # one a recipient, so a transaction for each
+        if self.message.has_verp:  # each recipient has its own, and so its own transaction
             pending = pending[:1]
             reverse_path = verp.return_path(reverse_path, self.message.id, pending[0][0].position)
-        addresses = list(dict.fromkeys(to for _, to in pending))
+        addresses = list(dict.fromkeys(destination for _, destination in pending))
         mail = Mail(reverse_path, addresses, self.message.mime, self.message.dsn)
         is_last = len(pending) == len(waiting)
-        return Turn([each for each, _ in pending], mail, is_last)
+        return Turn([recipient for recipient, _ in pending], mail, is_last)
 
-    def begin(self, now: datetime) -> Mail | None:
-        """The mail of the next turn, which is to be sent as it is now."""
-        self.begun = self.turn(now)
+    def begin_next(self, now: datetime) -> Mail | None:
+        """Return the mail of the next turn, which must then be sent as it is."""
+        self.begun = self.take_turn(now)
         return None if self.begun is None else self.begun.mail
 
-    def may_use(self, session: Session) -> bool:
-        """Whether the session has begun no other mail than this one."""
-        mine = None if self.begun is None else self.begun.mail
-        return session.begun is None or session.begun is mine
+    def can_use(self, session: Session) -> bool:
+        """Whether the session has begun no mail but this one."""
+        own_mail = None if self.begun is None else self.begun.mail
+        return session.begun is None or session.begun is own_mail
 
 
 Mark = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
@@ -122,24 +125,24 @@ async def transact(
     session: Session,
     recorder: Recorder,
     mark: Mark,
-    following: Following | None = None,
+    next_mail: Following | None = None,
 ) -> None:
-    """Send the message to all whose turn it is, in as many transactions as the server wants.
+    """Send the message to all pending recipients, in as many transactions as the server wants.
 
-    `following` is whom to ask for the mail after it. Where it is cancelled, the attempt is recorded
-    with how far it had come, and nothing decided.
+    `next_mail` returns the mail that follows in the session. A cancelled attempt is recorded with
+    the stage that it had reached, and decides nothing.
     """
     attempts.fault = None
-    while (turn := attempts.turn(recorder.now())) is not None:
-        then = following if turn.is_last else None
-        judgement = await _transact_once(attempts, session, recorder, mark, turn, then)
-        for each in turn.recipients:
-            to = attempts.destination(each)
-            outcome = judgement.outcomes.get(to) if to is not None else None
-            if outcome is not None and to not in judgement.again:
-                attempts.outcomes[each.position] = outcome
-        attempts.fault = judgement.fault
-        if judgement.fault is not None or (turn.is_last and not judgement.again):
+    while (turn := attempts.take_turn(recorder.now())) is not None:
+        then = next_mail if turn.is_last else None
+        result = await _transact_once(attempts, session, recorder, mark, turn, then)
+        for recipient in turn.recipients:
+            to = attempts.find_destination(recipient)
+            outcome = result.outcomes.get(to) if to is not None else None
+            if outcome is not None and to not in result.again:
+                attempts.outcomes[recipient.position] = outcome
+        attempts.fault = result.fault
+        if result.fault is not None or (turn.is_last and not result.again):
             return
 
 
@@ -149,25 +152,29 @@ async def _transact_once(
     recorder: Recorder,
     mark: Mark,
     turn: Turn,
-    following: Following | None,
-) -> Judgement:
+    next_mail: Following | None,
+) -> TransactionResult:
     started_at, start = recorder.now(), monotonic_seconds()
-    fresh = session.transactions == 0
+    is_fresh = session.transactions == 0
     is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
 
-    async def before_body(taken: Collection[str]) -> bool:
-        """Whether to send the body to the accepted recipients (invariant 5)."""
-        positions = [e.position for e in turn.recipients if attempts.destination(e) in taken]
+    async def before_body(accepted: Collection[str]) -> bool:
+        """Mark the recipients whom the server has accepted; without it no body (invariant 5)."""
+        positions = [
+            recipient.position
+            for recipient in turn.recipients
+            if attempts.find_destination(recipient) in accepted
+        ]
         if not await mark(attempts.message, positions):
             return False
         attempts.marked.update(positions)
         return True
 
-    def note(judgement: Judgement) -> None:
-        row = recorder.row(
+    def record(result: TransactionResult) -> None:
+        row = recorder.build_row(
             attempts.message,
             session.facts,
-            judgement,
+            result,
             started_at=started_at,
             seconds=monotonic_seconds() - start,
             via=attempts.via,
@@ -179,14 +186,14 @@ async def _transact_once(
         transaction = await session.send(
             turn.mail,
             before_body=before_body if is_at_most_once else None,
-            following=following,
+            following=next_mail,
         )
     except asyncio.CancelledError:
-        note(interrupted(session.stage))
+        record(build_interrupted_result(session.stage))
         raise
     attempts.seconds = monotonic_seconds() - start
-    judgement = judge(
-        transaction, turn.mail.recipients, fresh=fresh, authenticated=session.is_authenticated
+    result = classify_transaction(
+        transaction, turn.mail.recipients, fresh=is_fresh, authenticated=session.is_authenticated
     )
-    note(judgement)
-    return judgement
+    record(result)
+    return result

@@ -6,8 +6,8 @@ from dataclasses import replace
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import (
     OUTCOME_UNKNOWN,
-    Blast,
     Failure,
+    FailureScope,
     Fault,
     Outcome,
     Stage,
@@ -19,8 +19,8 @@ from app.smtp.session import Transaction
 
 
 @value(kw_only=True)
-class Judgement:
-    """One transaction, judged: recipients decided, those to try again at once, and a fault."""
+class TransactionResult:
+    """Outcomes by address, the addresses to try again at once, and what stopped the transaction."""
 
     outcomes: Mapping[str, Outcome]
     again: frozenset[str] = frozenset()
@@ -28,61 +28,61 @@ class Judgement:
 
     @property
     def main(self) -> Outcome:
-        """The outcome that the attempt as a whole is known by: the fault, the worst, or success."""
+        """The outcome of the attempt as a whole: the fault, else success, else the worst."""
         if self.fault is not None:
             return self.fault
         order = (Verdict.DELIVERED, Verdict.BOUNCE, Verdict.DEFER, Verdict.AGAIN)
         return min(self.outcomes.values(), key=lambda outcome: order.index(outcome.verdict))
 
 
-def judge(
+def classify_transaction(
     transaction: Transaction, addresses: Sequence[str], *, fresh: bool, authenticated: bool
-) -> Judgement:
-    """What a transaction means for each address (invariant 6)."""
-    was_taken = transaction.reply is not None
+) -> TransactionResult:
+    """Decide what a transaction means for each address (invariant 6)."""
+    is_accepted = transaction.reply is not None
     outcomes: dict[str, Outcome] = {}
     fault: Outcome | None = None
     for address, failure in transaction.refused.items():
         outcome = classify(failure, fresh=fresh, authenticated=authenticated)
-        if outcome.blast is Blast.PROFILE and not was_taken:
+        if outcome.scope is FailureScope.PROFILE and not is_accepted:
             fault = outcome
         else:
-            outcomes[address] = _for_recipient(outcome, failure, was_taken=was_taken)
+            outcomes[address] = _limit_to_recipient(outcome, failure, is_accepted=is_accepted)
     rest = [address for address in addresses if address not in transaction.refused]
     if transaction.reply is not None:
         outcomes |= dict.fromkeys(rest, delivered(transaction.reply))
     elif transaction.failure is not None:
         outcome = classify(transaction.failure, fresh=fresh, authenticated=authenticated)
-        if outcome.blast in {Blast.PROFILE, Blast.CONNECTION}:
+        if outcome.scope in {FailureScope.PROFILE, FailureScope.CONNECTION}:
             fault = outcome
         else:
             outcomes |= dict.fromkeys(rest, outcome)
-    again = frozenset(a for a, outcome in outcomes.items() if outcome.verdict is Verdict.AGAIN)
-    return Judgement(outcomes=outcomes, again=again, fault=fault)
+    again = frozenset(to for to, outcome in outcomes.items() if outcome.verdict is Verdict.AGAIN)
+    return TransactionResult(outcomes=outcomes, again=again, fault=fault)
 
 
-def _for_recipient(outcome: Outcome, failure: Failure, *, was_taken: bool) -> Outcome:
-    """A refusal at RCPT as the recipient's own.
+def _limit_to_recipient(outcome: Outcome, failure: Failure, *, is_accepted: bool) -> Outcome:
+    """Limit a refusal at RCPT to its recipient.
 
-    Where others of the same transaction were taken, the profile cannot be at fault. Where none
-    was, "too many" is no reason to come back at once.
+    Where the server accepted the message for others, the profile cannot be at fault. Where it
+    accepted nobody, "too many recipients" is no reason to try again at once.
     """
-    if outcome.blast is Blast.PROFILE:
-        permanent = failure.reply is not None and failure.reply.is_permanent
-        verdict = Verdict.BOUNCE if permanent else Verdict.DEFER
-        return replace(outcome, blast=Blast.RECIPIENT, verdict=verdict)
+    if outcome.scope is FailureScope.PROFILE:
+        is_permanent = failure.reply is not None and failure.reply.is_permanent
+        verdict = Verdict.BOUNCE if is_permanent else Verdict.DEFER
+        return replace(outcome, scope=FailureScope.RECIPIENT, verdict=verdict)
     is_too_many = outcome.verdict is Verdict.AGAIN and failure.fault is not Fault.PARAMETERS
-    if is_too_many and not was_taken:
+    if is_too_many and not is_accepted:
         return replace(outcome, verdict=Verdict.DEFER)
     return outcome
 
 
-def interrupted(stage: Stage) -> Judgement:
-    """A transaction that the service itself broke off: nobody is decided by it.
+def build_interrupted_result(stage: Stage) -> TransactionResult:
+    """Return the result of a transaction that the service broke off: it decides no recipient.
 
     After the final dot the server may have taken the message all the same (invariant 5).
     """
-    word = OUTCOME_UNKNOWN if stage is Stage.DOT else "interrupted"
+    classification = OUTCOME_UNKNOWN if stage is Stage.DOT else "interrupted"
     detail = "the service stopped before the server replied"
-    fault = Outcome(stage, Verdict.DEFER, word, blast=Blast.MESSAGE, detail=detail)
-    return Judgement(outcomes={}, fault=fault)
+    fault = Outcome(stage, Verdict.DEFER, classification, scope=FailureScope.MESSAGE, detail=detail)
+    return TransactionResult(outcomes={}, fault=fault)

@@ -4,58 +4,91 @@ If the lane has room and no backlog, the accepting process delivers at once. A c
 leaves a lease that expires like any other (invariant 3).
 """
 
+import asyncio
 from collections.abc import Sequence
 
-from app.delivery.claims import Claims
 from app.delivery.lane import Lane
-from app.delivery.leases import Leases
-from app.domain.clock import Clock
-from app.domain.delivery.metrics import Facts
+from app.delivery.lane_state import MAY_TAKE_ACCEPTED, LaneState
+from app.delivery.parts import EngineParts
+from app.delivery.registry import LaneRegistry
 from app.domain.types import NewMessage
 from app.store.outbox.queries import ClaimedMessage, Lease
 
 
 class Handover:
-    """Reserves room in the lanes of one engine for messages that are about to be written."""
+    """Reserves room in lanes for messages that are being written."""
 
-    def __init__(self, claims: Claims, *, leases: Leases, clock: Clock, facts: Facts) -> None:
-        self._claims = claims
-        self._leases = leases
-        self._clock = clock
-        self._facts = facts
+    def __init__(self, parts: EngineParts, registry: LaneRegistry) -> None:
+        self._parts = parts
+        self._leases = parts.leases
+        self._registry = registry
+        self._is_stopping = False
         self._reserved: dict[str, Lane] = {}
+        self._returning: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Hand over nothing more; what is being written is given back."""
+        self._is_stopping = True
+
+    async def wait_given_back(self) -> None:
+        """Return once all that could not be begun is given back."""
+        await asyncio.gather(*self._returning)
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
-        """The lease for new messages; it covers only those whose lane has room."""
+        """Return a lease that holds the messages whose lane has room for them."""
         for message in messages:
-            lane = self._claims.direct_lane(message.profile_id)
-            # Another revision has another identity, or is paused: that is looked up first.
-            is_known = lane is not None and lane.config.profile.revision == message.profile_revision
-            if lane is not None and is_known and lane.room > 0 and not message.is_scheduled:
-                lane.reserved += 1
+            if (lane := self._find_lane(message)) is not None:
+                lane.reserve()
                 self._reserved[message.id] = lane
         return Lease(
             owner=self._leases.owner,
-            until=self._clock.now() + self._leases.length,
+            until=self._parts.clock.now() + self._leases.length,
             message_ids=frozenset(m.id for m in messages if m.id in self._reserved),
         )
 
+    def _find_lane(self, message: NewMessage) -> Lane | None:
+        """Find the lane that may begin on a message at once."""
+        lane = self._registry.lanes.get(message.profile_id)
+        is_direct = (
+            lane is not None
+            and lane.machine.state is LaneState.DIRECT
+            and not lane.config.has_rate_limit
+            # Another revision has another identity, or is paused: the scheduler reads it first.
+            and lane.config.profile.revision == message.profile_revision
+            and lane.has_room
+            and not message.is_scheduled
+            and not self._is_stopping
+            and not self._parts.settler.is_full
+        )
+        return lane if is_direct else None
+
     def withdraw(self, lease: Lease) -> None:
-        """They were not written, or without the lease; what was handed over stays so."""
+        """Free the room of messages that were not written with the lease."""
         for message_id in lease.message_ids:
             if (lane := self._reserved.pop(message_id, None)) is not None:
-                lane.reserved -= 1
+                lane.unreserve()
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
-        """Called after the commit: give the leased messages to their lanes."""
+        """Give the lanes the messages that were written with the lease."""
         self._leases.add(lease.message_ids, lease.until)
-        taken: dict[Lane, list[ClaimedMessage]] = {}
+        accepted: dict[Lane, list[ClaimedMessage]] = {}
         for message in messages:
             if message.id in lease.message_ids:
                 lane = self._reserved.pop(message.id)
-                lane.reserved -= 1
-                taken.setdefault(lane, []).append(ClaimedMessage.of_new(message))
-        for lane, claimed in taken.items():
-            self._claims.take(lane, claimed)
+                lane.unreserve()
+                accepted.setdefault(lane, []).append(ClaimedMessage.of_new(message))
+        for lane, claimed in accepted.items():
+            self._give(lane, claimed)
         if lease.message_ids:
-            self._facts.group("handover", len(lease.message_ids))
+            self._parts.facts.group("handover", len(lease.message_ids))
+
+    def _give(self, lane: Lane, messages: Sequence[ClaimedMessage]) -> None:
+        """Give a lane its accepted messages, or release them where it may not begin."""
+        is_kept = self._registry.lanes.get(lane.profile_id) is lane
+        if is_kept and not self._is_stopping and lane.machine.state in MAY_TAKE_ACCEPTED:
+            lane.take(messages)
+            return
+        ids = [message.id for message in messages]
+        returning = asyncio.create_task(self._leases.give_back(ids))
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)

@@ -3,97 +3,63 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from app.delivery.attempt import Attempts
+from app.delivery.connection_limit import ConnectionLimit
 from app.delivery.lane_config import LaneConfig
-from app.delivery.record import Recorder
+from app.delivery.lane_results import LaneResults
+from app.delivery.lane_state import MAY_CLAIM, LaneMachine, LaneState
+from app.delivery.parts import EngineParts
 from app.delivery.sender import Sender
-from app.domain.delivery.aimd import Concurrency, is_throttling
-from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
-from app.smtp.extensions import Distrust
+from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
-from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
 from app.store.outbox.queries import ClaimedMessage
 
 log = logging.getLogger(__name__)
 
-# So many messages are claimed for each connection: enough that none waits for the database,
-# few enough that another replica finds some too.
+# How many messages are claimed per connection: enough that none waits for the database, few
+# enough that other replicas get some too.
 CLAIMS_PER_CONNECTION: Final = 20
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
-# So long a server takes for an answer where it has much to do; longer, and it may be gone.
+# A busy server takes this long to answer; longer, and it may be gone.
 SILENT_SECONDS: Final = 30.0
 
 BROKEN: Final = Outcome(
-    Stage.MAIL, Verdict.DEFER, "internal_error", blast=Blast.MESSAGE, detail="see the service's log"
+    Stage.MAIL,
+    Verdict.DEFER,
+    "internal_error",
+    scope=FailureScope.MESSAGE,
+    detail="see the service's log",
 )
-
-
-class Results(Protocol):
-    """Takes a lane's results, and knows which messages the worker still owns."""
-
-    def may_begin(self, message: ClaimedMessage) -> bool:
-        """Whether the message's lease still holds."""
-        ...
-
-    async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
-        """Whether it is written down that the body is about to go out to these recipients."""
-        ...
-
-    def settle(self, lane: "Lane", attempts: Attempts) -> None:
-        """The message is done with, for now."""
-        ...
-
-    def trip(self, lane: "Lane", attempts: Attempts, fault: Outcome) -> None:
-        """Stop the lane: the profile has a fault."""
-        ...
-
-    def room(self, lane: "Lane") -> None:
-        """The lane can take more."""
-        ...
 
 
 class Lane:
     """Delivers one profile's messages through at most `max_connections` sessions at a time.
 
-    `probe`: the one message in hand by which it finds out whether the profile's fault is over.
-    `is_halted`: a fault was found that is not written down yet, so nothing may be begun.
-    `is_direct`: nothing was due when somebody last looked, and nothing was in the way. `reserved`:
-    how many messages are being written that it is to have. `has_failed`: it has met a fault since
-    somebody last looked. `is_known_stalled`: some worker has written down that the server is silent
-    on every connection; `is_heard`: it has answered here since. `has_extra`: it may have one
-    connection more than its limits say, to find out.
+    `machine` says what the lane may do, `limit` how many connections it may have, `reserved` how
+    many messages are being accepted for it.
     """
 
-    def __init__(
-        self,
-        config: LaneConfig,
-        *,
-        network: Network,
-        recorder: Recorder,
-        results: Results,
-        distrust: Distrust,
-    ) -> None:
+    def __init__(self, config: LaneConfig, parts: EngineParts, *, granted: int) -> None:
         self.config = config
-        self.probe: str | None = None
-        self.is_halted = False
-        self.is_direct = False
-        self.has_failed = False
+        self.machine = LaneMachine()
+        self.limit = ConnectionLimit(config, granted)
         self.reserved = 0
-        self.is_known_stalled = False
-        self.is_heard = False
-        self.has_extra = False
-        self._recorder = recorder
-        self._results = results
-        self.granted = config.profile.max_connections
-        self._concurrency = _known(config)
+        self._leases = parts.leases
+        self._results = LaneResults(self.machine, self.limit, parts.settler)
+        self._now = parts.clock.now
+        self._wake = parts.wake
+        # The database says that the server is silent; it has answered here since.
+        self._is_known_stalled = self._is_heard = False
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
-        self._sender = Sender(self._pool, network, recorder, results.mark, distrust)
+        self._sender = Sender(
+            self._pool, parts.network, parts.recorder, parts.settler.mark, parts.distrust
+        )
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()
@@ -110,11 +76,6 @@ class Lane:
         return not is_at_work and not self._pool.has_sessions
 
     @property
-    def health(self) -> tuple[bool, bool]:
-        """Another one after each fault that is found, and once that is written down."""
-        return self.is_halted, self.has_failed
-
-    @property
     def busy(self) -> int:
         """How many slots are at work."""
         return len(self._slots)
@@ -125,104 +86,57 @@ class Lane:
         return self._pool.idle
 
     def reconfigure(self, config: LaneConfig) -> None:
-        """Work by a newer revision from the next message on (invariant 8)."""
+        """Use a newer revision from the next message on (invariant 8)."""
         if config.identity != self.config.identity:
             self._pool.retire_idle()
         self.config = config
-        self.granted = min(self.granted, config.profile.max_connections)
-        self._concurrency = self._concurrency.within(config.profile.max_connections)
+        self.limit.reconfigure(config)
         self._pool.max_messages = config.profile.max_messages_per_connection
 
     @property
-    def connections(self) -> int:
-        """How many connections it may have now: granted to this worker, and taken by the server."""
-        return min(self.granted, self._concurrency.limit)
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether each connection that it may have waits for the server for long."""
-        sessions = [each.session for each in self._at_work.values()]
-        silent = sum(e is not None and e.silent_seconds > SILENT_SECONDS for e in sessions)
-        return silent >= self.connections > 0
-
-    def note_stall(self, *, is_stalled: bool) -> None:
-        """Update the lane from the database."""
-        if is_stalled and not self.is_known_stalled:
-            self.is_heard = False
-        self.is_known_stalled = is_stalled
-
-    @property
-    def silence(self) -> str:
-        """What is wrong where it is stalled."""
-        return (
-            f"{self.config.profile.host} has been silent on all {self.connections} connections,"
-            f" each for more than {SILENT_SECONDS:.0f} s"
-        )
-
-    def try_once_more(self) -> None:
-        """Have one connection more than the limits say, while it is stalled."""
-        self.has_extra = True
-        self._start_slots()
-
-    @property
-    def _most_slots(self) -> int:
-        return self.connections + self.has_extra
-
-    @property
-    def concurrency(self) -> int | None:
-        """What the server was found to take, where that is less than the profile allows."""
-        found = self._concurrency
-        return found.limit if found.limit < found.most else None
-
-    @property
-    def capacity(self) -> int:
-        """How many messages it has in hand at the most."""
-        return self.connections * CLAIMS_PER_CONNECTION
-
-    @property
-    def room(self) -> int:
-        """How many messages it could take now."""
-        if self.probe is not None or self.is_halted or self.room_bytes == 0:
-            return 0
-        in_hand = len(self._queue) + len(self._slots) + sum(map(len, self._ahead))
-        return max(0, self.capacity - in_hand - self.reserved)
+    def has_room(self) -> bool:
+        """Whether it can take a message now."""
+        return self.count_room(self.limit.granted) > 0
 
     @property
     def may_ask(self) -> bool:
         """Whether it has room, or would have if it were granted a connection."""
-        return self.room > 0 or (self.granted == 0 and not self.is_halted and self.probe is None)
+        return self.machine.state in MAY_CLAIM and (self.limit.granted == 0 or self.has_room)
+
+    def count_room(self, granted: int) -> int:
+        """Count the messages it can take now if it is granted so many connections."""
+        if self.machine.state not in MAY_CLAIM or self.room_bytes == 0:
+            return 0
+        in_hand = len(self._queue) + len(self._slots) + sum(map(len, self._ahead))
+        capacity = self.limit.cap_connections(granted) * CLAIMS_PER_CONNECTION
+        return max(0, capacity - in_hand - self.reserved)
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes of messages could wait in it besides those that do."""
-        return max(0, MAX_QUEUED_BYTES - sum(len(each.mime) for each in self._queue))
+        """How many bytes of messages may still wait in it."""
+        return max(0, MAX_QUEUED_BYTES - sum(len(message.mime) for message in self._queue))
+
+    def reserve(self) -> None:
+        """Keep room for a message that is being accepted."""
+        self.reserved += 1
+
+    def unreserve(self) -> None:
+        """Free the room of a message that was accepted, or was not."""
+        self.reserved -= 1
+
+    def take_probe(self, message: ClaimedMessage) -> None:
+        """Begin on the message that shows whether the profile's fault is over."""
+        self._results.begin_probe(message)
+        self.take([message])
 
     def take(self, messages: Iterable[ClaimedMessage]) -> None:
-        """Begin on claimed messages."""
+        """Begin on leased messages."""
         self._queue.extend(messages)
-        self._pool.shrink(max(0, self.connections - len(self._slots)))
+        self._pool.shrink(max(0, self.limit.connections - len(self._slots)))
         self._start_slots()
 
-    def _start_slots(self) -> None:
-        wanted = min(len(self._queue), self._most_slots - len(self._slots))
-        for _ in range(wanted):
-            task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
-            self._slots.add(task)
-            task.add_done_callback(self._slot_ended)
-
-    def _slot_ended(self, task: asyncio.Task[None]) -> None:
-        self._slots.discard(task)
-        if not self._slots and not self._queue:
-            self.probe = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a delivery slot of %s failed", self.profile_id, exc_info=error)
-        if not task.cancelled():
-            # Of slots that are too many now, all that end at one moment leave: also the last.
-            self._start_slots()
-        self._results.room(self)
-
     def drop_queue(self) -> list[str]:
-        """Release messages of which no content was sent; return their ids."""
+        """Forget the messages of which no content has gone out; returns their ids."""
         dropped = [message.id for message in self._queue]
         dropped += [attempts.message.id for ahead in self._ahead for attempts in ahead]
         self._queue.clear()
@@ -230,60 +144,82 @@ class Lane:
             ahead.clear()
         return dropped
 
+    def _start_slots(self) -> None:
+        missing = min(len(self._queue), self.limit.slots - len(self._slots))
+        for _ in range(missing):
+            task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
+            self._slots.add(task)
+            task.add_done_callback(self._end_slot)
+
+    def _end_slot(self, task: asyncio.Task[None]) -> None:
+        self._slots.discard(task)
+        if not self._slots and not self._queue:
+            self._results.end_probe()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a delivery slot of %s failed", self.profile_id, exc_info=error)
+        if not task.cancelled():
+            # Of slots that are too many now, all that end at one moment leave: also the last.
+            self._start_slots()
+        self._announce_room()
+
+    def _announce_room(self) -> None:
+        if self.machine.state is not LaneState.DIRECT:  # else nothing waits in the database
+            self._wake.set()
+
     async def _run_slot(self) -> None:
         session: Session | None = None
         ahead: deque[Attempts] = deque()
         self._ahead.append(ahead)
-        following = partial(self._look_ahead, ahead)
+        next_mail = partial(self._look_ahead, ahead)
         try:
-            while (attempts := self._next(ahead)) is not None:
-                session = await self._deliver(attempts, session, following)
-                if len(self._queue) * 2 < self.capacity:
-                    self._results.room(self)
+            while (attempts := self._next_attempts(ahead)) is not None:
+                session = await self._deliver(attempts, session, next_mail)
+                if len(self._queue) * 2 < self.limit.connections * CLAIMS_PER_CONNECTION:
+                    self._announce_room()
         except BaseException:
-            for each in ahead:
-                self._results.settle(self, each)
+            for attempts in ahead:
+                self._results.settle(attempts, self.config)
             if session is not None:
                 session.abort()
             raise
         finally:
-            self._ahead = [each for each in self._ahead if each is not ahead]
+            self._ahead = [other for other in self._ahead if other is not ahead]
         if session is not None:
             self._pool.keep(session)
 
     def _look_ahead(self, ahead: deque[Attempts]) -> Mail | None:
-        """Take the next message for a slot."""
+        """Take the mail that a slot sends next: no other slot gets it."""
         if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
             return None
-        if (attempts := self._next(ahead)) is None:
+        if (attempts := self._next_attempts(ahead)) is None:
             return None
         ahead.append(attempts)
-        return attempts.begin(self._recorder.now())
+        return attempts.begin_next(self._now())
 
-    def _next(self, ahead: deque[Attempts]) -> Attempts | None:
-        """What to work on next: what was looked ahead for, else the first of the queue."""
-        while ahead or (self._queue and len(self._slots) <= self._most_slots):
-            attempts = ahead.popleft() if ahead else self._attempts(self._queue.popleft())
-            if self._results.may_begin(attempts.message):
+    def _next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
+        """Take what was begun ahead, else the first of the queue."""
+        while ahead or (self._queue and len(self._slots) <= self.limit.slots):
+            attempts = ahead.popleft() if ahead else self._make_attempts(self._queue.popleft())
+            if self._leases.is_held(attempts.message):
                 return attempts
             # Given back as it is, if it is still ours: else it would be renewed for ever.
-            self._results.settle(self, attempts)
+            self._results.settle(attempts, self.config)
         return None
 
-    def _attempts(self, message: ClaimedMessage) -> Attempts:
+    def _make_attempts(self, message: ClaimedMessage) -> Attempts:
         via = self.profile_id if message.profile_id != self.profile_id else None
         return Attempts(message, via=via, routing=self.config.routing)
 
     async def _deliver(
-        self, attempts: Attempts, session: Session | None, following: Following
+        self, attempts: Attempts, session: Session | None, next_mail: Following
     ) -> Session | None:
-        """Work on one message; answers the session, where it may carry another."""
+        """Work on one message; returns the session, where it may carry another."""
         attempts.revision = self.config.profile.revision
         self._at_work[attempts.message.id] = attempts
         try:
-            session = await self._sender.attempt(attempts, session, self.config, following)
+            session = await self._sender.attempt(attempts, session, self.config, next_mail)
         except asyncio.CancelledError:
-            self._results.settle(self, attempts)
+            self._results.settle(attempts, self.config)
             raise
         except Exception:
             log.exception("delivery of %s failed", attempts.message.id)
@@ -291,22 +227,52 @@ class Lane:
             attempts.fault = None
         finally:
             self._at_work.pop(attempts.message.id, None)
-        self._learn(attempts)
+        results = [*attempts.outcomes.values(), *filter(None, [attempts.fault])]
+        self._is_heard = self._is_heard or any(result.reply is not None for result in results)
+        self.limit.adapt(results, attempts.seconds)
         if attempts.fault is None:
-            self._results.settle(self, attempts)
+            self._results.settle(attempts, self.config)
         else:
-            self._results.trip(self, attempts, attempts.fault)
+            # Nothing more is begun until the fault is recorded.
+            self._results.fail(attempts, attempts.fault, self.config, self.drop_queue())
         return session
 
-    def _learn(self, attempts: Attempts) -> None:
-        """Adapt to how the server took the message."""
-        outcomes = [*attempts.outcomes.values(), *filter(None, [attempts.fault])]
-        if any(each.reply is not None for each in outcomes):
-            self.is_heard = True
-        if any(is_throttling(each) for each in outcomes):
-            self._concurrency = self._concurrency.throttled()
-        elif any(each.verdict is Verdict.DELIVERED for each in outcomes):
-            self._concurrency = self._concurrency.succeeded(attempts.seconds)
+    @property
+    def is_stalled(self) -> bool:
+        """Whether each connection that it may have waits for the server for long."""
+        sessions = [attempts.session for attempts in self._at_work.values()]
+        silent = sum(
+            session is not None and session.silent_seconds > SILENT_SECONDS for session in sessions
+        )
+        return silent >= self.limit.connections > 0
+
+    @property
+    def is_stall_over(self) -> bool:
+        """Whether the server has answered here since the database learned of its silence."""
+        return self._is_known_stalled and self._is_heard
+
+    @property
+    def silence(self) -> str:
+        """The reason to record where it is stalled."""
+        return (
+            f"{self.config.profile.host} has been silent on all {self.limit.connections}"
+            f" connections, each for more than {SILENT_SECONDS:.0f} s"
+        )
+
+    def note_stall(self, *, is_stalled: bool) -> None:
+        """Note what the database says of its server's silence."""
+        if is_stalled and not self._is_known_stalled:
+            self._is_heard = False
+        self._is_known_stalled = is_stalled
+
+    def add_connection(self) -> None:
+        """Open one connection more than the limits say, while the server is silent."""
+        self.limit.allow_extra(is_allowed=True)
+        self._start_slots()
+
+    def drop_connection(self) -> None:
+        """Keep to the limits again."""
+        self.limit.allow_extra(is_allowed=False)
 
     async def wait_idle(self) -> None:
         """Return once nothing is being transmitted."""
@@ -319,9 +285,3 @@ class Lane:
             task.cancel()
         await self.wait_idle()
         await self._pool.close()
-
-
-def _known(config: LaneConfig) -> Concurrency:
-    """What this or another worker has found out about the server before."""
-    most = config.profile.max_connections
-    return Concurrency(most=most, limit=min(most, config.concurrency or most))

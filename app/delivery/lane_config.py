@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from app.domain.errors import SealError
-from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.access_tokens import AccessTokens
@@ -16,10 +16,10 @@ from app.store.secrets.encryption import Vault
 
 @dataclass(frozen=True, slots=True)
 class LaneConfig:
-    """The profile, and who speaks to its server.
+    """A profile, and the identity that it has on the wire.
 
-    `tokens` gives a profile that logs in by OAuth 2.0 what it logs in with. `identity` is None
-    where there is none: for a sandbox, and where the credentials do not open, which `fault` says.
+    `tokens` gives access tokens to a profile with OAuth 2.0. A sandbox has no `identity`, nor has a
+    profile whose credentials do not open, as `fault` says.
     """
 
     profile: Profile
@@ -30,13 +30,18 @@ class LaneConfig:
     tokens: AccessTokens | None = None
     routing: Routing = EVERYBODY
 
+    @property
+    def has_rate_limit(self) -> bool:
+        """Whether the profile or its tenant limits how fast messages go out."""
+        return self.profile.rate_limit is not None or self.tenant_rate_limit is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigMaker:
-    """Makes identities: what the machine and the service add to every profile's own.
+class LaneConfigFactory:
+    """Makes lane configurations from profiles, and from what the service and the machine add.
 
-    `routing` is the service's, beside which each tenant has its own rule. `hostname` is the
-    machine's, whatever it is worth as a name.
+    `routing` is the service's; each tenant adds its own rule. `hostname` is the machine's, whatever
+    it is worth as a name.
     """
 
     vault: Vault
@@ -45,55 +50,57 @@ class ConfigMaker:
     tokens: AccessTokens | None = None
     routing: Routing = EVERYBODY
 
-    def config(self, found: DeliveryProfile) -> LaneConfig:
-        """The configuration of a lane, its credentials opened."""
+    def make_config(self, delivery_profile: DeliveryProfile) -> LaneConfig:
+        """Make the configuration of a lane, its credentials opened."""
         return replace(
-            self._config(found),
-            tenant_rate_limit=found.tenant_rate_limit,
-            concurrency=found.concurrency,
+            self._make_identity(delivery_profile),
+            tenant_rate_limit=delivery_profile.tenant_rate_limit,
+            concurrency=delivery_profile.concurrency,
             tokens=self.tokens,
-            routing=self.routing.with_rule(found.tenant_recipient_rule),
+            routing=self.routing.with_rule(delivery_profile.tenant_recipient_rule),
         )
 
-    def _config(self, found: DeliveryProfile) -> LaneConfig:
-        profile = found.profile
+    def _make_identity(self, delivery_profile: DeliveryProfile) -> LaneConfig:
+        profile = delivery_profile.profile
         if profile.transport is Transport.SANDBOX:
             return LaneConfig(profile, None)
         try:
-            password = self._opened(found, "password")
-            client_key = self._opened(found, "client_key")
+            password = self._open_credential(delivery_profile, "password")
+            client_key = self._open_credential(delivery_profile, "client_key")
         except SealError as error:
-            return LaneConfig(profile, None, _unopened(error))
+            return LaneConfig(profile, None, _credentials_fault(error))
         identity = identity_of(
             profile,
             password=password,
             client_key=client_key,
-            tenant_ehlo_name=found.tenant_ehlo_name,
+            tenant_ehlo_name=delivery_profile.tenant_ehlo_name,
             service_ehlo_name=self.service_ehlo_name,
             hostname=self.hostname,
         )
         return LaneConfig(profile, identity)
 
-    def _opened(self, found: DeliveryProfile, field: str) -> str | None:
-        sealed = found.sealed.get(f"sealed_{field}")
+    def _open_credential(self, delivery_profile: DeliveryProfile, field: str) -> str | None:
+        sealed = delivery_profile.sealed.get(f"sealed_{field}")
         if sealed is None:
             return None
-        return self.vault.open(sealed, profile_secret(found.profile, field))
+        return self.vault.open(sealed, profile_secret(delivery_profile.profile, field))
 
-    def is_stale(self, found: DeliveryProfile) -> bool:
+    def is_stale(self, delivery_profile: DeliveryProfile) -> bool:
         """Whether a credential is sealed under a key that is not the newest."""
-        held = {name: sealed for name, sealed in found.sealed.items() if sealed is not None}
         return any(
-            not self.vault.is_current(sealed, profile_secret(found.profile, field_of(name)))
-            for name, sealed in held.items()
+            not self.vault.is_current(
+                sealed, profile_secret(delivery_profile.profile, field_of(name))
+            )
+            for name, sealed in delivery_profile.sealed.items()
+            if sealed is not None
         )
 
 
-def _unopened(error: SealError) -> Outcome:
+def _credentials_fault(error: SealError) -> Outcome:
     return Outcome(
         Stage.AUTH,
         Verdict.DEFER,
         "credentials_unreadable",
-        blast=Blast.PROFILE,
+        scope=FailureScope.PROFILE,
         detail=str(error),
     )

@@ -1,17 +1,21 @@
 """Track a worker's leases and how long they are safe (invariant 3)."""
 
+import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from app.domain.errors import Unavailable
 from app.store.db.engine import Database
 from app.store.outbox import queries as outbox
+
+log = logging.getLogger(__name__)
 
 MAX_RENEWED: Final = 10_000  # below what PostgreSQL's and SQLite's statements take as parameters
 
 
 class Leases:
-    """Message id → the time until which only this worker may send it."""
+    """Message → the moment until which no other worker may work on it."""
 
     def __init__(
         self, database: Database, *, owner: str, length: timedelta, now: Callable[[], datetime]
@@ -29,26 +33,26 @@ class Leases:
         return message_id in self._until
 
     def add(self, message_ids: Iterable[str], until: datetime) -> None:
-        """Remember what was just claimed."""
+        """Remember what was just leased."""
         self._until |= dict.fromkeys(message_ids, until)
 
     def drop(self, message_ids: Iterable[str]) -> None:
-        """Remove settled or released messages, and stop renewing them."""
+        """Forget what was settled or given back; it is not renewed any more."""
         for message_id in message_ids:
             self._until.pop(message_id, None)
 
-    def holds(self, message_id: str) -> bool:
+    def is_held(self, message: outbox.ClaimedMessage) -> bool:
         """Whether the lease is this worker's for certain, whatever the database has answered."""
-        until = self._until.get(message_id)
+        until = self._until.get(message.id)
         return until is not None and self._now() < until
 
     @property
     def has_run_out(self) -> bool:
-        """Whether something is in hand that the database may give to others, or to us again."""
+        """Whether the database may give away something in hand, even to this worker again."""
         return bool(self._until) and min(self._until.values()) <= self._now()
 
     async def renew(self) -> set[str]:
-        """Renew all leases; return the messages that another worker took over."""
+        """Lengthen every lease; returns the messages that another worker has taken over."""
         held = list(self._until)
         if not held:
             return set()
@@ -63,24 +67,31 @@ class Leases:
                     lease_until=until,
                 )
         # What was settled while this was written is not held any more, and so not brought back.
-        self._until |= {each: until for each in kept if each in self._until}
-        lost = {each for each in held if each not in kept and each in self._until}
+        self._until |= {message_id: until for message_id in kept if message_id in self._until}
+        lost = {message_id for message_id in held if message_id not in kept} & self._until.keys()
         self.drop(lost)
         return lost
 
+    async def give_back(self, message_ids: Iterable[str]) -> None:
+        """Release messages untouched; while the database is away, let their leases run out."""
+        try:
+            await self.release(message_ids)
+        except Unavailable:
+            log.warning("could not release messages; their leases will expire")
+
     async def release(self, message_ids: Iterable[str]) -> None:
-        """Give messages back untouched; where the database is away their leases just run out."""
-        given_back = [each for each in message_ids if each in self._until]
-        self.drop(given_back)
-        for start in range(0, len(given_back), MAX_RENEWED):
+        """Release messages untouched; raises Unavailable where the database is away."""
+        released = [message_id for message_id in message_ids if message_id in self._until]
+        self.drop(released)
+        for start in range(0, len(released), MAX_RENEWED):
             async with self._database.transaction(announce=True) as connection:
                 await outbox.release(
                     connection,
                     owner=self.owner,
-                    held=given_back[start : start + MAX_RENEWED],
+                    held=released[start : start + MAX_RENEWED],
                     now=self._now(),
                 )
 
     async def release_all(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         await self.release(list(self._until))

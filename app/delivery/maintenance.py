@@ -21,23 +21,23 @@ from app.store.outbox import results as outcomes
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE: Final = 3
-ENDED_AT_ONCE: Final = 500
-KEYS_KEPT: Final = timedelta(hours=24)
-REPORTS_KEPT: Final = timedelta(days=30)
-# Small, so that nobody waits for long who is about the same messages.
+MAX_ROWS: Final = 500
+IDEMPOTENCY_RETENTION: Final = timedelta(hours=24)
+REPORT_RETENTION: Final = timedelta(days=30)
+# Small, so that requests about the same messages do not wait for long.
 PURGED_AT_ONCE: Final = 100
 PURGE_EVERY: Final = timedelta(hours=1)
-STEP: Final = timedelta(seconds=1)
+CLOCK_STEP: Final = timedelta(seconds=1)
 CLAMP_EVERY: Final = timedelta(minutes=10)
-LOOK_FOR_OLD_EVERY: Final = timedelta(minutes=1)
-FORGOTTEN_AFTER_LEASES: Final = 2
+DELETE_EVERY: Final = timedelta(minutes=1)
+DEAD_AFTER_LEASES: Final = 2
 
-# Sets the clock right; raises Unavailable where that cannot be done now.
-Measure = Callable[[], Awaitable[None]]
+# Sets the clock by the database's; raises Unavailable where the database is away.
+SyncClock = Callable[[], Awaitable[None]]
 
 
-class Upkeep:
-    """A worker's periodic jobs; each waits for its own interval."""
+class Maintenance:
+    """The duties of one worker. Each does one step, then waits for the next."""
 
     def __init__(
         self,
@@ -46,27 +46,38 @@ class Upkeep:
         leases: Leases,
         clock: Clock,
         machine: str,
-        sweep_interval: timedelta,
+        poll_interval: timedelta,
         transcript_retention: timedelta,
         audit_retention: timedelta,
         retention: Retention,
-        measure: Measure | None = None,
+        sync_clock: SyncClock | None = None,
     ) -> None:
         self._database = database
         self._leases = leases
         self._clock = clock
         self._machine = machine
-        self._sweep_interval = sweep_interval
+        self._poll_interval = poll_interval
         self._transcript_retention = transcript_retention
         self._audit_retention = audit_retention
         self._retention = retention
         self._started_at: datetime | None = None
-        self._measure = measure
+        self._sync_clock = sync_clock
         self._never = asyncio.Event()
         self._was_ahead = asyncio.Event()
 
-    async def renew(self) -> None:
-        """Set the clock right, lengthen the leases and write the heartbeat."""
+    @property
+    def duties(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """The steps to repeat while the worker runs."""
+        return (
+            self.renew_leases,
+            self.clamp_times,
+            self.expire_messages,
+            self.delete_old_rows,
+            self.purge_messages,
+        )
+
+    async def renew_leases(self) -> None:
+        """Set the clock, lengthen the leases and write the heartbeat."""
         await self._set_clock()
         if lost := await self._leases.renew():
             log.warning("another worker took over %d messages", len(lost))
@@ -84,42 +95,43 @@ class Upkeep:
             await permits.renew_connections(
                 connection, worker_id=self._leases.owner, until=now + self._leases.length
             )
-            await workers.forget(connection, before=now - self._forgotten_after)
+            await workers.forget(connection, before=now - self._dead_after)
         await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
 
     async def _set_clock(self) -> None:
-        if self._measure is None:
+        if self._sync_clock is None:
             return
         before = self._clock.now()
-        await self._measure()
-        if self._clock.now() < before - STEP:  # what was planned by it is planned too late
+        await self._sync_clock()
+        if self._clock.now() < before - CLOCK_STEP:  # what was planned by it is planned too late
             self._was_ahead.set()
 
     @property
-    def _forgotten_after(self) -> timedelta:
-        return FORGOTTEN_AFTER_LEASES * self._leases.length
+    def _dead_after(self) -> timedelta:
+        return DEAD_AFTER_LEASES * self._leases.length
 
-    async def sweep(self) -> None:
-        """End what is past its time, and what a deleted profile left."""
-        now, ended = self._clock.now(), 0
+    async def expire_messages(self) -> None:
+        """Expire messages that are past their time, and cancel those of deleted profiles."""
+        now, finished = self._clock.now(), 0
         async with self._database.reading() as connection:
             is_any = await outcomes.is_any_over(connection, now=now)
         if is_any:
             async with self._database.transaction() as connection:
-                for end in (outcomes.expire, outcomes.cancel_orphans):
-                    ended += await end(
+                for finish in (outcomes.expire, outcomes.cancel_orphans):
+                    finished += await finish(
                         connection,
                         now=now,
-                        limit=ENDED_AT_ONCE,
-                        is_checked=self._measure is not None,
+                        limit=MAX_ROWS,
+                        is_checked=self._sync_clock is not None,
                     )
-        if ended < ENDED_AT_ONCE:
-            await self._pause_until(now + self._sweep_interval)
+        if finished < MAX_ROWS:
+            await self._pause_until(now + self._poll_interval)
 
-    async def clamp(self) -> None:
-        """Bring back what a clock that was ahead has planned: at the start, and once it is right.
+    async def clamp_times(self) -> None:
+        """Bring back times that a clock ahead of time has planned.
 
-        By a clock that is behind, all that is planned would lie ahead: it is set first.
+        Does so at the start and whenever the clock was set back. By a clock that is behind, all
+        times would lie ahead: it is set first.
         """
         await self._set_clock()
         self._was_ahead.clear()
@@ -130,25 +142,25 @@ class Upkeep:
             log.warning("clamped %d times beyond any schedule: a clock was wrong", clamped)
         await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
 
-    async def forget(self) -> None:
-        """Forget what was kept for a time, and is of no tenant's own retention."""
+    async def delete_old_rows(self) -> None:
+        """Delete rows past the service's own retention: transcripts, audit log, keys, reports."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            forgotten = [
+            deleted = [
                 await outcomes.forget_transcripts(
-                    connection, before=now - self._transcript_retention, limit=ENDED_AT_ONCE
+                    connection, before=now - self._transcript_retention, limit=MAX_ROWS
                 ),
-                await audit.forget(
-                    connection, before=now - self._audit_retention, limit=ENDED_AT_ONCE
+                await audit.forget(connection, before=now - self._audit_retention, limit=MAX_ROWS),
+                await idempotency.forget(
+                    connection, before=now - IDEMPOTENCY_RETENTION, limit=MAX_ROWS
                 ),
-                await idempotency.forget(connection, before=now - KEYS_KEPT, limit=ENDED_AT_ONCE),
-                await reports.forget(connection, before=now - REPORTS_KEPT, limit=ENDED_AT_ONCE),
+                await reports.forget(connection, before=now - REPORT_RETENTION, limit=MAX_ROWS),
             ]
-        if max(forgotten) < ENDED_AT_ONCE:
-            await self._pause_until(now + LOOK_FOR_OLD_EVERY)
+        if max(deleted) < MAX_ROWS:
+            await self._pause_until(now + DELETE_EVERY)
 
-    async def purge(self) -> None:
-        """Delete expired data of the next tenant, in batches."""
+    async def purge_messages(self) -> None:
+        """Delete a batch of what is past the retention of the next tenant."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             purged = await purging.purge(
@@ -159,16 +171,16 @@ class Upkeep:
                 limit=PURGED_AT_ONCE,
             )
         if purged is None:
-            await self._pause_until(now + LOOK_FOR_OLD_EVERY)
+            await self._pause_until(now + DELETE_EVERY)
 
     async def take_over(self) -> None:
-        """Free what dead workers held: for the one process that delivers from an SQLite file."""
+        """Free what dead workers held, for the one process that delivers from an SQLite file."""
         async with self._database.transaction() as connection:
             if freed := await outbox.release_all(connection, now=self._clock.now()):
                 log.warning("taking over %d messages of a dead worker", freed)
 
-    async def leave(self) -> None:
-        """Give back every lease and take the heartbeat away."""
+    async def deregister(self) -> None:
+        """Release every lease and delete the heartbeat."""
         await self._leases.release_all()
         async with self._database.transaction() as connection:
             await permits.return_connections(connection, worker_id=self._leases.owner)

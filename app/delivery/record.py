@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.delivery.classification import Judgement
+from app.delivery.classification import TransactionResult
 from app.domain.ids import new_id
-from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, Stage, Verdict
 from app.domain.outcome.replies import Reply
 from app.smtp.identity import ConnectionFacts
 from app.smtp.transcript import Transcript
@@ -16,28 +16,28 @@ from app.store.outbox.queries import ClaimedMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Makes the rows of `attempts` that one worker writes, with transcripts where they are kept."""
+    """Builds the rows of one worker, with transcripts where they are kept."""
 
     worker: str
     now: Callable[[], datetime]
     keeps_transcripts: bool = True
 
-    def row(
+    def build_row(
         self,
         message: ClaimedMessage,
         facts: ConnectionFacts,
-        judgement: Judgement,
+        result: TransactionResult,
         *,
         started_at: datetime,
         seconds: float,
         via: str | None = None,
         transcript: Transcript | None = None,
     ) -> Mapping[str, Any]:
-        """One attempt: where it ended, what the server said, under which name it was asked.
+        """Build the row of one attempt: its connection, the stage it reached, the replies.
 
-        `via` is the profile that stood in for the message's own.
+        `via` is the profile that sent instead of the message's own.
         """
-        main = judgement.main
+        main = result.main
         return {
             "id": new_id("att"),
             "tenant_id": message.tenant_id,
@@ -55,35 +55,34 @@ class Recorder:
             "tls_cipher": facts.tls_cipher,
             "auth_mechanism": facts.auth_mechanism,
             "stage": main.stage.value,
-            "scope": main.blast.value if main.blast else None,
+            "scope": main.scope.value if main.scope else None,
             "verdict": main.verdict.value,
             "classification": main.classification,
             **_reply_columns(main.reply),
             "detail": main.detail or None,
             "outcome_unknown": main.outcome_unknown,
             "recipients": [
-                _recipient_entry(address, outcome)
-                for address, outcome in judgement.outcomes.items()
+                _recipient_entry(address, outcome) for address, outcome in result.outcomes.items()
             ],
             "transcript": transcript.text
             if transcript is not None and self.keeps_transcripts
             else None,
         }
 
-    def taken_over(self, message: ClaimedMessage) -> Mapping[str, Any]:
-        """The record of an attempt whose worker died."""
-        lost = Outcome(
+    def build_takeover_row(self, message: ClaimedMessage) -> Mapping[str, Any]:
+        """Build the row of an attempt whose worker stopped: its outcome is unknown."""
+        unknown = Outcome(
             Stage.DOT,
             Verdict.DEFER,
             OUTCOME_UNKNOWN,
-            blast=Blast.MESSAGE,
+            scope=FailureScope.MESSAGE,
             detail=f"the worker {message.former_owner} stopped during the transmission; whether it"
             " sent the message is unknown",
         )
-        row = self.row(
+        row = self.build_row(
             message,
             ConnectionFacts(),
-            Judgement(outcomes={}, fault=lost),
+            TransactionResult(outcomes={}, fault=unknown),
             started_at=self.now(),
             seconds=0.0,
         )

@@ -286,7 +286,7 @@ def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -
 
     async def trip(database: Database) -> None:
         async with database.transaction() as connection:
-            await lanes.trip(
+            await lanes.record_fault(
                 connection,
                 profile_id=made["id"],
                 revision=1,

@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from app.delivery.classification import Judgement, interrupted, judge
-from app.domain.outcome.outcome import Blast, Failure, Fault, Stage, Verdict
+from app.delivery.classification import (
+    TransactionResult,
+    build_interrupted_result,
+    classify_transaction,
+)
+from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage, Verdict
 from app.smtp.session import Transaction
 from tests.delivery.made import OK, lost, refused
 
@@ -18,38 +22,38 @@ HELO = refused(
 )
 
 
-def judged(transaction: Transaction, *, fresh: bool = True) -> Judgement:
-    """The judgement on a transaction to three recipients."""
-    return judge(transaction, [A, B, C], fresh=fresh, authenticated=True)
+def classified(transaction: Transaction, *, fresh: bool = True) -> TransactionResult:
+    """The result on a transaction to three recipients."""
+    return classify_transaction(transaction, [A, B, C], fresh=fresh, authenticated=True)
 
 
-def verdicts(judgement: Judgement) -> dict[str, Verdict]:
+def verdicts(result: TransactionResult) -> dict[str, Verdict]:
     """Address to verdict."""
-    return {address: outcome.verdict for address, outcome in judgement.outcomes.items()}
+    return {address: outcome.verdict for address, outcome in result.outcomes.items()}
 
 
 def test_what_the_server_takes_is_delivered_to_all() -> None:
     """One 250 after the dot speaks for every recipient."""
-    judgement = judged(Transaction(reply=OK))
-    assert verdicts(judgement) == dict.fromkeys([A, B, C], Verdict.DELIVERED)
-    assert judgement.main.reply == OK
+    result = classified(Transaction(reply=OK))
+    assert verdicts(result) == dict.fromkeys([A, B, C], Verdict.DELIVERED)
+    assert result.main.reply == OK
 
 
 def test_a_recipients_refusal_touches_that_recipient() -> None:
     """The others are delivered."""
-    judgement = judged(Transaction({A: GONE, B: GREY}, reply=OK))
-    assert verdicts(judgement) == {
+    result = classified(Transaction({A: GONE, B: GREY}, reply=OK))
+    assert verdicts(result) == {
         A: Verdict.BOUNCE,
         B: Verdict.DEFER,
         C: Verdict.DELIVERED,
     }
-    assert judgement.fault is None
+    assert result.fault is None
 
 
 def test_the_worst_is_what_an_attempt_is_known_by_only_without_success() -> None:
     """A message that went through to one is a delivery; one that all refused is not."""
-    assert judged(Transaction({A: GONE}, reply=OK)).main.verdict is Verdict.DELIVERED
-    assert judged(Transaction(dict.fromkeys([A, B, C], GONE))).main.verdict is Verdict.BOUNCE
+    assert classified(Transaction({A: GONE}, reply=OK)).main.verdict is Verdict.DELIVERED
+    assert classified(Transaction(dict.fromkeys([A, B, C], GONE))).main.verdict is Verdict.BOUNCE
 
 
 @pytest.mark.parametrize(
@@ -63,57 +67,59 @@ def test_the_worst_is_what_an_attempt_is_known_by_only_without_success() -> None
 )
 def test_a_messages_failure_touches_those_who_were_left(failure: Failure, verdict: Verdict) -> None:
     """Whom the server had refused before keeps that verdict."""
-    judgement = judged(Transaction({A: GONE}, failure=failure))
-    assert verdicts(judgement) == {A: Verdict.BOUNCE, B: verdict, C: verdict}
-    assert judgement.fault is None
+    result = classified(Transaction({A: GONE}, failure=failure))
+    assert verdicts(result) == {A: Verdict.BOUNCE, B: verdict, C: verdict}
+    assert result.fault is None
 
 
 def test_a_lost_reply_to_the_final_dot_is_told() -> None:
     """The server may have taken the message (invariant 5)."""
-    outcome = judged(Transaction(failure=lost(Stage.DOT))).outcomes[A]
+    outcome = classified(Transaction(failure=lost(Stage.DOT))).outcomes[A]
     assert outcome.outcome_unknown
 
 
 def test_a_refused_name_is_the_profiles_fault() -> None:
     """Servers that delay it say so at RCPT; no recipient is touched."""
-    judgement = judged(Transaction(dict.fromkeys([A, B, C], HELO)))
-    assert judgement.fault is not None
-    assert judgement.fault.blast is Blast.PROFILE
-    assert judgement.fault.classification == "ehlo_rejected"
-    assert judgement.outcomes == {}
+    result = classified(Transaction(dict.fromkeys([A, B, C], HELO)))
+    assert result.fault is not None
+    assert result.fault.scope is FailureScope.PROFILE
+    assert result.fault.classification == "ehlo_rejected"
+    assert result.outcomes == {}
 
 
 def test_no_name_is_at_fault_where_others_were_taken() -> None:
     """What looks like it is that recipient's own refusal, then."""
-    judgement = judged(Transaction({A: HELO}, reply=OK))
-    assert judgement.fault is None
-    assert verdicts(judgement)[A] is Verdict.BOUNCE
+    result = classified(Transaction({A: HELO}, reply=OK))
+    assert result.fault is None
+    assert verdicts(result)[A] is Verdict.BOUNCE
 
 
 def test_too_many_recipients_go_again_at_once() -> None:
     """But not where the server took none at all."""
-    assert judged(Transaction({C: MANY}, reply=OK)).again == {C}
-    none = judged(Transaction(dict.fromkeys([A, B, C], MANY)))
+    assert classified(Transaction({C: MANY}, reply=OK)).again == {C}
+    none = classified(Transaction(dict.fromkeys([A, B, C], MANY)))
     assert none.again == frozenset()
     assert set(verdicts(none).values()) == {Verdict.DEFER}
 
 
 def test_a_refusal_of_parameters_goes_again_at_once() -> None:
     """Even where the server took nobody: it is asked otherwise the next time."""
-    found = judged(Transaction(dict.fromkeys([A, B, C], replace(GONE, fault=Fault.PARAMETERS))))
-    assert (found.again, found.fault) == ({A, B, C}, None)
-    found = judged(
+    result = classified(
+        Transaction(dict.fromkeys([A, B, C], replace(GONE, fault=Fault.PARAMETERS)))
+    )
+    assert (result.again, result.fault) == ({A, B, C}, None)
+    result = classified(
         Transaction(failure=replace(refused(Stage.MAIL, 555, "No"), fault=Fault.PARAMETERS))
     )
-    assert (found.again, found.fault) == ({A, B, C}, None)
+    assert (result.again, result.fault) == ({A, B, C}, None)
 
 
 @pytest.mark.parametrize("failure", [lost(Stage.MAIL), refused(Stage.MAIL, 421, "idle too long")])
 def test_a_used_connection_that_is_closed_under_mail_says_nothing(failure: Failure) -> None:
     """It was idle too long: neither profile nor message is at fault."""
-    judgement = judged(Transaction(failure=failure), fresh=False)
-    assert judgement.fault is not None
-    assert judgement.fault.blast is Blast.CONNECTION
+    result = classified(Transaction(failure=failure), fresh=False)
+    assert result.fault is not None
+    assert result.fault.scope is FailureScope.CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -121,6 +127,6 @@ def test_a_used_connection_that_is_closed_under_mail_says_nothing(failure: Failu
 )
 def test_an_interrupted_transaction_decides_nobody(stage: Stage, *, unknown: bool) -> None:
     """It tells whether the server may have taken the message."""
-    judgement = interrupted(stage)
-    assert judgement.outcomes == {}
-    assert judgement.main.outcome_unknown is unknown
+    result = build_interrupted_result(stage)
+    assert result.outcomes == {}
+    assert result.main.outcome_unknown is unknown

@@ -16,7 +16,7 @@ def told(*rules: RecipientRule) -> list[str]:
     """The addresses of the turn of a message to all three."""
     message = claimed_message(*(queued_recipient(n, to) for n, to in enumerate((ANN, BOB, EVE))))
     attempts = Attempts(message, routing=Routing(rules, "simulator.test"))
-    turn = attempts.turn(NOW)
+    turn = attempts.take_turn(NOW)
     return [] if turn is None else list(turn.mail.recipients)
 
 
@@ -43,4 +43,4 @@ def test_each_rule_has_its_say(rules: list[RecipientRule], expected: list[str]) 
 def test_of_a_message_that_cannot_be_read_no_server_hears() -> None:
     """Not even its envelope, which might be begun while another message is sent."""
     attempts = Attempts(replace(claimed_message(), unreadable="sealed under another key"))
-    assert attempts.begin(NOW) is None
+    assert attempts.begin_next(NOW) is None

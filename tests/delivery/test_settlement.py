@@ -6,24 +6,24 @@ from datetime import timedelta
 import pytest
 
 from app.delivery.attempt import Attempts
-from app.delivery.settle import settlement
-from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Outcome, Stage, Verdict
+from app.delivery.settlement import build_settlement
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, Stage, Verdict
 from app.domain.types import Guarantee, MessageStatus, RecipientStatus, RetryPolicy
 from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient
 
 DELIVERED = Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=OK)
-DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "recipient_deferred", blast=Blast.RECIPIENT)
-BOUNCED = Outcome(Stage.RCPT, Verdict.BOUNCE, "recipient_rejected", blast=Blast.RECIPIENT)
+DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "recipient_deferred", scope=FailureScope.RECIPIENT)
+BOUNCED = Outcome(Stage.RCPT, Verdict.BOUNCE, "recipient_rejected", scope=FailureScope.RECIPIENT)
 
 ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@example.org")
 
 
-LOST = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
+LOST = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, scope=FailureScope.MESSAGE)
 
 
 def settled(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
     """The settlement, jitter at its greatest."""
-    return settlement(attempts, retry=RetryPolicy(), now=NOW, random=lambda: random)
+    return build_settlement(attempts, retry=RetryPolicy(), now=NOW, random=lambda: random)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_whose_turn_is_later_keeps_its_turn() -> None:
     later = NOW + timedelta(hours=1)
     bob = recipient(1, "bob@example.org", RecipientStatus.DEFERRED, next_attempt_at=later)
     attempts = Attempts(claimed_message(ANN, bob))
-    assert attempts.undecided(NOW) == [ANN]
+    assert attempts.list_pending(NOW) == [ANN]
     attempts.outcomes[0] = DELIVERED
     assert settled(attempts).due_at == later
 
 
-UNKNOWN = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, blast=Blast.MESSAGE)
+UNKNOWN = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, scope=FailureScope.MESSAGE)
 
 
 @pytest.mark.parametrize(

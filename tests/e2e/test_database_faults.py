@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from app.delivery import settle
+from app.delivery import settler
 from app.domain.clock import Clock
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
@@ -363,7 +363,7 @@ async def test_no_more_is_begun_than_can_be_remembered(
     start: Start, server: SmtpServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outcomes cannot be written while messages can be claimed: the backlog ends at its bound."""
-    monkeypatch.setattr(settle, "MAX_WAITING", 10)
+    monkeypatch.setattr(settler, "MAX_WAITING", 10)
     bound, in_hand, count = 10, 20, 60
     heloise = await start(lease_seconds=60)
     acme = await heloise.tenant()

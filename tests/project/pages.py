@@ -1,6 +1,8 @@
 """Pages of docs/ whose tables name tests."""
 
 import ast
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from tests.support.terminal import ROOT
 
@@ -20,3 +22,15 @@ def is_a_test(cell: str) -> bool:
     tree = ast.parse((ROOT / path).read_text())
     functions = ast.FunctionDef | ast.AsyncFunctionDef
     return name in {node.name for node in tree.body if isinstance(node, functions)}
+
+
+def state_diagram(
+    start: StrEnum, transitions: Mapping[StrEnum, Mapping[StrEnum, StrEnum]]
+) -> Iterator[str]:
+    """A state table as a Mermaid diagram, the steps between two states on one arrow."""
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {start}"
+    for state, steps in transitions.items():
+        for after in dict.fromkeys(steps.values()):
+            events = [event.value for event, then in steps.items() if then is after]
+            yield f"    {state} --> {after}: {', '.join(events)}"

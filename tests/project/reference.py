@@ -41,7 +41,7 @@ def replies() -> Iterator[str]:
             code(rule.code),
             code(rule.enhanced),
             f"{code(rule.text)} {login}".strip(),
-            rule.blast.value,
+            rule.scope.value,
             THEN[rule.verdict],
             f"`{rule.classification}`",
         )

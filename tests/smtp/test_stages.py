@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.types import TlsMode
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import (
@@ -27,7 +27,7 @@ MALFORMED: Final = b"what do you want?\r\n"
 NO_CODE: Final = b"25 ok\r\n"
 ENDLESS: Final = b"250-more\r\n" * 5000
 
-P, M, R = Blast.PROFILE, Blast.MESSAGE, Blast.RECIPIENT
+P, M, R = FailureScope.PROFILE, FailureScope.MESSAGE, FailureScope.RECIPIENT
 DEFER, BOUNCE = Verdict.DEFER, Verdict.BOUNCE
 
 # How a server is spoken to: command by command, all of an envelope at once, the message counted.
@@ -38,28 +38,28 @@ OFFERED: Final = {
 }
 NO_DATA: Final = ("data", "chunked")
 
-Row = tuple[str, Action, Stage, Blast, Verdict, str]
+Row = tuple[str, Action, Stage, FailureScope, Verdict, str]
 
 
 def _rows(
-    stage: str, at: Stage, blast: Blast, *, temporary: str, permanent: str, verdict: Verdict
+    stage: str, at: Stage, scope: FailureScope, *, temporary: str, permanent: str, verdict: Verdict
 ) -> list[Row]:
     """What 4yz and 5yz mean at a stage."""
     return [
-        (stage, TEMPORARY, at, blast, DEFER, temporary),
-        (stage, PERMANENT, at, blast, verdict, permanent),
+        (stage, TEMPORARY, at, scope, DEFER, temporary),
+        (stage, PERMANENT, at, scope, verdict, permanent),
     ]
 
 
-def _lost(stage: str, at: Stage, blast: Blast) -> list[Row]:
+def _lost(stage: str, at: Stage, scope: FailureScope) -> list[Row]:
     """What no reply means at a stage before the final dot."""
     return [
-        (stage, DISCONNECT, at, blast, DEFER, "connection_lost"),
-        (stage, RESET, at, blast, DEFER, "connection_lost"),
-        (stage, SILENCE, at, blast, DEFER, "timeout"),
-        (stage, MALFORMED, at, blast, DEFER, "protocol_error"),
-        (stage, NO_CODE, at, blast, DEFER, "protocol_error"),
-        (stage, ENDLESS, at, blast, DEFER, "protocol_error"),
+        (stage, DISCONNECT, at, scope, DEFER, "connection_lost"),
+        (stage, RESET, at, scope, DEFER, "connection_lost"),
+        (stage, SILENCE, at, scope, DEFER, "timeout"),
+        (stage, MALFORMED, at, scope, DEFER, "protocol_error"),
+        (stage, NO_CODE, at, scope, DEFER, "protocol_error"),
+        (stage, ENDLESS, at, scope, DEFER, "protocol_error"),
     ]
 
 
@@ -171,10 +171,10 @@ async def _outcome(
 async def test_each_failure_at_each_stage_has_its_outcome(
     row: Row, offered: str, server_tls: ServerTls, ca_pem: str
 ) -> None:
-    """The right blast radius (invariant 6), and only a lost reply to the dot is unknown (5)."""
+    """The right scope (invariant 6), and only a lost reply to the dot is unknown (5)."""
     stage, action, *expected = row
     found = await _outcome({stage: action}, server_tls, ca_pem, offered, timeouts=IMPATIENT)
-    assert [found.stage, found.blast, found.verdict, found.classification] == expected
+    assert [found.stage, found.scope, found.verdict, found.classification] == expected
 
 
 SAID = (
@@ -237,7 +237,7 @@ async def test_a_certificate_that_is_refused_is_the_profiles_fault(
     """Another authority than the one that is trusted."""
     other = trustme.CA().cert_pem.bytes().decode()
     found = await _outcome({}, server_tls, other)
-    assert (found.stage, found.blast, found.classification) == (
+    assert (found.stage, found.scope, found.classification) == (
         Stage.TLS,
         P,
         "tls_certificate_invalid",

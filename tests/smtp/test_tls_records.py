@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome.outcome import OUTCOME_UNKNOWN, Blast, Fault, Stage, Verdict
+from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Fault, Stage, Verdict
 from app.domain.types import TlsMode
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import BROKEN_RECORD, Script, SmtpServer
@@ -29,23 +29,23 @@ async def test_a_broken_record_before_mail_is_a_connection_that_was_lost_there(
 
 
 @pytest.mark.parametrize(
-    ("at", "blast", "word"),
+    ("at", "scope", "word"),
     [
-        (Stage.BANNER, Blast.PROFILE, "connection_lost"),
-        (Stage.EHLO, Blast.PROFILE, "connection_lost"),
-        (Stage.AUTH, Blast.PROFILE, "connection_lost"),
-        (Stage.MAIL, Blast.MESSAGE, "connection_lost"),
-        (Stage.RCPT, Blast.MESSAGE, "connection_lost"),
-        (Stage.DATA, Blast.MESSAGE, "connection_lost"),
-        (Stage.DOT, Blast.MESSAGE, OUTCOME_UNKNOWN),
+        (Stage.BANNER, FailureScope.PROFILE, "connection_lost"),
+        (Stage.EHLO, FailureScope.PROFILE, "connection_lost"),
+        (Stage.AUTH, FailureScope.PROFILE, "connection_lost"),
+        (Stage.MAIL, FailureScope.MESSAGE, "connection_lost"),
+        (Stage.RCPT, FailureScope.MESSAGE, "connection_lost"),
+        (Stage.DATA, FailureScope.MESSAGE, "connection_lost"),
+        (Stage.DOT, FailureScope.MESSAGE, OUTCOME_UNKNOWN),
     ],
 )
 async def test_a_broken_record_is_judged_by_the_stage_that_it_came_at(
-    at: Stage, blast: Blast, word: str, server_tls: ServerTls, ca_pem: str
+    at: Stage, scope: FailureScope, word: str, server_tls: ServerTls, ca_pem: str
 ) -> None:
     """After the final dot nobody knows whether the server has the message (invariant 5)."""
     script = {at.value: [BROKEN_RECORD] * 2}
     async with _server(script, server_tls) as server:
         found = await outcome(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem, **WITH_AUTH)
-    assert (found.stage, found.blast, found.classification) == (at, blast, word)
+    assert (found.stage, found.scope, found.classification) == (at, scope, word)
     assert found.verdict is Verdict.DEFER

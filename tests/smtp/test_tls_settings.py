@@ -8,7 +8,7 @@ import trustme
 
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.hints import HINTS
-from app.domain.outcome.outcome import Blast, Failure, Fault, Stage
+from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import pin_of
 from tests.smtp.conftest import ServerTls
@@ -29,7 +29,7 @@ OTHER_KEY: Final = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 def word(failure: Failure) -> str:
     """Its classification, which is a profile's fault and has a hint."""
     judged = classify(failure, fresh=True, authenticated=False)
-    assert judged.blast is Blast.PROFILE
+    assert judged.scope is FailureScope.PROFILE
     assert judged.classification in HINTS
     return judged.classification
 

@@ -183,7 +183,7 @@ async def failing_profile(database: Database, tenant: Tenant, name: str = "main"
     """A profile whose server refused it, to be probed in an hour."""
     profile = await made_profile(database, tenant, name)
     async with database.transaction() as connection:
-        await lanes.trip(
+        await lanes.record_fault(
             connection,
             profile_id=profile.id,
             revision=profile.revision,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app.domain.networks import AddressGuard
 from app.domain.outcome.failure_table import classify
-from app.domain.outcome.outcome import Blast, Failure, Fault, Outcome, Verdict, delivered
+from app.domain.outcome.outcome import Failure, FailureScope, Fault, Outcome, Verdict, delivered
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.extensions import Extension
@@ -108,7 +108,7 @@ async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> O
     found = await _outcome(server, mime, **fields)
     refused: set[Extension] = set()
     while found.classification in BROKEN:
-        assert (found.blast, found.verdict) == (Blast.CONNECTION, Verdict.DEFER)
+        assert (found.scope, found.verdict) == (FailureScope.CONNECTION, Verdict.DEFER)
         assert BROKEN[found.classification] not in refused
         refused.add(BROKEN[found.classification])
         found = await _outcome(server, mime, distrusted=refused, **fields)

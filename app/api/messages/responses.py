@@ -13,7 +13,7 @@ from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.ehlo import EhloSource
 from app.domain.inbound.reports import ReportKind
 from app.domain.outcome.dialogue import parse_dialogue
-from app.domain.outcome.outcome import Blast, Stage, Verdict
+from app.domain.outcome.outcome import FailureScope, Stage, Verdict
 from app.domain.types import (
     Guarantee,
     MessageStatus,
@@ -245,7 +245,9 @@ class AttemptRead(Answer):
     tls_cipher: str | None
     auth_mechanism: str | None
     stage: Stage = Field(description="The stage at which the attempt ended.")
-    scope: Blast | None = Field(description="What the failure affects. Null if there was none.")
+    scope: FailureScope | None = Field(
+        description="What the failure affects. Null if there was none."
+    )
     verdict: Verdict
     classification: str
     reply_code: int | None

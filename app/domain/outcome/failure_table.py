@@ -14,8 +14,8 @@ from app.domain.outcome.outcome import (
     GREYLISTED,
     OUTCOME_UNKNOWN,
     TOKEN_REJECTED,
-    Blast,
     Failure,
+    FailureScope,
     Fault,
     Outcome,
     Stage,
@@ -44,7 +44,7 @@ class Rule:
 
     stages: frozenset[Stage]
     code: str
-    blast: Blast
+    scope: FailureScope
     verdict: Verdict
     classification: str
     enhanced: str = ""
@@ -65,7 +65,7 @@ class Rule:
         )
 
 
-P, M, R = Blast.PROFILE, Blast.MESSAGE, Blast.RECIPIENT
+P, M, R = FailureScope.PROFILE, FailureScope.MESSAGE, FailureScope.RECIPIENT
 DEFER, BOUNCE, AGAIN = Verdict.DEFER, Verdict.BOUNCE, Verdict.AGAIN
 
 NAME: Final = r"\b(helo|ehlo)\b"
@@ -265,12 +265,12 @@ def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
     profile, to a known user the recipient.
     """
     if failure.stage is Stage.MAIL and not fresh and _says_goodbye(failure):
-        return _judged(failure, Blast.CONNECTION, DEFER, "connection_lost")
+        return _judged(failure, FailureScope.CONNECTION, DEFER, "connection_lost")
     if failure.fault is Fault.CHUNKING:
-        return _judged(failure, Blast.CONNECTION, DEFER, failure.fault.value)
+        return _judged(failure, FailureScope.CONNECTION, DEFER, failure.fault.value)
     if failure.fault is Fault.PARAMETERS:
-        blast = R if failure.stage is Stage.RCPT else M
-        return _judged(failure, blast, AGAIN, failure.fault.value)
+        scope = R if failure.stage is Stage.RCPT else M
+        return _judged(failure, scope, AGAIN, failure.fault.value)
     if failure.reply is not None:
         return _judge_reply(failure, failure.reply, authenticated=authenticated)
     return _judge_fault(failure)
@@ -289,8 +289,8 @@ def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outc
             word = rule.classification
             if failure.fault is Fault.TOKEN_REJECTED:
                 word = OF_TOKENS.get(word, word)
-            return _judged(failure, rule.blast, rule.verdict, word)
-    return _judged(failure, Blast.PROFILE, DEFER, "protocol_error")
+            return _judged(failure, rule.scope, rule.verdict, word)
+    return _judged(failure, FailureScope.PROFILE, DEFER, "protocol_error")
 
 
 def _unquoted(reply: Reply) -> str:
@@ -308,22 +308,24 @@ def _judge_fault(failure: Failure) -> Outcome:
         fault, fault.value
     )
     if failure.stage in BEFORE_MAIL:
-        return _judged(failure, Blast.PROFILE, DEFER, word)
+        return _judged(failure, FailureScope.PROFILE, DEFER, word)
     if fault in UNFIT:
-        return _judged(failure, Blast.MESSAGE, BOUNCE, word)
+        return _judged(failure, FailureScope.MESSAGE, BOUNCE, word)
     if fault is Fault.PIPELINING:
-        return _judged(failure, Blast.CONNECTION, DEFER, word)
+        return _judged(failure, FailureScope.CONNECTION, DEFER, word)
     if failure.stage is Stage.DOT:
-        return _judged(failure, Blast.MESSAGE, DEFER, OUTCOME_UNKNOWN)
-    return _judged(failure, Blast.MESSAGE, DEFER, word)
+        return _judged(failure, FailureScope.MESSAGE, DEFER, OUTCOME_UNKNOWN)
+    return _judged(failure, FailureScope.MESSAGE, DEFER, word)
 
 
-def _judged(failure: Failure, blast: Blast, verdict: Verdict, classification: str) -> Outcome:
+def _judged(
+    failure: Failure, scope: FailureScope, verdict: Verdict, classification: str
+) -> Outcome:
     return Outcome(
         stage=failure.stage,
         verdict=verdict,
         classification=classification,
-        blast=blast,
+        scope=scope,
         reply=failure.reply,
         detail=failure.detail or _oddity(failure.reply),
     )

@@ -32,7 +32,7 @@ class Stage(StrEnum):
     DOT = "dot"
 
 
-class Blast(StrEnum):
+class FailureScope(StrEnum):
     """What a failure affects (invariant 6)."""
 
     PROFILE = "profile"
@@ -116,7 +116,7 @@ class Outcome:
     stage: Stage
     verdict: Verdict
     classification: str
-    blast: Blast | None = None
+    scope: FailureScope | None = None
     reply: Reply | None = None
     detail: str = ""
 

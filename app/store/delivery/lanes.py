@@ -199,7 +199,7 @@ async def take_probe(
     return taken.rowcount == 1
 
 
-async def trip(
+async def record_fault(
     connection: AsyncConnection,
     *,
     profile_id: str,
@@ -245,7 +245,7 @@ async def trip(
     return True
 
 
-async def stall(
+async def record_stall(
     connection: AsyncConnection, *, profile_id: str, reason: str, now: datetime
 ) -> bool:
     """Note that the server is silent on every connection; False if that is known or it fails."""
@@ -266,7 +266,7 @@ async def stall(
     return True
 
 
-async def end_stall(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
+async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """The server speaks again."""
     ended = await connection.execute(
         update(lanes)
@@ -278,14 +278,16 @@ async def end_stall(connection: AsyncConnection, *, profile_id: str, now: dateti
         await append_of_profile(connection, recovered, profile_id=profile_id, now=now)
 
 
-async def learn(connection: AsyncConnection, *, profile_id: str, concurrency: int | None) -> None:
+async def record_concurrency(
+    connection: AsyncConnection, *, profile_id: str, concurrency: int | None
+) -> None:
     """Write how many connections at a time the server was found to take; None: all it may."""
     await connection.execute(
         update(lanes).where(lanes.c.profile_id == profile_id).values(concurrency=concurrency)
     )
 
 
-async def heal(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
+async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """The server took the profile's session: nothing is wrong any more."""
     healed = await connection.execute(
         update(lanes)

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from app.cli import run
 from app.delivery.lane import Lane
-from app.delivery.settle import Settler
+from app.delivery.settler import Settler
 from app.metrics import Metrics
 from app.smtp.wire import Wire
 from app.store.outbox import results as outcomes
@@ -40,14 +40,16 @@ def before(owner: Any, name: str, is_it: Callable[..., bool] = lambda *_: True) 
     setattr(owner, name, wrapped)
 
 
-def after(owner: Any, name: str) -> None:
-    """Die once an awaited call has done all that it does."""
+def after(owner: Any, name: str, is_it: Callable[..., bool]) -> None:
+    """Die once an awaited call, the first of which something holds, has done all that it does."""
     real = getattr(owner, name)
 
     @wraps(real)
-    async def wrapped(*args: Any, **named: Any) -> NoReturn:
-        await real(*args, **named)
-        die()
+    async def wrapped(*args: Any, **named: Any) -> Any:
+        result = await real(*args, **named)
+        if is_it(*args, **named):
+            die()
+        return result
 
     setattr(owner, name, wrapped)
 
@@ -65,12 +67,12 @@ def mid_body() -> None:
 
 def after_reply() -> None:
     """The server has said that it took the message, and no transaction knows of it."""
-    before(Settler, "submit")
+    before(Settler, "submit", lambda _, attempts, *__: bool(attempts.outcomes))
 
 
 def during_settle() -> None:
     """The outcome is written in a transaction that does not end."""
-    after(outcomes, "settle")
+    after(outcomes, "settle", lambda *_, settlements, **__: any(s.recipients for s in settlements))
 
 
 def after_commit() -> None:

@@ -11,6 +11,6 @@ from app.cli import run
 
 if __name__ == "__main__":
     NAME = sys.argv.pop()
-    worker.machine_hostname = lambda: NAME
+    worker.find_hostname = lambda: NAME
     sys.argv.append("worker")
     run()

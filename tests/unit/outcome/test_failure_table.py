@@ -8,10 +8,10 @@ import pytest
 
 from app.domain.outcome.failure_table import REPLY_RULES, classify
 from app.domain.outcome.hints import HINTS
-from app.domain.outcome.outcome import Blast, Failure, Fault, Stage, Verdict
+from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage, Verdict
 from app.domain.outcome.replies import Reply
 
-P, M, C = Blast.PROFILE, Blast.MESSAGE, Blast.CONNECTION
+P, M, C = FailureScope.PROFILE, FailureScope.MESSAGE, FailureScope.CONNECTION
 DEFER, BOUNCE = Verdict.DEFER, Verdict.BOUNCE
 
 
@@ -21,7 +21,7 @@ class Case:
 
     failure: Failure
     is_user: bool
-    blast: Blast
+    scope: FailureScope
     verdict: Verdict
     classification: str
 
@@ -29,13 +29,13 @@ class Case:
 def parsed(line: str) -> Case:
     """A case from its line; the reply as aiosmtplib gives it, code and text apart."""
     expected, _, said = line.partition("| ")
-    *who, stage, blast, verdict, classification = expected.split()
+    *who, stage, scope, verdict, classification = expected.split()
     lines = said.split("\\n")
     reply = Reply.parse(int(said[:3]), "\n".join(each[4:].strip() for each in lines))
     return Case(
         failure=Failure(Stage(stage), reply=reply),
         is_user=who == ["user"],
-        blast=Blast(blast),
+        scope=FailureScope(scope),
         verdict=Verdict(verdict),
         classification=classification,
     )
@@ -50,11 +50,11 @@ LINES: Final = [
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_reply_touches_whom_it_should(line: str) -> None:
-    """The right blast radius (invariant 6), for what servers really say."""
+    """The right scope (invariant 6), for what servers really say."""
     case = parsed(line)
     found = classify(case.failure, fresh=True, authenticated=case.is_user)
-    assert (found.blast, found.verdict, found.classification) == (
-        case.blast,
+    assert (found.scope, found.verdict, found.classification) == (
+        case.scope,
         case.verdict,
         case.classification,
     )
@@ -72,7 +72,7 @@ def test_every_code_has_its_row(stage: Stage, *, authenticated: bool) -> None:
         failure = Failure(stage, reply=Reply(code, "No"))
         found = classify(failure, fresh=True, authenticated=authenticated)
         if stage in BARE:
-            assert (found.blast, found.verdict) == (P, DEFER)
+            assert (found.scope, found.verdict) == (P, DEFER)
         else:
             assert found.classification != "protocol_error"
             assert code >= 500 or found.verdict is not BOUNCE
@@ -125,13 +125,13 @@ FAULTS: Final = [
 ]
 
 
-@pytest.mark.parametrize(("stage", "fault", "blast", "verdict", "classification"), FAULTS)
+@pytest.mark.parametrize(("stage", "fault", "scope", "verdict", "classification"), FAULTS)
 def test_each_fault_without_a_reply_touches_whom_it_should(
-    stage: Stage, fault: Fault, blast: Blast, verdict: Verdict, classification: str
+    stage: Stage, fault: Fault, scope: FailureScope, verdict: Verdict, classification: str
 ) -> None:
     """Before MAIL the profile, after it the message, after the final dot nobody knows."""
     found = classify(Failure(stage, fault=fault, detail="why"), fresh=True, authenticated=True)
-    assert (found.blast, found.verdict, found.classification) == (blast, verdict, classification)
+    assert (found.scope, found.verdict, found.classification) == (scope, verdict, classification)
     assert found.outcome_unknown is (stage is Stage.DOT)
     assert found.detail == "why"
 
@@ -145,8 +145,8 @@ def test_each_fault_without_a_reply_touches_whom_it_should(
 )
 def test_a_used_connection_that_is_closed_under_mail_says_nothing(failure: Failure) -> None:
     """It was idle for too long; on a fresh one the same does say something."""
-    assert classify(failure, fresh=False, authenticated=True).blast is C
-    assert classify(failure, fresh=True, authenticated=True).blast is not C
+    assert classify(failure, fresh=False, authenticated=True).scope is C
+    assert classify(failure, fresh=True, authenticated=True).scope is not C
 
 
 @pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
@@ -155,7 +155,7 @@ def test_421_once_mail_has_begun_defers_the_message(stage: Stage) -> None:
     found = classify(
         Failure(stage, reply=Reply(421, "Bye", "4.3.2")), fresh=False, authenticated=True
     )
-    assert (found.blast, found.verdict) == (M, DEFER)
+    assert (found.scope, found.verdict) == (M, DEFER)
 
 
 def test_no_row_is_dead() -> None:
@@ -176,8 +176,8 @@ def test_no_row_is_dead() -> None:
 
 def test_every_fault_of_the_profile_has_a_hint() -> None:
     """Whatever stops a lane tells what to change."""
-    words = {rule.classification for rule in REPLY_RULES if rule.blast is P}
-    words |= {word for _, _, blast, _, word in FAULTS if blast is P}
+    words = {rule.classification for rule in REPLY_RULES if rule.scope is P}
+    words |= {word for _, _, scope, _, word in FAULTS if scope is P}
     assert words <= set(HINTS)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from app.domain.outcome.hints import HINTS, reason
-from app.domain.outcome.outcome import Blast, Outcome, Stage, Verdict
+from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.outcome.replies import Reply
 
 
@@ -14,7 +14,7 @@ def fault(
 ) -> Outcome:
     """A fault of the profile."""
     return Outcome(
-        stage, Verdict.DEFER, classification, blast=Blast.PROFILE, reply=reply, detail=detail
+        stage, Verdict.DEFER, classification, scope=FailureScope.PROFILE, reply=reply, detail=detail
     )
 
 

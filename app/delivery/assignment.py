@@ -1,0 +1,53 @@
+"""Which lane gets what is due, in which order, and in which transaction."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.delivery.lane import Lane
+from app.store.delivery.lanes import LaneDue
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What is due of a profile, and the lane that gets it: its own or its fallback's."""
+
+    lane: Lane
+    source: LaneDue
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the lane is that of the profile itself."""
+        return self.source.profile_id == self.lane.profile_id
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether one message finds out if the profile's fault is over."""
+        return self.source.is_failing and self.is_own
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing limits it but the room of the lane."""
+        return self.is_own and not self.is_probe and not self.lane.config.has_rate_limit
+
+
+def split_by_transaction(assignments: Sequence[Assignment]) -> Iterator[list[Assignment]]:
+    """Yield the plain ones together, then each of the others by itself.
+
+    A transaction that locked the rates of several tenants could meet another one that locks them in
+    another order.
+    """
+    if plain := [assignment for assignment in assignments if assignment.is_plain]:
+        yield plain
+    yield from ([assignment] for assignment in assignments if not assignment.is_plain)
+
+
+def order_by_turn(waiting: Iterable[LaneDue]) -> list[LaneDue]:
+    """Order round robin over tenants: each tenant's first lane, then the second, soonest first."""
+    turns: Counter[str] = Counter()
+    ranked: list[tuple[int, datetime, LaneDue]] = []
+    for due in sorted(waiting, key=lambda due: due.due_at):
+        ranked.append((turns[due.tenant_id], due.due_at, due))
+        turns[due.tenant_id] += 1
+    return [due for *_, due in sorted(ranked, key=lambda entry: entry[:2])]

@@ -1,0 +1,70 @@
+"""How many connections a lane may have."""
+
+from collections.abc import Sequence
+
+from app.delivery.lane_config import LaneConfig
+from app.domain.delivery.aimd import Concurrency, is_throttling
+from app.domain.outcome.outcome import Outcome, Verdict
+
+
+class ConnectionLimit:
+    """The lesser of what this worker is granted and what the server takes.
+
+    `has_extra` allows one connection more.
+    """
+
+    def __init__(self, config: LaneConfig, granted: int) -> None:
+        self.granted = granted
+        self.has_extra = False
+        most = config.profile.max_connections
+        # This or another worker has observed it before.
+        self._concurrency = Concurrency(most=most, limit=min(most, config.concurrency or most))
+        self._recorded = config.concurrency
+
+    @property
+    def connections(self) -> int:
+        """How many connections the lane may have by its limits."""
+        return self.cap_connections(self.granted)
+
+    @property
+    def slots(self) -> int:
+        """How many messages the lane may transmit at a time."""
+        return self.connections + self.has_extra
+
+    def cap_connections(self, granted: int) -> int:
+        """Return how many connections it may have if it is granted so many."""
+        return min(granted, self._concurrency.limit)
+
+    def grant(self, connections: int) -> None:
+        """Set how many connections this worker has of those that all workers share."""
+        self.granted = connections
+
+    def allow_extra(self, *, is_allowed: bool) -> None:
+        """Allow one connection more, or keep to the limits again."""
+        self.has_extra = is_allowed
+
+    def reconfigure(self, config: LaneConfig) -> None:
+        """Keep to a newer revision's limit."""
+        most = config.profile.max_connections
+        self.granted = min(self.granted, most)
+        self._concurrency = self._concurrency.within(most)
+
+    def adapt(self, results: Sequence[Outcome], seconds: float) -> None:
+        """Use more or fewer connections, depending on how the server took a message."""
+        if any(is_throttling(result) for result in results):
+            self._concurrency = self._concurrency.throttled()
+        elif any(result.verdict is Verdict.DELIVERED for result in results):
+            self._concurrency = self._concurrency.succeeded(seconds)
+
+    def take_observed(self, profile_id: str) -> tuple[str, int | None] | None:
+        """Return how many connections the server takes, for the profile, if that is new.
+
+        None in the tuple: all that the profile allows.
+        """
+        limit: int | None = self._concurrency.limit
+        if limit == self._concurrency.most:
+            limit = None
+        if limit == self._recorded:
+            return None
+        self._recorded = limit
+        return profile_id, limit

@@ -1,0 +1,78 @@
+"""Report what came of a lane's messages, and apply it to the lane's state."""
+
+import logging
+from collections.abc import Sequence
+
+from app.delivery.attempt import Attempts
+from app.delivery.connection_limit import ConnectionLimit
+from app.delivery.lane_config import LaneConfig
+from app.delivery.lane_state import LaneEvent, LaneMachine, LaneState
+from app.delivery.settler import ProfileFault, Settler
+from app.domain.outcome.hints import reason
+from app.domain.outcome.outcome import Outcome
+from app.store.outbox.queries import ClaimedMessage
+
+log = logging.getLogger(__name__)
+
+
+class LaneResults:
+    """Hands results to the settler; knows which message is the probe."""
+
+    def __init__(self, machine: LaneMachine, limit: ConnectionLimit, settler: Settler) -> None:
+        self._machine = machine
+        self._limit = limit
+        self._settler = settler
+        self._probe_id: str | None = None
+
+    def begin_probe(self, message: ClaimedMessage) -> None:
+        """Remember the message that tests whether the profile's fault is over."""
+        self._machine.apply(LaneEvent.PROBE_CLAIMED)
+        self._probe_id = message.id
+
+    def end_probe(self) -> None:
+        """Note that no message is in hand: a probe among them was given back."""
+        if self._machine.state is LaneState.PROBING:
+            self._machine.apply(LaneEvent.PROBE_ENDED)
+
+    def _is_probe(self, attempts: Attempts) -> bool:
+        return self._machine.state is LaneState.PROBING and attempts.message.id == self._probe_id
+
+    def settle(self, attempts: Attempts, config: LaneConfig) -> None:
+        """Report a message; a probe that the server answered ends the fault."""
+        recovered_profile_id = None
+        if self._is_probe(attempts):
+            self._machine.apply(LaneEvent.PROBE_ENDED)
+            # A recipient may be decided without a word to the server.
+            if attempts.outcomes and attempts.facts.host is not None:
+                recovered_profile_id = config.profile.id
+                log.info("profile recovered", extra={"profile_id": config.profile.id})
+        self._settler.submit(
+            attempts,
+            config.profile.retry,
+            recovered_profile_id=recovered_profile_id,
+            observed_concurrency=self._limit.take_observed(config.profile.id),
+        )
+
+    def fail(
+        self, attempts: Attempts, fault: Outcome, config: LaneConfig, released: Sequence[str]
+    ) -> None:
+        """Report the profile's fault that stopped a message, and the messages given back for it."""
+        facts, profile = attempts.facts, config.profile
+        text = reason(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
+        log.warning("profile failing: %s", text, extra={"profile_id": profile.id})
+        profile_fault = ProfileFault(
+            profile_id=profile.id,
+            revision=attempts.revision,
+            code=fault.classification,
+            reason=text,
+            is_probe=self._is_probe(attempts),
+            released=tuple(released),
+            machine=self._machine,
+        )
+        self._machine.apply(LaneEvent.FAULT)
+        self._settler.submit(
+            attempts,
+            profile.retry,
+            fault=profile_fault,
+            observed_concurrency=self._limit.take_observed(profile.id),
+        )

@@ -1,0 +1,28 @@
+"""What the parts of one engine share."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from app.delivery.leases import Leases
+from app.delivery.record import Recorder
+from app.delivery.settler import Settler
+from app.domain.clock import Clock
+from app.domain.delivery.metrics import Facts
+from app.smtp.extensions import Distrust
+from app.smtp.resolve import Network
+from app.store.db.engine import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What the lanes and the scheduler share; `wake` starts the next poll."""
+
+    database: Database
+    network: Network
+    clock: Clock
+    facts: Facts
+    leases: Leases
+    recorder: Recorder
+    settler: Settler
+    wake: asyncio.Event
+    distrust: Distrust = field(default_factory=Distrust)

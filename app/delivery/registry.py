@@ -1,0 +1,117 @@
+"""The lanes of one worker: made and kept at their profiles' revisions, closed when idle."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from app.delivery.lane import Lane
+from app.delivery.lane_config import LaneConfigFactory
+from app.delivery.lane_state import LaneEvent
+from app.delivery.parts import EngineParts
+from app.domain.errors import SealError, Unavailable
+from app.store import key_rotation as resealing
+from app.store.delivery import permits
+from app.store.delivery.lanes import LaneDue
+from app.store.profiles import queries as profiles
+
+log = logging.getLogger(__name__)
+
+
+class LaneRegistry:
+    """Profile → its lane, where it has one here."""
+
+    def __init__(self, parts: EngineParts, configs: LaneConfigFactory) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self._parts = parts
+        self._database = parts.database
+        self._leases = parts.leases
+        self._configs = configs
+
+    def read_versions(self) -> dict[str, int]:
+        """Return each lane's version, which `apply_poll` compares after the database was read."""
+        return {profile_id: lane.machine.version for profile_id, lane in self.lanes.items()}
+
+    def apply_poll(
+        self, waiting: Iterable[LaneDue], now: datetime, versions: Mapping[str, int]
+    ) -> None:
+        """Apply a poll's result to lanes that have met no event since it began."""
+        due_by_profile = {due.profile_id: due for due in waiting}
+        for profile_id, lane in self.lanes.items():
+            if lane.machine.version == versions[profile_id]:
+                due = due_by_profile.get(profile_id)
+                lane.machine.apply(_poll_event(due, now))
+                if due is not None:
+                    lane.note_stall(is_stalled=due.is_stalled)
+
+    async def close_unused(self, waiting: Iterable[LaneDue]) -> None:
+        """Give back what waits for paused or deleted profiles; forget lanes with nothing to do."""
+        for due in waiting:
+            lane = self.lanes.get(due.profile_id)
+            if not due.is_open and lane is not None:
+                await self._leases.give_back(lane.drop_queue())
+        working = {due.profile_id for due in waiting}
+        for profile_id, lane in list(self.lanes.items()):
+            if lane.is_idle and profile_id not in working:
+                del self.lanes[profile_id]
+                await self._return_connections(profile_id)
+
+    async def _return_connections(self, profile_id: str) -> None:
+        if self._database.is_postgresql:
+            async with self._database.transaction() as connection:
+                await permits.return_connections(
+                    connection, worker_id=self._leases.owner, profile_id=profile_id
+                )
+
+    async def open(self, wanted: Iterable[LaneDue]) -> dict[str, Lane]:
+        """Return the profiles' lanes at their current revisions, but for deleted profiles."""
+        current, changed = dict[str, Lane](), list[LaneDue]()
+        for due in wanted:
+            lane = self.lanes.get(due.profile_id)
+            if lane is not None and lane.config.profile.revision == due.revision:
+                current[due.profile_id] = lane
+            else:
+                changed.append(due)
+        if not changed:
+            return current
+        async with self._database.reading() as connection:
+            ids = [due.profile_id for due in changed]
+            by_id = await profiles.of_lanes(connection, profile_ids=ids)
+        for due in changed:
+            if (profile := by_id.get(due.profile_id)) is not None:
+                current[due.profile_id] = await self._configure(due, profile)
+        return current
+
+    async def _configure(self, due: LaneDue, profile: profiles.DeliveryProfile) -> Lane:
+        """Return the lane at a revision that was just read."""
+        config = self._configs.make_config(profile)
+        if self._configs.is_stale(profile):
+            await self._reseal(due)
+        lane = self.lanes.get(due.profile_id)
+        if lane is not None:
+            lane.reconfigure(config)
+            return lane
+        # On SQLite there is no other worker to share connections with; elsewhere it has to ask.
+        granted = 0 if self._database.is_postgresql else config.profile.max_connections
+        lane = self.lanes[due.profile_id] = Lane(config, self._parts, granted=granted)
+        return lane
+
+    async def _reseal(self, due: LaneDue) -> None:
+        """Encrypt credentials in use with the newest key; log those that do not open."""
+        try:
+            async with self._database.transaction() as connection:
+                await resealing.reseal_profile(
+                    connection,
+                    self._configs.vault,
+                    tenant_id=due.tenant_id,
+                    profile_id=due.profile_id,
+                )
+        except (SealError, Unavailable) as error:
+            log.warning("credentials still encrypted with an older key: %s", error)
+
+
+def _poll_event(due: LaneDue | None, now: datetime) -> LaneEvent:
+    if due is None:
+        return LaneEvent.POLLED_EMPTY
+    if due.is_failing or not due.is_open:
+        return LaneEvent.POLLED_BLOCKED
+    return LaneEvent.POLLED_DUE if due.due_at <= now else LaneEvent.POLLED_EMPTY

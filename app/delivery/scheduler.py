@@ -1,0 +1,138 @@
+"""Poll for due messages, and give each lane as many as it can take."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.delivery.assignment import Assignment, order_by_turn, split_by_transaction
+from app.delivery.claims import Claims
+from app.delivery.lane_state import LaneState
+from app.delivery.parts import EngineParts
+from app.delivery.registry import LaneRegistry
+from app.store.delivery import lanes
+from app.store.delivery.lanes import LaneDue
+from app.store.outbox.queries import ClaimedMessage
+
+# How soon a lane is polled again whose due messages another worker had locked.
+CONTENDED: Final = timedelta(seconds=0.5)
+# So many lanes in one transaction: none of them keeps the others waiting for long.
+MAX_LANES: Final = 32
+
+
+class Scheduler:
+    """Claims for lanes once `wake` is set, once something is due, and every `poll_interval`.
+
+    Claims nothing while too many outcomes wait to be written.
+    """
+
+    def __init__(
+        self, parts: EngineParts, registry: LaneRegistry, claims: Claims, poll_interval: timedelta
+    ) -> None:
+        self._database = parts.database
+        self._leases = parts.leases
+        self._settler = parts.settler
+        self._clock = parts.clock
+        self._facts = parts.facts
+        self._wake = parts.wake
+        self._registry = registry
+        self._claims = claims
+        self._poll_interval = poll_interval
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Claim no more; what is being claimed is given back."""
+        self._is_stopping = True
+        self._wake.set()
+
+    def is_stopping(self) -> bool:
+        """Whether it was stopped."""
+        return self._is_stopping
+
+    async def claim_due(self) -> None:
+        """Claim for each lane with due messages and room, then wait for the next poll."""
+        self._wake.clear()
+        if self._leases.has_run_out:
+            # The database was away: this worker must not claim again what it has in hand.
+            await self._leases.renew()
+        now = self._clock.now()
+        versions = self._registry.read_versions()
+        async with self._database.reading() as connection:
+            waiting = await lanes.waiting(connection, now=now)
+        self._registry.apply_poll(waiting, now, versions)
+        await self._registry.close_unused(waiting)
+        is_contended = await self._claim_ready(waiting, now)
+        if not self._is_stopping:
+            next_poll_at = self._next_poll_at(waiting, now, is_contended=is_contended)
+            await self._clock.wait(self._wake, next_poll_at)
+
+    async def _claim_ready(self, waiting: Iterable[LaneDue], now: datetime) -> bool:
+        """Claim in fair turns; returns whether other workers had locked some messages."""
+        is_contended = False
+        ready = order_by_turn(
+            due for due in waiting if due.is_open and (due.due_at <= now or due.wants_fallback(now))
+        )
+        for start in range(0, len(ready), MAX_LANES):
+            assignments = await self._assign(ready[start : start + MAX_LANES], now)
+            for group in split_by_transaction(assignments):
+                if self._is_stopping or self._settler.is_full:
+                    return is_contended
+                fed = await self._feed(group)
+                if fed:
+                    # When their next message or permit is due is not known.
+                    self._wake.set()
+                is_contended = is_contended or fed < len(group)
+        return is_contended
+
+    def _next_poll_at(
+        self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool
+    ) -> datetime:
+        moments = [
+            moment
+            for due in waiting
+            if due.is_open
+            for moment in (due.due_at, due.fallback_at)
+            if moment is not None and moment > now
+        ]
+        return min([now + (CONTENDED if is_contended else self._poll_interval), *moments])
+
+    async def _assign(self, ready: Iterable[LaneDue], now: datetime) -> list[Assignment]:
+        """Find the lanes that get what is due, and can take anything."""
+        pairs = [(due, await self._find_sender(due, now)) for due in ready]
+        known = await self._registry.open(sender for _, sender in pairs if sender is not None)
+        assignments = [
+            Assignment(known[sender.profile_id], due)
+            for due, sender in pairs
+            if sender is not None and sender.profile_id in known
+        ]
+        return [assignment for assignment in assignments if assignment.lane.may_ask]
+
+    async def _find_sender(self, due: LaneDue, now: datetime) -> LaneDue | None:
+        """Find which profile sends what is due: its own, its fallback, or none now."""
+        if due.due_at <= now or due.fallback_profile_id is None:
+            return due
+        async with self._database.reading() as connection:
+            fallback = await lanes.find(connection, profile_id=due.fallback_profile_id, now=now)
+        can_send = fallback.is_open and not fallback.is_failing and fallback.due_at <= now
+        return fallback if can_send else None
+
+    async def _feed(self, assignments: Sequence[Assignment]) -> int:
+        """Claim in one transaction; returns how many lanes were given anything."""
+        claimed = await self._claims.claim(assignments, self._clock.now())
+        for assignment in assignments:
+            await self._give(assignment, claimed.get(assignment.source.profile_id, ()))
+        return len(claimed)
+
+    async def _give(self, assignment: Assignment, claimed: Sequence[ClaimedMessage]) -> None:
+        """Hand a lane its claimed messages; release them where it may begin nothing now."""
+        lane = assignment.lane
+        if lane.limit.granted == 0:
+            await self._leases.give_back(lane.drop_queue())
+        if not claimed:
+            return
+        self._facts.group("claim", len(claimed))
+        if self._is_stopping or lane.machine.state is LaneState.HALTED:
+            await self._leases.give_back([message.id for message in claimed])
+        elif assignment.is_probe:
+            lane.take_probe(claimed[0])
+        else:
+            lane.take(claimed)

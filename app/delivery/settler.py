@@ -1,0 +1,217 @@
+"""Write outcomes to the database, many in one transaction."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.delivery.attempt import Attempts
+from app.delivery.lane_state import LaneEvent, LaneMachine
+from app.delivery.leases import Leases
+from app.delivery.settlement import build_settlement
+from app.domain.delivery.metrics import Facts
+from app.domain.delivery.retry import PROBE, Random
+from app.domain.errors import Unavailable
+from app.domain.types import RetryPolicy
+from app.domain.value import value
+from app.store.db.engine import Database
+from app.store.db.errors import RolledBack
+from app.store.delivery import lanes
+from app.store.outbox import queries as outbox
+from app.store.outbox import results as outcomes
+from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.results import Settlement
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP: Final = 200
+RETRY_SECONDS: Final = 1.0
+# With what the lanes have in hand this bounds what a worker remembers while it cannot write.
+MAX_WAITING: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileFault:
+    """A profile's fault, and the messages that its lane gives back untouched.
+
+    `machine` is the lane's: it moves on once the fault is recorded.
+    """
+
+    profile_id: str
+    revision: int
+    code: str
+    reason: str
+    is_probe: bool
+    released: tuple[str, ...]
+    machine: LaneMachine
+
+
+@value(kw_only=True)
+class Settled:
+    """One settlement on its way to the database.
+
+    `fault` is what stopped the work, `recovered_profile_id` names a profile whose probe succeeded.
+    `observed_concurrency` is a profile, and how many connections its server takes (None: all).
+    """
+
+    settlement: Settlement
+    fault: ProfileFault | None = None
+    recovered_profile_id: str | None = None
+    observed_concurrency: tuple[str, int | None] | None = None
+
+
+class Settler:
+    """Writes outcomes, and takes their messages off the leases.
+
+    `waiting` counts the outcomes that are not written yet. Sets `wake` once something may be due.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        leases: Leases,
+        wake: asyncio.Event,
+        now: Callable[[], datetime],
+        random: Random,
+        facts: Facts,
+    ) -> None:
+        self._database = database
+        self._leases = leases
+        self._wake = wake
+        self._now = now
+        self._random = random
+        self._facts = facts
+        self._queue: asyncio.Queue[Settled] = asyncio.Queue()
+        self.waiting = 0
+
+    def submit(
+        self,
+        attempts: Attempts,
+        retry: RetryPolicy,
+        *,
+        fault: ProfileFault | None = None,
+        recovered_profile_id: str | None = None,
+        observed_concurrency: tuple[str, int | None] | None = None,
+    ) -> None:
+        """Hand over what came of a message, which stays leased until that is written."""
+        self._facts.outcomes(attempts.outcomes.values())
+        for row in attempts.rows:
+            self._facts.attempt(row)
+        settlement = build_settlement(attempts, retry=retry, now=self._now(), random=self._random)
+        self.waiting += 1
+        self._queue.put_nowait(
+            Settled(
+                settlement=settlement,
+                fault=fault,
+                recovered_profile_id=recovered_profile_id,
+                observed_concurrency=observed_concurrency,
+            )
+        )
+
+    async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
+        """Write down that the body is about to go out; returns False where that failed."""
+
+        async def write(connection: AsyncConnection) -> bool:
+            return await outcomes.mark(
+                connection,
+                owner=self._leases.owner,
+                message_id=message.id,
+                positions=positions,
+                now=self._now(),
+            )
+
+        try:
+            return await self._database.repeated(write)
+        except Unavailable:
+            return False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many outcomes wait that nothing new may be begun."""
+        return self.waiting >= MAX_WAITING
+
+    async def run(self) -> None:
+        """Write what comes, until cancelled."""
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < MAX_GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            await self._write(group)
+            self.waiting -= len(group)
+            for _ in group:
+                self._queue.task_done()
+
+    async def wait_empty(self) -> None:
+        """Return once everything submitted is written."""
+        await self._queue.join()
+
+    async def _write(self, group: Sequence[Settled]) -> None:
+        """Write a group, and try again while the database is away: no outcome is forgotten."""
+        while True:
+            try:
+                await self._write_once(group)
+            except RolledBack:
+                continue
+            except Unavailable:
+                log.warning("%d outcomes wait for the database", self.waiting)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                log.exception("could not write %d outcomes", len(group))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._facts.group("settle", len(group))
+        self._finish(group)
+
+    def _finish(self, group: Sequence[Settled]) -> None:
+        """Tell leases, lanes and the scheduler what is written."""
+        self._leases.drop(settled.settlement.message_id for settled in group)
+        for settled in group:
+            if settled.fault is not None:
+                self._leases.drop(settled.fault.released)
+                settled.fault.machine.apply(LaneEvent.FAULT_RECORDED)
+            if settled.settlement.due_at is not None or settled.recovered_profile_id is not None:
+                self._wake.set()
+
+    async def _write_once(self, group: Sequence[Settled]) -> None:
+        recovered = {s.recovered_profile_id for s in group if s.recovered_profile_id is not None}
+        async with self._database.transaction(announce=bool(recovered)) as connection:
+            owned = await outcomes.settle(
+                connection,
+                owner=self._leases.owner,
+                settlements=[settled.settlement for settled in group],
+                now=self._now(),
+            )
+            for profile_id in recovered:
+                await lanes.record_recovery(connection, profile_id=profile_id, now=self._now())
+            observed = dict(filter(None, (settled.observed_concurrency for settled in group)))
+            for profile_id, concurrency in observed.items():
+                await lanes.record_concurrency(
+                    connection, profile_id=profile_id, concurrency=concurrency
+                )
+            for settled in group:
+                if settled.fault is not None:
+                    await self._record_fault(connection, settled.fault)
+        message_ids = [settled.settlement.message_id for settled in group]
+        if lost := [message_id for message_id in message_ids if message_id not in owned]:
+            log.warning("dropping outcomes of messages that another worker took over: %s", lost)
+
+    async def _record_fault(self, connection: AsyncConnection, fault: ProfileFault) -> None:
+        now = self._now()
+        await lanes.record_fault(
+            connection,
+            profile_id=fault.profile_id,
+            revision=fault.revision,
+            code=fault.code,
+            reason=fault.reason,
+            now=now,
+            wait=lambda faults: PROBE.delay_at_least_half(faults, self._random),
+            is_probe=fault.is_probe,
+        )
+        if fault.released:
+            await outbox.release(connection, owner=self._leases.owner, held=fault.released, now=now)
