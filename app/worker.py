@@ -20,7 +20,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.metrics import Metrics
-from app.oauth.access_tokens import AccessTokens
+from app.oauth.token_cache import AccessTokens
 from app.settings import Settings
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network

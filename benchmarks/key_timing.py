@@ -14,7 +14,7 @@ from statistics import median
 from timeit import Timer
 from typing import Final
 
-from app.api.auth.visitor import admin_name
+from app.api.auth.authentication import admin_name
 
 ROUNDS: Final = 200
 TIMES: Final = 2_000

@@ -20,10 +20,10 @@ from app.domain.networks import AddressGuard
 from app.domain.types import TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
-from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened, open_session
 from benchmarks.pipelined import send_by_hand
 
 Client = Callable[[int, bytes, int, int], float]

@@ -9,7 +9,7 @@ from app.accept.policy import check_recipients, check_senders
 from app.accept.terms import Terms
 from app.domain.address import verp
 from app.domain.address.folding import fold
-from app.domain.dsn import DsnRequest
+from app.domain.dsn_request import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
 from app.domain.mime.build import Content, check_header, check_subject, message_id_header, render

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.dsn import DsnNotify, DsnReturn
+from app.domain.dsn_request import DsnNotify, DsnReturn
 from app.domain.mime.attachment import Attachment
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe

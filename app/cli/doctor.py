@@ -13,8 +13,14 @@ from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verify_views import print_findings, print_verify
 from app.cli.verifying import verified
-from app.diagnostics.advice import Verdict
-from app.diagnostics.machine import Finding, database_findings, is_sound, name_finding, port_finding
+from app.diagnostics.ehlo_advice import Verdict
+from app.diagnostics.machine_findings import (
+    Finding,
+    database_findings,
+    is_sound,
+    name_finding,
+    port_finding,
+)
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
 from app.settings import Settings

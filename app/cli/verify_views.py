@@ -7,7 +7,7 @@ import typer
 
 from app.api.profiles.verify_schemas import DiagnosisRead, StageRead, VerifyRead
 from app.cli.printing import print_table
-from app.diagnostics.machine import Finding
+from app.diagnostics.machine_findings import Finding
 
 STAGES: Final = ("stage", "status", "ms", "finding")
 NAMES: Final = ("name", "source", "accepted", "at", "server's reply")

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.delivery.lane_config import LaneConfig
 from app.domain.delivery.token_bucket import Bucket, permits
 from app.domain.types import Profile, RateLimit
-from app.store.delivery import permits as store
+from app.store.delivery import shared_limits as store
 from app.store.outbox.queries import ClaimedMessage
 
 ANY_NUMBER = 1_000_000

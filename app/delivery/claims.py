@@ -12,7 +12,7 @@ from app.delivery.allowance import lock_allowance
 from app.delivery.assignment import Assignment
 from app.delivery.parts import EngineParts
 from app.domain.delivery.status import RecipientEvent
-from app.store.delivery import lanes, permits
+from app.store.delivery import lanes, shared_limits
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.queries import ClaimedMessage, OpenContent
@@ -84,7 +84,7 @@ class _Claim:
     async def _lease_connections(self, assignments: Sequence[Assignment]) -> Mapping[str, int]:
         if not self.claims.parts.database.is_postgresql:  # there is no other worker to share with
             return {item.lane.profile_id: item.lane.limit.granted for item in assignments}
-        return await permits.lease_connections(
+        return await shared_limits.lease_connections(
             self.connection,
             most={
                 item.lane.profile_id: item.lane.config.profile.max_connections

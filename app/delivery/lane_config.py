@@ -6,7 +6,7 @@ from app.domain.errors import SealError
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
-from app.oauth.access_tokens import AccessTokens
+from app.oauth.token_cache import AccessTokens
 from app.smtp.identity import Identity, identity_of
 from app.store.profiles.queries import DeliveryProfile
 from app.store.profiles.rows import field_of

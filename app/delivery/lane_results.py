@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from app.delivery.attempt import Attempts
-from app.delivery.connection_limit import ConnectionLimit
 from app.delivery.lane_config import LaneConfig
 from app.delivery.lane_state import LaneEvent, LaneMachine, LaneState
+from app.delivery.local_connection_limit import ConnectionLimit
 from app.delivery.settler import ProfileFault, Settler
 from app.domain.outcome.hints import reason
 from app.domain.outcome.outcome import Outcome

@@ -13,7 +13,7 @@ from app.domain.tenants.retention import Retention
 from app.store import audit, idempotency
 from app.store import retention as purging
 from app.store.db.engine import Database
-from app.store.delivery import clamping, permits, workers
+from app.store.delivery import clamping, shared_limits, workers
 from app.store.inbound import reports
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
@@ -92,7 +92,7 @@ class Maintenance:
                 started_at=self._started_at,
                 now=now,
             )
-            await permits.renew_connections(
+            await shared_limits.renew_connections(
                 connection, worker_id=self._leases.owner, until=now + self._leases.length
             )
             await workers.forget(connection, before=now - self._dead_after)
@@ -183,7 +183,7 @@ class Maintenance:
         """Release every lease and delete the heartbeat."""
         await self._leases.release_all()
         async with self._database.transaction() as connection:
-            await permits.return_connections(connection, worker_id=self._leases.owner)
+            await shared_limits.return_connections(connection, worker_id=self._leases.owner)
             await workers.leave(connection, worker_id=self._leases.owner)
 
     async def _pause_until(self, moment: datetime) -> None:

@@ -10,7 +10,7 @@ from app.delivery.lane_state import LaneEvent
 from app.delivery.parts import EngineParts
 from app.domain.errors import SealError, Unavailable
 from app.store import key_rotation as resealing
-from app.store.delivery import permits
+from app.store.delivery import shared_limits
 from app.store.delivery.lanes import LaneDue
 from app.store.profiles import queries as profiles
 
@@ -58,7 +58,7 @@ class LaneRegistry:
     async def _return_connections(self, profile_id: str) -> None:
         if self._database.is_postgresql:
             async with self._database.transaction() as connection:
-                await permits.return_connections(
+                await shared_limits.return_connections(
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 

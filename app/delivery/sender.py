@@ -17,10 +17,10 @@ from app.domain.outcome.replies import COMPLETED, Reply
 from app.domain.types import Transport
 from app.smtp.extensions import Distrust
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.opening import NotOpened, not_opened, open_session
 from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import Following, Session
+from app.smtp.session_opening import NotOpened, not_opened, open_session
 from app.store.outbox.queries import ClaimedRecipient
 
 CAPTURED: Final = Outcome(

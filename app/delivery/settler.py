@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.delivery.attempt import Attempts
 from app.delivery.lane_state import LaneEvent, LaneMachine
 from app.delivery.leases import Leases
-from app.delivery.settlement import build_settlement
+from app.delivery.recipient_update import build_settlement
 from app.domain.delivery.metrics import Facts
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable

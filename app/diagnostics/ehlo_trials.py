@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.diagnostics.advice import Verdict, advise, look_up
+from app.diagnostics.ehlo_advice import Verdict, advise, look_up
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
 from app.diagnostics.report import Diagnosis, NameTried, Recommendation
 from app.domain.outcome.failure_table import classify
@@ -14,9 +14,9 @@ from app.domain.outcome.replies import UNAVAILABLE
 from app.domain.types import AuthMechanism
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
-from app.smtp.opening import NotOpened, open_session
 from app.smtp.resolve import Network
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened, open_session
 
 EHLO_REJECTED: Final = "ehlo_rejected"
 PAUSE_SECONDS: Final = 0.5

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.diagnostics.advice import Advice
+from app.diagnostics.ehlo_advice import Advice
 from app.diagnostics.ehlo_candidates import Candidate
 from app.domain.ehlo import EffectiveEhlo
 from app.domain.outcome.dialogue import Line

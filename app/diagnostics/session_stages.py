@@ -13,8 +13,8 @@ from app.domain.outcome.dialogue import Line
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.opening import NotOpened
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened
 
 STEPS: Final = {
     Stage.BANNER: Step.BANNER,

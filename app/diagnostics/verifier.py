@@ -11,8 +11,8 @@ from app.diagnostics.verify import Subject, Token, no_token, verify
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
-from app.oauth.access_tokens import AccessTokens
-from app.oauth.tokens import Granted, TokenRequest
+from app.oauth.token_cache import AccessTokens
+from app.oauth.token_types import Granted, TokenRequest
 from app.smtp.identity import identity_of
 from app.smtp.resolve import Network
 from app.store.profiles.queries import DeliveryProfile
@@ -60,7 +60,7 @@ class Verifier:
         async def token() -> str | Failure | None:
             if oauth is None:
                 return None
-            from app.oauth.grants import ask
+            from app.oauth.token_request import ask
 
             request = TokenRequest(
                 oauth=oauth,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from app.diagnostics.advice import advise, look_up
 from app.diagnostics.connect_stages import dns_stage, guard_stage, tcp_stage
+from app.diagnostics.ehlo_advice import advise, look_up
 from app.diagnostics.ehlo_candidates import candidates, seen_address
 from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, Doctor
 from app.diagnostics.failed_stage import failed
@@ -22,10 +22,10 @@ from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
-from app.smtp.opening import NotOpened, Opening, not_opened
 from app.smtp.outgoing import outgoing_address
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened, Opening, not_opened
 from app.smtp.transcript import Transcript
 
 WHOLE_SECONDS: Final = 30.0

@@ -11,7 +11,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
 from app.domain.value import value
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from app.domain.dsn import DsnRequest
+from app.domain.dsn_request import DsnRequest
 from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.tenants.retention import KEPT, Retention
 from app.domain.tenants.routing import RecipientRule

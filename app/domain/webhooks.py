@@ -1,4 +1,4 @@
-"""Define webhooks, their signatures and retries.
+"""Define webhooks, their secrets and their retries.
 
 Follows the Standard Webhooks specification 1.0.
 """

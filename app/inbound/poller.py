@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import Clock
 from app.domain.errors import SealError, Unavailable
+from app.domain.inbound.bounce_parser import NotUnderstoodError, Report, parse
 from app.domain.inbound.mailbox import Mailbox
-from app.domain.inbound.reports import NotUnderstoodError, Report, parse
 from app.domain.mime.header_reader import TooComplexError, check_bound
 from app.inbound.imap import MAX_MAIL_BYTES, Imap, ImapError, Where
 from app.smtp.faults import StageFailedError

@@ -12,8 +12,8 @@ from aiosmtplib.errors import (
 
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import Reply
-from app.smtp.handshake import HandshakeError, fault_of, is_client_refusal
 from app.smtp.protocol import MalformedReplyError, refusal
+from app.smtp.tls_handshake import HandshakeError, fault_of, is_client_refusal
 
 MALFORMED_CODE = -1
 # Where a server that has ended the handshake speaks first: with TLS from the first byte, or after

@@ -6,8 +6,8 @@ from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import pin_of
 from app.smtp.faults import fail
-from app.smtp.handshake import shown_chain, verified_chain
 from app.smtp.identity import Identity
+from app.smtp.tls_handshake import shown_chain, verified_chain
 
 
 def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:

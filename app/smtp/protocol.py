@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from app.domain.address.parse import fields_in_utf8, needs_smtputf8
-from app.domain.dsn import DsnRequest
+from app.domain.dsn_request import DsnRequest
 from app.domain.outcome.failure_table import refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply

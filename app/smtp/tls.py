@@ -16,10 +16,10 @@ from app.domain.outcome.outcome import Fault, Stage
 from app.domain.outcome.replies import SERVICE_READY
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError, fail, refuse, stage
-from app.smtp.handshake import Handshake
 from app.smtp.identity import Identity
 from app.smtp.pins import check_pins
 from app.smtp.recording import RecordedProtocol
+from app.smtp.tls_handshake import Handshake
 from app.smtp.transcript import Transcript
 
 Made = TypeVar("Made")

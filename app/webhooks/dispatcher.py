@@ -22,7 +22,7 @@ from app.store.webhooks.deliveries import ClaimedDelivery, Due, Told
 from app.webhooks.slots import Slot, allot
 
 if TYPE_CHECKING:
-    from app.webhooks.post import Poster
+    from app.webhooks.signed_post import Poster
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Dispatcher:
     async def _make_poster(self) -> "Poster":
         """What posts, made for the first webhook: a service that has none keeps its memory."""
         if self._poster is None:
-            from app.webhooks.post import Poster
+            from app.webhooks.signed_post import Poster
 
             self._poster = await Poster.over(self._network)
         return self._poster

@@ -20,7 +20,7 @@ from app.domain.clock import SystemClock
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
 from app.metrics import Metrics
-from app.oauth.access_tokens import AccessTokens
+from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.engine import Database

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from app.delivery.attempt import Attempts
-from app.delivery.settlement import build_settlement
+from app.delivery.recipient_update import build_settlement
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, Stage, Verdict
 from app.domain.types import Guarantee, MessageStatus, RecipientStatus, RetryPolicy
 from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient

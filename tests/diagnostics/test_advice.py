@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.diagnostics.advice import Advice, Looked, NameFacts, Verdict, advise, look_up
+from app.diagnostics.ehlo_advice import Advice, Looked, NameFacts, Verdict, advise, look_up
 from app.smtp.dns import Resolver
 from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refused, servfail, silent
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.diagnostics.advice import Verdict
-from app.diagnostics.machine import Finding, database_findings
+from app.diagnostics.ehlo_advice import Verdict
+from app.diagnostics.machine_findings import Finding, database_findings
 from app.domain.clock import SystemClock
 from app.store.db.engine import Database
 from app.store.delivery import workers

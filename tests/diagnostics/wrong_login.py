@@ -8,8 +8,8 @@ from app.diagnostics.report import Report
 from app.diagnostics.verify import Token
 from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, TlsMode
-from app.oauth.grants import ask
-from app.oauth.tokens import Granted, TokenRequest
+from app.oauth.token_request import ask
+from app.oauth.token_types import Granted, TokenRequest
 from tests.diagnostics.small_internet import (
     CHECK,
     IN_CLEAR,

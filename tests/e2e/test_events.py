@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.delivery.status import FINAL
 from app.domain.events import EventType, of_message, of_recipient, of_report
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import MessageStatus, RecipientStatus
 from tests.e2e.conftest import Start
 from tests.support.api_client import bearer

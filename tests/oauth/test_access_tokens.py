@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure, Fault
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, Profile
-from app.oauth.access_tokens import AccessTokens
+from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.engine import Database

@@ -12,8 +12,8 @@ import trustme
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, OAuthGrant
-from app.oauth.grants import ask
-from app.oauth.tokens import Granted, TokenRequest
+from app.oauth.token_request import ask
+from app.oauth.token_types import Granted, TokenRequest
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from tests.support.servers.token_server import (
@@ -153,7 +153,7 @@ async def test_a_token_server_that_is_mute_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor does it keep anything else waiting."""
-    monkeypatch.setattr("app.oauth.grants.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("app.oauth.token_request.ANSWER_SECONDS", 0.3)
     with TokenServer() as server:
         server.gate.clear()
         failure = await refusal(server)

@@ -16,7 +16,7 @@ from time import process_time
 from typing import Any, Final
 
 from app import telemetry
-from app.domain.inbound import reports
+from app.domain.inbound import bounce_parser
 from app.domain.mime import raw as raw_message
 from app.domain.mime.dkim import (
     DkimAlgorithm,
@@ -167,7 +167,7 @@ def main() -> None:
     secret, public = new_key(DkimAlgorithm.ED25519_SHA256)
     signer = DkimSigner("example.com", "s", DkimAlgorithm.ED25519_SHA256, load_key(secret))
     signing = Signing({"example.com": (signer,)})
-    ways = {"raw": partial(signed, signing=signing), "inbound": reports.parse}
+    ways = {"raw": partial(signed, signing=signing), "inbound": bounce_parser.parse}
     for shape, make in SHAPES.items():
         for way, read in ways.items():
             tell(way, shape, costs(read, make))

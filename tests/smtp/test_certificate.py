@@ -19,9 +19,9 @@ from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import Certificate
-from app.smtp.handshake import Handshake, shown_chain
 from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
-from app.smtp.opening import NotOpened
+from app.smtp.session_opening import NotOpened
+from app.smtp.tls_handshake import Handshake, shown_chain
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
 from tests.support.smtp_identities import IMPATIENT, identity, opened, refusal, session_to

@@ -8,8 +8,8 @@ import pytest
 
 from app.domain.outcome.failure_table import classify
 from app.domain.types import AuthMechanism
-from app.smtp.opening import NotOpened, open_session
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened, open_session
 from tests.support.servers.dovecot import HASHED_PASSWORD, HASHED_USER, PASSWORD, USER, dovecot_at
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.token_server import TokenServer

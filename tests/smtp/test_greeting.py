@@ -7,8 +7,8 @@ import pytest
 
 from app.domain.outcome.outcome import Stage
 from app.domain.types import TlsMode
-from app.smtp.opening import NotOpened
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from app.domain.outcome.outcome import Fault, Stage
-from app.smtp.opening import NotOpened, open_session
+from app.smtp.session_opening import NotOpened, open_session
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.smtp_identities import ANYWHERE, IMPATIENT, identity
 

@@ -8,7 +8,7 @@ import pytest
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
-from app.smtp.opening import NotOpened
+from app.smtp.session_opening import NotOpened
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to

@@ -10,7 +10,7 @@ import trustme
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import Timeouts, TlsMode
-from app.smtp.opening import NotOpened
+from app.smtp.session_opening import NotOpened
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to

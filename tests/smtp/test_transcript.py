@@ -10,9 +10,9 @@ import pytest
 from app.domain.outcome.dialogue import Line
 from app.domain.outcome.outcome import Failure, Stage
 from app.domain.types import TlsMode
-from app.smtp.opening import NotOpened
 from app.smtp.protocol import Mail
 from app.smtp.session import Session
+from app.smtp.session_opening import NotOpened
 from app.smtp.transcript import MAX_LINE_CHARACTERS, MAX_LINES, Transcript
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer

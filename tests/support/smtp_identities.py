@@ -13,10 +13,10 @@ from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.extensions import Extension
 from app.smtp.identity import Identity
-from app.smtp.opening import NotOpened, open_session
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
 from app.smtp.session import Session, Transaction
+from app.smtp.session_opening import NotOpened, open_session
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
 

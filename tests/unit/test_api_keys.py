@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.auth import visitor as visitors
+from app.api.auth import authentication as visitors
 from app.domain.api_keys import hash_of, hint_of, new_secret
 
 

@@ -6,9 +6,9 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.auth.audit import Act
+from app.api.auth.authentication import visitor_of
 from app.api.auth.caller import Caller, act_of
 from app.api.auth.quotas import check_rate
-from app.api.auth.visitor import visitor_of
 from app.api.http.repeated_params import check_repeats
 from app.api.services import Services, ready_services
 from app.domain.audit import Actor

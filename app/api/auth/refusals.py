@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import Request
 
-from app.api.auth.visitor import visitor_of
+from app.api.auth.authentication import visitor_of
 from app.api.http.request_id import request_id
 from app.api.services import Services
 from app.domain.address.parse import masked

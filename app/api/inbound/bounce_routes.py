@@ -13,7 +13,7 @@ from app.api.openapi import tenant_problems
 from app.api.requests.media_types import RFC822, require_type
 from app.api.services import ServicesOf
 from app.domain.errors import InvalidRequest
-from app.domain.inbound.reports import ReportKind, parse
+from app.domain.inbound.bounce_parser import ReportKind, parse
 from app.store.inbound import reports
 from app.store.inbound.reports import Received
 

@@ -10,11 +10,11 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.auth.authentication import STATE as VISITOR
+from app.api.auth.authentication import Visitor
 from app.api.auth.caller import Caller
 from app.api.auth.dependencies import SENDING
 from app.api.auth.quotas import check_rate
-from app.api.auth.visitor import STATE as VISITOR
-from app.api.auth.visitor import Visitor
 from app.api.http.threads import beside_if_large
 from app.api.messages.idempotency import accepted_once, fingerprint_of_json, is_key
 from app.api.messages.schemas import MessageCreate

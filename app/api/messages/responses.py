@@ -11,7 +11,7 @@ from app.api.http.fields import Answer, format_mailbox
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.ehlo import EhloSource
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.outcome.dialogue import parse_dialogue
 from app.domain.outcome.outcome import FailureScope, Stage, Verdict
 from app.domain.types import (

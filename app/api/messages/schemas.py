@@ -13,7 +13,7 @@ from app.api.http.pagination import Paging
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS, AttachmentBody
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, known_address, make_mailbox
 from app.domain.delivery.status import RecipientEvent
-from app.domain.dsn import DsnNotify, DsnReturn
+from app.domain.dsn_request import DsnNotify, DsnReturn
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe, parse_mailto, parse_page
 from app.domain.search import Search, words

@@ -12,7 +12,7 @@ from app.api.openapi import tenant_problems
 from app.api.profiles.filter import profile_id_of
 from app.api.services import ServicesOf
 from app.domain.errors import FieldError, InvalidRequest
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
 from app.store.messages import stats
 from app.store.messages.queries import MessageFilter

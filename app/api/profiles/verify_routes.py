@@ -23,7 +23,7 @@ from app.domain.delivery.token_bucket import next_permit_at, permits
 from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
 from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
 from app.store.db.engine import Database
-from app.store.delivery.permits import take_verify
+from app.store.delivery.shared_limits import take_verify
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import DeliveryProfile
 from app.store.tenants import queries as tenants

@@ -10,7 +10,7 @@ from app.api.profiles import fields
 from app.api.profiles.responses import EffectiveEhloRead
 from app.api.profiles.schemas import ProfileCreate
 from app.api.profiles.verify_examples import VERIFIED
-from app.diagnostics.advice import Verdict
+from app.diagnostics.ehlo_advice import Verdict
 from app.diagnostics.ehlo_candidates import NameSource
 from app.diagnostics.report import (
     Certificate,

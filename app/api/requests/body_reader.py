@@ -8,8 +8,8 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth.visitor import STATE as VISITOR
-from app.api.auth.visitor import Visitor
+from app.api.auth.authentication import STATE as VISITOR
+from app.api.auth.authentication import Visitor
 from app.api.http.scope import IS_WHOLE
 from app.api.requests.body_budget import Budget
 from app.api.requests.problems import ProblemResponse

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from app.api.auth.visitor import visitor_of
+from app.api.auth.authentication import visitor_of
 from app.api.http.threads import beside_if_large
 from app.api.requests.media_types import require_json
 from app.domain.errors import InvalidRequest, UnsupportedMediaType

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.auth.visitor import bearer_of, visitor_of
+from app.api.auth.authentication import bearer_of, visitor_of
 from app.api.http.fields import Answer
 from app.api.openapi import Responses, open_problems
 from app.api.services import Services, ServicesEvenIfNotReady, ServicesOf

@@ -9,7 +9,7 @@ from app.domain.address.parse import make_mailbox
 from app.domain.urls import parse_url
 
 MAX_URL_BYTES: Final = 800  # it stands on one line whole
-# As a subject; behind it may stand the tag of the list. `domain.inbound.reports` reads it.
+# As a subject; behind it may stand the tag of the list. `domain.inbound.bounce_parser` reads it.
 UNSUBSCRIBE: Final = re.compile(r"unsubscribe(?:[\s:]+(\S.*))?", re.IGNORECASE)
 
 _SCHEME: Final = re.compile(r"mailto:", re.IGNORECASE)

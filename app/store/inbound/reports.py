@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.address.folding import fold
 from app.domain.events import NewEvent, of_report
 from app.domain.ids import new_id
-from app.domain.inbound.reports import Report, Reported, ReportKind
+from app.domain.inbound.bounce_parser import Report, Reported, ReportKind
 from app.domain.mime.build import id_in_header
 from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions

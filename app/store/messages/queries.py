@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, and_, func, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.dsn import DsnRequest
+from app.domain.dsn_request import DsnRequest
 from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
 from app.domain.mime.build import id_in_header

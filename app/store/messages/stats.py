@@ -11,7 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
 from app.store.messages.queries import MessageFilter, of_filter
 from app.store.tables.core import message_tags, messages, profiles, recipients

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from app.domain.delivery.status import TO_SEND
-from app.domain.inbound.reports import ReportKind
+from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import (
     Guarantee,
     Mailbox,

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.address.folding import fold
 from app.domain.delivery.priority import turn_of
 from app.domain.delivery.status import TO_SEND
-from app.domain.dsn import DsnRequest
+from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
 from app.domain.mime.blocks import LARGE_OCTETS

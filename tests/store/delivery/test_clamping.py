@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from app.domain.delivery.retry import GREYLIST, PROBE
 from app.domain.types import Profile, RecipientStatus, RetryPolicy
 from app.store.db.engine import Database
-from app.store.delivery import lanes, permits, workers
+from app.store.delivery import lanes, shared_limits, workers
 from app.store.delivery.clamping import LONGEST_LEASE, clamp
 from app.store.tables import core as tables
 from tests.support.rows import (
@@ -138,7 +138,7 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
             started_at=NOW,
             **tomorrow,
         )
-        await permits.lease_connections(
+        await shared_limits.lease_connections(
             connection,
             most={profile.id: 2},
             worker_id="wrk_1",
@@ -148,7 +148,7 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
     assert await clamped(database) == 2
     async with database.transaction() as connection:
         assert await workers.seen(connection, since=NOW + MINUTE) == []
-        granted = await permits.lease_connections(
+        granted = await shared_limits.lease_connections(
             connection,
             most={profile.id: 2},
             worker_id="wrk_2",

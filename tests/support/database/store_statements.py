@@ -30,7 +30,7 @@ OF_ONE_DATABASE: Final = {
     "events.renumber": "transactions are PostgreSQL's",
     "migrations.migrate": "PostgreSQL is locked while it migrates",
     "outbox.queries.stands": "PostgreSQL may still be writing for a client that has gone",
-    "delivery.permits.lease_connections": "SQLite has one worker, which shares none",
+    "delivery.shared_limits.lease_connections": "SQLite has one worker, which shares none",
     "db.sqlite_driver": "the driver of SQLite",
 }
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.inbound.reports import ReportKind, parse
+from app.domain.inbound.bounce_parser import ReportKind, parse
 
 CORPUS = Path(__file__).parent / "reports"
 MESSAGE = "msg_0198c5a2d3f07b6e8a4c1d2e3f405162"

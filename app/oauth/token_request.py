@@ -14,7 +14,7 @@ from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import printable
 from app.domain.types import OAuthGrant
 from app.http_client import GuardedTransport
-from app.oauth.tokens import Granted, TokenRequest
+from app.oauth.token_types import Granted, TokenRequest
 from app.smtp.redaction import redacted
 from app.smtp.resolve import Network
 

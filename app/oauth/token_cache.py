@@ -11,7 +11,7 @@ from app.domain.errors import NotFound, SealError, Unavailable
 from app.domain.ids import new_id
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, Profile
-from app.oauth.tokens import Granted, TokenRequest
+from app.oauth.token_types import Granted, TokenRequest
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
 from app.store.profiles import oauth_tokens
@@ -211,7 +211,7 @@ class AccessTokens:
     async def _renewed(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> _Token | Failure:
-        from app.oauth.grants import ask
+        from app.oauth.token_request import ask
 
         try:
             now = self._now()

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.domain.address import verp
 from app.domain.address.parse import make_mailbox
-from app.domain.dsn import from_xtext
+from app.domain.dsn_request import from_xtext
 from app.domain.mime.header_reader import Header, decode_words, read_header
 from app.domain.mime.list_unsubscribe import UNSUBSCRIBE
 from app.domain.mime.part_reader import Part, read_message

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.diagnostics.advice import Verdict
+from app.diagnostics.ehlo_advice import Verdict
 from app.domain.clock import Clock, SystemClock
 from app.domain.ehlo import effective_ehlo
 from app.domain.errors import SealError, Unavailable

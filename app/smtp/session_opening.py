@@ -22,13 +22,13 @@ from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
 from app.smtp.extensions import Extension, Extensions
 from app.smtp.faults import StageFailedError, fail, refuse, stage
-from app.smtp.handshake import shown_chain
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.implicit_tls import mute_no_more
 from app.smtp.redaction import credentials, secret_forms
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.tls import attach, start_tls, tls_context
+from app.smtp.tls_handshake import shown_chain
 from app.smtp.transcript import Transcript
 from app.smtp.wire import Wire
 
