@@ -27,7 +27,7 @@ gc.set_threshold(COLLECTED_AFTER)
 COMMANDS: Final = {
     "dev": (
         "app.cli.dev",
-        "Run a development server: API, delivery and an SMTP inbox on this machine.",
+        "Run the API, delivery and an SMTP inbox on this machine.",
     ),
     "serve": ("app.cli.serve", "Serve the HTTP API and deliver messages."),
     "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),

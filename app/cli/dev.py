@@ -22,7 +22,7 @@ def dev(
         int, typer.Option(min=1, max=65535, help="The TCP port of the SMTP inbox.")
     ] = 2525,
 ) -> None:
-    """Run a development server: API, delivery and an SMTP inbox on this machine.
+    """Run the API, delivery and an SMTP inbox on this machine.
 
     The first start creates a tenant, a key and two profiles, and prints a request to paste.
     """

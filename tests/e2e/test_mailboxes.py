@@ -136,7 +136,7 @@ async def told(acme: Tenant, mailbox: str) -> str:
         ({"folder": "Nowhere"}, "there is no folder 'Nowhere'"),
         ({"tls_ca": None}, "certificate is not trusted"),
         ({"port": 1}, "does not answer"),
-        ({"host": "nowhere.invalid"}, "is not in the DNS"),
+        ({"host": "nowhere.invalid"}, "in the DNS"),
     ],
 )
 async def test_why_one_cannot_be_read_is_told(

@@ -37,7 +37,7 @@ NAMES: Final = {
 }
 # What names no object, or none of a tenant's own.
 WORDS: Final = """
-    action address after allowed_from allowed_recipient_domains bcc calendar cc client_certificate
+    action address allowed_from allowed_recipient_domains bcc calendar cc client_certificate
     client_id content content_id content_type cursor default_from detail ehlo_name email filename
     folder from headers Heloise-Tenant host html Idempotency-Key key_id last-event-id locale mailto
     message_id metadata mjml name networks recipient recipients redirect_all_to reply_to return_path
