@@ -14,8 +14,9 @@ MARKDOWN_HEAD = """\
 
 Heloise reads each setting from the environment, then from the file `.env` in the working directory,
 then from a file in the secrets folder (`HELOISE_SECRETS_DIR`) with the setting's name, in upper or
-lower case. It ignores empty values in the first two. `heloise settings` prints the current values
-and their sources. Heloise warns about variables that begin with `HELOISE_` and are no settings.
+lower case. It ignores empty values in the environment and in `.env`. `heloise settings` prints the
+current values and their sources. Heloise warns about variables that begin with `HELOISE_` and are
+not settings.
 
 `heloise settings --format markdown` prints this page.
 

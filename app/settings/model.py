@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         Command | None, About(expects="a command with arguments, quoted as in a shell")
     ] = Field(
         None,
-        description="A command that prints such keys when a process starts, for example from a"
+        description="A command that prints secret keys when a process starts, for example from a"
         " KMS. They precede those of HELOISE_SECRET_KEYS. Heloise runs it without a shell, for at"
         " most 30 seconds.",
     )
@@ -148,8 +148,8 @@ class Settings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="How many invalid keys an IP address may send per minute. Valid keys are never"
-        " refused for this.",
+        description="How many invalid keys an IP address may send per minute. Heloise never"
+        " refuses a valid key for this.",
     )
     trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
@@ -177,7 +177,10 @@ class Settings(BaseSettings):
         None, ge=1, le=36500, description="Days to keep attempts. Default: as long as the message."
     )
     message_retention_days: Annotated[int, About(unit="days")] = Field(
-        365, ge=1, le=36500, description="Days to keep the message and all of the above."
+        365,
+        ge=1,
+        le=36500,
+        description="Days to keep the message with its content, recipients, attempts and events.",
     )
     redirect_all_to: Annotated[
         MailAddress | None, About(expects="an address such as staging@example.com")
@@ -190,8 +193,8 @@ class Settings(BaseSettings):
         MailDomains, About(expects="domains such as example.com,*.example.com")
     ] = Field(
         "",
-        description="Recipient domains that Heloise sends to. Default: all. It refuses others, or"
-        " sends them to HELOISE_REDIRECT_ALL_TO.",
+        description="Recipient domains that Heloise sends to. Default: all. It refuses messages to"
+        " other domains, or sends them to HELOISE_REDIRECT_ALL_TO.",
     )
     simulator_domain: Annotated[
         MailDomain, About(expects="an unused domain such as simulator.test")
@@ -209,17 +212,20 @@ class Settings(BaseSettings):
     )
     allow_private_hosts: bool = Field(
         default=False,
-        description="Whether profiles may use servers at private and loopback addresses. A cloud's"
+        description="Whether profiles, webhooks, mailboxes and token servers may use private and"
+        " loopback addresses. A cloud's"
         " own services stay blocked.",
     )
     allowed_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="Non-public networks in which profiles may use servers. An address of a"
-        " cloud's own services, such as 169.254.169.254, must be listed itself.",
+        description="Non-public networks in which profiles may use servers. To open an"
+        " address of a cloud's own services, such as 169.254.169.254, list that address itself.",
     )
     denied_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
         "",
-        description="Networks to which Heloise never connects. Overrides all that is allowed.",
+        description="Networks to which Heloise never connects. Overrides HELOISE_ALLOWED_NETWORKS"
+        " and"
+        " HELOISE_ALLOW_PRIVATE_HOSTS.",
     )
     allowed_ports: Annotated[
         Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")

@@ -93,7 +93,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "scope-exceeds-caller": ProblemType(
         403,
         "Scope exceeds caller",
-        "Request no more than your key may do, or use an admin key.",
+        "Request only rights that your key has, or use an admin key.",
         "A key cannot create, rotate or revoke a key that may do more than itself: it lacks the"
         " scope profiles:manage. Request less, or use another key.",
     ),
@@ -108,7 +108,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "recipient-not-allowed": ProblemType(
         403,
         "Recipient not allowed",
-        "Add the domain to allowed_recipient_domains, or set redirect_all_to.",
+        "Ask the operator to add the domain to allowed_recipient_domains, or to set"
+        " redirect_all_to.",
         "The recipient ann@example.org is not allowed: allowed_recipient_domains of the tenant or"
         " the service allows only example.com. Add its domain there, or set redirect_all_to to"
         " receive such messages yourself.",
@@ -116,7 +117,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "quota-exceeded": ProblemType(
         403,
         "Quota exceeded",
-        "Delete what you do not need, or ask an administrator to raise the limit in `detail`.",
+        "Delete what you do not need, or ask the operator to raise the limit in `detail`.",
         "The tenant may have 10 profiles (profiles) and has 10: delete one, or raise the limit.",
     ),
     "not-found": ProblemType(
@@ -128,43 +129,43 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "tenant-not-found": ProblemType(
         404,
         "Tenant not found",
-        "Check the id or slug; GET /tenants lists them.",
+        "Check the id or slug; GET /tenants lists all tenants.",
         "There is no tenant 'acme' here.",
     ),
     "key-not-found": ProblemType(
         404,
         "Key not found",
-        "Check the id; GET /keys lists them.",
+        "Check the id; GET /keys lists the keys.",
         "There is no key 'key_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "profile-not-found": ProblemType(
         404,
         "Profile not found",
-        "Check the id or name; GET /profiles lists them.",
+        "Check the id or name; GET /profiles lists the profiles.",
         "There is no profile 'transactional' here.",
     ),
     "message-not-found": ProblemType(
         404,
         "Message not found",
-        "Check the id; GET /messages lists them.",
+        "Check the id; GET /messages lists the messages.",
         "There is no message 'msg_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "suppression-not-found": ProblemType(
         404,
         "Suppression not found",
-        "Check the id; GET /suppressions lists them.",
+        "Check the id; GET /suppressions lists the suppressions.",
         "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "template-not-found": ProblemType(
         404,
         "Template not found",
-        "Check the id or name; GET /templates lists them.",
+        "Check the id or name; GET /templates lists the templates.",
         "There is no template 'receipt' here.",
     ),
     "template-version-not-found": ProblemType(
         404,
         "Template version not found",
-        "Check the number; GET /templates/{template}/versions lists them.",
+        "Check the number; GET /templates/{template}/versions lists the versions.",
         "There is no template-version 'receipt 7' here.",
     ),
     "event-not-found": ProblemType(
@@ -176,19 +177,19 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "webhook-not-found": ProblemType(
         404,
         "Webhook not found",
-        "Check the id; GET /webhooks lists them.",
+        "Check the id; GET /webhooks lists the webhooks.",
         "There is no webhook 'whk_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "mailbox-not-found": ProblemType(
         404,
         "Mailbox not found",
-        "Check the id; GET /mailboxes lists them.",
+        "Check the id; GET /mailboxes lists the mailboxes.",
         "There is no mailbox 'mbx_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "domain-not-found": ProblemType(
         404,
         "Domain not found",
-        "Check the name; GET /domains lists them.",
+        "Check the name; GET /domains lists the domains.",
         "There is no domain 'example.com' here.",
     ),
     "problem-not-found": ProblemType(
@@ -312,7 +313,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "recipient-not-uncertain": ProblemType(
         409,
         "Recipient not uncertain",
-        "Write recipients whose status is `uncertain`, or leave out `recipients` to resolve all of"
+        "List only recipients whose status is `uncertain`, or leave out `recipients` to resolve"
+        " all of"
         " them.",
         "ann@example.org is not an uncertain recipient of this message.",
     ),
@@ -358,20 +360,20 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "too-many-requests": ProblemType(
         429,
         "Too many requests",
-        "Wait for Retry-After, or ask an administrator to raise requests_per_second.",
+        "Wait for Retry-After, or ask the operator to raise requests_per_second.",
         "The tenant may make 100 requests a second (requests_per_second); wait for Retry-After.",
     ),
     "sending-quota-exceeded": ProblemType(
         429,
         "Sending quota exceeded",
-        "Wait for the next day or month, or ask an administrator to raise the limit.",
+        "Wait for the next day or month, or ask the operator to raise the limit.",
         "The tenant has sent its 10000 messages of this period (messages_per_day) and may send"
         " again from 2026-01-16T00:00:00Z.",
     ),
     "queue-full": ProblemType(
         429,
         "Queue full",
-        "Repair failing profiles, wait, or ask an administrator to raise queued_messages.",
+        "Fix failing profiles, wait, or ask the operator to raise queued_messages.",
         "The tenant may have 5000 unfinished messages (queued_messages) and has 5000: check for"
         " failing or paused profiles, or wait.",
     ),
@@ -419,7 +421,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "signing-key-unreadable": ProblemType(
         503,
         "Signing key unreadable",
-        "Ask the operator to add the key that encrypted it to HELOISE_SECRET_KEYS, or delete the"
+        "Ask the operator to add the secret key that encrypted the signing key to"
+        " HELOISE_SECRET_KEYS, or delete the"
         " domain.",
         "HELOISE_SECRET_KEYS lacks the key that encrypted a DKIM key of this tenant; add it."
         " Nothing was written.",
@@ -427,7 +430,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "not-ready": ProblemType(
         503,
         "Service not ready",
-        "Repair what `detail` describes. Until then, send requests to another replica.",
+        "Fix what `detail` describes. Until then, send requests to another replica.",
         "The database schema is at 0001, not at 0002: run `heloise migrate`.",
     ),
 }
