@@ -33,7 +33,7 @@ def in_one(served: Served) -> float:
         f"{served.url}/messages/batch", content=CONTENT, headers=headers, timeout=TIMEOUT_SECONDS
     )
     seconds = time.monotonic() - start
-    accepted = [each["status"] for each in answer.json()["results"]]
+    accepted = [result["status"] for result in answer.json()["results"]]
     if accepted != [httpx.codes.ACCEPTED] * MESSAGES:
         raise RuntimeError(f"the batch was answered {answer.status_code}: {answer.text[:200]}")
     return seconds

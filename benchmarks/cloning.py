@@ -94,15 +94,15 @@ def _copy(url: str, rows: Iterator[Copies] | list[Copies], first: int, last: int
     is_sqlite = sqlite_path(url) is not None
     pad = PAD_ON_SQLITE if is_sqlite else PAD_ON_POSTGRESQL
     numbers = (COUNT_ON_SQLITE if is_sqlite else COUNT_ON_POSTGRESQL).format(first, last)
-    for each in rows:
+    for row in rows:
         # What the database numbers by itself it numbers in the copies, too.
-        numbered = each.table.autoincrement_column
-        names = [column.name for column in each.table.c if column is not numbered]
-        values = [each.computed.get(name, name).format(**pad) for name in names]
+        numbered = row.table.autoincrement_column
+        names = [column.name for column in row.table.c if column is not numbered]
+        values = [row.computed.get(name, name).format(**pad) for name in names]
         _run(
             url,
-            f"WITH {numbers} INSERT INTO {each.table.name} ({', '.join(names)})"  # noqa: S608 - names of our own tables
-            f" SELECT {', '.join(values)} FROM {each.table.name}, copy WHERE {each.where}",
+            f"WITH {numbers} INSERT INTO {row.table.name} ({', '.join(names)})"  # noqa: S608 - names of our own tables
+            f" SELECT {', '.join(values)} FROM {row.table.name}, copy WHERE {row.where}",
         )
 
 

@@ -40,11 +40,11 @@ def entered(
     setting: Setting, stack: ExitStack, smtp_port: int, *words: str
 ) -> Iterator[Entry | Absent]:
     """Heloise served on each database, with these words after `heloise serve`."""
-    for each in database_urls(setting):
-        if isinstance(each, Absent):
-            yield each
+    for database_url in database_urls(setting):
+        if isinstance(database_url, Absent):
+            yield database_url
             continue
-        name, url = each
+        name, url = database_url
         yield enter(setting, stack, smtp_port, url, *words, name=name)
 
 

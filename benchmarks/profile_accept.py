@@ -116,11 +116,11 @@ def _page(messages: int) -> Iterator[str]:
         with (Path(folder) / "log").open("wb") as log:
             os.dup2(log.fileno(), sys.stderr.fileno())  # the service's log lines are part of it
         setting = Setting(folder=Path(folder), size=FULL, new_postgresql=new)
-        for each in database_urls(setting):
-            if isinstance(each, Absent):
-                yield f"{each.name}: {each.reason}"
+        for database_url in database_urls(setting):
+            if isinstance(database_url, Absent):
+                yield f"{database_url.name}: {database_url.reason}"
             else:
-                name, url = each
+                name, url = database_url
                 profile, load = uvloop.run(_profiled(setting, url, messages))
                 yield from _lines(name, profile, load, messages)
 

@@ -59,10 +59,10 @@ def by_email_message(given: Content) -> bytes:
     _address(message, given)
     message.set_content(given.text)
     message.add_alternative(given.html, subtype="html")
-    for each in given.attachments:
-        maintype, subtype = each.content_type.split("/")
+    for attachment in given.attachments:
+        maintype, subtype = attachment.content_type.split("/")
         message.add_attachment(
-            each.content, maintype=maintype, subtype=subtype, filename=each.filename
+            attachment.content, maintype=maintype, subtype=subtype, filename=attachment.filename
         )
     return message.as_bytes()
 
@@ -75,9 +75,9 @@ def by_mime_text(given: Content) -> bytes:
     if given.attachments:
         body, message = message, MIMEMultipart("mixed")
         message.attach(body)
-    for each in given.attachments:
-        file = MIMEApplication(each.content, each.content_type.split("/")[1])
-        file.add_header("Content-Disposition", "attachment", filename=each.filename)
+    for attachment in given.attachments:
+        file = MIMEApplication(attachment.content, attachment.content_type.split("/")[1])
+        file.add_header("Content-Disposition", "attachment", filename=attachment.filename)
         message.attach(file)
     _address(message, given)
     return message.as_bytes()

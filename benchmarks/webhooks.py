@@ -127,11 +127,11 @@ def main() -> None:
         new_databases(None) as new,
     ):
         setting = Setting(folder=Path(folder), size=QUICK, new_postgresql=new)
-        for each in database_urls(setting):
-            if isinstance(each, Absent):
-                print(f"{each.name}: {each.reason}", file=sys.stderr)
+        for database_url in database_urls(setting):
+            if isinstance(database_url, Absent):
+                print(f"{database_url.name}: {database_url.reason}", file=sys.stderr)
                 continue
-            name, url = each
+            name, url = database_url
             service = TrialService(setting.folder, url)
             service.prepare(smtp_port=UNUSED_PORT)
             with ExitStack() as stack:

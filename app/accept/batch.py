@@ -53,14 +53,14 @@ class Group:
     @property
     def is_plain(self) -> bool:
         """Whether no request has a key, and no quota counts."""
-        return not any(each.request or each.quota.is_counted for each in self.offers)
+        return not any(offer.request or offer.quota.is_counted for offer in self.offers)
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
         """Write a plain group by one statement; answers whether nothing stood in the way of that.
 
         Each statement may be a transaction of its own.
         """
-        messages = [each.message for each in self.offers]
+        messages = [offer.message for offer in self.offers]
         if not outbox.takes_one_statement(connection, messages):
             return False
         found = await self._look(connection, messages)
@@ -70,12 +70,12 @@ class Group:
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Write it in the transaction of the connection, and all that has to be with it."""
-        requests = [each.request for each in self.offers if each.request is not None]
+        requests = [offer.request for offer in self.offers if offer.request is not None]
         self.earlier = await idempotency.claim(connection, requests)
-        new = [each for each in self.offers if each.message.id not in self.earlier]
+        new = [offer for offer in self.offers if offer.message.id not in self.earlier]
         self.refused = await _beyond_quota(connection, new, now)
         await idempotency.give_back(
-            connection, [each for each in requests if each.message_id in self.refused]
+            connection, [request for request in requests if request.message_id in self.refused]
         )
         messages = [each.message for each in new if each.message.id not in self.refused]
         self.admitted, self.lease = (), NO_LEASE
@@ -86,7 +86,9 @@ class Group:
                 await self._suppress(connection, now)
 
     async def _look(self, connection: AsyncConnection, messages: Sequence[NewMessage]) -> Admission:
-        leased = {each.profile_id for each in messages if each.id in self.reserved.message_ids}
+        leased = {
+            message.profile_id for message in messages if message.id in self.reserved.message_ids
+        }
         return await admission.look(connection, messages, profile_ids=list(leased))
 
     async def _accept(
@@ -94,10 +96,10 @@ class Group:
     ) -> None:
         """Keep the lease only for messages whose profile is unchanged."""
         ready = frozenset(
-            each.id
-            for each in messages
-            if each.id in self.reserved.message_ids
-            and (each.profile_id, each.profile_revision) in found.ready
+            message.id
+            for message in messages
+            if message.id in self.reserved.message_ids
+            and (message.profile_id, message.profile_revision) in found.ready
         )
         self.admitted, self.lease = messages, replace(self.reserved, message_ids=ready)
         await outbox.accept(connection, messages, self.lease)
@@ -122,9 +124,9 @@ async def _beyond_quota(
     Tenants in the order of their ids, so that two processes do not lock each other out.
     """
     by_tenant = dict[str, list[Offer]]()
-    for each in offers:
-        if each.quota.is_counted:
-            by_tenant.setdefault(each.message.tenant_id, []).append(each)
+    for offer in offers:
+        if offer.quota.is_counted:
+            by_tenant.setdefault(offer.message.tenant_id, []).append(offer)
     refused = dict[str, QuotaError]()
     for tenant_id in sorted(by_tenant):
         counted = by_tenant[tenant_id]

@@ -252,7 +252,7 @@ def _content_bytes(draft: Draft) -> int:
     """What text, HTML and files have at the very least: no encoding makes them shorter."""
     calendar = "" if draft.calendar is None else draft.calendar.text
     texts = sum(len(each.encode()) for each in (draft.text or "", draft.html or "", calendar))
-    return texts + sum(len(each.content) for each in draft.attachments)
+    return texts + sum(len(attachment.content) for attachment in draft.attachments)
 
 
 def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
@@ -303,4 +303,4 @@ def _written(draft: Draft) -> dict[str, str]:
 
 
 def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[Mailbox]:
-    return (each.mailbox for each in recipients if each.kind is kind)
+    return (recipient.mailbox for recipient in recipients if recipient.kind is kind)

@@ -100,7 +100,7 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(each, loop.create_future()) for each in offers]
+        waiting = [_Waiting(offer, loop.create_future()) for offer in offers]
         size_bytes = sum(each.offer.size_bytes for each in waiting)
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(waiting)

@@ -51,8 +51,8 @@ def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule])
 
 def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
     """Raise Forbidden if a recipient is neither allowed nor redirected."""
-    for each in recipients:
-        address = each.mailbox.address
+    for recipient in recipients:
+        address = recipient.mailbox.address
         if routing.destination(address) is None and not routing.is_simulated(address):
             allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
             raise Forbidden(

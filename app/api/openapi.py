@@ -128,7 +128,9 @@ def _problems(*slugs: str) -> Responses:
         examples = response["content"][MEDIA_TYPE]["examples"]
         examples[slug] = {"summary": kind.title, "value": _example(slug)}
     for response in responses.values():
-        titles = [each["summary"] for each in response["content"][MEDIA_TYPE]["examples"].values()]
+        titles = [
+            example["summary"] for example in response["content"][MEDIA_TYPE]["examples"].values()
+        ]
         response["description"] = " · ".join(titles)
     return responses
 

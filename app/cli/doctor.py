@@ -53,7 +53,7 @@ class _Examined(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        return is_sound(self.machine) and all(each.verify.ok for each in self.profiles)
+        return is_sound(self.machine) and all(profile.verify.ok for profile in self.profiles)
 
 
 @app.command()
@@ -149,7 +149,7 @@ async def _profiles(database: Database, tenant: str | None) -> list[tuple[Tenant
                 connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
             ):
                 after = rows[-1].id
-                found += [(owner, each) for each in rows if each.transport is Transport.SMTP]
+                found += [(owner, row) for row in rows if row.transport is Transport.SMTP]
     return found
 
 

@@ -17,7 +17,7 @@ FINDINGS: Final = ("check", "status", "finding")
 
 def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
     """Print one verify: its stages, the doctor's table, the advice, and at the end what to do."""
-    print_table(STAGES, [_row(each) for each in found.stages])
+    print_table(STAGES, [_row(stage) for stage in found.stages])
     if with_transcript:
         _print_transcript(found.stages)
     if found.ehlo_diagnosis is not None:
@@ -47,4 +47,4 @@ def _print_diagnosis(found: DiagnosisRead) -> None:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print what was found of the machine."""
-    print_table(FINDINGS, [(each.check, each.status, each.detail) for each in findings])
+    print_table(FINDINGS, [(finding.check, finding.status, finding.detail) for finding in findings])

@@ -138,7 +138,9 @@ async def catching(catcher: Catcher, listening: socket.socket) -> AsyncIterator[
     connections: list[SMTP] = []
 
     def protocol() -> SMTP:
-        connections[:] = [each for each in connections if each.transport is not None]
+        connections[:] = [
+            connection for connection in connections if connection.transport is not None
+        ]
         connections.append(_protocol(catcher, loop))
         return connections[-1]
 

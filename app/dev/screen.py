@@ -38,7 +38,7 @@ class Screen:
         rows = (
             ("documents", f"{self._url}/docs"),
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
-            *(("profile", f"{each.name} (EHLO {each.ehlo_name})") for each in PROFILES),
+            *(("profile", f"{profile.name} (EHLO {profile.ehlo_name})") for profile in PROFILES),
             ("key", keys.api_key),
             ("admin key", keys.admin_key),
             ("data folder", str(self._data_folder)),

@@ -165,4 +165,4 @@ def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
 
 def is_sound(findings: Sequence[Finding]) -> bool:
     """Whether nothing of it will fail."""
-    return all(each.status is not Verdict.FAIL for each in findings)
+    return all(finding.status is not Verdict.FAIL for finding in findings)

@@ -115,12 +115,12 @@ class Report:
     @property
     def is_ok(self) -> bool:
         """Whether mail can be sent, as far as was tried."""
-        return all(each.status is not Status.FAILED for each in self.stages)
+        return all(stage.status is not Status.FAILED for stage in self.stages)
 
     @property
     def failed(self) -> StageReport | None:
         """The stage at which it ended."""
-        return next((each for each in self.stages if each.status is Status.FAILED), None)
+        return next((stage for stage in self.stages if stage.status is Status.FAILED), None)
 
 
 __all__ = [

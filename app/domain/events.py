@@ -228,9 +228,13 @@ class EventFilter:
 def matching_types(patterns: Sequence[str]) -> list[str]:
     """The types that some pattern matches; raises ValueError naming one that matches none."""
     for pattern in patterns:
-        if not any(fnmatchcase(each, pattern) for each in EventType):
+        if not any(fnmatchcase(event_type, pattern) for event_type in EventType):
             known = ", ".join(EventType)
             raise ValueError(
                 f"{pattern!r} is not an event type; write one of {known}, or message.* for all"
             )
-    return [each.value for each in EventType if any(fnmatchcase(each, p) for p in patterns)]
+    return [
+        event_type.value
+        for event_type in EventType
+        if any(fnmatchcase(event_type, p) for p in patterns)
+    ]

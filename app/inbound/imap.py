@@ -109,7 +109,7 @@ class Imap(BaseMailBox):
         """A mail as it is, which stays unread; None where it is gone."""
         with _told("could not read a mail"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
-        return next((each[1] for each in parts if isinstance(each, tuple)), None)
+        return next((part[1] for part in parts if isinstance(part, tuple)), None)
 
     def remove(self, uids: Sequence[int]) -> None:
         """Delete mails."""

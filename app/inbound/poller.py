@@ -151,7 +151,7 @@ class Poller:
         addresses = await self._network.allowed_addresses(mailbox.host, LOOKUP_SECONDS)
         return Where(
             host=mailbox.host,
-            addresses=[str(each) for each in addresses],
+            addresses=[str(address) for address in addresses],
             port=mailbox.port,
             tls=mailbox.tls,
             tls_ca=mailbox.tls_ca,

@@ -155,7 +155,7 @@ async def _both(
     *lookups: Coroutine[None, None, list[str]],
 ) -> list[list[str] | BaseException]:
     """What came of each; where one has an answer, the other has a moment left."""
-    tasks = [asyncio.create_task(each) for each in lookups]
+    tasks = [asyncio.create_task(lookup) for lookup in lookups]
     try:
         done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if late:

@@ -124,5 +124,5 @@ async def touch(connection: AsyncConnection, *, used: Mapping[str, datetime]) ->
 def _key(row: Row[*tuple[object, ...]]) -> ApiKey:
     found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     bound = {name: tuple(found[name]) for name in ("profiles", "allowed_from", "networks")}
-    scopes = frozenset(Scope(each) for each in found["scopes"])
+    scopes = frozenset(Scope(scope) for scope in found["scopes"])
     return ApiKey(**{**found, "scopes": scopes, **bound})

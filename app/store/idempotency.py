@@ -66,14 +66,14 @@ async def claim(
         (row["tenant_id"], row["key_hash"]): KeyedRequest(**row)
         for row in (await connection.execute(query)).mappings()
     }
-    first = {each.message_id: found[each.tenant_id, each.key_hash] for each in requests}
+    first = {request.message_id: found[request.tenant_id, request.key_hash] for request in requests}
     return {mine: other for mine, other in first.items() if other.message_id != mine}
 
 
 async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:
     """Forget keys that were claimed for messages which are not accepted after all."""
     if requests:
-        ids = [each.message_id for each in requests]
+        ids = [request.message_id for request in requests]
         await connection.execute(
             delete(idempotency_keys).where(idempotency_keys.c.message_id.in_(ids))
         )

@@ -115,7 +115,7 @@ async def page(
     if tag is not None:
         query = query.where(suppressions.c.tag == tag)
     if reasons:
-        query = query.where(suppressions.c.reason.in_([each.value for each in reasons]))
+        query = query.where(suppressions.c.reason.in_([reason.value for reason in reasons]))
     return [_suppression(row) for row in (await connection.execute(query)).mappings()]
 
 

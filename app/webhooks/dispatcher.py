@@ -192,7 +192,8 @@ class Dispatcher:
             return Answer(error="the event no longer exists")
         try:
             secrets = [
-                self._open_sealed(each, webhook_secret(due.webhook)) for each in due.sealed_secrets
+                self._open_sealed(secret, webhook_secret(due.webhook))
+                for secret in due.sealed_secrets
             ]
         except SealError as error:
             return Answer(error=str(error))

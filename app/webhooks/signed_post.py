@@ -69,7 +69,7 @@ class Poster:
 def _headers(
     event_id: str, body: bytes, secrets: Sequence[str], now: datetime
 ) -> Mapping[str, str]:
-    signatures = [Signer(each).sign(event_id, now, body.decode()) for each in secrets]
+    signatures = [Signer(secret).sign(event_id, now, body.decode()) for secret in secrets]
     return {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,

@@ -113,7 +113,9 @@ async def test_both_kinds_of_key_go_through_one_button(document: dict[str, Any])
     [scheme] = document["components"]["securitySchemes"].values()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     parameters = document["paths"]["/messages"]["get"]["parameters"]
-    assert {"Heloise-Tenant"} == {each["name"] for each in parameters if each["in"] == "header"}
+    assert {"Heloise-Tenant"} == {
+        parameter["name"] for parameter in parameters if parameter["in"] == "header"
+    }
 
 
 async def test_every_parameter_is_explained(document: dict[str, Any]) -> None:

@@ -49,8 +49,8 @@ def test_a_target_is_a_ratio_of_medians(heloise: float, *, is_met: bool) -> None
 def test_every_target_names_what_is_measured() -> None:
     """Else it would never be judged."""
     names = {each.name for each in measures.ALL}
-    figures = [each.figure for each in targets.TARGETS]
-    figures += [each.over for each in targets.TARGETS if each.over is not None]
+    figures = [target.figure for target in targets.TARGETS]
+    figures += [target.over for target in targets.TARGETS if target.over is not None]
     assert {figure.measure for figure in figures} <= names
     assert len(names) == len(measures.ALL)
 

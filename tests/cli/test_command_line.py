@@ -88,12 +88,12 @@ def test_completion_is_offered_by_the_program_alone(name: str) -> None:
     """What a command would install completes nothing."""
     words = [
         option
-        for each in get_command(import_module(COMMANDS[name][0]).app).params
-        for option in each.opts
+        for param in get_command(import_module(COMMANDS[name][0]).app).params
+        for option in param.opts
     ]
     assert "--install-completion" not in words
     assert {"--install-completion", "--show-completion", "--version"} <= {
-        option for each in heloise.params for option in each.opts
+        option for param in heloise.params for option in param.opts
     }
 
 

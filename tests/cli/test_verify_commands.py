@@ -72,7 +72,7 @@ def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
         assert "C: RCPT TO:<b@example.org>" in shown.out
         found = acme.done(*words, "--json").json
     assert found["ok"]
-    assert [each["status"] for each in found["stages"] if each["stage"] in {"mail", "rcpt"}] == [
+    assert [stage["status"] for stage in found["stages"] if stage["stage"] in {"mail", "rcpt"}] == [
         "ok",
         "ok",
     ]
@@ -143,7 +143,7 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) ->
         "delivery": "warning",
         "credentials": "ok",
     }
-    assert [(each["profile"], each["verify"]["ok"]) for each in found["profiles"]] == [
+    assert [(profile["profile"], profile["verify"]["ok"]) for profile in found["profiles"]] == [
         ("one", True),
         ("two", True),
     ]

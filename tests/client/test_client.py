@@ -66,7 +66,9 @@ async def test_a_message_from_sending_to_its_end(heloise: Service, server: SmtpS
 
         await until(done)
         assert [each["id"] async for each in client.each(client.messages)] == [sent["id"]]
-        assert [each["verdict"] for each in await client.attempts(sent["id"])] == ["delivered"]
+        assert [attempt["verdict"] for attempt in await client.attempts(sent["id"])] == [
+            "delivered"
+        ]
         story = [each["type"] async for each in client.each(client.events, message=sent["id"])]
         assert story == ["message.queued", "recipient.sent", "message.sent"]
 
@@ -83,7 +85,7 @@ async def test_the_same_without_asyncio(heloise: Service, server: SmtpServer) ->
             assert [each["id"] for each in client.each(client.suppressions)] == [made["id"]]
             client.unsuppress(made["id"])
             assert client.suppressions()["items"] == []
-            return [(each["status"], each["message"] is not None) for each in results]
+            return [(result["status"], result["message"] is not None) for result in results]
 
     assert await asyncio.to_thread(work) == [(202, True)] * 3 + [(422, False)]
 

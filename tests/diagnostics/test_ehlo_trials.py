@@ -56,7 +56,7 @@ async def examined(
 
 def table(found: Diagnosis) -> dict[str, bool | None]:
     """Name to whether it is taken; None where it was not tried."""
-    return {each.candidate.name: each.is_accepted for each in found.names}
+    return {name.candidate.name: name.is_accepted for name in found.names}
 
 
 def said(server: SmtpServer) -> list[list[str]]:
@@ -213,7 +213,7 @@ async def test_the_one_name_that_is_taken_is_recommended(
 ) -> None:
     """Wherever it comes from; why says where."""
     names = [*NAMES[:-1], Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)]
-    wanted = next(each for each in names if each.source is source)
+    wanted = next(name for name in names if name.source is source)
     async with SmtpServer({"ehlo": taking(wanted.name)}) as server:
         found = await examined(net, server, names)
     assert found.recommendation is not None
@@ -256,4 +256,4 @@ async def test_where_no_name_is_taken_none_is_recommended(net: SmallInternet) ->
         found = await examined(net, server)
     assert set(table(found).values()) == {False}
     assert found.recommendation is None
-    assert {each.reply.code for each in found.names if each.reply} == {504}
+    assert {name.reply.code for name in found.names if name.reply} == {504}

@@ -49,7 +49,7 @@ def rows() -> Iterator[Row]:
 
 def changed(before: Subject, after: Subject) -> set[str]:
     """The profile's settings that differ."""
-    names = [each.name for each in fields(before.identity)]
+    names = [field.name for field in fields(before.identity)]
     return {
         CALLED.get(name, name)
         for name in names

@@ -84,7 +84,7 @@ async def test_the_stages_are_those_of_a_delivery(
     assert report.is_ok, report.failed
     assert begun(report) == [*BEFORE, *after_tcp]
     assert {each.stage for each in report.stages} == set(Step)
-    assert all(each.detail for each in report.stages)
+    assert all(stage.detail for stage in report.stages)
 
 
 async def test_each_stage_says_what_it_found(net: SmallInternet) -> None:
@@ -210,7 +210,7 @@ async def test_where_no_address_answers_each_says_why(net: SmallInternet) -> Non
         report = await tried(net, net.subject(closed, timeouts=SHORT_OF_PATIENCE))
     assert report.failed is not None
     assert (report.failed.stage, report.failed.code) == (Step.TCP, "connect_timeout")
-    assert all(each.error for each in report.failed.addresses)
+    assert all(address.error for address in report.failed.addresses)
     assert len(report.failed.addresses) == 2
 
 
@@ -316,5 +316,5 @@ async def test_the_doctor_logs_in_by_the_token_that_verify_had(net: SmallInterne
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME
-    assert all(each.is_accepted for each in report.diagnosis.names[1:])
+    assert all(name.is_accepted for name in report.diagnosis.names[1:])
     assert asked == ["t0ken"]

@@ -35,7 +35,9 @@ async def test_each_recipient_has_its_own_outcome(start: Start) -> None:
         del answers["grey@example.org"]
         await clock.advance(minutes=6)
         done = await acme.message(message, status="partially_sent")
-        assert [(each["status"], each["attempts"]) for each in done["recipients"]] == [
+        assert [
+            (recipient["status"], recipient["attempts"]) for recipient in done["recipients"]
+        ] == [
             ("sent", 1),
             ("bounced", 1),
             ("sent", 2),
@@ -150,5 +152,5 @@ async def test_too_many_recipients_go_in_further_transactions_at_once(start: Sta
         await acme.profile("main", server.port)
         message = await acme.send([f"a{n}@example.org" for n in range(4)])
         done = await acme.message(message, status="sent")
-        assert {each["attempts"] for each in done["recipients"]} == {1}
+        assert {recipient["attempts"] for recipient in done["recipients"]} == {1}
         assert [len(received.recipients) for received in server.messages] == [3, 1]

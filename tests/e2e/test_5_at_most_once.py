@@ -22,13 +22,13 @@ async def test_a_lost_answer_leaves_the_recipient_uncertain(start: Start, script
         await acme.profile("main", server.port)
         message = await acme.send(**ONCE)
         held = await acme.message(message, status="held")
-        assert [each["status"] for each in held["recipients"]] == ["uncertain"]
+        assert [recipient["status"] for recipient in held["recipients"]] == ["uncertain"]
         [attempt] = await acme.attempts(message)
         assert attempt["outcome_unknown"] is True
         await clock.advance(hours=100)
         await acme.message(await acme.send(), status="sent")
         assert (await acme.read(f"/messages/{message}"))["status"] == "held"
-        assert [each["id"] for each in (await acme.read("/messages?status=held"))["items"]] == [
+        assert [item["id"] for item in (await acme.read("/messages?status=held"))["items"]] == [
             message
         ]
 
@@ -123,7 +123,7 @@ async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: 
         assert (await acme("POST", f"/messages/{message}/resolve", body)).status_code == 200
         await acme.recipient(message, "ann@example.org", status="sent")
         held = await acme.message(message, status="held")
-        assert [each["status"] for each in held["recipients"]] == ["sent", "uncertain"]
+        assert [recipient["status"] for recipient in held["recipients"]] == ["sent", "uncertain"]
         assert [each.recipients for each in server.messages][1:] == [["ann@example.org"]]
         wrong = await acme("POST", f"/messages/{message}/resolve", body)
         assert (wrong.status_code, wrong.json()["type"]) == (

@@ -87,7 +87,7 @@ async def test_a_tenants_rate_limit_holds_over_all_of_its_profiles(
     messages = [await acme.send(profile=name) for _ in range(2) for name in ("one", "two")]
     await server.wait_for_messages(3)
     await other.message(await other.send(), status="sent")
-    waiting = [(await acme.read(f"/messages/{each}"))["status"] for each in messages]
+    waiting = [(await acme.read(f"/messages/{message}"))["status"] for message in messages]
     assert sorted(waiting) != ["sent"] * 4
     await clock.advance(seconds=20)
     await acme.all_sent(messages)
@@ -107,7 +107,7 @@ async def test_a_rate_limit_holds_over_a_restart(
         await server.wait_for_messages(2)
     heloise = await start(clock=clock)
     again = Tenant(heloise.http, acme.headers, acme.tenant_id)
-    assert [each["status"] for each in (await again.read("/messages?status=queued"))["items"]] == [
+    assert [item["status"] for item in (await again.read("/messages?status=queued"))["items"]] == [
         "queued"
     ]
     await clock.advance(seconds=30)

@@ -179,6 +179,6 @@ async def test_what_a_clock_that_was_ahead_has_planned_is_planned_anew(
             profile = await acme.read("/profiles/down")
             moments = [recipient["next_attempt_at"], profile["next_probe_at"]]
             soon = datetime.now(UTC) + timedelta(minutes=11)
-            return all(datetime.fromisoformat(each) < soon for each in moments) or None
+            return all(datetime.fromisoformat(moment) < soon for moment in moments) or None
 
         await until(is_planned_anew)

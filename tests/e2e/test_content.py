@@ -135,7 +135,9 @@ async def test_notifications_are_asked_for_where_they_are_offered(heloise: Heloi
         await acme.profile("other", other.port)
         message = await acme.send("a+b@example.org", dsn=dsn)
         await acme.message(message, status="sent")
-        mail, rcpt = (each for each in server.sessions[-1].commands if each[:4] in {"MAIL", "RCPT"})
+        mail, rcpt = (
+            command for command in server.sessions[-1].commands if command[:4] in {"MAIL", "RCPT"}
+        )
         assert mail.endswith(f" RET=HDRS ENVID={message}")
         assert rcpt.endswith("> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bb@example.org")
         await acme.message(await acme.send(dsn=dsn, profile="other"), status="sent")
@@ -158,7 +160,7 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
         assert last.recipients == kept
         assert [each.username for each in found["To"].addresses] == ["abc.", "a b", '"x']
         assert f"\r\nTo: {kept[0]},\r\n Bob <{kept[1]}>,\r\n {kept[2]}\r\n".encode() in last.data
-        rcpt = [each for each in server.sessions[-1].commands if each.startswith("RCPT")]
+        rcpt = [command for command in server.sessions[-1].commands if command.startswith("RCPT")]
         assert rcpt[1].endswith('ORCPT=rfc822;"a+20b"@example.org')
     for address in kept:
         listed = await acme.read(f"/messages?recipient={quote(address.upper())}")

@@ -30,7 +30,9 @@ def has_seen(point: str) -> Callable[[SmtpServer], bool]:
     """Whether the message has come to the point at which the server is silent."""
     if point == "after_dot":
         return lambda server: len(server.messages) == 1
-    return lambda server: any("MAIL" in each for seen in server.sessions for each in seen.commands)
+    return lambda server: any(
+        "MAIL" in command for seen in server.sessions for command in seen.commands
+    )
 
 
 async def crash(point: str, server: SmtpServer, launch: Any) -> None:
@@ -66,7 +68,7 @@ def scripted(point: str) -> SmtpServer:
 
 def across(server: SmtpServer) -> list[Received]:
     """The message in question, as often as it came in whole."""
-    return [each for each in server.messages if b"Subject: across" in each.data]
+    return [message for message in server.messages if b"Subject: across" in message.data]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -77,13 +79,13 @@ async def test_at_least_once_is_never_lost(point: str, start: Start, launch: Any
         done = await acme.message(message, status="sent")
         attempts = await acme.attempts(message)
         copies = across(server)
-    assert [each["status"] for each in done["recipients"]] == ["sent"]
+    assert [recipient["status"] for recipient in done["recipients"]] == ["sent"]
     assert len(copies) == (2 if point in TAKEN_UNSETTLED else 1)
-    assert len({each.data for each in copies}) == 1
-    is_told = any(each["outcome_unknown"] for each in attempts)
+    assert len({copy.data for copy in copies}) == 1
+    is_told = any(attempt["outcome_unknown"] for attempt in attempts)
     assert is_told or len(copies) == 1
     if point == "after_commit":
-        assert [(each["verdict"], each["outcome_unknown"]) for each in attempts] == [
+        assert [(attempt["verdict"], attempt["outcome_unknown"]) for attempt in attempts] == [
             ("delivered", False)
         ]
 
@@ -98,7 +100,7 @@ async def test_at_most_once_is_never_seen_twice(point: str, start: Start, launch
         attempts = await acme.attempts(message)
         copies = across(server)
     status = "uncertain" if is_marked else "sent"
-    assert [each["status"] for each in done["recipients"]] == [status]
+    assert [recipient["status"] for recipient in done["recipients"]] == [status]
     assert len(copies) == (0 if point == "mid_body" else 1)
     if is_marked:
-        assert any(each["outcome_unknown"] for each in attempts)
+        assert any(attempt["outcome_unknown"] for attempt in attempts)

@@ -86,7 +86,7 @@ async def arrived(server: SmtpServer, count: int) -> list[bytes]:
     """What a server got, once it is so many."""
 
     async def fact() -> list[bytes] | None:
-        found = [each.data for each in server.messages]
+        found = [message.data for message in server.messages]
         return found if len(found) == count else None
 
     return await until(fact)

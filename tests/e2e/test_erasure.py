@@ -22,7 +22,7 @@ async def erased(tenant: Tenant, address: str = ANN) -> Any:
 async def statuses(tenant: Tenant, message: str) -> list[tuple[str | None, str]]:
     """Who the recipients of a message are, and where each stands."""
     found = await tenant.read(f"/messages/{message}")
-    return [(each["address"], each["status"]) for each in found["recipients"]]
+    return [(recipient["address"], recipient["status"]) for recipient in found["recipients"]]
 
 
 async def test_nothing_that_is_stored_names_them_any_more(
@@ -70,7 +70,7 @@ async def test_nothing_more_is_sent_to_them(start: Start, server: SmtpServer) ->
     await acme("POST", "/profiles/main/resume")
     final = await acme.message(both, status="partially_sent")
     assert final["content_wiped_at"] is not None
-    assert [each.recipients for each in server.messages] == [[BOB]]
+    assert [message.recipients for message in server.messages] == [[BOB]]
 
 
 async def test_who_may_have_a_message_is_first_to_be_decided_on(heloise: Heloise) -> None:

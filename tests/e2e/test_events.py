@@ -40,7 +40,7 @@ async def all_events(tenant: Tenant, query: str = "") -> list[Any]:
 
 async def types(tenant: Tenant, query: str = "") -> list[str]:
     """What happened, by type, in order."""
-    return [each["type"] for each in await all_events(tenant, query)]
+    return [event["type"] for event in await all_events(tenant, query)]
 
 
 async def told(tenant: Tenant, kind: str, query: str = "") -> Any:

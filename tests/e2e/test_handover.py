@@ -169,7 +169,9 @@ async def test_what_was_refused_is_not_handed_over(start: Start, server: SmtpSer
     assert accepted
     await acme.all_sent(accepted)
     await acme.settled()
-    assert sum(b"Subject: beyond" in each.data for each in server.messages) == len(accepted) - 1
+    assert (
+        sum(b"Subject: beyond" in message.data for message in server.messages) == len(accepted) - 1
+    )
 
 
 async def test_a_request_that_two_replicas_get_is_sent_once(
@@ -182,13 +184,13 @@ async def test_a_request_that_two_replicas_get_is_sent_once(
         key = {"Idempotency-Key": f"key-{number}"}
         both = (each("POST", "/messages", body, headers=key) for each in (elsewhere, acme))
         answers = await asyncio.gather(*both)
-        accepted = {each.json()["id"] for each in answers if each.status_code == ACCEPTED}
+        accepted = {answer.json()["id"] for answer in answers if answer.status_code == ACCEPTED}
         assert len(accepted) == 1
         await acme.message(accepted.pop(), status="sent")
     await acme.settled()
     for number in range(15):
         subject = f"Subject: n{number}\r\n".encode()
-        assert sum(subject in each.data for each in server.messages) == 1
+        assert sum(subject in message.data for message in server.messages) == 1
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -215,4 +217,4 @@ async def test_what_was_handed_over_survives_the_end_of_the_process(
             await acme.all_sent(messages)
     for number in range(5):
         subject = f"Subject: n{number}\r\n".encode()
-        assert sum(subject in each.data for each in server.messages) == 1
+        assert sum(subject in message.data for message in server.messages) == 1

@@ -172,7 +172,7 @@ class Play:
         if state == "queued 0":
             profile = await self._acme.read(f"/profiles/{self._profile}")
             state = f"{profile['state']} {profile['failing_code']}"
-        words = " ".join(each["classification"] for each in attempts)
+        words = " ".join(attempt["classification"] for attempt in attempts)
         self.became = f"{state} | {words} | {len(self._server.messages)}"
 
     async def check_received(self) -> None:

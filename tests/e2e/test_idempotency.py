@@ -27,11 +27,11 @@ async def test_a_hundred_at_once_on_several_replicas_are_one(start: Start) -> No
     replicas = [await start(delivery=False) for _ in range(3)]
     acme = await replicas[0].tenant()
     await acme.profile("main", 25)
-    everywhere = [Tenant(each.http, acme.headers, acme.tenant_id) for each in replicas]
+    everywhere = [Tenant(replica.http, acme.headers, acme.tenant_id) for replica in replicas]
     for key in ("a", "b", "c"):
         answers = await asyncio.gather(*(keyed(everywhere[n % 3], key) for n in range(100)))
-        assert Counter(each.status_code for each in answers).keys() <= {202, 409}
-        done = [each for each in answers if each.status_code == 202]
+        assert Counter(answer.status_code for answer in answers).keys() <= {202, 409}
+        done = [answer for answer in answers if answer.status_code == 202]
         assert len({each.content for each in done}) == 1
         assert sum("Idempotent-Replayed" not in each.headers for each in done) == 1
     assert len((await acme.read("/messages?limit=200"))["items"]) == 3
@@ -80,7 +80,7 @@ async def test_a_crash_between_does_not_send_twice(
 
 
 async def _any_done(tasks: list[asyncio.Task[Any]]) -> bool | None:
-    return sum(each.done() for each in tasks) >= 5 or None
+    return sum(task.done() for task in tasks) >= 5 or None
 
 
 async def test_a_key_is_kept_for_a_day(start: Start, server: SmtpServer) -> None:

@@ -119,7 +119,7 @@ def check(received: Received, field: str, text: str, body: dict[str, Any]) -> No
     assert all(count == 1 for name, count in Counter(message.keys()).items() if name != "Received")
     if field != "return_path":
         assert received.mail_from == body["from"].rpartition("<")[2].rstrip(">"), (field, text)
-    expected = [each["address"] for each in body["recipients"]]
+    expected = [recipient["address"] for recipient in body["recipients"]]
     assert sorted(received.recipients) == sorted(expected), (field, text)
     assert EVE not in expected or field in {"to", "cc", "to's address"}
     if field not in {"to", "to's address"}:
@@ -207,7 +207,7 @@ async def test_exim_is_not_fooled_either(start: Start, exim: Exim) -> None:
     spool = exim.log.parent / "input"
     envelopes = await asyncio.to_thread(_read_all, spool, "*-H")
     assert len(envelopes) >= count
-    assert not any(EVE.encode() in each for each in envelopes)
+    assert not any(EVE.encode() in envelope for envelope in envelopes)
 
 
 def _read_all(folder: Path, pattern: str) -> list[bytes]:

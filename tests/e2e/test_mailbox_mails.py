@@ -53,8 +53,8 @@ async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
 async def given_up(acme: Tenant) -> list[dict[str, Any]]:
     """What was told of mails that were given up."""
     events = (await acme.read("/events?type=mailbox.*"))["items"]
-    assert {each["type"] for each in events} <= {"mailbox.mail_skipped"}
-    return [each["data"] for each in events]
+    assert {event["type"] for event in events} <= {"mailbox.mail_skipped"}
+    return [event["data"] for event in events]
 
 
 async def test_a_mail_that_breaks_its_reading_is_given_up(

@@ -53,6 +53,6 @@ async def test_a_heap_dump_holds_no_secret_that_is_not_in_use(
 
         async def fact() -> bool | None:
             dumped = await heap(process, tmp_path)
-            return not any(each in dumped for each in spellings(CANARY)) or None
+            return not any(spelling in dumped for spelling in spellings(CANARY)) or None
 
         await until(fact)

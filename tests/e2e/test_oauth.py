@@ -138,7 +138,7 @@ async def test_a_refresh_token_that_is_replaced_is_the_next_to_be_used(start: St
                 await acme.message(await acme.send(), status="sent")
                 assert len(tokens.requests) == number
                 await clock.advance(minutes=20)
-            told = [each["refresh_token"] for each in tokens.requests]
+            told = [request["refresh_token"] for request in tokens.requests]
             assert told[0] == REFRESH_TOKEN
             assert len(set(told)) == 3
             assert (await acme.read("/profiles/main"))["updated_at"] == profile["updated_at"]

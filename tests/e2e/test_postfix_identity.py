@@ -60,7 +60,9 @@ async def assert_untouched(tenant: Tenant, message: str) -> None:
     """The message waits as if it had never been tried (invariant 6)."""
     found = await tenant.read(f"/messages/{message}")
     assert found["status"] == "queued"
-    assert [(each["status"], each["attempts"]) for each in found["recipients"]] == [("queued", 0)]
+    assert [(recipient["status"], recipient["attempts"]) for recipient in found["recipients"]] == [
+        ("queued", 0)
+    ]
 
 
 async def the_only_attempt(tenant: Tenant, message: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ async def test_a_refused_name_holds_the_profile_and_a_new_one_sends_the_same_mes
     (accepted,) = await postfix.wait_accepted(1)
     assert (accepted.helo, accepted.message_id) == (OWN_NAME, before)
     sent = await acme.message(message, status="sent")
-    assert [each["attempts"] for each in sent["recipients"]] == [1]
+    assert [recipient["attempts"] for recipient in sent["recipients"]] == [1]
     await acme.state("billing", "active")
 
 

@@ -27,7 +27,7 @@ async def test_each_recipient_has_a_transaction_with_a_return_path_of_its_own(
     assert sent == {(token(message, position), ALL[position]) for position in range(3)}
     assert len({each.data for each in server.messages}) == 1
     attempts = await acme.attempts(message)
-    assert [len(each["recipients"]) for each in attempts] == [1, 1, 1]
+    assert [len(attempt["recipients"]) for attempt in attempts] == [1, 1, 1]
 
 
 async def test_without_a_return_path_it_is_made_from_the_sender(
@@ -91,12 +91,12 @@ async def test_what_postfix_reports_finds_its_recipient(
             )
             assert answer.json()["new"], answer.text
     read = await acme.read(f"/messages/{message}")
-    reports = [each["report"] for each in read["recipients"]]
+    reports = [recipient["report"] for recipient in read["recipients"]]
     assert reports[0] is None
-    assert [each["code"] for each in reports[1:]] == ["5.1.1", "5.1.1"]
+    assert [report["code"] for report in reports[1:]] == ["5.1.1", "5.1.1"]
     assert "No such user here" in reports[1]["text"]
     suppressed = (await acme.read("/suppressions"))["items"]
     assert {each["address"] for each in suppressed} == set(ALL[1:])
-    types = [each["type"] for each in (await acme.read("/events"))["items"]]
+    types = [item["type"] for item in (await acme.read("/events"))["items"]]
     assert types.count("recipient.bounced_later") == 2
     assert types.count("recipient.sent") == 3

@@ -74,7 +74,10 @@ async def test_recipients_go_with_all_that_names_them(
     assert "ann@example.org" in await texts(migrated_url)
     await clock.advance(days=3, hours=2)
     found = await once(acme, message, lambda each: each["content_wiped_at"])
-    assert [(each["address"], each["name"], each["status"]) for each in found["recipients"]] == [
+    assert [
+        (recipient["address"], recipient["name"], recipient["status"])
+        for recipient in found["recipients"]
+    ] == [
         (None, "", "sent"),
         (None, "", "sent"),
     ]
@@ -121,7 +124,7 @@ async def test_a_message_goes_as_a_whole(
     await until(fact)
     left = await texts(migrated_url)
     assert message["id"] not in left.replace(f"_until={message['id']!r}", "")
-    assert [each["used"] for each in (await acme.read("/usage"))["limits"]] == [0]
+    assert [limit["used"] for limit in (await acme.read("/usage"))["limits"]] == [0]
 
 
 @pytest.mark.parametrize("days", ["content_days", "recipient_days"])

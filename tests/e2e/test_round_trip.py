@@ -85,7 +85,9 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
     found = message_from_bytes(mime, policy=policy.SMTP)
     assert isinstance(found, EmailMessage)
     assert found["Subject"] == asked["subject"]
-    assert [each.addr_spec for each in found["To"].addresses] == [e["email"] for e in asked["to"]]
+    assert [address.addr_spec for address in found["To"].addresses] == [
+        e["email"] for e in asked["to"]
+    ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
     assert mailboxes(mime, "To") == [Mailbox(each["email"], each["name"]) for each in asked["to"]]
     for name, value in asked["headers"].items():
@@ -97,8 +99,12 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
     if "html" in asked:
         assert lines(content_of(found.get_body(("html",)))) == lines(asked["html"])
     files = [
-        (each.get_filename(), each.get_content_type(), each.get_payload(decode=True))
-        for each in found.iter_attachments()
+        (
+            attachment.get_filename(),
+            attachment.get_content_type(),
+            attachment.get_payload(decode=True),
+        )
+        for attachment in found.iter_attachments()
     ]
     assert files == [
         (each["filename"], each["content_type"], base64.b64decode(each["content"]))

@@ -44,7 +44,7 @@ async def test_it_waits_for_its_time(start: Start, server: SmtpServer) -> None:
     await clock.advance(days=1, hours=23)
     await acme.message(await acme.send(ANN), status="sent")
     assert (await acme.read(f"/messages/{scheduled}"))["status"] == "scheduled"
-    assert [each.recipients for each in server.messages] == [[ANN], [ANN]]
+    assert [message.recipients for message in server.messages] == [[ANN], [ANN]]
     await clock.advance(hours=1, seconds=1)
     await acme.message(scheduled, status="sent")
     parsed: Any = message_from_bytes(server.messages[-1].data, policy=SMTP)
@@ -62,10 +62,10 @@ async def test_lists_tell_what_is_scheduled_from_what_waits(start: Start) -> Non
 
     async def listed(status: str) -> list[str]:
         found = await acme.read(f"/messages?status={status}&recipient={ANN}")
-        assert {each["status"] for each in found["items"]} <= {status}
+        assert {item["status"] for item in found["items"]} <= {status}
         alone = await acme.read(f"/messages?status={status}")
         assert alone == found
-        return [each["id"] for each in found["items"]]
+        return [item["id"] for item in found["items"]]
 
     assert (await listed("queued"), await listed("scheduled")) == ([waiting], [scheduled])
     await clock.advance(hours=2)
@@ -117,7 +117,7 @@ async def test_what_is_cancelled_is_not_sent(start: Start, server: SmtpServer) -
     assert answer.json()["status"] == "cancelled"
     await clock.advance(hours=2)
     await acme.message(await acme.send(BOB), status="sent")
-    assert [each.recipients for each in server.messages] == [[BOB]]
+    assert [message.recipients for message in server.messages] == [[BOB]]
     again = await acme("POST", f"/messages/{scheduled}/cancel")
     await refused(again, 409, "nothing-to-cancel")
     entry = (await acme.read("/audit-log?action=message.cancel"))["items"][0]
@@ -136,7 +136,7 @@ async def test_each_recipient_says_how_far_it_came(start: Start) -> None:
         await acme.settled()
         answer = (await acme("POST", f"/messages/{message}/cancel")).json()
         assert answer["status"] == "partially_sent"
-        assert [each["status"] for each in answer["recipients"]] == ["sent", "cancelled"]
+        assert [recipient["status"] for recipient in answer["recipients"]] == ["sent", "cancelled"]
 
 
 async def test_what_is_being_sent_cannot_be_cancelled(heloise: Heloise) -> None:
@@ -175,7 +175,7 @@ async def test_who_did_not_get_it_gets_it_once_more(heloise: Heloise, server: Sm
     made = answer.json()
     assert answer.headers["Location"] == f"/messages/{made['id']}"
     assert made["retry_of"] == message
-    assert [each["address"] for each in made["recipients"]] == [BOB]
+    assert [recipient["address"] for recipient in made["recipients"]] == [BOB]
     for same in ("message_id_header", "subject", "metadata", "tags", "from", "profile"):
         assert made[same] == before[same]
     await acme.message(made["id"], status="sent")
@@ -192,7 +192,7 @@ async def test_a_retry_with_a_key_is_one(heloise: Heloise, server: SmtpServer) -
     answers = [
         await acme("POST", f"/messages/{message}/retry", {}, headers=headers) for _ in range(3)
     ]
-    assert len({each.json()["id"] for each in answers}) == 1
+    assert len({answer.json()["id"] for answer in answers}) == 1
     other = await acme("POST", "/messages", {"to": [ANN], "text": "x"}, headers=headers)
     await refused(other, 422, "idempotency-key-reused")
 
@@ -335,7 +335,7 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
         await acme.message(await acme.send(ANN), status="failed")
     done = await acted(acme, "retry", filter={"status": "failed"}, dry_run=False)
     assert done["done"] == 2
-    retried = [each for each in (await acme.read("/messages"))["items"] if each["retry_of"]]
+    retried = [item for item in (await acme.read("/messages"))["items"] if item["retry_of"]]
     assert len(retried) == 2
     for each in retried:
         await acme.message(each["id"], status="sent")

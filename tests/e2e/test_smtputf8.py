@@ -54,7 +54,7 @@ async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start:
         await acme.profile("main", server.port)
         message = await acme.send(ANN, bcc=[JOSE])
         done = await acme.message(message, status="partially_sent")
-        assert {each["address"]: each["status"] for each in done["recipients"]} == {
+        assert {recipient["address"]: recipient["status"] for recipient in done["recipients"]} == {
             ANN: "sent",
             JOSE: "bounced",
         }
@@ -91,5 +91,5 @@ async def test_nothing_goes_ahead_of_the_second_half_of_a_message(start: Start) 
         for message in messages:
             await acme.message(message, status="sent")
             attempts = await acme.attempts(message)
-            assert [each["verdict"] for each in attempts] == ["delivered", "delivered"]
+            assert [attempt["verdict"] for attempt in attempts] == ["delivered", "delivered"]
         assert len(server.sessions) == 1

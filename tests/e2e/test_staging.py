@@ -27,7 +27,10 @@ async def test_all_goes_to_one_address(heloise: Heloise, server: SmtpServer) -> 
     acme = await heloise.tenant(redirect_all_to=STAGING)
     await acme.profile("main", server.port)
     message = await acme.send([ANN, "bob@example.net"], bcc=["eve@example.com"])
-    assert [(each["address"], each["sent_to"]) for each in await recipients(acme, message)] == [
+    assert [
+        (recipient["address"], recipient["sent_to"])
+        for recipient in await recipients(acme, message)
+    ] == [
         (ANN, STAGING),
         ("bob@example.net", STAGING),
         ("eve@example.com", STAGING),
@@ -36,7 +39,7 @@ async def test_all_goes_to_one_address(heloise: Heloise, server: SmtpServer) -> 
     assert received.recipients == [STAGING]
     assert b"To: ann@example.org,\r\n bob@example.net\r\n" in received.data
     [attempt] = await acme.attempts(message)
-    assert [each["address"] for each in attempt["recipients"]] == [STAGING]
+    assert [recipient["address"] for recipient in attempt["recipients"]] == [STAGING]
 
 
 @pytest.mark.one_database
@@ -48,7 +51,7 @@ async def test_some_domains_get_theirs(heloise: Heloise, server: SmtpServer) -> 
     await acme.profile("main", server.port)
     to = [ANN, "bob@Mail.Test.Example", "carol@test.example", "dave@example.net"]
     message = await acme.send(to)
-    assert [each["sent_to"] for each in await recipients(acme, message)] == [
+    assert [recipient["sent_to"] for recipient in await recipients(acme, message)] == [
         None,
         None,
         STAGING,
@@ -101,7 +104,7 @@ async def test_what_was_accepted_before_is_redirected_too(start: Start, server: 
     await start(redirect_all_to=STAGING)
     [found] = await recipients(acme, waiting)
     assert found["sent_to"] == STAGING
-    assert [each.recipients for each in server.messages] == [[STAGING]]
+    assert [message.recipients for message in server.messages] == [[STAGING]]
 
 
 async def test_what_was_accepted_before_may_be_for_nobody(start: Start, server: SmtpServer) -> None:

@@ -19,7 +19,7 @@ BOB: Final = "bob@example.org"
 async def statuses(tenant: Tenant, message: str, status: str) -> list[str]:
     """Where each recipient of a message stands once it has a status."""
     found = await tenant.message(message, status=status)
-    return [each["status"] for each in found["recipients"]]
+    return [recipient["status"] for recipient in found["recipients"]]
 
 
 async def suppressed(tenant: Tenant, address: str = ANN, **fields: Any) -> Any:
@@ -40,7 +40,7 @@ async def test_at_acceptance(heloise: Heloise, server: SmtpServer) -> None:
     assert recipient["last_reply"]["classification"] == "suppressed"
     assert recipient["attempts"] == 0
     assert await acme.attempts(alone) == []
-    assert [each.recipients for each in server.messages] == [[BOB], [BOB]]
+    assert [message.recipients for message in server.messages] == [[BOB], [BOB]]
 
 
 async def test_at_delivery(start: Start, server: SmtpServer) -> None:
@@ -59,7 +59,7 @@ async def test_at_delivery(start: Start, server: SmtpServer) -> None:
     await clock.advance(hours=1)
     assert await statuses(acme, waiting, "partially_sent") == ["suppressed", "sent"]
     assert await statuses(acme, deferred, "failed") == ["suppressed"]
-    assert [each.recipients for each in server.messages] == [[BOB]]
+    assert [message.recipients for message in server.messages] == [[BOB]]
 
 
 async def test_for_a_tag_alone(heloise: Heloise, server: SmtpServer) -> None:
@@ -224,7 +224,7 @@ async def test_in_files(heloise: Heloise) -> None:
     assert (await imported(other, exported.content)).json()["created"] == 3
     kept = ("address", "tag", "reason", "detail")
     found = [
-        {tuple(each[name] for name in kept) for each in (await t.read("/suppressions"))["items"]}
+        {tuple(item[name] for name in kept) for item in (await t.read("/suppressions"))["items"]}
         for t in (acme, other)
     ]
     assert found[0] == found[1]

@@ -24,7 +24,7 @@ QUERY = "transcript=true"
 async def transcripts(tenant: Tenant, message: str) -> list[Any]:
     """The transcript of each attempt at a message, oldest first."""
     page = await tenant.read(f"/messages/{message}/attempts?{QUERY}")
-    return [each["transcript"] for each in page["items"]]
+    return [item["transcript"] for item in page["items"]]
 
 
 def said(transcript: list[Any], by: str) -> list[str]:

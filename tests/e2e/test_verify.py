@@ -21,7 +21,7 @@ def only_good(name: str) -> str | None:
 
 def stages(found: Any) -> dict[str, str]:
     """How each stage ended."""
-    return {each["stage"]: each["status"] for each in found["stages"]}
+    return {stage["stage"]: stage["status"] for stage in found["stages"]}
 
 
 async def verified(caller: Any, path: str, body: Any = None) -> Any:
@@ -98,7 +98,7 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             assert failing["recommended_ehlo_name"] is None
             found = await verified(acme, "/profiles/main/verify")
             assert (found["ok"], found["code"]) == (False, "ehlo_rejected")
-            tried = {each["name"]: each["accepted"] for each in found["ehlo_diagnosis"]["names"]}
+            tried = {name["name"]: name["accepted"] for name in found["ehlo_diagnosis"]["names"]}
             assert tried == {"tenant.example.net": False, GOOD: True, "[127.0.0.1]": False}
             assert found["ehlo_diagnosis"]["recommendation"]["name"] == GOOD
             read = await acme.read("/profiles/main")

@@ -73,13 +73,13 @@ async def test_it_is_told_and_can_verify_that(
     webhook = await hooked(acme, receiver)
     message = await acme.send(ANN, metadata={"order": "42"})
     assert sorted(await posted(receiver, 3)) == sorted(STORY)
-    for each in receiver.posts:
-        event = Webhook(webhook["secret"]).verify(each.body, each.headers)
+    for post in receiver.posts:
+        event = Webhook(webhook["secret"]).verify(post.body, post.headers)
         assert event == await acme.read(f"/events/{event['id']}")
-        assert each.headers["webhook-id"] == event["id"]
+        assert post.headers["webhook-id"] == event["id"]
         assert event["ordering_key"] == message
         with pytest.raises(WebhookVerificationError):
-            Webhook(webhook["secret"]).verify(each.body + b" ", each.headers)
+            Webhook(webhook["secret"]).verify(post.body + b" ", post.headers)
     log = await all_are(acme, webhook, "delivered")
     assert [each["log"][0]["status_code"] for each in log] == [204] * 3
     assert "secret" not in await acme.read(f"/webhooks/{webhook['id']}")
@@ -104,7 +104,7 @@ async def test_it_is_told_what_it_asked_for(
         message = await acme.send(tags=["b", "c"])
         await posted(last, 4)
         await posted(receiver, 1)
-    assert [each.event["ordering_key"] for each in receiver.posts] == [message]
+    assert [post.event["ordering_key"] for post in receiver.posts] == [message]
     assert receiver.types == ["message.sent"]
 
 
@@ -174,11 +174,11 @@ async def test_hanging_webhooks_of_one_tenant_hold_up_no_other(
         await hooked(other, receiver, events=["message.queued"])
         await other.send()
         assert await posted(receiver, 1) == ["message.queued"]
-        for each in hooks:
-            assert {post["attempts"] for post in await deliveries(acme, each)} <= {0}
+        for hook in hooks:
+            assert {post["attempts"] for post in await deliveries(acme, hook)} <= {0}
         dead.gate.set()
-        for each in hooks:  # so that nothing is being posted when the service stops
-            await all_are(acme, each, "delivered")
+        for hook in hooks:  # so that nothing is being posted when the service stops
+            await all_are(acme, hook, "delivered")
 
 
 async def test_in_order_where_that_is_asked_for(
@@ -291,7 +291,7 @@ async def test_retry_after_is_waited_for(
     await clock.advance(seconds=300)
     await acme.send("other@example.org")
     await posted(receiver, 2, clock)
-    assert {each.event["ordering_key"] for each in receiver.posts[:2]} != {
+    assert {post.event["ordering_key"] for post in receiver.posts[:2]} != {
         receiver.posts[0].event["ordering_key"]
     }
     await clock.advance(seconds=600)

@@ -195,7 +195,7 @@ def test_the_secrets_are_settings_in_files(tmp_path: Path) -> None:
     before = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)  # noqa: S603 - as above
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == before
-    assert {each["file"] for each in COMPOSE["secrets"].values()} == {
+    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
         f"secrets/{name}" for name in before
     }
     terminal = NearTerminal(tmp_path)

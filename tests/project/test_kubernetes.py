@@ -14,9 +14,9 @@ DOCUMENTS: list[dict[str, Any]] = list(
     yaml.safe_load_all((ROOT / "docs/operations/kubernetes/heloise.yaml").read_text())
 )
 PODS = {
-    each["metadata"]["name"]: each["spec"]["template"]["spec"]
-    for each in DOCUMENTS
-    if each["kind"] in {"Job", "Deployment"}
+    document["metadata"]["name"]: document["spec"]["template"]["spec"]
+    for document in DOCUMENTS
+    if document["kind"] in {"Job", "Deployment"}
 }
 VARIABLES = {variable(field) for field in Settings.model_fields}
 
@@ -57,7 +57,10 @@ def test_a_pod_runs_a_command_with_settings_that_there_are(name: str) -> None:
         }
         assert set(args[1:]) <= options
     assert {each["name"] for each in container(PODS[name]).get("env", [])} <= VARIABLES
-    mounted = {each["mountPath"]: each for each in container(PODS[name])["volumeMounts"]}
+    mounted = {
+        volumeMount["mountPath"]: volumeMount
+        for volumeMount in container(PODS[name])["volumeMounts"]
+    }
     assert mounted["/run/secrets"]["readOnly"] is True
 
 

@@ -84,7 +84,10 @@ def test_constraints_are_exact_versions_and_name_no_index() -> None:
         found = re.match(r"[A-Za-z0-9_.-]+", requirement)
         assert found is not None
         assert normal(found[0]) in pins
-    installed = {normal(each.metadata["Name"]): each.version for each in distributions()}
+    installed = {
+        normal(distribution.metadata["Name"]): distribution.version
+        for distribution in distributions()
+    }
     differing = {name for name in pins.keys() & installed if pins[name] != installed[name]}
     assert not differing
 

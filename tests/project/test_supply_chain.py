@@ -48,7 +48,7 @@ def test_every_package_is_pinned_with_its_files(name: str) -> None:
     for package, (requirement, hashes) in found.items():
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), package
         assert hashes, package
-        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", each) for each in hashes), package
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", hash_) for hash_ in hashes), package
 
 
 def test_nothing_that_heloise_needs_is_missing() -> None:
@@ -71,8 +71,8 @@ def test_the_image_installs_nothing_else() -> None:
     runs = [rest for verb, rest in stages()[0] if verb == "RUN"]
     installs = [each for run in runs for each in run.split("&&") if " install " in f" {each} "]
     assert len(installs) == 3
-    for each in installs:
-        assert ("--require-hashes" in each) != ("--no-deps /tmp/wheel/" in each), each
+    for install in installs:
+        assert ("--require-hashes" in install) != ("--no-deps /tmp/wheel/" in install), install
     assert not any("pip" in rest for verb, rest in stages()[-1] if verb == "RUN")
 
 

@@ -26,7 +26,10 @@ from tests.support.smtp_identities import IMPATIENT, looked_up, refusal
 
 
 async def _found(dns: DnsServer, host: str, *, seconds: float = 5, conf: Path = CONF) -> list[str]:
-    return [str(each) for each in await Resolver([dns.address], conf=conf).addresses(host, seconds)]
+    return [
+        str(address)
+        for address in await Resolver([dns.address], conf=conf).addresses(host, seconds)
+    ]
 
 
 def _conf(folder: Path, *lines: str) -> Path:
@@ -110,9 +113,13 @@ async def test_the_hosts_file_is_read_first(dns: DnsServer, tmp_path: Path) -> N
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.5 Relay.example.com relay # ours\nnonsense\n")
     resolver = Resolver([dns.address], hosts=hosts)
-    assert [str(each) for each in await resolver.addresses("relay.example.com", 5)] == ["127.0.0.5"]
+    assert [str(address) for address in await resolver.addresses("relay.example.com", 5)] == [
+        "127.0.0.5"
+    ]
     hosts.write_text("127.0.0.6 relay.example.com\n")
-    assert [str(each) for each in await resolver.addresses("relay.example.com", 5)] == ["127.0.0.6"]
+    assert [str(address) for address in await resolver.addresses("relay.example.com", 5)] == [
+        "127.0.0.6"
+    ]
     assert "127.0.0.1" in map(str, await resolver.addresses("localhost", 5))
     assert dns.asked == []
 

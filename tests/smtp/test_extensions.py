@@ -36,5 +36,5 @@ def test_every_extension_can_be_left_out() -> None:
     """All that a server says is then as if it had not."""
     offered = ("pipelining", "chunking", "size", "8bitmime", "dsn")
     extensions = Extensions.of(dict.fromkeys(offered, "")).without(set(Extension))
-    assert not any(getattr(extensions, each.value) for each in Extension)
+    assert not any(getattr(extensions, extension.value) for extension in Extension)
     assert extensions.eight_bit

@@ -39,7 +39,7 @@ ECHOES: Final = [
 
 def _said(lines: Sequence[Line]) -> list[str]:
     """`C`, `S` or `N`, and the text; what differs from run to run is left out."""
-    texts = [f"{each.by[0].upper()} {each.text}" for each in lines]
+    texts = [f"{line.by[0].upper()} {line.text}" for line in lines]
     return [re.sub(r"port \d+|\d+\.\d s", "…", text) for text in texts]
 
 
@@ -71,11 +71,11 @@ async def test_the_dialogue_is_told_line_by_line() -> None:
         f"N sending the message: {len(MIME)} bytes",
         "S 250 2.0.0 Ok: queued as 4XyZ",
     ]
-    assert [each.stage.value for each in lines] == [
+    assert [line.stage.value for line in lines] == [
         *("tcp", "banner", "ehlo", "ehlo", "ehlo"),
         *("mail", "mail", "rcpt", "rcpt", "data", "data", "dot", "dot"),
     ]
-    assert [each.ms for each in lines] == sorted(each.ms for each in lines)
+    assert [line.ms for line in lines] == sorted(line.ms for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_what_is_said_at_once_is_told_command_by_command(
         lines = session.transcript.lines
     assert set(_said(lines)) >= ENVELOPE
     assert {"C DATA"} & set(_said(lines)) == commands
-    at_rcpt = [each.text for each in lines if each.stage is Stage.RCPT]
+    at_rcpt = [line.text for line in lines if line.stage is Stage.RCPT]
     assert at_rcpt == ["RCPT TO:<ann@example.org>", "250 2.1.5 Ok"]
 
 
@@ -117,7 +117,7 @@ async def test_tls_is_told_between_the_greetings(server_tls: ServerTls, ca_pem: 
         session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem) as session,
     ):
         said = _said(session.transcript.lines)
-        (tls,) = [each for each in session.transcript.lines if each.text.startswith("TLS")]
+        (tls,) = [line for line in session.transcript.lines if line.text.startswith("TLS")]
     assert (tls.stage, tls.by) == (Stage.TLS, "note")
     assert tls.text == f"{session.facts.tls_version} {session.facts.tls_cipher}"
     assert [text for text in said if text[0] in "CN"] == [
@@ -144,7 +144,7 @@ async def test_of_auth_only_the_mechanism_is_told(mechanism: str, told: list[str
         SmtpServer(users=USERS, mechanisms=[mechanism]) as server,
         session_to(server, **WHO) as session,
     ):
-        auth = [each for each in session.transcript.lines if each.stage is Stage.AUTH]
+        auth = [line for line in session.transcript.lines if line.stage is Stage.AUTH]
     said = [text.rstrip() for text in _said(auth)]
     assert said == [*told, "S 235 2.7.0 Authentication successful"]
 
@@ -266,8 +266,8 @@ async def test_an_endless_dialogue_is_bounded() -> None:
         await send(session, many)
         lines = session.transcript.lines
     assert len(lines) == MAX_LINES + 1
-    assert max(len(each.text) for each in lines) == MAX_LINE_CHARACTERS
-    (note,) = [each.text for each in lines if "omitted" in each.text]
+    assert max(len(line.text) for line in lines) == MAX_LINE_CHARACTERS
+    (note,) = [line.text for line in lines if "omitted" in line.text]
     assert note == f"{5 + 2 + 2 * 400 + 2 + 2 - MAX_LINES} lines omitted"
     assert lines[1].text.startswith("220")
     assert lines[-1].text == "250 2.0.0 Ok: queued as 4XyZ"

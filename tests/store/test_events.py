@@ -23,7 +23,7 @@ async def read(database: Database, start: Position = FIRST) -> tuple[list[str | 
     """To which profiles something happened after a place, and the place after that."""
     async with database.reading() as connection:
         found = await events.page(connection, tenant_id=TENANT, limit=100, start=start)
-    return [each.profile_id for each in found.items], found.end
+    return [item.profile_id for item in found.items], found.end
 
 
 async def test_nothing_is_passed_that_is_not_committed(database: Database) -> None:

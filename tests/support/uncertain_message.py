@@ -30,14 +30,14 @@ async def held_message(api: Api, caller: Caller, *to: str) -> str:
         [message] = [each for each in claimed if each.id == made["id"]]
         updates = tuple(
             outcomes.RecipientUpdate(
-                position=each.position,
+                position=recipient.position,
                 status=marked,
                 attempts=1,
                 next_attempt_at=None,
                 reply=None,
                 classification="outcome_unknown",
             )
-            for each in message.recipients
+            for recipient in message.recipients
         )
         ended = outcomes.Settlement(
             message_id=message.id,

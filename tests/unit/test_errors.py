@@ -9,7 +9,7 @@ from app.domain.errors import HeloiseError, InvalidRequest, NotFound, Problem, U
 
 
 def _problems(kind: type[Problem] = Problem) -> list[type[Problem]]:
-    return [kind, *(each for sub in kind.__subclasses__() for each in _problems(sub))]
+    return [kind, *(problem for sub in kind.__subclasses__() for problem in _problems(sub))]
 
 
 def test_every_problem_stands_in_the_tree() -> None:

@@ -205,7 +205,7 @@ def _are_covered(patterns: Sequence[str], by: Sequence[str]) -> bool:
 
 def _are_inside(networks: Sequence[str], by: Sequence[str]) -> bool:
     outer = [ipaddress.ip_network(each) for each in by]
-    inner = [ipaddress.ip_network(each) for each in networks]
+    inner = [ipaddress.ip_network(network) for network in networks]
     return bool(inner) and all(
         any(one.version == each.version and one.subnet_of(each) for each in outer)  # type: ignore[arg-type]
         for one in inner

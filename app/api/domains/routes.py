@@ -152,7 +152,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
     async with services.database.reading() as connection:
         found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
     await take_permit(services, caller.tenant_id)
-    in_use = [each for each in found.keys if each.status is not DkimKeyStatus.RETIRED]
+    in_use = [key for key in found.keys if key.status is not DkimKeyStatus.RETIRED]
     answers = await asyncio.gather(
         *(services.txt_records(each.record_name(found.domain)) for each in in_use)
     )
@@ -163,16 +163,16 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
             connection, tenant_id=caller.tenant_id, domain=found.id, to_change=True
         )
         last = await sending_domains.last_expiry(connection, tenant_id=caller.tenant_id)
-        keys = [_checked(each, records.get(each.id), act) for each in before.keys]
+        keys = [_checked(key, records.get(key.id), act) for key in before.keys]
         needed_until = max(act.now, last or act.now) + ON_ITS_WAY
         old = superseded(keys)
         after = replace(
             before,
             keys=tuple(
-                replace(each, retired_at=act.now, record_needed_until=needed_until)
-                if each.id in old
-                else each
-                for each in keys
+                replace(key, retired_at=act.now, record_needed_until=needed_until)
+                if key.id in old
+                else key
+                for key in keys
             ),
             updated_at=act.now,
         )
@@ -210,7 +210,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
         before = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
         )
-        waiting = [each for each in before.keys if each.status is DkimKeyStatus.PENDING]
+        waiting = [key for key in before.keys if key.status is DkimKeyStatus.PENDING]
         if waiting:
             raise Conflict(
                 "rotation-pending",

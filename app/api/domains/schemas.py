@@ -137,7 +137,7 @@ class DomainRead(Answer):
             id=domain.id,
             domain=domain.domain,
             signed=domain.is_signed,
-            keys=[DkimKeyRead.of(each, domain.domain) for each in domain.keys],
+            keys=[DkimKeyRead.of(key, domain.domain) for key in domain.keys],
             created_at=domain.created_at,
             updated_at=domain.updated_at,
         )

@@ -54,7 +54,7 @@ async def list_events(
     start = _start(query.cursor, "query", "cursor") or FIRST
     found = await (await _wanted(services, caller, query)).page(services, start)
     return EventPage(
-        items=[EventRead.of(each) for each in found.items], next_cursor=cursor_of(found.end)
+        items=[EventRead.of(item) for item in found.items], next_cursor=cursor_of(found.end)
     )
 
 

@@ -27,12 +27,12 @@ def check_repeats(request: Request) -> None:
 def _single(route: APIRoute) -> frozenset[str]:
     """The parameters that a route takes one value of."""
     fields = dict[str, FieldInfo]()
-    for each in route.dependant.query_params:
-        kind = each.field_info.annotation
+    for param in route.dependant.query_params:
+        kind = param.field_info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields |= kind.model_fields
         else:
-            fields[each.alias] = each.field_info
+            fields[param.alias] = param.field_info
     return frozenset(
         name for name, each in fields.items() if get_origin(each.annotation) is not list
     )

@@ -95,7 +95,7 @@ async def send_batch(
     refused ones are tried again. Requires the scope `messages:send`.
     """
     if idempotency_key is None:
-        items = [Item(each, None) for each in body.messages]
+        items = [Item(message, None) for message in body.messages]
         await accept_items(services, caller, request, items)
         return _answer(items)
     given = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
@@ -113,7 +113,7 @@ async def send_batch(
 
 def _answer(items: Sequence[Item]) -> Response:
     headers = {}
-    if items and all(each.is_replayed for each in items):
+    if items and all(item.is_replayed for item in items):
         headers[REPLAYED] = "true"
     results = ",".join(map(_result, items))
     return Response(

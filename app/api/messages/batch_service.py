@@ -41,7 +41,7 @@ def tried(value: object) -> MessageCreate | Wrong:
         return MessageCreate.model_validate(value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-    return Wrong([field_error({**each, "loc": ("body", *each["loc"])}) for each in details])
+    return Wrong([field_error({**detail, "loc": ("body", *detail["loc"])}) for detail in details])
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Item:
 
 async def replay_known(services: Services, caller: Caller, items: Sequence[Item]) -> None:
     """Answer those whose keys were used already as they were answered then."""
-    keyed = {each.keyed.key_hash: each for each in items if each.keyed is not None}
+    keyed = {item.keyed.key_hash: item for item in items if item.keyed is not None}
     async with services.database.reading() as connection:
         used = await idempotency.find(connection, tenant_id=caller.tenant_id, hashes=list(keyed))
     for key_hash, earlier in used.items():
@@ -123,6 +123,6 @@ def _offer(caller: Caller, item: Item) -> Offer:
 
 async def _note_refusals(request: Request, items: Sequence[Item]) -> None:
     """Each kind once: a thousand lines of one request say no more."""
-    problems = {each.problem.slug: each.problem for each in items if each.problem is not None}
+    problems = {item.problem.slug: item.problem for item in items if item.problem is not None}
     for problem in problems.values():
         await note_refusal(request, problem)

@@ -135,14 +135,14 @@ def _rows(message: MessageRead) -> Iterator[Sequence[str]]:
         message.subject or "",
         " ".join(message.tags),
     )
-    for each in message.recipients:
-        reply = each.last_reply
+    for recipient in message.recipients:
+        reply = recipient.last_reply
         said = (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None,) * 3
         yield (
             *about,
-            each.address or "",
-            each.kind.value,
-            each.status.value,
-            str(each.attempts),
+            recipient.address or "",
+            recipient.kind.value,
+            recipient.status.value,
+            str(recipient.attempts),
             *("" if value is None else str(value) for value in said),
         )

@@ -137,7 +137,7 @@ class MessageRead(Answer):
             profile_id=view.profile_id,
             sender=format_mailbox(view.sender),
             subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
-            recipients=[RecipientRead.of(each) for each in view.recipients],
+            recipients=[RecipientRead.of(recipient) for recipient in view.recipients],
             message_id_header=view.message_id_header,
             size_bytes=view.size_bytes,
             tags=list(view.tags),
@@ -170,9 +170,9 @@ def new_message_json(message: NewMessage, profile: Profile) -> str:
         "subject": None if message.is_sensitive else message.subject,
         "recipients": [
             {
-                "address": each.mailbox.address,
-                "name": each.mailbox.name,
-                "kind": each.kind,
+                "address": recipient.mailbox.address,
+                "name": recipient.mailbox.name,
+                "kind": recipient.kind,
                 "status": RecipientStatus.QUEUED,
                 "attempts": 0,
                 "next_attempt_at": None,
@@ -180,7 +180,7 @@ def new_message_json(message: NewMessage, profile: Profile) -> str:
                 "sent_to": None,
                 "report": None,
             }
-            for each in message.recipients
+            for recipient in message.recipients
         ],
         "message_id_header": message.message_id_header,
         "size_bytes": len(message.mime),

@@ -44,7 +44,7 @@ async def prepared(
     draft = await _filled(services, caller, body, is_alone=is_alone)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
-    files = sum(len(each.content) for each in draft.attachments)
+    files = sum(len(attachment.content) for attachment in draft.attachments)
     size = len(draft.text or "") + len(draft.html or "") + files
     return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
 

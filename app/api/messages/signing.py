@@ -28,8 +28,8 @@ async def _read(services: Services, tenant_id: str) -> Signing:
         keys = await sending_domains.signing(connection, tenant_id=tenant_id)
     signers = defaultdict[str, list[DkimSigner]](list)
     try:
-        for each in keys:
-            signers[each.domain].append(_signer(each, services.vault.open))
+        for key in keys:
+            signers[key.domain].append(_signer(key, services.vault.open))
     except SealError as error:
         log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
         raise Unavailable(

@@ -146,5 +146,5 @@ async def get_stats(
         by=query.by,
         created_after=after,
         created_before=before,
-        groups=[StatsGroup.of(each) for each in counts],
+        groups=[StatsGroup.of(count) for count in counts],
     )

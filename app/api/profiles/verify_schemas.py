@@ -126,7 +126,7 @@ class StageRead(Answer):
         return cls(
             **known,
             transcript=[LineRead.model_validate(each) for each in found.transcript],
-            addresses=[AddressRead.model_validate(each) for each in found.addresses],
+            addresses=[AddressRead.model_validate(address) for address in found.addresses],
             certificate=CertificateRead.of(found.certificate, now) if found.certificate else None,
         )
 
@@ -185,7 +185,7 @@ class DiagnosisRead(Answer):
         """The table of names, and the one to set."""
         best = found.recommendation
         return cls(
-            names=[NameRead.of(each) for each in found.names],
+            names=[NameRead.of(name) for name in found.names],
             recommendation=RecommendationRead.model_validate(best) if best else None,
             detail=found.detail,
         )
@@ -219,7 +219,7 @@ class VerifyRead(Answer):
             ehlo=EffectiveEhloRead(
                 name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
             ),
-            stages=[StageRead.of(each, now) for each in report.stages],
+            stages=[StageRead.of(stage, now) for stage in report.stages],
             advice=[AdviceRead.model_validate(each) for each in report.advice],
             ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
         )

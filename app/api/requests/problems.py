@@ -93,7 +93,7 @@ def _body(
         "instance": f"{root_path.get()}{instance}",
         "request_id": request_id.get(),
     }
-    if listed := [_as_json(each) for each in errors][:MAX_ERRORS]:
+    if listed := [_as_json(error) for error in errors][:MAX_ERRORS]:
         body["errors"] = listed
     return body
 
@@ -187,7 +187,9 @@ def _method_not_allowed(request: Request, one_routes: str) -> Response:
     path = request.url.path
     matching = [(is_open, methods) for is_open, way, methods in ways if way.match(path)]
     # What is written out is meant, not an object that would be called so.
-    found = {each for is_open, methods in matching if is_open == matching[0][0] for each in methods}
+    found = {
+        method for is_open, methods in matching if is_open == matching[0][0] for method in methods
+    }
     allowed = ", ".join(sorted(found)) or one_routes
     detail = (
         f"{request.url.path} does not allow {request.method}; use {allowed or 'another method'}."

@@ -167,7 +167,7 @@ def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each line with its number, as a request for one suppression has it."""
     reader = csv.DictReader(io.StringIO(content, newline=""))
     try:
-        names = [each.strip().lower() for each in reader.fieldnames or ()]
+        names = [fieldname.strip().lower() for fieldname in reader.fieldnames or ()]
         if "address" not in names:
             raise InvalidRequest(
                 "The first line has no column `address`; write address,tag,reason,detail."

@@ -69,7 +69,7 @@ class _Session(asyncio.Protocol):
     def __init__(self, counts: Counts, extensions: tuple[bytes, ...]) -> None:
         self._counts = counts
         lines = (b"sink.test", *extensions)
-        self._hello = b"".join(b"250-%b\r\n" % each for each in lines[:-1]) + (
+        self._hello = b"".join(b"250-%b\r\n" % line for line in lines[:-1]) + (
             b"250 %b\r\n" % lines[-1]
         )
         self._unread = b""
@@ -151,7 +151,7 @@ async def _serve(counts: Counts, extensions: tuple[bytes, ...]) -> None:
 def main() -> None:
     """Serve: the file of the counts, then the extensions to offer, are the arguments."""
     path, *extensions = sys.argv[1:]
-    offered = (*(each.encode() for each in extensions), *SERVED)
+    offered = (*(extension.encode() for extension in extensions), *SERVED)
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(_serve(Counts(Path(path)), offered))
 

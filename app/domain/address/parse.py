@@ -173,7 +173,7 @@ def fields_in_utf8(mime: bytes) -> list[str]:
     """The names of the header fields that are not ASCII."""
     header = mime[: mime.find(b"\r\n\r\n")]
     fields = [each for each in re.split(rb"\r\n(?![ \t])", header) if not each.isascii()]
-    return [each.partition(b":")[0].decode("ascii", "replace") for each in fields]
+    return [field.partition(b":")[0].decode("ascii", "replace") for field in fields]
 
 
 def _lower_first(text: str) -> str:
@@ -232,7 +232,7 @@ def _masked_local(local: str) -> str:
 def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:
     """Whether one of the patterns matches, whatever the letter case; without any, all may send."""
     patterns = tuple(patterns)
-    return not patterns or any(_matches(mailbox.address.lower(), each) for each in patterns)
+    return not patterns or any(_matches(mailbox.address.lower(), pattern) for pattern in patterns)
 
 
 def covers(pattern: str, other: str) -> bool:

@@ -131,7 +131,7 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
             " subject is not `unsubscribe`, alone or with a tag"
         )
     addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
-    places = tuple(place for each in addresses if (place := verp.parse(each)) is not None)
+    places = tuple(place for address in addresses if (place := verp.parse(address)) is not None)
     report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
     if report.recipients and not _names_anything(report):
         raise NotUnderstoodError("names neither a recipient nor a sent message")
@@ -140,7 +140,7 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
 
 def _names_anything(report: Report) -> bool:
     """Whether there is anything by which a message or a recipient could be found."""
-    is_addressed = any(each.addresses for each in report.recipients)
+    is_addressed = any(recipient.addresses for recipient in report.recipients)
     return is_addressed or bool(report.places or report.ids or report.message_ids)
 
 
@@ -171,7 +171,9 @@ def _of_notification(mail: Part, status: Part) -> Report:
             "a delivery status notification without a result: each recipient needs Action or"
             " Status (RFC 3464 section 2.3)"
         )
-    envelope = next(filter(None, (_said(each.get("original-envelope-id")) for each in blocks)), "")
+    envelope = next(
+        filter(None, (_said(block.get("original-envelope-id")) for block in blocks)), ""
+    )
     return Report(
         recipients=recipients[:MAX_RECIPIENTS],
         ids=(printable(from_xtext(envelope)),) if envelope else (),

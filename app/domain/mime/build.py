@@ -101,9 +101,9 @@ def _header(content: Content) -> str:
 def _body(content: Content) -> Part:
     """Text, HTML, invitation as alternatives, the HTML with what it shows; the files after them."""
     shown, files = list[Part](), list[Part]()
-    for each in content.attachments:
-        is_shown = content.html is not None and each.content_id is not None
-        (shown if is_shown else files).append(file_part(each))
+    for attachment in content.attachments:
+        is_shown = content.html is not None and attachment.content_id is not None
+        (shown if is_shown else files).append(file_part(attachment))
     alternatives = list[Part]()
     if content.text is not None:
         alternatives.append(text_part("plain", content.text))

@@ -129,7 +129,7 @@ class SendingDomain:
     @property
     def is_signed(self) -> bool:
         """Whether what is sent from it is signed."""
-        return any(each.status is DkimKeyStatus.ACTIVE for each in self.keys)
+        return any(key.status is DkimKeyStatus.ACTIVE for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Signing:
             return mime
         header, _, body = mime.partition(CRLF + CRLF)
         body_hash = base64.b64encode(sha256(_relaxed_body(body)).digest()).decode()
-        made = [each.signature(header + CRLF, body_hash, now) for each in signers]
+        made = [signer.signature(header + CRLF, body_hash, now) for signer in signers]
         return b"".join([*made, mime])
 
 
@@ -241,7 +241,7 @@ def record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
 
 def superseded(keys: Iterable[DkimKey]) -> set[str]:
     """The ids of keys that sign no more: a newer one of the same algorithm does."""
-    active = [each for each in keys if each.status is DkimKeyStatus.ACTIVE]
+    active = [key for key in keys if key.status is DkimKeyStatus.ACTIVE]
     newest = {each.algorithm: each.id for each in sorted(active, key=lambda each: each.id)}
     return {each.id for each in active} - set(newest.values())
 

@@ -162,7 +162,7 @@ def _message_id(value: str | None) -> str | None:
 
 def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
     """Raise ValueError where a domain signs that is neither From's, nor above it, nor below."""
-    domains = [found for each in signatures for found in _SIGNING_DOMAIN.findall(each)]
+    domains = [found for signature in signatures for found in _SIGNING_DOMAIN.findall(signature)]
     for domain in domains:
         if not _is_aligned(domain.lower(), sender.domain.lower()):
             raise ValueError(

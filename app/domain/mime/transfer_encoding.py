@@ -33,10 +33,10 @@ def encoded_text(text: str) -> tuple[str, bytes]:
     and base64. A lone CR or LF becomes CRLF.
     """
     octets = _canonical(text)
-    longest = max(max(map(len, each.split(CRLF))) for each in line_blocks(octets))
+    longest = max(max(map(len, block.split(CRLF))) for block in line_blocks(octets))
     if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(octets):
         return "7bit", octets
-    unsafe_octets = sum(len(each.translate(None, _LITERAL)) for each in line_blocks(octets))
+    unsafe_octets = sum(len(block.translate(None, _LITERAL)) for block in line_blocks(octets))
     if unsafe_octets * 6 > len(octets):  # 2 octets more for each, against a third more for all
         return "base64", b"".join(base64_lines(octets))
     return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(octets)))

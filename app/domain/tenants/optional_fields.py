@@ -6,5 +6,5 @@ from typing import Any
 
 def given(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     """The fields of a dataclass that are not None, by name."""
-    values = {each.name: getattr(value, each.name) for each in fields(value)}
+    values = {field.name: getattr(value, field.name) for field in fields(value)}
     return {name: each for name, each in values.items() if each is not None}

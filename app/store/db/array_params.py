@@ -97,11 +97,11 @@ def _each_in_postgresql(each: _Each, compiler: SQLCompiler, **words: Any) -> str
 
 @compiles(_Among, "sqlite")
 def _in_sqlite(among: _Among, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    column, texts = (compiler.process(each, **words) for each in among.clauses)
+    column, texts = (compiler.process(clause, **words) for clause in among.clauses)
     return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - of compiled expressions
 
 
 @compiles(_Among, "postgresql")
 def _in_postgresql(among: _Among, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
-    column, texts = (compiler.process(each, **words) for each in among.clauses)
+    column, texts = (compiler.process(clause, **words) for clause in among.clauses)
     return f"{column} = ANY ({texts})"

@@ -120,10 +120,10 @@ class Write:
         return frozenset(e.name for e in self._values if isinstance(e.type, LargeBinary))
 
     def _setting(self, given: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
-        set_to = {each.name: given[each.name] for each in self._values} | dict(self._computed)
+        set_to = {value.name: given[value.name] for value in self._values} | dict(self._computed)
         if not self._keys:
             return insert(self._table).values(set_to)
-        mine = [each == given[each.name] for each in self._keys]
+        mine = [key == given[key.name] for key in self._keys]
         return update(self._table).where(*mine).values(set_to)
 
     def parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":

@@ -156,7 +156,7 @@ def _whose(
     """The recipient that is meant: by its place, its address, or as the only one there is."""
     if len(report.recipients) == 1:
         by_place = {(row["message_id"], row["position"]): row for row in candidates}
-        if found := next((by_place[each] for each in report.places if each in by_place), None):
+        if found := next((by_place[place] for place in report.places if place in by_place), None):
             return found
     named = set(map(fold, reported.addresses))
     for row in candidates:

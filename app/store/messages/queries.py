@@ -198,7 +198,7 @@ def _wanted(
     query, key = _named(tenant_id, wanted.tag, wanted.recipient)
     of_message = list[ColumnElement[bool] | TextClause]()
     if wanted.statuses:
-        of_message.append(or_(*(_has_status(each, now) for each in wanted.statuses)))
+        of_message.append(or_(*(_has_status(status, now) for status in wanted.statuses)))
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
             of_message += _partial(wanted.statuses)
     if wanted.message_id is not None:
@@ -237,7 +237,7 @@ def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
     """The words of the partial index that holds the messages of these statuses, if one does."""
     if MessageStatus.SENT in statuses:
         return []
-    words = {NOT_SENT if each in ENDED_OTHERWISE else UNFINISHED for each in statuses}
+    words = {NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED for status in statuses}
     return list(words) if len(words) == 1 else []
 
 
@@ -382,9 +382,9 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
         metadata=view.metadata,
         tags=view.tags,
         failed=tuple(
-            RecipientAddress(Mailbox(each.address, each.name), each.kind)
-            for each in view.recipients
-            if each.status in FAILED and each.erased_at is None
+            RecipientAddress(Mailbox(recipient.address, recipient.name), recipient.kind)
+            for recipient in view.recipients
+            if recipient.status in FAILED and recipient.erased_at is None
         ),
         mime=mime,
     )

@@ -95,8 +95,14 @@ async def count(
     ids = of_filter(tenant_id, wanted, now).subquery()
     key = _key(by)
     total = func.count().label("total")
-    statuses = [_how_many(recipients.c.status == each.value, each) for each in RecipientStatus]
-    reports = [_how_many(recipients.c.report == each.value, each) for each in ReportKind]
+    statuses = [
+        _how_many(recipients.c.status == recipient_status.value, recipient_status)
+        for recipient_status in RecipientStatus
+    ]
+    reports = [
+        _how_many(recipients.c.report == report_kind.value, report_kind)
+        for report_kind in ReportKind
+    ]
     query = (
         select(key.label("key"), total, *statuses, *reports)
         .select_from(recipients)
@@ -117,8 +123,13 @@ async def count(
         Count(
             key=_shown(by, row.key),
             recipients=row.total,
-            statuses={each: getattr(row, each.value) or 0 for each in RecipientStatus},
-            reports={each: getattr(row, each.value) or 0 for each in ReportKind},
+            statuses={
+                recipient_status: getattr(row, recipient_status.value) or 0
+                for recipient_status in RecipientStatus
+            },
+            reports={
+                report_kind: getattr(row, report_kind.value) or 0 for report_kind in ReportKind
+            },
         )
         for row in await connection.execute(query)
         if row.total

@@ -136,7 +136,7 @@ async def resolve(
             finished_at=now if resolved in FINAL else None,
         )
     )
-    places = [(message_id, each) for each in positions]
+    places = [(message_id, position) for position in positions]
     await events.append_of_recipients(connection, places, resolved, now)
     if resolved in TO_SEND:
         await connection.execute(
@@ -152,9 +152,9 @@ def _uncertain(
 ) -> list[int]:
     """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
     known = {
-        fold(each.address): each.position
-        for each in recipients
-        if each.status is RecipientStatus.UNCERTAIN
+        fold(recipient.address): recipient.position
+        for recipient in recipients
+        if recipient.status is RecipientStatus.UNCERTAIN
     }
     wanted = list(known) if addresses is None else list(map(fold, addresses))
     for address in wanted:

@@ -30,7 +30,9 @@ async def look(
 ) -> Admission:
     """Look for these profiles, and for whom these messages are to."""
     to = [
-        (each.tenant_id, fold(one.mailbox.address)) for each in messages for one in each.recipients
+        (message.tenant_id, fold(one.mailbox.address))
+        for message in messages
+        for one in message.recipients
     ]
     rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": to})
     found = [(row.id, row.revision) for row in rows]

@@ -48,7 +48,7 @@ async def _mask(
     rows = (await connection.execute(query)).mappings().all()
     while rows:
         for row in rows:
-            masked = {each.name: mention.masked(row[each.name]) for each in columns}
+            masked = {column.name: mention.masked(row[column.name]) for column in columns}
             if any(masked[name] != row[name] for name in masked):
                 await connection.execute(update(table).where(key == row[key.name]).values(masked))
         after = query.where(key > rows[-1][key.name])
@@ -76,7 +76,7 @@ async def mask_among(
     place = (recipients.c.message_id, recipients.c.position)
     query = select(*place, *texts).where(recipients.c.message_id.in_(message_ids), _may_name(texts))
     for row in (await connection.execute(query)).mappings().all():
-        masked = {each.name: mention.masked(row[each.name]) for each in texts}
+        masked = {text.name: mention.masked(row[text.name]) for text in texts}
         of = update(recipients).where(*(column == row[column.name] for column in place))
         await connection.execute(of.values(masked))
 
@@ -100,5 +100,5 @@ async def untag(connection: AsyncConnection, *, message_ids: Sequence[str]) -> N
 
 def _may_name(columns: Iterable[Column[str]]) -> ColumnElement[bool]:
     """That there is an @ in a text, which may be written for a URL."""
-    texts = [cast(each, Text) for each in columns]
-    return or_(*(each.contains(sign, autoescape=True) for each in texts for sign in ("@", "%40")))
+    texts = [cast(column, Text) for column in columns]
+    return or_(*(text.contains(sign, autoescape=True) for text in texts for sign in ("@", "%40")))

@@ -60,7 +60,9 @@ SENDING: Final = MessageStatus.SENDING.value
 # To look a word up takes a fifth of what to call its enumeration does.
 _PRIORITIES: Final = {each.value: each for each in Priority}
 _GUARANTEES: Final = {each.value: each for each in Guarantee}
-_STATUSES: Final = {each.value: each for each in RecipientStatus}
+_STATUSES: Final = {
+    recipient_status.value: recipient_status for recipient_status in RecipientStatus
+}
 
 
 @value(kw_only=True)
@@ -182,7 +184,7 @@ async def accept(
 
 def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
     """Whether `accept` writes these by one statement, which needs no transaction around it."""
-    return not any(_is_large(connection, each) for each in messages)
+    return not any(_is_large(connection, message) for message in messages)
 
 
 def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
@@ -339,9 +341,9 @@ async def claim_of_many(
 ) -> list[ClaimedMessage]:
     """Lease what is due of several profiles, of each as `claim` does."""
     given = {
-        "profile_ids": [each.profile_id for each in wants],
+        "profile_ids": [want.profile_id for want in wants],
         "now": now,
-        "limit": max(each.limit for each in wants),
+        "limit": max(want.limit for want in wants),
     }
     statement = _due(connection.dialect.name, is_known=is_known, is_checked=is_checked)
     due = await connection.execute(statement, given)
@@ -350,7 +352,7 @@ async def claim_of_many(
         profile_id: list(group)
         for profile_id, group in groupby(ordered, key=attrgetter("profile_id"))
     }
-    rows = [row for each in wants for row in _within(each, by_profile.get(each.profile_id, []))]
+    rows = [row for want in wants for row in _within(want, by_profile.get(want.profile_id, []))]
     return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 

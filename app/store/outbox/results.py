@@ -78,9 +78,9 @@ async def settle(
 
     What a former owner reports about a message that was taken over changes nothing (invariant 3).
     """
-    ids = [each.message_id for each in settlements]
+    ids = [settlement.message_id for settlement in settlements]
     owned = await _lock_owned(connection, owner, ids)
-    mine = [each for each in settlements if each.message_id in owned]
+    mine = [settlement for settlement in settlements if settlement.message_id in owned]
     finished = [each.message_id for each in mine if _finished_at(each.status, now) is not None]
     noted = [attempt for each in mine for attempt in each.attempts]
     await _SETTLE.execute(
@@ -94,7 +94,10 @@ async def settle(
         ),
     )
     bounced = [
-        (e.message_id, each.position) for e in mine for each in e.recipients if each.is_hard_bounce
+        (e.message_id, recipient.position)
+        for e in mine
+        for recipient in e.recipients
+        if recipient.is_hard_bounce
     ]
     await suppressions.add_bounced(connection, bounced, now)
     await wiping.at_end(connection, {each: owned[each].end for each in owned}, finished, now)
@@ -104,18 +107,18 @@ async def settle(
 def _told(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
     """What happened to each recipient, then to the message."""
     of = (now, held.tenant_id, held.profile_id, settlement.message_id)
-    for each in settlement.recipients:
+    for recipient in settlement.recipients:
         data = {
-            "attempts": each.attempts,
-            "next_attempt_at": each.next_attempt_at and rfc3339(each.next_attempt_at),
-            "code": each.reply and each.reply.code,
-            "enhanced_code": each.reply and each.reply.enhanced_code,
-            "text": each.reply and each.reply.text,
-            "classification": each.classification,
-            "sent_to": each.sent_to,
+            "attempts": recipient.attempts,
+            "next_attempt_at": recipient.next_attempt_at and rfc3339(recipient.next_attempt_at),
+            "code": recipient.reply and recipient.reply.code,
+            "enhanced_code": recipient.reply and recipient.reply.enhanced_code,
+            "text": recipient.reply and recipient.reply.text,
+            "classification": recipient.classification,
+            "sent_to": recipient.sent_to,
         }
         said = {key: value for key, value in data.items() if value is not None}
-        yield NewEvent(of_recipient(each.status), *of, each.position, said)
+        yield NewEvent(of_recipient(recipient.status), *of, recipient.position, said)
     if settlement.status is not None:
         yield NewEvent(of_message(settlement.status), *of)
 
@@ -228,21 +231,21 @@ def _finished_at(status: MessageStatus | None, now: datetime) -> datetime | None
 
 
 def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[str, Any]]:
-    for each in settlement.recipients:
+    for recipient in settlement.recipients:
         yield {
             "message_id": settlement.message_id,
-            "position": each.position,
-            "status": each.status.value,
-            "attempts": each.attempts,
-            "next_attempt_at": each.next_attempt_at,
-            "reply_code": each.reply.code if each.reply else None,
-            "reply_enhanced_code": each.reply.enhanced_code if each.reply else None,
-            "reply_text": each.reply.text if each.reply else None,
-            "classification": each.classification,
-            "sent_to": each.sent_to,
-            "unknown_outcomes": each.unknown_outcomes or None,
+            "position": recipient.position,
+            "status": recipient.status.value,
+            "attempts": recipient.attempts,
+            "next_attempt_at": recipient.next_attempt_at,
+            "reply_code": recipient.reply.code if recipient.reply else None,
+            "reply_enhanced_code": recipient.reply.enhanced_code if recipient.reply else None,
+            "reply_text": recipient.reply.text if recipient.reply else None,
+            "classification": recipient.classification,
+            "sent_to": recipient.sent_to,
+            "unknown_outcomes": recipient.unknown_outcomes or None,
             "updated_at": now,
-            "finished_at": now if each.status in FINAL else None,
+            "finished_at": now if recipient.status in FINAL else None,
         }
 
 

@@ -91,7 +91,7 @@ async def erase_recipients(
             erased_at=now,
         )
     )
-    wiped = [each for each in message_ids if each not in keep_content_of]
+    wiped = [message_id for message_id in message_ids if message_id not in keep_content_of]
     await wipe_contents(connection, message_ids=wiped, now=now)
     await connection.execute(
         update(message_contents)

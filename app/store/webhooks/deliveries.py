@@ -487,7 +487,7 @@ async def page(
     if before is not None:
         query = query.where(mine.c.id < before)
     if statuses:
-        query = query.where(mine.c.status.in_([each.value for each in statuses]))
+        query = query.where(mine.c.status.in_([status.value for status in statuses]))
     if event_id is not None:
         query = query.where(mine.c.event_id == event_id)
     rows = (await connection.execute(query)).all()

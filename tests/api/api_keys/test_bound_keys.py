@@ -31,7 +31,7 @@ async def test_it_is_bound_by_name_or_id(api: Api, acme: Caller, profiles: dict[
     made = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", named)
     assert made["profiles"] == [profiles["news"], profiles["transactional"]]
     listed = await acme.read("/keys")
-    assert made["profiles"] in [each["profiles"] for each in listed["items"]]
+    assert made["profiles"] in [item["profiles"] for item in listed["items"]]
 
 
 async def test_it_is_bound_to_no_profile_that_is_not_there(api: Api, acme: Caller) -> None:
@@ -67,10 +67,10 @@ async def test_it_sees_no_other_profile_and_nothing_that_went_through_one(
     """404, and lists without them."""
     hidden = await acme.made("/messages", MESSAGE)
     shown = await acme.made("/messages", MESSAGE | {"profile": "news"})
-    assert [each["name"] for each in (await bound.read("/profiles"))["items"]] == ["news"]
-    assert [each["id"] for each in (await bound.read("/messages"))["items"]] == [shown["id"]]
+    assert [item["name"] for item in (await bound.read("/profiles"))["items"]] == ["news"]
+    assert [item["id"] for item in (await bound.read("/messages"))["items"]] == [shown["id"]]
     by_tag = await bound.read("/messages?recipient=ann@example.org")
-    assert [each["id"] for each in by_tag["items"]] == [shown["id"]]
+    assert [item["id"] for item in by_tag["items"]] == [shown["id"]]
     paths = [f"/profiles/{profiles['transactional']}", "/profiles/transactional"]
     paths += [f"/messages/{hidden['id']}{more}" for more in ("", "/attempts", "/raw")]
     paths += ["/messages?profile=transactional"]
@@ -163,9 +163,9 @@ async def test_it_sees_and_ends_no_key_that_reaches_further(
     scopes = ["messages:send"]
     both = await api.key(acme.tenant_id, scopes, profiles=["news", "transactional"])
     part = await api.key(acme.tenant_id, scopes, profiles=["news"])
-    listed = [each["id"] for each in (await bound.read("/keys?limit=1"))["items"]]
+    listed = [item["id"] for item in (await bound.read("/keys?limit=1"))["items"]]
     rest = await bound.read(f"/keys?cursor={(await bound.read('/keys?limit=1'))['next_cursor']}")
-    assert listed + [each["id"] for each in rest["items"]] == [bound.key_id, part.key_id]
+    assert listed + [item["id"] for item in rest["items"]] == [bound.key_id, part.key_id]
     for key in (both.key_id, acme.key_id, "key_" + "0" * 32):
         for method, path in (("DELETE", f"/keys/{key}"), ("POST", f"/keys/{key}/rotate")):
             answer = await bound(method, path, {} if method == "POST" else None)

@@ -94,7 +94,7 @@ async def test_a_rotated_key_works_beside_the_new_one_for_a_while(api: Api, acme
         assert new[field] == made[field]
     assert await opens(api, made["key"])
     assert await opens(api, new["key"])
-    [old] = [each for each in (await acme.read("/keys"))["items"] if each["id"] == made["id"]]
+    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == made["id"]]
     ends = datetime.fromisoformat(old["expires_at"])
     assert before + timedelta(hours=1) <= ends <= datetime.now(UTC) + timedelta(hours=1)
     at_once = await acme.made(f"/keys/{new['id']}/rotate", {"overlap_seconds": 0})
@@ -108,7 +108,7 @@ async def test_an_overlap_prolongs_nothing(acme: Caller) -> None:
     made = await acme.made("/keys", KEY | {"expires_at": soon})
     new = await acme.made(f"/keys/{made['id']}/rotate", {})
     assert new["expires_at"] == made["expires_at"]
-    [old] = [each for each in (await acme.read("/keys"))["items"] if each["id"] == made["id"]]
+    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == made["id"]]
     assert old["expires_at"] == made["expires_at"]
     later = {"expires_at": "2100-01-01T00:00:00Z"}
     assert (await acme.made(f"/keys/{made['id']}/rotate", later))["expires_at"] == later[

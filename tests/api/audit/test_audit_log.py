@@ -23,7 +23,7 @@ async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller)
     await acme("POST", "/profiles/transactional/pause")
     await acme("POST", "/profiles/transactional/resume")
     await acme("DELETE", "/profiles/transactional")
-    log = [each for each in await lines(acme) if each["action"].startswith("profile.")]
+    log = [line for line in await lines(acme) if line["action"].startswith("profile.")]
     assert [each["action"] for each in log] == [
         "profile.create",
         "profile.update",
@@ -94,7 +94,7 @@ async def test_what_a_key_is_refused_is_written_down(api: Api, acme: Caller) -> 
     reader = await api.key(acme.tenant_id, ["messages:read"])
     await reader("POST", "/profiles", PROFILE)
     await reader("GET", "/tenants")
-    refused = [each for each in await lines(acme) if each["refused_as"]]
+    refused = [line for line in await lines(acme) if line["refused_as"]]
     assert [(each["action"], each["object_id"], each["refused_as"]) for each in refused] == [
         ("create_profile", "/profiles", "scope-missing"),
         ("list_tenants", "/tenants", "admin-only"),
@@ -117,11 +117,11 @@ async def test_who_is_not_known_is_written_down_by_the_hint_of_the_key(
     await api.nobody("GET", "/messages")
     await api.nobody("GET", "/messages", headers=bearer("hel_abcdefghijklmnop"))
     await api.nobody("GET", "/messages", headers=bearer("a-password-of-somebody"))
-    log = [each for each in await lines(api.admin) if each["refused_as"]]
+    log = [line for line in await lines(api.admin) if line["refused_as"]]
     assert [each["actor"]["name"] for each in log] == ["hel_abcd…", None]
     assert {each["actor"]["kind"] for each in log} == {"unknown"}
     assert {each["refused_as"] for each in log} == {"unauthenticated"}
-    assert not [each for each in await lines(acme) if each["refused_as"]]
+    assert not [line for line in await lines(acme) if line["refused_as"]]
 
 
 async def test_the_log_is_read_by_action_and_in_pages(api: Api, acme: Caller) -> None:
@@ -145,7 +145,7 @@ async def test_an_admin_reads_of_all_or_of_one(api: Api, acme: Caller, *, for_te
     """By the header Heloise-Tenant."""
     await api.tenant("other")
     caller = api.admin_for("acme") if for_tenant else api.admin
-    tenants = {each["tenant_id"] for each in await lines(caller)}
+    tenants = {line["tenant_id"] for line in await lines(caller)}
     assert (tenants == {acme.tenant_id}) is for_tenant
 
 

@@ -81,7 +81,7 @@ async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
 
     await cache.read(seen, partial(find, seen))
     guesses = [bytes([number]) for number in range(3 * UNKNOWN_AT_ONCE)]
-    tasks = [asyncio.create_task(cache.read(each, partial(find, each))) for each in guesses]
+    tasks = [asyncio.create_task(cache.read(guess, partial(find, guess))) for guess in guesses]
     await asyncio.sleep(0)
     monotonic.seconds += 60  # it has to be read anew
     assert cache.get(seen) is None

@@ -263,17 +263,22 @@ async def test_a_reference_to_what_is_hidden_is_one_to_nothing(
     """
     before = await shown(scene, document)
     tried = set[tuple[str, Place]]()
-    for each in references(document):
-        for called in scene.hidden.get(each.noun, ()):
+    for reference in references(document):
+        for called in scene.hidden.get(reference.noun, ()):
             nothing = absent(called)
-            hidden = said(await asked(scene, each, called), called)
-            assert hidden == said(await asked(scene, each, nothing), nothing), (each.id, each.place)
-            tried.add((each.id, each.place))
-        if each.place[0] != "path":
-            own = scene.own["other"] if each.noun == "profile" else scene.own[each.noun][:1]
-            answer = await asked(scene, each, own[0])
+            hidden = said(await asked(scene, reference, called), called)
+            assert hidden == said(await asked(scene, reference, nothing), nothing), (
+                reference.id,
+                reference.place,
+            )
+            tried.add((reference.id, reference.place))
+        if reference.place[0] != "path":
+            own = (
+                scene.own["other"] if reference.noun == "profile" else scene.own[reference.noun][:1]
+            )
+            answer = await asked(scene, reference, own[0])
             is_taken = answer.is_success and '"status":4' not in answer.text
-            assert is_taken or IS_BOUND in answer.text, (each.id, each.place, answer.text)
+            assert is_taken or IS_BOUND in answer.text, (reference.id, reference.place, answer.text)
     assert ("update_profile", ("body", "fallback_profile")) in tried
     assert ("create_own_key", ("body", "profiles", "*")) in tried
     assert ("send_batch", ("body", "messages", "*", "profile")) in tried

@@ -21,7 +21,7 @@ async def test_a_burst_of_messages_reads_key_tenant_profile_and_signing_once(
         answers = await asyncio.gather(
             *(acme("POST", "/messages", MESSAGE) for _ in range(AT_ONCE))
         )
-    assert {each.status_code for each in answers} == {202}
+    assert {answer.status_code for answer in answers} == {202}
     for what in ("api_keys.hash", "tenants.slug", "profiles.ehlo_name", "sending_domains"):
         assert sum("SELECT" in each and what in each for each, _ in statements) == 1, what
 

@@ -43,7 +43,7 @@ def signers(mime: bytes, dns: DnsServer) -> list[str]:
 
 def selectors(domain: Any, status: str) -> set[str]:
     """Those of the domain's keys that stand so."""
-    return {each["selector"] for each in domain["keys"] if each["status"] == status}
+    return {key["selector"] for key in domain["keys"] if key["status"] == status}
 
 
 async def test_two_keys_are_made_whose_records_are_shown(acme: Caller) -> None:
@@ -74,12 +74,12 @@ async def test_what_is_sent_is_signed_once_the_records_are_there(
     await acme.made("/profiles", PROFILE | {"is_default": True, "allowed_from": []})
     made = await acme.made("/domains", {"domain": "example.com"})
     checked = (await acme("POST", "/domains/example.com/check")).json()
-    assert {each["problem"] for each in checked["keys"]} == {"there is no such TXT record"}
+    assert {key["problem"] for key in checked["keys"]} == {"there is no such TXT record"}
     assert b"DKIM-Signature" not in await raw(acme)
     publish(dns, made)
     checked = (await acme("POST", "/domains/example.com/check")).json()
     assert checked["signed"]
-    assert {each["problem"] for each in checked["keys"]} == {None}
+    assert {key["problem"] for key in checked["keys"]} == {None}
     everyone = selectors(made, "pending")
     assert selectors(checked, "active") == everyone
     file = {"filename": "a.bin", "content": "AAECAw==", "content_type": "application/octet-stream"}
@@ -141,7 +141,7 @@ async def test_new_keys_take_over_once_their_records_are_found(
     for key in checked["keys"]:
         if key["status"] == "retired":
             assert key["record_needed_until"] > waiting["expires_at"]
-    actions = [each["action"] for each in (await acme.read("/audit-log"))["items"]]
+    actions = [item["action"] for item in (await acme.read("/audit-log"))["items"]]
     assert {"domain.create", "domain.rotate", "domain.check"} <= set(actions)
 
 
@@ -155,7 +155,7 @@ async def test_a_key_whose_record_is_gone_signs_no_more(acme: Caller, dns: DnsSe
     dns.say(first["dns_record"]["name"], "v=DKIM1; p=")
     dns.behave(second["dns_record"]["name"], servfail)
     checked = (await acme("POST", "/domains/gone.example.com/check")).json()
-    assert [each["status"] for each in checked["keys"]] == ["pending", "active"]
+    assert [key["status"] for key in checked["keys"]] == ["pending", "active"]
     assert "another key" in checked["keys"][0]["problem"]
     assert "could not answer" in checked["keys"][1]["problem"]
     assert b"s=" + second["selector"].encode() in await raw(acme, **{"from": "a@gone.example.com"})

@@ -35,7 +35,7 @@ async def test_the_pages_run_their_own_scripts_alone_and_ask_no_other_host(
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
     digests = [b64encode(sha256(each.encode()).digest()).decode() for each in inline]
-    assert policy["script-src"].split() == ["'self'", *(f"'sha256-{each}'" for each in digests)]
+    assert policy["script-src"].split() == ["'self'", *(f"'sha256-{digest}'" for digest in digests)]
     assert len(inline) == (path != "/redoc")
     assert not re.findall(r" on[a-z]+=", page.text)
     assert page.headers["X-Frame-Options"] == "DENY"

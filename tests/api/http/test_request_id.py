@@ -26,4 +26,4 @@ async def test_an_ill_formed_id_is_replaced(api: Api, given: str) -> None:
 async def test_each_request_gets_its_own(api: Api) -> None:
     """Without an id of the caller's, each request has a new one."""
     answers = [await api.nobody("GET", "/healthz") for _ in range(3)]
-    assert len({each.headers["X-Request-ID"] for each in answers}) == 3
+    assert len({answer.headers["X-Request-ID"] for answer in answers}) == 3

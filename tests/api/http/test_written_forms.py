@@ -72,7 +72,7 @@ async def test_null_within_a_value_is_as_if_it_were_left_out(sender: Caller) -> 
     body = MESSAGE | {"to": [{"email": ANN, "name": None}], "attachments": [file], "cc": None}
     await sender.made("/messages", body)
     batch = await sender.made("/messages/batch", {"messages": [body | {"subject": None}]})
-    assert [each["status"] for each in batch["results"]] == [202]
+    assert [result["status"] for result in batch["results"]] == [202]
     await sender.made("/templates", {"name": "t", "subject": "Hi", "text": "Hi", "html": None})
     await sender("POST", "/templates/t/publish", {"version": None})
     parts = {"subject": None, "text": None, "html": None}
@@ -102,7 +102,7 @@ async def test_one_address_needs_no_list(sender: Caller, field: str, form: Any) 
     made = await sender.made("/messages", {"to": [BOB], "text": "x"} | {field: form})
     raw = (await sender("GET", f"/messages/{made['id']}/raw")).text
     if field != "reply_to":
-        assert ANN in [each["address"] for each in made["recipients"]]
+        assert ANN in [recipient["address"] for recipient in made["recipients"]]
     assert (ANN in raw) is (field != "bcc")
 
 
@@ -144,10 +144,10 @@ async def test_statuses_that_are_given_are_all_taken(sender: Caller, way: str) -
         (["queued", "held", "scheduled"], {queued["id"]}),
         (["sent", "failed"], set()),
     ):
-        query = "&".join(f"status={each}" for each in statuses)
+        query = "&".join(f"status={status}" for status in statuses)
         if way == "list":
             items = (await sender.read(f"/messages?{query}"))["items"]
-            assert {each["id"] for each in items} == found
+            assert {item["id"] for item in items} == found
         elif way == "export":
             lines = (await sender("GET", f"/messages/export?{query}")).text.splitlines()
             assert len(lines) == len(found)
@@ -163,7 +163,7 @@ async def test_other_lists_take_several_too(sender: Caller) -> None:
     for number, reason in enumerate(("manual", "complaint", "unsubscribe")):
         await sender.made("/suppressions", {"address": f"{number}@example.org", "reason": reason})
     found = await sender.read("/suppressions?reason=manual&reason=complaint")
-    assert [each["reason"] for each in found["items"]] == ["complaint", "manual"]
+    assert [item["reason"] for item in found["items"]] == ["complaint", "manual"]
     webhook = await sender.made("/webhooks", {"name": "w", "url": "https://log.example.com/"})
     path = f"/webhooks/{webhook['id']}/deliveries?status=failed&status=pending"
     assert (await sender.read(path))["items"] == []

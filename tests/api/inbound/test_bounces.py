@@ -33,8 +33,8 @@ async def received(caller: Caller, content: bytes, query: str = "") -> Any:
 async def reports(caller: Caller, message: Any) -> list[Any]:
     """What came back of each recipient of a message."""
     return [
-        (each["report"] or {}).get("kind")
-        for each in (await caller.read(f"/messages/{message['id']}"))["recipients"]
+        (recipient["report"] or {}).get("kind")
+        for recipient in (await caller.read(f"/messages/{message['id']}"))["recipients"]
     ]
 
 
@@ -42,9 +42,9 @@ async def happened(caller: Caller, message: Any) -> list[tuple[str, str]]:
     """The events of a message after it was accepted, and of whom they are."""
     events = (await caller.read(f"/events?message={message['id']}"))["items"]
     return [
-        (each["type"], each["data"]["recipient"]["address"])
-        for each in events
-        if each["data"]["recipient"] is not None
+        (event["type"], event["data"]["recipient"]["address"])
+        for event in events
+        if event["data"]["recipient"] is not None
     ]
 
 
@@ -77,7 +77,7 @@ async def test_each_form_finds_its_message(
     """Each recipient that it names has its report and its event; the status stays as it was."""
     answer = await received(acme, mail(name, sent))
     assert answer["new"]
-    assert {each["message"] for each in answer["recipients"]} == {sent["id"]}
+    assert {recipient["message"] for recipient in answer["recipients"]} == {sent["id"]}
     assert await reports(acme, sent) == kinds
     addresses = ["ann@example.org", "bob@example.org"]
     told = [
@@ -87,7 +87,7 @@ async def test_each_form_finds_its_message(
     ]
     assert await happened(acme, sent) == told
     read = await acme.read(f"/messages/{sent['id']}")
-    assert {each["status"] for each in read["recipients"]} == {"queued"}
+    assert {recipient["status"] for recipient in read["recipients"]} == {"queued"}
 
 
 @pytest.mark.one_database
@@ -148,7 +148,7 @@ async def test_whom_it_suppresses(
     answer = await received(acme, mail(name, sent))
     found = (await acme.read("/suppressions"))["items"]
     assert {each["address"]: (each["reason"], each["tag"]) for each in found} == suppressed
-    told = {each["address"] for each in answer["recipients"] if each["suppressed"]}
+    told = {recipient["address"] for recipient in answer["recipients"] if recipient["suppressed"]}
     assert told == set(suppressed)
     for each in found:
         assert sent["id"] in each["detail"]
@@ -208,7 +208,7 @@ async def test_another_tenants_message_is_nobodys(api: Api, sent: Any) -> None:
     other = await api.tenant("other")
     for name in ("postfix_failed", "postfix_delayed", "gmail", "complaint", "unsubscribe"):
         answer = await received(other, mail(name, sent))
-        assert {each["message"] for each in answer["recipients"]} == {None}
+        assert {recipient["message"] for recipient in answer["recipients"]} == {None}
     assert (await other.read("/suppressions"))["items"] == []
     assert (await other.read("/events"))["items"] == []
 

@@ -132,7 +132,7 @@ async def test_the_html_shows_what_has_an_id(sender: Caller) -> None:
     assert page.get_content_type() == "text/html"
     assert (logo["Content-ID"], logo.get_content_disposition()) == ("<logo@example.com>", "inline")
     files = list(parsed.iter_parts())[1:]
-    assert [(each.get_filename(), each.get_content_disposition()) for each in files] == [
+    assert [(file.get_filename(), file.get_content_disposition()) for file in files] == [
         ("a.pdf", "attachment"),
         ("b.pdf", "inline"),
     ]

@@ -26,7 +26,7 @@ def to(name: str, **fields: Any) -> dict[str, Any]:
 async def listed(caller: Caller) -> list[str]:
     """Who gets the messages that there are, in the order of their acceptance."""
     items = (await caller.read("/messages?limit=200"))["items"]
-    return [each["recipients"][0]["address"] for each in reversed(items)]
+    return [item["recipients"][0]["address"] for item in reversed(items)]
 
 
 async def test_each_is_accepted_in_its_place(sender: Caller) -> None:
@@ -34,8 +34,8 @@ async def test_each_is_accepted_in_its_place(sender: Caller) -> None:
     answer = await batch(sender, to("ann"), to("bob", priority="high"), to("carol"))
     assert answer.status_code == 202
     results = answer.json()["results"]
-    assert [each["status"] for each in results] == [202, 202, 202]
-    assert [each["problem"] for each in results] == [None] * 3
+    assert [result["status"] for result in results] == [202, 202, 202]
+    assert [result["problem"] for result in results] == [None] * 3
     for each, name in zip(results, ("ann", "bob", "carol"), strict=True):
         assert each["message"]["recipients"][0]["address"] == f"{name}@example.org"
         assert await sender.read(f"/messages/{each['message']['id']}") == each["message"]
@@ -85,7 +85,7 @@ async def test_a_quota_is_kept_to_the_message(api: Api, sender: Caller) -> None:
     api.services.keys.forget_tenant(tenant_id=sender.tenant_id)
     answer = await batch(sender, *(to(name) for name in ("ann", "bob", "carol")))
     results = answer.json()["results"]
-    assert [each["status"] for each in results] == [202, 202, 429]
+    assert [result["status"] for result in results] == [202, 202, 429]
     assert results[2]["problem"]["type"] == "/problems/sending-quota-exceeded"
 
 
@@ -106,9 +106,9 @@ async def test_what_was_refused_is_tried_once_more(sender: Caller) -> None:
     again = await batch(
         sender, to("ann"), to("bob", subject="Other"), to("carol"), Idempotency_Key="k"
     )
-    assert [each["status"] for each in first.json()["results"]] == [202, 202, 422]
+    assert [result["status"] for result in first.json()["results"]] == [202, 202, 422]
     results = again.json()["results"]
-    assert [each["status"] for each in results] == [202, 422, 202]
+    assert [result["status"] for result in results] == [202, 422, 202]
     assert results[0] == first.json()["results"][0]
     assert results[1]["problem"]["type"] == "/problems/idempotency-key-reused"
     assert await listed(sender) == [f"{name}@example.org" for name in ("ann", "bob", "carol")]
@@ -128,9 +128,9 @@ async def test_several_at_once_with_one_key_are_one(sender: Caller) -> None:
     answers = await asyncio.gather(
         *(batch(sender, *messages, Idempotency_Key="k") for _ in range(8))
     )
-    done = [each.content for each in answers if each.status_code == 202]
+    done = [answer.content for answer in answers if answer.status_code == 202]
     assert len(set(done)) == 1
-    assert {each.status_code for each in answers} <= {202, 409}
+    assert {answer.status_code for answer in answers} <= {202, 409}
     assert len(await listed(sender)) == 10
 
 
@@ -138,5 +138,5 @@ async def test_a_thousand_go(sender: Caller) -> None:
     """In one transaction, each with its own id."""
     answer = await batch(sender, *(to(f"n{number}") for number in range(1000)))
     results = answer.json()["results"]
-    assert {each["status"] for each in results} == {202}
-    assert len({each["message"]["id"] for each in results}) == 1000
+    assert {result["status"] for result in results} == {202}
+    assert len({result["message"]["id"] for result in results}) == 1000

@@ -208,7 +208,7 @@ async def test_nothing_names_them_any_more(
     assert answer.json() == {"erased": 1, "sending": 0, "uncertain": 0}
     assert await named(migrated_url) == set()
     left = await sender.read(f"/messages/{message}")
-    assert [each["address"] for each in left["recipients"]] == [None, BOB]
+    assert [recipient["address"] for recipient in left["recipients"]] == [None, BOB]
     assert left["tags"] == []
     assert (await sender.read(f"/messages/{other['id']}"))["tags"] == ["y"]
 
@@ -239,7 +239,7 @@ async def test_letters_of_any_script_have_no_case(sender: Caller, written: str) 
     """To find, to suppress and to send again: what is one address for one is for all."""
     message = await sender.made("/messages", MESSAGE | {"to": [JORG]})
     found = await sender.read(f"/messages?recipient={quote(written)}")
-    assert [each["id"] for each in found["items"]] == [message["id"]]
+    assert [item["id"] for item in found["items"]] == [message["id"]]
     await sender("POST", f"/messages/{message['id']}/cancel")
     again = await sender.made(f"/messages/{message['id']}/retry", {"recipients": [written]})
     assert [each["address"].casefold() for each in again["recipients"]] == [
@@ -250,7 +250,7 @@ async def test_letters_of_any_script_have_no_case(sender: Caller, written: str) 
     twice = await sender("POST", "/suppressions", {"address": JORG})
     assert (twice.status_code, twice.json()["type"]) == (409, "/problems/suppression-exists")
     listed = await sender.read(f"/suppressions?address={quote(JORG)}")
-    assert [each["id"] for each in listed["items"]] == [made["id"]]
+    assert [item["id"] for item in listed["items"]] == [made["id"]]
     late = await sender.made("/messages", MESSAGE | {"to": [JORG]})
     [recipient] = (await sender.read(f"/messages/{late['id']}"))["recipients"]
     assert recipient["status"] == "suppressed"
@@ -266,7 +266,7 @@ async def test_an_address_in_two_cases_is_one_recipient(sender: Caller) -> None:
         "νικος@example.gr",
     ]
     made = await sender.made("/messages", MESSAGE | {"to": to})
-    assert [each["address"] for each in made["recipients"]] == [
+    assert [recipient["address"] for recipient in made["recipients"]] == [
         "jörg.lee@xn--mller-kva.example",
         "straße@example.org",
         "strasse@example.org",

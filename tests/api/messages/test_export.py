@@ -23,8 +23,8 @@ async def test_as_json_lines_and_as_csv(acme: Caller) -> None:
     answer = await acme("GET", "/messages/export?tag=a&format=csv")
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert len(rows) == 500
-    assert [each["recipient"] for each in rows[:2]] == ["ann@example.org", "bob@example.org"]
+    assert [row["recipient"] for row in rows[:2]] == ["ann@example.org", "bob@example.org"]
     assert (rows[0]["subject"], rows[0]["tags"]) == ("'=249", "a b")
-    assert {each["recipient_status"] for each in rows} == {"queued"}
+    assert {row["recipient_status"] for row in rows} == {"queued"}
     assert (await acme("GET", "/messages/export?profile=none")).status_code == 404
     assert (await acme("GET", "/messages/export?format=xml")).status_code == 422

@@ -107,10 +107,10 @@ async def test_who_was_erased_is_named_by_no_answer(sender: Caller) -> None:
 async def test_of_many_at_once_one_is_done(sender: Caller) -> None:
     """The others are told that it is being worked on, or get its answer."""
     answers = await asyncio.gather(*(sent(sender, "k") for _ in range(20)))
-    done = [each for each in answers if each.status_code == 202]
+    done = [answer for answer in answers if answer.status_code == 202]
     assert len({each.json()["id"] for each in done}) == 1
     assert sum("Idempotent-Replayed" not in each.headers for each in done) == 1
-    waiting = [each for each in answers if each.status_code != 202]
+    waiting = [answer for answer in answers if answer.status_code != 202]
     assert {each.json()["type"] for each in waiting} <= {"/problems/idempotency-key-in-flight"}
     assert {each.status_code for each in waiting} <= {409}
     assert await count(sender) == 1
@@ -122,7 +122,7 @@ async def test_a_conflict_is_none_of_its_neighbours(sender: Caller) -> None:
     answers = await asyncio.gather(
         *(sent(sender, "k" if number % 2 else f"k{number}") for number in range(20))
     )
-    assert {each.status_code for each in answers} <= {202, 409}
+    assert {answer.status_code for answer in answers} <= {202, 409}
     assert await count(sender) == 11
 
 

@@ -22,7 +22,7 @@ async def test_an_address_in_another_script_reads_back(sender: Caller) -> None:
     """Composed, its domain as A-label; in to, cc, bcc, reply_to and from."""
     ways = {field: [WRITTEN[0]] for field in ("to", "reply_to")} | {"bcc": ["用户@example.org"]}
     made = await sender.made("/messages", MESSAGE | ways | {"from": "Änne <a\u0308@example.com>"})
-    assert [each["address"] for each in made["recipients"]] == [KEPT, "用户@example.org"]
+    assert [recipient["address"] for recipient in made["recipients"]] == [KEPT, "用户@example.org"]
     assert made["from"] == "Änne <ä@example.com>"
     assert await sender.read(f"/messages/{made['id']}") == made
 
@@ -40,7 +40,7 @@ async def test_a_recipient_is_found_however_written(sender: Caller, written: str
     made = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
     await sender.made("/messages", MESSAGE)
     found = await sender.read(f"/messages?recipient={quote(written)}")
-    assert [each["id"] for each in found["items"]] == [made["id"]]
+    assert [item["id"] for item in found["items"]] == [made["id"]]
 
 
 async def test_an_uncertain_recipient_is_resolved_however_written(api: Api, sender: Caller) -> None:

@@ -52,7 +52,10 @@ async def test_everything_given_is_read_back(sender: Caller) -> None:
     assert made["subject"] == FULL["subject"]
     assert made["tags"] == ["receipt", "spring"]
     assert made["metadata"] == {"order": "42"}
-    assert [(each["kind"], each["address"], each["name"]) for each in made["recipients"]] == [
+    assert [
+        (recipient["kind"], recipient["address"], recipient["name"])
+        for recipient in made["recipients"]
+    ] == [
         ("to", "ann@example.org", ""),
         ("to", "bob@example.org", "Bob"),
         ("cc", "carol@example.org", "Carol"),
@@ -172,7 +175,7 @@ async def test_every_wrong_field_is_named(sender: Caller) -> None:
     """One answer for all mistakes."""
     body = {"to": [], "subject": "a\nb", "headers": {"Date": "now"}}
     errors = (await sender("POST", "/messages", body)).json()["errors"]
-    assert [each["loc"][1] for each in errors] == ["to", "text", "subject", "headers"]
+    assert [error["loc"][1] for error in errors] == ["to", "text", "subject", "headers"]
 
 
 async def test_the_limits_are_inclusive(sender: Caller) -> None:
@@ -274,7 +277,7 @@ async def test_messages_are_found_by_what_they_have(sender: Caller) -> None:
         f"created_before={two['created_at']}": [one["id"]],
     }
     found = {
-        query: [each["id"] for each in (await sender.read(f"/messages?{query}"))["items"]]
+        query: [item["id"] for item in (await sender.read(f"/messages?{query}"))["items"]]
         for query in cases
     }
     assert found == cases
@@ -287,7 +290,7 @@ async def test_messages_are_listed_newest_first_in_pages(sender: Caller) -> None
     await sender.made("/messages", MESSAGE)
     second = await sender.read(f"/messages?limit=2&cursor={first['next_cursor']}")
     third = await sender.read(f"/messages?limit=2&cursor={second['next_cursor']}")
-    found = [each["id"] for page in (first, second, third) for each in page["items"]]
+    found = [item["id"] for page in (first, second, third) for item in page["items"]]
     assert found == made[::-1]
     assert third["next_cursor"] is None
 

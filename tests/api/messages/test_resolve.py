@@ -50,7 +50,7 @@ async def test_recipients_are_resolved_one_by_one(api: Api, sender: Caller) -> N
     assert first.json()["status"] == "held"
     last = await sender("POST", path, {"as": "bounced"})
     assert last.json()["status"] == "partially_sent"
-    assert [each["status"] for each in last.json()["recipients"]] == ["sent", "bounced"]
+    assert [recipient["status"] for recipient in last.json()["recipients"]] == ["sent", "bounced"]
 
 
 async def test_only_what_is_uncertain_can_be_resolved(api: Api, sender: Caller) -> None:

@@ -25,7 +25,7 @@ async def sent(acme: Caller, **fields: Any) -> Any:
 
 async def found(acme: Caller, query: str) -> list[str]:
     """The subjects of what a list shows, newest first."""
-    return [each["subject"] for each in (await acme.read(f"/messages?{query}"))["items"]]
+    return [item["subject"] for item in (await acme.read(f"/messages?{query}"))["items"]]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_by_words_of_the_subject(acme: Caller, query: str, subjects: list[
     ):
         await sent(acme, subject=subject)
     answer = await acme("GET", "/messages", params={"subject": query})
-    assert [each["subject"] for each in answer.json()["items"]] == subjects
+    assert [item["subject"] for item in answer.json()["items"]] == subjects
 
 
 async def test_by_metadata(acme: Caller) -> None:
@@ -88,7 +88,7 @@ async def test_a_search_goes_on_where_it_ended(
     seen, sizes, cursor = [], [], ""
     while cursor is not None:
         page = await acme.read(f"/messages?subject=even&limit=2{cursor and f'&cursor={cursor}'}")
-        seen += [each["subject"] for each in page["items"]]
+        seen += [item["subject"] for item in page["items"]]
         sizes.append(len(page["items"]))
         cursor = page["next_cursor"]
     assert seen == ["even 8", "even 4", "even 0"]
@@ -110,7 +110,7 @@ async def test_by_message_id(api: Api, acme: Caller) -> None:
 
     async def by(caller: Caller, text: str) -> list[Any]:
         answer = await caller("GET", "/messages", params={"message_id": text})
-        return [each["subject"] for each in answer.json()["items"]]
+        return [item["subject"] for item in answer.json()["items"]]
 
     assert await by(acme, header) == ["first", "first"]
     assert await by(acme, header.strip("<>")) == ["first", "first"]
@@ -123,7 +123,7 @@ async def test_by_message_id(api: Api, acme: Caller) -> None:
 
 def counts(answer: Any) -> dict[str | None, int]:
     """How many recipients each group has."""
-    return {each["key"]: each["recipients"] for each in answer["groups"]}
+    return {group["key"]: group["recipients"] for group in answer["groups"]}
 
 
 async def test_recipients_are_counted(acme: Caller) -> None:

@@ -95,7 +95,7 @@ async def test_one_of_many_messages_is_refused_without_a_guess(acme: Caller) -> 
     await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
     batch = [MESSAGE | {"profile": TYPO}, {"to": ["ann@example.org"], "template": "receit"}]
     results = (await acme("POST", "/messages/batch", {"messages": batch})).json()["results"]
-    assert [each["problem"]["detail"] for each in results] == [
+    assert [result["problem"]["detail"] for result in results] == [
         f"There is no profile {TYPO!r} here.",
         "There is no template 'receit' here.",
     ]

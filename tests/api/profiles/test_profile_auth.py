@@ -43,7 +43,7 @@ async def wrong(acme: Caller, auth: dict[str, Any]) -> dict[str, str]:
     """What is said of each field."""
     answer = await acme("POST", "/profiles", profile(auth))
     assert answer.status_code == 422, answer.text
-    return {".".join(each["loc"]): each["msg"] for each in answer.json()["errors"]}
+    return {".".join(error["loc"]): error["msg"] for error in answer.json()["errors"]}
 
 
 async def test_an_app_is_stored_its_secret_sealed_and_never_read_back(

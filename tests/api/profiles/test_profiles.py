@@ -483,7 +483,7 @@ async def test_a_deleted_profiles_name_is_free_and_its_secrets_are_gone(
     assert await sealed(api, made["id"]) == {"sealed_password": None, "sealed_client_key": None}
     again = await acme.made("/profiles", PROFILE)
     assert again["id"] != made["id"]
-    assert [each["id"] for each in (await acme.read("/profiles"))["items"]] == [again["id"]]
+    assert [item["id"] for item in (await acme.read("/profiles"))["items"]] == [again["id"]]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

@@ -187,7 +187,7 @@ async def test_a_tenant_reads_what_it_has_used(api: Api) -> None:
         api, messages_per_day=10, queued_messages=5, profiles=3, message_bytes=2048
     )
     await acme.made("/messages", MESSAGE)
-    found = {each["limit"]: each for each in (await acme.read("/usage"))["limits"]}
+    found = {limit["limit"]: limit for limit in (await acme.read("/usage"))["limits"]}
     used = {name: (each["used"], each["value"]) for name, each in found.items()}
     assert used == {
         "messages_per_day": (1, 10),

@@ -64,7 +64,11 @@ def _finish(owner: Profile) -> Any:
 
 def search(statements: list[Statement]) -> Statement:
     """The statement that looks for messages: the first that reads of them."""
-    return next(each for each in statements if re.search("FROM (messages|message_|recip)", each[0]))
+    return next(
+        statement
+        for statement in statements
+        if re.search("FROM (messages|message_|recip)", statement[0])
+    )
 
 
 async def plan(connection: AsyncConnection, statement: Statement) -> str:
@@ -129,11 +133,11 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
                 lease_until=NOW + MINUTE,
             )
         assert len(claimed) == 10
-        for each in statements:
-            found = await plan(connection, each)
+        for statement in statements:
+            found = await plan(connection, statement)
             large = "|".join(LARGE)
             assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
-            if "json_each(?) AS" in each[0] or "LATERAL" in each[0]:
+            if "json_each(?) AS" in statement[0] or "LATERAL" in statement[0]:
                 assert "ix_messages_due" in found
 
 
@@ -255,7 +259,7 @@ async def test_events_are_read_in_their_order_by_its_index(
                     start=Position(0, 7),
                     **given,
                 )
-            read = next(each for each in statements if "LEFT OUTER JOIN" in each[0])
+            read = next(statement for statement in statements if "LEFT OUTER JOIN" in statement[0])
             assert index in await plan(connection, read)
 
 
@@ -267,7 +271,7 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
         with noted() as statements:
             await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
         for table in ("recipients", "message_tags"):
-            reads = next(each for each in statements if f"FROM {table}" in each[0])
+            reads = next(statement for statement in statements if f"FROM {table}" in statement[0])
             found = await plan(connection, reads)
             assert_by_index(
                 found, f"pk_{table}", f"sqlite_autoindex_{table}", f"ix_{table}_message"

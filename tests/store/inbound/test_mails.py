@@ -66,7 +66,7 @@ async def test_each_try_is_counted_until_the_mail_is_done(
             start=FIRST,
             limit=10,
         )
-    assert [each.data for each in found.items] == [
+    assert [item.data for item in found.items] == [
         {"mailbox": mailbox.id, "reason": "UID 8: too complex"}
     ]
 

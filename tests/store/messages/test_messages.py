@@ -100,10 +100,10 @@ async def test_everything_that_was_accepted_reads_back(
         finished_at=None,
         retry_of=None,
     )
-    assert [(each.kind, each.address, each.name) for each in found.recipients] == [
-        (kind, f"{kind}@example.org", kind.title()) for kind in kinds
-    ]
-    assert {each.status for each in found.recipients} == {RecipientStatus.QUEUED}
+    assert [
+        (recipient.kind, recipient.address, recipient.name) for recipient in found.recipients
+    ] == [(kind, f"{kind}@example.org", kind.title()) for kind in kinds]
+    assert {recipient.status for recipient in found.recipients} == {RecipientStatus.QUEUED}
 
 
 async def test_each_filter_narrows(database: Database, profile: Profile) -> None:
@@ -203,7 +203,9 @@ async def test_a_leased_message_shows_who_is_being_sent_to(
             _state_of(message, 1, status="deferred", next_attempt_at=NOW + HOUR)
         )
         await connection.execute(_state_of(message, 2, status="sent", finished_at=NOW))
-    assert [each.status.value for each in (await view_of(database, message)).recipients] == [
+    assert [
+        recipient.status.value for recipient in (await view_of(database, message)).recipients
+    ] == [
         "queued",
         "deferred",
         "sent",
@@ -211,7 +213,11 @@ async def test_a_leased_message_shows_who_is_being_sent_to(
     await leased_messages(database, profile, owner="wrk_1")
     view = await view_of(database, message)
     assert view.status is MessageStatus.SENDING
-    assert [each.status.value for each in view.recipients] == ["sending", "deferred", "sent"]
+    assert [recipient.status.value for recipient in view.recipients] == [
+        "sending",
+        "deferred",
+        "sent",
+    ]
     async with database.transaction() as connection:
         await outbox.release(connection, owner="wrk_1", held=[message.id], now=NOW)
         await connection.execute(
@@ -219,7 +225,11 @@ async def test_a_leased_message_shows_who_is_being_sent_to(
         )
     await leased_messages(database, profile, owner="wrk_1", now=NOW + HOUR)
     view = await view_of(database, message)
-    assert [each.status.value for each in view.recipients] == ["sending", "sending", "sent"]
+    assert [recipient.status.value for recipient in view.recipients] == [
+        "sending",
+        "sending",
+        "sent",
+    ]
 
 
 def _state_of(message: NewMessage, position: int, **state: Any) -> Any:

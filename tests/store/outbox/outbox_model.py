@@ -100,7 +100,10 @@ class Model:
                 row.status,
                 row.owner,
                 row.due_at,
-                [(each.status, each.attempts, each.next_attempt_at) for each in row.recipients],
+                [
+                    (recipient.status, recipient.attempts, recipient.next_attempt_at)
+                    for recipient in row.recipients
+                ],
             )
             for message, row in self.rows.items()
         }
@@ -130,7 +133,7 @@ class Model:
         return taken
 
     def owned(self, owner: str, ids: Iterable[str]) -> set[str]:
-        return {each for each in ids if self.rows[each].owner == owner}
+        return {id_ for id_ in ids if self.rows[id_].owner == owner}
 
     def renew(self, owner: str, held: Iterable[str]) -> set[str]:
         kept = self.owned(owner, held)
@@ -162,9 +165,9 @@ class Model:
         row = self.rows[ended.message_id]
         if row.owner != owner:
             return set()
-        for each in ended.recipients:
-            row.recipients[each.position] = Recipient(
-                each.status.value, each.attempts, each.next_attempt_at
+        for recipient in ended.recipients:
+            row.recipients[recipient.position] = Recipient(
+                recipient.status.value, recipient.attempts, recipient.next_attempt_at
             )
         row.owner, row.due_at = None, ended.due_at
         row.status = "queued" if ended.status is None else ended.status.value
@@ -185,14 +188,14 @@ class Model:
         return len(overdue)
 
     def finish_open(self, message: str, status: str) -> None:
-        for each in self.rows[message].recipients:
-            if each.status in OPEN:
-                each.end(status)
+        for recipient in self.rows[message].recipients:
+            if recipient.status in OPEN:
+                recipient.end(status)
         self.close(message)
 
     def close(self, message: str) -> None:
         row = self.rows[message]
-        status = status_of(each.status for each in row.recipients)
+        status = status_of(recipient.status for recipient in row.recipients)
         if status is not None:
             row.status, row.owner, row.due_at = status, None, None
 

@@ -117,7 +117,10 @@ async def test_a_claim_brings_all_that_delivery_needs(database: Database, profil
         profile.id,
     )
     assert (claimed.envelope_from, claimed.expires_at) == ("billing@example.com", NOW + HOUR)
-    assert [(each.position, each.address, each.status) for each in claimed.recipients] == [
+    assert [
+        (recipient.position, recipient.address, recipient.status)
+        for recipient in claimed.recipients
+    ] == [
         (0, "b@x.test", RecipientStatus.QUEUED),
         (1, "a@x.test", RecipientStatus.QUEUED),
     ]
@@ -226,7 +229,7 @@ async def test_what_is_given_back_is_due_at_once(database: Database, profile: Pr
             await outbox.release(connection, owner=owner, held=[message.id], now=NOW)
         assert await status_of(database, profile, message.id) is status
     [again] = await leased_messages(database, profile, owner="wrk_2")
-    assert [each.attempts for each in again.recipients] == [0]
+    assert [recipient.attempts for recipient in again.recipients] == [0]
 
 
 async def test_a_sole_worker_frees_what_the_dead_one_held(

@@ -52,7 +52,7 @@ class Outbox(RuleBasedStateMachine):
         super().__init__()
         self.model = Model(NOW)
         self.ends: dict[tuple[str, int], str] = {}
-        self.claimed: dict[str, dict[str, outbox.ClaimedMessage]] = {each: {} for each in OWNERS}
+        self.claimed: dict[str, dict[str, outbox.ClaimedMessage]] = {owner: {} for owner in OWNERS}
 
     @initialize()
     def an_empty_outbox(self) -> None:

@@ -113,7 +113,7 @@ async def test_a_deferred_message_is_due_again(database: Database, profile: Prof
     await settle(database, "wrk_1", ended)
     assert await leased_messages(database, profile, owner="wrk_2") == []
     [again] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    assert [(each.status.value, each.attempts) for each in again.recipients] == [
+    assert [(recipient.status.value, recipient.attempts) for recipient in again.recipients] == [
         ("sent", 1),
         ("deferred", 1),
     ]
@@ -198,8 +198,8 @@ async def test_a_mark_is_made_by_the_owner_alone(database: Database, profile: Pr
         assert not await outcomes.mark(connection, owner="wrk_2", **given)
         assert await outcomes.mark(connection, owner="wrk_1", **given)
     [taken] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    assert [each.status for each in taken.recipients] == [RecipientStatus.UNCERTAIN]
-    assert not any(each.is_open for each in taken.recipients)
+    assert [recipient.status for recipient in taken.recipients] == [RecipientStatus.UNCERTAIN]
+    assert not any(recipient.is_open for recipient in taken.recipients)
 
 
 async def test_resolving_nothing_changes_nothing(database: Database, profile: Profile) -> None:

@@ -173,10 +173,10 @@ def settings(context: SealContext) -> set[str]:
 
 def test_all_that_a_connection_is_made_by_is_bound_or_known_to_be_harmless() -> None:
     """A new setting of a connection is one or the other, or this fails."""
-    by_smtp = {each.name for each in fields(Identity)} - NO_DESTINATION
+    by_smtp = {field.name for field in fields(Identity)} - NO_DESTINATION
     assert settings(profile_secret(PROFILE, "password")) == by_smtp
     assert settings(profile_secret(PROFILE, "access_token")) == {*by_smtp, "token_url"}
-    by_imap = {each.name for each in fields(Where)} - NO_IMAP_DESTINATION
+    by_imap = {field.name for field in fields(Where)} - NO_IMAP_DESTINATION
     assert settings(mailbox_password(MAILBOX)) == by_imap
 
 
@@ -227,7 +227,7 @@ def test_a_webhooks_secret_opens_for_its_url_alone(name: str) -> None:
 )
 def test_every_field_is_tried(kind: type[Any], others: dict[str, Any]) -> None:
     """A new one fails here until it is."""
-    assert others.keys() == {each.name for each in fields(kind)}
+    assert others.keys() == {field.name for field in fields(kind)}
 
 
 def test_every_sealed_column_is_known() -> None:

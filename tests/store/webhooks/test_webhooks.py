@@ -225,7 +225,9 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
         async with database.transaction() as connection:
             with noted() as statements:
                 await step(connection)
-            reads = [each for each in statements if "FROM webhook_deliveries" in each[0]]
+            reads = [
+                statement for statement in statements if "FROM webhook_deliveries" in statement[0]
+            ]
             found = await plan(connection, reads[0])
         assert "ix_webhook_deliveries_due" in found, found
         assert not re.search(r"(Seq Scan on|SCAN) webhook_deliveries|Sort|B-TREE", found), found

@@ -20,8 +20,8 @@ def dump(_: int, __: FrameType | None) -> None:
     gc.unfreeze()
     gc.collect()
     found: list[bytes] = []
-    for each in gc.get_objects():
-        for item in gc.get_referents(each):
+    for object_ in gc.get_objects():
+        for item in gc.get_referents(object_):
             if isinstance(item, str):
                 found.append(item.encode(errors="replace"))
             elif isinstance(item, bytes | bytearray):

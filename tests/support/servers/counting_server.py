@@ -38,12 +38,12 @@ class CountingServer:
 
     def hang_up(self) -> None:
         """Drop every connection without a word."""
-        for each in list(self.connections):
-            each.abort()
+        for connection in list(self.connections):
+            connection.abort()
 
     def took(self, message_id: str, recipients: list[str]) -> None:
         """Count a message."""
-        self.seen.update((message_id, each) for each in recipients)
+        self.seen.update((message_id, recipient) for recipient in recipients)
         self.taken += 1
         self._changes.note()
 

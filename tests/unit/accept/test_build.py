@@ -112,7 +112,7 @@ def test_each_address_is_a_recipient_once() -> None:
     """Named twice, the first of to, cc, bcc counts; letter case makes no other address."""
     shouted = Mailbox("ANN@EXAMPLE.ORG")
     message = prepared(to=(ANN, shouted), cc=(BOB, ANN), bcc=(EVE, BOB, shouted))
-    assert [(each.mailbox, each.kind) for each in message.recipients] == [
+    assert [(recipient.mailbox, recipient.kind) for recipient in message.recipients] == [
         (ANN, RecipientKind.TO),
         (BOB, RecipientKind.CC),
         (EVE, RecipientKind.BCC),
@@ -132,12 +132,12 @@ def test_blind_copies_stand_in_no_header() -> None:
 def test_an_address_in_another_script_is_a_recipient_like_any_other() -> None:
     """Once, whatever its letter case; the header holds it in UTF-8, the envelope as it is."""
     message = prepared(to=(Mailbox("Änne@example.org"), Mailbox("änne@example.org")), bcc=(BOB,))
-    assert [each.mailbox.address for each in message.recipients] == [
+    assert [recipient.mailbox.address for recipient in message.recipients] == [
         "Änne@example.org",
         "bob@example.org",
     ]
     assert "\r\nTo: Änne@example.org\r\n".encode() in message.mime
-    everyone = [each.mailbox.address for each in message.recipients]
+    everyone = [recipient.mailbox.address for recipient in message.recipients]
     assert needs_smtputf8(message.envelope_from, everyone, message.mime)
 
 

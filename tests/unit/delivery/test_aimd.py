@@ -9,8 +9,8 @@ from app.domain.outcome.replies import Reply
 
 def after(start: Concurrency, *seconds: float) -> Concurrency:
     """What is known after so many successes, each of which took so long."""
-    for each in seconds:
-        start = start.succeeded(each)
+    for second in seconds:
+        start = start.succeeded(second)
     return start
 
 

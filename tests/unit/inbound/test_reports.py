@@ -104,7 +104,7 @@ def test_who_leaves_may_name_a_list() -> None:
 )
 def test_a_hard_bounce_is_of_an_address_that_is_none(name: str, codes: list[bool]) -> None:
     """A mailbox that is full, or a server that does not like us, is none."""
-    assert [each.is_hard_bounce for each in parse(corpus(name)).recipients] == codes
+    assert [recipient.is_hard_bounce for recipient in parse(corpus(name)).recipients] == codes
 
 
 def test_no_spam_is_no_complaint() -> None:
@@ -165,6 +165,6 @@ def test_damage_never_ends_in_anything_else(name: str, at: int, junk: bytes, cut
         report = parse(mail[:at] + junk + mail[at + cut :])
     except ValueError:
         return
-    for each in report.recipients:
-        assert len(each.text or "") <= 1000
-        assert "\n" not in (each.text or "")
+    for recipient in report.recipients:
+        assert len(recipient.text or "") <= 1000
+        assert "\n" not in (recipient.text or "")

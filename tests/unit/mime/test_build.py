@@ -84,7 +84,10 @@ def test_an_address_in_another_script_stands_in_the_header_as_it_is() -> None:
     assert header.replace("änne@".encode(), b"").isascii()
     assert body.isascii()
     to = message_from_bytes(header.replace("änne@".encode(), b"anne@"), policy=SMTP)["To"]
-    assert [each.addr_spec for each in to.addresses] == ["anne@example.org", "ann@example.org"]
+    assert [address.addr_spec for address in to.addresses] == [
+        "anne@example.org",
+        "ann@example.org",
+    ]
 
 
 def test_a_header_whose_addresses_have_long_names_in_another_script_is_short() -> None:

@@ -32,7 +32,7 @@ def made(algorithm: DkimAlgorithm, **fields: object) -> tuple[DkimKey, DkimSigne
     return key, DkimSigner("example.com", key.selector, algorithm, load_key(pem))
 
 
-KEYS = [made(each) for each in DkimAlgorithm]
+KEYS = [made(dkim_algorithm) for dkim_algorithm in DkimAlgorithm]
 RECORDS = {key.record_name("example.com"): key.record for key, _ in KEYS}
 SIGNING = Signing({"example.com": tuple(signer for _, signer in KEYS)})
 
@@ -179,7 +179,10 @@ def test_one_record_that_is_right_is_enough() -> None:
 
 def test_the_newest_of_each_algorithm_signs() -> None:
     """Only what is active counts: a key whose record is missing takes over from none."""
-    old = [made(each, id=f"dkm_1{each}", found_at=NOW)[0] for each in DkimAlgorithm]
+    old = [
+        made(dkim_algorithm, id=f"dkm_1{dkim_algorithm}", found_at=NOW)[0]
+        for dkim_algorithm in DkimAlgorithm
+    ]
     new = made(RSA, id="dkm_2", found_at=NOW)[0]
     waiting = made(ED25519, id="dkm_3")[0]
     assert superseded([*old, new, waiting]) == {old[0].id}

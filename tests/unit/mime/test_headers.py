@@ -50,7 +50,7 @@ def test_mailboxes_stand_on_short_lines(name: str, names: list[str]) -> None:
     field = mailbox_field(name, given_mailboxes)
     short(field)
     read = message_from_string(field + "\r\n", policy=policy.default)[name].addresses
-    assert [each.addr_spec for each in read] == [each.address for each in given_mailboxes]
+    assert [each.addr_spec for each in read] == [mailbox.address for mailbox in given_mailboxes]
 
 
 @pytest.mark.parametrize(

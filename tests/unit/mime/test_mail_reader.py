@@ -79,7 +79,7 @@ def test_who_sent_it_is_known_or_refused(content: bytes) -> None:
     except ValueError:
         return
     parsed = message_from_bytes(field, policy=policy.SMTPUTF8)["from"]
-    assert [each.addr_spec.lower() for each in parsed.addresses] == [mailbox.address.lower()]
+    assert [address.addr_spec.lower() for address in parsed.addresses] == [mailbox.address.lower()]
 
 
 @pytest.mark.parametrize(

@@ -35,17 +35,17 @@ def by_the_standard_library(given_content: Content) -> EmailMessage:
         page = message.get_payload(1)
     elif given_content.html is not None:
         message.set_content(given_content.html, subtype="html")
-    for each in given_content.attachments:
-        maintype, subtype = each.content_type.split("/")
+    for attachment in given_content.attachments:
+        maintype, subtype = attachment.content_type.split("/")
         options: dict[str, Any] = {"maintype": maintype, "subtype": subtype}
-        options |= {"filename": each.filename or None}
-        if each.content_id is not None:
-            options |= {"cid": f"<{each.content_id}>", "disposition": "inline"}
-        if each.content_id is not None and given_content.html is not None:
-            page.add_related(each.content, **options)
-    for each in given_content.attachments:
-        if each.content_id is None or given_content.html is None:
-            _attach(message, each)
+        options |= {"filename": attachment.filename or None}
+        if attachment.content_id is not None:
+            options |= {"cid": f"<{attachment.content_id}>", "disposition": "inline"}
+        if attachment.content_id is not None and given_content.html is not None:
+            page.add_related(attachment.content, **options)
+    for attachment in given_content.attachments:
+        if attachment.content_id is None or given_content.html is None:
+            _attach(message, attachment)
     return message
 
 
@@ -119,8 +119,8 @@ def test_any_message_reads_as_the_standard_librarys_does(given_content: Content)
     for name in ("Date", "Subject", "Message-ID", "MIME-Version"):
         assert str(ours[name]) == str(theirs[name])
     for name in ("From", "To"):
-        assert [each.addr_spec for each in ours[name].addresses] == [
-            each.addr_spec for each in theirs[name].addresses
+        assert [address.addr_spec for address in ours[name].addresses] == [
+            address.addr_spec for address in theirs[name].addresses
         ]
 
 

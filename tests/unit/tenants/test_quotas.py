@@ -45,7 +45,7 @@ def test_each_message_is_weighed_by_itself(
 ) -> None:
     """One that is too large keeps no smaller one out."""
     _, verdicts = admit(quota, usage, queued=queued, sizes=sizes, now=NOW)
-    assert [each and each.limit for each in verdicts] == kept_out
+    assert [verdict and verdict.limit for verdict in verdicts] == kept_out
 
 
 def test_what_is_kept_out_is_not_counted() -> None:
