@@ -122,7 +122,7 @@ def lines_of(media_type: str, example: str) -> dict[str, Any]:
 
 def _problems(*slugs: str) -> Responses:
     responses: Responses = {}
-    for slug in sorted(slugs, key=lambda each: PROBLEMS[each].status):
+    for slug in sorted(slugs, key=lambda problem_slug: PROBLEMS[problem_slug].status):
         kind = PROBLEMS[slug]
         response = responses.setdefault(kind.status, _problem_response(kind.status))
         examples = response["content"][MEDIA_TYPE]["examples"]

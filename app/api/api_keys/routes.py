@@ -71,14 +71,14 @@ async def create_own_key(
     Requires the scope `keys:manage`.
     """
     async with services.database.transaction() as connection:
-        made = await key_actions.create(
+        key_and_secret = await key_actions.create(
             connection,
             caller.act(services),
             body,
             tenant_id=caller.tenant_id,
             by=caller.key,
         )
-    return _created(response, made, "/keys")
+    return _respond_created(response, key_and_secret, "/keys")
 
 
 @router.get(
@@ -93,7 +93,7 @@ async def list_own_keys(paging: ListQuery, caller: KeyManager, services: Service
     A key that is bound to profiles sees only keys bound to some of the same profiles. Requires the
     scope `keys:manage`.
     """
-    return await _page(services, caller.tenant_id, paging, by=caller.key)
+    return await _read_page(services, caller.tenant_id, paging, caller_key=caller.key)
 
 
 @router.post(
@@ -119,7 +119,7 @@ async def rotate_own_key(
     `keys:manage`.
     """
     async with services.database.transaction() as connection:
-        made = await key_actions.rotate(
+        key_and_secret = await key_actions.rotate(
             connection,
             caller.act(services),
             key,
@@ -128,7 +128,7 @@ async def rotate_own_key(
             by=caller.key,
         )
     services.keys.forget(key_id=key)
-    return _created(response, made, "/keys")
+    return _respond_created(response, key_and_secret, "/keys")
 
 
 @router.delete(
@@ -170,8 +170,10 @@ async def create_key(
     """Create a key for a tenant. The response shows `key` only this once."""
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
-        made = await key_actions.create(connection, act, body, tenant_id=owner.id)
-    return _created(response, made, f"{services.admin_prefix}/tenants/{owner.id}/keys")
+        key_and_secret = await key_actions.create(connection, act, body, tenant_id=owner.id)
+    return _respond_created(
+        response, key_and_secret, f"{services.admin_prefix}/tenants/{owner.id}/keys"
+    )
 
 
 @admin_router.get(
@@ -184,7 +186,7 @@ async def list_keys(tenant: InPath, paging: ListQuery, _: Admin, services: Servi
     """List a tenant's keys, oldest first, revoked ones included."""
     async with services.database.reading() as connection:
         owner = await tenants.get(connection, tenant=tenant)
-    return await _page(services, owner.id, paging)
+    return await _read_page(services, owner.id, paging)
 
 
 @admin_router.post(
@@ -206,11 +208,13 @@ async def rotate_key(
     """Create a key with the same rights. The old one works for a day, or for `overlap_seconds`."""
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
-        made = await key_actions.rotate(
+        key_and_secret = await key_actions.rotate(
             connection, act, key_id, body or KeyRotate(), tenant_id=owner.id
         )
     services.keys.forget(key_id=key_id)
-    return _created(response, made, f"{services.admin_prefix}/tenants/{owner.id}/keys")
+    return _respond_created(
+        response, key_and_secret, f"{services.admin_prefix}/tenants/{owner.id}/keys"
+    )
 
 
 @admin_router.delete(
@@ -229,23 +233,23 @@ async def revoke_key(tenant: InPath, key_id: KeyId, act: AdminAct, services: Ser
     services.keys.forget(key_id=key_id)
 
 
-async def _page(
-    services: Services, tenant_id: str, paging: Paging, *, by: ApiKey | None = None
+async def _read_page(
+    services: Services, tenant_id: str, paging: Paging, *, caller_key: ApiKey | None = None
 ) -> KeyPage:
-    after, found, limit = start(paging, "key"), list[ApiKey](), paging.limit + 1
+    after, keys, limit = start(paging, "key"), list[ApiKey](), paging.limit + 1
     async with services.database.reading() as connection:
-        while len(found) < limit:
+        while len(keys) < limit:
             rows = await api_keys.page(connection, tenant_id=tenant_id, limit=limit, after=after)
-            found += [each for each in rows if reaches(by, each)]
+            keys += [key for key in rows if reaches(caller_key, key)]
             if len(rows) < limit:
                 break
             after = rows[-1].id
-    kept, cursor = cut(found[:limit], paging.limit)
-    return KeyPage(items=[KeyRead.of(row) for row in kept], next_cursor=cursor)
+    page_keys, cursor = cut(keys[:limit], paging.limit)
+    return KeyPage(items=[KeyRead.of(row) for row in page_keys], next_cursor=cursor)
 
 
-def _created(response: Response, made: key_actions.Made, path: str) -> KeyCreated:
-    key, secret = made
+def _respond_created(response: Response, key_and_secret: key_actions.Made, path: str) -> KeyCreated:
+    key, secret = key_and_secret
     response.headers["Location"] = f"{path}/{key.id}"
     response.headers["Cache-Control"] = "no-store"
     return KeyCreated.made(key, secret)

@@ -52,24 +52,24 @@ CREATE_EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-def _sorted(scopes: list[Scope]) -> list[Scope]:
+def _sort_scopes(scopes: list[Scope]) -> list[Scope]:
     return sorted(set(scopes))
 
 
-def _network(text: str) -> str:
+def _parse_network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text.strip()))
     except ValueError as error:
         raise ValueError(f"{error}; write 192.0.2.0/24, 192.0.2.1 or 2001:db8::/32") from None
 
 
-def _without_repeats(items: list[str]) -> list[str]:
+def _drop_repeats(items: list[str]) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-Network = Annotated[Line, Field(max_length=50), AfterValidator(_network)]
+Network = Annotated[Line, Field(max_length=50), AfterValidator(_parse_network)]
 Named = Annotated[Text, Field(min_length=1, max_length=100)]
-Bound = AfterValidator(_without_repeats)
+Bound = AfterValidator(_drop_repeats)
 
 
 class KeyCreate(Body):
@@ -78,7 +78,7 @@ class KeyCreate(Body):
     name: Annotated[Line, Field(min_length=1, max_length=200)] = Field(
         description="What the key is for."
     )
-    scopes: Annotated[list[Scope], AfterValidator(_sorted)] = Field(
+    scopes: Annotated[list[Scope], AfterValidator(_sort_scopes)] = Field(
         min_length=1,
         description="What the key may do. `profiles:manage` includes `profiles:read`, and"
         " `messages:manage` includes `messages:read`.",
@@ -143,7 +143,7 @@ class KeyRead(Answer):
     @classmethod
     def of(cls, key: ApiKey) -> "KeyRead":
         """What is answered of a key."""
-        return cls(**_fields(key))
+        return cls(**_dump_key(key))
 
 
 class KeyCreated(KeyRead):
@@ -158,10 +158,10 @@ class KeyCreated(KeyRead):
     @classmethod
     def made(cls, key: ApiKey, secret: str) -> "KeyCreated":
         """What is answered of a new key."""
-        return cls(**_fields(key), key=secret)
+        return cls(**_dump_key(key), key=secret)
 
 
-def _fields(key: ApiKey) -> dict[str, Any]:
+def _dump_key(key: ApiKey) -> dict[str, Any]:
     return {name: getattr(key, name) for name in KeyRead.model_fields} | {
         "scopes": sorted(key.scopes)
     }

@@ -73,7 +73,7 @@ async def rotate(
     Raises InvalidRequest, NotFound, Forbidden, or Conflict where the other works no more.
     """
     _check_expiry(body.expires_at, act)
-    before = await _to_change(connection, key_id, tenant_id, by)
+    before = await _get_key_to_change(connection, key_id, tenant_id, by)
     if not before.is_valid(act.now):
         raise Conflict(
             "key-inactive",
@@ -117,7 +117,7 @@ async def revoke(
     by: ApiKey | None = None,
 ) -> None:
     """End a key. Raises NotFound, or Forbidden."""
-    before = await _to_change(connection, key_id, tenant_id, by)
+    before = await _get_key_to_change(connection, key_id, tenant_id, by)
     await api_keys.revoke(connection, tenant_id=tenant_id, key_id=key_id, now=act.now)
     await act.record(
         connection,
@@ -129,12 +129,12 @@ async def revoke(
     )
 
 
-async def _to_change(
-    connection: AsyncConnection, key_id: str, tenant_id: str, by: ApiKey | None
+async def _get_key_to_change(
+    connection: AsyncConnection, key_id: str, tenant_id: str, caller_key: ApiKey | None
 ) -> ApiKey:
     """The key; raises NotFound, or Forbidden where it is wider than the one that asks."""
     key = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
-    _check_width(reached(by, "key", key_id, key), by)
+    _check_width(reached(caller_key, "key", key_id, key), caller_key)
     return key
 
 
@@ -157,7 +157,7 @@ async def profile_ids(
 
     Where the key that asks is bound it raises Forbidden, for one out of its reach as well.
     """
-    found = list[str]()
+    ids = list[str]()
     for number, name in enumerate(names):
         profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
         if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
@@ -166,29 +166,29 @@ async def profile_ids(
             hint = await spelt_alike(connection, tenant_id, name, by=by)
             msg = f"no profile {name!r} exists{hint}"
             raise InvalidRequest.at("profiles", number, msg=msg)
-        found.append(profile.id)
-    return tuple(dict.fromkeys(found))
+        ids.append(profile.id)
+    return tuple(dict.fromkeys(ids))
 
 
-def _check_width(key: ApiKey, by: ApiKey | None) -> None:
+def _check_width(key: ApiKey, caller_key: ApiKey | None) -> None:
     """Raise Forbidden where a key is wider than the one that asks, unless that is an admin's."""
-    if by is None:
+    if caller_key is None:
         return
-    missing = sorted(scope for scope in key.scopes if not by.holds(scope))
-    if missing:
-        _refuse(f"it lacks the scope {missing[0]}")
-    if not reaches(by, key):
-        _refuse_profiles(by)
-    if by.allowed_from and not _are_covered(key.allowed_from, by.allowed_from):
-        _refuse(f"it sends only as {', '.join(by.allowed_from)}")
-    if by.networks and not _are_inside(key.networks, by.networks):
-        _refuse(f"it works only from {', '.join(by.networks)}")
-    if by.expires_at and (key.expires_at is None or key.expires_at > by.expires_at):
-        _refuse(f"it expires at {by.expires_at.isoformat()}")
+    missing_scopes = sorted(scope for scope in key.scopes if not caller_key.holds(scope))
+    if missing_scopes:
+        _refuse(f"it lacks the scope {missing_scopes[0]}")
+    if not reaches(caller_key, key):
+        _refuse_profiles(caller_key)
+    if caller_key.allowed_from and not _are_covered(key.allowed_from, caller_key.allowed_from):
+        _refuse(f"it sends only as {', '.join(caller_key.allowed_from)}")
+    if caller_key.networks and not _are_inside(key.networks, caller_key.networks):
+        _refuse(f"it works only from {', '.join(caller_key.networks)}")
+    if caller_key.expires_at and (key.expires_at is None or key.expires_at > caller_key.expires_at):
+        _refuse(f"it expires at {caller_key.expires_at.isoformat()}")
 
 
-def _refuse_profiles(by: ApiKey) -> NoReturn:
-    _refuse(f"it is bound to the profiles {', '.join(by.profiles)}")
+def _refuse_profiles(caller_key: ApiKey) -> NoReturn:
+    _refuse(f"it is bound to the profiles {', '.join(caller_key.profiles)}")
 
 
 def _refuse(why: str) -> NoReturn:
@@ -199,14 +199,17 @@ def _refuse(why: str) -> NoReturn:
     )
 
 
-def _are_covered(patterns: Sequence[str], by: Sequence[str]) -> bool:
-    return bool(patterns) and all(any(covers(each, one) for each in by) for one in patterns)
+def _are_covered(patterns: Sequence[str], outer_patterns: Sequence[str]) -> bool:
+    return bool(patterns) and all(
+        any(covers(outer_pattern, pattern) for outer_pattern in outer_patterns)
+        for pattern in patterns
+    )
 
 
-def _are_inside(networks: Sequence[str], by: Sequence[str]) -> bool:
-    outer = [ipaddress.ip_network(each) for each in by]
-    inner = [ipaddress.ip_network(network) for network in networks]
-    return bool(inner) and all(
-        any(one.version == each.version and one.subnet_of(each) for each in outer)  # type: ignore[arg-type]
-        for one in inner
+def _are_inside(networks: Sequence[str], outer_networks: Sequence[str]) -> bool:
+    allowed = [ipaddress.ip_network(network) for network in outer_networks]
+    requested = [ipaddress.ip_network(network) for network in networks]
+    return bool(requested) and all(
+        any(inner.version == outer.version and inner.subnet_of(outer) for outer in allowed)  # type: ignore[arg-type]
+        for inner in requested
     )

@@ -139,5 +139,5 @@ async def list_audit_log(
             before=before,
             action=query.action,
         )
-    kept, cursor = cut(rows, query.limit)
-    return AuditPage(items=[AuditRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, query.limit)
+    return AuditPage(items=[AuditRead.of(row) for row in page_rows], next_cursor=cursor)

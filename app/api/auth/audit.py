@@ -50,7 +50,7 @@ class Act:
             action=action,
             tenant_id=tenant_id,
             object_id=object_id,
-            changes=changes_between(_shown(before), _shown(after)),
+            changes=changes_between(_dump_fields(before), _dump_fields(after)),
             request_id=self.request_id,
         )
         await audit.record(connection, entry)
@@ -87,7 +87,7 @@ class Underway:
         self, connection: AsyncConnection, *, finished: bool = False, **progress: object
     ) -> None:
         """Write how far it comes with this transaction."""
-        after = _shown({**self.asked, **progress, "finished": finished})
+        after = _dump_fields({**self.asked, **progress, "finished": finished})
         await audit.amend(connection, entry_id=self.line, changes=changes_between({}, after))
 
 
@@ -97,11 +97,11 @@ def with_secrets(value: Shown | Mapping[str, Any], *names: str) -> dict[str, Any
     return fields | {"secrets_set": sorted(names)}
 
 
-def _shown(value: Shown | Mapping[str, Any] | None) -> dict[str, Any]:
+def _dump_fields(value: Shown | Mapping[str, Any] | None) -> dict[str, Any]:
     if value is None:
         return {}
     fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
     if "scopes" in fields:  # a set has no order of its own
         fields["scopes"] = sorted(fields["scopes"])
-    shown: dict[str, Any] = to_jsonable_python(fields)
-    return shown
+    json_fields: dict[str, Any] = to_jsonable_python(fields)
+    return json_fields

@@ -70,7 +70,7 @@ class Visitor:
         if key is None and (name := admin_name(secret, services.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
             return self.actor
-        key = key or await services.keys.read(key_hash, partial(_read, services, key_hash))
+        key = key or await services.keys.read(key_hash, partial(_read_key, services, key_hash))
         now = services.now()
         if key is None or not key.key.is_valid(now):
             services.guesses.wrong(source)
@@ -80,7 +80,7 @@ class Visitor:
                 "This key is unknown, revoked or expired. Check that you copied it completely, or"
                 " create a new one."
             )
-        caller = _caller(key, source)
+        caller = _build_caller(key, source)
         self.actor, self.tenant_id = caller.actor, caller.tenant_id
         if not _is_from(key.key.networks, source):
             raise Forbidden(
@@ -109,14 +109,14 @@ def bearer_of(scope: Scope) -> str | None:
 
 def admin_name(secret: str, admin_keys: Mapping[str, str]) -> str | None:
     """Whose admin key it is, in a time that says nothing of how much of it is right."""
-    given, found = sha256(secret.encode()).digest(), None
+    digest, matched_name = sha256(secret.encode()).digest(), None
     for name, key in admin_keys.items():
-        if hmac.compare_digest(given, sha256(key.encode()).digest()):
-            found = name
-    return found
+        if hmac.compare_digest(digest, sha256(key.encode()).digest()):
+            matched_name = name
+    return matched_name
 
 
-async def _read(services: Services, key_hash: bytes) -> Known | None:
+async def _read_key(services: Services, key_hash: bytes) -> Known | None:
     async with services.database.reading() as connection:
         key = await api_keys.find_by_hash(connection, hash=key_hash)
         if key is None:
@@ -124,8 +124,8 @@ async def _read(services: Services, key_hash: bytes) -> Known | None:
         return Known(key, await tenants.get(connection, tenant=key.tenant_id))
 
 
-def _caller(known: Known, source: str | None) -> Caller:
-    key, tenant = known
+def _build_caller(key_and_tenant: Known, source: str | None) -> Caller:
+    key, tenant = key_and_tenant
     return Caller(tenant, Actor(ActorKind.KEY, key.id, key.name, source), key)
 
 
@@ -137,9 +137,9 @@ def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
     except ValueError:
         return False
     address = unmapped(address)
-    return any(address in network for network in _parsed(networks))
+    return any(address in network for network in _parse_networks(networks))
 
 
 @lru_cache(maxsize=1024)
-def _parsed(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+def _parse_networks(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
     return tuple(map(ipaddress.ip_network, networks))

@@ -56,7 +56,7 @@ class TenantScope:
         made all of its requests of this second.
         """
         if isinstance(known, Actor):
-            return Caller(await _acted_for(services, act_for), known)
+            return Caller(await _load_tenant(services, act_for), known)
         if act_for is not None and act_for != known.tenant_id:
             raise Forbidden(
                 "admin-only",
@@ -71,31 +71,31 @@ class TenantScope:
         """Raise Forbidden where a key may not do this; an admin, who has none, may."""
         if key is None or key.holds(self.scope):
             return
-        held = ", ".join(sorted(key.scopes)) or "none"
+        scopes = ", ".join(sorted(key.scopes)) or "none"
         raise Forbidden(
             "scope-missing",
-            f"This key lacks the scope {self.scope}; it has {held}. Use a key with this scope.",
+            f"This key lacks the scope {self.scope}; it has {scopes}. Use a key with this scope.",
         )
 
 
-async def _admin(request: Request, _: Bearer) -> Actor:
-    known = await visitor_of(request).known()
-    if isinstance(known, Actor):
-        return known
+async def _require_admin(request: Request, _: Bearer) -> Actor:
+    actor = await visitor_of(request).known()
+    if isinstance(actor, Actor):
+        return actor
     raise Forbidden(
         "admin-only",
         "This operation needs an admin key; this is a tenant's key.",
     )
 
 
-Admin = Annotated[Actor, Depends(_admin)]
+Admin = Annotated[Actor, Depends(_require_admin)]
 
 
-async def _admins_act(admin: Admin, request: Request) -> Act:
+async def _begin_admin_act(admin: Admin, request: Request) -> Act:
     return act_of(admin, await ready_services(request))
 
 
-AdminAct = Annotated[Act, Depends(_admins_act)]
+AdminAct = Annotated[Act, Depends(_begin_admin_act)]
 SENDING: Final = TenantScope(Scope.MESSAGES_SEND)
 Sender = Annotated[Caller, Depends(SENDING)]
 MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
@@ -110,21 +110,23 @@ KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]
 
 
-async def _auditor(request: Request, _: Bearer, act_for: ActFor = None) -> str | None:
+async def _resolve_audited_tenant(
+    request: Request, _: Bearer, act_for: ActFor = None
+) -> str | None:
     services = await ready_services(request)
-    known = await visitor_of(request).known()
-    if isinstance(known, Actor) and act_for is None:
+    identity = await visitor_of(request).known()
+    if isinstance(identity, Actor) and act_for is None:
         return None
-    caller = await KEYS.caller(known, services, act_for)
+    caller = await KEYS.caller(identity, services, act_for)
     caller.require_unbound()
     return caller.tenant_id
 
 
 # The tenant whose log may be read; None for an admin who names none, and reads everybody's.
-Auditor = Annotated[str | None, Depends(_auditor)]
+Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
 
 
-async def _acted_for(services: Services, act_for: str | None) -> Tenant:
+async def _load_tenant(services: Services, act_for: str | None) -> Tenant:
     if act_for is None:
         where = ("header", "Heloise-Tenant")
         raise InvalidRequest(

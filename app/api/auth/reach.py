@@ -26,8 +26,8 @@ def reaches(key: ApiKey | None, thing: Thing) -> bool:
     """Whether a key may refer to something of its tenant; None, an admin's, may to everything."""
     if key is None or not key.profiles:
         return True
-    about = _profiles_of(thing)
-    return bool(about) and about <= set(key.profiles)
+    profile_ids = _profiles_of(thing)
+    return bool(profile_ids) and profile_ids <= set(key.profiles)
 
 
 def reached(key: ApiKey | None, noun: str, name: str, found: Found | None) -> Found:

@@ -31,7 +31,7 @@ class Guesses:
 
     def wrong(self, source: str | None) -> None:
         """Count a wrong key; raises TooManyRequests where the source has no guess left."""
-        site, per_second = _site(source), self._per_minute / MINUTE_SECONDS
+        site, per_second = _find_site(source), self._per_minute / MINUTE_SECONDS
         wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)
         if wait:
             raise TooManyRequests(
@@ -46,7 +46,7 @@ class Guesses:
         self._buckets.take(site, capacity=self._per_minute, per_second=per_second)
 
 
-def _site(source: str | None) -> str:
+def _find_site(source: str | None) -> str:
     """Whom an address belongs to, as far as one can tell."""
     try:
         address = unmapped(ipaddress.ip_address(source or ""))

@@ -37,17 +37,17 @@ class KeyCache:
         self._keep_seconds = keep_seconds
         self._max_keys = max_keys
         self._monotonic = monotonic
-        self._kept: dict[bytes, tuple[float, Known]] = {}
+        self._entries: dict[bytes, tuple[float, Known]] = {}
         self._reads = SharedReads[bytes, Known | None]()
-        self._unknown = asyncio.Semaphore(UNKNOWN_AT_ONCE)
+        self._unknown_slots = asyncio.Semaphore(UNKNOWN_AT_ONCE)
         self.used: dict[str, datetime] = {}
 
     def get(self, key_hash: bytes) -> Known | None:
         """The key, where it was read at most `keep_seconds` ago."""
-        found = self._kept.get(key_hash)
-        if found is None or self._monotonic() >= found[0]:
+        entry = self._entries.get(key_hash)
+        if entry is None or self._monotonic() >= entry[0]:
             return None
-        return found[1]
+        return entry[1]
 
     async def read(
         self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
@@ -63,19 +63,19 @@ class KeyCache:
     async def _find(
         self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
     ) -> Known | None:
-        if key_hash in self._kept:
+        if key_hash in self._entries:
             return await find()
-        async with self._unknown:
+        async with self._unknown_slots:
             return await find()
 
-    def _keep(self, key_hash: bytes, known: Known | None) -> None:
+    def _keep(self, key_hash: bytes, known_key: Known | None) -> None:
         """Keep a key that was just read; where there are too many, the oldest goes."""
-        self._kept.pop(key_hash, None)
-        if known is None:
+        self._entries.pop(key_hash, None)
+        if known_key is None:
             return
-        if len(self._kept) >= self._max_keys:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key_hash] = (self._monotonic() + self._keep_seconds, known)
+        if len(self._entries) >= self._max_keys:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key_hash] = (self._monotonic() + self._keep_seconds, known_key)
 
     def forget(self, *, key_id: str) -> None:
         """Read this key again before it is taken again: it was revoked here."""
@@ -87,8 +87,12 @@ class KeyCache:
 
     def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
         self._reads.outdate()
-        for key_hash in [each for each, (_, known) in self._kept.items() if is_meant(known.key)]:
-            del self._kept[key_hash]
+        for key_hash in [
+            kept_hash
+            for kept_hash, (_, known_key) in self._entries.items()
+            if is_meant(known_key.key)
+        ]:
+            del self._entries[key_hash]
 
     def mark_used(self, key_id: str, now: datetime) -> None:
         """Remember the use of a key until somebody takes it for writing."""

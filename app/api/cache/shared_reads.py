@@ -28,21 +28,21 @@ class SharedReads(Generic[Key, Value]):
         task = self._tasks.get(key)
         if task is None:
             task = asyncio.create_task(self._read(key, read, keep), name="shared read")
-            task.add_done_callback(_noticed)
+            task.add_done_callback(_retrieve_error)
             self._tasks[key] = task
         return await asyncio.shield(task)
 
     async def _read(
         self, key: Key, read: Callable[[], Awaitable[Value]], keep: Callable[[Value], None]
     ) -> Value:
-        mine = asyncio.current_task()
+        task = asyncio.current_task()
         try:
             value = await read()
-            if self._tasks.get(key) is mine:
+            if self._tasks.get(key) is task:
                 keep(value)
             return value
         finally:
-            if self._tasks.get(key) is mine:
+            if self._tasks.get(key) is task:
                 del self._tasks[key]
 
     def outdate(self) -> None:
@@ -50,7 +50,7 @@ class SharedReads(Generic[Key, Value]):
         self._tasks.clear()
 
 
-def _noticed(task: "asyncio.Task[Value]") -> None:
+def _retrieve_error(task: "asyncio.Task[Value]") -> None:
     """Whoever still waits is told how it failed; if that is nobody, nothing is amiss."""
     if not task.cancelled():
         task.exception()

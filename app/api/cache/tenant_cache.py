@@ -22,7 +22,7 @@ class TenantCache(Generic[Value]):
     ) -> None:
         self._keep_seconds = keep_seconds
         self._monotonic = monotonic
-        self._kept: dict[tuple[str, str | None], tuple[float, Value]] = {}
+        self._entries: dict[tuple[str, str | None], tuple[float, Value]] = {}
         self._reads = SharedReads[tuple[str, str | None], Value]()
 
     async def get(
@@ -30,18 +30,18 @@ class TenantCache(Generic[Value]):
     ) -> Value:
         """The value: as it was read a moment ago, else what `read` answers; raises what it does."""
         key = tenant_id, name
-        found = self._kept.get(key)
-        if found is not None and self._monotonic() < found[0]:
-            return found[1]
+        entry = self._entries.get(key)
+        if entry is not None and self._monotonic() < entry[0]:
+            return entry[1]
         return await self._reads.get(key, read, partial(self._keep, key))
 
     def _keep(self, key: tuple[str, str | None], value: Value) -> None:
-        if len(self._kept) >= MAX_ENTRIES:
-            self._kept.clear()
-        self._kept[key] = (self._monotonic() + self._keep_seconds, value)
+        if len(self._entries) >= MAX_ENTRIES:
+            self._entries.clear()
+        self._entries[key] = (self._monotonic() + self._keep_seconds, value)
 
     def forget(self, tenant_id: str) -> None:
         """Read this tenant's again: something of it was changed here."""
         self._reads.outdate()
-        for key in [each for each in self._kept if each[0] == tenant_id]:
-            del self._kept[key]
+        for key in [each for each in self._entries if each[0] == tenant_id]:
+            del self._entries[key]

@@ -71,29 +71,29 @@ async def create_domain(
     """
     caller.require_unbound()
     act = caller.act(services)
-    made = SendingDomain(
+    domain = SendingDomain(
         id=new_id("dom"),
         tenant_id=caller.tenant_id,
         domain=body.domain,
         created_at=act.now,
         updated_at=act.now,
     )
-    keys = await _new_keys(act)
+    keys = await _generate_keys(act)
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await sending_domains.count(connection, tenant_id=caller.tenant_id)
         check_count("domains", count, MAX_DOMAINS)
-        await sending_domains.insert(connection, domain=made)
-        made = await _with_keys(connection, services, made, keys)
+        await sending_domains.insert(connection, domain=domain)
+        domain = await _insert_keys(connection, services, domain, keys)
         await act.record(
             connection,
             "domain.create",
             tenant_id=caller.tenant_id,
-            object_id=made.id,
-            after=made,
+            object_id=domain.id,
+            after=domain,
         )
-    response.headers["Location"] = f"/domains/{made.id}"
-    return DomainRead.of(made)
+    response.headers["Location"] = f"/domains/{domain.id}"
+    return DomainRead.of(domain)
 
 
 @router.get(
@@ -114,8 +114,8 @@ async def list_domains(
         rows = await sending_domains.page(
             connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
         )
-    kept, cursor = cut(rows, paging.limit)
-    return DomainPage(items=[DomainRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, paging.limit)
+    return DomainPage(items=[DomainRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -130,8 +130,8 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf
     Requires the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
-    return DomainRead.of(found)
+        row = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
+    return DomainRead.of(row)
 
 
 @router.post(
@@ -150,27 +150,27 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
-        found = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
+        row = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
     await take_permit(services, caller.tenant_id)
-    in_use = [key for key in found.keys if key.status is not DkimKeyStatus.RETIRED]
+    in_use = [key for key in row.keys if key.status is not DkimKeyStatus.RETIRED]
     answers = await asyncio.gather(
-        *(services.txt_records(each.record_name(found.domain)) for each in in_use)
+        *(services.txt_records(dkim_key.record_name(row.domain)) for dkim_key in in_use)
     )
-    records = {each.id: answer for each, answer in zip(in_use, answers, strict=True)}
+    records = {dkim_key.id: answer for dkim_key, answer in zip(in_use, answers, strict=True)}
     act = caller.act(services)
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
-            connection, tenant_id=caller.tenant_id, domain=found.id, to_change=True
+            connection, tenant_id=caller.tenant_id, domain=row.id, to_change=True
         )
-        last = await sending_domains.last_expiry(connection, tenant_id=caller.tenant_id)
-        keys = [_checked(key, records.get(key.id), act) for key in before.keys]
-        needed_until = max(act.now, last or act.now) + ON_ITS_WAY
-        old = superseded(keys)
+        last_expiry = await sending_domains.last_expiry(connection, tenant_id=caller.tenant_id)
+        keys = [_apply_records(key, records.get(key.id), act) for key in before.keys]
+        record_needed_until = max(act.now, last_expiry or act.now) + ON_ITS_WAY
+        superseded_ids = superseded(keys)
         after = replace(
             before,
             keys=tuple(
-                replace(key, retired_at=act.now, record_needed_until=needed_until)
-                if key.id in old
+                replace(key, retired_at=act.now, record_needed_until=record_needed_until)
+                if key.id in superseded_ids
                 else key
                 for key in keys
             ),
@@ -205,20 +205,20 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     """
     caller.require_unbound()
     act = caller.act(services)
-    keys = await _new_keys(act)
+    keys = await _generate_keys(act)
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
         )
-        waiting = [key for key in before.keys if key.status is DkimKeyStatus.PENDING]
-        if waiting:
+        pending = [key for key in before.keys if key.status is DkimKeyStatus.PENDING]
+        if pending:
             raise Conflict(
                 "rotation-pending",
-                f"{before.domain} has a pending key ({waiting[0].selector}): add its record to the"
+                f"{before.domain} has a pending key ({pending[0].selector}): add its record to the"
                 " DNS, and check the domain.",
             )
         await sending_domains.forget_retired(connection, domain=before, now=act.now)
-        await _with_keys(connection, services, before, keys)
+        await _insert_keys(connection, services, before, keys)
         after = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=before.id)
         await act.record(
             connection,
@@ -248,52 +248,52 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: Servic
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        gone = await sending_domains.get(
+        row = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
         )
-        await sending_domains.delete(connection, domain=gone)
+        await sending_domains.delete(connection, domain=row)
         await act.record(
             connection,
             "domain.delete",
             tenant_id=caller.tenant_id,
-            object_id=gone.id,
-            before=gone,
+            object_id=row.id,
+            before=row,
         )
     services.signing.forget(caller.tenant_id)
 
 
-async def _new_keys(act: Act) -> list[tuple[DkimKey, str]]:
+async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:
     """A key of each algorithm, and its secret half; their selectors begin alike."""
-    name = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
-    made = list[tuple[DkimKey, str]]()
+    selector_base = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
+    keys = list[tuple[DkimKey, str]]()
     for algorithm in DkimAlgorithm:
         pem, public = await asyncio.to_thread(new_key, algorithm)
         key = DkimKey(
             id=new_id("dkm"),
-            selector=f"h{name}{algorithm.key_type[0]}",
+            selector=f"h{selector_base}{algorithm.key_type[0]}",
             algorithm=algorithm,
             public_key=public,
             created_at=act.now,
         )
-        made.append((key, pem))
-    return made
+        keys.append((key, pem))
+    return keys
 
 
-async def _with_keys(
+async def _insert_keys(
     connection: AsyncConnection,
     services: Services,
     domain: SendingDomain,
     keys: Sequence[tuple[DkimKey, str]],
 ) -> SendingDomain:
     for key, pem in keys:
-        sealed = services.vault.seal(pem, dkim_private_key(key.id))
+        sealed_private_key = services.vault.seal(pem, dkim_private_key(key.id))
         await sending_domains.insert_key(
-            connection, domain_id=domain.id, key=key, sealed_private_key=sealed
+            connection, domain_id=domain.id, key=key, sealed_private_key=sealed_private_key
         )
     return replace(domain, keys=(*(key for key, _ in reversed(keys)), *domain.keys))
 
 
-def _checked(key: DkimKey, records: list[str] | Failure | None, act: Act) -> DkimKey:
+def _apply_records(key: DkimKey, records: list[str] | Failure | None, act: Act) -> DkimKey:
     """The key as it stands once its record was looked up; None: it was not."""
     if records is None:
         return key

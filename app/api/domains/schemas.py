@@ -42,7 +42,7 @@ CREATE: Final[dict[str, Any]] = {
 }
 
 
-def _plain(text: str) -> str:
+def _check_plain_domain(text: str) -> str:
     domain = check_domain(text)
     if domain.startswith("*."):
         raise ValueError("write one domain without a *; its keys also sign for its subdomains")
@@ -57,7 +57,7 @@ Domain = Annotated[
         " no keys of their own.",
         examples=["example.com"],
     ),
-    AfterValidator(_plain),
+    AfterValidator(_check_plain_domain),
 ]
 
 

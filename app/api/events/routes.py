@@ -51,10 +51,11 @@ async def list_events(
     No event appears before `next_cursor` later. A key that is bound to profiles gets only their
     events. Requires the scope `events:read`.
     """
-    start = _start(query.cursor, "query", "cursor") or FIRST
-    found = await (await _wanted(services, caller, query)).page(services, start)
+    start = _parse_start(query.cursor, "query", "cursor") or FIRST
+    event_page = await (await _build_query(services, caller, query)).page(services, start)
     return EventPage(
-        items=[EventRead.of(item) for item in found.items], next_cursor=cursor_of(found.end)
+        items=[EventRead.of(item) for item in event_page.items],
+        next_cursor=cursor_of(event_page.end),
     )
 
 
@@ -83,14 +84,14 @@ async def _follow(
     ] = None,
 ) -> _Following:
     """Everything that may be wrong is found here: once the stream has begun, its status stands."""
-    start = _start(last_event_id, "header", "Last-Event-ID")
-    start = start or _start(query.cursor, "query", "cursor")
+    start = _parse_start(last_event_id, "header", "Last-Event-ID")
+    start = start or _parse_start(query.cursor, "query", "cursor")
     if start is None:
         async with services.database.reading() as connection:
             start = await events.horizon(connection)
-    wanted = await _wanted(services, caller, query)
+    event_query = await _build_query(services, caller, query)
     stopping = getattr(request.state, "stopping", None) or asyncio.Event()
-    return _Following(services, wanted, await wanted.page(services, start), stopping)
+    return _Following(services, event_query, await event_query.page(services, start), stopping)
 
 
 @router.get(
@@ -108,21 +109,21 @@ async def stream_events(
     The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
     the service stops; reconnect to continue. Requires the scope `events:read`.
     """
-    services, found = following.services, following.found
+    services, event_page = following.services, following.found
     ends_at = services.now() + STREAM_TIME
     yield ServerSentEvent(comment="from now on", retry=1000)
     while True:
-        for event in found.items:
+        for event in event_page.items:
             yield ServerSentEvent(
                 data=EventRead.of(event), event=event.type.value, id=cursor_of(event.position)
             )
         now = services.now()
         if following.stopping.is_set() or now >= ends_at:
             return
-        if len(found.items) < following.wanted.limit:
+        if len(event_page.items) < following.wanted.limit:
             await services.clock.wait(following.stopping, now + LOOK_EVERY)
         try:
-            found = await following.wanted.page(services, found.end)
+            event_page = await following.wanted.page(services, event_page.end)
         except Unavailable:  # whoever connects again goes on where it ended
             return
 
@@ -143,8 +144,8 @@ async def get_event(
     Requires the scope `events:read`.
     """
     async with services.database.reading() as connection:
-        found = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
-    return EventRead.of(caller.reached("event", event, found))
+        event_row = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
+    return EventRead.of(caller.reached("event", event, event_row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class _Wanted:
             )
 
 
-async def _wanted(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
+async def _build_query(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
     """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
     try:
         types = matching_types(query.type)
@@ -196,7 +197,7 @@ def cursor_of(position: Position) -> str:
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 
-def _start(cursor: str | None, *where: str) -> Position | None:
+def _parse_start(cursor: str | None, *where: str) -> Position | None:
     if cursor is None:
         return None
     try:

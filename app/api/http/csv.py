@@ -13,11 +13,11 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 def written(rows: Iterable[Sequence[str]]) -> str:
     """The rows as lines."""
     lines = io.StringIO()
-    csv.writer(lines).writerows([[_harmless(cell) for cell in row] for row in rows])
+    csv.writer(lines).writerows([[_defuse_formula(cell) for cell in row] for row in rows])
     return lines.getvalue()
 
 
-def _harmless(cell: str) -> str:
+def _defuse_formula(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 

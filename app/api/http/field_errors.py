@@ -14,28 +14,30 @@ def field_error(item: Mapping[str, Any]) -> FieldError:
     if kind == "json_invalid":
         return FieldError(loc, str(item.get("ctx", {}).get("error", "ends too early")), kind)
     if kind == "missing":
-        return FieldError(loc, _missing(loc), kind)
+        return FieldError(loc, _describe_missing(loc), kind)
     if kind in {"too_long", "too_short"}:
-        return FieldError(loc, _wrong_length(kind, item["ctx"]), kind)
+        return FieldError(loc, _describe_length(kind, item["ctx"]), kind)
     return FieldError(loc, str(item["msg"]).removeprefix("Value error, "), kind)
 
 
-def _wrong_length(kind: str, found: Mapping[str, Any]) -> str:
+def _describe_length(kind: str, details: Mapping[str, Any]) -> str:
     # A string that a validator has returned is a "Value" to Pydantic, which counts its "items".
-    unit = "characters" if found["field_type"] == "Value" else "items"
-    bound = f"most {found['max_length']}" if kind == "too_long" else f"least {found['min_length']}"
-    actual = found["actual_length"]  # None of an object
+    unit = "characters" if details["field_type"] == "Value" else "items"
+    bound = (
+        f"most {details['max_length']}" if kind == "too_long" else f"least {details['min_length']}"
+    )
+    actual = details["actual_length"]  # None of an object
     return f"write at {bound} {unit}" + ("" if actual is None else f", not {actual}")
 
 
-def _missing(loc: Sequence[str | int]) -> str:
+def _describe_missing(loc: Sequence[str | int]) -> str:
     return "send a JSON object as the body" if loc == ("body",) else "required"
 
 
-def invalid(wrong: Sequence[FieldError]) -> InvalidRequest:
+def invalid(errors: Sequence[FieldError]) -> InvalidRequest:
     """The problem that names each wrong value, and in its `detail` the first."""
-    place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in wrong[0].loc)
-    detail = f"{place}: {wrong[0].msg}"
-    if len(wrong) > 1:
-        detail = f"{len(wrong)} values are invalid; the first is {detail}"
-    return InvalidRequest(detail, wrong)
+    place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in errors[0].loc)
+    detail = f"{place}: {errors[0].msg}"
+    if len(errors) > 1:
+        detail = f"{len(errors)} values are invalid; the first is {detail}"
+    return InvalidRequest(detail, errors)

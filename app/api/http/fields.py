@@ -63,22 +63,30 @@ class Body(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_given(cls, given: object) -> object:
+    def _drop_nulls(cls, value: object) -> object:
         """What is given, without nulls where a value is left out: most languages write both alike.
 
         Where null is a value of the field, it stays.
         """
-        if not isinstance(given, dict):
-            return given
-        known = _known(cls)
-        if not given.keys() <= known.keys():
-            unknown = [str(key) for key in given if key not in known]
+        if not isinstance(value, dict):
+            return value
+        fields = _map_droppable_fields(cls)
+        if not value.keys() <= fields.keys():
+            unknown_keys = [str(key) for key in value if key not in fields]
             raise ValidationError.from_exception_data(
-                cls.__name__, [_unknown(key, list(known)) for key in unknown[:MAX_NAMED_FIELDS]]
+                cls.__name__,
+                [
+                    _build_unknown_field_error(key, list(fields))
+                    for key in unknown_keys[:MAX_NAMED_FIELDS]
+                ],
             )
-        if None not in given.values():
-            return given
-        return {key: each for key, each in given.items() if each is not None or not known[key]}
+        if None not in value.values():
+            return value
+        return {
+            key: field_value
+            for key, field_value in value.items()
+            if field_value is not None or not fields[key]
+        }
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -87,14 +95,14 @@ class Body(BaseModel):
         schema = handler(core_schema)
         if handler.mode == "validation":
             properties = handler.resolve_ref_schema(schema).get("properties", {})
-            for name, is_droppable in _known(cls).items():
+            for name, is_droppable in _map_droppable_fields(cls).items():
                 if is_droppable and name in properties:
-                    properties[name] = _or_null(properties[name])
+                    properties[name] = _add_null(properties[name])
         return schema
 
 
 @cache
-def _known(body: type[Body]) -> dict[str, bool]:
+def _map_droppable_fields(body: type[Body]) -> dict[str, bool]:
     """The names of a body's fields, in order, and whether null leaves each of them out."""
     return {
         info.alias or name: not info.is_required() and type(None) not in get_args(info.annotation)
@@ -102,28 +110,30 @@ def _known(body: type[Body]) -> dict[str, bool]:
     }
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    about = {name: schema[name] for name in schema if name in ABOUT_A_FIELD}
-    kept = {name: value for name, value in schema.items() if name not in ABOUT_A_FIELD}
-    either = kept["anyOf"] if kept.keys() == {"anyOf"} else [kept]
-    return {"anyOf": [*either, {"type": "null"}], **about}
+def _add_null(schema: dict[str, Any]) -> dict[str, Any]:
+    annotations = {name: schema[name] for name in schema if name in ABOUT_A_FIELD}
+    type_schema = {name: value for name, value in schema.items() if name not in ABOUT_A_FIELD}
+    alternatives = type_schema["anyOf"] if type_schema.keys() == {"anyOf"} else [type_schema]
+    return {"anyOf": [*alternatives, {"type": "null"}], **annotations}
 
 
-def _unknown(key: str, known: list[str]) -> InitErrorDetails:
-    likely = get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1)
-    hint = f"did you mean {likely[0]!r}?" if likely else f"known fields are {', '.join(known)}"
+def _build_unknown_field_error(key: str, field_names: list[str]) -> InitErrorDetails:
+    matches = get_close_matches(key[:MAX_KEY_CHARACTERS], field_names, n=1)
+    hint = (
+        f"did you mean {matches[0]!r}?" if matches else f"known fields are {', '.join(field_names)}"
+    )
     kind = PydanticCustomError("extra_forbidden", "unknown field: {hint}", {"hint": hint})
     return InitErrorDetails(type=kind, loc=(key,), input=None)
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
     # A pattern looks at every character; these two are as fast as memory for what is usual.
     if "\0" in text or not (text.isascii() or _UNSTORABLE.search(text) is None):
         raise ValueError("contains a NUL or a lone surrogate; leave such characters out")
     return text
 
 
-def _one_line(text: str) -> str:
+def _check_one_line(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("contains a line break or another control character; leave them out")
     return text
@@ -142,26 +152,26 @@ def check_name(name: str, *, prefix: Prefix) -> str:
 
 def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) -> None:
     """Raise InvalidRequest where null is given for a field that cannot be without a value."""
-    given = body.model_fields_set - may_be_null
-    nulls = sorted(name for name in given if getattr(body, name) is None)
+    set_fields = body.model_fields_set - may_be_null
+    nulls = sorted(name for name in set_fields if getattr(body, name) is None)
     if nulls:
         msg = "this field cannot be null; leave it out to keep its value"
-        wrong = [FieldError(("body", name), msg) for name in nulls]
-        raise InvalidRequest(f"{nulls[0]}: {msg}", wrong)
+        errors = [FieldError(("body", name), msg) for name in nulls]
+        raise InvalidRequest(f"{nulls[0]}: {msg}", errors)
 
 
-def _storable_secret(secret: SecretStr) -> SecretStr:
-    _storable(secret.get_secret_value())
+def _check_storable_secret(secret: SecretStr) -> SecretStr:
+    _check_storable(secret.get_secret_value())
     return secret
 
 
-def _dated(given: object) -> object:
+def _check_date(value: object) -> object:
     """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
-    if isinstance(given, str) and _UNESCAPED.search(given):
+    if isinstance(value, str) and _UNESCAPED.search(value):
         raise ValueError("has a blank before its offset; in a URL write + as %2B: %2B01:00")
-    if isinstance(given, str | int | float) and _DATE.match(str(given)) is None:
+    if isinstance(value, str | int | float) and _DATE.match(str(value)) is None:
         raise ValueError("write a time with an offset, such as 2026-01-16T09:30:00Z (RFC 3339)")
-    return given
+    return value
 
 
 def _to_utc(moment: datetime) -> datetime:
@@ -171,10 +181,10 @@ def _to_utc(moment: datetime) -> datetime:
         raise ValueError("out of range") from None
 
 
-Line = Annotated[str, AfterValidator(_one_line)]
-Text = Annotated[str, AfterValidator(_storable)]
-Secret = Annotated[SecretStr, AfterValidator(_storable_secret)]
-Instant = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_to_utc)]
+Line = Annotated[str, AfterValidator(_check_one_line)]
+Text = Annotated[str, AfterValidator(_check_storable)]
+Secret = Annotated[SecretStr, AfterValidator(_check_storable_secret)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_check_date), AfterValidator(_to_utc)]
 EhloName = Annotated[
     str,
     Field(max_length=255, examples=["mail.example.com"]),
@@ -189,14 +199,14 @@ class AddressObject(Body):
     name: str = Field(default="", max_length=500, examples=["Bob"])
 
 
-def _mailbox(value: object) -> Mailbox:
+def _parse_mailbox(value: object) -> Mailbox:
     if isinstance(value, Mailbox):
         return value
     if isinstance(value, str):
         return parse_mailbox(value)
     if isinstance(value, dict):
-        given = AddressObject.model_validate(value)
-        return make_mailbox(given.email, given.name)
+        address = AddressObject.model_validate(value)
+        return make_mailbox(address.email, address.name)
     raise PydanticCustomError(
         "address_type", 'write "a@b.example", "Name <a@b.example>" or {"email", "name"}'
     )
@@ -214,16 +224,16 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
 def one_or_several(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
     """Take one item of this kind for a list of it."""
-    return BeforeValidator(_listed, json_schema_input_type=kind | list[kind])
+    return BeforeValidator(_wrap_in_list, json_schema_input_type=kind | list[kind])
 
 
-def _listed(given: object) -> object:
-    return [given] if isinstance(given, str | dict) else given
+def _wrap_in_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
 
 
 _FORMS: Final[Any] = str | AddressObject
 Address = Annotated[
     Mailbox,
-    PlainValidator(_mailbox, json_schema_input_type=_FORMS),
+    PlainValidator(_parse_mailbox, json_schema_input_type=_FORMS),
     PlainSerializer(format_mailbox, return_type=str),
 ]

@@ -50,11 +50,11 @@ def start(paging: Paging, prefix: Prefix) -> str | None:
     if paging.cursor is None:
         return None
     try:
-        found = base64.urlsafe_b64decode(paging.cursor + "==").decode("ascii")
+        id_in_cursor = base64.urlsafe_b64decode(paging.cursor + "==").decode("ascii")
     except (binascii.Error, ValueError):
-        found = ""
-    if is_id(found, prefix):
-        return found
+        id_in_cursor = ""
+    if is_id(id_in_cursor, prefix):
+        return id_in_cursor
     msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
     raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
 
@@ -63,8 +63,8 @@ def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
     """The rows of a page, of `limit + 1` that were read, and the cursor for the next."""
     if len(rows) <= limit:
         return rows, None
-    kept = rows[:limit]
-    return kept, cursor_of(kept[-1].id)
+    page_rows = rows[:limit]
+    return page_rows, cursor_of(page_rows[-1].id)
 
 
 def cursor_of(last: str) -> str:

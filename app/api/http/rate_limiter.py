@@ -21,24 +21,24 @@ class Buckets:
 
     def __init__(self, *, monotonic: Callable[[], float] = monotonic_seconds) -> None:
         self._monotonic = monotonic
-        self._kept: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wait_seconds(self, key: str, *, capacity: int, per_second: float) -> float:
         """How long until there is a whole token; nothing where there is one."""
-        tokens = self._refilled(key, capacity, per_second).tokens
+        tokens = self._refill(key, capacity, per_second).tokens
         return max(0.0, (1 - tokens) / per_second)
 
     def take(self, key: str, *, capacity: int, per_second: float) -> None:
         """Take a token, whether there is one or not."""
-        self._refilled(key, capacity, per_second).tokens -= 1
+        self._refill(key, capacity, per_second).tokens -= 1
 
-    def _refilled(self, key: str, capacity: int, per_second: float) -> _Bucket:
+    def _refill(self, key: str, capacity: int, per_second: float) -> _Bucket:
         now = self._monotonic()
-        bucket = self._kept.get(key) or _Bucket(float(capacity), now)
+        bucket = self._buckets.get(key) or _Bucket(float(capacity), now)
         bucket.tokens = min(float(capacity), bucket.tokens + (now - bucket.at) * per_second)
         bucket.at = now
-        self._kept[key] = bucket
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_BUCKETS:
-            self._kept.popitem(last=False)
+        self._buckets[key] = bucket
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
         return bucket

@@ -18,13 +18,13 @@ def check_repeats(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     if len(names) == len(set(names)):
         return
-    for name in sorted(_single(request.scope["route"])):
+    for name in sorted(_list_single_params(request.scope["route"])):
         if names.count(name) > 1:
             msg = "this parameter is in the URL more than once; write it once"
             raise InvalidRequest(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
 
 
-def _single(route: APIRoute) -> frozenset[str]:
+def _list_single_params(route: APIRoute) -> frozenset[str]:
     """The parameters that a route takes one value of."""
     fields = dict[str, FieldInfo]()
     for param in route.dependant.query_params:
@@ -34,5 +34,5 @@ def _single(route: APIRoute) -> frozenset[str]:
         else:
             fields[param.alias] = param.field_info
     return frozenset(
-        name for name, each in fields.items() if get_origin(each.annotation) is not list
+        name for name, field in fields.items() if get_origin(field.annotation) is not list
     )

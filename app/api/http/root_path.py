@@ -30,16 +30,16 @@ class RootPath:
 
         async def send_with_root(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [self._rooted(*header) for header in message["headers"]]
+                message["headers"] = [self._add_root(*header) for header in message["headers"]]
             await send(message)
 
         token = root_path.set(self._path)
         try:
-            await self._app(self._stripped(scope), receive, send_with_root)
+            await self._app(self._strip_path(scope), receive, send_with_root)
         finally:
             root_path.reset(token)
 
-    def _stripped(self, scope: Scope) -> Scope:
+    def _strip_path(self, scope: Scope) -> Scope:
         path: str = scope["path"]
         raw_path: bytes = scope["raw_path"]
         if path == self._path or path.startswith(f"{self._path}/"):
@@ -47,7 +47,7 @@ class RootPath:
             raw_path = raw_path.removeprefix(self._path.encode("ascii")) or b"/"
         return {**scope, "path": path, "raw_path": raw_path}
 
-    def _rooted(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    def _add_root(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         is_path = name.lower() == _LOCATION and value.startswith(b"/")
         return name, self._path.encode("ascii") + value if is_path else value
 

@@ -159,4 +159,6 @@ async def receive_bounce(
         received = await reports.receive(
             connection, tenant_id=caller.tenant_id, report=report, now=now, is_new=is_new
         )
-    return InboundRead(new=is_new, recipients=[InboundRecipient.of(each) for each in received])
+    return InboundRead(
+        new=is_new, recipients=[InboundRecipient.of(recipient) for recipient in received]
+    )

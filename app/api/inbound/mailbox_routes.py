@@ -83,7 +83,7 @@ async def create_mailbox(
     """
     caller.require_unbound()
     act = caller.act(services)
-    made = Mailbox(
+    mailbox = Mailbox(
         id=new_id("mbx"),
         tenant_id=caller.tenant_id,
         name=body.name,
@@ -100,7 +100,7 @@ async def create_mailbox(
         created_at=act.now,
         updated_at=act.now,
     )
-    _check_where(made, services)
+    _check_where(mailbox, services)
     password = body.password.get_secret_value()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
@@ -108,18 +108,18 @@ async def create_mailbox(
         check_count("mailboxes", count, MAX_MAILBOXES)
         await mailboxes.insert(
             connection,
-            mailbox=made,
-            sealed_password=services.vault.seal(password, mailbox_password(made)),
+            mailbox=mailbox,
+            sealed_password=services.vault.seal(password, mailbox_password(mailbox)),
         )
         await act.record(
             connection,
             "mailbox.create",
             tenant_id=caller.tenant_id,
-            object_id=made.id,
-            after=mailboxes.columns_of(made),
+            object_id=mailbox.id,
+            after=mailboxes.columns_of(mailbox),
         )
-    response.headers["Location"] = f"/mailboxes/{made.id}"
-    return MailboxRead.of(made)
+    response.headers["Location"] = f"/mailboxes/{mailbox.id}"
+    return MailboxRead.of(mailbox)
 
 
 @router.get(
@@ -141,8 +141,8 @@ async def list_mailboxes(
         rows = await mailboxes.page(
             connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
         )
-    kept, cursor = cut(rows, paging.limit)
-    return MailboxPage(items=[MailboxRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, paging.limit)
+    return MailboxPage(items=[MailboxRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -160,8 +160,8 @@ async def get_mailbox(
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
-        found = await mailboxes.get(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
-    return MailboxRead.of(found)
+        row = await mailboxes.get(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+    return MailboxRead.of(row)
 
 
 @router.patch(
@@ -189,7 +189,7 @@ async def update_mailbox(
         before = await mailboxes.get(
             connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, to_change=True
         )
-        after = replace(_changed(before, body), next_poll_at=act.now, updated_at=act.now)
+        after = replace(_apply_update(before, body), next_poll_at=act.now, updated_at=act.now)
         if body.enabled is not None and body.enabled is (before.disabled_at is not None):
             after = replace(after, disabled_at=None if body.enabled else act.now)
         _check_where(after, services)
@@ -225,7 +225,7 @@ def _place(mailbox: Mailbox) -> tuple[str, int, str, str]:
     return mailbox.host, mailbox.port, mailbox.username, mailbox.folder
 
 
-def _changed(before: Mailbox, body: MailboxUpdate) -> Mailbox:
+def _apply_update(before: Mailbox, body: MailboxUpdate) -> Mailbox:
     changes = body.model_dump(exclude_unset=True, exclude={"password", "enabled"})
     if "delete_reports" in changes:
         changes["deletes_reports"] = changes.pop("delete_reports")
@@ -248,11 +248,11 @@ async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: 
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        gone = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
+        row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
         await act.record(
             connection,
             "mailbox.delete",
             tenant_id=caller.tenant_id,
-            object_id=gone.id,
-            before=mailboxes.columns_of(gone),
+            object_id=row.id,
+            before=mailboxes.columns_of(row),
         )

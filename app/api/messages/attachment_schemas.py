@@ -20,27 +20,27 @@ MAX_ATTACHMENTS: Final = 100
 QUANTUM: Final = 4  # characters of base64 for three octets
 
 
-def _decoded(value: object) -> object:
+def _decode(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return joined(_decoded_blocks(value))
+        return joined(_decode_blocks(value))
     except (binascii.Error, ValueError):
         raise ValueError(
             "not base64: encode the file's bytes with padding (RFC 4648 section 4)"
         ) from None
 
 
-def _decoded_blocks(text: str) -> Iterator[bytes]:
+def _decode_blocks(text: str) -> Iterator[bytes]:
     """What base64 stands for, block by block: between two of them others have their turn."""
     rest, is_padded = "", False
     for start in range(0, len(text), BLOCK_OCTETS):
         digits = rest + "".join(text[start : start + BLOCK_OCTETS].split())
         if digits and is_padded:
             raise ValueError("not base64: remove what follows the padding")
-        whole = len(digits) - len(digits) % QUANTUM
-        yield binascii.a2b_base64(digits[:whole], strict_mode=True)
-        is_padded, rest = digits.endswith("=", 0, whole), digits[whole:]
+        whole_length = len(digits) - len(digits) % QUANTUM
+        yield binascii.a2b_base64(digits[:whole_length], strict_mode=True)
+        is_padded, rest = digits.endswith("=", 0, whole_length), digits[whole_length:]
     yield binascii.a2b_base64(rest, strict_mode=True)
 
 
@@ -60,7 +60,7 @@ class AttachmentBody(Body):
         " `text/calendar; method=REQUEST` makes an invitation.",
         examples=["application/pdf"],
     )
-    content: Annotated[bytes, BeforeValidator(_decoded, json_schema_input_type=str)] = Field(
+    content: Annotated[bytes, BeforeValidator(_decode, json_schema_input_type=str)] = Field(
         description="The file's bytes in base64.", examples=["JVBERi0xLjcK"]
     )
     content_id: str | None = Field(
@@ -74,7 +74,7 @@ class AttachmentBody(Body):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> "AttachmentBody":
+    def _check_disguise(self) -> "AttachmentBody":
         parsed = parse_content_type(self.attachment().content_type)
         if parsed and (disguise := find_disguise(self.filename, parsed[0])):
             raise ValueError(disguise)

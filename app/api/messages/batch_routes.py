@@ -35,7 +35,7 @@ MAX_MESSAGES: Final = 1000
 ACCEPTED: Final = 202
 
 
-def _tried(value: object, _: object) -> MessageCreate | Wrong:
+def _try_message(value: object, _: object) -> MessageCreate | Wrong:
     # Raised by nobody: one that is wrong is no fault of its neighbours.
     return tried(value)
 
@@ -46,10 +46,12 @@ ITEM: Final[Any] = MessageCreate | Any
 class BatchCreate(Body):
     """Messages to send."""
 
-    messages: list[Annotated[Any, WrapValidator(_tried, json_schema_input_type=ITEM)]] = Field(
-        min_length=1,
-        max_length=MAX_MESSAGES,
-        description="The messages. An invalid one gets an error in its place of `results`.",
+    messages: list[Annotated[Any, WrapValidator(_try_message, json_schema_input_type=ITEM)]] = (
+        Field(
+            min_length=1,
+            max_length=MAX_MESSAGES,
+            description="The messages. An invalid one gets an error in its place of `results`.",
+        )
     )
 
 
@@ -97,25 +99,25 @@ async def send_batch(
     if idempotency_key is None:
         items = [Item(message, None) for message in body.messages]
         await accept_items(services, caller, request, items)
-        return _answer(items)
-    given = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
+        return _build_response(items)
+    raw_messages = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
     with alone(services, caller, idempotency_key):
         # A line break stands in no key that a request could have itself.
-        keys = [f"{idempotency_key}\n{number}" for number in range(len(given))]
+        keys = [f"{idempotency_key}\n{number}" for number in range(len(raw_messages))]
         items = [
-            Item(each, Keyed(services, caller, key, fingerprint(PATH, value)))
-            for each, key, value in zip(body.messages, keys, given, strict=True)
+            Item(body_or_wrong, Keyed(services, caller, key, fingerprint(PATH, value)))
+            for body_or_wrong, key, value in zip(body.messages, keys, raw_messages, strict=True)
         ]
         await replay_known(services, caller, items)
         await accept_items(services, caller, request, items)
-    return _answer(items)
+    return _build_response(items)
 
 
-def _answer(items: Sequence[Item]) -> Response:
+def _build_response(items: Sequence[Item]) -> Response:
     headers = {}
     if items and all(item.is_replayed for item in items):
         headers[REPLAYED] = "true"
-    results = ",".join(map(_result, items))
+    results = ",".join(map(_format_result, items))
     return Response(
         f'{{"results":[{results}]}}',
         status_code=ACCEPTED,
@@ -124,7 +126,7 @@ def _answer(items: Sequence[Item]) -> Response:
     )
 
 
-def _result(item: Item) -> str:
+def _format_result(item: Item) -> str:
     if item.problem is not None:
         problem = body_of(item.problem, PATH)
         return f'{{"status":{problem["status"]},"message":null,"problem":{json.dumps(problem)}}}'

@@ -77,15 +77,15 @@ async def accept_items(
     services: Services, caller: Caller, request: Request, items: Sequence[Item]
 ) -> None:
     """Accept what is new, in one transaction; raises Unavailable where that cannot be done now."""
-    new = [each for each in items if each.response is None and each.problem is None]
-    for number, item in enumerate(new, start=1):
+    new_items = [each for each in items if each.response is None and each.problem is None]
+    for number, item in enumerate(new_items, start=1):
         await _prepare(services, caller, item)
         if number % PREPARED_AT_ONCE == 0:
             await asyncio.sleep(0)
-    offered = [each for each in new if each.message is not None]
-    offers = [_offer(caller, each) for each in offered]
+    offered_items = [each for each in new_items if each.message is not None]
+    offers = [_build_offer(caller, each) for each in offered_items]
     outcomes = await services.committer.accept_all(offers) if offers else []
-    for item, outcome in zip(offered, outcomes, strict=True):
+    for item, outcome in zip(offered_items, outcomes, strict=True):
         if isinstance(outcome, KeyedRequest):
             await _replay(item, outcome)
         elif isinstance(outcome, QuotaError):
@@ -95,9 +95,9 @@ async def accept_items(
         elif outcome is not None:  # the committer has written to the log what it was
             item.problem = Problem("internal-error", PROBLEMS["internal-error"].example)
     await _note_refusals(request, items)
-    unavailable = [each for each in outcomes if isinstance(each, Unavailable)]
-    if unavailable and len(unavailable) == len(offered):
-        raise unavailable[0]
+    failed_outcomes = [each for each in outcomes if isinstance(each, Unavailable)]
+    if failed_outcomes and len(failed_outcomes) == len(offered_items):
+        raise failed_outcomes[0]
 
 
 async def _prepare(services: Services, caller: Caller, item: Item) -> None:
@@ -112,7 +112,7 @@ async def _prepare(services: Services, caller: Caller, item: Item) -> None:
         item.message, item.response = message, new_message_json(message, profile)
 
 
-def _offer(caller: Caller, item: Item) -> Offer:
+def _build_offer(caller: Caller, item: Item) -> Offer:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None

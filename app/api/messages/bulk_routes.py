@@ -99,19 +99,23 @@ async def act_on_messages(
     if body.cursor is not None and not is_id(body.cursor, "msg"):
         raise InvalidRequest.at("cursor", msg="write the next_cursor of the previous response")
     async with services.database.reading() as connection:
-        wanted = await filter_of(connection, caller, body.wanted)
+        message_filter = await filter_of(connection, caller, body.wanted)
         if body.dry_run:
             count = await messages.count(
-                connection, tenant_id=caller.tenant_id, limit=COUNTED, now=now, wanted=wanted
+                connection,
+                tenant_id=caller.tenant_id,
+                limit=COUNTED,
+                now=now,
+                wanted=message_filter,
             )
             return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_cursor=None)
-        found = await messages.ids(
+        message_ids = await messages.ids(
             connection,
             tenant_id=caller.tenant_id,
             limit=AT_ONCE,
             now=now,
             before=body.cursor,
-            wanted=wanted,
+            wanted=message_filter,
         )
     async with services.database.transaction() as connection:
         line = await caller.act(services).begin(
@@ -123,14 +127,14 @@ async def act_on_messages(
                 "filter": body.wanted.model_dump(exclude_unset=True),
                 "as": body.resolution,
                 "cursor": body.cursor,
-                "matched": len(found),
+                "matched": len(message_ids),
             },
         )
     skipped, done = Counter[str](), 0
-    for message in found:
+    for message in message_ids:
         note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
         try:
-            await _do(services, caller, message, body, note)
+            await _apply_action(services, caller, message, body, note)
         except Unavailable:  # a fault of ours, and no reason to skip the message
             raise
         except Problem as problem:
@@ -140,18 +144,22 @@ async def act_on_messages(
         await asyncio.sleep(0)
     async with services.database.transaction(announce=True) as connection:
         await line.note(
-            connection, done=done, skipped=skipped, last=found[-1] if found else None, finished=True
+            connection,
+            done=done,
+            skipped=skipped,
+            last=message_ids[-1] if message_ids else None,
+            finished=True,
         )
     return ActionsRead(
         dry_run=False,
-        matched=len(found),
+        matched=len(message_ids),
         done=done,
         skipped=dict(skipped),
-        next_cursor=found[-1] if len(found) == AT_ONCE else None,
+        next_cursor=message_ids[-1] if len(message_ids) == AT_ONCE else None,
     )
 
 
-async def _do(
+async def _apply_action(
     services: Services,
     caller: Caller,
     message: str,
@@ -160,19 +168,19 @@ async def _do(
 ) -> None:
     """Do it to one message, and note that; raises what the operation on one does."""
     if body.action is Action.RETRY:
-        again, _ = await prepared_again(services, caller, message, MessageRetry())
-        await stored(services, caller, again)
+        new_message, _ = await prepared_again(services, caller, message, MessageRetry())
+        await stored(services, caller, new_message)
         async with services.database.transaction() as connection:
             await note(connection)
         return
-    one = {"tenant_id": caller.tenant_id, "message_id": message}
+    message_key = {"tenant_id": caller.tenant_id, "message_id": message}
     async with services.database.transaction() as connection:
         await visible(connection, caller, message)
         if body.action is Action.CANCEL:
-            await decisions.cancel(connection, **one, now=services.now())
+            await decisions.cancel(connection, **message_key, now=services.now())
         elif body.resolution is not None:
             event = RESOLUTION_EVENTS[body.resolution]
             await decisions.resolve(
-                connection, **one, addresses=None, event=event, now=services.now()
+                connection, **message_key, addresses=None, event=event, now=services.now()
             )
         await note(connection)

@@ -59,7 +59,7 @@ async def erase_recipient(
     `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
-    act, found, total = caller.act(services), NOTHING, NOTHING
+    act, erased, total = caller.act(services), NOTHING, NOTHING
     async with services.database.transaction() as connection:
         line = await act.begin(
             connection,
@@ -70,24 +70,24 @@ async def erase_recipient(
         )
     while True:
         async with services.database.transaction(announce=True) as connection:
-            found = await erasure.erase(
+            erased = await erasure.erase(
                 connection,
                 tenant_id=caller.tenant_id,
                 address=address,
-                after=found.last,
+                after=erased.last,
                 now=act.now,
                 limit=ERASED_AT_ONCE,
             )
-            total += found
-            is_last = found.last is None
+            total += erased
+            is_last = erased.last is None
             if is_last:
                 await mentions.mask(connection, tenant_id=caller.tenant_id, address=address)
-            await line.note(connection, finished=is_last, **_counts(total))
+            await line.note(connection, finished=is_last, **_count_fields(total))
         if is_last:
-            return ErasureRead(**_counts(total))
+            return ErasureRead(**_count_fields(total))
 
 
-def _counts(erased: Erased) -> dict[str, int]:
+def _count_fields(erased: Erased) -> dict[str, int]:
     return {
         "erased": erased.erased,
         "sending": erased.being_sent,

@@ -83,18 +83,18 @@ async def export_messages(
     Requires the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        wanted = await filter_of(connection, caller, query)
-    pages = _pages(services, caller, wanted)
+        message_filter = await filter_of(connection, caller, query)
+    pages = _read_pages(services, caller, message_filter)
     is_csv = query.format is Format.CSV
     return StreamingResponse(
-        _as_csv(pages) if is_csv else _as_lines(pages),
+        _write_csv(pages) if is_csv else _write_lines(pages),
         media_type=f"{csv_files.MEDIA_TYPE}; charset=utf-8" if is_csv else JSON_LINES,
         headers={"Content-Disposition": f'attachment; filename="messages.{query.format}"'},
     )
 
 
-async def _pages(
-    services: Services, caller: Caller, wanted: MessageFilter
+async def _read_pages(
+    services: Services, caller: Caller, message_filter: MessageFilter
 ) -> AsyncIterator[list[MessageRead]]:
     before = None
     while True:
@@ -106,7 +106,7 @@ async def _pages(
                 limit=AT_ONCE,
                 now=now,
                 before=before,
-                wanted=wanted,
+                wanted=message_filter,
             )
         yield [MessageRead.of(row, now) for row in rows]
         if len(rows) < AT_ONCE:
@@ -114,19 +114,19 @@ async def _pages(
         before = rows[-1].id
 
 
-async def _as_lines(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+async def _write_lines(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
     async for page in pages:
-        yield "".join(each.model_dump_json(by_alias=True) + "\n" for each in page)
+        yield "".join(message.model_dump_json(by_alias=True) + "\n" for message in page)
 
 
-async def _as_csv(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+async def _write_csv(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
     yield csv_files.written([COLUMNS])
     async for page in pages:
-        yield csv_files.written(row for each in page for row in _rows(each))
+        yield csv_files.written(row for message in page for row in _build_rows(message))
 
 
-def _rows(message: MessageRead) -> Iterator[Sequence[str]]:
-    about = (
+def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
+    message_fields = (
         message.id,
         rfc3339(message.created_at),
         message.status.value,
@@ -137,12 +137,14 @@ def _rows(message: MessageRead) -> Iterator[Sequence[str]]:
     )
     for recipient in message.recipients:
         reply = recipient.last_reply
-        said = (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None,) * 3
+        reply_fields = (
+            (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None,) * 3
+        )
         yield (
-            *about,
+            *message_fields,
             recipient.address or "",
             recipient.kind.value,
             recipient.status.value,
             str(recipient.attempts),
-            *("" if value is None else str(value) for value in said),
+            *("" if value is None else str(value) for value in reply_fields),
         )

@@ -43,8 +43,8 @@ class Shortcut:
         services: Services = scope["app"].state.services
         caller = content = None
         try:
-            if is_meant and (caller := await _caller(services, scope)) is not None:
-                content = await _content(receive)
+            if is_meant and (caller := await _authenticate(services, scope)) is not None:
+                content = await _read_content(receive)
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
             return
@@ -57,10 +57,10 @@ class Shortcut:
         del content
         try:
             response = await accepted_once(
-                services, caller, _key(scope), sent.fingerprint, sent.made
+                services, caller, _read_idempotency_key(scope), sent.fingerprint, sent.made
             )
         except _NotPlainError:
-            await self._app(scope, _again(sent.content, receive), send)
+            await self._app(scope, _replay_content(sent.content, receive), send)
             return
         except Problem as problem:
             response = answer(problem, PATH)
@@ -93,69 +93,69 @@ class _Sent:
         Raises Unavailable: asked again, it would be waited for again; and _NotPlainError.
         """
         try:
-            body = await beside_if_large(len(self.content), _parsed, self.content)
-            made = await prepared(self._services, self._caller, body)
+            body = await beside_if_large(len(self.content), _parse_body, self.content)
+            message_and_profile = await prepared(self._services, self._caller, body)
         except Unavailable:
             raise
         except (ValidationError, Problem) as error:
             raise _NotPlainError from error
         self.content = b""
-        return made
+        return message_and_profile
 
 
-def _key(scope: Scope) -> str | None:
+def _read_idempotency_key(scope: Scope) -> str | None:
     """The Idempotency-Key."""
-    given: bytes | None = dict(scope["headers"]).get(KEY)
-    return None if given is None else given.decode("latin-1")
+    header: bytes | None = dict(scope["headers"]).get(KEY)
+    return None if header is None else header.decode("latin-1")
 
 
-async def _caller(services: Services, scope: Scope) -> Caller | None:
+async def _authenticate(services: Services, scope: Scope) -> Caller | None:
     """Who sends, where the key opens this and the request is of the usual form.
 
     Raises TooManyRequests or Unavailable.
     """
-    given = dict(scope["headers"])
+    headers = dict(scope["headers"])
     is_usual = (
-        given.get(b"content-type") == JSON
-        and b"heloise-tenant" not in given
-        and (KEY not in given or is_key(given[KEY].decode("latin-1")))
+        headers.get(b"content-type") == JSON
+        and b"heloise-tenant" not in headers
+        and (KEY not in headers or is_key(headers[KEY].decode("latin-1")))
     )
     if not is_usual:
         return None
     visitor: Visitor = scope["state"][VISITOR]
     try:
-        known = await visitor.known()
-        if isinstance(known, Actor):
+        caller = await visitor.known()
+        if isinstance(caller, Actor):
             return None
-        SENDING.check(known.key)
+        SENDING.check(caller.key)
     except (Unauthenticated, Forbidden):  # of which the audit log is told there
         return None
-    check_rate(known.tenant, services.requests)
-    return known
+    check_rate(caller.tenant, services.requests)
+    return caller
 
 
-async def _content(receive: Receive) -> bytes | None:
+async def _read_content(receive: Receive) -> bytes | None:
     """The request's body; None where the caller went away."""
     message = await receive()
     content = BytesIO()  # which gives what it holds without a copy
     while message["type"] != DISCONNECT:
-        part: bytes = message.get("body", b"")
+        chunk: bytes = message.get("body", b"")
         if not message.get("more_body", False) and not content.tell():
-            return part
-        content.write(part)
+            return chunk
+        content.write(chunk)
         if not message.get("more_body", False):
             return content.getvalue()
         message = await receive()
     return None
 
 
-def _parsed(content: bytes) -> MessageCreate:
+def _parse_body(content: bytes) -> MessageCreate:
     """The message that it holds; raises ValidationError or InvalidRequest."""
     check_json(content)
     return MessageCreate.model_validate_json(content)
 
 
-def _again(content: bytes, receive: Receive) -> Receive:
+def _replay_content(content: bytes, receive: Receive) -> Receive:
     """What was received already, then what comes."""
     before = iter([{"type": "http.request", "body": content, "more_body": False}])
 

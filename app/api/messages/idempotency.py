@@ -117,10 +117,10 @@ class Keyed:
     async def earlier(self) -> KeyedRequest | None:
         """The request that used the key before, if any did."""
         async with self._services.database.reading() as connection:
-            found = await idempotency.find(
+            request_by_hash = await idempotency.find(
                 connection, tenant_id=self._tenant_id, hashes=[self.key_hash]
             )
-        return found.get(self.key_hash)
+        return request_by_hash.get(self.key_hash)
 
     def request(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
@@ -144,8 +144,8 @@ class Keyed:
         Raises InvalidRequest where the request was another, or its message is out of the caller's
         reach: which of the two is not told.
         """
-        if self._is_the_same(earlier):
-            response = earlier.response or await self._as_it_stands(earlier)
+        if self._is_same_body(earlier):
+            response = earlier.response or await self._read_message_json(earlier)
             if self._caller.reaches(str(json.loads(response)["profile_id"])):
                 return response
         raise InvalidRequest(
@@ -154,7 +154,7 @@ class Keyed:
             slug="idempotency-key-reused",
         )
 
-    async def _as_it_stands(self, earlier: KeyedRequest) -> str:
+    async def _read_message_json(self, earlier: KeyedRequest) -> str:
         """What is said of the message now: its first answer named somebody who was erased since."""
         async with self._services.database.reading() as connection:
             view = await messages.get(
@@ -162,14 +162,14 @@ class Keyed:
             )
         return MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
 
-    def _is_the_same(self, earlier: KeyedRequest) -> bool:
+    def _is_same_body(self, earlier: KeyedRequest) -> bool:
         """Whether the bodies are; where that cannot be read any more they are taken to be."""
         try:
             sealed = earlier.sealed_fingerprint
-            known = self._services.vault.open(sealed, request_fingerprint(self._row))
+            stored_fingerprint = self._services.vault.open(sealed, request_fingerprint(self._row))
         except SealError:
             return True
-        return hmac.compare_digest(known, self._fingerprint)
+        return hmac.compare_digest(stored_fingerprint, self._fingerprint)
 
     @property
     def _row(self) -> str:
@@ -202,12 +202,12 @@ def _fingerprint(path: str, content: bytes) -> str:
 def fingerprint(path: str, value: object) -> str:
     """What tells this JSON, sent to this path, from any other."""
     digest = sha256(f"{path}\n".encode())
-    for part in _canonical(value):
+    for part in _encode_canonically(value):
         digest.update(part)
     return digest.hexdigest()
 
 
-def _canonical(value: object) -> Iterator[bytes]:
+def _encode_canonically(value: object) -> Iterator[bytes]:
     """Other bytes for every other value, in pieces: that of a file would be as long as the body."""
     match value:
         case str():
@@ -218,13 +218,13 @@ def _canonical(value: object) -> Iterator[bytes]:
         case dict():
             yield b"{"
             for name in sorted(value):
-                yield from _canonical(name)
-                yield from _canonical(value[name])
+                yield from _encode_canonically(name)
+                yield from _encode_canonically(value[name])
             yield b"}"
         case list() | tuple():
             yield b"["
-            for each in value:
-                yield from _canonical(each)
+            for item in value:
+                yield from _encode_canonically(item)
             yield b"]"
         case _:
             yield json.dumps(value).encode() + b","

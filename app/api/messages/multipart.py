@@ -68,11 +68,15 @@ class _Parser(MultiPartParser):
 
     def on_header_end(self) -> None:
         value = self._current_partial_header_value
-        extended = _EXTENDED_FILENAME.search(value)
-        if extended is not None and _FILENAME.search(value) is None:
-            name = unquote(extended[2].decode("ascii", "replace"), extended[1].decode(), "replace")
-            quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-            self._current_partial_header_value += f'; filename="{quoted}"'.encode()
+        extended_filename = _EXTENDED_FILENAME.search(value)
+        if extended_filename is not None and _FILENAME.search(value) is None:
+            name = unquote(
+                extended_filename[2].decode("ascii", "replace"),
+                extended_filename[1].decode(),
+                "replace",
+            )
+            escaped_name = name.replace("\\", "\\\\").replace('"', '\\"')
+            self._current_partial_header_value += f'; filename="{escaped_name}"'.encode()
         super().on_header_end()
 
 
@@ -84,12 +88,12 @@ class UploadRoute(BoundedRoute):
 
         async def uploaded(request: Request) -> Response:
             is_form = media_type_of(request) == FORM
-            return await handle(await _as_json(request) if is_form else request)
+            return await handle(await _convert_to_json(request) if is_form else request)
 
         return uploaded
 
 
-async def _as_json(request: Request) -> Request:
+async def _convert_to_json(request: Request) -> Request:
     """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
     await visitor_of(request).known()
     require_identity(request)
@@ -104,14 +108,14 @@ async def _as_json(request: Request) -> Request:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
-        said = (
+        reason = (
             error.message
             if isinstance(error, MultiPartException)
             else "the Content-Type has no boundary"
         )
-        raise InvalidRequest(f"The form is malformed: {said.rstrip('.')}.") from None
+        raise InvalidRequest(f"The form is malformed: {reason.rstrip('.')}.") from None
     try:
-        content = await asyncio.to_thread(_json_of, form)
+        content = await asyncio.to_thread(_build_json, form)
     finally:
         await form.close()
     headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
@@ -122,7 +126,7 @@ async def _as_json(request: Request) -> Request:
     return Request(dict(request.scope) | {"headers": [*headers, JSON_HEADER]}, receive)
 
 
-def _json_of(form: FormData) -> bytes:
+def _build_json(form: FormData) -> bytes:
     messages = form.getlist(MESSAGE)
     if set(form) - {MESSAGE, FILES} or len(messages) != 1:
         raise InvalidRequest.at(
@@ -130,9 +134,13 @@ def _json_of(form: FormData) -> bytes:
             msg=f"write one field {MESSAGE!r} with the JSON of the message, and its files as"
             f" {FILES!r}",
         )
-    [given] = messages
+    [message_field] = messages
     # Browsers and `curl -F message=@m.json` send it as a file.
-    content = given.file.read() if isinstance(given, UploadFile) else given.encode()
+    content = (
+        message_field.file.read()
+        if isinstance(message_field, UploadFile)
+        else message_field.encode()
+    )
     check_json(content)
     try:
         message = json.loads(content)
@@ -141,16 +149,16 @@ def _json_of(form: FormData) -> bytes:
     if not isinstance(message, dict) or not isinstance(message.get(FILES) or [], list):
         raise InvalidRequest.at(MESSAGE, msg="write a JSON object as POST /messages takes it")
     files = [file for file in form.getlist(FILES) if _is_file(file)]
-    message[FILES] = [*(message.get(FILES) or []), *map(_attachment, files)]
+    message[FILES] = [*(message.get(FILES) or []), *map(_build_attachment, files)]
     return json.dumps(message).encode()
 
 
-def _is_file(given: UploadFile | str) -> TypeGuard[UploadFile]:
+def _is_file(value: UploadFile | str) -> TypeGuard[UploadFile]:
     """Whether it is a file: browsers send an empty one without a name where none was chosen."""
-    return isinstance(given, UploadFile) and bool(given.filename or given.size)
+    return isinstance(value, UploadFile) and bool(value.filename or value.size)
 
 
-def _attachment(file: UploadFile) -> dict[str, Any]:
+def _build_attachment(file: UploadFile) -> dict[str, Any]:
     content_id = file.headers.get("content-id")
     return {
         "filename": file.filename or "",

@@ -112,11 +112,11 @@ async def send_raw_message(
         caller,
         idempotency_key,
         partial(fingerprint_of, request),
-        lambda: _prepared(services, caller, envelope, content),
+        lambda: _prepare(services, caller, envelope, content),
     )
 
 
-async def _prepared(
+async def _prepare(
     services: Services, caller: Caller, envelope: Envelope, content: bytes
 ) -> tuple[NewMessage, Profile]:
     profile = await profile_of(services, caller, envelope.profile)

@@ -84,11 +84,11 @@ class RecipientRead(Answer):
             next_attempt_at=view.next_attempt_at,
             last_reply=reply,
             sent_to=view.sent_to,
-            report=_report(view),
+            report=_read_report(view),
         )
 
 
-def _report(view: RecipientView) -> ReportRead | None:
+def _read_report(view: RecipientView) -> ReportRead | None:
     if view.report is None or view.reported_at is None:
         return None
     return ReportRead(
@@ -264,12 +264,12 @@ class AttemptRead(Answer):
     @classmethod
     def of(cls, view: AttemptView) -> Self:
         """What is shown of a stored attempt: all of it."""
-        said = (
+        lines = (
             None
             if view.transcript is None
             else [line._asdict() for line in parse_dialogue(view.transcript)]
         )
-        return cls.model_validate({**asdict(view), "transcript": said})
+        return cls.model_validate({**asdict(view), "transcript": lines})
 
 
 class AttemptPage(Page[AttemptRead]):

@@ -109,9 +109,9 @@ async def list_messages(
     """
     before, now, search = start(query, "msg"), services.now(), query.search()
     async with services.database.reading() as connection:
-        wanted = await filter_of(connection, caller, query)
+        message_filter = await filter_of(connection, caller, query)
         if search is not None:
-            found, end = await messages.search(
+            matches, last_id = await messages.search(
                 connection,
                 tenant_id=caller.tenant_id,
                 limit=query.limit,
@@ -119,20 +119,20 @@ async def list_messages(
                 now=now,
                 matching=search,
                 before=before,
-                wanted=wanted,
+                wanted=message_filter,
             )
-            items = [MessageRead.of(row, now) for row in found]
-            return MessagePage(items=items, next_cursor=end and cursor_of(end))
+            items = [MessageRead.of(row, now) for row in matches]
+            return MessagePage(items=items, next_cursor=last_id and cursor_of(last_id))
         rows = await messages.page(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit + 1,
             now=now,
             before=before,
-            wanted=wanted,
+            wanted=message_filter,
         )
-    kept, cursor = cut(rows, query.limit)
-    return MessagePage(items=[MessageRead.of(row, now) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, query.limit)
+    return MessagePage(items=[MessageRead.of(row, now) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -179,8 +179,8 @@ async def list_attempts(
             after=after,
             with_transcripts=query.transcript,
         )
-    kept, cursor = cut(rows, query.limit)
-    return AttemptPage(items=[AttemptRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, query.limit)
+    return AttemptPage(items=[AttemptRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -237,8 +237,10 @@ async def resolve_message(
             now=now,
         )
 
-    told = {"as": body.resolution}
-    return await _decided(services, caller, message, "message.resolve", decide, told=told)
+    details = {"as": body.resolution}
+    return await _apply_decision(
+        services, caller, message, "message.resolve", decide, details=details
+    )
 
 
 @router.patch(
@@ -271,10 +273,12 @@ async def update_message(
             now=now,
         )
 
-    return await _decided(services, caller, message, "message.update", decide, shown=_schedule)
+    return await _apply_decision(
+        services, caller, message, "message.update", decide, describe=_describe_schedule
+    )
 
 
-def _schedule(view: MessageView, _: datetime) -> dict[str, object]:
+def _describe_schedule(view: MessageView, _: datetime) -> dict[str, object]:
     return {
         "send_at": view.send_at,
         "expires_at": view.expires_at,
@@ -301,26 +305,26 @@ async def cancel_message(
     async def decide(connection: AsyncConnection, now: datetime) -> None:
         await decisions.cancel(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
 
-    return await _decided(services, caller, message, "message.cancel", decide)
+    return await _apply_decision(services, caller, message, "message.cancel", decide)
 
 
-def _status(view: MessageView, now: datetime) -> dict[str, object]:
+def _describe_status(view: MessageView, now: datetime) -> dict[str, object]:
     return {"status": view.status_at(now)}
 
 
-async def _decided(
+async def _apply_decision(
     services: Services,
     caller: Caller,
     message: str,
     action: str,
     decide: Callable[[AsyncConnection, datetime], Awaitable[None]],
     *,
-    shown: Callable[[MessageView, datetime], dict[str, object]] = _status,
-    told: Mapping[str, object] = NOTHING_MORE,
+    describe: Callable[[MessageView, datetime], dict[str, object]] = _describe_status,
+    details: Mapping[str, object] = NOTHING_MORE,
 ) -> MessageRead:
-    """Do what was decided of a message, and write it down as `shown` tells it before and after.
+    """Do what was decided of a message, and write it down as `describe` tells it before and after.
 
-    `told` is written besides. Raises what `decide` does, or NotFound.
+    `details` are written besides. Raises what `decide` does, or NotFound.
     """
     act = caller.act(services)
     async with services.database.transaction(announce=True) as connection:
@@ -332,8 +336,8 @@ async def _decided(
             action,
             tenant_id=caller.tenant_id,
             object_id=message,
-            before=shown(before, act.now),
-            after={**shown(view, act.now), **told},
+            before=describe(before, act.now),
+            after={**describe(view, act.now), **details},
         )
     return MessageRead.of(view, act.now)
 

@@ -26,37 +26,39 @@ MAX_REPLY_TO: Final = 50
 MAX_SUBJECT_CHARACTERS: Final = 998
 
 
-def _short_keys(metadata: dict[str, str]) -> dict[str, str]:
+def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not 1 <= len(key) <= 64 or len(value) > 512:  # noqa: PLR2004 - said in the message
             raise ValueError(f"{key[:64]!r}: a key has 1 to 64 characters, a value at most 512")
     return metadata
 
 
-def _address(text: str) -> str:
+def _parse_address(text: str) -> str:
     return make_mailbox(text).address
 
 
-def _wanted(text: str) -> str:
+def _parse_wanted_address(text: str) -> str:
     if " " in text.strip() and '"' not in text:
         raise ValueError("an address has no blank; in a URL write + as %2B")
     return known_address(text)
 
 
-def _return_path(text: str) -> str:
-    return _address(text) if text else text
+def _parse_return_path(text: str) -> str:
+    return _parse_address(text) if text else text
 
 
-def _invitation(text: str) -> str:
+def _check_invitation(text: str) -> str:
     Calendar(text)
     return text
 
 
 Addresses = Annotated[list[Address], one_or_several(Address)]
 Recipients = Annotated[Addresses, Field(max_length=MAX_RECIPIENTS)]
-Wanted = Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_wanted)]
+Wanted = Annotated[
+    Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_parse_wanted_address)
+]
 SomeWanted = Annotated[list[Wanted], one_or_several(Wanted)]
-ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_return_path)]
+ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_parse_return_path)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 
 
@@ -158,7 +160,7 @@ class MessageCreate(Body):
         default=None,
         description="The language of the template. Missing parts come from its default language.",
     )
-    calendar: Annotated[Text, AfterValidator(_invitation)] | None = Field(
+    calendar: Annotated[Text, AfterValidator(_check_invitation)] | None = Field(
         default=None,
         description="An invitation as iCalendar text with a METHOD, next to text and HTML.",
     )
@@ -207,7 +209,7 @@ class MessageCreate(Body):
         default_factory=list, max_length=MAX_TAGS, description="Words for finding messages."
     )
     metadata: Annotated[
-        dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_short_keys)
+        dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_check_metadata)
     ] = Field(
         default_factory=dict,
         description="Your own data, stored with the message and returned with it. Heloise never"
@@ -273,7 +275,7 @@ class MessageCreate(Body):
             auto_submitted=self.auto_submitted,
             importance=self.importance,
             dsn=None if self.dsn is None else self.dsn.wish(),
-            attachments=tuple(each.attachment() for each in self.attachments),
+            attachments=tuple(attachment.attachment() for attachment in self.attachments),
             headers=self.headers,
             tags=tuple(self.tags),
             metadata=self.metadata,
@@ -392,7 +394,7 @@ class MessageQuery(MessageWanted, Paging):
         """What is looked for by words, if anything."""
         if self.subject is None and not self.metadata:
             return None
-        pairs = (each.partition(":") for each in self.metadata)
+        pairs = (pair.partition(":") for pair in self.metadata)
         return Search(
             subject=tuple(words(self.subject or "")),
             metadata=tuple((key, value if colon else None) for key, colon, value in pairs),

@@ -41,7 +41,7 @@ async def prepared(
     `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
     profile = await profile_of(services, caller, body.profile, is_alone=is_alone)
-    draft = await _filled(services, caller, body, is_alone=is_alone)
+    draft = await _fill_in_template(services, caller, body, is_alone=is_alone)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)
@@ -58,10 +58,10 @@ async def profile_of(
     does not say which profile was meant: that would cost more than the message.
     """
     try:
-        found = await services.profiles.get(
+        profile = await services.profiles.get(
             caller.tenant_id, name, partial(_read_profile, services, caller.tenant_id, name)
         )
-        return caller.reached("profile", name or "", found)
+        return caller.reached("profile", name or "", profile)
     except NotFound:
         if name is not None and not is_alone:
             raise
@@ -79,13 +79,13 @@ async def profile_of(
     )
 
 
-async def _filled(
+async def _fill_in_template(
     services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
 ) -> Draft:
     """The message with what its template makes; with HTML alone, with its text as well."""
     draft = body.draft()
     if body.template is not None:
-        _, made = await rendered(
+        _, content = await rendered(
             services,
             caller.tenant_id,
             body.template,
@@ -94,7 +94,9 @@ async def _filled(
             locale=body.locale,
             is_alone=is_alone,
         )
-        return replace(draft, subject=made.subject or "", text=made.text or None, html=made.html)
+        return replace(
+            draft, subject=content.subject or "", text=content.text or None, html=content.html
+        )
     if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:
         return draft
     try:
@@ -151,14 +153,16 @@ async def terms_of(services: Services, caller: Caller) -> Terms:
         allowed_from=caller.allowed_from,
         routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),
-        max_message_bytes=_smaller(services.max_message_bytes, caller.tenant.quota.message_bytes),
+        max_message_bytes=_pick_smaller_limit(
+            services.max_message_bytes, caller.tenant.quota.message_bytes
+        ),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
         signing=await signing_of(services, caller.tenant_id),
     )
 
 
-def _smaller(limit: int, other: int | None) -> int:
+def _pick_smaller_limit(limit: int, other: int | None) -> int:
     return limit if other is None else min(limit, other)
 
 

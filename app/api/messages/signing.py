@@ -20,16 +20,16 @@ async def signing_of(services: Services, tenant_id: str) -> Signing:
 
     Raises Unavailable where a key does not open: nothing goes unsigned that is to be signed.
     """
-    return await services.signing.get(tenant_id, None, partial(_read, services, tenant_id))
+    return await services.signing.get(tenant_id, None, partial(_read_signing, services, tenant_id))
 
 
-async def _read(services: Services, tenant_id: str) -> Signing:
+async def _read_signing(services: Services, tenant_id: str) -> Signing:
     async with services.database.reading() as connection:
         keys = await sending_domains.signing(connection, tenant_id=tenant_id)
     signers = defaultdict[str, list[DkimSigner]](list)
     try:
         for key in keys:
-            signers[key.domain].append(_signer(key, services.vault.open))
+            signers[key.domain].append(_build_signer(key, services.vault.open))
     except SealError as error:
         log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
         raise Unavailable(
@@ -37,9 +37,9 @@ async def _read(services: Services, tenant_id: str) -> Signing:
             "HELOISE_SECRET_KEYS lacks the key that encrypted a DKIM key of this tenant; add it."
             " Nothing was written.",
         ) from None
-    return Signing({domain: tuple(found) for domain, found in signers.items()})
+    return Signing({domain: tuple(domain_signers) for domain, domain_signers in signers.items()})
 
 
-def _signer(key: SealedKey, open_sealed: OpenSealed) -> DkimSigner:
+def _build_signer(key: SealedKey, open_sealed: OpenSealed) -> DkimSigner:
     pem = open_sealed(key.sealed_private_key, dkim_private_key(key.key_id))
     return DkimSigner(key.domain, key.selector, key.algorithm, load_key(pem))

@@ -87,9 +87,16 @@ class StatsGroup(Answer):
     @classmethod
     def of(cls, count: Count) -> Self:
         """As it is answered."""
-        stored = {each: n for each, n in count.statuses.items() if each != RecipientStatus.SENDING}
+        count_by_status = {
+            status: number
+            for status, number in count.statuses.items()
+            if status != RecipientStatus.SENDING
+        }
         return cls(
-            key=count.key, recipients=count.recipients, statuses=stored, reports=count.reports
+            key=count.key,
+            recipients=count.recipients,
+            statuses=count_by_status,
+            reports=count.reports,
         )
 
 
@@ -123,8 +130,8 @@ async def get_stats(
     after = query.created_after or before - USUAL
     if not timedelta(0) <= before - after <= LONGEST:
         msg = "write created_after before created_before, at most 366 days apart"
-        wrong = FieldError(("query", "created_after"), msg)
-        raise InvalidRequest(f"query.created_after: {msg}", [wrong])
+        error = FieldError(("query", "created_after"), msg)
+        raise InvalidRequest(f"query.created_after: {msg}", [error])
     async with services.database.reading() as connection:
         profile_id = None
         if query.profile is not None:

@@ -40,18 +40,21 @@ async def rendered(
     are wrong, or Unavailable.
     """
     async with services.database.reading() as connection:
-        found = await templates.get(
+        template_row = await templates.get(
             connection, tenant_id=tenant_id, template=template, hints=is_alone
         )
         version = await templates.version(
-            connection, tenant_id=tenant_id, template=found, number=_number(found, which)
+            connection,
+            tenant_id=tenant_id,
+            template=template_row,
+            number=_pick_version_number(template_row, which),
         )
-        partials = await _partials(connection, tenant_id, version.content, locale)
-    made = await _rendered(services, found, version, partials, variables, locale)
-    return version.number, made
+        partials = await _load_partials(connection, tenant_id, version.content, locale)
+    content = await _render(services, template_row, version, partials, variables, locale)
+    return version.number, content
 
 
-def _number(template: Template, which: int | Which) -> int | None:
+def _pick_version_number(template: Template, which: int | Which) -> int | None:
     """The number of a version, None for the last; raises InvalidRequest without one to send."""
     if which is Which.LAST:
         return None
@@ -71,32 +74,36 @@ async def checked(services: Services, tenant_id: str, content: TemplateContent) 
             content.sources(), content.variables_schema, tenant_id=tenant_id
         )
     except TemplateError as error:
-        raise InvalidRequest.at(error.part, msg=_said(error)) from None
+        raise InvalidRequest.at(error.part, msg=_describe_error(error)) from None
     return tuple(names)
 
 
-async def _partials(
+async def _load_partials(
     connection: AsyncConnection, tenant_id: str, content: TemplateContent, locale: str | None
 ) -> Partials:
     """All published templates that one names, and those that these name, in the language."""
-    found, wanted = Partials(), set(content.references)
-    while wanted:
-        if len(found) + len(wanted) > MAX_REFERENCES:
+    partials, missing_names = Partials(), set(content.references)
+    while missing_names:
+        if len(partials) + len(missing_names) > MAX_REFERENCES:
             raise InvalidRequest.at(
                 "template", msg=f"uses more than {MAX_REFERENCES} other templates; use fewer"
             )
-        contents = await templates.published(connection, tenant_id=tenant_id, names=wanted)
-        if missing := sorted(wanted - contents.keys()):
+        contents = await templates.published(connection, tenant_id=tenant_id, names=missing_names)
+        if unpublished := sorted(missing_names - contents.keys()):
             raise InvalidRequest.at(
                 "template",
-                msg=f"uses {missing[0]!r}, which has no published version; publish it first",
+                msg=f"uses {unpublished[0]!r}, which has no published version; publish it first",
             )
-        found |= {name: each.in_locale(locale) for name, each in contents.items()}
-        wanted = {name for each in contents.values() for name in each.references} - found.keys()
-    return found
+        partials |= {
+            name: template_content.in_locale(locale) for name, template_content in contents.items()
+        }
+        missing_names = {
+            name for template_content in contents.values() for name in template_content.references
+        } - partials.keys()
+    return partials
 
 
-async def _rendered(
+async def _render(
     services: Services,
     template: Template,
     version: TemplateVersion,
@@ -118,9 +125,12 @@ async def _rendered(
         if error.part == "variables":
             msg, where = str(error), ("body", "variables")
         else:
-            msg, where = f"{template.name!r}, {error.part}: {_said(error)}", ("body", "template")
+            msg, where = (
+                f"{template.name!r}, {error.part}: {_describe_error(error)}",
+                ("body", "template"),
+            )
         raise InvalidRequest(msg, [FieldError(where, msg)], "template-failed") from None
 
 
-def _said(error: TemplateError) -> str:
+def _describe_error(error: TemplateError) -> str:
     return str(error) if error.line is None else f"line {error.line}: {error}"

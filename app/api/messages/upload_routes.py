@@ -97,38 +97,40 @@ async def upload_messages(
     accepts only the rest. Requires the scope `messages:send`.
     """
     require_type(request, "JSON Lines", *TYPES)
-    return _Progress(_progress(services, caller, request, idempotency_key))
+    return _Progress(_stream_progress(services, caller, request, idempotency_key))
 
 
-async def _progress(
+async def _stream_progress(
     services: Services, caller: Caller, request: Request, key: str | None
 ) -> AsyncIterator[str]:
     """The lines of the answer, as the groups of messages are accepted."""
     lines = accepted = refused = 0
     try:
         with alone(services, caller, key or f"upload {id(request)}"):
-            async for group in _groups(request, services.max_body_bytes):
+            async for group in _read_groups(request, services.max_body_bytes):
                 items = [
-                    await beside_if_large(len(line), _item, services, caller, line, key, place)
+                    await beside_if_large(
+                        len(line), _build_item, services, caller, line, key, place
+                    )
                     for place, (_, line) in enumerate(group, start=lines + 1)
                 ]
                 if key is not None:
                     await replay_known(services, caller, items)
                 await accept_items(services, caller, request, items)
-                wrong = [
-                    (number, each.problem)
-                    for (number, _), each in zip(group, items, strict=True)
-                    if each.problem is not None
+                failures = [
+                    (number, item.problem)
+                    for (number, _), item in zip(group, items, strict=True)
+                    if item.problem is not None
                 ]
-                shown = wrong[: max(0, REFUSALS_SHOWN - refused)]
+                failures_shown = failures[: max(0, REFUSALS_SHOWN - refused)]
                 lines += len(items)
-                refused += len(wrong)
-                accepted += len(items) - len(wrong)
-                for number, problem in shown:
-                    yield _line(line=number, problem=body_of(problem, PATH))
-                yield _line(lines=lines, accepted=accepted, refused=refused, is_done=False)
+                refused += len(failures)
+                accepted += len(items) - len(failures)
+                for number, problem in failures_shown:
+                    yield _format_line(line=number, problem=body_of(problem, PATH))
+                yield _format_line(lines=lines, accepted=accepted, refused=refused, is_done=False)
     except Problem as problem:  # the status was said already
-        yield _line(
+        yield _format_line(
             lines=lines,
             accepted=accepted,
             refused=refused,
@@ -136,14 +138,16 @@ async def _progress(
             problem=body_of(problem, PATH),
         )
     else:
-        yield _line(lines=lines, accepted=accepted, refused=refused, is_done=True)
+        yield _format_line(lines=lines, accepted=accepted, refused=refused, is_done=True)
 
 
-def _line(**fields: Any) -> str:  # noqa: ANN401 - JSON
+def _format_line(**fields: Any) -> str:  # noqa: ANN401 - JSON
     return json.dumps(fields) + "\n"
 
 
-def _item(services: Services, caller: Caller, line: bytes, key: str | None, place: int) -> Item:
+def _build_item(
+    services: Services, caller: Caller, line: bytes, key: str | None, place: int
+) -> Item:
     keyed = None
     try:
         check_json(line)
@@ -158,7 +162,7 @@ def _item(services: Services, caller: Caller, line: bytes, key: str | None, plac
     return Item(tried(value), keyed)
 
 
-async def _groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
+async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
     """The lines that are not empty, some at a time; raises TooLarge for one that is too long.
 
     Lines that wait for others, and one that has not ended, count as held.

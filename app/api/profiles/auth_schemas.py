@@ -136,18 +136,21 @@ def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
         wrong("username", msg)
     if auth.username is None and auth.mechanism not in (AuthMechanism.AUTO, AuthMechanism.NONE):
         wrong("username", f"mechanism={auth.mechanism} needs a user name; set it")
-    given = [name for name in SETTINGS if getattr(auth, name) is not None]
-    given += [name for name in SECRETS if name in held]
-    by_password = not given and auth.mechanism not in (AuthMechanism.OAUTH2, AuthMechanism.NONE)
+    oauth_fields = [name for name in SETTINGS if getattr(auth, name) is not None]
+    oauth_fields += [name for name in SECRETS if name in held]
+    by_password = not oauth_fields and auth.mechanism not in (
+        AuthMechanism.OAUTH2,
+        AuthMechanism.NONE,
+    )
     if auth.username is not None and by_password and "password" not in held:
         wrong("password", "set the password of this user name, or set the user name to null")
-    if given and auth.mechanism not in BY_OAUTH:
-        names = ", ".join(given)
+    if oauth_fields and auth.mechanism not in BY_OAUTH:
+        names = ", ".join(oauth_fields)
         wrong(
             "mechanism",
             f"{names} belong to OAuth 2.0; set mechanism to oauth2, or set them to null",
         )
-    elif given or auth.mechanism is AuthMechanism.OAUTH2:
+    elif oauth_fields or auth.mechanism is AuthMechanism.OAUTH2:
         _check_oauth(auth, held, wrong)
 
 
@@ -182,9 +185,9 @@ def _check_preset(auth: Auth, grant: OAuthGrant, wrong: Wrong) -> None:
         wrong("tenant", "set this only with preset=microsoft")
     if auth.preset is None:
         return
-    known = SCOPES[auth.preset]
-    if grant not in known:
-        names = " or ".join(each.value for each in known)
+    scope_by_grant = SCOPES[auth.preset]
+    if grant not in scope_by_grant:
+        names = " or ".join(supported_grant.value for supported_grant in scope_by_grant)
         wrong("grant", f"for mail, {auth.preset} supports only {names}")
     if auth.preset == "microsoft" and auth.token_url is None:
         wrong("tenant", "set the directory (tenant) id of Microsoft Entra, or token_url")

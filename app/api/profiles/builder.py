@@ -28,35 +28,37 @@ FILLED_IN: Final = frozenset({"token_url", "scope"})
 
 def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
     """A profile with a new id; raises InvalidRequest where its fields contradict each other."""
-    return _profile(
+    return _build_profile(
         body,
         profile_id=new_id("prf"),
         tenant_id=tenant_id,
         created_at=now,
         updated_at=now,
-        held=held_by(body),
+        secret_names=held_by(body),
     )
 
 
 def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
     """The profile with the changes; raises InvalidRequest."""
     try:
-        body = ProfileCreate.model_validate(_merged(before, update))
+        body = ProfileCreate.model_validate(_merge_update(before, update))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        wrong = [field_error({**item, "loc": ("body", *item["loc"])}) for item in found]
+        validation_errors = error.errors(include_url=False, include_input=False)
+        errors = [
+            field_error({**item, "loc": ("body", *item["loc"])}) for item in validation_errors
+        ]
     else:
-        after = _profile(
+        after = _build_profile(
             body,
             profile_id=before.id,
             tenant_id=before.tenant_id,
             created_at=before.created_at,
             updated_at=now,
-            held=held_after(before, update),
+            secret_names=held_after(before, update),
         )
         return replace(after, paused_at=before.paused_at, revision=before.revision)
     # Raised here, where no error that holds the values hangs on as its context.
-    raise invalid(wrong)
+    raise invalid(errors)
 
 
 def check_destination(profile: Profile, guard: AddressGuard) -> None:
@@ -64,17 +66,17 @@ def check_destination(profile: Profile, guard: AddressGuard) -> None:
 
     Names are looked up, and their addresses checked, at each connection.
     """
-    wrong = []
+    errors = []
     if reason := guard.port_refusal(profile.port):
-        wrong.append(FieldError(("body", "port"), reason))
+        errors.append(FieldError(("body", "port"), reason))
     if profile.host is not None and (reason := guard.host_refusal(profile.host)):
-        wrong.append(FieldError(("body", "host"), f"{profile.host}: {reason}"))
+        errors.append(FieldError(("body", "host"), f"{profile.host}: {reason}"))
     if profile.oauth is not None:
-        wrong += _token_server_wrong(profile.oauth.token_url, guard)
-    _raise(wrong)
+        errors += _find_token_server_errors(profile.oauth.token_url, guard)
+    _raise_if_any(errors)
 
 
-def _token_server_wrong(token_url: str, guard: AddressGuard) -> list[FieldError]:
+def _find_token_server_errors(token_url: str, guard: AddressGuard) -> list[FieldError]:
     url, loc = urlsplit(token_url), ("body", "auth", "token_url")
     if not guard.allow_private and (url.scheme != "https" or url.port not in (None, 443)):
         msg = (
@@ -87,22 +89,22 @@ def _token_server_wrong(token_url: str, guard: AddressGuard) -> list[FieldError]
     return []
 
 
-def _raise(wrong: list[FieldError]) -> None:
-    if wrong:
-        raise invalid(wrong)
+def _raise_if_any(errors: list[FieldError]) -> None:
+    if errors:
+        raise invalid(errors)
 
 
-def _profile(
+def _build_profile(
     body: ProfileCreate,
     *,
     profile_id: str,
     tenant_id: str,
     created_at: datetime,
     updated_at: datetime,
-    held: frozenset[str],
+    secret_names: frozenset[str],
 ) -> Profile:
-    _raise(contradictions(body, held=held))
-    rate, waits, again = body.rate_limit, body.timeouts, body.retry
+    _raise_if_any(contradictions(body, held=secret_names))
+    rate_limit, timeouts, retry = body.rate_limit, body.timeouts, body.retry
     return Profile(
         id=profile_id,
         tenant_id=tenant_id,
@@ -114,7 +116,7 @@ def _profile(
         tls=body.tls,
         tls_ca=body.tls_ca,
         client_certificate=body.client_certificate,
-        has_client_key="client_key" in held,
+        has_client_key="client_key" in secret_names,
         tls_min_version=body.tls_min_version,
         tls_server_name=body.tls_server_name,
         tls_pins=tuple(body.tls_pins),
@@ -122,25 +124,27 @@ def _profile(
         source_address=body.source_address,
         auth_mechanism=body.auth.mechanism,
         username=body.auth.username,
-        has_password="password" in held,
+        has_password="password" in secret_names,
         allow_plaintext_auth=body.auth.allow_plaintext_auth,
         oauth=body.auth.token_source(),
-        has_oauth_client_secret="client_secret" in held,
-        has_oauth_private_key="private_key" in held,
-        has_oauth_refresh_token="refresh_token" in held,
+        has_oauth_client_secret="client_secret" in secret_names,
+        has_oauth_private_key="private_key" in secret_names,
+        has_oauth_refresh_token="refresh_token" in secret_names,
         default_from=body.default_from,
         allowed_from=tuple(body.allowed_from),
         max_connections=body.max_connections,
         max_messages_per_connection=body.max_messages_per_connection,
-        rate_limit=rate.limit() if rate else None,
+        rate_limit=rate_limit.limit() if rate_limit else None,
         retry=types.RetryPolicy(
-            first=again.first_seconds,
-            factor=again.factor,
-            cap=again.cap_seconds,
-            max_age=again.max_age_seconds,
-            max_unknown_outcomes=again.max_unknown_outcomes,
+            first=retry.first_seconds,
+            factor=retry.factor,
+            cap=retry.cap_seconds,
+            max_age=retry.max_age_seconds,
+            max_unknown_outcomes=retry.max_unknown_outcomes,
         ),
-        timeouts=types.Timeouts(connect=waits.connect, command=waits.command, data=waits.data),
+        timeouts=types.Timeouts(
+            connect=timeouts.connect, command=timeouts.command, data=timeouts.data
+        ),
         fallback_profile_id=body.fallback_profile,
         fallback_after_seconds=body.fallback_after_seconds,
         created_at=created_at,
@@ -155,37 +159,37 @@ async def with_fallback(
 
     One that the key which asks does not reach is not there.
     """
-    named = profile.fallback_profile_id
-    if named is None:
+    fallback_name = profile.fallback_profile_id
+    if fallback_name is None:
         return profile
-    found = await profiles.find(connection, tenant_id=profile.tenant_id, profile=named)
-    if found is None or not reaches(by, found):
-        hint = await spelt_alike(connection, profile.tenant_id, named, by=by)
-        msg = f"no profile {named[:100]!r} exists{hint}"
+    fallback = await profiles.find(connection, tenant_id=profile.tenant_id, profile=fallback_name)
+    if fallback is None or not reaches(by, fallback):
+        hint = await spelt_alike(connection, profile.tenant_id, fallback_name, by=by)
+        msg = f"no profile {fallback_name[:100]!r} exists{hint}"
         raise InvalidRequest.at("fallback_profile", msg=msg)
-    if found.id == profile.id:
+    if fallback.id == profile.id:
         raise InvalidRequest.at("fallback_profile", msg="write a profile other than this one")
-    return replace(profile, fallback_profile_id=found.id)
+    return replace(profile, fallback_profile_id=fallback.id)
 
 
-def _merged(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
-    merged = _as_given(before)
+def _merge_update(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
+    merged = _dump_profile(before)
     for name in update.model_fields_set:
         value = getattr(update, name)
         if isinstance(value, Body):
-            value = _patched(merged.get(name) or {}, value)
+            value = _merge_nested(merged.get(name) or {}, value)
         merged[name] = value
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _patched(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
+def _merge_nested(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
     changes = {name: getattr(update, name) for name in update.model_fields_set}
     if changes.get("preset") is not None:  # it says anew what it fills in
         before = {name: value for name, value in before.items() if name not in FILLED_IN}
     return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
-def _as_given(profile: Profile) -> dict[str, Any]:
+def _dump_profile(profile: Profile) -> dict[str, Any]:
     """What `POST /profiles` would have to be given for this profile, its secrets apart."""
     limit, timeouts, retry = profile.rate_limit, profile.timeouts, profile.retry
     nested = {
@@ -213,13 +217,13 @@ def _as_given(profile: Profile) -> dict[str, Any]:
         "tls_pins": list(profile.tls_pins),
         "client_key": None,
     }
-    plain = set(ProfileCreate.model_fields) - set(nested)
-    return {name: getattr(profile, name) for name in plain} | nested
+    plain_names = set(ProfileCreate.model_fields) - set(nested)
+    return {name: getattr(profile, name) for name in plain_names} | nested
 
 
 def column_changes(before: Profile, after: Profile) -> dict[str, Any]:
     """The columns that differ between two states of a profile, its secrets apart."""
-    old, new = row_of(before), row_of(after)
-    changes = {name: value for name, value in new.items() if value != old[name]}
+    old_row, new_row = row_of(before), row_of(after)
+    changes = {name: value for name, value in new_row.items() if value != old_row[name]}
     changes.pop("updated_at", None)
     return changes

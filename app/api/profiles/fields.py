@@ -32,7 +32,7 @@ def parse_host(text: str) -> str:
         pass
     if "/" in text or ":" in text or "@" in text:
         raise ValueError("write only the host name, such as smtp.example.com; set the port in port")
-    name = _a_label(text.rstrip(".").lower())
+    name = _encode_label(text.rstrip(".").lower())
     labels = name.split(".")
     if len(name) > MAX_HOST_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError("not a host name; write one such as smtp.example.com")
@@ -43,7 +43,7 @@ def parse_host(text: str) -> str:
     return name
 
 
-def _a_label(name: str) -> str:
+def _encode_label(name: str) -> str:
     if name.isascii():
         return name
     try:
@@ -70,16 +70,16 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 def _parse_pin(text: str) -> str:
-    found = _PIN.fullmatch(text)
-    if found is None:
+    match = _PIN.fullmatch(text)
+    if match is None:
         raise ValueError(
             "write sha256/ and the base64 (44 characters) of the key's SHA-256"
             " (SubjectPublicKeyInfo, RFC 7469)"
         )
-    return f"sha256/{found[1]}"
+    return f"sha256/{match[1]}"
 
 
-def _unique(texts: list[str]) -> list[str]:
+def _drop_repeats(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
@@ -149,7 +149,7 @@ Pins = Annotated[
         " replace a key. Empty: any key.",
         examples=[["sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]],
     ),
-    AfterValidator(_unique),
+    AfterValidator(_drop_repeats),
 ]
 ClientKey = Annotated[Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(_check_key)]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]
@@ -163,7 +163,7 @@ Patterns = Annotated[
         " `*@*.example.com`. Empty: any.",
         examples=[["*@example.com"]],
     ),
-    AfterValidator(_unique),
+    AfterValidator(_drop_repeats),
 ]
 Connections = Annotated[
     int, Field(strict=True, ge=1, le=100, description="The maximum number of connections.")

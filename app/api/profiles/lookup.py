@@ -25,11 +25,11 @@ async def require_profile(
     """
     if to_change:
         await tenants.lock(connection, tenant_id=tenant_id)
-    found = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-    if found is None or not reaches(by, found):
+    profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
+    if profile is None or not reaches(by, profile):
         hint = await spelt_alike(connection, tenant_id, name, by=by)
         raise NotFound("profile", name, hint=hint)
-    return found
+    return profile
 
 
 async def spelt_alike(

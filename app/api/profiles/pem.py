@@ -17,18 +17,18 @@ _PUBLIC: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 def check_certificates(text: str) -> str:
     """The same text, where it holds one certificate or more; raises ValueError."""
-    _certificates(text)
+    _load_certificates(text)
     return text
 
 
 def check_private_key(text: str) -> None:
     """Raises ValueError where it is no private key, or one behind a passphrase."""
-    _private_key(text)
+    _load_private_key(text)
 
 
 def check_rsa_key(text: str) -> None:
     """As `check_private_key`, and it must be an RSA key."""
-    key = _private_key(text)
+    key = _load_private_key(text)
     if not (isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS):
         raise ValueError(
             f"write an RSA key of at least {MIN_RSA_BITS} bits: Heloise signs with RS256"
@@ -37,12 +37,12 @@ def check_rsa_key(text: str) -> None:
 
 def check_pair(certificate: str, private_key: str) -> None:
     """Raises ValueError where the key is not that of the first certificate."""
-    ours = _certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
-    if _private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
+    ours = _load_certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
+    if _load_private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
         raise ValueError("the key does not match client_certificate")
 
 
-def _certificates(text: str) -> list[x509.Certificate]:
+def _load_certificates(text: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(text.encode())
     except ValueError:
@@ -52,7 +52,7 @@ def _certificates(text: str) -> list[x509.Certificate]:
         ) from None
 
 
-def _private_key(text: str) -> PrivateKeyTypes:
+def _load_private_key(text: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(text.encode(), password=None)
     except TypeError:

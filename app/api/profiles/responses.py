@@ -197,7 +197,7 @@ class ProfileRead(Answer):
             failing_since=health.failing_since,
             stalled_since=health.stalled_since,
             failing_code=health.code,
-            reason=_reason(health),
+            reason=_describe_reason(health),
             next_probe_at=health.next_probe_at,
             recommended_ehlo_name=health.recommended.name if health.recommended else None,
             created_at=profile.created_at,
@@ -213,14 +213,14 @@ SILENT_REASON: Final = (
 MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})
 
 
-def _reason(health: LaneHealth) -> str | None:
+def _describe_reason(health: LaneHealth) -> str | None:
     """What is wrong, with what the doctor found to do about it."""
     if health.stalled_since is not None:
         return SILENT_REASON
-    best = health.recommended
-    if best is None or health.code not in MAY_BE_THE_NAME:
+    ehlo = health.recommended
+    if ehlo is None or health.code not in MAY_BE_THE_NAME:
         return health.reason
-    return f"{health.reason} Verify found a name: set `ehlo_name` to {best.name} ({best.why})."
+    return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.why})."
 
 
 class ProfilePage(Page[ProfileRead]):

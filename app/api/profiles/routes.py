@@ -59,10 +59,10 @@ async def create_profile(
             vault=services.vault,
             guard=services.guard,
         )
-        read = await _read_again(connection, services, caller, profile)
+        answer = await _read_again(connection, services, caller, profile)
     services.profiles.forget(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
-    return read
+    return answer
 
 
 @router.get(
@@ -87,8 +87,8 @@ async def list_profiles(
             after=after,
             within=caller.profiles,
         )
-        kept, cursor = cut(rows, paging.limit)
-        items = await _reads(connection, services, caller, kept)
+        page_rows, cursor = cut(rows, paging.limit)
+        items = await _build_answers(connection, services, caller, page_rows)
     return ProfilePage(items=items, next_cursor=cursor)
 
 
@@ -104,8 +104,8 @@ async def get_profile(profile: InPath, caller: ProfileReader, services: Services
     Requires the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        found = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
-        return await _read(connection, services, caller, found)
+        row = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        return await _build_answer(connection, services, caller, row)
 
 
 @router.patch(
@@ -131,7 +131,7 @@ async def update_profile(
     Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        before = await _to_change(connection, caller, profile)
+        before = await _lock_profile(connection, caller, profile)
         await profile_actions.update(
             connection,
             caller.act(services),
@@ -141,9 +141,9 @@ async def update_profile(
             guard=services.guard,
             by=caller.key,
         )
-        read = await _read_again(connection, services, caller, before)
+        answer = await _read_again(connection, services, caller, before)
     services.profiles.forget(caller.tenant_id)
-    return read
+    return answer
 
 
 @router.delete(
@@ -171,9 +171,9 @@ async def delete_profile(
     scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await _to_change(connection, caller, profile)
+        row = await _lock_profile(connection, caller, profile)
         await profile_actions.delete(
-            connection, caller.act(services), found, cancel_pending=cancel_pending
+            connection, caller.act(services), row, cancel_pending=cancel_pending
         )
     services.profiles.forget(caller.tenant_id)
 
@@ -193,11 +193,11 @@ async def pause_profile(
     Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await _to_change(connection, caller, profile)
-        await profile_actions.pause(connection, caller.act(services), found)
-        read = await _read_again(connection, services, caller, found)
+        row = await _lock_profile(connection, caller, profile)
+        await profile_actions.pause(connection, caller.act(services), row)
+        answer = await _read_again(connection, services, caller, row)
     services.profiles.forget(caller.tenant_id)
-    return read
+    return answer
 
 
 @router.post(
@@ -215,14 +215,14 @@ async def resume_profile(
     Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
-        found = await _to_change(connection, caller, profile)
-        await profile_actions.resume(connection, caller.act(services), found)
-        read = await _read_again(connection, services, caller, found)
+        row = await _lock_profile(connection, caller, profile)
+        await profile_actions.resume(connection, caller.act(services), row)
+        answer = await _read_again(connection, services, caller, row)
     services.profiles.forget(caller.tenant_id)
-    return read
+    return answer
 
 
-async def _to_change(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
+async def _lock_profile(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
     """The profile, locked; raises NotFound where it is out of the caller's reach."""
     return await require_profile(
         connection, caller.tenant_id, profile, by=caller.key, to_change=True
@@ -233,36 +233,38 @@ async def _read_again(
     connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
 ) -> ProfileRead:
     """The profile as it stands after a change, which may have touched more than was asked."""
-    found = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
-    return await _read(connection, services, caller, found)
+    row = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
+    return await _build_answer(connection, services, caller, row)
 
 
-async def _read(
+async def _build_answer(
     connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
 ) -> ProfileRead:
-    return (await _reads(connection, services, caller, [profile]))[0]
+    return (await _build_answers(connection, services, caller, [profile]))[0]
 
 
-async def _reads(
-    connection: AsyncConnection, services: Services, caller: Caller, found: Sequence[Profile]
+async def _build_answers(
+    connection: AsyncConnection, services: Services, caller: Caller, rows: Sequence[Profile]
 ) -> list[ProfileRead]:
     tenant_id = caller.tenant_id
     tenant = await tenants.get(connection, tenant=tenant_id)
     health = await profiles.health(
-        connection, tenant_id=tenant_id, profile_ids=[each.id for each in found]
+        connection, tenant_id=tenant_id, profile_ids=[row.id for row in rows]
     )
     return [
         ProfileRead.of(
-            each,
-            health.get(each.id, LaneHealth()),
-            _ehlo(each, tenant.ehlo_name, services),
+            row,
+            health.get(row.id, LaneHealth()),
+            _resolve_ehlo(row, tenant.ehlo_name, services),
             by=caller.key,
         )
-        for each in found
+        for row in rows
     ]
 
 
-def _ehlo(profile: Profile, tenant_ehlo_name: str | None, services: Services) -> EffectiveEhlo:
+def _resolve_ehlo(
+    profile: Profile, tenant_ehlo_name: str | None, services: Services
+) -> EffectiveEhlo:
     return effective_ehlo(
         profile=profile.ehlo_name,
         tenant=tenant_ehlo_name,

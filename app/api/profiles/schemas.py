@@ -154,10 +154,10 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
 
     `held` names its secrets, which may be stored already, and so not be in the body.
     """
-    auth, found = body.auth, list[FieldError]()
+    auth, errors = body.auth, list[FieldError]()
 
     def wrong(*loc: str, msg: str) -> None:
-        found.append(FieldError(("body", *loc), msg))
+        errors.append(FieldError(("body", *loc), msg))
 
     if body.transport is Transport.SMTP and body.host is None:
         wrong("host", msg="set the SMTP server (only transport=sandbox needs none)")
@@ -179,7 +179,7 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
         wrong("client_key", msg="set the private key of client_certificate")
     if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
         wrong("default_from", msg="allowed_from does not allow this address; add it there")
-    return found
+    return errors
 
 
 class ProfileUpdate(Body):

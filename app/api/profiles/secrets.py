@@ -18,34 +18,34 @@ IN_AUTH: Final = {"password": "password"} | {name: f"oauth_{name}" for name in O
 
 def held_by(body: ProfileCreate) -> frozenset[str]:
     """The names of the secrets that a new profile has."""
-    return frozenset(name for name, secret in _given(body).items() if secret is not None)
+    return frozenset(name for name, secret in _read_secrets(body).items() if secret is not None)
 
 
 def held_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
     """The names of the secrets that a profile has after a change."""
-    given = _given(update)
+    new_secrets = _read_secrets(update)
     return frozenset(
-        (_held(before) - given.keys())
-        | {name for name, secret in given.items() if secret is not None}
+        (_list_stored_secrets(before) - new_secrets.keys())
+        | {name for name, secret in new_secrets.items() if secret is not None}
     )
 
 
-def _held(profile: Profile) -> set[str]:
-    held = {name for name, column in IN_AUTH.items() if getattr(profile, f"has_{column}")}
-    return held | ({"client_key"} if profile.has_client_key else set())
+def _list_stored_secrets(profile: Profile) -> set[str]:
+    secret_names = {name for name, column in IN_AUTH.items() if getattr(profile, f"has_{column}")}
+    return secret_names | ({"client_key"} if profile.has_client_key else set())
 
 
 def check_kept(before: Profile, after: Profile, update: ProfileUpdate) -> None:
     """Raise InvalidRequest where a secret that the update does not give would go elsewhere."""
-    wrong = []
-    for name in sorted(_held(before) - _given(update).keys()):
+    errors = []
+    for name in sorted(_list_stored_secrets(before) - _read_secrets(update).keys()):
         field = IN_AUTH.get(name, name)
         loc = ("auth", name) if name in IN_AUTH else (name,)
         contexts = profile_secret(before, field), profile_secret(after, field)
         if error := missing_secret(*contexts, *loc, remedy=", or set it to null"):
-            wrong.append(error)
-    if wrong:
-        raise invalid(wrong)
+            errors.append(error)
+    if errors:
+        raise invalid(errors)
 
 
 def sealed_secrets(
@@ -53,7 +53,7 @@ def sealed_secrets(
 ) -> dict[str, bytes | None]:
     """The sealed columns that a body sets; `profile` is what the body makes of it."""
     sealed: dict[str, bytes | None] = {}
-    for name, secret in _given(body).items():
+    for name, secret in _read_secrets(body).items():
         field = IN_AUTH.get(name, name)
         sealed[f"sealed_{field}"] = _seal(vault, secret, profile_secret(profile, field))
     return sealed
@@ -63,7 +63,7 @@ def given_secrets(body: ProfileCreate) -> dict[str, str]:
     """The secrets of a profile that is not stored, by name."""
     return {
         name: secret.get_secret_value()
-        for name, secret in _given(body).items()
+        for name, secret in _read_secrets(body).items()
         if secret is not None
     }
 
@@ -72,14 +72,14 @@ def _seal(vault: Vault, secret: SecretStr | None, context: SealContext) -> bytes
     return None if secret is None else vault.seal(secret.get_secret_value(), context)
 
 
-def _given(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | None]:
+def _read_secrets(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | None]:
     """The secrets that a body speaks of; None takes one away."""
-    given: dict[str, SecretStr | None] = {}
+    secret_by_name: dict[str, SecretStr | None] = {}
     if "client_key" in body.model_fields_set:
-        given["client_key"] = body.client_key
+        secret_by_name["client_key"] = body.client_key
     if "auth" not in body.model_fields_set:
-        return given
+        return secret_by_name
     if body.auth is None:
-        return given | dict.fromkeys(IN_AUTH)
+        return secret_by_name | dict.fromkeys(IN_AUTH)
     names = IN_AUTH.keys() & body.auth.model_fields_set
-    return given | {name: getattr(body.auth, name) for name in names}
+    return secret_by_name | {name: getattr(body.auth, name) for name in names}

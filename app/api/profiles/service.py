@@ -130,8 +130,12 @@ async def _record_state(
 ) -> None:
     after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
     if (before.paused_at is None) != (after.paused_at is None):
-        told = EventType.PROFILE_RESUMED if after.paused_at is None else EventType.PROFILE_PAUSED
-        await events.append(connection, [NewEvent(told, act.now, before.tenant_id, before.id)])
+        event_type = (
+            EventType.PROFILE_RESUMED if after.paused_at is None else EventType.PROFILE_PAUSED
+        )
+        await events.append(
+            connection, [NewEvent(event_type, act.now, before.tenant_id, before.id)]
+        )
     await act.record(
         connection,
         action,

@@ -58,8 +58,8 @@ async def verify_unsaved_profile(
     await take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
-    found = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
-    report = await services.verifier.unsaved(found, given_secrets(body), check)
+    delivery_profile = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
+    report = await services.verifier.unsaved(delivery_profile, given_secrets(body), check)
     return VerifyRead.of(report, services.now())
 
 
@@ -88,18 +88,18 @@ async def verify_profile(
     If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends
     one. Requires the scope `profiles:manage`.
     """
-    asked = body or ProfileVerify()
+    verify_body = body or ProfileVerify()
     async with services.database.reading() as connection:
-        known = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
-        found = await profiles.for_delivery(
-            connection, tenant_id=caller.tenant_id, profile_id=known.id
+        profile_row = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        delivery_profile = await profiles.for_delivery(
+            connection, tenant_id=caller.tenant_id, profile_id=profile_row.id
         )
-    if found is None or found.profile.transport is Transport.SANDBOX:
+    if delivery_profile is None or delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
-    check = check_asked(found.profile, asked)
+    check = check_asked(delivery_profile.profile, verify_body)
     await take_permit(services, caller.tenant_id)
-    report = await services.verifier.saved(found, check)
-    await remember(services.database, found.profile, report, services.now())
+    report = await services.verifier.saved(delivery_profile, check)
+    await remember(services.database, delivery_profile.profile, report, services.now())
     return VerifyRead.of(report, services.now())
 
 
@@ -131,17 +131,19 @@ async def take_permit(services: Services, tenant_id: str) -> None:
 
 async def remember(database: Database, profile: Profile, report: Report, now: datetime) -> None:
     """Keep what the doctor found beside what is known of the profile's server."""
-    best = report.diagnosis.recommendation if report.diagnosis else None
-    if best is None and not report.is_ok:
+    recommendation = report.diagnosis.recommendation if report.diagnosis else None
+    if recommendation is None and not report.is_ok:
         return
-    found = None
-    if best is not None:
-        found = EhloRecommendation(name=best.name, why=best.reason, found_at=now)
+    ehlo_recommendation = None
+    if recommendation is not None:
+        ehlo_recommendation = EhloRecommendation(
+            name=recommendation.name, why=recommendation.reason, found_at=now
+        )
     async with database.transaction() as connection:
         await profiles.recommend(
             connection,
             tenant_id=profile.tenant_id,
             profile_id=profile.id,
             revision=profile.revision,
-            found=found,
+            found=ehlo_recommendation,
         )

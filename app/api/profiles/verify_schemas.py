@@ -94,7 +94,7 @@ class CertificateRead(Answer):
         return cls(
             names=list(certificate.names),
             expires_in_days=certificate.expires_in_days(now),
-            chain=[ChainLinkRead.model_validate(each) for each in certificate.chain],
+            chain=[ChainLinkRead.model_validate(link) for link in certificate.chain],
         )
 
 
@@ -122,10 +122,12 @@ class StageRead(Answer):
     @classmethod
     def of(cls, found: StageReport, now: datetime) -> Self:
         """What was found at a stage."""
-        known = {name: getattr(found, name) for name in cls.model_fields if name not in _NESTED}
+        plain_fields = {
+            name: getattr(found, name) for name in cls.model_fields if name not in _NESTED
+        }
         return cls(
-            **known,
-            transcript=[LineRead.model_validate(each) for each in found.transcript],
+            **plain_fields,
+            transcript=[LineRead.model_validate(line) for line in found.transcript],
             addresses=[AddressRead.model_validate(address) for address in found.addresses],
             certificate=CertificateRead.of(found.certificate, now) if found.certificate else None,
         )
@@ -183,10 +185,12 @@ class DiagnosisRead(Answer):
     @classmethod
     def of(cls, found: Diagnosis) -> Self:
         """The table of names, and the one to set."""
-        best = found.recommendation
+        recommendation = found.recommendation
         return cls(
             names=[NameRead.of(name) for name in found.names],
-            recommendation=RecommendationRead.model_validate(best) if best else None,
+            recommendation=RecommendationRead.model_validate(recommendation)
+            if recommendation
+            else None,
             detail=found.detail,
         )
 
@@ -220,6 +224,6 @@ class VerifyRead(Answer):
                 name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
             ),
             stages=[StageRead.of(stage, now) for stage in report.stages],
-            advice=[AdviceRead.model_validate(each) for each in report.advice],
+            advice=[AdviceRead.model_validate(advice) for advice in report.advice],
             ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
         )

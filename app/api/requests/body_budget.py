@@ -29,8 +29,8 @@ class Budget:
         self.held_bytes += size_bytes
         is_shared_out = False
         for holder, share in zip(holders, self._shares, strict=True):
-            held = self._by_holder[holder] = self._by_holder.get(holder, 0) + size_bytes
-            is_shared_out |= held > share
+            held_bytes = self._by_holder[holder] = self._by_holder.get(holder, 0) + size_bytes
+            is_shared_out |= held_bytes > share
         if self.held_bytes > self._max_bytes:
             raise Unavailable(
                 "overloaded",
@@ -48,8 +48,8 @@ class Budget:
         """Hold so many bytes less."""
         self.held_bytes -= size_bytes
         for holder in holders:
-            held = self._by_holder[holder] - size_bytes
-            if held:
-                self._by_holder[holder] = held
+            held_bytes = self._by_holder[holder] - size_bytes
+            if held_bytes:
+                self._by_holder[holder] = held_bytes
             else:
                 del self._by_holder[holder]

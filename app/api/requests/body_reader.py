@@ -74,7 +74,7 @@ class Intake:
         body = Body(self._budget, visitor, scope, receive, self._limit(scope["path"]))
         state = scope.setdefault("state", {})
         state[VISITOR], state[BODY] = visitor, body
-        app: ASGIApp = _refusal(scope) or self._app
+        app: ASGIApp = _find_refusal(scope) or self._app
         try:
             await app(scope, body.receive, send if body.has_arrived else body.draining(send))
         finally:
@@ -140,7 +140,7 @@ class Body:
         where it is too long in coming; Unavailable where there is no room for it.
         """
         if not self._is_wanted:
-            return await self._nothing()
+            return await self._send_empty_end()
         if self._is_read:
             return await self._receive()
         if self._holders is None:
@@ -155,7 +155,7 @@ class Body:
             self.held_bytes += size
             self._budget.take(self._holders, size)
         if self._limit is not None and self._received_bytes > self._limit:
-            raise _too_large(self._limit)
+            raise _build_too_large(self._limit)
         return message
 
     def let_go(self, size_bytes: int) -> None:
@@ -185,7 +185,7 @@ class Body:
 
         return send_and_drain
 
-    async def _nothing(self) -> Message:
+    async def _send_empty_end(self) -> Message:
         """An empty body, whatever was sent; what else there is to say is said by the drain."""
         if self._is_nothing_told:
             await asyncio.Event().wait()
@@ -194,8 +194,8 @@ class Body:
 
     async def _find_holders(self) -> tuple[str, ...]:
         """On whose account it is held."""
-        known = await self._visitor.known()
-        tenant = f"admin {known.name}" if isinstance(known, Actor) else known.tenant_id
+        identity = await self._visitor.known()
+        tenant = f"admin {identity.name}" if isinstance(identity, Actor) else identity.tenant_id
         return (tenant, f"source {self._visitor.source}")
 
     def _check_length(self) -> None:
@@ -203,7 +203,7 @@ class Body:
             return
         for name, value in self._scope["headers"]:
             if name == b"content-length" and int(value) > self._limit:
-                raise _too_large(self._limit)
+                raise _build_too_large(self._limit)
 
     async def _next_part(self) -> Message:
         if self._pace is None:
@@ -253,11 +253,11 @@ def has_body(scope: Scope) -> bool:
     return False
 
 
-def _too_large(limit: int) -> TooLarge:
+def _build_too_large(limit: int) -> TooLarge:
     return TooLarge("body-too-large", f"The request body exceeds the limit of {limit} bytes.")
 
 
-def _refusal(scope: Scope) -> ProblemResponse | None:
+def _find_refusal(scope: Scope) -> ProblemResponse | None:
     """The answer to what need not be looked at any further."""
     path, names = scope["path"], [name for name, _ in scope["headers"]]
     if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error

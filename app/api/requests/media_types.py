@@ -32,10 +32,10 @@ def require_identity(request: Request) -> None:
 def require_type(request: Request, noun: str, wanted: str, *others: str) -> None:
     """Raise UnsupportedMediaType where it is none of these; `noun` is what is to be sent."""
     require_identity(request)
-    given = media_type_of(request)
-    if given not in {wanted, *others}:
+    mime_type = media_type_of(request)
+    if mime_type not in {wanted, *others}:
         raise UnsupportedMediaType(
-            f"The body is {given[:MAX_CHARACTERS] or 'of no type'}; send {noun} with the header"
+            f"The body is {mime_type[:MAX_CHARACTERS] or 'of no type'}; send {noun} with the header"
             f" `Content-Type: {wanted}`."
         )
     require_utf8(request)
@@ -44,9 +44,11 @@ def require_type(request: Request, noun: str, wanted: str, *others: str) -> None
 def require_json(request: Request) -> None:
     """Raise UnsupportedMediaType where there is a body that is not JSON (RFC 8259)."""
     require_identity(request)
-    given = media_type_of(request)
-    if given != JSON and not (given.startswith("application/") and given.endswith("+json")):
-        if given or has_body(request.scope):
+    media_type = media_type_of(request)
+    if media_type != JSON and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        if media_type or has_body(request.scope):
             require_type(request, "JSON", JSON)
         return
     require_utf8(request)
@@ -58,12 +60,12 @@ def require_utf8(request: Request) -> None:
     Python has codecs whose time grows with the square of the text. A long header is refused too:
     the parser of its parameters is no better.
     """
-    given = request.headers.get("content-type", "")
-    if len(given) > MAX_CHARACTERS:
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > MAX_CHARACTERS:
         raise UnsupportedMediaType(
             f"The header Content-Type has more than {MAX_CHARACTERS} characters; shorten it."
         )
-    charset = _CHARSET.search(given)
+    charset = _CHARSET.search(content_type)
     if charset is not None and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaType(
             f"The body is in the charset {charset[1]}; send it in UTF-8, which needs no charset in"

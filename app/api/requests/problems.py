@@ -72,12 +72,12 @@ class ProblemResponse(Response):
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        body = _body(slug, detail, instance=instance, errors=errors)
+        body = _build_body(slug, detail, instance=instance, errors=errors)
         # ASCII, so that a lone surrogate in the name of a field can be told back.
         super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
 
 
-def _body(
+def _build_body(
     slug: str,
     detail: str,
     *,
@@ -93,18 +93,18 @@ def _body(
         "instance": f"{root_path.get()}{instance}",
         "request_id": request_id.get(),
     }
-    if listed := [_as_json(error) for error in errors][:MAX_ERRORS]:
-        body["errors"] = listed
+    if error_items := [_dump_error(error) for error in errors][:MAX_ERRORS]:
+        body["errors"] = error_items
     return body
 
 
 def body_of(problem: Problem, instance: str) -> dict[str, Any]:
     """What is said of a problem that is a part of an answer."""
     errors = problem.errors if isinstance(problem, InvalidRequest) else ()
-    return _body(problem.slug, problem.detail, instance=instance, errors=errors)
+    return _build_body(problem.slug, problem.detail, instance=instance, errors=errors)
 
 
-def _as_json(error: FieldError) -> dict[str, Any]:
+def _dump_error(error: FieldError) -> dict[str, Any]:
     loc = [part[:MAX_LOC_CHARACTERS] if isinstance(part, str) else part for part in error.loc]
     return {"loc": loc, "msg": error.msg, "type": error.type}
 
@@ -154,12 +154,12 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
     # `input` and `ctx` may hold a password, so they go no further than here.
-    wrong = [field_error(item) for item in error.errors()]
-    first = wrong[0]
-    if first.type == "json_invalid":
-        detail = f"The body is not JSON: {first.msg} at character {first.loc[-1]}."
-        return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=wrong)
-    return answer(invalid(wrong), request.url.path)
+    errors = [field_error(item) for item in error.errors()]
+    first_error = errors[0]
+    if first_error.type == "json_invalid":
+        detail = f"The body is not JSON: {first_error.msg} at character {first_error.loc[-1]}."
+        return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=errors)
+    return answer(invalid(errors), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -176,21 +176,21 @@ async def _on_http(request: Request, error: Exception) -> Response:
             detail = f"There is nothing at {path}. See /docs for the API."
             return ProblemResponse("not-found", detail, instance=path)
         case 405:
-            return _method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
+            return _answer_method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
         case _:
             raise error
 
 
-def _method_not_allowed(request: Request, one_routes: str) -> Response:
+def _answer_method_not_allowed(request: Request, one_routes: str) -> Response:
     """The answer with every method that the path has: the framework names those of one route."""
     ways: Sequence[tuple[bool, re.Pattern[str], Collection[str]]] = request.app.state.ways
     path = request.url.path
     matching = [(is_open, methods) for is_open, way, methods in ways if way.match(path)]
     # What is written out is meant, not an object that would be called so.
-    found = {
+    allowed_methods = {
         method for is_open, methods in matching if is_open == matching[0][0] for method in methods
     }
-    allowed = ", ".join(sorted(found)) or one_routes
+    allowed = ", ".join(sorted(allowed_methods)) or one_routes
     detail = (
         f"{request.url.path} does not allow {request.method}; use {allowed or 'another method'}."
     )

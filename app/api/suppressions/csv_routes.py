@@ -75,13 +75,13 @@ async def export_suppressions(
     """
     caller.require_unbound()
     return StreamingResponse(
-        _exported(services, caller.tenant_id),
+        _export_lines(services, caller.tenant_id),
         media_type=f"{MEDIA_TYPE}; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="suppressions.csv"'},
     )
 
 
-async def _exported(services: Services, tenant_id: str) -> AsyncIterator[str]:
+async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str]:
     yield written([COLUMNS])
     before = None
     while True:
@@ -89,13 +89,13 @@ async def _exported(services: Services, tenant_id: str) -> AsyncIterator[str]:
             rows = await suppressions.page(
                 connection, tenant_id=tenant_id, limit=AT_ONCE, before=before
             )
-        yield written(map(_cells, rows))
+        yield written(map(_build_cells, rows))
         if len(rows) < AT_ONCE:
             return
         before = rows[-1].id
 
 
-def _cells(row: Suppression) -> tuple[str, ...]:
+def _build_cells(row: Suppression) -> tuple[str, ...]:
     made_at = rfc3339(row.created_at)
     return row.address, row.tag or "", row.reason.value, row.detail or "", made_at
 
@@ -125,45 +125,51 @@ async def import_suppressions(
     """
     caller.require_unbound()
     require_type(request, "CSV", MEDIA_TYPE)
-    content = _decoded(await request.body())
+    content = _decode(await request.body())
     act = caller.act(services)
-    made, wrong = list[Suppression](), list[WrongLine]()
-    for number, values in _lines(content):
+    suppression_rows, invalid_lines = list[Suppression](), list[WrongLine]()
+    for number, values in _read_lines(content):
         try:
             body = SuppressionCreate.model_validate(values)
         except ValidationError as error:
-            first = field_error(error.errors(include_url=False, include_input=False)[0])
-            place = ".".join(map(str, first.loc))
-            wrong.append(WrongLine(line=number, msg=f"{place}: {first.msg}"))
+            first_error = field_error(error.errors(include_url=False, include_input=False)[0])
+            place = ".".join(map(str, first_error.loc))
+            invalid_lines.append(WrongLine(line=number, msg=f"{place}: {first_error.msg}"))
         else:
-            made.append(body.suppression(caller.tenant_id, act.now))
+            suppression_rows.append(body.suppression(caller.tenant_id, act.now))
     added = 0
     async with services.database.transaction() as connection:
-        for start in range(0, len(made), AT_ONCE):
-            added += await suppressions.add(connection, made=made[start : start + AT_ONCE])
+        for start in range(0, len(suppression_rows), AT_ONCE):
+            added += await suppressions.add(
+                connection, made=suppression_rows[start : start + AT_ONCE]
+            )
         await act.record(
             connection,
             "suppressions.import",
             tenant_id=caller.tenant_id,
             object_id="suppressions",
-            after={"created": added, "existing": len(made) - added, "invalid": len(wrong)},
+            after={
+                "created": added,
+                "existing": len(suppression_rows) - added,
+                "invalid": len(invalid_lines),
+            },
         )
     return SuppressionsImported(
         created=added,
-        existing=len(made) - added,
-        invalid=len(wrong),
-        errors=wrong[:WRONG_SHOWN],
+        existing=len(suppression_rows) - added,
+        invalid=len(invalid_lines),
+        errors=invalid_lines[:WRONG_SHOWN],
     )
 
 
-def _decoded(content: bytes) -> str:
+def _decode(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidRequest("The file is not UTF-8; save it as CSV in UTF-8.") from None
 
 
-def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _read_lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Each line with its number, as a request for one suppression has it."""
     reader = csv.DictReader(io.StringIO(content, newline=""))
     try:
@@ -174,7 +180,7 @@ def _lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
             )
         reader.fieldnames = names
         for row in reader:
-            taken = {name: meant((row.get(name) or "").strip()) for name in COLUMNS[:-1]}
-            yield reader.line_num, {name: value for name, value in taken.items() if value}
+            value_by_column = {name: meant((row.get(name) or "").strip()) for name in COLUMNS[:-1]}
+            yield reader.line_num, {name: value for name, value in value_by_column.items() if value}
     except csv.Error as error:
         raise InvalidRequest(f"The file is not CSV: {error}.") from None

@@ -39,16 +39,16 @@ CREATE: Final[dict[str, Any]] = {
 }
 
 
-def _known(text: str) -> str:
+def _fold_address(text: str) -> str:
     return fold(make_mailbox(text).address)
 
 
 class SuppressionCreate(Body):
     """An address to suppress."""
 
-    address: Annotated[Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_known)] = (
-        Field(description="Case does not matter.", examples=["ann@example.org"])
-    )
+    address: Annotated[
+        Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_fold_address)
+    ] = Field(description="Case does not matter.", examples=["ann@example.org"])
     tag: Tag | None = Field(
         default=None, description="Suppress only messages with this tag. Default: all messages."
     )
@@ -118,18 +118,18 @@ async def create_suppression(
     """
     caller.require_unbound()
     act = caller.act(services)
-    made = body.suppression(caller.tenant_id, act.now)
+    suppression = body.suppression(caller.tenant_id, act.now)
     async with services.database.transaction() as connection:
-        await suppressions.insert(connection, suppression=made)
+        await suppressions.insert(connection, suppression=suppression)
         await act.record(
             connection,
             "suppression.create",
             tenant_id=caller.tenant_id,
-            object_id=made.id,
-            after=made,
+            object_id=suppression.id,
+            after=suppression,
         )
-    response.headers["Location"] = f"/suppressions?address={made.address}"
-    return SuppressionRead.model_validate(made)
+    response.headers["Location"] = f"/suppressions?address={suppression.address}"
+    return SuppressionRead.model_validate(suppression)
 
 
 @router.get(
@@ -157,8 +157,8 @@ async def list_suppressions(
             tag=query.tag,
             reasons=query.reason,
         )
-    kept, cursor = cut(rows, query.limit)
-    items = [SuppressionRead.model_validate(row) for row in kept]
+    page_rows, cursor = cut(rows, query.limit)
+    items = [SuppressionRead.model_validate(row) for row in page_rows]
     return SuppressionPage(items=items, next_cursor=cursor)
 
 
@@ -184,13 +184,13 @@ async def delete_suppression(
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        gone = await suppressions.delete(
+        row = await suppressions.delete(
             connection, tenant_id=caller.tenant_id, suppression_id=suppression
         )
         await act.record(
             connection,
             "suppression.delete",
             tenant_id=caller.tenant_id,
-            object_id=gone.id,
-            before=gone,
+            object_id=row.id,
+            before=row,
         )

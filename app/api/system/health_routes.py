@@ -95,7 +95,7 @@ def _check_token(request: Request, services: Services, token: str) -> None:
             "Metrics need a token: send the header `Authorization: Bearer <token>` with"
             " HELOISE_METRICS_TOKEN."
         )
-    digests = [sha256(each.encode()).digest() for each in (sent, token)]
+    digests = [sha256(secret.encode()).digest() for secret in (sent, token)]
     if not hmac.compare_digest(*digests):
         services.guesses.wrong(visitor_of(request).source)
         raise Unauthenticated("The token does not match HELOISE_METRICS_TOKEN.")

@@ -50,7 +50,7 @@ class ProblemTypes(Answer):
 )
 async def list_problem_types() -> ProblemTypes:
     """List every `type` that an error of this API can have."""
-    return ProblemTypes(items=[_read(slug) for slug in PROBLEMS])
+    return ProblemTypes(items=[_build_answer(slug) for slug in PROBLEMS])
 
 
 @router.get(
@@ -65,10 +65,10 @@ async def get_problem_type(
     """Explain the `type` of an error and what to do about it."""
     if slug not in PROBLEMS:
         raise NotFound("problem", slug)
-    return _read(slug)
+    return _build_answer(slug)
 
 
-def _read(slug: str) -> ProblemTypeRead:
+def _build_answer(slug: str) -> ProblemTypeRead:
     kind = PROBLEMS[slug]
     return ProblemTypeRead(
         type=f"{root_path.get()}/problems/{slug}",

@@ -80,12 +80,12 @@ async def create_template(
     act = caller.act(services)
     content = TemplateContent(
         parts=body.parts(),
-        locales={name: each.parts() for name, each in body.locales.items()},
+        locales={name: source_parts.parts() for name, source_parts in body.locales.items()},
         variables_schema=body.variables_schema,
         inlines_css=body.inline_css,
     )
     content = replace(content, references=await checked(services, caller.tenant_id, content))
-    made = Template(
+    row = Template(
         id=new_id("tpl"),
         tenant_id=caller.tenant_id,
         name=body.name,
@@ -97,16 +97,16 @@ async def create_template(
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await templates.count(connection, tenant_id=caller.tenant_id)
         check_count("templates", count, MAX_TEMPLATES)
-        await templates.insert(connection, template=made, content=content)
+        await templates.insert(connection, template=row, content=content)
         await act.record(
             connection,
             "template.create",
             tenant_id=caller.tenant_id,
-            object_id=made.id,
-            after={"name": made.name},
+            object_id=row.id,
+            after={"name": row.name},
         )
-    response.headers["Location"] = f"/templates/{made.id}"
-    return TemplateRead.of(made)
+    response.headers["Location"] = f"/templates/{row.id}"
+    return TemplateRead.of(row)
 
 
 @router.get(
@@ -128,8 +128,8 @@ async def list_templates(
         rows = await templates.page(
             connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
         )
-    kept, cursor = cut(rows, paging.limit)
-    return TemplatePage(items=[TemplateRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, paging.limit)
+    return TemplatePage(items=[TemplateRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -147,8 +147,8 @@ async def get_template(
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
-        found = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
-    return TemplateRead.of(found)
+        row = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+    return TemplateRead.of(row)
 
 
 @router.get(
@@ -166,9 +166,11 @@ async def list_template_versions(
     """
     caller.require_unbound()
     async with services.database.reading() as connection:
-        found = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+        template_row = await templates.get(
+            connection, tenant_id=caller.tenant_id, template=template
+        )
         rows = await templates.versions(
-            connection, tenant_id=caller.tenant_id, template=found, limit=MAX_VERSIONS
+            connection, tenant_id=caller.tenant_id, template=template_row, limit=MAX_VERSIONS
         )
     return TemplateVersions(items=[TemplateVersionRead.of(row) for row in rows])
 
@@ -193,56 +195,58 @@ async def update_template(
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.reading() as connection:
-        seen = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
-        last = await templates.version(connection, tenant_id=caller.tenant_id, template=seen)
-    content = _changed(last.content, body)
-    if content != last.content:
+        row_before = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
+        latest = await templates.version(
+            connection, tenant_id=caller.tenant_id, template=row_before
+        )
+    content = _apply_update(latest.content, body)
+    if content != latest.content:
         content = replace(content, references=await checked(services, caller.tenant_id, content))
     async with services.database.transaction() as connection:
-        found = await templates.get(
-            connection, tenant_id=caller.tenant_id, template=seen.id, to_change=True
+        row = await templates.get(
+            connection, tenant_id=caller.tenant_id, template=row_before.id, to_change=True
         )
-        if body.name is not None and body.name != found.name:
+        if body.name is not None and body.name != row.name:
             await templates.rename(
                 connection,
                 tenant_id=caller.tenant_id,
-                template=found,
+                template=row,
                 name=body.name,
                 now=act.now,
             )
-        if content != last.content:
+        if content != latest.content:
             await templates.write_draft(
                 connection,
                 tenant_id=caller.tenant_id,
-                template=found,
+                template=row,
                 content=content,
                 now=act.now,
             )
-        written = await templates.version(connection, tenant_id=caller.tenant_id, template=found)
+        draft = await templates.version(connection, tenant_id=caller.tenant_id, template=row)
         await act.record(
             connection,
             "template.update",
             tenant_id=caller.tenant_id,
-            object_id=found.id,
-            before={"name": found.name, "version": last.number},
-            after={"name": body.name or found.name, "version": written.number},
+            object_id=row.id,
+            before={"name": row.name, "version": latest.number},
+            after={"name": body.name or row.name, "version": draft.number},
         )
-    return TemplateVersionRead.of(written)
+    return TemplateVersionRead.of(draft)
 
 
-def _changed(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
-    given = body.model_fields_set
-    parts = {name: source for name, source in before.parts.items() if name not in given}
+def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
+    set_fields = body.model_fields_set
+    parts = {name: source for name, source in before.parts.items() if name not in set_fields}
     parts |= body.parts()
     if {"html", "mjml"} <= parts.keys():
         raise InvalidRequest.at(
             "mjml", msg="a template has html or mjml: set the other one to null in this request"
         )
     changes: dict[str, Any] = {"parts": {name: parts[name] for name in PARTS if name in parts}}
-    if "locales" in given:
+    if "locales" in set_fields:
         locales: Mapping[str, Any] = body.locales or {}
-        changes["locales"] = {name: each.parts() for name, each in locales.items()}
-    if "variables_schema" in given:
+        changes["locales"] = {name: locale_parts.parts() for name, locale_parts in locales.items()}
+    if "variables_schema" in set_fields:
         changes["variables_schema"] = body.variables_schema
     if body.inline_css is not None:
         changes["inlines_css"] = body.inline_css
@@ -265,16 +269,16 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        found = await templates.get(
+        row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, to_change=True
         )
-        await templates.delete(connection, tenant_id=caller.tenant_id, template=found)
+        await templates.delete(connection, tenant_id=caller.tenant_id, template=row)
         await act.record(
             connection,
             "template.delete",
             tenant_id=caller.tenant_id,
-            object_id=found.id,
-            before={"name": found.name},
+            object_id=row.id,
+            before={"name": row.name},
         )
 
 
@@ -298,19 +302,19 @@ async def publish_template(
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        found = await templates.get(
+        row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, to_change=True
         )
         version = await templates.version(
             connection,
             tenant_id=caller.tenant_id,
-            template=found,
+            template=row,
             number=(body or TemplatePublish()).version,
         )
         await templates.publish(
             connection,
             tenant_id=caller.tenant_id,
-            template=found,
+            template=row,
             number=version.number,
             now=act.now,
         )
@@ -318,11 +322,11 @@ async def publish_template(
             connection,
             "template.publish",
             tenant_id=caller.tenant_id,
-            object_id=found.id,
-            before={"published": found.published},
+            object_id=row.id,
+            before={"published": row.published},
             after={"published": version.number},
         )
-    return TemplateRead.of(replace(found, published=version.number, updated_at=act.now))
+    return TemplateRead.of(replace(row, published=version.number, updated_at=act.now))
 
 
 @router.post(
@@ -345,7 +349,7 @@ async def preview_template(
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    number, made = await rendered(
+    number, content = await rendered(
         services,
         caller.tenant_id,
         template,
@@ -353,7 +357,9 @@ async def preview_template(
         variables=body.variables,
         locale=body.locale,
     )
-    return TemplateRendered(version=number, subject=made.subject, text=made.text, html=made.html)
+    return TemplateRendered(
+        version=number, subject=content.subject, text=content.text, html=content.html
+    )
 
 
 @router.post(
@@ -380,7 +386,7 @@ async def test_template(
     """
     caller.require_unbound()
     SENDING.check(caller.key)
-    _, made = await rendered(
+    _, content = await rendered(
         services,
         caller.tenant_id,
         template,
@@ -393,9 +399,9 @@ async def test_template(
             "from": body.sender,
             "to": body.to,
             "profile": body.profile,
-            "subject": made.subject or "",
-            "text": made.text,
-            "html": made.html,
+            "subject": content.subject or "",
+            "text": content.text,
+            "html": content.html,
             "tags": ["template-test"],
         }
     )

@@ -118,7 +118,7 @@ class Parts(Body):
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _check_one_kind(self) -> Self:
         if self.html is not None and self.mjml is not None:
             raise ValueError("set html or mjml, not both")
         return self

@@ -69,8 +69,10 @@ async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> Ten
     after = start(paging, "ten")
     async with services.database.reading() as connection:
         rows = await tenants.page(connection, limit=paging.limit + 1, after=after)
-    kept, cursor = cut(rows, paging.limit)
-    return TenantPage(items=[TenantRead.model_validate(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, paging.limit)
+    return TenantPage(
+        items=[TenantRead.model_validate(row) for row in page_rows], next_cursor=cursor
+    )
 
 
 @router.get(
@@ -137,6 +139,6 @@ async def update_tenant(
 async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:
     """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
-        found = await tenant_actions.delete(connection, act, tenant)
-    services.keys.forget_tenant(tenant_id=found.id)
-    services.profiles.forget(found.id)
+        row = await tenant_actions.delete(connection, act, tenant)
+    services.keys.forget_tenant(tenant_id=row.id)
+    services.profiles.forget(row.id)

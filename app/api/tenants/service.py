@@ -52,9 +52,9 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
         changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
     if "retention" in body.model_fields_set:
         changes["retention"] = body.retention.days().as_dict() if body.retention else {}
-    for listed in ("allowed_from", "allowed_recipient_domains"):
-        if listed in changes:
-            changes[listed] = changes[listed] or []
+    for field_name in ("allowed_from", "allowed_recipient_domains"):
+        if field_name in changes:
+            changes[field_name] = changes[field_name] or []
     before = await tenants.get(connection, tenant=tenant)
     after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
     if not after.quota.is_counted:
@@ -76,9 +76,7 @@ async def delete(connection: AsyncConnection, act: Act, tenant: str) -> Tenant:
 
     Raises NotFound, or Conflict while it has profiles or unfinished messages.
     """
-    found = await tenants.get(connection, tenant=tenant)
-    await tenants.delete(connection, tenant_id=found.id)
-    await act.record(
-        connection, "tenant.delete", tenant_id=found.id, object_id=found.id, before=found
-    )
-    return found
+    row = await tenants.get(connection, tenant=tenant)
+    await tenants.delete(connection, tenant_id=row.id)
+    await act.record(connection, "tenant.delete", tenant_id=row.id, object_id=row.id, before=row)
+    return row

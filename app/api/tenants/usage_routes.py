@@ -66,19 +66,19 @@ async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
     used: dict[str, int] = {}
     async with services.database.reading() as connection:
         if quota.is_counted:
-            found = await usage.current(connection, tenant_id=tenant_id, now=now)
+            quota_use = await usage.current(connection, tenant_id=tenant_id, now=now)
             used = {
-                "messages_per_day": found.day_messages,
-                "messages_per_month": found.month_messages,
-                "stored_bytes": found.stored_bytes,
+                "messages_per_day": quota_use.day_messages,
+                "messages_per_month": quota_use.month_messages,
+                "stored_bytes": quota_use.stored_bytes,
                 "queued_messages": await usage.queued(connection, tenant_id=tenant_id, quota=quota),
             }
         if quota.profiles is not None:
             used["profiles"] = await profiles.count(connection, tenant_id=tenant_id)
-    return UsageRead(limits=_limits(quota, used, now))
+    return UsageRead(limits=_build_limits(quota, used, now))
 
 
-def _limits(quota: Quota, used: dict[str, int], now: datetime) -> list[LimitRead]:
+def _build_limits(quota: Quota, used: dict[str, int], now: datetime) -> list[LimitRead]:
     return [
         LimitRead(limit=name, value=value, used=used.get(name), resets_at=resets_at(name, now))
         for name, value in quota.as_dict().items()

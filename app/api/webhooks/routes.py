@@ -64,7 +64,7 @@ LOCATED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _new_secret() -> str:
+def _generate_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
 
 
@@ -99,12 +99,12 @@ async def create_webhook(
     """
     caller.require_unbound()
     _check_url(body.url, services)
-    act, secret = caller.act(services), _new_secret()
+    act, secret = caller.act(services), _generate_secret()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await webhooks.count(connection, tenant_id=caller.tenant_id)
         check_count("webhooks", count, MAX_WEBHOOKS)
-        made = Webhook(
+        webhook = Webhook(
             id=new_id("whk"),
             tenant_id=caller.tenant_id,
             name=body.name,
@@ -124,19 +124,19 @@ async def create_webhook(
         )
         await webhooks.insert(
             connection,
-            webhook=made,
-            sealed_secret=services.vault.seal(secret, webhook_secret(made)),
+            webhook=webhook,
+            sealed_secret=services.vault.seal(secret, webhook_secret(webhook)),
             start=await events.horizon(connection),
         )
         await act.record(
             connection,
             "webhook.create",
             tenant_id=caller.tenant_id,
-            object_id=made.id,
-            after=made,
+            object_id=webhook.id,
+            after=webhook,
         )
-    response.headers["Location"] = f"/webhooks/{made.id}"
-    return WebhookCreated.of(made, secret=secret)
+    response.headers["Location"] = f"/webhooks/{webhook.id}"
+    return WebhookCreated.of(webhook, secret=secret)
 
 
 @router.get(
@@ -158,8 +158,8 @@ async def list_webhooks(
         rows = await webhooks.page(
             connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
         )
-    kept, cursor = cut(rows, paging.limit)
-    return WebhookPage(items=[WebhookRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, paging.limit)
+    return WebhookPage(items=[WebhookRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.get(
@@ -173,10 +173,10 @@ async def get_webhook(webhook: InPath, caller: WebhookManager, services: Service
 
     Requires the scope `webhooks:manage`.
     """
-    return WebhookRead.of(await _found(services, caller, webhook))
+    return WebhookRead.of(await _get_webhook(services, caller, webhook))
 
 
-async def _found(services: Services, caller: Caller, webhook: str) -> Webhook:
+async def _get_webhook(services: Services, caller: Caller, webhook: str) -> Webhook:
     caller.require_unbound()
     async with services.database.reading() as connection:
         return await webhooks.get(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
@@ -208,15 +208,21 @@ async def update_webhook(
         before = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
         )
-        named = body.profiles
-        profiles = None if named is None else await profile_ids(connection, before.tenant_id, named)
-        after = replace(_changed(before, body, profiles), updated_at=act.now)
-        after = _switched(after, body.enabled)
+        profile_names = body.profiles
+        profiles = (
+            None
+            if profile_names is None
+            else await profile_ids(connection, before.tenant_id, profile_names)
+        )
+        after = replace(_apply_update(before, body, profiles), updated_at=act.now)
+        after = _set_enabled(after, body.enabled)
         changes = webhooks.columns_of(after)
         if body.secret is not None:
             after = replace(after, former_secret_until=None)
-            sealed = services.vault.seal(body.secret.get_secret_value(), webhook_secret(after))
-            changes |= webhooks.secret_columns(sealed)
+            sealed_secret = services.vault.seal(
+                body.secret.get_secret_value(), webhook_secret(after)
+            )
+            changes |= webhooks.secret_columns(sealed_secret)
         elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
             raise invalid([error])
         await webhooks.update(
@@ -237,9 +243,9 @@ async def update_webhook(
     return WebhookRead.of(after)
 
 
-def _changed(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
-    def given(value: Sequence[str] | None, kept: tuple[str, ...]) -> tuple[str, ...]:
-        return kept if value is None else tuple(value)
+def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
+    def given(value: Sequence[str] | None, stored: tuple[str, ...]) -> tuple[str, ...]:
+        return stored if value is None else tuple(value)
 
     return replace(
         before,
@@ -254,7 +260,7 @@ def _changed(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | Non
     )
 
 
-def _switched(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FBT001 - the body's own field
+def _set_enabled(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FBT001 - the body's own field
     if is_enabled is None or is_enabled is (webhook.disabled_at is None):
         return webhook
     if is_enabled:
@@ -278,13 +284,13 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Serv
     caller.require_unbound()
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        gone = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
+        row = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
         await act.record(
             connection,
             "webhook.delete",
             tenant_id=caller.tenant_id,
-            object_id=gone.id,
-            before=gone,
+            object_id=row.id,
+            before=row,
         )
 
 
@@ -316,7 +322,7 @@ async def rotate_webhook_secret(
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    act, secret = caller.act(services), _new_secret()
+    act, secret = caller.act(services), _generate_secret()
     overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
     async with services.database.transaction() as connection:
         before = await webhooks.get(
@@ -359,19 +365,19 @@ async def list_webhook_deliveries(
     Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
     """
     before = start(query, "whd")
-    found = await _found(services, caller, webhook)
+    webhook_row = await _get_webhook(services, caller, webhook)
     async with services.database.reading() as connection:
         rows = await webhook_deliveries.page(
             connection,
             tenant_id=caller.tenant_id,
-            webhook_id=found.id,
+            webhook_id=webhook_row.id,
             limit=query.limit + 1,
             before=before,
             statuses=query.status,
             event_id=query.event,
         )
-    kept, cursor = cut(rows, query.limit)
-    return DeliveryPage(items=[DeliveryRead.of(row) for row in kept], next_cursor=cursor)
+    page_rows, cursor = cut(rows, query.limit)
+    return DeliveryPage(items=[DeliveryRead.of(row) for row in page_rows], next_cursor=cursor)
 
 
 @router.post(
@@ -399,13 +405,13 @@ async def replay_webhook(
         )
     act = caller.act(services)
     async with services.database.transaction() as connection:
-        found = await webhooks.get(
+        webhook_row = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
         )
-        count, after = await webhook_deliveries.replay(
+        count, next_cursor = await webhook_deliveries.replay(
             connection,
             tenant_id=caller.tenant_id,
-            webhook=found,
+            webhook=webhook_row,
             now=act.now,
             limit=MAX_REPLAYED,
             event_ids=body.events,
@@ -421,4 +427,4 @@ async def replay_webhook(
             object_id=webhook,
             after={"replayed": count},
         )
-    return WebhookReplayed(replayed=count, next_cursor=after)
+    return WebhookReplayed(replayed=count, next_cursor=next_cursor)

@@ -71,7 +71,7 @@ REPLAY: Final[dict[str, Any]] = {
 }
 
 
-def _known(pattern: str) -> str:
+def _check_pattern(pattern: str) -> str:
     matching_types([pattern])
     return pattern
 
@@ -88,7 +88,7 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Pattern = Annotated[Line, Field(max_length=64), AfterValidator(_known)]
+Pattern = Annotated[Line, Field(max_length=64), AfterValidator(_check_pattern)]
 Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["orders"])]
 Url = Annotated[
     Line,
