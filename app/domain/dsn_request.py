@@ -54,7 +54,7 @@ class DsnRequest:
     def as_dict(self) -> dict[str, Any]:
         """As it is stored."""
         return {
-            "notify": [each.value for each in self.notify],
+            "notify": [condition.value for condition in self.notify],
             "returns": None if self.returns is None else self.returns.value,
             "envelope_id": self.envelope_id,
         }
@@ -80,4 +80,4 @@ def xtext(text: str) -> str:
 
 def from_xtext(text: str) -> str:
     """What `xtext` wrote."""
-    return re.sub(r"\+([0-9A-F]{2})", lambda each: chr(int(each[1], 16)), text)
+    return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)

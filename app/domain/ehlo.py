@@ -77,11 +77,11 @@ def parse_ehlo_name(text: str) -> str:
         raise ValueError(f"empty; {WRITE_INSTEAD}")
     if _CONTROL.search(text):
         raise ValueError(f"contains a control character or a line break; {WRITE_INSTEAD}")
-    if any(each.isspace() for each in text):
+    if any(character.isspace() for character in text):
         raise ValueError(f"contains a space; {WRITE_INSTEAD}")
     if text.startswith("[") or text.endswith("]"):
         return _parse_literal(text)
-    if literal := _literal_of(text):
+    if literal := _suggest_literal(text):
         raise ValueError(
             f"a bare IP address is not a name; write {literal} or a domain name of yours"
         )
@@ -104,7 +104,7 @@ def _parse_literal(text: str) -> str:
     return address_literal(str(address))
 
 
-def _literal_of(text: str) -> str | None:
+def _suggest_literal(text: str) -> str | None:
     try:
         ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -117,16 +117,16 @@ def address_literal(address: str) -> str:
 
     A zone is left out, and an IPv4 address inside an IPv6 one stands for itself.
     """
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return f"[IPv6:{parsed}]"
-        return f"[{parsed.ipv4_mapped}]"
-    return f"[{parsed}]"
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is None:
+            return f"[IPv6:{ip}]"
+        return f"[{ip.ipv4_mapped}]"
+    return f"[{ip}]"
 
 
 def _parse_domain(text: str) -> str:
-    name = _a_label(text).lower().removesuffix(".")
+    name = _encode_a_label(text).lower().removesuffix(".")
     if name in LOCAL_NAMES or name.endswith(".localhost"):
         raise ValueError(f"strict servers refuse {name}; {WRITE_INSTEAD}")
     if "_" in name:
@@ -143,7 +143,7 @@ def _parse_domain(text: str) -> str:
     return name
 
 
-def _a_label(text: str) -> str:
+def _encode_a_label(text: str) -> str:
     if text.isascii():
         return text
     try:
@@ -176,22 +176,22 @@ def effective_ehlo(
     The machine's name counts where it is a public one: `localhost`, a container's id and private
     names are never picked.
     """
-    chosen = (
+    candidates = (
         (EhloSource.PROFILE, profile),
         (EhloSource.TENANT, tenant),
         (EhloSource.SERVICE, service),
-        (EhloSource.HOSTNAME, _public_name(hostname)),
+        (EhloSource.HOSTNAME, _find_public_name(hostname)),
     )
-    for source, name in chosen:
+    for source, name in candidates:
         if name is not None:
-            return EffectiveEhlo(name, source, _warnings(name, source))
+            return EffectiveEhlo(name, source, _collect_warnings(name, source))
     literal = address_literal(local_address or LOOPBACK)
     return EffectiveEhlo(
-        literal, EhloSource.ADDRESS_LITERAL, _warnings(literal, EhloSource.ADDRESS_LITERAL)
+        literal, EhloSource.ADDRESS_LITERAL, _collect_warnings(literal, EhloSource.ADDRESS_LITERAL)
     )
 
 
-def _public_name(hostname: str | None) -> str | None:
+def _find_public_name(hostname: str | None) -> str | None:
     try:
         name = parse_ehlo_name(hostname or "")
     except ValueError:
@@ -204,19 +204,19 @@ def is_private(name: str) -> bool:
     return name.rpartition(".")[2] in PRIVATE_DOMAINS
 
 
-def _warnings(name: str, source: EhloSource) -> tuple[str, ...]:
-    found = []
+def _collect_warnings(name: str, source: EhloSource) -> tuple[str, ...]:
+    warnings = []
     if source is EhloSource.ADDRESS_LITERAL:
-        found.append(
+        warnings.append(
             "No name is set, so Heloise sends an address in EHLO, which strict servers refuse. Set"
             " ehlo_name."
         )
     elif name.startswith("["):
-        found.append("Some servers refuse an address instead of a name.")
+        warnings.append("Some servers refuse an address instead of a name.")
     if source is EhloSource.HOSTNAME:
-        found.append(
+        warnings.append(
             "This is the machine's host name and changes with the machine. Set ehlo_name to fix it."
         )
     if is_private(name):
-        found.append("The name is private; servers on the internet cannot look it up.")
-    return tuple(found)
+        warnings.append("The name is private; servers on the internet cannot look it up.")
+    return tuple(warnings)

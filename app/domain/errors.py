@@ -96,8 +96,8 @@ class NotFound(Problem):
     def __init__(
         self, noun: str, name: str = "", *, hint: str = "", detail: str | None = None
     ) -> None:
-        said = f"There is no {noun} {name!r} here{hint or '.'}"
-        super().__init__(f"{noun}-not-found", detail or said)
+        default_detail = f"There is no {noun} {name!r} here{hint or '.'}"
+        super().__init__(f"{noun}-not-found", detail or default_detail)
 
 
 class Conflict(Problem):

@@ -175,7 +175,7 @@ def payload(event: Event) -> dict[str, Any]:
                 "tags": list(event.message.tags),
                 "metadata": dict(event.message.metadata),
             },
-            "recipient": event.recipient and _recipient(event, event.recipient),
+            "recipient": event.recipient and _describe_recipient(event, event.recipient),
             "webhook": event.data.get("webhook"),
             "mailbox": event.data.get("mailbox"),
             "code": None if event.recipient else event.data.get("code"),
@@ -184,21 +184,21 @@ def payload(event: Event) -> dict[str, Any]:
     }
 
 
-def _recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
-    said = {key: event.data.get(key) for key in REPLY_KEYS}
+def _describe_recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
+    reply = {key: event.data.get(key) for key in REPLY_KEYS}
     return {
         "address": recipient.mailbox.address,
         "name": recipient.mailbox.name,
         "kind": recipient.kind.value,
-        "status": _status(event, recipient),
+        "status": _get_status(event, recipient),
         "attempts": event.data.get("attempts", 0),
         "next_attempt_at": event.data.get("next_attempt_at"),
         "sent_to": event.data.get("sent_to"),
-        "last_reply": said if any(value is not None for value in said.values()) else None,
+        "last_reply": reply if any(value is not None for value in reply.values()) else None,
     }
 
 
-def _status(event: Event, recipient: EventRecipient) -> str:
+def _get_status(event: Event, recipient: EventRecipient) -> str:
     """Where the recipient stood then; what came back by mail leaves it where it stands."""
     if event.type in REPORTED:
         return recipient.status.value
@@ -219,7 +219,7 @@ class EventFilter:
     def wants(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
         """Whether an event is among them."""
         return (
-            (not self.types or any(fnmatchcase(type, each) for each in self.types))
+            (not self.types or any(fnmatchcase(type, pattern) for pattern in self.types))
             and (not self.profiles or profile_id in self.profiles)
             and (not self.tags or not set(self.tags).isdisjoint(tags))
         )
@@ -229,9 +229,9 @@ def matching_types(patterns: Sequence[str]) -> list[str]:
     """The types that some pattern matches; raises ValueError naming one that matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(event_type, pattern) for event_type in EventType):
-            known = ", ".join(EventType)
+            names = ", ".join(EventType)
             raise ValueError(
-                f"{pattern!r} is not an event type; write one of {known}, or message.* for all"
+                f"{pattern!r} is not an event type; write one of {names}, or message.* for all"
             )
     return [
         event_type.value

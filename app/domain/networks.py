@@ -67,10 +67,13 @@ PLATFORM: Final = tuple(
 
 def is_public(address: IPAddress) -> bool:
     """Globally reachable unicast; an IPv4 address inside an IPv6 one is judged itself."""
-    meant = meant_by(address)
-    if isinstance(meant, ipaddress.IPv6Address) and meant not in GLOBAL_UNICAST:
+    effective_address = meant_by(address)
+    if (
+        isinstance(effective_address, ipaddress.IPv6Address)
+        and effective_address not in GLOBAL_UNICAST
+    ):
         return False
-    return not _is_in(SPECIAL, meant) and not _is_in(PLATFORM, meant)
+    return not _is_in(SPECIAL, effective_address) and not _is_in(PLATFORM, effective_address)
 
 
 def meant_by(address: IPAddress) -> IPAddress:
@@ -128,11 +131,11 @@ class AddressGuard:
 
     def host_refusal(self, host: str) -> str | None:
         """Why there may be no connection to this host, as far as is plain without a lookup."""
-        addresses = _addresses_of(host)
+        addresses = _parse_addresses(host)
         return next(filter(None, map(self.address_refusal, addresses)), None)
 
 
-def _addresses_of(host: str) -> tuple[IPAddress, ...]:
+def _parse_addresses(host: str) -> tuple[IPAddress, ...]:
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 section 6.3
         return (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
     try:

@@ -36,5 +36,8 @@ class Search:
                 return False
         if not self.subject:
             return True
-        known = set(words(subject))
-        return all(any(each.startswith(word) for each in known) for word in self.subject)
+        subject_words = set(words(subject))
+        return all(
+            any(subject_word.startswith(word) for subject_word in subject_words)
+            for word in self.subject
+        )

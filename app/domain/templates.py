@@ -28,22 +28,24 @@ class TemplateContent:
 
         A language that has HTML of its own gets no MJML of another, nor the other way round.
         """
-        tag, found = (locale or "").lower(), list[Mapping[str, str]]()
-        known = {name.lower(): parts for name, parts in self.locales.items()}
+        tag, fallbacks = (locale or "").lower(), list[Mapping[str, str]]()
+        locales = {name.lower(): parts for name, parts in self.locales.items()}
         while tag:
-            found.append(known.get(tag, {}))
+            fallbacks.append(locales.get(tag, {}))
             tag = tag.rpartition("-")[0]
-        chosen = dict[str, str]()
-        for parts in (*found, self.parts):
+        sources = dict[str, str]()
+        for parts in (*fallbacks, self.parts):
             for name, source in parts.items():
-                if name in {"html", "mjml"} and {"html", "mjml"} & chosen.keys():
+                if name in {"html", "mjml"} and {"html", "mjml"} & sources.keys():
                     continue
-                chosen.setdefault(name, source)
-        return chosen
+                sources.setdefault(name, source)
+        return sources
 
     def sources(self) -> list[tuple[str, str]]:
         """Every source with the name of its part."""
-        return [each for parts in (self.parts, *self.locales.values()) for each in parts.items()]
+        return [
+            source for parts in (self.parts, *self.locales.values()) for source in parts.items()
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored."""

@@ -32,12 +32,12 @@ def parse_url(text: str) -> str:
         raise ValueError(WHOLE)
     if url.username is not None or url.fragment:
         raise ValueError("remove the user name, password and fragment from the URL")
-    at = "" if port is None else f":{port}"
-    query = f"?{_encoded(url.query, _QUERY)}" if url.query else ""
-    return f"{url.scheme}://{_host(host)}{at}{_encoded(url.path, _PATH)}{query}"
+    port_suffix = "" if port is None else f":{port}"
+    query = f"?{_encode(url.query, _QUERY)}" if url.query else ""
+    return f"{url.scheme}://{_normalize_host(host)}{port_suffix}{_encode(url.path, _PATH)}{query}"
 
 
-def _host(host: str) -> str:
+def _normalize_host(host: str) -> str:
     if ":" in host:
         host = f"[{host}]"
     if not host.isascii():
@@ -52,5 +52,5 @@ def _host(host: str) -> str:
     return host
 
 
-def _encoded(part: str, allowed: str) -> str:
+def _encode(part: str, allowed: str) -> str:
     return quote(_LONE_PERCENT.sub("%25", part), safe=allowed)

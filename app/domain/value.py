@@ -19,5 +19,5 @@ def value(
 
     One that Python freezes takes more than twice as long to make.
     """
-    made = dataclass(slots=True, kw_only=kw_only, unsafe_hash=True)
-    return made if of is None else made(of)
+    decorator = dataclass(slots=True, kw_only=kw_only, unsafe_hash=True)
+    return decorator if of is None else decorator(of)

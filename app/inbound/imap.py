@@ -50,33 +50,33 @@ class Imap(BaseMailBox):
     def open(self) -> None:
         """Connect, log in, and open the folder."""
         where = self._where
-        with _told("the server did not speak IMAP"):
+        with _translate_errors("the server did not speak IMAP"):
             super().__init__()
-        with _told("the server refused the login"):
-            can_say_any = "AUTH=PLAIN" in self.client.capabilities
-            log_in = self.login_utf8 if can_say_any else self.login
+        with _translate_errors("the server refused the login"):
+            has_auth_plain = "AUTH=PLAIN" in self.client.capabilities
+            log_in = self.login_utf8 if has_auth_plain else self.login
             log_in(where.username, where.password, initial_folder=None)
-        with _told(f"there is no folder {where.folder!r}"):
+        with _translate_errors(f"there is no folder {where.folder!r}"):
             self.folder.set(where.folder)
 
     def _get_mailbox_client(self) -> imaplib.IMAP4:
         client = _Client(self)
         if self._where.tls is MailboxTls.STARTTLS:
-            client.starttls(_context(self._where.tls_ca))
+            client.starttls(_make_context(self._where.tls_ca))
         return client
 
     def connected(self) -> socket.socket:
         """A socket to the first address that answers."""
         for address in self._where.addresses:
             try:
-                plain = socket.create_connection((address, self._where.port), SECONDS)
+                connection = socket.create_connection((address, self._where.port), SECONDS)
             except OSError:
                 continue
-            self._socket = plain
+            self._socket = connection
             if self._where.tls is not MailboxTls.IMPLICIT:
-                return plain
-            context = _context(self._where.tls_ca)
-            self._socket = context.wrap_socket(plain, server_hostname=self._where.host)
+                return connection
+            context = _make_context(self._where.tls_ca)
+            self._socket = context.wrap_socket(connection, server_hostname=self._where.host)
             return self._socket
         raise ImapError(f"{self._where.host} port {self._where.port} does not answer")
 
@@ -88,32 +88,32 @@ class Imap(BaseMailBox):
     @property
     def uid_validity(self) -> int:
         """What the folder's numbers count for."""
-        with _told("the server sent no UIDVALIDITY"):
+        with _translate_errors("the server sent no UIDVALIDITY"):
             return int(self.client.response("UIDVALIDITY")[1][0])
 
     def uids_after(self, last_uid: int, limit: int) -> list[int]:
         """The numbers of the next mails, in their order, at most so many."""
-        with _told("could not search the folder"):
-            found = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
-        return [uid for uid in found if uid > last_uid][:limit]
+        with _translate_errors("could not search the folder"):
+            uids = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
+        return [uid for uid in uids if uid > last_uid][:limit]
 
     def size(self, uid: int) -> int | None:
         """How many bytes a mail has; None where it is gone."""
-        with _told("could not read a mail"):
+        with _translate_errors("could not read a mail"):
             _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
-            told = b"".join(each for each in sizes if isinstance(each, bytes))
-            size = told.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
+            response = b"".join(part for part in sizes if isinstance(part, bytes))
+            size = response.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
             return int(size) if size else None
 
     def read(self, uid: int) -> bytes | None:
         """A mail as it is, which stays unread; None where it is gone."""
-        with _told("could not read a mail"):
+        with _translate_errors("could not read a mail"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
         return next((part[1] for part in parts if isinstance(part, tuple)), None)
 
     def remove(self, uids: Sequence[int]) -> None:
         """Delete mails."""
-        with _told("could not delete mails"):
+        with _translate_errors("could not delete mails"):
             self.delete([str(uid) for uid in uids])
 
     def close(self) -> None:
@@ -124,11 +124,11 @@ class Imap(BaseMailBox):
     def abort(self) -> None:
         """Close the connection at once."""
         client: imaplib.IMAP4 | None = getattr(self, "client", None)  # once it is connected
-        used = self._socket if client is None else client.sock
-        if used is not None:
+        connection = self._socket if client is None else client.sock
+        if connection is not None:
             with suppress(OSError):
-                used.shutdown(socket.SHUT_RDWR)
-            used.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
         if client is not None:
             with suppress(OSError, ValueError):
                 client.file.close()
@@ -152,7 +152,7 @@ class _Client(imaplib.IMAP4):
 
 
 @lru_cache(maxsize=64)
-def _context(authority: str | None) -> ssl.SSLContext:
+def _make_context(authority: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=authority)
     if authority is not None:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -160,7 +160,7 @@ def _context(authority: str | None) -> ssl.SSLContext:
 
 
 @contextmanager
-def _told(refusal: str) -> Iterator[None]:
+def _translate_errors(refusal: str) -> Iterator[None]:
     """Tell what went wrong without the words of a server that may be no mail server."""
     try:
         yield

@@ -67,36 +67,36 @@ class Poller:
         # Not the process's own threads: a server that is slow keeps nobody else waiting.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="imap")
         self._tasks = set[asyncio.Task[None]]()
-        self._room = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read while the block runs; what is not noted down when it ends is read once more."""
-        looking = asyncio.create_task(repeat(self._look, "mailboxes"), name="mailboxes")
+        poll_task = asyncio.create_task(repeat(self._poll, "mailboxes"), name="mailboxes")
         try:
             yield
         finally:
-            for task in (looking, *self._tasks):
+            for task in (poll_task, *self._tasks):
                 task.cancel()
-            await asyncio.gather(looking, *self._tasks, return_exceptions=True)
+            await asyncio.gather(poll_task, *self._tasks, return_exceptions=True)
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         """Begin on those whose turn it is, as far as there is room; where there are none, wait."""
-        self._room.clear()
+        self._wakeup.clear()
         now = self._clock.now()
         async with self._database.reading() as connection:
             next_at = await mailboxes.earliest(connection)
-        room = AT_ONCE - len(self._tasks)
-        if room <= 0 or next_at is None or next_at > now:
-            await self._clock.wait(self._room, now + LOOK_EVERY)
+        free_slots = AT_ONCE - len(self._tasks)
+        if free_slots <= 0 or next_at is None or next_at > now:
+            await self._clock.wait(self._wakeup, now + LOOK_EVERY)
             return
         async with self._database.transaction() as connection:
-            claimed = await mailboxes.claim(
-                connection, now=now, limit=room, lease_until=now + LEASE
+            claimed_mailboxes = await mailboxes.claim(
+                connection, now=now, limit=free_slots, lease_until=now + LEASE
             )
-        for each in claimed:
-            task = asyncio.create_task(self._read_and_note(each))
+        for mailbox in claimed_mailboxes:
+            task = asyncio.create_task(self._read_and_note(mailbox))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -108,32 +108,34 @@ class Poller:
         except Exception:
             log.exception("could not store a mailbox's state")
         finally:
-            self._room.set()
+            self._wakeup.set()
 
     async def _read(self, claimed: ClaimedMailbox) -> None:
         """Read one mailbox, and note down how far that came, or why it did not."""
         mailbox = claimed.mailbox
         try:
-            where = await self._where(claimed)
+            where = await self._locate_server(claimed)
             async with asyncio.timeout(READING_SECONDS):
-                after, has_more = await self._read_new(mailbox, where)
+                updated_mailbox, has_more = await self._read_new(mailbox, where)
         except _ChangedError:
             return
         except (ImapError, StageFailedError, SealError, TimeoutError) as error:
-            await self._failed(mailbox, str(error) or "reading took too long")
+            await self._note_failure(mailbox, str(error) or "reading took too long")
             return
         except Unavailable:
             raise
         except Exception:
             log.exception("could not read a mailbox", extra={"mailbox_id": mailbox.id})
-            await self._failed(mailbox, "reading failed unexpectedly; see the log")
+            await self._note_failure(mailbox, "reading failed unexpectedly; see the log")
             return
         now = self._clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
         async with self._database.transaction() as connection:
-            await mailboxes.note_read(connection, mailbox=after, now=now, next_poll_at=now + wait)
+            await mailboxes.note_read(
+                connection, mailbox=updated_mailbox, now=now, next_poll_at=now + wait
+            )
 
-    async def _failed(self, mailbox: Mailbox, reason: str) -> None:
+    async def _note_failure(self, mailbox: Mailbox, reason: str) -> None:
         log.warning("could not read mailbox: %s", reason, extra={"mailbox_id": mailbox.id})
         now = self._clock.now()
         wait = max(timedelta(seconds=mailbox.poll_seconds), FAILED_AGAIN)
@@ -142,7 +144,7 @@ class Poller:
                 connection, mailbox=mailbox, reason=reason, now=now, next_poll_at=now + wait
             )
 
-    async def _where(self, claimed: ClaimedMailbox) -> Where:
+    async def _locate_server(self, claimed: ClaimedMailbox) -> Where:
         """Where to connect, at addresses that the guard has seen.
 
         Raises StageFailedError or SealError.
@@ -171,15 +173,19 @@ class Poller:
             validity = await self._in_thread(lambda: imap.uid_validity)
             if validity != mailbox.uid_validity:
                 mailbox = replace(mailbox, uid_validity=validity, last_uid=0)
-            begun = await self._database.repeated(partial(mailbox_mails.resume, mailbox=mailbox))
-            new = await self._in_thread(partial(imap.uids_after, mailbox.last_uid, MAILS_AT_ONCE))
-            for uid in (*new, *begun):
+            unfinished_uids = await self._database.repeated(
+                partial(mailbox_mails.resume, mailbox=mailbox)
+            )
+            new_uids = await self._in_thread(
+                partial(imap.uids_after, mailbox.last_uid, MAILS_AT_ONCE)
+            )
+            for uid in (*new_uids, *unfinished_uids):
                 mailbox = replace(mailbox, last_uid=max(mailbox.last_uid, uid))
                 await self._read_mail(imap, mailbox, uid)
             await self._in_thread(imap.close)
         finally:
             imap.abort()
-        return mailbox, len(new) == MAILS_AT_ONCE
+        return mailbox, len(new_uids) == MAILS_AT_ONCE
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -94,18 +94,18 @@ class AccessTokens:
         turn, context = self._turns.get(profile.id), profile_secret(profile, FIELD)
         if turn is None or (turn.revision, turn.context) != (profile.revision, context):
             turn = self._turns[profile.id] = _Turn(profile.revision, context)
-        asked = turn.asked
+        previous_count = turn.asked
         async with turn.lock:
-            if turn.asked == asked or turn.found is None:
-                turn.found = await self._found(profile, profile.oauth, turn.found)
+            if turn.asked == previous_count or turn.found is None:
+                turn.found = await self._find_token(profile, profile.oauth, turn.found)
                 turn.asked += 1
             return turn.found.text if isinstance(turn.found, _Token) else turn.found
 
     async def forget(self, profile: Profile, token: str) -> None:
         """Drop a token that the mail server refused, so that the next one is a new one."""
         turn = self._turns.get(profile.id)
-        known = None if turn is None else turn.found
-        if turn is None or not isinstance(known, _Token) or known.text != token:
+        cached_token = None if turn is None else turn.found
+        if turn is None or not isinstance(cached_token, _Token) or cached_token.text != token:
             return
         turn.found = None
         try:
@@ -115,19 +115,19 @@ class AccessTokens:
                     tenant_id=profile.tenant_id,
                     profile_id=profile.id,
                     revision=profile.revision,
-                    sealed=known.sealed,
+                    sealed=cached_token.sealed,
                 )
         except Unavailable:  # then it is refused once more, and dropped then
             return
 
-    async def _found(
-        self, profile: Profile, oauth: OAuth, known: _Token | Failure | None
+    async def _find_token(
+        self, profile: Profile, oauth: OAuth, cached: _Token | Failure | None
     ) -> _Token | Failure:
-        token = known if isinstance(known, _Token) else None
+        token = cached if isinstance(cached, _Token) else None
         if token is not None and self._now() < token.renew_at:
             return token
         try:
-            return await self._shared(profile, oauth, token)
+            return await self._get_shared_token(profile, oauth, token)
         except Unavailable:
             return token if token is not None and self._is_good(token) else NO_DATABASE
         except NotFound:
@@ -135,27 +135,31 @@ class AccessTokens:
         except SealError as error:
             return Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
 
-    async def _shared(
-        self, profile: Profile, oauth: OAuth, known: _Token | None
+    async def _get_shared_token(
+        self, profile: Profile, oauth: OAuth, cached_token: _Token | None
     ) -> _Token | Failure:
         """The token that all replicas share, renewed where it is time and nobody else does."""
         until = self._now() + RENEWAL
         while True:
-            stored = await self._stored(profile)
-            token = (None if stored is None else self._opened(profile, stored)) or known
+            stored_token = await self._stored(profile)
+            token = (
+                None if stored_token is None else self._open_token(profile, stored_token)
+            ) or cached_token
             if token is not None and self._now() < token.renew_at:
                 return token
-            begun = await self._begin(profile)
-            if begun is not None:
-                secrets, stored = begun
-                newer = None if stored is None else self._opened(profile, stored)
-                if newer is not None and self._now() < newer.renew_at:
+            renewal = await self._begin(profile)
+            if renewal is not None:
+                secrets, stored_token = renewal
+                newer_token = (
+                    None if stored_token is None else self._open_token(profile, stored_token)
+                )
+                if newer_token is not None and self._now() < newer_token.renew_at:
                     # Another replica began and ended between the look above and this one.
                     await self._give_up(profile)
-                    return newer
-                found = await self._renewed(profile, oauth, secrets)
-                is_lost = isinstance(found, Failure) and token is not None and self._is_good(token)
-                return token if is_lost and token is not None else found
+                    return newer_token
+                result = await self._renew(profile, oauth, secrets)
+                is_lost = isinstance(result, Failure) and token is not None and self._is_good(token)
+                return token if is_lost and token is not None else result
             if token is not None and self._is_good(token):
                 return token
             if self._now() >= until:
@@ -174,16 +178,18 @@ class AccessTokens:
                 revision=profile.revision,
             )
 
-    def _opened(self, profile: Profile, stored: StoredToken) -> _Token | None:
+    def _open_token(self, profile: Profile, stored_token: StoredToken) -> _Token | None:
         """What is stored; None where there is none, or none that opens: a new one costs little."""
-        if stored.sealed is None or stored.expires_at is None:
+        if stored_token.sealed is None or stored_token.expires_at is None:
             return None
         try:
-            told = json.loads(self._vault.open(stored.sealed, profile_secret(profile, FIELD)))
+            content = json.loads(
+                self._vault.open(stored_token.sealed, profile_secret(profile, FIELD))
+            )
         except SealError:
             return None
-        renew_at = datetime.fromisoformat(told["renew_at"])
-        return _Token(told["token"], stored.sealed, renew_at, stored.expires_at)
+        renew_at = datetime.fromisoformat(content["renew_at"])
+        return _Token(content["token"], stored_token.sealed, renew_at, stored_token.expires_at)
 
     async def _begin(self, profile: Profile) -> tuple[SealedSecrets, StoredToken | None] | None:
         """What to ask with, and the token as it is once nobody else renews it."""
@@ -200,31 +206,33 @@ class AccessTokens:
             )
             if secrets is None:
                 return None
-            stored = await oauth_tokens.find(
+            stored_token = await oauth_tokens.find(
                 connection,
                 tenant_id=profile.tenant_id,
                 profile_id=profile.id,
                 revision=profile.revision,
             )
-            return secrets, stored
+            return secrets, stored_token
 
-    async def _renewed(
+    async def _renew(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> _Token | Failure:
         from app.oauth.token_request import ask
 
         try:
             now = self._now()
-            granted = await ask(self._request(profile, oauth, secrets), self._network, now=now)
-            if isinstance(granted, Granted):
-                return await self._save(profile, granted, now)
+            result = await ask(self._build_request(profile, oauth, secrets), self._network, now=now)
+            if isinstance(result, Granted):
+                return await self._save(profile, result, now)
         except BaseException:
             await self._give_up(profile)
             raise
         await self._give_up(profile)
-        return granted
+        return result
 
-    def _request(self, profile: Profile, oauth: OAuth, secrets: SealedSecrets) -> TokenRequest:
+    def _build_request(
+        self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
+    ) -> TokenRequest:
         def opened(sealed: bytes | None, name: str) -> str | None:
             if sealed is None:
                 return None
@@ -241,14 +249,14 @@ class AccessTokens:
     async def _save(self, profile: Profile, granted: Granted, now: datetime) -> _Token:
         life = granted.expires_at - now
         renew_at = granted.expires_at - min(RENEWED_BEFORE, life * RENEWED_AT_SHARE)
-        told = json.dumps({"token": granted.access_token, "renew_at": renew_at.isoformat()})
-        sealed = self._vault.seal(told, profile_secret(profile, FIELD))
+        content = json.dumps({"token": granted.access_token, "renew_at": renew_at.isoformat()})
+        sealed = self._vault.seal(content, profile_secret(profile, FIELD))
         token = _Token(granted.access_token, sealed, renew_at, granted.expires_at)
-        rotated = granted.refresh_token
+        new_refresh_token = granted.refresh_token
         refresh_token = (
             None
-            if rotated is None
-            else self._vault.seal(rotated, profile_secret(profile, "oauth_refresh_token"))
+            if new_refresh_token is None
+            else self._vault.seal(new_refresh_token, profile_secret(profile, "oauth_refresh_token"))
         )
         while True:
             try:

@@ -33,21 +33,23 @@ async def ask(request: TokenRequest, network: Network, *, now: datetime) -> Gran
     """A new access token. Raises nothing that the token server or the network does."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await _answer(request, await GuardedTransport.made(network), now)
+            answer = await _fetch_token(request, await GuardedTransport.made(network), now)
     except OAuthError as error:
-        return _refused(error, request)
+        return _make_refusal(error, request)
     except TimeoutError:
-        return _unavailable("did not answer in time", request)
+        return _make_unavailable("did not answer in time", request)
     except httpx2.HTTPStatusError as error:
-        return _unavailable(f"answered HTTP {error.response.status_code}", request)
+        return _make_unavailable(f"answered HTTP {error.response.status_code}", request)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return _unavailable(f"could not be reached: {str(error) or type(error).__name__}", request)
+        return _make_unavailable(
+            f"could not be reached: {str(error) or type(error).__name__}", request
+        )
     except (ValueError, RecursionError):
-        return _unavailable("sent no valid OAuth 2.0 response", request)
-    return _granted(answer, request, now)
+        return _make_unavailable("sent no valid OAuth 2.0 response", request)
+    return _read_token(answer, request, now)
 
 
-async def _answer(
+async def _fetch_token(
     request: TokenRequest, transport: GuardedTransport, now: datetime
 ) -> dict[str, Any]:
     """The answer of RFC 6749 section 5.1; raises what Authlib and httpx do."""
@@ -67,7 +69,7 @@ async def _answer(
             **settings,
         ) as client:
             return dict(await client.refresh_token())
-    given = {} if request.refresh_token is None else {"refresh_token": request.refresh_token}
+    parameters = {} if request.refresh_token is None else {"refresh_token": request.refresh_token}
     async with AsyncOAuth2Client(
         oauth.client_id,
         request.client_secret,
@@ -77,40 +79,40 @@ async def _answer(
         **settings,
     ) as client:
         return dict(
-            await client.fetch_token(oauth.token_url, grant_type=oauth.grant.value, **given)
+            await client.fetch_token(oauth.token_url, grant_type=oauth.grant.value, **parameters)
         )
 
 
-def _granted(answer: dict[str, Any], request: TokenRequest, now: datetime) -> Granted | Failure:
-    token, rotated = answer.get("access_token"), answer.get("refresh_token")
+def _read_token(answer: dict[str, Any], request: TokenRequest, now: datetime) -> Granted | Failure:
+    token, refresh_token = answer.get("access_token"), answer.get("refresh_token")
     kind = str(answer.get("token_type", "bearer")).lower()
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None or kind != "bearer":
-        return _unavailable("issued no bearer token", request)
-    is_new = isinstance(rotated, str) and rotated != request.refresh_token
+        return _make_unavailable("issued no bearer token", request)
+    is_new = isinstance(refresh_token, str) and refresh_token != request.refresh_token
     return Granted(
         access_token=token,
-        expires_at=now + timedelta(seconds=_seconds(answer.get("expires_in"))),
-        refresh_token=rotated if is_new else None,
+        expires_at=now + timedelta(seconds=_read_lifetime(answer.get("expires_in"))),
+        refresh_token=refresh_token if is_new else None,
     )
 
 
-def _seconds(told: object) -> float:
+def _read_lifetime(value: object) -> float:
     """How long it is good for: a number, as Authlib has seen, though it may be a string."""
-    return UNTOLD_SECONDS if told is None else min(max(int(str(told)), 0), MAX_SECONDS)
+    return UNTOLD_SECONDS if value is None else min(max(int(str(value)), 0), MAX_SECONDS)
 
 
-def _refused(error: OAuthError, request: TokenRequest) -> Failure:
-    said = f"{error.error}: {error.description}" if error.description else str(error.error)
+def _make_refusal(error: OAuthError, request: TokenRequest) -> Failure:
+    reply = f"{error.error}: {error.description}" if error.description else str(error.error)
     fault = Fault.TOKEN_UNAVAILABLE if error.error in FOR_NOW else Fault.TOKEN_REFUSED
-    return _failed(fault, f"replied: {said}", request)
+    return _make_failure(fault, f"replied: {reply}", request)
 
 
-def _unavailable(what: str, request: TokenRequest) -> Failure:
-    return _failed(Fault.TOKEN_UNAVAILABLE, what, request)
+def _make_unavailable(what: str, request: TokenRequest) -> Failure:
+    return _make_failure(Fault.TOKEN_UNAVAILABLE, what, request)
 
 
-def _failed(fault: Fault, what: str, request: TokenRequest) -> Failure:
+def _make_failure(fault: Fault, what: str, request: TokenRequest) -> Failure:
     """Bounded, on one line, and without the secrets that the server may have said back."""
-    told = printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
+    text = printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
     url = request.oauth.token_url.partition("?")[0]  # a query may hold a key
-    return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {told}")
+    return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {text}")

@@ -22,8 +22,10 @@ class TokenRequest:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Whatever must not be quoted."""
-        given = (self.client_secret, self.private_key, self.refresh_token)
-        return tuple(each for each in given if each and len(each) >= MIN_REDACTED_CHARACTERS)
+        secrets = (self.client_secret, self.private_key, self.refresh_token)
+        return tuple(
+            secret for secret in secrets if secret and len(secret) >= MIN_REDACTED_CHARACTERS
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,15 +77,17 @@ def _write(results: BinaryIO, result: object) -> None:
 
 def _confine() -> None:
     """Have no more than what a template may need."""
-    used = _used_bytes()
-    if used is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    used_bytes = _read_used_bytes()
+    if used_bytes is not None:
+        resource.setrlimit(
+            resource.RLIMIT_AS, (used_bytes + MEMORY_BYTES, used_bytes + MEMORY_BYTES)
+        )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def _used_bytes() -> int | None:
+def _read_used_bytes() -> int | None:
     """How much address space it has already; None where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -96,8 +98,8 @@ def _used_bytes() -> int | None:
 
 def _allow_time() -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = int(usage.ru_utime + usage.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (used + CPU_SECONDS, resource.RLIM_INFINITY))
+    used_seconds = int(usage.ru_utime + usage.ru_stime)
+    resource.setrlimit(resource.RLIMIT_CPU, (used_seconds + CPU_SECONDS, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

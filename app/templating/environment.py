@@ -71,9 +71,9 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         try:
             return obj[argument]
         except (LookupError, TypeError):
-            return self._without_key(obj, argument)
+            return self._resolve_missing_key(obj, argument)
 
-    def _without_key(self, obj: Any, argument: Any) -> Undefined:  # noqa: ANN401 - any value
+    def _resolve_missing_key(self, obj: Any, argument: Any) -> Undefined:  # noqa: ANN401 - any value
         hint = f"{KINDS[type(obj)]} has no {argument!r}"
         if isinstance(argument, str) and hasattr(obj, argument):
             value = super().getattr(obj, argument)
@@ -102,7 +102,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         """
         printing: Iterable[Any] = source.find_all((nodes.Output, nodes.Concat))
         for node in printing:
-            node.nodes = [_as_printed(self, child) for child in node.nodes]
+            node.nodes = [_wrap_node(self, child) for child in node.nodes]
         return super()._generate(source, name, filename, defer_init)
 
 
@@ -138,20 +138,20 @@ class _Codes:
             self._characters += len(source)
         self._codes.move_to_end(key)
         while self._characters > KEPT_CHARACTERS:
-            (_, dropped, _), _ = self._codes.popitem(last=False)
-            self._characters -= len(dropped)
+            (_, dropped_source, _), _ = self._codes.popitem(last=False)
+            self._characters -= len(dropped_source)
         return code
 
 
 _CODES: Final = _Codes()
 
 
-def _as_printed(environment: Environment, node: nodes.Expr) -> nodes.Expr:
+def _wrap_node(environment: Environment, node: nodes.Expr) -> nodes.Expr:
     if isinstance(node, nodes.TemplateData):
         return node
-    printed_node = nodes.Filter(node, "string", [], [], None, None, lineno=node.lineno)
-    printed_node.set_environment(environment)
-    return printed_node
+    filter_node = nodes.Filter(node, "string", [], [], None, None, lineno=node.lineno)
+    filter_node.set_environment(environment)
+    return filter_node
 
 
 @pass_environment
@@ -165,14 +165,18 @@ def _join(
 ) -> str:
     if attribute is not None:
         values = map(make_attrgetter(context.environment, attribute), values)
-    joined: str = do_join(context, map(printed, values), d)
-    return joined
+    text: str = do_join(context, map(printed, values), d)
+    return text
 
 
 @pass_eval_context
-def _attributes(context: EvalContext, values: Mapping[str, Any], autospace: bool = True) -> str:  # noqa: FBT001, FBT002 - Jinja's
-    present = {name: printed(value) for name, value in values.items() if not is_null(value)}
-    return do_xmlattr(context, present, autospace)
+def _format_attributes(
+    context: EvalContext,
+    values: Mapping[str, Any],
+    autospace: bool = True,  # noqa: FBT001, FBT002 - Jinja's
+) -> str:
+    attributes = {name: printed(value) for name, value in values.items() if not is_null(value)}
+    return do_xmlattr(context, attributes, autospace)
 
 
 FILTERS: Final[Mapping[str, Any]] = {
@@ -180,5 +184,5 @@ FILTERS: Final[Mapping[str, Any]] = {
     "pprint": partial(to_json, indent=2, ensure_ascii=False),
     "random": _choose,
     "string": printed,
-    "xmlattr": _attributes,
+    "xmlattr": _format_attributes,
 }

@@ -54,18 +54,18 @@ def text_of(html: str) -> str:
     """The text of a page, in lines; empty where there is none."""
     reader = _Reader()
     # An element stands here twice: to begin it, and to end it when all in it is read.
-    waiting: list[tuple[Element | Text, bool]] = [(parse(html).root or Text(""), False)]
-    while waiting:
-        node, is_read = waiting.pop()
+    stack: list[tuple[Element | Text, bool]] = [(parse(html).root or Text(""), False)]
+    while stack:
+        node, is_read = stack.pop()
         if isinstance(node, Text):
             reader.read(node.data)
         elif is_read:
             reader.end(node)
         elif not _is_unseen(node):
             reader.begin(node)
-            waiting.append((node, True))
-            children = [each for each in node.children if isinstance(each, Element | Text)]
-            waiting.extend((child, False) for child in reversed(children))
+            stack.append((node, True))
+            children = [child for child in node.children if isinstance(child, Element | Text)]
+            stack.extend((child, False) for child in reversed(children))
     return reader.text()
 
 
@@ -92,7 +92,7 @@ class _Reader:
 
     def begin(self, element: Element) -> None:
         tag = element.tag
-        self._break(tag)
+        self._add_break(tag)
         if tag == "br":
             self._write_line_end()
         elif tag == "img":
@@ -104,7 +104,7 @@ class _Reader:
         elif tag == "pre":
             self.preformatted += 1
         elif tag in LISTS:
-            self.numbers.append(_number(element, "start", 1) if tag == "ol" else None)
+            self.numbers.append(_read_number(element, "start", 1) if tag == "ol" else None)
         elif tag == "li":
             self._begin_item(element)
         elif tag in INDENTED:
@@ -123,7 +123,7 @@ class _Reader:
             self.indents.pop()
         elif tag in INDENTED:
             self.indents.pop()
-        self._break(tag)
+        self._add_break(tag)
 
     def read(self, text: str) -> None:
         """Take the text of a node."""
@@ -145,19 +145,19 @@ class _Reader:
         """All that was read."""
         text = "".join(self.pieces).translate(_INVISIBLE)
         lines = "\n".join(line.rstrip() for line in text.split("\n"))
-        shown = _EMPTY_LINES.sub("\n\n", lines).strip("\n")
-        return f"{shown}\n" if shown else ""
+        result = _EMPTY_LINES.sub("\n\n", lines).strip("\n")
+        return f"{result}\n" if result else ""
 
-    def _break(self, tag: str) -> None:
+    def _add_break(self, tag: str) -> None:
         is_within = tag in LISTS and len(self.numbers) > 0
         self.breaks = max(self.breaks, 1 if is_within else BREAKS.get(tag, 0))
 
     def _write(self, text: str) -> None:
         if not text:
             return
-        missing = self.breaks - self.line_ends
-        if missing > 0:
-            self.pieces.append("\n" * missing)
+        missing_line_ends = self.breaks - self.line_ends
+        if missing_line_ends > 0:
+            self.pieces.append("\n" * missing_line_ends)
             self.line_ends = self.breaks
         if self.line_ends:
             depth = len(self.indents) - (1 if self.marker else 0)
@@ -169,28 +169,28 @@ class _Reader:
         self.breaks, self.line_ends, self.gap = 0, 0, ""
 
     def _write_line_end(self) -> None:
-        missing = max(self.breaks - self.line_ends, 0)
-        self.pieces.append("\n" * (missing + 1))
-        self.line_ends += missing + 1
+        missing_line_ends = max(self.breaks - self.line_ends, 0)
+        self.pieces.append("\n" * (missing_line_ends + 1))
+        self.line_ends += missing_line_ends + 1
         self.breaks, self.gap = 0, ""
 
     def _begin_item(self, element: Element) -> None:
         number = self.numbers[-1] if self.numbers else None
         self.marker = "- "
         if number is not None:
-            number = _number(element, "value", number)
+            number = _read_number(element, "value", number)
             self.marker = f"{number}. "
             self.numbers[-1] = number + 1
         self.indents.append(" " * len(self.marker))
 
     def _end_link(self, href: str) -> None:
         """Have a link followed by its target in brackets, where it does not say it itself."""
-        shown = "".join(self.pieces[self.links.pop() :]).strip()
+        link_text = "".join(self.pieces[self.links.pop() :]).strip()
         target = _TARGET.fullmatch(href.strip())
         address = (target[1] or target[2]) if target is not None else ""
-        if not address or shown.rstrip("/") == address.rstrip("/"):
+        if not address or link_text.rstrip("/") == address.rstrip("/"):
             return
-        if not shown:
+        if not link_text:
             self._write(address)
             return
         breaks, self.breaks, self.gap = self.breaks, 0, " "  # on the line of the text
@@ -198,7 +198,7 @@ class _Reader:
         self.breaks = breaks
 
 
-def _number(element: Element, attribute: str, default: int) -> int:
+def _read_number(element: Element, attribute: str, default: int) -> int:
     try:
         return int(element.attr(attribute) or "")
     except ValueError:

@@ -51,7 +51,7 @@ class Renderer:
     def __init__(self) -> None:
         self._idle = list[Process]()
         self._room = asyncio.Semaphore(PROCESSES)
-        self._rooms = dict[str, asyncio.Semaphore]()
+        self._tenant_rooms = dict[str, asyncio.Semaphore]()
         self._users = Counter[str]()
 
     async def check(
@@ -63,7 +63,7 @@ class Renderer:
     ) -> list[str]:
         """Which other templates these parts name. Raises TemplateError where one cannot be any."""
         job = {"do": "check", "parts": parts, "schema": schema}
-        references: list[str] = (await self._done(job, tenant_id))["references"]
+        references: list[str] = (await self._run_job(job, tenant_id))["references"]
         return references
 
     async def render(
@@ -90,38 +90,38 @@ class Renderer:
             "inlines_css": inlines_css,
             "max_characters": max_characters,
         }
-        made = await self._done(job, tenant_id)
-        return Rendered(made.get("subject"), made.get("text"), made.get("html"))
+        result = await self._run_job(job, tenant_id)
+        return Rendered(result.get("subject"), result.get("text"), result.get("html"))
 
     async def text_of(self, html: str, *, tenant_id: str) -> str:
         """The HTML as plain text. Raises as `render` does."""
-        return str((await self._done({"do": "text", "html": html}, tenant_id))["text"])
+        return str((await self._run_job({"do": "text", "html": html}, tenant_id))["text"])
 
     async def close(self) -> None:
         """End every process."""
         while self._idle:
-            await _end(self._idle.pop())
+            await _end_process(self._idle.pop())
 
-    async def _done(self, job: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
+    async def _run_job(self, job: Mapping[str, Any], tenant_id: str) -> dict[str, Any]:
         content = json.dumps(job).encode()
-        async with self._turn(tenant_id):
+        async with self._wait_turn(tenant_id):
             try:
-                result = await self._result(await self._taken(), content)
+                result = await self._run_in(await self._taken(), content)
             except _DiedError:  # it may have been dying of another's template, or by an operator
                 try:
-                    result = await self._result(await _started(), content)
+                    result = await self._run_in(await _start_process(), content)
                 except _DiedError:
                     raise TemplateError("the template uses too much memory or time") from None
         if (error := result.get("error")) is not None:
             raise TemplateError(error["message"], error["part"], error["line"])
         return result
 
-    async def _result(self, process: Process, content: bytes) -> dict[str, Any]:
+    async def _run_in(self, process: Process, content: bytes) -> dict[str, Any]:
         """What a process makes of a job; then it is idle, or it has ended."""
         is_kept = False
         try:
             async with asyncio.timeout(JOB_SECONDS):
-                result = await _exchanged(process, content)
+                result = await _exchange(process, content)
             is_kept = "is_last" not in result
         except TimeoutError:
             raise TemplateError(f"rendering takes longer than {JOB_SECONDS:g} seconds") from None
@@ -131,35 +131,35 @@ class Renderer:
             if is_kept:
                 self._idle.append(process)
             else:
-                await _end(process)
+                await _end_process(process)
         return result
 
     @asynccontextmanager
-    async def _turn(self, tenant_id: str) -> AsyncIterator[None]:
+    async def _wait_turn(self, tenant_id: str) -> AsyncIterator[None]:
         """One of the processes, of which a tenant has but some at a time."""
-        mine = self._rooms.setdefault(tenant_id, asyncio.Semaphore(PER_TENANT))
+        tenant_room = self._tenant_rooms.setdefault(tenant_id, asyncio.Semaphore(PER_TENANT))
         self._users[tenant_id] += 1
         try:
-            async with _within(mine), _within(self._room):
+            async with _acquire(tenant_room), _acquire(self._room):
                 yield
         finally:
             self._users[tenant_id] -= 1
             if not self._users[tenant_id]:
-                del self._users[tenant_id], self._rooms[tenant_id]
+                del self._users[tenant_id], self._tenant_rooms[tenant_id]
 
     async def _taken(self) -> Process:
         while self._idle:
             process = self._idle.pop()
             if process.returncode is None:
                 return process
-        return await _started()
+        return await _start_process()
 
 
 class _DiedError(Exception):
     """A process has ended in the middle of a job."""
 
 
-async def _started() -> Process:
+async def _start_process() -> Process:
     """A new process that waits for jobs; raises Unavailable where it does not come to that."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -173,14 +173,14 @@ async def _started() -> Process:
     is_ready = False
     try:
         async with asyncio.timeout(START_SECONDS):
-            await _read(process)
+            await _read_result(process)
         is_ready = True
     except (TimeoutError, OSError, asyncio.IncompleteReadError):
         log.exception("the rendering process does not start")
         raise Unavailable("overloaded", "Template rendering is not available; try again.") from None
     finally:
         if not is_ready:
-            await _end(process)
+            await _end_process(process)
     return process
 
 
@@ -191,7 +191,7 @@ _START: Final = (
 
 
 @asynccontextmanager
-async def _within(room: asyncio.Semaphore) -> AsyncIterator[None]:
+async def _acquire(room: asyncio.Semaphore) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await room.acquire()
@@ -207,21 +207,21 @@ async def _within(room: asyncio.Semaphore) -> AsyncIterator[None]:
         room.release()
 
 
-async def _exchanged(process: Process, content: bytes) -> dict[str, Any]:
+async def _exchange(process: Process, content: bytes) -> dict[str, Any]:
     assert process.stdin is not None  # noqa: S101 - as it was started
     process.stdin.write(len(content).to_bytes(LENGTH_BYTES) + content)
     await process.stdin.drain()
-    return await _read(process)
+    return await _read_result(process)
 
 
-async def _read(process: Process) -> dict[str, Any]:
+async def _read_result(process: Process) -> dict[str, Any]:
     assert process.stdout is not None  # noqa: S101 - as it was started
     head = await process.stdout.readexactly(LENGTH_BYTES)
     result: dict[str, Any] = json.loads(await process.stdout.readexactly(int.from_bytes(head)))
     return result
 
 
-async def _end(process: Process) -> None:
+async def _end_process(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
     await process.wait()

@@ -54,11 +54,11 @@ def answer(job: Job) -> dict[str, Any]:
     try:
         return JOBS[job["do"]](job)
     except WrongError as error:
-        message = _without_paths(str(error))
+        message = _hide_paths(str(error))
         return {"error": {"part": error.part, "line": error.line, "message": message}}
 
 
-def _without_paths(message: str) -> str:
+def _hide_paths(message: str) -> str:
     """What is said, without where the service is installed."""
     return _INSTALLED.sub("…", message)
 
@@ -78,7 +78,7 @@ def _check(job: Job) -> dict[str, Any]:
                 raise WrongError(part, "write the name of another template in quotes")
             references.add(name)
     if job["schema"] is not None:
-        _validator(job["schema"])
+        _make_validator(job["schema"])
     return {"references": sorted(references)}
 
 
@@ -89,30 +89,30 @@ def _render(job: Job) -> dict[str, Any]:
         _validate(job["schema"], variables)
     variables = from_json(variables)
     room = _Room(job["max_characters"])
-    made = {
-        part: _filled(part, source, job["partials"], variables, room)
+    results = {
+        part: _render_part(part, source, job["partials"], variables, room)
         for part, source in parts.items()
     }
-    if "subject" in made:
-        made["subject"] = _LINE.sub(" ", made["subject"]).strip()
-    if "mjml" in made:
-        made["html"] = _compiled(made.pop("mjml"))
-    html = made.get("html")
+    if "subject" in results:
+        results["subject"] = _LINE.sub(" ", results["subject"]).strip()
+    if "mjml" in results:
+        results["html"] = _compile_mjml(results.pop("mjml"))
+    html = results.get("html")
     if html is not None and job["inlines_css"] and _STYLE.search(html):
-        html = made["html"] = _inlined(html)
-    if html is not None and "text" not in made:
-        made["text"] = text_of(html)
-    return made
+        html = results["html"] = _inline_styles(html)
+    if html is not None and "text" not in results:
+        results["text"] = text_of(html)
+    return results
 
 
-def _text(job: Job) -> dict[str, Any]:
+def _extract_text(job: Job) -> dict[str, Any]:
     return {"text": text_of(job["html"])}
 
 
 JOBS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
     "check": _check,
     "render": _render,
-    "text": _text,
+    "text": _extract_text,
 }
 
 
@@ -120,16 +120,16 @@ class _Room:
     """How many characters may still be made."""
 
     def __init__(self, characters: int) -> None:
-        self._left = characters
+        self._remaining_characters = characters
 
     def take(self, part: str, characters: int) -> None:
         """Use some; raises WrongError where there are not so many."""
-        self._left -= characters
-        if self._left < 0:
+        self._remaining_characters -= characters
+        if self._remaining_characters < 0:
             raise WrongError(part, "renders more text than a message may have")
 
 
-def _filled(
+def _render_part(
     part: str,
     source: str,
     partials: Mapping[str, Mapping[str, str]],
@@ -147,12 +147,12 @@ def _filled(
     except (WrongError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the template decides what is raised
-        line = error.lineno if isinstance(error, TemplateSyntaxError) else _line_of(error)
-        raise WrongError(part, _fault(part, error), line) from None
+        line = error.lineno if isinstance(error, TemplateSyntaxError) else _find_line(error)
+        raise WrongError(part, _describe_error(part, error), line) from None
     return "".join(pieces)
 
 
-def _fault(part: str, error: Exception) -> str:
+def _describe_error(part: str, error: Exception) -> str:
     """What is wrong with a template, or its variables, by the exception that it raised."""
     match error:
         case UndefinedError():
@@ -174,7 +174,7 @@ def _fault(part: str, error: Exception) -> str:
     return fault
 
 
-def _line_of(error: BaseException) -> int | None:
+def _find_line(error: BaseException) -> int | None:
     """In which line of the template it was: the last that the traceback names."""
     line, traceback = None, error.__traceback__
     while traceback is not None:
@@ -184,17 +184,17 @@ def _line_of(error: BaseException) -> int | None:
     return line
 
 
-def _compiled(mjml: str) -> str:
+def _compile_mjml(mjml: str) -> str:
     try:
         return str(mjml2html(mjml, disable_comments=False, fonts={}))
     except ValueError as error:
         raise WrongError("mjml", str(error)) from None
 
 
-def _inlined(html: str) -> str:
+def _inline_styles(html: str) -> str:
     """The page with its styles in the elements too; `<style>`, links and doctype stay."""
     try:
-        inlined = css_inline.inline(
+        page = css_inline.inline(
             _LIMITED.sub(_IGNORED, html),
             keep_style_tags=True,
             keep_link_tags=True,
@@ -202,24 +202,24 @@ def _inlined(html: str) -> str:
         )
     except css_inline.InlineError as error:
         raise WrongError("html", str(error)) from None
-    inlined = inlined.replace(_IGNORED, "<style")
+    page = page.replace(_IGNORED, "<style")
     doctype = _DOCTYPE.search(html)
-    return inlined if doctype is None else inlined.replace("<!DOCTYPE html>", doctype[0], 1)
+    return page if doctype is None else page.replace("<!DOCTYPE html>", doctype[0], 1)
 
 
-def _validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - JSON
+def _make_validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - JSON
     try:
         return jsonschema_rs.validator_for(schema, offline=True)
     except (ValueError, TypeError) as error:
-        raise WrongError("variables_schema", _first_line(error)) from None
+        raise WrongError("variables_schema", _get_first_line(error)) from None
 
 
 def _validate(schema: Any, variables: Mapping[str, Any]) -> None:  # noqa: ANN401 - JSON
-    for error in _validator(schema).iter_errors(variables):
-        place: Sequence[str | int] = error.instance_path
-        where = ".".join(["variables", *map(str, place)])
-        raise WrongError("variables", f"{where}: {error.message}")
+    for error in _make_validator(schema).iter_errors(variables):
+        path: Sequence[str | int] = error.instance_path
+        location = ".".join(["variables", *map(str, path)])
+        raise WrongError("variables", f"{location}: {error.message}")
 
 
-def _first_line(error: Exception) -> str:
+def _get_first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]

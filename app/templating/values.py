@@ -71,15 +71,15 @@ def from_json(value: Any) -> Any:  # noqa: ANN401 - JSON
     if value is None:
         return NULL
     if isinstance(value, dict):
-        return {key: from_json(each) for key, each in value.items()}
+        return {key: from_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [from_json(each) for each in value]
+        return [from_json(item) for item in value]
     return value
 
 
 def to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - json's own
     """A value as JSON, `ensure_ascii` and the like as `json.dumps` has them."""
-    return json.dumps(value, default=_plain, **options)
+    return json.dumps(value, default=_convert, **options)
 
 
 def printed(value: Any) -> str:  # noqa: ANN401 - whatever a template prints
@@ -95,7 +95,7 @@ def printed(value: Any) -> str:  # noqa: ANN401 - whatever a template prints
     return "" if is_null(value) else to_json(value, ensure_ascii=False)
 
 
-def _plain(value: object) -> object:
+def _convert(value: object) -> object:
     if value is NULL:
         return None
     if isinstance(value, LISTED) and not isinstance(value, LoopContext):

@@ -61,7 +61,7 @@ class Dispatcher:
         # When events were last looked through for a webhook that has more of them, as a number.
         self._turns = dict[str, int]()
         self._next_turn = count()
-        self._room = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._poster: Poster | None = None
 
     @asynccontextmanager
@@ -70,11 +70,11 @@ class Dispatcher:
 
         A receiver may have got it then, and gets it again: at least once.
         """
-        looking = asyncio.create_task(repeat(self._look, "webhooks"), name="webhooks")
+        dispatch_task = asyncio.create_task(repeat(self._dispatch, "webhooks"), name="webhooks")
         try:
             yield
         finally:
-            tasks = (looking, *self._posts)
+            tasks = (dispatch_task, *self._posts)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -82,18 +82,18 @@ class Dispatcher:
                 await self._poster.close()
                 self._poster = None
 
-    async def _look(self) -> None:
+    async def _dispatch(self) -> None:
         """Look through what is new, begin what is due, and wait for more of either."""
-        self._room.clear()
+        self._wakeup.clear()
         async with self._database.reading() as connection:
             is_used = await webhook_deliveries.has_webhooks(connection)
         if not is_used:
-            await self._clock.wait(self._room, self._clock.now() + self._poll_interval)
+            await self._clock.wait(self._wakeup, self._clock.now() + self._poll_interval)
             return
         has_more = await self._spread()
-        has_begun = await self._begin(await self._make_poster())
+        has_begun = await self._begin_posts(await self._make_poster())
         if not (has_more or has_begun):
-            await self._clock.wait(self._room, self._clock.now() + LOOK_EVERY)
+            await self._clock.wait(self._wakeup, self._clock.now() + LOOK_EVERY)
 
     async def _make_poster(self) -> "Poster":
         """What posts, made for the first webhook: a service that has none keeps its memory."""
@@ -106,13 +106,13 @@ class Dispatcher:
     async def _spread(self) -> bool:
         """Look the next events through for one webhook of each tenant, its webhooks in turn."""
         async with self._database.reading() as connection:
-            news = await webhook_deliveries.with_news(connection, now=self._clock.now())
-        self._turns = {each.webhook_id: self._turns.get(each.webhook_id, -1) for each in news}
-        chosen = dict[str, str]()
-        for each in sorted(news, key=lambda each: self._turns[each.webhook_id]):
-            chosen.setdefault(each.tenant_id, each.webhook_id)
-        has_more = len(chosen) < len(news)
-        for webhook_id in chosen.values():
+            rows = await webhook_deliveries.with_news(connection, now=self._clock.now())
+        self._turns = {row.webhook_id: self._turns.get(row.webhook_id, -1) for row in rows}
+        webhook_ids = dict[str, str]()
+        for row in sorted(rows, key=lambda row: self._turns[row.webhook_id]):
+            webhook_ids.setdefault(row.tenant_id, row.webhook_id)
+        has_more = len(webhook_ids) < len(rows)
+        for webhook_id in webhook_ids.values():
             self._turns[webhook_id] = next(self._next_turn)
             async with self._database.transaction() as connection:
                 now = self._clock.now()
@@ -121,15 +121,15 @@ class Dispatcher:
                 )
         return has_more
 
-    async def _begin(self, poster: "Poster") -> bool:
+    async def _begin_posts(self, poster: "Poster") -> bool:
         """Begin what is due, as far as there is room; answers whether there was any."""
         async with self._database.reading() as connection:
-            waiting = await webhook_deliveries.due(connection, now=self._clock.now())
+            due_webhooks = await webhook_deliveries.due(connection, now=self._clock.now())
         has_begun = False
-        for due, limit in allot(waiting, self._posts.values()):
+        for due, limit in allot(due_webhooks, self._posts.values()):
             now = self._clock.now()
             async with self._database.transaction() as connection:
-                claimed = await webhook_deliveries.claim(
+                deliveries = await webhook_deliveries.claim(
                     connection,
                     webhook=due.webhook,
                     owner=self._owner,
@@ -137,21 +137,21 @@ class Dispatcher:
                     now=now,
                     lease_until=now + LEASE,
                 )
-            for each in claimed:
+            for delivery in deliveries:
                 has_begun = True
-                task = asyncio.create_task(self._tell(poster, due, each))
-                self._posts[task] = Slot(each.tenant_id, due.webhook.id, each.is_probe)
-                task.add_done_callback(self._end)
+                task = asyncio.create_task(self._deliver(poster, due, delivery))
+                self._posts[task] = Slot(delivery.tenant_id, due.webhook.id, delivery.is_probe)
+                task.add_done_callback(self._finish_post)
         return has_begun
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _finish_post(self, task: asyncio.Task[None]) -> None:
         del self._posts[task]
-        self._room.set()
+        self._wakeup.set()
 
-    async def _tell(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
+    async def _deliver(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
         """Tell one event, and write what came of it; cut short, it is given back."""
         try:
-            await self._tell_and_settle(poster, due, delivery)
+            await self._deliver_and_settle(poster, due, delivery)
         except asyncio.CancelledError:
             with suppress(Unavailable):
                 await self._give_back(delivery)
@@ -161,9 +161,11 @@ class Dispatcher:
         except Exception:
             log.exception("could not post an event")
 
-    async def _tell_and_settle(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
+    async def _deliver_and_settle(
+        self, poster: "Poster", due: Due, delivery: ClaimedDelivery
+    ) -> None:
         started_at, started_seconds = self._clock.now(), monotonic_seconds()
-        answer = await self._answer(poster, due, delivery)
+        answer = await self._post(poster, due, delivery)
         now = self._clock.now()
         wait = None
         if not answer.is_taken and not answer.is_gone:
@@ -171,7 +173,7 @@ class Dispatcher:
         if not answer.is_taken:
             extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
             log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
-        told = Told(
+        outcome = Told(
             delivery=delivery,
             answer=answer,
             started_at=started_at,
@@ -180,10 +182,10 @@ class Dispatcher:
         )
         async with self._database.transaction() as connection:
             await webhook_deliveries.settle(
-                connection, webhook=due.webhook, owner=self._owner, told=told, now=now
+                connection, webhook=due.webhook, owner=self._owner, told=outcome, now=now
             )
 
-    async def _answer(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> Answer:
+    async def _post(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> Answer:
         async with self._database.reading() as connection:
             event = await events.find(
                 connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id

@@ -49,7 +49,7 @@ class Poster:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response = await self.client.post(
-                    url, content=body, headers=_headers(event.id, body, secrets, now)
+                    url, content=body, headers=_build_headers(event.id, body, secrets, now)
                 )
         except TimeoutError:
             return Answer(error=f"no response within {ANSWER_SECONDS:.0f} seconds")
@@ -57,7 +57,7 @@ class Poster:
             return Answer(error=str(error) or type(error).__name__)
         return Answer(
             status_code=response.status_code,
-            response=_shown(response.content),
+            response=_truncate(response.content),
             retry_after=parse_retry_after(response.headers.get("Retry-After"), now=now),
         )
 
@@ -66,7 +66,7 @@ class Poster:
         await self.client.aclose()
 
 
-def _headers(
+def _build_headers(
     event_id: str, body: bytes, secrets: Sequence[str], now: datetime
 ) -> Mapping[str, str]:
     signatures = [Signer(secret).sign(event_id, now, body.decode()) for secret in secrets]
@@ -79,7 +79,7 @@ def _headers(
     }
 
 
-def _shown(content: bytes) -> str:
+def _truncate(content: bytes) -> str:
     """The beginning of an answer, as far as a database holds it."""
     return (
         content[:KEPT_CHARACTERS]

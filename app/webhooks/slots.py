@@ -45,7 +45,7 @@ def allot(waiting: Sequence[Due], held: Iterable[Slot]) -> list[tuple[Due, int]]
         if not load.has_room(due.webhook):
             continue
         if rank == load.rank(due.webhook, due.due_at):
-            load.add(_slot(due.webhook))
+            load.add(_make_slot(due.webhook))
             shares[number] += 1
         heapq.heappush(heap, (load.rank(due.webhook, due.due_at), number))
     return [(waiting[number], share) for number, share in shares.items()]
@@ -56,30 +56,33 @@ class _Load:
 
     def __init__(self, held: Iterable[Slot]) -> None:
         self._total = 0
-        self._of_tenant, self._of_webhook = Counter[str](), Counter[str]()
+        self._slots_by_tenant, self._slots_by_webhook = Counter[str](), Counter[str]()
         self._probes = Counter[str]()
         for slot in held:
             self.add(slot)
 
     def add(self, slot: Slot) -> None:
         self._total += 1
-        self._of_tenant[slot.tenant_id] += 1
-        self._of_webhook[slot.webhook_id] += 1
+        self._slots_by_tenant[slot.tenant_id] += 1
+        self._slots_by_webhook[slot.webhook_id] += 1
         self._probes[slot.tenant_id] += slot.is_probe
 
     def rank(self, webhook: Webhook, due_at: datetime) -> tuple[int, int, datetime]:
-        return self._of_tenant[webhook.tenant_id], self._of_webhook[webhook.id], due_at
+        return self._slots_by_tenant[webhook.tenant_id], self._slots_by_webhook[webhook.id], due_at
 
     def has_room(self, webhook: Webhook) -> bool:
-        of_tenant, of_webhook = self._of_tenant[webhook.tenant_id], self._of_webhook[webhook.id]
+        tenant_slots, webhook_slots = (
+            self._slots_by_tenant[webhook.tenant_id],
+            self._slots_by_webhook[webhook.id],
+        )
         if webhook.failing_since is not None:
             return (
-                of_webhook == 0
+                webhook_slots == 0
                 and self._probes[webhook.tenant_id] < PROBES_PER_TENANT
-                and self._total + of_tenant < IN_ALL
+                and self._total + tenant_slots < IN_ALL
             )
-        return of_webhook < PER_WEBHOOK and self._total + of_tenant + of_webhook < IN_ALL
+        return webhook_slots < PER_WEBHOOK and self._total + tenant_slots + webhook_slots < IN_ALL
 
 
-def _slot(webhook: Webhook) -> Slot:
+def _make_slot(webhook: Webhook) -> Slot:
     return Slot(webhook.tenant_id, webhook.id, webhook.failing_since is not None)

@@ -16,11 +16,11 @@ def fold(address: str) -> str:
     Unicode's NFC and simple case folding, which takes no two letters for one but for their case:
     `ß` is not `ss`. The domain is an A-label in lower case (RFC 5890).
     """
-    return address.lower() if address.isascii() else _folded(address)
+    return address.lower() if address.isascii() else _fold_unicode(address)
 
 
 @lru_cache(maxsize=CACHED_ADDRESSES)
-def _folded(address: str) -> str:
+def _fold_unicode(address: str) -> str:
     local, at, domain = unicodedata.normalize("NFC", address).rpartition("@")
     try:
         domain = idna.encode(domain, uts46=True).decode("ascii")

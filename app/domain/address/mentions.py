@@ -21,8 +21,8 @@ class Mention:
 
     def __init__(self, address: str) -> None:
         local, _, domain = fold(address).rpartition("@")
-        domains = {domain, _in_unicode(domain)}
-        forms = [re.escape(f"{local}@{each}") for each in sorted(domains)]
+        domains = {domain, _decode_domain(domain)}
+        forms = [re.escape(f"{local}@{spelling}") for spelling in sorted(domains)]
         self._pattern = re.compile(f"{_BEFORE}(?:{'|'.join(forms)}){_AFTER}")
 
     def is_in(self, text: str) -> bool:
@@ -46,14 +46,14 @@ class Mention:
                     return value
                 return masked(unquote(value) if "%" in value else value)
             case list() | tuple():
-                return [self.masked(each) for each in value]
+                return [self.masked(item) for item in value]
             case dict():
-                return {str(self.masked(name)): self.masked(each) for name, each in value.items()}
+                return {str(self.masked(name)): self.masked(item) for name, item in value.items()}
             case _:
                 return value
 
 
-def _in_unicode(domain: str) -> str:
+def _decode_domain(domain: str) -> str:
     try:
         return fold_letters(unicodedata.normalize("NFC", idna.decode(domain)))
     except (idna.IDNAError, UnicodeError):

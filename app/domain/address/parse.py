@@ -59,7 +59,7 @@ SEVERAL: Final = (
 
 def make_mailbox(email: str, name: str = "") -> Mailbox:
     """A mailbox from an address and a name in any script; raises ValueError."""
-    return Mailbox(_address(email), _name(name))
+    return Mailbox(_parse_address(email), _check_name(name))
 
 
 def parse_mailbox(text: str) -> Mailbox:
@@ -74,16 +74,16 @@ def parse_mailbox(text: str) -> Mailbox:
         raise ValueError(f"contains a line break or another control character; {FORMS}")
     text = text.strip()
     if not text.endswith(">"):
-        return Mailbox(_address(text))
-    phrase, found, address = text[:-1].rpartition("<")
-    if not found:
+        return Mailbox(_parse_address(text))
+    phrase, bracket, address = text[:-1].rpartition("<")
+    if not bracket:
         raise ValueError(f"has a > without a <; {FORMS}")
-    return Mailbox(_address(address.strip()), _name(_unquoted(phrase.strip())))
+    return Mailbox(_parse_address(address.strip()), _check_name(_unquote(phrase.strip())))
 
 
-def _unquoted(phrase: str) -> str:
-    if quoted := _QUOTED.fullmatch(phrase):
-        return _ESCAPE.sub(r"\1", quoted[1])
+def _unquote(phrase: str) -> str:
+    if match := _QUOTED.fullmatch(phrase):
+        return _ESCAPE.sub(r"\1", match[1])
     if _SEVERAL.search(phrase):
         raise ValueError(SEVERAL)
     if phrase.startswith('"'):
@@ -91,7 +91,7 @@ def _unquoted(phrase: str) -> str:
     return phrase
 
 
-def _name(name: str) -> str:
+def _check_name(name: str) -> str:
     if _CONTROL.search(name):
         raise ValueError(
             "the name contains a line break or another control character; leave it out"
@@ -103,30 +103,30 @@ def _name(name: str) -> str:
     return name.strip()
 
 
-def _address(address: str) -> str:
-    return address if _PLAIN.fullmatch(address) else _validated(address)
+def _parse_address(address: str) -> str:
+    return address if _PLAIN.fullmatch(address) else _validate(address)
 
 
 @lru_cache(maxsize=CACHED_ADDRESSES)
-def _validated(address: str) -> str:
+def _validate(address: str) -> str:
     if "@" not in address:
         raise ValueError(f"has no @; {FORMS}")
     if len(address) > MAX_ADDRESS_CHARACTERS:
         raise ValueError(f"too long; {FORMS}")
-    quoted = _QUOTED_LOCAL.fullmatch(address)
-    if quoted is not None and _MISLEADING & set(quoted[1]):
+    quoted_local = _QUOTED_LOCAL.fullmatch(address)
+    if quoted_local is not None and _MISLEADING & set(quoted_local[1]):
         raise ValueError(f"the quoted part contains < > or @, which some servers misread; {FORMS}")
-    if quoted is None and ("," in address or ";" in address):
+    if quoted_local is None and ("," in address or ";" in address):
         raise ValueError(SEVERAL)
     try:
-        return _checked(address)
+        return _check_address(address)
     except EmailNotValidError as error:
-        forms = _in_quotes(address) or FORMS
+        forms = _suggest_quotes(address) or FORMS
         raise ValueError(f"{_lower_first(str(error)).rstrip('.')}; {forms}") from None
 
 
-def _checked(address: str) -> str:
-    checked = validate_email(
+def _check_address(address: str) -> str:
+    result = validate_email(
         address,
         check_deliverability=False,
         allow_smtputf8=True,
@@ -135,25 +135,25 @@ def _checked(address: str) -> str:
         globally_deliverable=False,
         strict=True,
     )
-    return f"{checked.local_part}@{checked.ascii_domain}"
+    return f"{result.local_part}@{result.ascii_domain}"
 
 
-def _in_quotes(address: str) -> str | None:
+def _suggest_quotes(address: str) -> str | None:
     """What to write where only the dots of a local part are wrong: there are such mailboxes."""
     local, _, domain = address.rpartition("@")
     if _DOTTED.fullmatch(local) is None:
         return None
     try:
-        quoted = _checked(f'"{local}"@{domain}')
+        quoted_address = _check_address(f'"{local}"@{domain}')
     except EmailNotValidError:
         return None
-    return f"if this is the address, quote the local part: {quoted}"
+    return f"if this is the address, quote the local part: {quoted_address}"
 
 
 def known_address(text: str) -> str:
     """The address as it is kept, which may be written otherwise; what is none stays as it is."""
     try:
-        return _address(text.strip())
+        return _parse_address(text.strip())
     except ValueError:
         return text
 
@@ -172,7 +172,7 @@ def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -
 def fields_in_utf8(mime: bytes) -> list[str]:
     """The names of the header fields that are not ASCII."""
     header = mime[: mime.find(b"\r\n\r\n")]
-    fields = [each for each in re.split(rb"\r\n(?![ \t])", header) if not each.isascii()]
+    fields = [field for field in re.split(rb"\r\n(?![ \t])", header) if not field.isascii()]
     return [field.partition(b":")[0].decode("ascii", "replace") for field in fields]
 
 
@@ -182,19 +182,19 @@ def _lower_first(text: str) -> str:
 
 def check_pattern(text: str) -> str:
     """A pattern of `allowed_from`, its domain as A-label in lower case; raises ValueError."""
-    local, found, domain = text.strip().rpartition("@")
-    if not found or not local or not domain:
+    local, at, domain = text.strip().rpartition("@")
+    if not at or not local or not domain:
         raise ValueError(PATTERN_FORMS)
-    stars, _, bare = domain.rpartition("*.")
-    if stars or "*" in bare or ("*" in local and local != "*"):
+    stars, _, bare_domain = domain.rpartition("*.")
+    if stars or "*" in bare_domain or ("*" in local and local != "*"):
         raise ValueError(f"a * replaces a whole part; {PATTERN_FORMS}")
     try:
-        address = _address(f"{'any' if local == '*' else local}@{bare}")
+        address = _parse_address(f"{'any' if local == '*' else local}@{bare_domain}")
     except ValueError:
         raise ValueError(f"matches no address; {PATTERN_FORMS}") from None
-    known_local, _, known_domain = address.lower().rpartition("@")
+    canonical_local, _, canonical_domain = address.lower().rpartition("@")
     wild = "*." if domain.startswith("*.") else ""
-    return f"{'*' if local == '*' else known_local}@{wild}{known_domain}"
+    return f"{'*' if local == '*' else canonical_local}@{wild}{canonical_domain}"
 
 
 def check_domain(text: str) -> str:
@@ -214,16 +214,16 @@ def masked(text: str) -> str:
         return text
     if '"' in text:
         text = _QUOTED_WITHIN_TEXT.sub(r'"***"\1', text)
-    return "".join(map(_masked_word, _BETWEEN_ADDRESSES.split(text)))
+    return "".join(map(_mask_word, _BETWEEN_ADDRESSES.split(text)))
 
 
-def _masked_word(word: str) -> str:
+def _mask_word(word: str) -> str:
     *locals_and_ats, rest = _AT.split(word)
-    locals_and_ats[::2] = map(_masked_local, locals_and_ats[::2])
+    locals_and_ats[::2] = map(_mask_local, locals_and_ats[::2])
     return "".join([*locals_and_ats, rest])
 
 
-def _masked_local(local: str) -> str:
+def _mask_local(local: str) -> str:
     """All but the first character; an `@` in it begins nothing that is an address."""
     before, at, last = local.rpartition("@")
     return f"{before}{at}{last[0]}***" if last else local
@@ -242,9 +242,9 @@ def covers(pattern: str, other: str) -> bool:
 
 def _matches(address: str, pattern: str) -> bool:
     local, _, domain = address.rpartition("@")
-    wanted_local, _, wanted_domain = pattern.lower().rpartition("@")
-    if wanted_local not in {"*", local}:
+    pattern_local, _, pattern_domain = pattern.lower().rpartition("@")
+    if pattern_local not in {"*", local}:
         return False
-    if wanted_domain.startswith("*."):
-        return domain.endswith(wanted_domain[1:])
-    return domain == wanted_domain
+    if pattern_domain.startswith("*."):
+        return domain.endswith(pattern_domain[1:])
+    return domain == pattern_domain

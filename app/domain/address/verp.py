@@ -35,5 +35,5 @@ def return_path(base: str, message_id: str, position: int) -> str:
 
 def parse(address: str) -> tuple[str, int] | None:
     """The message's id and the recipient's position, if an address stands for one."""
-    found = _TOKEN.fullmatch(address.rpartition("@")[0].lower())
-    return None if found is None else (f"msg_{found[1]}", int(found[2]))
+    match = _TOKEN.fullmatch(address.rpartition("@")[0].lower())
+    return None if match is None else (f"msg_{match[1]}", int(match[2]))

@@ -50,18 +50,18 @@ class Concurrency:
     def succeeded(self, seconds: float) -> "Concurrency":
         """A transaction was taken; it took so long."""
         fast, slow = self.fast_seconds, self.slow_seconds
-        after = Concurrency(
+        updated = Concurrency(
             most=self.most,
             limit=self.limit,
             successes=self.successes + 1,
             fast_seconds=fast + FAST * (seconds - fast) if fast else seconds,
             slow_seconds=slow + SLOW * (seconds - slow) if slow else seconds,
         )
-        if after.fast_seconds > max(SLOW_SECONDS, SLOWER * after.slow_seconds):
-            return after.throttled()
-        if self.limit < self.most and after.successes >= self.limit:
-            return replace(after, limit=self.limit + 1, successes=0)
-        return after
+        if updated.fast_seconds > max(SLOW_SECONDS, SLOWER * updated.slow_seconds):
+            return updated.throttled()
+        if self.limit < self.most and updated.successes >= self.limit:
+            return replace(updated, limit=self.limit + 1, successes=0)
+        return updated
 
 
 _THROTTLED: Final = re.compile(

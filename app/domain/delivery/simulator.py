@@ -15,17 +15,17 @@ _TAKEN: Final = Outcome(
 )
 
 
-def _judged(failure: Failure) -> Outcome:
+def _judge(failure: Failure) -> Outcome:
     return classify(failure, fresh=False, authenticated=True)
 
 
-_BOUNCED: Final = _judged(
+_BOUNCED: Final = _judge(
     Failure(Stage.RCPT, Reply(550, "the simulator has no such mailbox", "5.1.1"))
 )
-_DEFERRED: Final = _judged(
+_DEFERRED: Final = _judge(
     Failure(Stage.RCPT, Reply(450, "the simulator accepts it at the next attempt", "4.2.0"))
 )
-_LOST: Final = _judged(
+_LOST: Final = _judge(
     Failure(
         Stage.DOT,
         fault=Fault.DISCONNECTED,

@@ -70,15 +70,15 @@ def message_status(statuses: Iterable[RecipientStatus]) -> MessageStatus | None:
 
     It is final but for `held`, which waits for somebody to resolve what is uncertain.
     """
-    found = set(statuses)
-    if found & TO_SEND:
+    distinct_statuses = set(statuses)
+    if distinct_statuses & TO_SEND:
         return None
-    if R.UNCERTAIN in found:
+    if R.UNCERTAIN in distinct_statuses:
         return MessageStatus.HELD
-    if found == {R.SENT}:
+    if distinct_statuses == {R.SENT}:
         return MessageStatus.SENT
-    if R.SENT in found:
+    if R.SENT in distinct_statuses:
         return MessageStatus.PARTIALLY_SENT
-    if found == {R.CANCELLED}:
+    if distinct_statuses == {R.CANCELLED}:
         return MessageStatus.CANCELLED
     return MessageStatus.FAILED

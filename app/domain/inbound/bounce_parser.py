@@ -124,127 +124,131 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
     says nothing, and TooComplexError where it is beyond a bound; the text says what is wrong.
     """
     mail = read_message(content)
-    report = _read(mail)
+    report = _parse_report(mail)
     if report is None:
         raise ValueError(
             "not a delivery status notification (RFC 3464), not a complaint (RFC 5965), and the"
             " subject is not `unsubscribe`, alone or with a tag"
         )
-    addresses = [sent_to or "", *_addresses(mail.header, DELIVERED_TO)]
+    addresses = [sent_to or "", *_find_addresses(mail.header, DELIVERED_TO)]
     places = tuple(place for address in addresses if (place := verp.parse(address)) is not None)
     report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
-    if report.recipients and not _names_anything(report):
+    if report.recipients and not _is_traceable(report):
         raise NotUnderstoodError("names neither a recipient nor a sent message")
     return report
 
 
-def _names_anything(report: Report) -> bool:
+def _is_traceable(report: Report) -> bool:
     """Whether there is anything by which a message or a recipient could be found."""
     is_addressed = any(recipient.addresses for recipient in report.recipients)
     return is_addressed or bool(report.places or report.ids or report.message_ids)
 
 
-def _read(mail: Part) -> Report | None:
+def _parse_report(mail: Part) -> Report | None:
     for part in mail.walk():
         if part.kind in STATUS_FIELDS:
-            return _of_notification(mail, part)
+            return _parse_notification(mail, part)
         if part.kind == "message/feedback-report":
-            return _of_complaint(mail, part)
+            return _parse_complaint(mail, part)
     text = mail.text(MAX_TEXT_BYTES) if mail.kind == "text/plain" else ""
     if mail.header.get("x-failed-recipients"):
-        return _of_exim(mail, text)
+        return _parse_exim_bounce(mail, text)
     if _QMAIL.search(text):
-        return _of_qmail(mail, text)
-    subject = _said(decode_words(mail.header.get("subject") or "")) or ""
+        return _parse_qmail_bounce(mail, text)
+    subject = _read_text(decode_words(mail.header.get("subject") or "")) or ""
     if not subject and _is_blank(mail):
-        return _of_leaving(mail, None)  # what some programs make of an address alone
-    found = UNSUBSCRIBE.fullmatch(subject)
-    return None if found is None else _of_leaving(mail, found[1])
+        return _parse_unsubscribe(mail, None)  # what some programs make of an address alone
+    match = UNSUBSCRIBE.fullmatch(subject)
+    return None if match is None else _parse_unsubscribe(mail, match[1])
 
 
-def _of_notification(mail: Part, status: Part) -> Report:
+def _parse_notification(mail: Part, status: Part) -> Report:
     """A delivery status notification (RFC 3464): fields of the message, then of each recipient."""
-    blocks = list(_blocks(status))
-    recipients = tuple(filter(None, map(_of_recipient, blocks)))
+    blocks = list(_read_blocks(status))
+    recipients = tuple(filter(None, map(_parse_recipient, blocks)))
     if not recipients:
         raise NotUnderstoodError(
             "a delivery status notification without a result: each recipient needs Action or"
             " Status (RFC 3464 section 2.3)"
         )
     envelope = next(
-        filter(None, (_said(block.get("original-envelope-id")) for block in blocks)), ""
+        filter(None, (_read_text(block.get("original-envelope-id")) for block in blocks)), ""
     )
     return Report(
         recipients=recipients[:MAX_RECIPIENTS],
         ids=(printable(from_xtext(envelope)),) if envelope else (),
-        message_ids=_message_ids(mail),
+        message_ids=_find_message_ids(mail),
     )
 
 
-def _of_recipient(fields: Header) -> Reported | None:
+def _parse_recipient(fields: Header) -> Reported | None:
     """What a group of fields says of a recipient; None where it says nothing."""
-    text = _typed(fields.get("diagnostic-code"))
-    code = _code(_said(fields.get("status")), text)
-    kind = ACTIONS.get(_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
+    text = _strip_type(fields.get("diagnostic-code"))
+    code = _find_status_code(_read_text(fields.get("status")), text)
+    kind = ACTIONS.get(_read_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
     if kind is None:
         return None
-    named = (_typed(fields.get(name)) for name in ("original-recipient", "final-recipient"))
+    recipient_fields = (
+        _strip_type(fields.get(name)) for name in ("original-recipient", "final-recipient")
+    )
     return Reported(
         kind=kind,
-        addresses=tuple(dict.fromkeys(filter(None, map(_address, named)))),
+        addresses=tuple(dict.fromkeys(filter(None, map(_parse_address, recipient_fields)))),
         code=code,
         text=text,
     )
 
 
-def _of_complaint(mail: Part, feedback: Part) -> Report:
+def _parse_complaint(mail: Part, feedback: Part) -> Report:
     """Feedback (RFC 5965): a complaint, or what a machine reports; no spam is none of these."""
-    fields = next(_blocks(feedback), feedback.header)
-    kind = _first_word(fields.get("feedback-type"))
+    fields = next(_read_blocks(feedback), feedback.header)
+    kind = _read_first_word(fields.get("feedback-type"))
     if not kind:
         raise NotUnderstoodError(
             "a feedback report without a type: it needs Feedback-Type (RFC 5965 section 3.1)"
         )
     if kind == "not-spam":
         return Report(recipients=())
-    named = [*fields.get_all("original-rcpt-to"), *fields.get_all("removal-recipient")]
-    addresses = tuple(dict.fromkeys(filter(None, map(_address, named[:MAX_RECIPIENTS]))))
-    reported = Reported(
+    recipient_fields = [*fields.get_all("original-rcpt-to"), *fields.get_all("removal-recipient")]
+    addresses = tuple(
+        dict.fromkeys(filter(None, map(_parse_address, recipient_fields[:MAX_RECIPIENTS])))
+    )
+    recipient = Reported(
         kind=ReportKind.COMPLAINED if kind in COMPLAINTS else ReportKind.REPORTED,
         addresses=addresses,
-        text=_cut(f"feedback of type {kind}"),
+        text=_shorten(f"feedback of type {kind}"),
     )
-    return_path = _address(fields.get("original-mail-from"))
+    return_path = _parse_address(fields.get("original-mail-from"))
     place = verp.parse(return_path) if return_path else None
     return Report(
-        recipients=(reported,),
+        recipients=(recipient,),
         places=() if place is None else (place,),
-        message_ids=_message_ids(mail),
+        message_ids=_find_message_ids(mail),
     )
 
 
-def _of_exim(mail: Part, text: str) -> Report:
+def _parse_exim_bounce(mail: Part, text: str) -> Report:
     """What Exim writes where it is not told to write a notification of the standard's form."""
-    named = list(_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
-    if not named:
+    addresses = list(_find_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
+    if not addresses:
         raise NotUnderstoodError("a bounce without an address in X-Failed-Recipients")
-    found = _STATUS.search(text)
-    reasons = _reasons(text.split("\n"), frozenset(named))
+    match = _STATUS.search(text)
+    reasons = _collect_reasons(text.split("\n"), frozenset(addresses))
     return Report(
         recipients=tuple(
             Reported(
                 kind=ReportKind.BOUNCED_LATER,
-                addresses=(each,),
-                code=found and found[1],
-                text=reasons.get(each),
+                addresses=(address,),
+                code=match and match[1],
+                text=reasons.get(address),
             )
-            for each in named
+            for address in addresses
         ),
-        message_ids=_message_ids(mail, text),
+        message_ids=_find_message_ids(mail, text),
     )
 
 
-def _reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
+def _collect_reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
     """What is said of each address: the indented lines after the one that holds it alone."""
     reasons, address = dict[str, list[str]](), None
     for line in lines:
@@ -255,16 +259,20 @@ def _reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]
             reasons[address].append(line)
         else:
             address = None
-    return {address: _cut(" ".join(said)) for address, said in reasons.items() if said}
+    return {
+        address: _shorten(" ".join(reason_lines))
+        for address, reason_lines in reasons.items()
+        if reason_lines
+    }
 
 
-def _of_qmail(mail: Part, text: str) -> Report:
+def _parse_qmail_bounce(mail: Part, text: str) -> Report:
     """The form of qmail: paragraphs that begin with an address, then the message."""
-    said, _, _ = text.partition("\n--- ")
+    paragraphs, _, _ = text.partition("\n--- ")
     reasons, address = dict[str, list[str]](), None
-    for line in said.split("\n"):
+    for line in paragraphs.split("\n"):
         if line.startswith("<") and line.endswith(">:"):
-            address = _address(line[1:-2])
+            address = _parse_address(line[1:-2])
             reasons |= {} if address is None else {address: []}
         elif not line:
             address = None
@@ -273,18 +281,18 @@ def _of_qmail(mail: Part, text: str) -> Report:
     if not reasons:
         raise NotUnderstoodError("a qmail bounce without an address")
     recipients = []
-    for failed, lines in list(reasons.items())[:MAX_RECIPIENTS]:
-        reason = _cut(" ".join(lines))
-        found = _STATUS.search(reason)
+    for failed_address, lines in list(reasons.items())[:MAX_RECIPIENTS]:
+        reason = _shorten(" ".join(lines))
+        match = _STATUS.search(reason)
         recipients.append(
             Reported(
                 kind=ReportKind.BOUNCED_LATER,
-                addresses=(failed,),
-                code=found and found[1],
+                addresses=(failed_address,),
+                code=match and match[1],
                 text=reason,
             )
         )
-    return Report(recipients=tuple(recipients), message_ids=_message_ids(mail, text))
+    return Report(recipients=tuple(recipients), message_ids=_find_message_ids(mail, text))
 
 
 def _is_blank(mail: Part) -> bool:
@@ -294,19 +302,19 @@ def _is_blank(mail: Part) -> bool:
     parts = [part for part in mail.walk() if not part.kind.startswith("multipart/")]
     texts = [part for part in parts if part.kind == "text/plain"]
     is_text_alone = len(texts) == 1 and len(parts) <= len(BLANK_KINDS)
-    is_known = all(part.kind in BLANK_KINDS for part in parts)
-    return is_text_alone and is_known and not texts[0].text(MAX_TEXT_BYTES).strip()
+    has_blank_kinds = all(part.kind in BLANK_KINDS for part in parts)
+    return is_text_alone and has_blank_kinds and not texts[0].text(MAX_TEXT_BYTES).strip()
 
 
-def _of_leaving(mail: Part, tag: str | None) -> Report:
+def _parse_unsubscribe(mail: Part, tag: str | None) -> Report:
     """Whoever writes leaves the list that the subject names, or all; of two addresses neither."""
-    named = tuple(dict.fromkeys(_addresses(mail.header, ["from"])))
-    addresses = named if len(named) == 1 else ()
-    reported = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
-    return Report(recipients=(reported,), message_ids=_message_ids(mail), tag=tag)
+    senders = tuple(dict.fromkeys(_find_addresses(mail.header, ["from"])))
+    addresses = senders if len(senders) == 1 else ()
+    recipient = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
+    return Report(recipients=(recipient,), message_ids=_find_message_ids(mail), tag=tag)
 
 
-def _blocks(part: Part) -> Iterator[Header]:
+def _read_blocks(part: Part) -> Iterator[Header]:
     """The groups of fields in a part, with empty lines between them."""
     content, position = part.decoded(MAX_FIELDS_BYTES), 0
     for _ in range(MAX_RECIPIENTS + 1):
@@ -320,33 +328,35 @@ def _blocks(part: Part) -> Iterator[Header]:
         position = block.end
 
 
-def _message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
+def _find_message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
     """By what the message could be known that a report is about, the surest first.
 
     That is the message that came back, whole or its header, or quoted in a text; then the one that
     the report is an answer to.
     """
-    found = list[str]()
+    message_ids = list[str]()
     for part in mail.walk():
         if part.kind in RETURNED_MESSAGE:
             header, _, _ = part.text(MAX_TEXT_BYTES).lstrip("\n").partition("\n\n")
-            found += _HEADER_ID.findall(printable(header))
-    found += _HEADER_ID.findall(printable(text))
+            message_ids += _HEADER_ID.findall(printable(header))
+    message_ids += _HEADER_ID.findall(printable(text))
     for name in ("in-reply-to", "references"):
-        found += _MESSAGE_ID.findall(mail.header.get(name) or "")
-    return tuple(dict.fromkeys(found))
+        message_ids += _MESSAGE_ID.findall(mail.header.get(name) or "")
+    return tuple(dict.fromkeys(message_ids))
 
 
-def _addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
+def _find_addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         for value in header.get_all(name):
             for word in _BETWEEN.split(_ASIDE.sub(" ", value)):
-                found = _address(word) or _address(word.strip('"')) if "@" in word else None
-                if found is not None:
-                    yield found
+                address = (
+                    _parse_address(word) or _parse_address(word.strip('"')) if "@" in word else None
+                )
+                if address is not None:
+                    yield address
 
 
-def _address(text: str | None) -> str | None:
+def _parse_address(text: str | None) -> str | None:
     """An address as recipients are stored; None where it is none."""
     try:
         return make_mailbox((text or "").strip().strip("<>")).address
@@ -354,30 +364,30 @@ def _address(text: str | None) -> str | None:
         return None
 
 
-def _code(status: str | None, text: str | None) -> str | None:
+def _find_status_code(status: str | None, text: str | None) -> str | None:
     """The status, or the one of the text where that says no more than that it failed."""
-    found = [each[1] for said in (status, text) if (each := _STATUS.search(said or ""))]
-    telling = [each for each in found if not each.endswith(".0.0")]
-    return next(iter(telling or found), None)
+    codes = [match[1] for value in (status, text) if (match := _STATUS.search(value or ""))]
+    detailed_codes = [code for code in codes if not code.endswith(".0.0")]
+    return next(iter(detailed_codes or codes), None)
 
 
-def _first_word(value: str | None) -> str:
+def _read_first_word(value: str | None) -> str:
     """A value of a fixed list, without a comment after it (RFC 3464 section 2.1.1)."""
-    found = _FIRST_WORD.match((value or "").lower())
-    return "" if found is None else found[0]
+    match = _FIRST_WORD.match((value or "").lower())
+    return "" if match is None else match[0]
 
 
-def _typed(value: str | None) -> str | None:
+def _strip_type(value: str | None) -> str | None:
     """What stands behind a field's type: `rfc822; ann@example.org` (RFC 3464 section 2.1.2)."""
-    said = _said(value) or ""
-    kind, has_type, typed = said.partition(";")
-    return (typed if has_type else kind).strip() or None
+    text = _read_text(value) or ""
+    kind, separator, content = text.partition(";")
+    return (content if separator else kind).strip() or None
 
 
-def _said(value: str | None) -> str | None:
+def _read_text(value: str | None) -> str | None:
     """The text of a header field on one line; None where it is not there."""
-    return None if value is None else _cut(value)
+    return None if value is None else _shorten(value)
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]

@@ -80,9 +80,9 @@ def parse_content_type(text: str) -> tuple[str, list[str]] | None:
     if kind is None or len(text) - kind.end() > MAX_PARAMETERS_CHARACTERS:
         return None
     parameters, end = list[str](), kind.end()
-    while found := _PARAMETER.match(text, end):
-        parameters.append(found[1])
-        end = found.end()
+    while match := _PARAMETER.match(text, end):
+        parameters.append(match[1])
+        end = match.end()
     return (kind[0], parameters) if end == len(text) else None
 
 
@@ -92,23 +92,23 @@ def disposition_field(attachment: Attachment) -> str:
     if is_inline is None:
         is_inline = attachment.content_id is not None
     kind = "inline" if is_inline else "attachment"
-    parameters = _filename_parameters(attachment.filename)
+    parameters = _format_filename(attachment.filename)
     return ";\r\n ".join([f"Content-Disposition: {kind}", *parameters]) + "\r\n"
 
 
-def _filename_parameters(filename: str) -> list[str]:
+def _format_filename(filename: str) -> list[str]:
     if not filename:
         return []
     if _PLAIN_FILENAME.fullmatch(filename):
         return [f'filename="{filename}"']
-    sections = _sections(filename)
+    sections = _split_sections(filename)
     if len(sections) == 1:
         return [f"filename*=utf-8''{sections[0]}"]
     sections[0] = f"utf-8''{sections[0]}"
     return [f"filename*{number}*={section}" for number, section in enumerate(sections)]
 
 
-def _sections(filename: str) -> list[str]:
+def _split_sections(filename: str) -> list[str]:
     """The name percent-encoded (RFC 2231 section 4), no character divided: readers decode each."""
     sections = [""]
     for character in filename:

@@ -66,20 +66,20 @@ def id_in_header(message_id: str) -> str | None:
 
 def render(content: Content) -> bytes:
     """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
-    body = _body(content)
+    body = _build_body(content)
     join = joined if content.attachments else b"".join
-    return join([_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
+    return join([_write_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
 @lru_cache(maxsize=16)  # many are accepted within one second
-def _date_field(second: datetime) -> str:
+def _format_date(second: datetime) -> str:
     return f"Date: {format_datetime(second)}\r\n"
 
 
-def _header(content: Content) -> str:
+def _write_header(content: Content) -> str:
     """The message's own fields; ASCII, but for addresses that are not (RFC 6532)."""
     fields = [
-        _date_field(content.date.replace(microsecond=0)),
+        _format_date(content.date.replace(microsecond=0)),
         mailbox_field("From", [content.sender]),
         *([mailbox_field("Sender", [content.submitter])] if content.submitter else []),
         *(
@@ -98,18 +98,18 @@ def _header(content: Content) -> str:
     return "".join(fields)
 
 
-def _body(content: Content) -> Part:
+def _build_body(content: Content) -> Part:
     """Text, HTML, invitation as alternatives, the HTML with what it shows; the files after them."""
-    shown, files = list[Part](), list[Part]()
+    related, files = list[Part](), list[Part]()
     for attachment in content.attachments:
         is_shown = content.html is not None and attachment.content_id is not None
-        (shown if is_shown else files).append(file_part(attachment))
+        (related if is_shown else files).append(file_part(attachment))
     alternatives = list[Part]()
     if content.text is not None:
         alternatives.append(text_part("plain", content.text))
     if content.html is not None:
         page = text_part("html", content.html)
-        alternatives.append(multipart("related", [page, *shown]) if shown else page)
+        alternatives.append(multipart("related", [page, *related]) if related else page)
     if content.calendar is not None:
         alternatives.append(calendar_part(content.calendar))
     body = alternatives[0] if len(alternatives) == 1 else multipart("alternative", alternatives)

@@ -20,8 +20,8 @@ class Calendar:
     def __post_init__(self) -> None:
         if _CALENDAR.match(self.text) is None:
             raise ValueError("not iCalendar; begin with BEGIN:VCALENDAR (RFC 5545)")
-        found = _METHOD.search(self.text)
-        if found is None or found[1].upper() not in METHODS:
+        match = _METHOD.search(self.text)
+        if match is None or match[1].upper() not in METHODS:
             raise ValueError(
                 "an invitation needs a method: write METHOD:REQUEST after BEGIN:VCALENDAR (RFC"
                 " 5546), or attach it as a file"
@@ -30,6 +30,6 @@ class Calendar:
     @property
     def method(self) -> str:
         """What it is for, such as `REQUEST`."""
-        found = _METHOD.search(self.text)
-        assert found is not None  # noqa: S101 - or it could not have been made
-        return found[1].upper()
+        match = _METHOD.search(self.text)
+        assert match is not None  # noqa: S101 - or it could not have been made
+        return match[1].upper()

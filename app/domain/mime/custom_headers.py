@@ -131,7 +131,7 @@ def _write_uris(name: str, value: str) -> str:
     while uri := _URI.match(value, end):
         if not uri[1].isascii():
             raise ValueError("write its URLs in ASCII, percent-encoded (RFC 3986)")
-        items += [f"<{uri[1].replace(' ', '')}>", *_comment(uri[2])]
+        items += [f"<{uri[1].replace(' ', '')}>", *_format_comment(uri[2])]
         end = uri.end()
         if not value.startswith(",", end):
             break
@@ -142,7 +142,7 @@ def _write_uris(name: str, value: str) -> str:
     return fold(name, items)
 
 
-def _comment(text: str | None) -> list[str]:
+def _format_comment(text: str | None) -> list[str]:
     if text is None:
         return []
     words = text.split() if text.isascii() else encoded_words(text, 2).split(f"{CRLF} ")
@@ -171,15 +171,15 @@ def _parse_mailboxes(value: str) -> list[Mailbox]:
 
 def _write_list_id(name: str, value: str) -> str:
     """`Name <id>` (RFC 2919 section 3)."""
-    head, begun, rest = value.strip(" ").rpartition("<")
-    identifier, ended, after = rest.partition(">")
-    if not begun or not ended or after:
+    head, opening, rest = value.strip(" ").rpartition("<")
+    identifier, closing, remainder = rest.partition(">")
+    if not opening or not closing or remainder:
         return _write_ascii(name, value)
     if not identifier.isascii():
         raise ValueError("write an ASCII id in < and >, such as <news.example.com>")
     phrase = head.strip(" ")
-    if quoted := _QUOTED.fullmatch(phrase):
-        phrase = _ESCAPED.sub(r"\1", quoted[1])
+    if match := _QUOTED.fullmatch(phrase):
+        phrase = _ESCAPED.sub(r"\1", match[1])
     if not phrase or len(identifier) + len(name) > MAX_LINE_OCTETS // 2:
         return fold(name, _BLANK.split(value.strip(" ")))
     return phrase_field(name, phrase, identifier)
@@ -189,7 +189,7 @@ def _write_phrases(name: str, value: str) -> str:
     """`phrase, phrase` (RFC 5322 section 3.6.5)."""
     if value.isascii():
         return _write_ascii(name, value)
-    phrases = [write_phrase(each.strip(" "), len(name) + 2) for each in value.split(",")]
+    phrases = [write_phrase(phrase.strip(" "), len(name) + 2) for phrase in value.split(",")]
     return f"{name}: {f',{CRLF} '.join(phrases)}{CRLF}"
 
 

@@ -143,25 +143,25 @@ class DkimSigner:
 
     def signature(self, header: bytes, body_hash: str, now: datetime) -> bytes:
         """The field DKIM-Signature of a message whose header has this form, with its CRLF."""
-        fields = _fields(header)
+        fields = _relax_fields(header)
         names = [
             name for name in SIGNED for _ in range(len(fields.get(name, ())) + (name in SEALED))
         ]
         head = (
             f"DKIM-Signature: v=1; a={self.algorithm}; c=relaxed/relaxed; d={self.domain};\r\n"
             f" s={self.selector}; t={int(now.timestamp())};\r\n"
-            f"{_folded('h', names)};\r\n"
+            f"{_fold_list('h', names)};\r\n"
             f" bh={body_hash};\r\n b="
         ).encode()
-        signed = b"".join([*_chosen(fields, names), _relaxed(head).removesuffix(CRLF)])
-        return head + _wrapped(self._sign(signed)) + CRLF
+        signed_data = b"".join([*_select_fields(fields, names), _relax(head).removesuffix(CRLF)])
+        return head + _wrap(self._sign(signed_data)) + CRLF
 
     def _sign(self, data: bytes) -> str:
         if isinstance(self.key, rsa.RSAPrivateKey):
-            made = self.key.sign(data, padding.PKCS1v15(), SHA256())
+            signature = self.key.sign(data, padding.PKCS1v15(), SHA256())
         else:  # RFC 8463 section 3: of the hash, not of the header
-            made = self.key.sign(sha256(data).digest())
-        return base64.b64encode(made).decode()
+            signature = self.key.sign(sha256(data).digest())
+        return base64.b64encode(signature).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ class Signing:
     def signers(self, domain: str) -> tuple[DkimSigner, ...]:
         """Those of a domain, or of the nearest above it that has any (RFC 7489 section 3.1.1)."""
         while domain:
-            if found := self.by_domain.get(domain):
-                return found
+            if signers := self.by_domain.get(domain):
+                return signers
             domain = domain.partition(".")[2]
         return ()
 
@@ -184,9 +184,9 @@ class Signing:
         if not signers:
             return mime
         header, _, body = mime.partition(CRLF + CRLF)
-        body_hash = base64.b64encode(sha256(_relaxed_body(body)).digest()).decode()
-        made = [signer.signature(header + CRLF, body_hash, now) for signer in signers]
-        return b"".join([*made, mime])
+        body_hash = base64.b64encode(sha256(_relax_body(body)).digest()).decode()
+        signatures = [signer.signature(header + CRLF, body_hash, now) for signer in signers]
+        return b"".join([*signatures, mime])
 
 
 UNSIGNED: Final = Signing()
@@ -221,11 +221,11 @@ def record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
     """
     problem = "there is no such TXT record"
     for text in records:
-        tags = _tags(text)
+        tags = _parse_tags(text)
         if "p" not in tags:
-            problem = f"the record has no tag p: {_shortened(text)}"
+            problem = f"the record has no tag p: {_shorten(text)}"
         elif re.sub(r"\s", "", tags["p"]) != key.public_key:
-            problem = f"the record has another key: {_shortened(text)}"
+            problem = f"the record has another key: {_shorten(text)}"
         elif tags.get("k", "rsa") != key.algorithm.key_type:
             problem = f"the record says k={tags.get('k', 'rsa')}, not {key.algorithm.key_type}"
         elif tags.get("v", "DKIM1") != "DKIM1":
@@ -242,61 +242,61 @@ def record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
 def superseded(keys: Iterable[DkimKey]) -> set[str]:
     """The ids of keys that sign no more: a newer one of the same algorithm does."""
     active = [key for key in keys if key.status is DkimKeyStatus.ACTIVE]
-    newest = {each.algorithm: each.id for each in sorted(active, key=lambda each: each.id)}
-    return {each.id for each in active} - set(newest.values())
+    newest = {key.algorithm: key.id for key in sorted(active, key=lambda key: key.id)}
+    return {key.id for key in active} - set(newest.values())
 
 
-def _tags(text: str) -> dict[str, str]:
-    tags = (each.partition("=") for each in text.split(";"))
+def _parse_tags(text: str) -> dict[str, str]:
+    tags = (tag.partition("=") for tag in text.split(";"))
     return {
         name.strip(): value.strip()
-        for name, has_value, value in tags
-        if has_value and _TAG_NAME.fullmatch(name.strip())
+        for name, separator, value in tags
+        if separator and _TAG_NAME.fullmatch(name.strip())
     }
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}…")
 
 
-def _fields(header: bytes) -> dict[str, list[bytes]]:
+def _relax_fields(header: bytes) -> dict[str, list[bytes]]:
     """The fields of a header in their relaxed form, by name, in their order."""
     fields = dict[str, list[bytes]]()
-    for each in _FOLDS.sub(b"", header).split(CRLF):
-        if each:
-            name = each.partition(b":")[0].strip().decode().lower()
-            fields.setdefault(name, []).append(_relaxed(each))
+    for line in _FOLDS.sub(b"", header).split(CRLF):
+        if line:
+            name = line.partition(b":")[0].strip().decode().lower()
+            fields.setdefault(name, []).append(_relax(line))
     return fields
 
 
-def _chosen(fields: Mapping[str, list[bytes]], names: Iterable[str]) -> Iterable[bytes]:
+def _select_fields(fields: Mapping[str, list[bytes]], names: Iterable[str]) -> Iterable[bytes]:
     """The fields that are named, from the last to the first; one that is not there is nothing."""
-    left = {name: list(values) for name, values in fields.items()}
+    remaining = {name: list(values) for name, values in fields.items()}
     for name in names:
-        if left.get(name):
-            yield left[name].pop()
+        if remaining.get(name):
+            yield remaining[name].pop()
 
 
-def _relaxed(line: bytes) -> bytes:
+def _relax(line: bytes) -> bytes:
     """A field in its relaxed form (RFC 6376 section 3.4.2)."""
     name, _, value = line.replace(CRLF, b"").partition(b":")
     return name.strip().lower() + b":" + _SPACES.sub(b" ", value).strip() + CRLF
 
 
-def _relaxed_body(body: bytes) -> bytes:
+def _relax_body(body: bytes) -> bytes:
     """A body in its relaxed form (section 3.4.4)."""
-    relaxed = joined(map(_relaxed_lines, line_blocks(body))).rstrip(CRLF)
-    return relaxed + CRLF if relaxed else b""
+    relaxed_body = joined(map(_relax_lines, line_blocks(body))).rstrip(CRLF)
+    return relaxed_body + CRLF if relaxed_body else b""
 
 
-def _relaxed_lines(lines: bytes) -> bytes:
+def _relax_lines(lines: bytes) -> bytes:
     lines = lines.replace(b"\t", b" ")
     while b"  " in lines:  # as often as the longest line can be halved
         lines = lines.replace(b"  ", b" ")
     return lines.replace(b" \r\n", CRLF)
 
 
-def _folded(tag: str, names: list[str]) -> str:
+def _fold_list(tag: str, names: list[str]) -> str:
     """A tag whose value is a list, in lines."""
     lines, line = [], f" {tag}="
     for number, name in enumerate(names):
@@ -308,7 +308,7 @@ def _folded(tag: str, names: list[str]) -> str:
     return "\r\n".join([*lines, line])
 
 
-def _wrapped(text: str) -> bytes:
+def _wrap(text: str) -> bytes:
     width = MAX_LINE - 4
     parts = [text[at : at + width] for at in range(0, len(text), width)]
     return "\r\n  ".join(parts).encode()

@@ -54,15 +54,15 @@ class Header:
 
     def get_all(self, name: str) -> list[str]:
         """The values of all fields of this name, which is in lower case."""
-        return [value for known, value in self.fields if known.lower() == name]
+        return [value for field_name, value in self.fields if field_name.lower() == name]
 
     def media_type(self) -> tuple[str, dict[str, str]]:
         """The Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
         value = self.get("content-type") or ""
         kind = value.partition(";")[0].strip().lower()
         parameters = {
-            found[1].lower(): found[3] if found[2] is None else _ESCAPE.sub(r"\1", found[2])
-            for found in _PARAMETER.finditer(value)
+            match[1].lower(): match[3] if match[2] is None else _ESCAPE.sub(r"\1", match[2])
+            for match in _PARAMETER.finditer(value)
         }
         return (kind if "/" in kind else "text/plain"), parameters
 
@@ -78,27 +78,27 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
 
     Lines that are no fields are left out. Raises TooComplexError.
     """
-    stop, body = _extent(content, start, len(content) if end is None else end)
+    stop, body = _find_end(content, start, len(content) if end is None else end)
     check_bound("its header has", stop - start, "bytes", MAX_HEADER_BYTES)
     names, values, stray = list[str](), list[list[bytes]](), None
-    for line in _lines(content[start:stop]):
-        found = _FIELD.match(line)
+    for line in _split_lines(content[start:stop]):
+        match = _FIELD.match(line)
         if line[:1] in {b" ", b"\t"} and names:
             values[-1].append(line)
             is_allowed = not line.isspace()
-        elif found is not None:
-            names.append(found[1].decode())
-            values.append([line[found.end() :]])
-            is_allowed = not found[2]
+        elif match is not None:
+            names.append(match[1].decode())
+            values.append([line[match.end() :]])
+            is_allowed = not match[2]
         else:
             is_allowed = False
         if not is_allowed and stray is None:
             stray = printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
     check_bound("its header has", len(names), "fields", MAX_FIELDS)
-    return Header(tuple(zip(names, map(_value, names, values), strict=True)), body, stray)
+    return Header(tuple(zip(names, map(_read_value, names, values), strict=True)), body, stray)
 
 
-def _extent(content: bytes, start: int, end: int) -> tuple[int, int]:
+def _find_end(content: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the last line of a header ends, and where the body begins."""
     for empty in (b"\n", b"\r\n"):
         if content.startswith(empty, start, end):
@@ -111,18 +111,18 @@ def _extent(content: bytes, start: int, end: int) -> tuple[int, int]:
     return min(ends, default=(end, end))
 
 
-def _lines(header: bytes) -> list[bytes]:
+def _split_lines(header: bytes) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in header.removesuffix(b"\n").split(b"\n")]
 
 
-def _value(name: str, lines: list[bytes]) -> str:
+def _read_value(name: str, lines: list[bytes]) -> str:
     """A field's value without its folds, within its bounds."""
     value = b"".join(lines)
-    shown = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
-    check_bound(shown, len(value), "bytes", MAX_FIELD_BYTES)
-    check_bound(shown, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
+    what = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
+    check_bound(what, len(value), "bytes", MAX_FIELD_BYTES)
+    check_bound(what, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
     if name.lower().startswith("content-"):
-        check_bound(shown, value.count(b";"), "parameters", MAX_PARAMETERS)
+        check_bound(what, value.count(b";"), "parameters", MAX_PARAMETERS)
     return printable(value.decode("utf-8", "replace")).strip()
 
 
@@ -133,21 +133,21 @@ def decode_words(text: str) -> str:
     has an unknown charset, stays as it is. A character may be split over words of one charset,
     which some mailers do against section 5.
     """
-    read, last_end, charset, waiting = list[str](), 0, "", b""
-    for found in _WORD.finditer(text):
-        octets = decode_octets(found[2], found[3].encode())
-        if octets is None or not is_charset(found[1]):
+    pieces, last_end, charset, pending = list[str](), 0, "", b""
+    for match in _WORD.finditer(text):
+        data = decode_octets(match[2], match[3].encode())
+        if data is None or not is_charset(match[1]):
             continue
-        between = text[last_end : found.start()]
+        between = text[last_end : match.start()]
         if charset and not between.strip():
             between = ""
-        if between or charset != found[1].lower():
-            read += [waiting.decode(charset or "ascii", "replace"), between]
-            charset, waiting = found[1].lower(), b""
-        waiting += octets
-        last_end = found.end()
-    read += [waiting.decode(charset or "ascii", "replace"), text[last_end:]]
-    return printable("".join(read)).replace("\n", " ")
+        if between or charset != match[1].lower():
+            pieces += [pending.decode(charset or "ascii", "replace"), between]
+            charset, pending = match[1].lower(), b""
+        pending += data
+        last_end = match.end()
+    pieces += [pending.decode(charset or "ascii", "replace"), text[last_end:]]
+    return printable("".join(pieces)).replace("\n", " ")
 
 
 def decode_octets(encoding: str, octets: bytes) -> bytes | None:

@@ -45,25 +45,30 @@ def text_field(name: str, value: str) -> str:
 
 def mailbox_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
     """`Name: mailbox, mailbox` with its line end, each mailbox on a line of its own."""
-    written = [_mailbox(each, len(name) + 2 if not n else 1) for n, each in enumerate(mailboxes)]
-    return f"{name}: {f',{CRLF} '.join(written)}{CRLF}"
+    lines = [
+        _format_mailbox(mailbox, len(name) + 2 if not number else 1)
+        for number, mailbox in enumerate(mailboxes)
+    ]
+    return f"{name}: {f',{CRLF} '.join(lines)}{CRLF}"
 
 
 def phrase_field(name: str, phrase: str, inner: str) -> str:
     """`Name: phrase <inner>` with its line end."""
-    return f"{name}: {_in_brackets(phrase, inner, len(name) + 2)}{CRLF}"
+    return f"{name}: {_format_in_brackets(phrase, inner, len(name) + 2)}{CRLF}"
 
 
-def _mailbox(mailbox: Mailbox, used_characters: int) -> str:
+def _format_mailbox(mailbox: Mailbox, used_characters: int) -> str:
     if not mailbox.name:
         return mailbox.address
-    return _in_brackets(mailbox.name, mailbox.address, used_characters)
+    return _format_in_brackets(mailbox.name, mailbox.address, used_characters)
 
 
-def _in_brackets(name: str, inner: str, used_characters: int) -> str:
+def _format_in_brackets(name: str, inner: str, used_characters: int) -> str:
     phrase = write_phrase(name, used_characters)
-    last = len(phrase) - (phrase.rfind(CRLF) + len(CRLF) if CRLF in phrase else -used_characters)
-    fits = last + len(inner) + 3 <= MAX_LINE_CHARACTERS
+    last_line_length = len(phrase) - (
+        phrase.rfind(CRLF) + len(CRLF) if CRLF in phrase else -used_characters
+    )
+    fits = last_line_length + len(inner) + 3 <= MAX_LINE_CHARACTERS
     return f"{phrase}{' ' if fits else CRLF + ' '}<{inner}>"
 
 
@@ -100,24 +105,24 @@ def encoded_words(text: str, used_characters: int) -> str:
     The standard library's `Header` folds before the first word where that does not fit, which
     readers take for a space.
     """
-    words, octets = list[str](), b""
-    room = max(MIN_WORD_OCTETS, _octets_in(MAX_LINE_CHARACTERS - used_characters))
+    words, data = list[str](), b""
+    max_bytes = max(MIN_WORD_OCTETS, _compute_word_bytes(MAX_LINE_CHARACTERS - used_characters))
     for character in text:
-        added = character.encode()
-        if len(octets) + len(added) > room:
-            words.append(_encoded_word(octets))
-            octets, room = b"", _octets_in(MAX_LINE_CHARACTERS - 1)
-        octets += added
-    return f"{CRLF} ".join([*words, _encoded_word(octets)])
+        encoded = character.encode()
+        if len(data) + len(encoded) > max_bytes:
+            words.append(_encode_word(data))
+            data, max_bytes = b"", _compute_word_bytes(MAX_LINE_CHARACTERS - 1)
+        data += encoded
+    return f"{CRLF} ".join([*words, _encode_word(data)])
 
 
-def _octets_in(characters: int) -> int:
+def _compute_word_bytes(characters: int) -> int:
     """How many octets an encoded word of so many characters holds."""
-    return (characters - len(_encoded_word(b""))) // 4 * 3
+    return (characters - len(_encode_word(b""))) // 4 * 3
 
 
-def _encoded_word(octets: bytes) -> str:
-    return f"=?utf-8?b?{b64encode(octets).decode()}?="
+def _encode_word(data: bytes) -> str:
+    return f"=?utf-8?b?{b64encode(data).decode()}?="
 
 
 def fold(name: str, items: Sequence[str]) -> str:

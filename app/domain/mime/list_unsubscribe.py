@@ -20,7 +20,7 @@ _IN_LOCAL_PART: Final = "!$'*+"
 
 def parse_page(text: str) -> str:
     """A page's URL in ASCII; raises ValueError where it is none, or too long for a header."""
-    return _checked(parse_url(text))
+    return _check_length(parse_url(text))
 
 
 def parse_mailto(text: str) -> str:
@@ -30,26 +30,28 @@ def parse_mailto(text: str) -> str:
     is `unsubscribe` where none is written. Raises ValueError that says what to write instead.
     """
     is_uri = _SCHEME.match(text) is not None
-    found = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
-    address, fields = (text, None) if found is None else found.groups()
+    match = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
+    address, fields = (text, None) if match is None else match.groups()
     mailbox = make_mailbox(unquote(address) if is_uri else address)
-    pairs = (each.partition("=")[::2] for each in (fields or "").split("&") if each)
-    written = {name.lower(): unquote(value) for name, value in pairs}
-    if not written.keys() <= {"subject", "body"}:
+    pairs = (pair.partition("=")[::2] for pair in (fields or "").split("&") if pair)
+    parameters = {name.lower(): unquote(value) for name, value in pairs}
+    if not parameters.keys() <= {"subject", "body"}:
         raise ValueError("write only subject= and body= after the address")
-    subject = written.get("subject") or "unsubscribe"
+    subject = parameters.get("subject") or "unsubscribe"
     if UNSUBSCRIBE.fullmatch(subject) is None:
         raise ValueError(
             "write the subject `unsubscribe`, or `unsubscribe` and a tag, which Heloise recognizes"
             " when the mail comes back; for another subject, write List-Unsubscribe in `headers`"
         )
     local, _, domain = mailbox.address.rpartition("@")
-    said = {"subject": subject} | ({"body": body} if (body := written.get("body")) else {})
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in said.items())
-    return _checked(f"{quote(local, safe=_IN_LOCAL_PART)}@{domain}?{query}")
+    query_parameters = {"subject": subject} | (
+        {"body": body} if (body := parameters.get("body")) else {}
+    )
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in query_parameters.items())
+    return _check_length(f"{quote(local, safe=_IN_LOCAL_PART)}@{domain}?{query}")
 
 
-def _checked(text: str) -> str:
+def _check_length(text: str) -> str:
     if len(text) > MAX_URL_BYTES:
         raise ValueError(
             f"has {len(text)} bytes in ASCII; write at most {MAX_URL_BYTES}, which fit into a"

@@ -56,7 +56,7 @@ SHOWN: Final = ("image/", "audio/", "video/", "application/pdf")
 
 def guess_type(filename: str) -> str | None:
     """The type that the last extension of a name stands for; None where it is not known."""
-    return _types().get(_extension(filename))
+    return _load_types().get(_get_extension(filename))
 
 
 def find_disguise(filename: str, content_type: str) -> str | None:
@@ -65,11 +65,11 @@ def find_disguise(filename: str, content_type: str) -> str | None:
     Any other type passes: who makes a file knows best what it is, and tables differ. The type has
     no parameters.
     """
-    kind, guessed = content_type.lower(), guess_type(filename)
-    is_active_name = _extension(filename) in ACTIVE_EXTENSIONS
-    if kind in ACTIVE_TYPES and guessed is not None and not is_active_name:
+    kind, guessed_type = content_type.lower(), guess_type(filename)
+    is_active_name = _get_extension(filename) in ACTIVE_EXTENSIONS
+    if kind in ACTIVE_TYPES and guessed_type is not None and not is_active_name:
         return (
-            f"a file with this name is {guessed}, not {kind}, which may run when opened: leave"
+            f"a file with this name is {guessed_type}, not {kind}, which may run when opened: leave"
             " content_type out, or rename the file to match"
         )
     if is_active_name and kind.startswith(SHOWN) and kind not in ACTIVE_TYPES:
@@ -80,14 +80,14 @@ def find_disguise(filename: str, content_type: str) -> str | None:
     return None
 
 
-def _extension(filename: str) -> str:
+def _get_extension(filename: str) -> str:
     # Windows takes spaces and dots from the end of a name.
     name, dot, extension = filename.rstrip(" .").rpartition(".")
     return extension.lower() if name and dot else ""
 
 
 @lru_cache(maxsize=1)
-def _types() -> dict[str, str]:
+def _load_types() -> dict[str, str]:
     lines = Path(__file__).with_suffix(".txt").read_text(encoding="ascii").splitlines()
-    named = (line.split() for line in lines if line and not line.startswith("#"))
-    return {extension: kind for kind, *extensions in named for extension in extensions}
+    rows = (line.split() for line in lines if line and not line.startswith("#"))
+    return {extension: kind for kind, *extensions in rows for extension in extensions}

@@ -28,8 +28,8 @@ _MISLEADING: Final = frozenset("<>@\N{REPLACEMENT CHARACTER}")
 def read_originator(value: str) -> Mailbox:
     """The mailbox of a From or Sender field; raises ValueError that says what to write instead."""
     value = value.strip()
-    if commented := _COMMENTED.fullmatch(value):
-        address, name = commented[1], _decode(commented[2])
+    if match := _COMMENTED.fullmatch(value):
+        address, name = match[1], _decode(match[2])
     elif value.endswith(">"):
         phrase, _, address = value[:-1].rpartition("<")
         address, name = address.strip(), _read_phrase(phrase)
@@ -45,7 +45,7 @@ def read_originator(value: str) -> Mailbox:
 
 def _read_phrase(phrase: str) -> str:
     """A display name: words, quoted strings and encoded words."""
-    read, atoms, position = list[str](), list[str](), 0
+    words, atoms, position = list[str](), list[str](), 0
     phrase = phrase.strip()
     while position < len(phrase):
         word = _WORD.match(phrase, position)
@@ -56,9 +56,9 @@ def _read_phrase(phrase: str) -> str:
             atoms.append(word[1])
             continue
         _decode(word[2])
-        read += [_decode(" ".join(atoms)), _ESCAPE.sub(r"\1", word[2][1:-1])]
+        words += [_decode(" ".join(atoms)), _ESCAPE.sub(r"\1", word[2][1:-1])]
         atoms = []
-    return " ".join(filter(None, [*read, _decode(" ".join(atoms))]))
+    return " ".join(filter(None, [*words, _decode(" ".join(atoms))]))
 
 
 def _decode(words: str) -> str:
@@ -69,11 +69,11 @@ def _decode(words: str) -> str:
     return name
 
 
-def _is_same(written: str, known: str) -> bool:
+def _is_same(address: str, canonical_address: str) -> bool:
     """Whether an address was written as it is known, the domain as A-label or U-label."""
-    local, _, domain = written.rpartition("@")
-    known_local, _, known_domain = known.rpartition("@")
-    names = {known_domain.lower()}
-    if "xn--" in known_domain.lower():
-        names.add(idna.decode(known_domain))
-    return local == known_local and domain.lower() in names
+    local, _, domain = address.rpartition("@")
+    canonical_local, _, canonical_domain = canonical_address.rpartition("@")
+    names = {canonical_domain.lower()}
+    if "xn--" in canonical_domain.lower():
+        names.add(idna.decode(canonical_domain))
+    return local == canonical_local and domain.lower() in names

@@ -58,23 +58,23 @@ class Part:
 
     def text(self, max_bytes: int) -> str:
         """The first bytes of the body as text, with line feeds alone."""
-        octets = self.decoded(max_bytes)
-        return octets.decode(self.charset, "replace").replace("\r\n", "\n")
+        data = self.decoded(max_bytes)
+        return data.decode(self.charset, "replace").replace("\r\n", "\n")
 
 
 def read_message(content: bytes) -> Part:
     """A message with its parts; raises TooComplexError where it is beyond a bound."""
     message, boundary = _read_part(content, 0, len(content))
-    to_split, count, lines, header_bytes = [(message, boundary, 1)], 1, 0, 0
-    while to_split:
-        part, boundary, depth = to_split.pop()
+    pending, count, lines, header_bytes = [(message, boundary, 1)], 1, 0, 0
+    while pending:
+        part, boundary, depth = pending.pop()
         if not boundary:
             continue
         if depth > MAX_DEPTH:
             raise TooComplexError(
                 f"its parts are nested too deeply; at most {MAX_DEPTH} levels are allowed"
             )
-        for place in _between(content, part.header.end, part.end, boundary):
+        for place in _find_parts(content, part.header.end, part.end, boundary):
             if place is None:
                 lines += 1
                 check_bound(
@@ -89,7 +89,7 @@ def read_message(content: bytes) -> Part:
                 "the headers of its parts have", header_bytes, "bytes", MAX_PART_HEADERS_BYTES
             )
             part.parts.append(inner)
-            to_split.append((inner, inner_boundary, depth + 1))
+            pending.append((inner, inner_boundary, depth + 1))
     return message
 
 
@@ -106,14 +106,14 @@ def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
     )
 
 
-def _between(
+def _find_parts(
     content: bytes, start: int, end: int, boundary: bytes
 ) -> Iterator[tuple[int, int] | None]:
     """Where the parts begin and end; None for a line that only begins as a delimiter does.
 
     The last part may lack the line that closes it.
     """
-    delimiter, opened = b"--" + boundary, None
+    delimiter, part_start = b"--" + boundary, None
     at = start if content.startswith(delimiter, start, end) else -1
     while at >= 0 or (at := content.find(b"\n" + delimiter, start, end) + 1):
         line_end = content.find(b"\n", at, end)
@@ -121,18 +121,18 @@ def _between(
         rest = content[at + len(delimiter) : line_end].strip()
         if rest not in {b"", b"--"}:
             yield None
-        elif opened is not None:
-            yield opened, max(opened, _before_line_end(content, at))
+        elif part_start is not None:
+            yield part_start, max(part_start, _exclude_line_end(content, at))
         if rest == b"--":
             return
         if not rest:
-            opened = min(line_end + 1, end)
+            part_start = min(line_end + 1, end)
         start, at = line_end, -1
-    if opened is not None:
-        yield opened, end
+    if part_start is not None:
+        yield part_start, end
 
 
-def _before_line_end(content: bytes, at: int) -> int:
+def _exclude_line_end(content: bytes, at: int) -> int:
     """The line end before a delimiter belongs to that (RFC 2046 section 5.1.1)."""
     for line_end in (b"\r\n", b"\n"):
         if content.startswith(line_end, at - len(line_end)):

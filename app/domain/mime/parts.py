@@ -25,18 +25,20 @@ class Part(NamedTuple):
 
 def text_part(subtype: Literal["plain", "html"], text: str) -> Part:
     """A text in any script (RFC 2046 section 4.1)."""
-    return _text_part(f'text/{subtype}; charset="utf-8"', text)
+    return _build_text_part(f'text/{subtype}; charset="utf-8"', text)
 
 
 def calendar_part(calendar: Calendar) -> Part:
     """An invitation that stands beside the text (RFC 6047 section 2.4)."""
-    return _text_part(f'text/calendar; charset="utf-8"; method={calendar.method}', calendar.text)
+    return _build_text_part(
+        f'text/calendar; charset="utf-8"; method={calendar.method}', calendar.text
+    )
 
 
-def _text_part(content_type: str, text: str) -> Part:
-    encoding, octets = encoded_text(text)
+def _build_text_part(content_type: str, text: str) -> Part:
+    encoding, data = encoded_text(text)
     header = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n"
-    return Part(header.encode(), (octets,))
+    return Part(header.encode(), (data,))
 
 
 def file_part(attachment: Attachment) -> Part:
@@ -45,7 +47,7 @@ def file_part(attachment: Attachment) -> Part:
     What is a message itself may not be encoded (RFC 2045 section 6.4): it goes as it is where it
     can, else, as anything composite, with its bytes kept and its type not told.
     """
-    content_type = _content_type(attachment)
+    content_type = _format_content_type(attachment)
     is_message = content_type.lower().startswith("message/")
     encoding = "7bit" if is_message else "base64"
     chunks = [attachment.content] if is_message else list(base64_lines(attachment.content))
@@ -59,29 +61,29 @@ def file_part(attachment: Attachment) -> Part:
     return Part("".join(fields).encode(), chunks)
 
 
-def _content_type(attachment: Attachment) -> str:
+def _format_content_type(attachment: Attachment) -> str:
     kind, parameters = parse_content_type(attachment.content_type) or (OCTET_STREAM, [])
     lower = kind.lower()
     is_bare = lower.startswith("message/") and is_clean(attachment.content)
     if lower.startswith(("message/", "multipart/")) and not is_bare:
         return OCTET_STREAM
-    written = f"Content-Type: {'; '.join([kind, *parameters])}"
-    between = "; " if len(written) <= MAX_LINE_CHARACTERS else ";\r\n "
-    return between.join([kind, *parameters])
+    line = f"Content-Type: {'; '.join([kind, *parameters])}"
+    separator = "; " if len(line) <= MAX_LINE_CHARACTERS else ";\r\n "
+    return separator.join([kind, *parameters])
 
 
 def multipart(kind: MultipartKind, parts: Iterable[Part]) -> Part:
     """Parts in one; each kind stands in a message once, so its boundary is its own."""
     boundary = BOUNDARY + kind.encode()
     chunks = list[bytes]()
-    for header, within in parts:
-        chunks += (CRLF, b"--", boundary, CRLF, header, CRLF, *within)
+    for header, part_chunks in parts:
+        chunks += (CRLF, b"--", boundary, CRLF, header, CRLF, *part_chunks)
     chunks += (CRLF, b"--", boundary, b"--", CRLF)
     del chunks[0]  # the line end before a boundary is none of the part's; here nothing is before
-    about = b'; type="text/html"' if kind == "related" else b""  # RFC 2387 section 3.1
+    type_parameter = b'; type="text/html"' if kind == "related" else b""  # RFC 2387 section 3.1
     header = b'Content-Type: multipart/%b%b;\r\n boundary="%b"\r\n' % (
         kind.encode(),
-        about,
+        type_parameter,
         boundary,
     )
     return Part(header, chunks)

@@ -57,36 +57,36 @@ def parse(content: bytes) -> RawMessage:
 
     Raises ValueError, whose text says what to mend.
     """
-    mime = _with_crlf(content)
+    mime = _normalize_line_ends(content)
     header = read_message(mime).header
     if not mime.endswith(CRLF + CRLF, 0, header.end):
         raise ValueError("the empty line after the header is missing; add it")
     _check_lines(mime)
     _check_fields(header)
     _check_characters(mime[: header.end])
-    sender = _mailbox(header, "From")
+    sender = _read_mailbox(header, "From")
     signatures = header.get_all("dkim-signature")
     _check_signatures(signatures, sender)
     return RawMessage(
         mime=mime,
         sender=sender,
-        submitter=_mailbox(header, "Sender") if header.get("sender") is not None else None,
+        submitter=_read_mailbox(header, "Sender") if header.get("sender") is not None else None,
         subject=decode_words(header.get("subject") or ""),
-        message_id=_message_id(header.get("message-id")),
+        message_id=_check_message_id(header.get("message-id")),
         has_date=header.get("date") is not None,
         is_signed=bool(signatures),
     )
 
 
-def _with_crlf(content: bytes) -> bytes:
+def _normalize_line_ends(content: bytes) -> bytes:
     """The lines with their ends; raises ValueError where some have one and some another."""
     if b"\0" in content:
         raise ValueError("contains a NUL byte; encode the part in base64")
-    pairs, returns, feeds = (content.count(each) for each in (CRLF, b"\r", b"\n"))
-    if pairs == 0 and returns == 0:
+    crlf_count, cr_count, lf_count = (content.count(line_end) for line_end in (CRLF, b"\r", b"\n"))
+    if crlf_count == 0 and cr_count == 0:
         starts = range(0, len(content), BLOCK_OCTETS)
         content = joined(content[at : at + BLOCK_OCTETS].replace(b"\n", CRLF) for at in starts)
-    elif not pairs == returns == feeds:
+    elif not crlf_count == cr_count == lf_count:
         raise ValueError("some lines do not end in CRLF; end all lines in CRLF")
     return content if content.endswith(CRLF) else content + CRLF
 
@@ -123,7 +123,7 @@ def _check_fields(header: Header) -> None:
         raise ValueError(f"the header has a line that is not a field: {header.stray!r}")
     names = [name.lower() for name, _ in header.fields]
     for name in names:
-        if (reason := _reason_against(name)) is not None:
+        if (reason := _find_refusal(name)) is not None:
             raise ValueError(f"the header has {name.title()}: {reason}")
         if name in SINGLE and names.count(name) > 1:
             raise ValueError(f"the header has {name.title()} more than once")
@@ -135,20 +135,20 @@ def _check_fields(header: Header) -> None:
         )
 
 
-def _reason_against(name: str) -> str | None:
+def _find_refusal(name: str) -> str | None:
     """Why a message may not have this field, if it may not."""
-    prefixed = (why for prefix, why in NOT_SENT_PREFIXES.items() if name.startswith(prefix))
-    return NOT_SENT.get(name) or next(prefixed, None)
+    reasons = (reason for prefix, reason in NOT_SENT_PREFIXES.items() if name.startswith(prefix))
+    return NOT_SENT.get(name) or next(reasons, None)
 
 
-def _mailbox(header: Header, name: str) -> Mailbox:
+def _read_mailbox(header: Header, name: str) -> Mailbox:
     try:
         return read_originator(header.get(name.lower()) or "")
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _message_id(value: str | None) -> str | None:
+def _check_message_id(value: str | None) -> str | None:
     if value is None:
         return None
     if _MESSAGE_ID.fullmatch(value) is None:
@@ -162,7 +162,7 @@ def _message_id(value: str | None) -> str | None:
 
 def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
     """Raise ValueError where a domain signs that is neither From's, nor above it, nor below."""
-    domains = [found for signature in signatures for found in _SIGNING_DOMAIN.findall(signature)]
+    domains = [domain for signature in signatures for domain in _SIGNING_DOMAIN.findall(signature)]
     for domain in domains:
         if not _is_aligned(domain.lower(), sender.domain.lower()):
             raise ValueError(

@@ -32,22 +32,22 @@ def encoded_text(text: str) -> tuple[str, bytes]:
     As it is (7bit) where it is ASCII in short lines, else in what is shorter of quoted-printable
     and base64. A lone CR or LF becomes CRLF.
     """
-    octets = _canonical(text)
-    longest = max(max(map(len, block.split(CRLF))) for block in line_blocks(octets))
-    if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(octets):
-        return "7bit", octets
-    unsafe_octets = sum(len(block.translate(None, _LITERAL)) for block in line_blocks(octets))
-    if unsafe_octets * 6 > len(octets):  # 2 octets more for each, against a third more for all
-        return "base64", b"".join(base64_lines(octets))
-    return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(octets)))
+    data = _normalize(text)
+    longest = max(max(map(len, block.split(CRLF))) for block in line_blocks(data))
+    if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(data):
+        return "7bit", data
+    unsafe_bytes = sum(len(block.translate(None, _LITERAL)) for block in line_blocks(data))
+    if unsafe_bytes * 6 > len(data):  # 2 octets more for each, against a third more for all
+        return "base64", b"".join(base64_lines(data))
+    return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(data)))
 
 
-def _canonical(text: str) -> bytes:
+def _normalize(text: str) -> bytes:
     """The text in UTF-8 and CRLF lines, the last one ended too."""
-    octets = text.encode()
-    if b"\r" in octets:
-        octets = octets.replace(CRLF, b"\n").replace(b"\r", b"\n")
-    return (octets if octets.endswith(b"\n") else octets + b"\n").replace(b"\n", CRLF)
+    data = text.encode()
+    if b"\r" in data:
+        data = data.replace(CRLF, b"\n").replace(b"\r", b"\n")
+    return (data if data.endswith(b"\n") else data + b"\n").replace(b"\n", CRLF)
 
 
 def line_blocks(octets: bytes) -> Iterator[bytes]:
@@ -61,9 +61,9 @@ def line_blocks(octets: bytes) -> Iterator[bytes]:
         yield octets[start:]
 
 
-def _is_7bit(octets: bytes) -> bool:
+def _is_7bit(data: bytes) -> bool:
     """Whether octets in lines can stand as they are in one part among others."""
-    return octets.isascii() and b"\0" not in octets and BOUNDARY not in octets
+    return data.isascii() and b"\0" not in data and BOUNDARY not in data
 
 
 def is_clean(octets: bytes) -> bool:
@@ -82,13 +82,13 @@ def base64_lines(octets: bytes) -> Iterator[bytes]:
     for start in range(0, len(view), BASE64_BLOCK_OCTETS):
         encoded = b2a_base64(view[start : start + BASE64_BLOCK_OCTETS], newline=False)
         starts = range(0, len(encoded), BASE64_LINE_OCTETS)
-        lines = [encoded[first : first + BASE64_LINE_OCTETS] for first in starts]
+        lines = [encoded[offset : offset + BASE64_LINE_OCTETS] for offset in starts]
         lines.append(b"")
         yield CRLF.join(lines)
 
 
-def _quoted_printable(octets: bytes) -> bytes:
-    encoded = b2a_qp(octets)
-    if b" \r" in octets or b"\t\r" in octets:
+def _quoted_printable(data: bytes) -> bytes:
+    encoded = b2a_qp(data)
+    if b" \r" in data or b"\t\r" in data:
         return _OVERLONG.sub(rb"\1=\r\n\2\r", encoded)
     return encoded

@@ -21,10 +21,10 @@ class Line(NamedTuple):
     @classmethod
     def parse(cls, written: str) -> "Line":
         """From a line as `smtp.transcript` writes it."""
-        ms, stage, by, text = written.split(" ", 3)
-        return cls(float(ms), Stage(stage), cast("Speaker", by), text)
+        ms, stage, speaker, text = written.split(" ", 3)
+        return cls(float(ms), Stage(stage), cast("Speaker", speaker), text)
 
 
 def parse_dialogue(text: str) -> list[Line]:
     """From a whole transcript; empty for an empty one."""
-    return [Line.parse(each) for each in text.split("\n")] if text else []
+    return [Line.parse(line) for line in text.split("\n")] if text else []

@@ -242,8 +242,8 @@ def refuses_parameters(reply: Reply) -> bool:
 
     By its enhanced code; where it has none, by its code and its words.
     """
-    said = _unquoted(reply)
-    if not reply.is_refusal or re.search(NAME, said, re.IGNORECASE):
+    text = _strip_quoted(reply)
+    if not reply.is_refusal or re.search(NAME, text, re.IGNORECASE):
         return False
     enhanced = reply.enhanced_code
     if enhanced is not None and re.fullmatch(INVALID_ARGUMENTS, enhanced):
@@ -253,7 +253,7 @@ def refuses_parameters(reply: Reply) -> bool:
     if enhanced is not None:
         return re.fullmatch(PROTOCOL_STATUS, enhanced) is not None
     is_sure = reply.code in _SURELY_OF_PARAMETERS
-    return is_sure or re.search(ABOUT_PARAMETERS, said, re.IGNORECASE) is not None
+    return is_sure or re.search(ABOUT_PARAMETERS, text, re.IGNORECASE) is not None
 
 
 def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
@@ -264,36 +264,36 @@ def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
     `authenticated` tells whether AUTH had succeeded: to a stranger "relay denied" means the
     profile, to a known user the recipient.
     """
-    if failure.stage is Stage.MAIL and not fresh and _says_goodbye(failure):
-        return _judged(failure, FailureScope.CONNECTION, DEFER, "connection_lost")
+    if failure.stage is Stage.MAIL and not fresh and _is_closing(failure):
+        return _make_outcome(failure, FailureScope.CONNECTION, DEFER, "connection_lost")
     if failure.fault is Fault.CHUNKING:
-        return _judged(failure, FailureScope.CONNECTION, DEFER, failure.fault.value)
+        return _make_outcome(failure, FailureScope.CONNECTION, DEFER, failure.fault.value)
     if failure.fault is Fault.PARAMETERS:
         scope = R if failure.stage is Stage.RCPT else M
-        return _judged(failure, scope, AGAIN, failure.fault.value)
+        return _make_outcome(failure, scope, AGAIN, failure.fault.value)
     if failure.reply is not None:
         return _judge_reply(failure, failure.reply, authenticated=authenticated)
     return _judge_fault(failure)
 
 
-def _says_goodbye(failure: Failure) -> bool:
+def _is_closing(failure: Failure) -> bool:
     if failure.reply is not None:
         return failure.reply.code == UNAVAILABLE
     return failure.fault is Fault.DISCONNECTED
 
 
 def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outcome:
-    said = _unquoted(reply)
+    text = _strip_quoted(reply)
     for rule in REPLY_RULES:
-        if rule.matches(failure.stage, reply, said, authenticated=authenticated):
-            word = rule.classification
+        if rule.matches(failure.stage, reply, text, authenticated=authenticated):
+            classification = rule.classification
             if failure.fault is Fault.TOKEN_REJECTED:
-                word = OF_TOKENS.get(word, word)
-            return _judged(failure, rule.scope, rule.verdict, word)
-    return _judged(failure, FailureScope.PROFILE, DEFER, "protocol_error")
+                classification = OF_TOKENS.get(classification, classification)
+            return _make_outcome(failure, rule.scope, rule.verdict, classification)
+    return _make_outcome(failure, FailureScope.PROFILE, DEFER, "protocol_error")
 
 
-def _unquoted(reply: Reply) -> str:
+def _strip_quoted(reply: Reply) -> str:
     # The server quotes addresses and names of the caller's choosing: `helo@example.org` is no HELO.
     return " ".join(_QUOTED.sub("", reply.text).split())
 
@@ -304,21 +304,21 @@ UNFIT: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED, Fault.EIG
 
 def _judge_fault(failure: Failure) -> Outcome:
     fault = failure.fault or Fault.MALFORMED
-    word = FAULT_CLASSIFICATIONS.get((failure.stage, fault)) or GENERIC_FAULTS.get(
+    classification = FAULT_CLASSIFICATIONS.get((failure.stage, fault)) or GENERIC_FAULTS.get(
         fault, fault.value
     )
     if failure.stage in BEFORE_MAIL:
-        return _judged(failure, FailureScope.PROFILE, DEFER, word)
+        return _make_outcome(failure, FailureScope.PROFILE, DEFER, classification)
     if fault in UNFIT:
-        return _judged(failure, FailureScope.MESSAGE, BOUNCE, word)
+        return _make_outcome(failure, FailureScope.MESSAGE, BOUNCE, classification)
     if fault is Fault.PIPELINING:
-        return _judged(failure, FailureScope.CONNECTION, DEFER, word)
+        return _make_outcome(failure, FailureScope.CONNECTION, DEFER, classification)
     if failure.stage is Stage.DOT:
-        return _judged(failure, FailureScope.MESSAGE, DEFER, OUTCOME_UNKNOWN)
-    return _judged(failure, FailureScope.MESSAGE, DEFER, word)
+        return _make_outcome(failure, FailureScope.MESSAGE, DEFER, OUTCOME_UNKNOWN)
+    return _make_outcome(failure, FailureScope.MESSAGE, DEFER, classification)
 
 
-def _judged(
+def _make_outcome(
     failure: Failure, scope: FailureScope, verdict: Verdict, classification: str
 ) -> Outcome:
     return Outcome(
@@ -327,11 +327,11 @@ def _judged(
         classification=classification,
         scope=scope,
         reply=failure.reply,
-        detail=failure.detail or _oddity(failure.reply),
+        detail=failure.detail or _describe_contradiction(failure.reply),
     )
 
 
-def _oddity(reply: Reply | None) -> str:
+def _describe_contradiction(reply: Reply | None) -> str:
     """What is told of a reply whose two codes disagree: the basic one decides (RFC 5321 4.2.1)."""
     if reply is None or reply.enhanced_code is None:
         return ""

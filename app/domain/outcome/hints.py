@@ -94,27 +94,29 @@ def reason(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) ->
 
     The name and its source are those of the connection; None where it did not come to EHLO.
     """
-    found = said(fault)
-    told = hint(fault, ehlo_name=ehlo_name, ehlo_source=ehlo_source)
-    return found if told is None else f"{found.rstrip('.')}. {told}"
+    reply_text = said(fault)
+    advice = hint(fault, ehlo_name=ehlo_name, ehlo_source=ehlo_source)
+    return reply_text if advice is None else f"{reply_text.rstrip('.')}. {advice}"
 
 
 def said(fault: Outcome) -> str:
     """Where it went wrong, and the server's words for it, or ours where it had none."""
-    where = _STAGES.get(fault.stage.value, fault.stage.value.upper())
+    stage = _STAGES.get(fault.stage.value, fault.stage.value.upper())
     if fault.reply is not None:
-        told = f" ({fault.detail})" if fault.detail else ""
-        return f"At {where}, the server replied: {fault.reply}{told}"
-    return f"At {where}: {fault.detail or fault.classification}"
+        detail = f" ({fault.detail})" if fault.detail else ""
+        return f"At {stage}, the server replied: {fault.reply}{detail}"
+    return f"At {stage}: {fault.detail or fault.classification}"
 
 
 def hint(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str | None:
     """What to change; None where nobody but the server's owner can change anything."""
-    told = HINTS.get(fault.classification)
-    if told is None:
+    template = HINTS.get(fault.classification)
+    if template is None:
         return None
-    return told.format(name=ehlo_name or "that Heloise sent", source=_source(ehlo_source))
+    return template.format(
+        name=ehlo_name or "that Heloise sent", source=_describe_source(ehlo_source)
+    )
 
 
-def _source(ehlo_source: str | None) -> str:
+def _describe_source(ehlo_source: str | None) -> str:
     return f"from: {ehlo_source}" if ehlo_source else "its source is unknown"

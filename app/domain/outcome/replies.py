@@ -32,10 +32,10 @@ class Reply:
     def parse(cls, code: int, message: str) -> "Reply":
         """From the code and the text of all lines, joined by line feeds."""
         lines = printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
-        found = _ENHANCED.match(lines[0])
-        if found is None:
+        match = _ENHANCED.match(lines[0])
+        if match is None:
             return cls(code, "\n".join(lines))
-        return cls(code, "\n".join(map(_without_enhanced_code, lines)), found[1])
+        return cls(code, "\n".join(map(_strip_enhanced_code, lines)), match[1])
 
     @property
     def is_positive(self) -> bool:
@@ -69,6 +69,6 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))
 
 
-def _without_enhanced_code(line: str) -> str:
-    found = _ENHANCED.match(line)
-    return line if found is None else line[found.end() :]
+def _strip_enhanced_code(line: str) -> str:
+    match = _ENHANCED.match(line)
+    return line if match is None else line[match.end() :]

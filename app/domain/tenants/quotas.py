@@ -27,8 +27,8 @@ class Quota:
     @property
     def is_counted(self) -> bool:
         """Whether what is accepted has to be counted."""
-        counted = (self.messages_per_day, self.messages_per_month, self.stored_bytes)
-        return any(each is not None for each in (*counted, self.queued_messages))
+        limits = (self.messages_per_day, self.messages_per_month, self.stored_bytes)
+        return any(limit is not None for limit in (*limits, self.queued_messages))
 
     def as_dict(self) -> dict[str, int]:
         """The limits that there are, by name."""
@@ -78,7 +78,7 @@ def admit(
     """
     usage, verdicts = usage.on(now), list[Exceeded | None]()
     for size_bytes in sizes:
-        verdicts.append(_exceeded(quota, usage, queued, size_bytes, now))
+        verdicts.append(_find_exceeded(quota, usage, queued, size_bytes, now))
         if verdicts[-1] is None:
             queued += 1
             usage = replace(
@@ -90,18 +90,18 @@ def admit(
     return usage, verdicts
 
 
-def _exceeded(
+def _find_exceeded(
     quota: Quota, usage: Usage, queued: int, size_bytes: int, now: datetime
 ) -> Exceeded | None:
-    used = (
+    amounts = (
         ("messages_per_day", usage.day_messages + 1),
         ("messages_per_month", usage.month_messages + 1),
         ("queued_messages", queued + 1),
         ("stored_bytes", usage.stored_bytes + size_bytes),
     )
-    for name, wanted in used:
+    for name, amount in amounts:
         limit: int | None = getattr(quota, name)
-        if limit is not None and wanted > limit:
+        if limit is not None and amount > limit:
             return Exceeded(name, limit, resets_at(name, now))
     return None
 

@@ -57,11 +57,11 @@ class Routing:
         """The address that a server is told; None where it is told none."""
         if self.is_simulated(address):
             return None
-        found: str | None = address
+        destination: str | None = address
         for rule in self.rules:
-            if found is not None and found != rule.redirect_all_to:
-                found = rule.destination(found)
-        return found
+            if destination is not None and destination != rule.redirect_all_to:
+                destination = rule.destination(destination)
+        return destination
 
     def with_rule(self, rule: RecipientRule) -> "Routing":
         """The same with a rule that comes before the others."""
