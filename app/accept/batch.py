@@ -63,81 +63,81 @@ class Group:
         messages = [offer.message for offer in self.offers]
         if not outbox.takes_one_statement(connection, messages):
             return False
-        found = await self._look(connection, messages)
-        if not found.may_suppress:
-            await self._accept(connection, messages, found)
-        return not found.may_suppress
+        answers = await self._look(connection, messages)
+        if not answers.may_suppress:
+            await self._accept(connection, messages, answers)
+        return not answers.may_suppress
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Write it in the transaction of the connection, and all that has to be with it."""
         requests = [offer.request for offer in self.offers if offer.request is not None]
         self.earlier = await idempotency.claim(connection, requests)
-        new = [offer for offer in self.offers if offer.message.id not in self.earlier]
-        self.refused = await _beyond_quota(connection, new, now)
+        new_offers = [offer for offer in self.offers if offer.message.id not in self.earlier]
+        self.refused = await _charge_quotas(connection, new_offers, now)
         await idempotency.give_back(
             connection, [request for request in requests if request.message_id in self.refused]
         )
-        messages = [each.message for each in new if each.message.id not in self.refused]
+        messages = [offer.message for offer in new_offers if offer.message.id not in self.refused]
         self.admitted, self.lease = (), NO_LEASE
         if messages:
-            found = await self._look(connection, messages)
-            await self._accept(connection, messages, found)
-            if found.may_suppress:
+            answers = await self._look(connection, messages)
+            await self._accept(connection, messages, answers)
+            if answers.may_suppress:
                 await self._suppress(connection, now)
 
     async def _look(self, connection: AsyncConnection, messages: Sequence[NewMessage]) -> Admission:
-        leased = {
+        profile_ids = {
             message.profile_id for message in messages if message.id in self.reserved.message_ids
         }
-        return await admission.look(connection, messages, profile_ids=list(leased))
+        return await admission.look(connection, messages, profile_ids=list(profile_ids))
 
     async def _accept(
-        self, connection: AsyncConnection, messages: Sequence[NewMessage], found: Admission
+        self, connection: AsyncConnection, messages: Sequence[NewMessage], answers: Admission
     ) -> None:
         """Keep the lease only for messages whose profile is unchanged."""
         ready = frozenset(
             message.id
             for message in messages
             if message.id in self.reserved.message_ids
-            and (message.profile_id, message.profile_revision) in found.ready
+            and (message.profile_id, message.profile_revision) in answers.ready
         )
         self.admitted, self.lease = messages, replace(self.reserved, message_ids=ready)
         await outbox.accept(connection, messages, self.lease)
 
     async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
         """Apply suppressions to new messages."""
-        ids = [each.id for each in self.admitted]
-        changed = await suppressions.apply(connection, message_ids=ids, now=now)
-        if not changed:  # a suppression for a tag that none of them has
+        message_ids = [message.id for message in self.admitted]
+        changed_ids = await suppressions.apply(connection, message_ids=message_ids, now=now)
+        if not changed_ids:  # a suppression for a tag that none of them has
             return
-        leased = self.lease.message_ids & set(changed)
-        await outbox.release(connection, owner=self.lease.owner, held=list(leased), now=now)
-        await outcomes.close(connection, message_ids=changed, now=now)
-        self.lease = replace(self.lease, message_ids=self.lease.message_ids - leased)
+        leased_ids = self.lease.message_ids & set(changed_ids)
+        await outbox.release(connection, owner=self.lease.owner, held=list(leased_ids), now=now)
+        await outcomes.close(connection, message_ids=changed_ids, now=now)
+        self.lease = replace(self.lease, message_ids=self.lease.message_ids - leased_ids)
 
 
-async def _beyond_quota(
+async def _charge_quotas(
     connection: AsyncConnection, offers: Sequence[Offer], now: datetime
 ) -> dict[str, QuotaError]:
     """The messages that their tenants' quotas have no room for, by id; all others are counted.
 
     Tenants in the order of their ids, so that two processes do not lock each other out.
     """
-    by_tenant = dict[str, list[Offer]]()
+    offers_by_tenant = dict[str, list[Offer]]()
     for offer in offers:
         if offer.quota.is_counted:
-            by_tenant.setdefault(offer.message.tenant_id, []).append(offer)
+            offers_by_tenant.setdefault(offer.message.tenant_id, []).append(offer)
     refused = dict[str, QuotaError]()
-    for tenant_id in sorted(by_tenant):
-        counted = by_tenant[tenant_id]
+    for tenant_id in sorted(offers_by_tenant):
+        tenant_offers = offers_by_tenant[tenant_id]
         verdicts = await usage.charge(
             connection,
             tenant_id=tenant_id,
-            quota=counted[-1].quota,
-            sizes=[each.size_bytes for each in counted],
+            quota=tenant_offers[-1].quota,
+            sizes=[offer.size_bytes for offer in tenant_offers],
             now=now,
         )
-        for each, exceeded in zip(counted, verdicts, strict=True):
+        for offer, exceeded in zip(tenant_offers, verdicts, strict=True):
             if exceeded is not None:
-                refused[each.message.id] = QuotaError(exceeded)
+                refused[offer.message.id] = QuotaError(exceeded)
     return refused

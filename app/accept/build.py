@@ -43,17 +43,17 @@ def prepare(
     more bytes than it may.
     """
     sender = draft.sender or profile.default_from
-    recipients = tuple(_recipients(draft))
-    wrong = [*_wrong(draft, sender, recipients), *_wrong_times(draft, terms.now)]
-    if sender is None or wrong:
-        raise _invalid(wrong)
+    recipients = tuple(_collect_recipients(draft))
+    errors = [*_find_errors(draft, sender, recipients), *_find_time_errors(draft, terms.now)]
+    if sender is None or errors:
+        raise _invalid(errors)
     check_return_path(draft, sender)
     check_senders(sender, draft.submitter, draft.return_path, profile, terms.allowed_from)
     check_recipients(recipients, terms.routing)
-    check_message_size(_content_bytes(draft), terms.max_message_bytes)
+    check_message_size(_count_content_bytes(draft), terms.max_message_bytes)
     message_id = new_id("msg")
     header = message_id_header(message_id, sender)
-    mime = render(_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
+    mime = render(_build_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
     mime = terms.signing.signed(mime, sender.domain, terms.now)
     check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
@@ -113,10 +113,10 @@ def _starts_at(draft: Draft, now: datetime) -> datetime:
 
 def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
     """Return a draft's recipients; raises InvalidRequest if they or its times are invalid."""
-    recipients = tuple(_recipients(draft))
-    wrong = [*_wrong_recipients(draft, recipients), *_wrong_times(draft, now)]
-    if wrong:
-        raise _invalid(wrong)
+    recipients = tuple(_collect_recipients(draft))
+    errors = [*_find_recipient_errors(draft, recipients), *_find_time_errors(draft, now)]
+    if errors:
+        raise _invalid(errors)
     return recipients
 
 
@@ -141,7 +141,7 @@ def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
     return DsnRequest(notify=wish.notify, returns=wish.returns, envelope_id=message_id)
 
 
-def _wrong_times(draft: Draft, now: datetime) -> Iterator[FieldError]:
+def _find_time_errors(draft: Draft, now: datetime) -> Iterator[FieldError]:
     starts_at = _starts_at(draft, now)
     if starts_at > now + MAX_AHEAD:
         yield _error("send_at", msg="write a time within the next year")
@@ -151,74 +151,74 @@ def _wrong_times(draft: Draft, now: datetime) -> Iterator[FieldError]:
         yield _error("expires_at", msg=f"write a time in the future, at most 30 days after {since}")
 
 
-def _recipients(draft: Draft) -> Iterator[RecipientAddress]:
+def _collect_recipients(draft: Draft) -> Iterator[RecipientAddress]:
     """Every address once: where it is named twice, the first of to, cc, bcc counts."""
-    seen: set[str] = set()
-    named = (
+    seen_addresses: set[str] = set()
+    mailboxes_by_kind = (
         (RecipientKind.TO, draft.to),
         (RecipientKind.CC, draft.cc),
         (RecipientKind.BCC, draft.bcc),
     )
-    for kind, mailboxes in named:
+    for kind, mailboxes in mailboxes_by_kind:
         for mailbox in mailboxes:
             address = fold(mailbox.address)
-            if address not in seen:
-                seen.add(address)
+            if address not in seen_addresses:
+                seen_addresses.add(address)
                 yield RecipientAddress(mailbox, kind)
 
 
-def _wrong(
+def _find_errors(
     draft: Draft, sender: Mailbox | None, recipients: tuple[RecipientAddress, ...]
 ) -> Iterator[FieldError]:
     if sender is None:
         yield _error("from", msg="set the sender: this profile has no default_from", type=MISSING)
-    yield from _wrong_recipients(draft, recipients)
+    yield from _find_recipient_errors(draft, recipients)
     if draft.text is None and draft.html is None and draft.calendar is None:
         yield _error("text", msg="set text, html or both", type=MISSING)
-    yield from _wrong_content_ids(draft)
-    yield from _wrong_headers(draft)
+    yield from _find_content_id_errors(draft)
+    yield from _find_header_errors(draft)
 
 
-def _wrong_recipients(
+def _find_recipient_errors(
     draft: Draft, recipients: tuple[RecipientAddress, ...]
 ) -> Iterator[FieldError]:
     if not recipients:
         yield _error("to", msg="add at least one recipient in to, cc or bcc", type=MISSING)
-    given = len(draft.to) + len(draft.cc) + len(draft.bcc)
-    if given > MAX_RECIPIENTS:
+    count = len(draft.to) + len(draft.cc) + len(draft.bcc)
+    if count > MAX_RECIPIENTS:
         yield _error(
             "to",
-            msg=f"{given} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS}:"
+            msg=f"{count} recipients in to, cc and bcc; a message has at most {MAX_RECIPIENTS}:"
             " send several messages",
             type="too_long",
         )
 
 
-def _wrong_content_ids(draft: Draft) -> Iterator[FieldError]:
+def _find_content_id_errors(draft: Draft) -> Iterator[FieldError]:
     seen: set[str] = set()
-    for number, each in enumerate(draft.attachments):
-        if each.content_id in seen:
+    for number, attachment in enumerate(draft.attachments):
+        if attachment.content_id in seen:
             msg = "another attachment has this content_id; use each content_id once"
             yield FieldError(("body", "attachments", number, "content_id"), msg)
-        if each.content_id is not None:
-            seen.add(each.content_id)
+        if attachment.content_id is not None:
+            seen.add(attachment.content_id)
 
 
-def _wrong_headers(draft: Draft) -> Iterator[FieldError]:
+def _find_header_errors(draft: Draft) -> Iterator[FieldError]:
     try:
         check_subject(draft.subject)
     except ValueError as error:
         yield _error("subject", msg=str(error))
     seen: set[str] = set()
-    written = _written(draft)
-    for name, value in written.items():
+    option_headers = _build_option_headers(draft)
+    for name, value in option_headers.items():
         try:
             check_header(name, value)
         except ValueError as error:
             yield _error("list_unsubscribe", msg=str(error))
-    given = {name.lower() for name in written}
+    option_names = {name.lower() for name in option_headers}
     for name, value in draft.headers.items():
-        if name.lower() in given:
+        if name.lower() in option_names:
             yield _error(
                 "headers",
                 name,
@@ -239,20 +239,20 @@ def _error(*loc: str, msg: str, type: str = "value_error") -> FieldError:  # noq
     return FieldError(("body", *loc), msg, type)
 
 
-def _invalid(wrong: list[FieldError]) -> InvalidRequest:
-    first = wrong[0]
-    place = ".".join(str(part) for part in first.loc[1:])
-    detail = f"{place}: {first.msg}"
-    if len(wrong) > 1:
-        detail = f"{len(wrong)} fields are invalid; the first is {detail}"
-    return InvalidRequest(detail, wrong)
+def _invalid(errors: list[FieldError]) -> InvalidRequest:
+    first_error = errors[0]
+    field = ".".join(str(part) for part in first_error.loc[1:])
+    detail = f"{field}: {first_error.msg}"
+    if len(errors) > 1:
+        detail = f"{len(errors)} fields are invalid; the first is {detail}"
+    return InvalidRequest(detail, errors)
 
 
-def _content_bytes(draft: Draft) -> int:
+def _count_content_bytes(draft: Draft) -> int:
     """What text, HTML and files have at the very least: no encoding makes them shorter."""
     calendar = "" if draft.calendar is None else draft.calendar.text
-    texts = sum(len(each.encode()) for each in (draft.text or "", draft.html or "", calendar))
-    return texts + sum(len(attachment.content) for attachment in draft.attachments)
+    text_bytes = sum(len(text.encode()) for text in (draft.text or "", draft.html or "", calendar))
+    return text_bytes + sum(len(attachment.content) for attachment in draft.attachments)
 
 
 def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
@@ -265,7 +265,7 @@ def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
         )
 
 
-def _content(
+def _build_content(
     draft: Draft,
     sender: Mailbox,
     recipients: tuple[RecipientAddress, ...],
@@ -283,13 +283,13 @@ def _content(
         calendar=draft.calendar,
         submitter=draft.submitter,
         attachments=draft.attachments,
-        headers=_written(draft) | dict(draft.headers),
+        headers=_build_option_headers(draft) | dict(draft.headers),
         message_id=header,
         date=now,
     )
 
 
-def _written(draft: Draft) -> dict[str, str]:
+def _build_option_headers(draft: Draft) -> dict[str, str]:
     """The header fields of the caller's options."""
     fields = dict[str, str]()
     if draft.unsubscribe is not None:

@@ -79,19 +79,19 @@ class Committer:
         written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
         Unavailable where the database does not take it now or too much waits already.
         """
-        with self._waiting([offer]) as [waiting]:
-            return await waiting.written
+        with self._enqueue([offer]) as [entry]:
+            return await entry.written
 
     async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable, which are written in one transaction.
 
         Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
         """
-        with self._waiting(offers) as waiting:
-            return [await _outcome(each.written) for each in waiting]
+        with self._enqueue(offers) as entries:
+            return [await _await_outcome(entry.written) for entry in entries]
 
     @contextmanager
-    def _waiting(self, offers: Sequence[Offer]) -> Iterator[list[_Waiting]]:
+    def _enqueue(self, offers: Sequence[Offer]) -> Iterator[list[_Waiting]]:
         """Offers that are to be written in one transaction, and whose callers wait in the block."""
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
@@ -100,16 +100,16 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(offer, loop.create_future()) for offer in offers]
-        size_bytes = sum(each.offer.size_bytes for each in waiting)
+        entries = [_Waiting(offer, loop.create_future()) for offer in offers]
+        size_bytes = sum(entry.offer.size_bytes for entry in entries)
         self._waiting_bytes += size_bytes
-        self._queue.put_nowait(waiting)
+        self._queue.put_nowait(entries)
         try:
-            yield waiting
+            yield entries
         finally:
             self._waiting_bytes -= size_bytes
-            for each in waiting:  # where its caller went away nobody asks what became of it
-                each.written.cancel()
+            for entry in entries:  # where its caller went away nobody asks what became of it
+                entry.written.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -131,38 +131,40 @@ class Committer:
 
     async def _commit_with_others(self, first: list[_Waiting]) -> None:
         """Write what came first, and all that fits into one group with it."""
-        group, size_bytes, count = list(first), sum(each.offer.size_bytes for each in first), 1
+        group, size_bytes, count = list(first), sum(entry.offer.size_bytes for entry in first), 1
         while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
             try:
-                more = self._queue.get_nowait()
+                next_entries = self._queue.get_nowait()
             except asyncio.QueueEmpty:
                 break
-            group += more
-            size_bytes += sum(each.offer.size_bytes for each in more)
+            group += next_entries
+            size_bytes += sum(entry.offer.size_bytes for entry in next_entries)
             count += 1
         await self._commit(group)
         for _ in range(count):
             self._queue.task_done()
 
-    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+    async def _commit(self, entries: Sequence[_Waiting]) -> None:
         """Write a group. If one message makes it fail, write each by itself."""
-        messages = [each.offer.message for each in waiting]
-        group = Group([each.offer for each in waiting], self._reserve(messages))
-        error = await self._error_of(group)
+        messages = [entry.offer.message for entry in entries]
+        group = Group([entry.offer for entry in entries], self._reserve(messages))
+        error = await self._write(group)
         lease = group.lease if error is None else NO_LEASE
         self._hand_over(messages, lease, group.reserved)
         if error is None or isinstance(error, Unavailable):
-            for each in waiting:
-                name = each.offer.message.id
-                _answer([each], error or group.refused.get(name), group.earlier.get(name))
-        elif len(waiting) == 1:
+            for entry in entries:
+                message_id = entry.offer.message.id
+                _answer(
+                    [entry], error or group.refused.get(message_id), group.earlier.get(message_id)
+                )
+        elif len(entries) == 1:
             log.error("could not store a message", exc_info=error)
-            _answer(waiting, error)
+            _answer(entries, error)
         else:
-            for each in waiting:
-                await self._commit([each])
+            for entry in entries:
+                await self._commit([entry])
 
-    async def _error_of(self, group: Group) -> Exception | None:
+    async def _write(self, group: Group) -> Exception | None:
         """Write, and answer why it could not be done, or None."""
         # What is reserved is delivered here: no other process has to be told of it.
         announce = len(group.reserved) < len(group.offers)
@@ -191,46 +193,48 @@ class Committer:
             log.exception("handing messages over through the queue")
             return NO_LEASE
 
-    def _hand_over(self, messages: Sequence[NewMessage], written: Lease, reserved: Lease) -> None:
+    def _hand_over(self, messages: Sequence[NewMessage], lease: Lease, reserved: Lease) -> None:
         if self._handover is None:
             return
         try:
-            self._handover.hand_over(messages, written)
+            self._handover.hand_over(messages, lease)
             self._handover.withdraw(reserved)
         except Exception:  # they are stored: their leases run out by themselves
             log.exception("could not hand accepted messages over to delivery")
-        if len(written) < len(reserved):
+        if len(lease) < len(reserved):
             self._database.wake()
 
-    async def _find_out(self, one: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
+    async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
         """What to answer after a commit without an answer: one of its messages stands for all."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
                     try:
                         async with self._database.transaction() as connection:
-                            stands = await outbox.stands(connection, message_id=one.id)
+                            is_stored = await outbox.stands(connection, message_id=message.id)
                     except Unavailable:
                         await asyncio.sleep(LOOK_AGAIN_SECONDS)
                     else:
-                        return None if stands else not_written()
+                        return None if is_stored else not_written()
         return doubt
 
 
-async def _outcome(written: asyncio.Future[KeyedRequest | None]) -> KeyedRequest | Exception | None:
+async def _await_outcome(
+    future: asyncio.Future[KeyedRequest | None],
+) -> KeyedRequest | Exception | None:
     try:
-        return await written
+        return await future
     except Exception as error:  # noqa: BLE001 - whoever asked is told which it was
         return error
 
 
 def _answer(
-    group: Sequence[_Waiting], error: Exception | None, earlier: KeyedRequest | None = None
+    entries: Sequence[_Waiting], error: Exception | None, earlier: KeyedRequest | None = None
 ) -> None:
-    for each in group:
-        if each.written.done():  # its caller went away; the message is written all the same
+    for entry in entries:
+        if entry.written.done():  # its caller went away; the message is written all the same
             continue
         if error is None:
-            each.written.set_result(earlier)
+            entry.written.set_result(earlier)
         else:
-            each.written.set_exception(error)
+            entry.written.set_exception(error)

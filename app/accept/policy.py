@@ -54,10 +54,10 @@ def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -
     for recipient in recipients:
         address = recipient.mailbox.address
         if routing.destination(address) is None and not routing.is_simulated(address):
-            allowed = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
+            domains = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
             raise Forbidden(
                 "recipient-not-allowed",
                 f"The recipient {address} is not allowed: allowed_recipient_domains of the tenant"
-                f" or the service allows only {', and of these '.join(allowed)}. Add its domain"
+                f" or the service allows only {', and of these '.join(domains)}. Add its domain"
                 " there, or set redirect_all_to to receive such messages yourself.",
             )

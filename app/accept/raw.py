@@ -38,7 +38,7 @@ def prepare_raw(
     check_recipients(recipients, terms.routing)
     message_id = new_id("msg")
     header = raw.message_id or message_id_header(message_id, raw.sender)
-    mime = _with_what_lacks(raw, header, terms.now)
+    mime = _add_missing_fields(raw, header, terms.now)
     if not raw.is_signed:
         mime = terms.signing.signed(mime, raw.sender.domain, terms.now)
     check_message_size(len(mime), terms.max_message_bytes)
@@ -54,7 +54,7 @@ def prepare_raw(
     )
 
 
-def _with_what_lacks(raw: RawMessage, message_id: str, now: datetime) -> bytes:
+def _add_missing_fields(raw: RawMessage, message_id: str, now: datetime) -> bytes:
     fields = []
     if not raw.has_date:
         fields.append(f"Date: {format_datetime(now)}\r\n")

@@ -28,7 +28,7 @@ def again(
     It may be tried for as long as the first was. Raises Conflict where nobody failed, or one of
     `addresses` did not, and Forbidden as for any message.
     """
-    recipients = _failed(original, addresses)
+    recipients = _select_failed(original, addresses)
     check_sender(original.sender, profile, allowed_from)
     check_recipients(recipients, routing)
     message_id = new_id("msg")
@@ -55,7 +55,9 @@ def again(
     )
 
 
-def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[RecipientAddress, ...]:
+def _select_failed(
+    original: Original, addresses: Sequence[str] | None
+) -> tuple[RecipientAddress, ...]:
     if not original.failed:
         raise Conflict(
             "nothing-to-retry",
@@ -63,12 +65,14 @@ def _failed(original: Original, addresses: Sequence[str] | None) -> tuple[Recipi
         )
     if addresses is None:
         return original.failed
-    known = {fold(each.mailbox.address): each for each in original.failed}
+    failed_by_address = {
+        fold(recipient.mailbox.address): recipient for recipient in original.failed
+    }
     for address in addresses:
-        if fold(address) not in known:
+        if fold(address) not in failed_by_address:
             raise Conflict(
                 "nothing-to-retry",
                 f"{address} is not a failed recipient of this message: write addresses whose"
                 " status is bounced, expired or cancelled.",
             )
-    return tuple(known[each] for each in dict.fromkeys(map(fold, addresses)))
+    return tuple(failed_by_address[address] for address in dict.fromkeys(map(fold, addresses)))

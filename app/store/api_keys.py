@@ -73,12 +73,12 @@ async def revoke(
     connection: AsyncConnection, *, tenant_id: str, key_id: str, now: datetime
 ) -> None:
     """End a key, once: a second time keeps the first time's moment. Raises NotFound."""
-    revoked = await connection.execute(
+    result = await connection.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
         .values(revoked_at=func.coalesce(api_keys.c.revoked_at, literal(now, Instant())))
     )
-    if revoked.rowcount == 0:
+    if result.rowcount == 0:
         raise NotFound("key", key_id)
 
 
@@ -87,14 +87,14 @@ async def end_at(
 ) -> None:
     """Let a key expire then, unless it does so earlier. Raises NotFound."""
     is_later = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > moment)
-    ended = await connection.execute(
+    result = await connection.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
         .values(
             expires_at=case((is_later, literal(moment, Instant())), else_=api_keys.c.expires_at)
         )
     )
-    if ended.rowcount == 0:
+    if result.rowcount == 0:
         raise NotFound("key", key_id)
 
 
@@ -122,7 +122,7 @@ async def touch(connection: AsyncConnection, *, used: Mapping[str, datetime]) ->
 
 
 def _key(row: Row[*tuple[object, ...]]) -> ApiKey:
-    found = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-    bound = {name: tuple(found[name]) for name in ("profiles", "allowed_from", "networks")}
-    scopes = frozenset(Scope(scope) for scope in found["scopes"])
-    return ApiKey(**{**found, "scopes": scopes, **bound})
+    mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    restrictions = {name: tuple(mapping[name]) for name in ("profiles", "allowed_from", "networks")}
+    scopes = frozenset(Scope(scope) for scope in mapping["scopes"])
+    return ApiKey(**{**mapping, "scopes": scopes, **restrictions})

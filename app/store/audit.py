@@ -50,13 +50,13 @@ async def page(
 
 async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete at most `limit` lines that are older; answers how many there were."""
-    old = (
+    query = (
         select(audit_log.c.id)
         .where(audit_log.c.id < first_id("aud", before))
         .order_by(audit_log.c.id)
         .limit(limit)
     )
-    ids: Sequence[str] = (await connection.execute(old)).scalars().all()
+    ids: Sequence[str] = (await connection.execute(query)).scalars().all()
     if ids:
         await connection.execute(delete(audit_log).where(audit_log.c.id.in_(ids)))
     return len(ids)
@@ -69,11 +69,11 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
         "tenant_id": entry.tenant_id,
         "at": entry.at,
         "actor_kind": actor.kind.value,
-        "actor_id": _bounded(actor.id),
-        "actor_name": _bounded(actor.name),
-        "source": _bounded(actor.source),
+        "actor_id": _truncate(actor.id),
+        "actor_name": _truncate(actor.name),
+        "source": _truncate(actor.source),
         "action": entry.action,
-        "object_id": _bounded(entry.object_id),
+        "object_id": _truncate(entry.object_id),
         "refused_as": entry.refused_as,
         "changes": _pairs(entry.changes),
         "request_id": entry.request_id,
@@ -84,7 +84,7 @@ def _pairs(changes: Changes) -> dict[str, list[Any]]:
     return {name: list(pair) for name, pair in changes.items()}
 
 
-def _bounded(text: str | None) -> str | None:
+def _truncate(text: str | None) -> str | None:
     return None if text is None else text[:MAX_CHARACTERS]
 
 

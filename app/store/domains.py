@@ -31,10 +31,10 @@ class SealedKey(NamedTuple):
 
 async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
     """Write a new one without keys; raises Conflict where the tenant has it already."""
-    exists = Conflict(
+    conflict = Conflict(
         "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
     )
-    async with taken_means(connection, exists):
+    async with taken_means(connection, conflict):
         await connection.execute(
             insert_into(sending_domains).values(
                 id=domain.id,
@@ -82,7 +82,7 @@ async def page(
     if before is not None:
         query = query.where(sending_domains.c.id < before)
     rows = (await connection.execute(query)).mappings().all()
-    keys = await _keys_of(connection, [row["id"] for row in rows])
+    keys = await _load_keys(connection, [row["id"] for row in rows])
     return [SendingDomain(**row, keys=keys.get(row["id"], ())) for row in rows]
 
 
@@ -91,14 +91,14 @@ async def get(
 ) -> SendingDomain:
     """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
     table = sending_domains.c
-    named = table.id if is_id(domain, "dom") else table.domain
-    query = select(sending_domains).where(table.tenant_id == tenant_id, named == domain)
+    column = table.id if is_id(domain, "dom") else table.domain
+    query = select(sending_domains).where(table.tenant_id == tenant_id, column == domain)
     if to_change:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("domain", domain)
-    keys = await _keys_of(connection, [row["id"]])
+    keys = await _load_keys(connection, [row["id"]])
     return SendingDomain(**row, keys=keys.get(row["id"], ()))
 
 
@@ -156,8 +156,8 @@ async def last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetim
     query = select(func.max(messages.c.expires_at)).where(
         messages.c.tenant_id == tenant_id, UNFINISHED
     )
-    found: datetime | None = (await connection.execute(query)).scalar_one()
-    return found
+    expires_at: datetime | None = (await connection.execute(query)).scalar_one()
+    return expires_at
 
 
 async def forget_retired(
@@ -180,12 +180,12 @@ async def delete(connection: AsyncConnection, *, domain: SendingDomain) -> None:
     )
 
 
-async def _keys_of(
-    connection: AsyncConnection, ids: Sequence[str]
+async def _load_keys(
+    connection: AsyncConnection, domain_ids: Sequence[str]
 ) -> dict[str, tuple[DkimKey, ...]]:
     query = (
         select(dkim_keys)
-        .where(dkim_keys.c.domain_id.in_(ids))
+        .where(dkim_keys.c.domain_id.in_(domain_ids))
         .order_by(dkim_keys.c.domain_id, dkim_keys.c.id.desc())
     )
     rows = (await connection.execute(query)).mappings().all()

@@ -87,15 +87,15 @@ def rows_of(new: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
     return [
         {
             "id": new_id("evt"),
-            "tenant_id": each.tenant_id,
-            "type": each.type.value,
-            "profile_id": each.profile_id,
-            "message_id": each.message_id,
-            "position": each.position,
-            "data": each.data,
-            "created_at": each.at,
+            "tenant_id": event.tenant_id,
+            "type": event.type.value,
+            "profile_id": event.profile_id,
+            "message_id": event.message_id,
+            "position": event.position,
+            "data": event.data,
+            "created_at": event.at,
         }
-        for each in new
+        for event in new
     ]
 
 
@@ -109,16 +109,21 @@ async def append_of_recipients(
     ordered = sorted(places)
     if not ordered:
         return
-    ids = {message_id for message_id, _ in ordered}
-    of = {row.id: row for row in await connection.execute(_OWNERS, {"ids": ids})}
+    message_ids = {message_id for message_id, _ in ordered}
+    owners = {row.id: row for row in await connection.execute(_OWNERS, {"ids": message_ids})}
     kind = of_recipient(status)
-    new = [
+    new_events = [
         NewEvent(
-            kind, now, of[message_id].tenant_id, of[message_id].profile_id, message_id, position
+            kind,
+            now,
+            owners[message_id].tenant_id,
+            owners[message_id].profile_id,
+            message_id,
+            position,
         )
         for message_id, position in ordered
     ]
-    await append(connection, new)
+    await append(connection, new_events)
 
 
 _OWNERS: Final = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
@@ -143,11 +148,11 @@ async def append_of_profile(
 async def horizon(connection: AsyncConnection) -> Position:
     """Up to where events can be read: all that comes later comes after it."""
     if connection.dialect.name == "postgresql":
-        over = select(func.pg_snapshot_xmin(func.pg_current_snapshot()))
-        xmin = int((await connection.execute(over)).scalar_one())
+        xmin_query = select(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+        xmin = int((await connection.execute(xmin_query)).scalar_one())
         return Position(xmin - 1, LAST_NUMBER)
-    last = select(func.coalesce(func.max(events.c.number), 0))
-    return Position(0, (await connection.execute(last)).scalar_one())
+    number_query = select(func.coalesce(func.max(events.c.number), 0))
+    return Position(0, (await connection.execute(number_query)).scalar_one())
 
 
 def after(position: Position) -> ColumnElement[bool]:
@@ -209,16 +214,16 @@ async def page(
         query = query.where(events.c.message_id == message_id)
     if created_after is not None:
         query = query.where(events.c.created_at > created_after)
-    found = await _read(connection, query)
-    if len(found) == limit:
-        return Events(found, found[-1].position)
-    return Events(found, max(start, end))
+    items = await _load_events(connection, query)
+    if len(items) == limit:
+        return Events(items, items[-1].position)
+    return Events(items, max(start, end))
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:
     """One of the tenant's events, if it is kept."""
     query = _QUERY.where(events.c.tenant_id == tenant_id, events.c.id == event_id)
-    return next(iter(await _read(connection, query)), None)
+    return next(iter(await _load_events(connection, query)), None)
 
 
 _QUERY: Final[Select[Any]] = (
@@ -243,7 +248,7 @@ _QUERY: Final[Select[Any]] = (
 )
 
 
-async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Event]:
+async def _load_events(connection: AsyncConnection, query: Select[Any]) -> list[Event]:
     rows = (await connection.execute(query)).mappings().all()
     tags = await tags_of(connection, {row["message_id"] for row in rows if row["message_id"]})
     return [_event(row, tags.get(row["message_id"], ())) for row in rows]
@@ -302,14 +307,14 @@ async def forget(
 
     The first in their order are looked at alone: no index is needed to find those that are old.
     """
-    first = (
+    query = (
         select(events.c.number, events.c.created_at)
         .where(events.c.tenant_id == tenant_id)
         .order_by(events.c.transaction_id, events.c.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    rows = (await connection.execute(first)).all()
+    rows = (await connection.execute(query)).all()
     numbers = [row.number for row in rows if row.created_at < before]
     if numbers:
         await connection.execute(delete(events).where(events.c.number.in_(numbers)))
@@ -327,10 +332,12 @@ async def erase_words(connection: AsyncConnection, *, message_ids: Sequence[str]
     What receivers of webhooks answered goes, too: it may be what they were sent.
     """
     numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
-    told = select(webhook_deliveries.c.id).where(webhook_deliveries.c.event_number.in_(numbers))
+    delivery_ids = select(webhook_deliveries.c.id).where(
+        webhook_deliveries.c.event_number.in_(numbers)
+    )
     await connection.execute(
         update(webhook_attempts)
-        .where(webhook_attempts.c.delivery_id.in_(told))
+        .where(webhook_attempts.c.delivery_id.in_(delivery_ids))
         .values(response=None, error=None)
     )
     await connection.execute(
@@ -349,12 +356,14 @@ async def renumber(connection: AsyncConnection) -> None:
     if connection.dialect.name != "postgresql":
         return
     query = select(func.pg_snapshot_xmax(func.pg_current_snapshot()))
-    to_come = int((await connection.execute(query)).scalar_one())
+    next_transaction_id = int((await connection.execute(query)).scalar_one())
     await connection.execute(
-        update(events).where(events.c.transaction_id >= to_come).values(transaction_id=0)
+        update(events)
+        .where(events.c.transaction_id >= next_transaction_id)
+        .values(transaction_id=0)
     )
     await connection.execute(
         update(webhooks)
-        .where(webhooks.c.read_transaction_id >= to_come)
+        .where(webhooks.c.read_transaction_id >= next_transaction_id)
         .values(read_transaction_id=0)
     )

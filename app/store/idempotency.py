@@ -55,19 +55,29 @@ async def claim(
     """
     if not requests:
         return {}
-    ordered = sorted(requests, key=lambda each: (each.tenant_id, each.key_hash))
-    rows = [{name: getattr(each, name) for name in KeyedRequest.__slots__} for each in ordered]
+    sorted_requests = sorted(requests, key=lambda request: (request.tenant_id, request.key_hash))
+    rows = [
+        {name: getattr(request, name) for name in KeyedRequest.__slots__}
+        for request in sorted_requests
+    ]
     await connection.execute(_INSERT[connection.dialect.name], rows)
-    pairs = [(each.tenant_id, each.key_hash) for each in ordered]
+    pairs = [(request.tenant_id, request.key_hash) for request in sorted_requests]
     query = select(idempotency_keys).where(
         tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key_hash).in_(pairs)
     )
-    found = {
+    first_by_key = {
         (row["tenant_id"], row["key_hash"]): KeyedRequest(**row)
         for row in (await connection.execute(query)).mappings()
     }
-    first = {request.message_id: found[request.tenant_id, request.key_hash] for request in requests}
-    return {mine: other for mine, other in first.items() if other.message_id != mine}
+    first_by_message_id = {
+        request.message_id: first_by_key[request.tenant_id, request.key_hash]
+        for request in requests
+    }
+    return {
+        message_id: first_request
+        for message_id, first_request in first_by_message_id.items()
+        if first_request.message_id != message_id
+    }
 
 
 async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:

@@ -53,27 +53,27 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
     profile = row.profile
     try:
         contexts = {name: profile_secret(profile, field_of(name)) for name in row.sealed}
-        fresh = _fresh(vault, row.sealed, contexts)
+        resealed = _reseal_columns(vault, row.sealed, contexts)
     except SealError as error:
         raise SealError(
             f"{error} It belongs to a profile: add the key that encrypted it to"
             " HELOISE_SECRET_KEYS, or set the credential again."
         ) from None
-    if fresh:
+    if resealed:
         await profiles.replace_sealed(
-            connection, tenant_id=profile.tenant_id, profile_id=profile.id, sealed=fresh
+            connection, tenant_id=profile.tenant_id, profile_id=profile.id, sealed=resealed
         )
-    return bool(fresh)
+    return bool(resealed)
 
 
-def _fresh(
+def _reseal_columns(
     vault: Vault, sealed: Mapping[str, bytes | None], contexts: Mapping[str, SealContext]
 ) -> dict[str, bytes]:
     """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
     return {
-        name: vault.resealed(old, contexts[name])
-        for name, old in sealed.items()
-        if old is not None and not vault.is_current(old, contexts[name])
+        name: vault.resealed(value, contexts[name])
+        for name, value in sealed.items()
+        if value is not None and not vault.is_current(value, contexts[name])
     }
 
 
@@ -83,10 +83,10 @@ async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
     count = 0
     for row in (await connection.execute(query)).mappings().all():
         context = webhook_secret(webhook_of(row))
-        held = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
-        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+        sealed = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
+        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
-                update(webhooks).where(webhooks.c.id == row["id"]).values(fresh)
+                update(webhooks).where(webhooks.c.id == row["id"]).values(resealed)
             )
             count += 1
     return count
@@ -103,10 +103,10 @@ async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
     count = 0
     for row in (await connection.execute(query)).all():
         context = dkim_private_key(row.id)
-        held = {"sealed_private_key": row.sealed_private_key}
-        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+        sealed = {"sealed_private_key": row.sealed_private_key}
+        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
-                update(dkim_keys).where(dkim_keys.c.id == row.id).values(fresh)
+                update(dkim_keys).where(dkim_keys.c.id == row.id).values(resealed)
             )
             count += 1
     return count
@@ -118,10 +118,10 @@ async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
     count = 0
     for row in (await connection.execute(query)).mappings().all():
         context = mailbox_password(mailbox_of(row))
-        held = {"sealed_password": row["sealed_password"]}
-        if fresh := _fresh(vault, held, dict.fromkeys(held, context)):
+        sealed = {"sealed_password": row["sealed_password"]}
+        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
-                update(mailboxes).where(mailboxes.c.id == row["id"]).values(fresh)
+                update(mailboxes).where(mailboxes.c.id == row["id"]).values(resealed)
             )
             count += 1
     return count
@@ -130,21 +130,23 @@ async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
 async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
     """Seal the keys of sensitive messages that wait anew; answers of how many that was."""
     count, after = 0, ""
-    while rows := await _sealed_contents(connection, after):
+    while rows := await _load_sealed_contents(connection, after):
         for message_id, sealed_key in rows:
             after = message_id
             if not vault.is_current(sealed_key, content_key(message_id)):
-                fresh = vault.resealed(sealed_key, content_key(message_id))
+                resealed = vault.resealed(sealed_key, content_key(message_id))
                 await connection.execute(
                     update(message_contents)
                     .where(message_contents.c.message_id == message_id)
-                    .values(sealed_key=fresh)
+                    .values(sealed_key=resealed)
                 )
                 count += 1
     return count
 
 
-async def _sealed_contents(connection: AsyncConnection, after: str) -> Sequence[tuple[str, bytes]]:
+async def _load_sealed_contents(
+    connection: AsyncConnection, after: str
+) -> Sequence[tuple[str, bytes]]:
     query = (
         select(message_contents.c.message_id, message_contents.c.sealed_key)
         .where(message_contents.c.sealed_key.is_not(None), message_contents.c.message_id > after)

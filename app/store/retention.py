@@ -70,44 +70,51 @@ async def purge(
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         return None
-    mine, kept = str(row["tenant_id"]), Retention(**row["retention"]).or_else(default)
-    counts, until, is_done = dict[str, int](), dict[str, Any](), True
+    purged_tenant_id, retention = (
+        str(row["tenant_id"]),
+        Retention(**row["retention"]).or_else(default),
+    )
+    counts, values, is_done = dict[str, int](), dict[str, Any](), True
     # What goes as a whole needs no care before.
-    for kind, days, take in (
-        ("messages", kept.message_days, _delete),
-        ("recipients", kept.recipient_days, _erase),
-        ("contents", kept.content_days, _wipe),
-        ("attempts", kept.attempt_days, _forget_attempts),
+    for kind, days, remove in (
+        ("messages", retention.message_days, _delete),
+        ("recipients", retention.recipient_days, _erase),
+        ("contents", retention.content_days, _wipe),
+        ("attempts", retention.attempt_days, _forget_attempts),
     ):
         if days is None:
             continue
-        mark = f"{kind}_until" if kind != "messages" else None
-        old = await _old(
+        column = f"{kind}_until" if kind != "messages" else None
+        old = await _load_old(
             connection,
-            mine,
-            after=row[mark] if mark else None,
+            purged_tenant_id,
+            after=row[column] if column else None,
             before=now - timedelta(days=days),
             limit=limit,
-            only_finished=mark is None,
+            only_finished=column is None,
         )
         if old.ids:
-            await take(connection, old, now)
+            await remove(connection, old, now)
             counts[kind] = len(old.ids)
-            if mark:
-                until[mark] = old.ids[-1]
+            if column:
+                values[column] = old.ids[-1]
         is_done = is_done and len(old.ids) < limit
-    if kept.event_days is not None:
-        too_old = now - timedelta(days=kept.event_days)
-        gone = await events.forget(connection, tenant_id=mine, before=too_old, limit=limit)
-        counts["events"] = gone
-        is_done = is_done and gone < limit
+    if retention.event_days is not None:
+        events_before = now - timedelta(days=retention.event_days)
+        event_count = await events.forget(
+            connection, tenant_id=purged_tenant_id, before=events_before, limit=limit
+        )
+        counts["events"] = event_count
+        is_done = is_done and event_count < limit
     if is_done:
-        until["purged_at"] = now
-    await connection.execute(update(purges).where(purges.c.tenant_id == mine).values(until))
+        values["purged_at"] = now
+    await connection.execute(
+        update(purges).where(purges.c.tenant_id == purged_tenant_id).values(values)
+    )
     return Purged(**counts, is_done=is_done)
 
 
-async def _old(
+async def _load_old(
     connection: AsyncConnection,
     tenant_id: str,
     *,
@@ -146,19 +153,21 @@ async def _delete(connection: AsyncConnection, old: _Old, _: datetime) -> None:
 
 async def _erase(connection: AsyncConnection, old: _Old, now: datetime) -> None:
     await wiping.erase_recipients(connection, message_ids=old.finished, now=now)
-    await _at_end(connection, old.unfinished, erases_recipients=True)
+    await _mark_for_end(connection, old.unfinished, erases_recipients=True)
 
 
 async def _wipe(connection: AsyncConnection, old: _Old, now: datetime) -> None:
     await wiping.wipe_contents(connection, message_ids=old.finished, now=now)
-    await _at_end(connection, old.unfinished, wipes_content=True)
+    await _mark_for_end(connection, old.unfinished, wipes_content=True)
 
 
 async def _forget_attempts(connection: AsyncConnection, old: _Old, _: datetime) -> None:
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(old.ids)))
 
 
-async def _at_end(connection: AsyncConnection, message_ids: Sequence[str], **does: bool) -> None:
+async def _mark_for_end(
+    connection: AsyncConnection, message_ids: Sequence[str], **does: bool
+) -> None:
     if message_ids:
         await connection.execute(
             update(messages).where(messages.c.id.in_(message_ids)).values(does)

@@ -35,11 +35,11 @@ _ADD: Final[Mapping[str, Insert]] = {
 
 async def insert(connection: AsyncConnection, *, suppression: Suppression) -> None:
     """Write a new one; raises Conflict where there is one for the address and tag."""
-    taken = Conflict(
+    conflict = Conflict(
         "suppression-exists",
         f"{suppression.address} is suppressed already; to change the suppression, delete it first.",
     )
-    async with taken_means(connection, taken):
+    async with taken_means(connection, conflict):
         await connection.execute(insert_into(suppressions).values(_row(suppression)))
 
 
@@ -47,13 +47,15 @@ async def add(connection: AsyncConnection, *, made: Sequence[Suppression]) -> in
     """Write those that are not there yet, whose tenants they carry; answers how many that is."""
     if not made:
         return 0
-    before = (
+    query = (
         select(func.count())
         .select_from(suppressions)
-        .where(suppressions.c.id.in_([each.id for each in made]))
+        .where(suppressions.c.id.in_([suppression.id for suppression in made]))
     )
-    await connection.execute(_ADD[connection.dialect.name], [_row(each) for each in made])
-    return int((await connection.execute(before)).scalar_one())
+    await connection.execute(
+        _ADD[connection.dialect.name], [_row(suppression) for suppression in made]
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def add_bounced(
@@ -76,7 +78,7 @@ async def add_bounced(
             tuple_(recipients.c.message_id, recipients.c.position).in_(bounced),
         )
     )
-    made = [
+    new_suppressions = [
         Suppression(
             id=new_id("sup"),
             tenant_id=row.tenant_id,
@@ -88,7 +90,7 @@ async def add_bounced(
         )
         for row in await connection.execute(query)
     ]
-    await add(connection, made=made)
+    await add(connection, made=new_suppressions)
 
 
 async def page(
@@ -123,12 +125,12 @@ async def delete(
     connection: AsyncConnection, *, tenant_id: str, suppression_id: str
 ) -> Suppression:
     """Take one away, and answer which that was; raises NotFound."""
-    mine = (suppressions.c.tenant_id == tenant_id, suppressions.c.id == suppression_id)
-    query = select(suppressions).where(*mine).with_for_update()
+    conditions = (suppressions.c.tenant_id == tenant_id, suppressions.c.id == suppression_id)
+    query = select(suppressions).where(*conditions).with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("suppression", suppression_id)
-    await connection.execute(delete_from(suppressions).where(*mine))
+    await connection.execute(delete_from(suppressions).where(*conditions))
     return _suppression(row)
 
 
@@ -139,8 +141,8 @@ async def apply(
 
     Answers which messages had such a recipient. One that has nobody else left is not ended here.
     """
-    changed = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
-    places = [(row.message_id, row.position) for row in changed]
+    rows = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
+    places = [(row.message_id, row.position) for row in rows]
     await events.append_of_recipients(connection, places, _SUPPRESSED, now)
     return list(dict.fromkeys(message_id for message_id, _ in places))
 

@@ -30,12 +30,12 @@ async def insert(
         "created_at": template.created_at,
         "updated_at": template.updated_at,
     }
-    async with taken_means(connection, _exists(template.name)):
+    async with taken_means(connection, _build_conflict(template.name)):
         await connection.execute(insert_into(templates).values(values))
     await _insert_version(connection, template.id, 1, content, template.created_at)
 
 
-def _exists(name: str) -> Conflict:
+def _build_conflict(name: str) -> Conflict:
     return Conflict("template-exists", f"A template {name!r} exists already; choose another name.")
 
 
@@ -91,15 +91,15 @@ async def get(
 
     Raises NotFound, which with `hints` names the one that may be meant.
     """
-    named = templates.c.id if is_id(template, "tpl") else templates.c.name
-    query = select(templates).where(templates.c.tenant_id == tenant_id, named == template)
+    column = templates.c.id if is_id(template, "tpl") else templates.c.name
+    query = select(templates).where(templates.c.tenant_id == tenant_id, column == template)
     if to_change:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
-        mine = templates.c.tenant_id == tenant_id
+        of_tenant = templates.c.tenant_id == tenant_id
         hint = (
-            await spelling.did_you_mean(connection, templates.c.name, template, mine)
+            await spelling.did_you_mean(connection, templates.c.name, template, of_tenant)
             if hints
             else ""
         )
@@ -111,12 +111,12 @@ async def version(
     connection: AsyncConnection, *, tenant_id: str, template: Template, number: int | None = None
 ) -> TemplateVersion:
     """A version of a template, or the last one; raises NotFound."""
-    found = await versions(
+    matches = await versions(
         connection, tenant_id=tenant_id, template=template, limit=1, number=number
     )
-    if not found:
+    if not matches:
         raise NotFound("template-version", f"{template.name} {number}")
-    return found[0]
+    return matches[0]
 
 
 async def versions(
@@ -161,7 +161,7 @@ async def rename(
     connection: AsyncConnection, *, tenant_id: str, template: Template, name: str, now: datetime
 ) -> None:
     """Give it another name; raises Conflict where that is taken."""
-    async with taken_means(connection, _exists(name)):
+    async with taken_means(connection, _build_conflict(name)):
         await connection.execute(
             update_rows(templates)
             .where(templates.c.tenant_id == tenant_id, templates.c.id == template.id)
@@ -178,15 +178,15 @@ async def write_draft(
     now: datetime,
 ) -> None:
     """Write the draft: over the one there is, or as the next version."""
-    last = await version(connection, tenant_id=tenant_id, template=template)
-    if last.published_at is not None:
-        await _insert_version(connection, template.id, last.number + 1, content, now)
+    last_version = await version(connection, tenant_id=tenant_id, template=template)
+    if last_version.published_at is not None:
+        await _insert_version(connection, template.id, last_version.number + 1, content, now)
         return
     await connection.execute(
         update_rows(template_versions)
         .where(
             template_versions.c.template_id == template.id,
-            template_versions.c.number == last.number,
+            template_versions.c.number == last_version.number,
         )
         .values(content=content.as_dict(), updated_at=now)
     )
@@ -235,5 +235,5 @@ def _version(row: RowMapping) -> TemplateVersion:
     )
 
 
-def _content(stored: dict[str, Any]) -> TemplateContent:
-    return TemplateContent(**stored | {"references": tuple(stored["references"])})
+def _content(data: dict[str, Any]) -> TemplateContent:
+    return TemplateContent(**data | {"references": tuple(data["references"])})

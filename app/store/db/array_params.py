@@ -78,21 +78,21 @@ def pairs_of(parameter: str) -> TableValuedAlias:
 
 
 @compiles(_EachPair)
-def _each_pair(each: _EachPair, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    pairs = compiler.process(each.clauses, **words)
+def _each_pair(element: _EachPair, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+    pairs = compiler.process(element.clauses, **words)
     is_postgresql = compiler.dialect.name == "postgresql"
     rows = f"json_array_elements(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
     return f"(SELECT value ->> 0 AS first, value ->> 1 AS second FROM {rows})"  # noqa: S608 - as above
 
 
 @compiles(_Each, "sqlite")
-def _each_in_sqlite(each: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    return f"json_each({compiler.process(each.clauses, **words)})"
+def _each_in_sqlite(element: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+    return f"json_each({compiler.process(element.clauses, **words)})"
 
 
 @compiles(_Each, "postgresql")
-def _each_in_postgresql(each: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
-    return f"(SELECT unnest({compiler.process(each.clauses, **words)}) AS value)"
+def _each_in_postgresql(element: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
+    return f"(SELECT unnest({compiler.process(element.clauses, **words)}) AS value)"
 
 
 @compiles(_Among, "sqlite")

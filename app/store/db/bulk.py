@@ -69,7 +69,7 @@ class Write:
     @classmethod
     def insert(cls, table: Table, columns: Sequence[str] = (), **computed: Any) -> Self:  # noqa: ANN401 - an expression of any type
         """Into these columns of a table, or into all."""
-        return cls(table, (), columns or [each.name for each in table.c], computed)
+        return cls(table, (), columns or [table_column.name for table_column in table.c], computed)
 
     @classmethod
     def update(
@@ -86,58 +86,76 @@ class Write:
     def for_each(self) -> Insert | Update:
         """The statement with a parameter for each column of one row."""
         columns = [*self._keys, *self._values]
-        return self._setting({each.name: _parameter(each, each.type) for each in columns})
+        return self._build_statement(
+            {
+                table_column.name: _parameter(table_column, table_column.type)
+                for table_column in columns
+            }
+        )
 
     def for_all(self) -> Insert | Update:
         """The statement with one parameter for all rows, JSON, and arrays of what is binary."""
-        given = self._given()
+        expressions = self._build_expressions()
         if self._keys:
-            return self._setting(given)
-        set_to = {**given, **self._computed}
+            return self._build_statement(expressions)
+        set_to = {**expressions, **self._computed}
         return insert(self._table).from_select(list(set_to), select(*set_to.values()))
 
-    def _given(self) -> dict[str, ColumnElement[Any]]:
+    def _build_expressions(self) -> dict[str, ColumnElement[Any]]:
         """What the rows give, by the names of columns."""
         columns = [*self._keys, *self._values]
-        named = [column(each.name, _unbounded(each.type)) for each in columns]
-        texts = [each for each in named if each.name not in self._binary]
+        typed_columns = [
+            column(table_column.name, _unbounded(table_column.type)) for table_column in columns
+        ]
+        json_columns = [
+            json_column for json_column in typed_columns if json_column.name not in self._binary
+        ]
         if self._binary:
-            texts.append(column(_NUMBER, Integer()))
+            json_columns.append(column(_NUMBER, Integer()))
         rows = bindparam(f"{_prefix(self._table)}{_ROWS}", type_=Text())
-        of = func.json_to_recordset(cast(rows, JSON)).table_valued(*texts)
-        table = of.render_derived(with_types=True)
-        arrays = {each.name: _parameter(each, ARRAY(each.type)) for each in columns}
+        record_set = func.json_to_recordset(cast(rows, JSON)).table_valued(*json_columns)
+        table = record_set.render_derived(with_types=True)
+        arrays = {
+            table_column.name: _parameter(table_column, ARRAY(table_column.type))
+            for table_column in columns
+        }
         return {
-            each.name: Grouping(arrays[each.name])[table.c[_NUMBER]]
-            if each.name in self._binary
-            else table.c[each.name]
-            for each in columns
+            table_column.name: Grouping(arrays[table_column.name])[table.c[_NUMBER]]
+            if table_column.name in self._binary
+            else table.c[table_column.name]
+            for table_column in columns
         }
 
     @property
     def _binary(self) -> frozenset[str]:
         """The columns for whose values JSON has no form."""
-        return frozenset(e.name for e in self._values if isinstance(e.type, LargeBinary))
+        return frozenset(
+            table_column.name
+            for table_column in self._values
+            if isinstance(table_column.type, LargeBinary)
+        )
 
-    def _setting(self, given: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
-        set_to = {value.name: given[value.name] for value in self._values} | dict(self._computed)
+    def _build_statement(self, expressions: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
+        set_to = {value.name: expressions[value.name] for value in self._values} | dict(
+            self._computed
+        )
         if not self._keys:
             return insert(self._table).values(set_to)
-        mine = [key == given[key.name] for key in self._keys]
-        return update(self._table).where(*mine).values(set_to)
+        conditions = [key == expressions[key.name] for key in self._keys]
+        return update(self._table).where(*conditions).values(set_to)
 
     def parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
         """The parameters of a compiled statement that are of this table, in its order."""
         prefix = _prefix(self._table)
         return [
-            self._parameter(each.removeprefix(prefix), dialect)
-            for each in compiled.positiontup or ()
-            if each.startswith(prefix)
+            self._parameter(name.removeprefix(prefix), dialect)
+            for name in compiled.positiontup or ()
+            if name.startswith(prefix)
         ]
 
     def _parameter(self, name: str, dialect: Dialect) -> "_Parameter":
         if name == _ROWS:
-            return partial(_numbered, self._binary) if self._binary else _json
+            return partial(_number_rows, self._binary) if self._binary else _json
         assert isinstance(dialect, DefaultDialect)  # noqa: S101 - as every dialect is
         process = self._table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
         return partial(_column, name, process)
@@ -147,17 +165,19 @@ def _json(rows: Sequence[Row]) -> str:
     return to_json(rows).decode()
 
 
-def _numbered(left_out: frozenset[str], rows: Sequence[Row]) -> str:
+def _number_rows(left_out: frozenset[str], rows: Sequence[Row]) -> str:
     """With the place of each, where in the arrays what is left out of it stands."""
-    kept = [{name: of for name, of in row.items() if name not in left_out} for row in rows]
-    for number, row in enumerate(kept, start=1):
+    numbered_rows = [
+        {name: value for name, value in row.items() if name not in left_out} for row in rows
+    ]
+    for number, row in enumerate(numbered_rows, start=1):
         row[_NUMBER] = number
-    return _json(kept)
+    return _json(numbered_rows)
 
 
 def _column(name: str, process: Processor | None, rows: Sequence[Row]) -> list[Any]:
-    given = [row.get(name) for row in rows]
-    return given if process is None else [process(each) for each in given]
+    values = [row.get(name) for row in rows]
+    return values if process is None else [process(value) for value in values]
 
 
 class _Compiled(NamedTuple):
@@ -181,25 +201,25 @@ class Bulk:
         if compiled is None:
             compiled = self._compiled[dialect.name] = self._compile(dialect)
         columns = [
-            [parameter(of) for parameter in parameters]
-            for of, parameters in zip(rows, compiled.parameters, strict=True)
+            [parameter(write_rows) for parameter in parameters]
+            for write_rows, parameters in zip(rows, compiled.parameters, strict=True)
         ]
         if dialect.name == "postgresql":
-            given = tuple(column for of in columns for column in of)
+            arguments = tuple(column for write_columns in columns for column in write_columns)
         else:
-            given = tuple(list(zip(*of, strict=True)) for of in columns)
-        await connection.exec_driver_sql(compiled.sql, given)
+            arguments = tuple(list(zip(*write_columns, strict=True)) for write_columns in columns)
+        await connection.exec_driver_sql(compiled.sql, arguments)
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         if dialect.name == "postgresql":
-            *others, last = [each.for_all() for each in self._writes]
-            ctes = [each.cte(f"write_{number}") for number, each in enumerate(others)]
-            whole = _text(last.add_cte(*ctes), dialect)
-            parameters = [each.parameters(whole, dialect) for each in self._writes]
-            return _Compiled(whole.string, parameters)
-        texts = [_text(each.for_each(), dialect) for each in self._writes]
+            *statements, last_statement = [write.for_all() for write in self._writes]
+            ctes = [statement.cte(f"write_{number}") for number, statement in enumerate(statements)]
+            compiled = _text(last_statement.add_cte(*ctes), dialect)
+            parameters = [write.parameters(compiled, dialect) for write in self._writes]
+            return _Compiled(compiled.string, parameters)
+        texts = [_text(write.for_each(), dialect) for write in self._writes]
         return _Compiled(
-            "".join(f"{each.string}{END}" for each in texts),
+            "".join(f"{text.string}{END}" for text in texts),
             [
                 write.parameters(text, dialect)
                 for write, text in zip(self._writes, texts, strict=True)
@@ -213,13 +233,13 @@ def _text(statement: Insert | Update, dialect: Dialect) -> SQLCompiler:
     return compiled
 
 
-def _unbounded(of: TypeEngine[Any]) -> TypeEngine[Any]:
+def _unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     """The type to send: a cast to one with a length would cut what is too long without a word."""
-    return Text() if isinstance(of, String) else of
+    return Text() if isinstance(type_, String) else type_
 
 
-def _parameter(of: Column[Any], type_: TypeEngine[Any]) -> ColumnElement[Any]:
-    return bindparam(f"{_prefix(of.table)}{of.name}", type_=type_)
+def _parameter(table_column: Column[Any], type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    return bindparam(f"{_prefix(table_column.table)}{table_column.name}", type_=type_)
 
 
 def _prefix(table: Table) -> str:

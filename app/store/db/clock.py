@@ -42,21 +42,21 @@ class DatabaseClock:
         An offset that the answer's own time on the way explains as well is kept: else each
         measurement would make the time jump by a part of a round trip.
         """
-        before, there, after = await self._asked()
-        if not there - after <= self._offset <= there - before:
-            self._offset = there - before - (after - before) / 2
+        before, database_now, after = await self._ask()
+        if not database_now - after <= self._offset <= database_now - before:
+            self._offset = database_now - before - (after - before) / 2
 
-    async def _asked(self) -> tuple[datetime, datetime, datetime]:
+    async def _ask(self) -> tuple[datetime, datetime, datetime]:
         """The database's time, between the base's before and after it was asked."""
         if not self._database.is_postgresql:
             return self._base.now(), self._wall.now(), self._base.now()
         async with self._database.reading() as connection:
             await connection.execute(text("SELECT 1"))  # it connects and begins before it asks
             before = self._base.now()
-            there: datetime = (
+            database_now: datetime = (
                 await connection.execute(text("SELECT clock_timestamp()"))
             ).scalar_one()
-            return before, there, self._base.now()
+            return before, database_now, self._base.now()
 
 
 class _NoLater(FunctionElement[datetime]):

@@ -46,15 +46,15 @@ async def _parts(
         if value is None:
             yield _NULL
             continue
-        octets = _octets(connection, table.c[name], value)
-        yield _INTEGER.pack(len(octets))
-        for start in range(0, len(octets), BLOCK_OCTETS):
-            yield octets[start : start + BLOCK_OCTETS]
+        data = _encode_value(connection, table.c[name], value)
+        yield _INTEGER.pack(len(data))
+        for start in range(0, len(data), BLOCK_OCTETS):
+            yield data[start : start + BLOCK_OCTETS]
             await asyncio.sleep(0)  # a socket that takes it at once gives nobody else a turn
     yield _TRAILER
 
 
-def _octets(connection: AsyncConnection, column: Column[Any], value: Any) -> bytes:  # noqa: ANN401 - a value is of any type
+def _encode_value(connection: AsyncConnection, column: Column[Any], value: Any) -> bytes:  # noqa: ANN401 - a value is of any type
     """A value in the binary form of its column's type."""
     if isinstance(column.type.dialect_impl(connection.dialect), JSONB):
         return _JSONB_VERSION + to_json(value)

@@ -10,15 +10,15 @@ async def forget_oldest(
     connection: AsyncConnection, table: Table, *, before: datetime, limit: int
 ) -> int:
     """Delete rows that were created before a moment, the oldest first; answers how many."""
-    key = list(table.primary_key.columns)
-    oldest = (
-        select(*key)
+    key_columns = list(table.primary_key.columns)
+    query = (
+        select(*key_columns)
         .where(table.c.created_at < before)
         .order_by(table.c.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    found = [tuple(row) for row in await connection.execute(oldest)]
-    if found:
-        await connection.execute(delete(table).where(tuple_(*key).in_(found)))
-    return len(found)
+    keys = [tuple(row) for row in await connection.execute(query)]
+    if keys:
+        await connection.execute(delete(table).where(tuple_(*key_columns).in_(keys)))
+    return len(keys)

@@ -23,6 +23,8 @@ async def did_you_mean(
         .where(*conditions, length.between(len(name) - MAX_DIFFERENCE, len(name) + MAX_DIFFERENCE))
         .limit(MAX_COMPARED)
     )
-    known = {each[:MAX_CHARACTERS]: each for each in (await connection.execute(query)).scalars()}
-    likely = get_close_matches(name[:MAX_CHARACTERS], known, n=1)
-    return f"; did you mean {known[likely[0]]!r}?" if likely else ""
+    values_by_prefix = {
+        value[:MAX_CHARACTERS]: value for value in (await connection.execute(query)).scalars()
+    }
+    matches = get_close_matches(name[:MAX_CHARACTERS], values_by_prefix, n=1)
+    return f"; did you mean {values_by_prefix[matches[0]]!r}?" if matches else ""

@@ -80,20 +80,23 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
     async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> None:  # noqa: ANN401 - as above
         await self._run(sqlite3.Connection.executemany, operation, seq_of_parameters)
 
-    async def _run(self, execute: Callable[..., sqlite3.Cursor], *given: Any) -> None:  # noqa: ANN401 - as above
+    async def _run(self, execute: Callable[..., sqlite3.Cursor], *arguments: Any) -> None:  # noqa: ANN401 - as above
         connection, begin = self._connection, self._adapt_connection.take_begin()
         is_alone = self._adapt_connection.autocommit
 
         def run() -> tuple[Any, list[Any], int, int]:
-            mine = connection._conn  # noqa: SLF001 - aiosqlite's is in its thread's hands
+            driver_connection = connection._conn  # noqa: SLF001 - aiosqlite's is in its thread's hands
             if begin is not None:
-                mine.execute(begin)
-            with mine if is_alone else nullcontext(), closing(execute(mine, *given)) as cursor:
+                driver_connection.execute(begin)
+            with (
+                driver_connection if is_alone else nullcontext(),
+                closing(execute(driver_connection, *arguments)) as cursor,
+            ):
                 rows = [] if cursor.description is None else cursor.fetchall()
                 return cursor.description, rows, cursor.rowcount, cursor.lastrowid or 0
 
-        found = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
-        self._description, rows, self._row_count, self._last_row_id = found
+        result = await connection._execute(run)  # noqa: SLF001 - there is no other way into its thread
+        self._description, rows, self._row_count, self._last_row_id = result
         self._rows = deque(rows)
 
 
@@ -146,8 +149,8 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
 
 class _Driver(AsyncAdapt_aiosqlite_dbapi):
     def connect(self, *given: Any, **named: Any) -> AsyncAdapt_aiosqlite_connection:  # noqa: ANN401 - as above
-        made = super().connect(*given, **named)
-        return _Connection(self, made._connection)  # noqa: SLF001 - as above
+        adapted_connection = super().connect(*given, **named)
+        return _Connection(self, adapted_connection._connection)  # noqa: SLF001 - as above
 
 
 class Dialect(SQLiteDialect_aiosqlite):

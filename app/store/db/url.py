@@ -94,8 +94,8 @@ def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
 
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite URL, or None where the database is another one."""
-    parsed = parse_database_url(url)
-    return parsed.path if isinstance(parsed, SqliteUrl) else None
+    database_url = parse_database_url(url)
+    return database_url.path if isinstance(database_url, SqliteUrl) else None
 
 
 def replace_database(url: str, name: str) -> str:
@@ -122,25 +122,25 @@ def mask_passwords(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*password[^=&]*=)[^&]*", rf"\g<1>{MASK}", url)
 
 
-def _parameters(query: str | None) -> dict[str, str]:
+def _parse_parameters(query: str | None) -> dict[str, str]:
     # To libpq a plus stands for itself.
-    given = dict(parse_qsl((query or "").replace("+", "%2B"), keep_blank_values=True))
-    for name, value in given.items():
+    parameters = dict(parse_qsl((query or "").replace("+", "%2B"), keep_blank_values=True))
+    for name, value in parameters.items():
         if not value:
             raise ValueError(f"the parameter {name} has no value; leave it out")
-    return given
+    return parameters
 
 
 def _sqlite(path: str, query: str | None) -> SqliteUrl:
-    given = _parameters(query)
-    if unknown := given.keys() - {"timeout"}:
+    parameters = _parse_parameters(query)
+    if unknown := parameters.keys() - {"timeout"}:
         raise ValueError(f"SQLite has no parameter {min(unknown)}; use timeout, in seconds")
     if not path.startswith("/") and path:
         raise ValueError("write three slashes before SQLite's file, as in sqlite:///file.db")
     file = path[1:]
     if not file or ":memory:" in file:
         raise ValueError("SQLite needs a file, which outlives the process: write sqlite:///file.db")
-    timeout = given.get("timeout", str(SQLITE_BUSY_TIMEOUT_SECONDS))
+    timeout = parameters.get("timeout", str(SQLITE_BUSY_TIMEOUT_SECONDS))
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", timeout, re.ASCII):
         raise ValueError("write timeout as a number of seconds, such as 5")
     return SqliteUrl(Path(file), float(timeout))
@@ -148,25 +148,27 @@ def _sqlite(path: str, query: str | None) -> SqliteUrl:
 
 def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
     for host in match["hosts"].split(","):
-        found = _HOST.fullmatch(unquote(host))
-        if found is None or not 1 <= int(found["port"] or 1) <= HIGHEST_PORT:
+        host_match = _HOST.fullmatch(unquote(host))
+        if host_match is None or not 1 <= int(host_match["port"] or 1) <= HIGHEST_PORT:
             raise ValueError(
                 "write a port from 1 to 65535 after each host, as in host:5432; percent-encode"
                 " special characters in the password, such as %2F for /"
             )
-    given = _parameters(match["query"])
-    _check(given)
-    numbers = {name: int(given.pop(name)) for name in NUMBERS if name in given}
-    passed = {name: value for name, value in given.items() if name in PASSED}
-    if "fallback_application_name" in given:
-        passed.setdefault("application_name", given["fallback_application_name"])
-    if "ssl" in given:  # as JDBC has it, which libpq takes too
-        passed.setdefault("sslmode", "require" if given["ssl"] == "true" else given["ssl"])
+    parameters = _parse_parameters(match["query"])
+    _check(parameters)
+    numbers = {name: int(parameters.pop(name)) for name in NUMBERS if name in parameters}
+    dsn_parameters = {name: value for name, value in parameters.items() if name in PASSED}
+    if "fallback_application_name" in parameters:
+        dsn_parameters.setdefault("application_name", parameters["fallback_application_name"])
+    if "ssl" in parameters:  # as JDBC has it, which libpq takes too
+        dsn_parameters.setdefault(
+            "sslmode", "require" if parameters["ssl"] == "true" else parameters["ssl"]
+        )
     database = f"/{match['database']}" if match["database"] else ""
     dsn = f"postgresql://{_user(match)}{match['hosts']}{database}"
     connect_seconds = numbers.pop("connect_timeout", None)
     return PostgresqlUrl(
-        dsn=f"{dsn}?{urlencode(passed)}" if passed else dsn,
+        dsn=f"{dsn}?{urlencode(dsn_parameters)}" if dsn_parameters else dsn,
         # Zero asks to wait for ever, which nobody is helped by.
         connect_seconds=float(connect_seconds) if connect_seconds else None,
         socket_options=tuple(_socket_options(numbers)),
@@ -176,15 +178,15 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
 def _user(match: re.Match[str]) -> str:
     if match["user"] is None:
         return ""
-    given = [part for part in (match["user"], match["password"]) if part is not None]
-    return ":".join(quote(unquote(part), safe="") for part in given) + "@"
+    credentials = [part for part in (match["user"], match["password"]) if part is not None]
+    return ":".join(quote(unquote(part), safe="") for part in credentials) + "@"
 
 
-def _check(given: Mapping[str, str]) -> None:
-    for name, value in given.items():
+def _check(parameters: Mapping[str, str]) -> None:
+    for name, value in parameters.items():
         if name not in KNOWN:
-            likely = get_close_matches(name, KNOWN, n=1)
-            hint = f"did you mean {likely[0]}?" if likely else "leave it out"
+            matches = get_close_matches(name, KNOWN, n=1)
+            hint = f"did you mean {matches[0]}?" if matches else "leave it out"
             raise ValueError(f"asyncpg has no parameter {name}; {hint}")
         if name in FIXED and value not in FIXED[name]:
             allowed = " or ".join(FIXED[name])

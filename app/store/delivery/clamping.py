@@ -62,58 +62,67 @@ async def clamp(connection: AsyncConnection, *, now: datetime, lease: timedelta)
 async def _clamp_column(
     connection: AsyncConnection, column: Column[datetime], latest: datetime
 ) -> int:
-    clamped = await connection.execute(
+    result = await connection.execute(
         update(column.table).where(column > latest + TOLERANCE).values({column: latest})
     )
-    return clamped.rowcount
+    return result.rowcount
 
 
 async def _clamp_mailboxes(connection: AsyncConnection, now: datetime) -> int:
     clamped = 0
     for seconds in await _distinct(connection, mailboxes.c.poll_seconds):
         latest = now + max(timedelta(seconds=seconds), LONGEST_LEASE)
-        ahead = update(mailboxes).where(
+        statement = update(mailboxes).where(
             mailboxes.c.poll_seconds == seconds, mailboxes.c.next_poll_at > latest
         )
-        clamped += (await connection.execute(ahead.values(next_poll_at=latest))).rowcount
+        clamped += (await connection.execute(statement.values(next_poll_at=latest))).rowcount
     return clamped
 
 
 async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
     """Events that a webhook was never told wait for nothing; others as long as it may ask for."""
     clamped = 0
-    for which, latest in (
+    for condition, latest in (
         (webhook_deliveries.c.attempts == 0, now + LONGEST_LEASE),
         (webhook_deliveries.c.attempts > 0, now + MAX_RETRY_AFTER * (1 + SPREAD)),
     ):
-        ahead = update(webhook_deliveries).where(which, webhook_deliveries.c.due_at > latest)
-        clamped += (await connection.execute(ahead.values(due_at=latest))).rowcount
+        statement = update(webhook_deliveries).where(
+            condition, webhook_deliveries.c.due_at > latest
+        )
+        clamped += (await connection.execute(statement.values(due_at=latest))).rowcount
     return clamped
 
 
 async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
     """What is leased for too long, what waits too long for a retry, and what was never tried."""
     is_held = messages.c.lease_owner.is_not(None)
-    leased = update(messages).where(is_held, messages.c.due_at > now + LONGEST_LEASE + TOLERANCE)
-    clamped = (await connection.execute(leased.values(due_at=now + LONGEST_LEASE))).rowcount
+    leased_update = update(messages).where(
+        is_held, messages.c.due_at > now + LONGEST_LEASE + TOLERANCE
+    )
+    clamped = (await connection.execute(leased_update.values(due_at=now + LONGEST_LEASE))).rowcount
     for seconds in await _distinct(connection, profiles.c.retry_cap_seconds):
         latest = now + max(timedelta(seconds=seconds), GREYLIST.cap)
         clamped += await _clamp_retries(connection, seconds, latest, now)
     # One that was never tried is due from its `send_at` on, or from when it was accepted on.
-    first = case((messages.c.send_at > now, messages.c.send_at), else_=literal(now, Instant()))
-    untried = update(messages).where(
-        ~is_held, messages.c.due_at > now + TOLERANCE, messages.c.due_at > first, ~_is_deferred()
+    first_due_at = case(
+        (messages.c.send_at > now, messages.c.send_at), else_=literal(now, Instant())
     )
-    return clamped + (await connection.execute(untried.values(due_at=first))).rowcount
+    untried_update = update(messages).where(
+        ~is_held,
+        messages.c.due_at > now + TOLERANCE,
+        messages.c.due_at > first_due_at,
+        ~_is_deferred(),
+    )
+    return clamped + (await connection.execute(untried_update.values(due_at=first_due_at))).rowcount
 
 
 async def _clamp_retries(
     connection: AsyncConnection, cap_seconds: float, latest: datetime, now: datetime
 ) -> int:
     """Those of the messages of profiles whose retries wait for so long at the most."""
-    of = select(profiles.c.id).where(profiles.c.retry_cap_seconds == cap_seconds)
-    ahead = (
-        messages.c.profile_id.in_(of),
+    profile_ids = select(profiles.c.id).where(profiles.c.retry_cap_seconds == cap_seconds)
+    conditions = (
+        messages.c.profile_id.in_(profile_ids),
         messages.c.due_at > latest,
         messages.c.lease_owner.is_(None),
         (messages.c.send_at.is_(None) | (messages.c.send_at <= now)),
@@ -122,13 +131,15 @@ async def _clamp_retries(
     await connection.execute(
         update(recipients)
         .where(
-            recipients.c.message_id.in_(select(messages.c.id).where(*ahead)),
+            recipients.c.message_id.in_(select(messages.c.id).where(*conditions)),
             recipients.c.status == RecipientStatus.DEFERRED.value,
             recipients.c.next_attempt_at > latest,
         )
         .values(next_attempt_at=latest)
     )
-    return (await connection.execute(update(messages).where(*ahead).values(due_at=latest))).rowcount
+    return (
+        await connection.execute(update(messages).where(*conditions).values(due_at=latest))
+    ).rowcount
 
 
 def _is_deferred() -> ColumnElement[bool]:

@@ -68,8 +68,8 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
     Two index probes for each: the cost grows neither with the queue nor with idle profiles.
     """
     rows = (await connection.execute(_WAITING)).all()
-    found = [_lane(row, now) for row in rows if row.soonest is not None]
-    return sorted(found, key=lambda lane: lane.due_at)
+    due_lanes = [_lane(row, now) for row in rows if row.soonest is not None]
+    return sorted(due_lanes, key=lambda lane: lane.due_at)
 
 
 async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> LaneDue:
@@ -117,14 +117,14 @@ _QUERY: Final[Select[Any]] = (
 
 def _at_work() -> CTE:
     """The profiles that have unfinished messages, from one to the next in the index over these."""
-    first = select(func.min(messages.c.profile_id).label("profile_id"))
-    found = first.where(messages.c.due_at.is_not(None)).cte("at_work", recursive=True)
-    later = messages.alias()
-    following = select(func.min(later.c.profile_id)).where(
-        later.c.due_at.is_not(None), later.c.profile_id > found.c.profile_id
+    first_profile_id = select(func.min(messages.c.profile_id).label("profile_id"))
+    at_work = first_profile_id.where(messages.c.due_at.is_not(None)).cte("at_work", recursive=True)
+    later_messages = messages.alias()
+    next_profile_id = select(func.min(later_messages.c.profile_id)).where(
+        later_messages.c.due_at.is_not(None), later_messages.c.profile_id > at_work.c.profile_id
     )
-    return found.union_all(
-        select(following.scalar_subquery()).where(found.c.profile_id.is_not(None))
+    return at_work.union_all(
+        select(next_profile_id.scalar_subquery()).where(at_work.c.profile_id.is_not(None))
     )
 
 
@@ -165,12 +165,12 @@ _OF_LANE: Final = 11
 
 def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]:
     """When there is a permit of each of the lane's rates."""
-    of = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     for prefix in ("profile_", "tenant_"):
-        limit, tokens = rate_limit_of(of, prefix), of[f"{prefix}tokens"]
+        limit, tokens = rate_limit_of(mapping, prefix), mapping[f"{prefix}tokens"]
         if limit is not None and tokens is not None:
-            before = Bucket(tokens, of[f"{prefix}tokens_at"])
-            yield next_permit_at(refill(before, limit, now), limit)
+            bucket = Bucket(tokens, mapping[f"{prefix}tokens_at"])
+            yield next_permit_at(refill(bucket, limit, now), limit)
 
 
 async def failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
@@ -187,7 +187,7 @@ async def take_probe(
     connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
 ) -> bool:
     """Become a failing lane's one prober until a moment; False where none is due or another is."""
-    taken = await connection.execute(
+    result = await connection.execute(
         update(lanes)
         .where(
             lanes.c.profile_id == profile_id,
@@ -196,7 +196,7 @@ async def take_probe(
         )
         .values(next_probe_at=until)
     )
-    return taken.rowcount == 1
+    return result.rowcount == 1
 
 
 async def record_fault(
@@ -226,9 +226,9 @@ async def record_fault(
     if row is None or (row.failing_since is not None and not is_probe):
         return False
     if row.failing_since is None:
-        said = {"code": code, "reason": reason}
-        failing = EventType.PROFILE_FAILING
-        await append_of_profile(connection, failing, profile_id=profile_id, now=now, data=said)
+        data = {"code": code, "reason": reason}
+        event_type = EventType.PROFILE_FAILING
+        await append_of_profile(connection, event_type, profile_id=profile_id, now=now, data=data)
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -249,7 +249,7 @@ async def record_stall(
     connection: AsyncConnection, *, profile_id: str, reason: str, now: datetime
 ) -> bool:
     """Note that the server is silent on every connection; False if that is known or it fails."""
-    stalled = await connection.execute(
+    result = await connection.execute(
         update(lanes)
         .where(
             lanes.c.profile_id == profile_id,
@@ -258,24 +258,24 @@ async def record_stall(
         )
         .values(stalled_since=now)
     )
-    if stalled.rowcount == 0:
+    if result.rowcount == 0:
         return False
-    said = {"code": SILENT, "reason": reason}
-    kind = EventType.PROFILE_STALLED
-    await append_of_profile(connection, kind, profile_id=profile_id, now=now, data=said)
+    data = {"code": SILENT, "reason": reason}
+    event_type = EventType.PROFILE_STALLED
+    await append_of_profile(connection, event_type, profile_id=profile_id, now=now, data=data)
     return True
 
 
 async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """The server speaks again."""
-    ended = await connection.execute(
+    result = await connection.execute(
         update(lanes)
         .where(lanes.c.profile_id == profile_id, lanes.c.stalled_since.is_not(None))
         .values(stalled_since=None)
     )
-    if ended.rowcount:
-        recovered = EventType.PROFILE_RECOVERED
-        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)
+    if result.rowcount:
+        event_type = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, event_type, profile_id=profile_id, now=now)
 
 
 async def record_concurrency(
@@ -289,11 +289,11 @@ async def record_concurrency(
 
 async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """The server took the profile's session: nothing is wrong any more."""
-    healed = await connection.execute(
+    result = await connection.execute(
         update(lanes)
         .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
         .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
     )
-    if healed.rowcount:
-        recovered = EventType.PROFILE_RECOVERED
-        await append_of_profile(connection, recovered, profile_id=profile_id, now=now)
+    if result.rowcount:
+        event_type = EventType.PROFILE_RECOVERED
+        await append_of_profile(connection, event_type, profile_id=profile_id, now=now)

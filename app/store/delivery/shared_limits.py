@@ -37,14 +37,14 @@ async def profile_bucket(
     connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """The profile's permits as they stand now, locked until the transaction ends."""
-    return await _bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
+    return await _load_bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
 
 
 async def tenant_bucket(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """The tenant's permits as they stand now, locked until the transaction ends."""
-    return await _tenants_bucket(connection, tenant_buckets, tenant_id, limit, now)
+    return await _load_tenant_bucket(connection, tenant_buckets, tenant_id, limit, now)
 
 
 async def take_verify(
@@ -54,7 +54,7 @@ async def take_verify(
 
     None is taken where there is no whole one.
     """
-    bucket = await _tenants_bucket(connection, verify_buckets, tenant_id, limit, now)
+    bucket = await _load_tenant_bucket(connection, verify_buckets, tenant_id, limit, now)
     if permits(bucket):
         await connection.execute(
             update(verify_buckets)
@@ -64,30 +64,30 @@ async def take_verify(
     return bucket
 
 
-async def _tenants_bucket(
+async def _load_tenant_bucket(
     connection: AsyncConnection, table: Table, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     await connection.execute(
         select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
     )
-    mine = table.c.tenant_id == tenant_id
-    if (await connection.execute(select(table).where(mine))).one_or_none() is None:
-        full = {"tenant_id": tenant_id, "tokens": float(limit.capacity), "tokens_at": now}
-        await connection.execute(insert(table).values(full))
-    return await _bucket(connection, table, mine, limit, now)
+    of_tenant = table.c.tenant_id == tenant_id
+    if (await connection.execute(select(table).where(of_tenant))).one_or_none() is None:
+        values = {"tenant_id": tenant_id, "tokens": float(limit.capacity), "tokens_at": now}
+        await connection.execute(insert(table).values(values))
+    return await _load_bucket(connection, table, of_tenant, limit, now)
 
 
-async def _bucket(
+async def _load_bucket(
     connection: AsyncConnection,
     table: Table,
-    mine: ColumnElement[bool],
+    condition: ColumnElement[bool],
     limit: RateLimit,
     now: datetime,
 ) -> Bucket:
-    query = select(table.c.tokens, table.c.tokens_at).where(mine).with_for_update()
+    query = select(table.c.tokens, table.c.tokens_at).where(condition).with_for_update()
     row = (await connection.execute(query)).one()
-    before = None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
-    return refill(before, limit, now)
+    bucket = None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
+    return refill(bucket, limit, now)
 
 
 async def spend_profile(
@@ -128,28 +128,36 @@ async def lease_connections(
     ids = {"profile_ids": list(most)}
     await connection.execute(_LOCK_LANES, ids)
     rows = (await connection.execute(_TAKEN, ids)).all()
-    alive = max(1, (await connection.execute(_ALIVE)).scalar_one())
-    others = Counter[str]()
+    worker_count = max(1, (await connection.execute(_ALIVE)).scalar_one())
+    other_permits = Counter[str]()
     for row in rows:
         if row.worker_id != worker_id and row.expires_at > now:
-            others[row.profile_id] += row.permits
-    granted = {
-        profile_id: max(0, min(-(-connections // alive), connections - others[profile_id]))
+            other_permits[row.profile_id] += row.permits
+    granted_permits = {
+        profile_id: max(
+            0, min(-(-connections // worker_count), connections - other_permits[profile_id])
+        )
         for profile_id, connections in most.items()
     }
-    known = {row.profile_id for row in rows if row.worker_id == worker_id}
-    written = [
+    existing_ids = {row.profile_id for row in rows if row.worker_id == worker_id}
+    permit_rows = [
         {
             "profile_id": profile_id,
             "worker_id": worker_id,
             "permits": permits,
             "expires_at": until,
         }
-        for profile_id, permits in granted.items()
+        for profile_id, permits in granted_permits.items()
     ]
-    await _UPDATE.execute(connection, [each for each in written if each["profile_id"] in known])
-    await _INSERT.execute(connection, [each for each in written if each["profile_id"] not in known])
-    return granted
+    await _UPDATE.execute(
+        connection,
+        [permit_row for permit_row in permit_rows if permit_row["profile_id"] in existing_ids],
+    )
+    await _INSERT.execute(
+        connection,
+        [permit_row for permit_row in permit_rows if permit_row["profile_id"] not in existing_ids],
+    )
+    return granted_permits
 
 
 # In one order, so that two workers do not lock each other out.
@@ -186,7 +194,7 @@ async def return_connections(
     connection: AsyncConnection, *, worker_id: str, profile_id: str | None = None
 ) -> None:
     """Give back a worker's permits, for one profile or for all."""
-    which = [connection_permits.c.worker_id == worker_id]
+    conditions = [connection_permits.c.worker_id == worker_id]
     if profile_id is not None:
-        which.append(connection_permits.c.profile_id == profile_id)
-    await connection.execute(delete(connection_permits).where(*which))
+        conditions.append(connection_permits.c.profile_id == profile_id)
+    await connection.execute(delete(connection_permits).where(*conditions))

@@ -18,10 +18,10 @@ async def beat(
     now: datetime,
 ) -> None:
     """Write that the worker is alive. Its id is its own: nobody else writes the row."""
-    seen = await connection.execute(
+    result = await connection.execute(
         update(workers).where(workers.c.id == worker_id).values(seen_at=now)
     )
-    if seen.rowcount == 0:
+    if result.rowcount == 0:
         await connection.execute(
             insert(workers).values(
                 id=worker_id, hostname=hostname, pid=pid, started_at=started_at, seen_at=now

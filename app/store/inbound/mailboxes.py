@@ -115,9 +115,9 @@ async def update(
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, mailbox_id: str) -> Mailbox:
     """Take one away, and answer which that was; raises NotFound."""
-    gone = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, to_change=True)
+    mailbox = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, to_change=True)
     await connection.execute(delete_from(mailboxes).where(mailboxes.c.id == mailbox_id))
-    return gone
+    return mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ _EARLIEST: Final = select(func.min(mailboxes.c.next_poll_at)).where(
 
 async def earliest(connection: AsyncConnection) -> datetime | None:
     """When the next mailbox has its turn; None where there is none."""
-    found: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
-    return found
+    next_poll_at: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
+    return next_poll_at
 
 
 async def claim(

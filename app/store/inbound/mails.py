@@ -19,11 +19,13 @@ from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 async def resume(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:
     """The UIDs of mails that were begun and are not done; those of another UIDVALIDITY are gone."""
-    mine = mailbox_mails.c.mailbox_id == mailbox.id
+    of_mailbox = mailbox_mails.c.mailbox_id == mailbox.id
     await connection.execute(
-        delete(mailbox_mails).where(mine, mailbox_mails.c.uid_validity != mailbox.uid_validity)
+        delete(mailbox_mails).where(
+            of_mailbox, mailbox_mails.c.uid_validity != mailbox.uid_validity
+        )
     )
-    query = select(mailbox_mails.c.uid).where(mine).order_by(mailbox_mails.c.uid)
+    query = select(mailbox_mails.c.uid).where(of_mailbox).order_by(mailbox_mails.c.uid)
     return list((await connection.execute(query)).scalars())
 
 
@@ -33,7 +35,7 @@ async def begin(connection: AsyncConnection, *, mailbox: Mailbox, uid: int) -> i
     The mailbox is read up to `last_uid` then. Answers 0, and writes nothing, where somebody changed
     the mailbox meanwhile.
     """
-    moved = await connection.execute(
+    result = await connection.execute(
         update(mailboxes)
         .where(
             mailboxes.c.tenant_id == mailbox.tenant_id,
@@ -42,19 +44,19 @@ async def begin(connection: AsyncConnection, *, mailbox: Mailbox, uid: int) -> i
         )
         .values(uid_validity=mailbox.uid_validity, last_uid=mailbox.last_uid)
     )
-    if not moved.rowcount:
+    if not result.rowcount:
         return 0
-    place = {"mailbox_id": mailbox.id, "uid": uid}
-    again = (
+    key = {"mailbox_id": mailbox.id, "uid": uid}
+    statement = (
         update(mailbox_mails)
-        .filter_by(**place)
+        .filter_by(**key)
         .values(tries=mailbox_mails.c.tries + 1)
         .returning(mailbox_mails.c.tries)
     )
-    tries: int | None = (await connection.execute(again)).scalar_one_or_none()
+    tries: int | None = (await connection.execute(statement)).scalar_one_or_none()
     if tries is None:
-        new = place | {"uid_validity": mailbox.uid_validity, "tries": 1}
-        await connection.execute(insert_into(mailbox_mails).values(new))
+        values = key | {"uid_validity": mailbox.uid_validity, "tries": 1}
+        await connection.execute(insert_into(mailbox_mails).values(values))
     return tries or 1
 
 
@@ -71,18 +73,20 @@ async def finish(
 
     Nothing is added or told where somebody else has noted that before.
     """
-    this = (mailboxes.c.tenant_id == mailbox.tenant_id, mailboxes.c.id == mailbox.id)
+    of_mailbox = (mailboxes.c.tenant_id == mailbox.tenant_id, mailboxes.c.id == mailbox.id)
     # First the mailbox, then the mail, as `begin` does: in another order two would wait for ever.
-    await connection.execute(select(mailboxes.c.id).where(*this).with_for_update())
-    gone = await connection.execute(delete(mailbox_mails).filter_by(mailbox_id=mailbox.id, uid=uid))
-    if not gone.rowcount:
+    await connection.execute(select(mailboxes.c.id).where(*of_mailbox).with_for_update())
+    result = await connection.execute(
+        delete(mailbox_mails).filter_by(mailbox_id=mailbox.id, uid=uid)
+    )
+    if not result.rowcount:
         return
     if counts:
-        added = {name: mailboxes.c[name] + number for name, number in counts.items()}
-        await connection.execute(update(mailboxes).where(*this).values(added))
+        values = {name: mailboxes.c[name] + number for name, number in counts.items()}
+        await connection.execute(update(mailboxes).where(*of_mailbox).values(values))
     if given_up is not None:
-        said = {"mailbox": mailbox.id, "reason": f"UID {uid}: {given_up}"}
+        data = {"mailbox": mailbox.id, "reason": f"UID {uid}: {given_up}"}
         event = NewEvent(
-            EventType.MAILBOX_MAIL_SKIPPED, now, mailbox.tenant_id, profile_id=None, data=said
+            EventType.MAILBOX_MAIL_SKIPPED, now, mailbox.tenant_id, profile_id=None, data=data
         )
         await events.append(connection, [event])

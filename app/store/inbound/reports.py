@@ -83,20 +83,20 @@ async def receive(
     A hard bounce does so where the tenant wants that. Where it `is_new` no more, nothing is
     written. Answers what is said of each recipient.
     """
-    candidates = await _candidates(connection, tenant_id, report)
+    candidates = await _load_candidates(connection, tenant_id, report)
     query = select(tenants.c.suppresses_hard_bounces).where(tenants.c.id == tenant_id)
     suppresses_hard_bounces = bool((await connection.execute(query)).scalar_one())
     received = list[Received]()
     for reported in report.recipients:
-        row = _whose(report, reported, candidates)
+        row = _find_row(report, reported, candidates)
         if row is None and reported.kind is ReportKind.UNSUBSCRIBED:
-            row = await _last_of(connection, tenant_id, reported.addresses)
+            row = await _load_last(connection, tenant_id, reported.addresses)
         if row is None:
             received.append(Received(reported=reported))
             continue
         suppression = None
         if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
-            tag = await _list_of(connection, tenant_id, report.tag, row)
+            tag = await _find_tag(connection, tenant_id, report.tag, row)
             suppression = _suppression(tenant_id, tag, reported, row, now)
         if is_new:
             await _note(connection, tenant_id, reported, row, now)
@@ -112,7 +112,7 @@ async def receive(
     return received
 
 
-async def _candidates(
+async def _load_candidates(
     connection: AsyncConnection, tenant_id: str, report: Report
 ) -> list[RowMapping]:
     """The recipients of the messages that a report may be about, the surest message first."""
@@ -120,7 +120,7 @@ async def _candidates(
     ids += report.ids
     ids += filter(None, map(id_in_header, report.message_ids))
     ids = list(dict.fromkeys(ids))[:MAX_IDS]
-    ids += await _given(connection, tenant_id, report.message_ids[:MAX_IDS])
+    ids += await _load_given(connection, tenant_id, report.message_ids[:MAX_IDS])
     if not ids:
         return []
     query = (
@@ -132,7 +132,7 @@ async def _candidates(
     return sorted(rows, key=lambda row: (ids.index(row["message_id"]), row["position"]))
 
 
-async def _given(
+async def _load_given(
     connection: AsyncConnection, tenant_id: str, message_ids: Collection[str]
 ) -> Sequence[str]:
     """The messages with a Message-ID that was not made from their own id, newest first."""
@@ -150,24 +150,26 @@ async def _given(
     return (await connection.execute(query)).scalars().all()
 
 
-def _whose(
+def _find_row(
     report: Report, reported: Reported, candidates: Sequence[RowMapping]
 ) -> RowMapping | None:
     """The recipient that is meant: by its place, its address, or as the only one there is."""
     if len(report.recipients) == 1:
-        by_place = {(row["message_id"], row["position"]): row for row in candidates}
-        if found := next((by_place[place] for place in report.places if place in by_place), None):
-            return found
-    named = set(map(fold, reported.addresses))
+        rows_by_place = {(row["message_id"], row["position"]): row for row in candidates}
+        if placed_row := next(
+            (rows_by_place[place] for place in report.places if place in rows_by_place), None
+        ):
+            return placed_row
+    addresses = set(map(fold, reported.addresses))
     for row in candidates:
-        if fold(row["address"]) in named or fold(row["sent_to"] or "") in named:
+        if fold(row["address"]) in addresses or fold(row["sent_to"] or "") in addresses:
             return row
     # Whoever forwards mail reports another address, and whoever redacts a complaint none.
-    alone = [row for row in candidates if row["recipient_count"] == 1]
-    return alone[0] if alone and len(report.recipients) == 1 else None
+    sole_rows = [row for row in candidates if row["recipient_count"] == 1]
+    return sole_rows[0] if sole_rows and len(report.recipients) == 1 else None
 
 
-async def _last_of(
+async def _load_last(
     connection: AsyncConnection, tenant_id: str, addresses: Iterable[str]
 ) -> RowMapping | None:
     """The last recipient with an address: an unsubscribe request names only its sender."""
@@ -184,24 +186,24 @@ async def _last_of(
     return None
 
 
-async def _list_of(
-    connection: AsyncConnection, tenant_id: str, written: str | None, row: RowMapping
+async def _find_tag(
+    connection: AsyncConnection, tenant_id: str, word: str | None, row: RowMapping
 ) -> str | None:
     """The tag that somebody has left; None, for all, where none of these words is one.
 
     That is a tag of some message of the tenant, or in other letter case one of the message that
     came last: a suppression for any other word would hold nothing back.
     """
-    if written is None:
+    if word is None:
         return None
     of_tenant = message_tags.c.tenant_id == tenant_id
-    exactly = select(message_tags.c.tag).where(of_tenant, message_tags.c.tag == written).limit(1)
-    if (await connection.execute(exactly)).scalar_one_or_none() is not None:
-        return written
+    query = select(message_tags.c.tag).where(of_tenant, message_tags.c.tag == word).limit(1)
+    if (await connection.execute(query)).scalar_one_or_none() is not None:
+        return word
     of_message = message_tags.c.message_id == row["message_id"]
     tags = await connection.execute(select(message_tags.c.tag).where(of_tenant, of_message))
-    by_words = {tag.casefold(): tag for tag in tags.scalars()}
-    return by_words.get(written.casefold())
+    tags_by_word = {tag.casefold(): tag for tag in tags.scalars()}
+    return tags_by_word.get(word.casefold())
 
 
 def _suppression(
@@ -246,7 +248,7 @@ async def _note(
                 reported_at=now,
             )
         )
-    said: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
+    data: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
     event = NewEvent(
         of_report(reported.kind),
         now,
@@ -254,7 +256,7 @@ async def _note(
         row["profile_id"],
         row["message_id"],
         row["position"],
-        {key: value for key, value in said.items() if value},
+        {key: value for key, value in data.items() if value},
     )
     await events.append(connection, [event])
 

@@ -79,11 +79,11 @@ async def erase(
         for row in rows
         if row.recipient_status == RecipientStatus.UNCERTAIN and row.id not in being_sent
     ]
-    left = {*being_sent, *uncertain}
-    free = [row for row in rows if row.id not in left]
-    ids = [row.id for row in free]
+    skipped_ids = {*being_sent, *uncertain}
+    free_rows = [row for row in rows if row.id not in skipped_ids]
+    ids = [row.id for row in free_rows]
     await _cancel(
-        connection, [row.id for row in free if row.recipient_status in TO_SEND], address, now
+        connection, [row.id for row in free_rows if row.recipient_status in TO_SEND], address, now
     )
     await _forget(connection, ids, address, now)
     return Erased(
@@ -99,18 +99,18 @@ async def _cancel(
 ) -> None:
     if not message_ids:
         return
-    ended = next_status(RecipientStatus.QUEUED, RecipientEvent.CANCEL)
-    cancelled = (
+    status = next_status(RecipientStatus.QUEUED, RecipientEvent.CANCEL)
+    statement = (
         update(recipients)
         .where(
             recipients.c.message_id.in_(message_ids),
             addressed_to(address),
         )
-        .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .values(status=status.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
-    places = [(row.message_id, row.position) for row in await connection.execute(cancelled)]
-    await events.append_of_recipients(connection, places, ended, now)
+    places = [(row.message_id, row.position) for row in await connection.execute(statement)]
+    await events.append_of_recipients(connection, places, status, now)
     await outcomes.close(connection, message_ids=message_ids, now=now)
 
 

@@ -111,10 +111,10 @@ async def page(
 
     `before` is the id that the page before ended with.
     """
-    found = await ids(
+    message_ids = await ids(
         connection, tenant_id=tenant_id, limit=limit, now=now, before=before, wanted=wanted
     )
-    return await _views(connection, tenant_id, found)
+    return await _load_views(connection, tenant_id, message_ids)
 
 
 async def ids(
@@ -127,7 +127,7 @@ async def ids(
     wanted: MessageFilter = EVERYTHING,
 ) -> Sequence[str]:
     """The ids of what `page` answers."""
-    query, key = _wanted(tenant_id, wanted, now)
+    query, key = _build_query(tenant_id, wanted, now)
     if before is not None:
         query = query.where(key < before)
     query = query.order_by(key.desc()).limit(limit)
@@ -150,31 +150,31 @@ async def search(
     At most `look_at` are looked at. Answers after which id the next ones come; None: there are no
     more. What was wiped has no subject, and what was erased no metadata.
     """
-    query, key = _wanted(tenant_id, wanted, now)
+    query, key = _build_query(tenant_id, wanted, now)
     if before is not None:
         query = query.where(key < before)
-    looked = query.order_by(key.desc()).limit(look_at).subquery()
+    candidates = query.order_by(key.desc()).limit(look_at).subquery()
     contents = (
         select(
             message_contents.c.message_id, message_contents.c.subject, message_contents.c.metadata
         )
-        .join(looked, looked.c[0] == message_contents.c.message_id)
+        .join(candidates, candidates.c[0] == message_contents.c.message_id)
         .order_by(message_contents.c.message_id.desc())
     )
     rows = (await connection.execute(contents)).all()
-    found = list[str]()
+    message_ids = list[str]()
     for row in rows:
         if matching.matches(row.subject, row.metadata):
-            found.append(row.message_id)
-            if len(found) == limit:
-                return await _views(connection, tenant_id, found), row.message_id
+            message_ids.append(row.message_id)
+            if len(message_ids) == limit:
+                return await _load_views(connection, tenant_id, message_ids), row.message_id
     end = rows[-1].message_id if len(rows) == look_at else None
-    return await _views(connection, tenant_id, found), end
+    return await _load_views(connection, tenant_id, message_ids), end
 
 
 def of_filter(tenant_id: str, wanted: MessageFilter, now: datetime) -> Select[str]:
     """The ids of the tenant's messages that are wanted."""
-    return _wanted(tenant_id, wanted, now)[0]
+    return _build_query(tenant_id, wanted, now)[0]
 
 
 async def count(
@@ -186,35 +186,37 @@ async def count(
     wanted: MessageFilter = EVERYTHING,
 ) -> int:
     """How many messages are wanted, counted up to `limit`."""
-    query, _ = _wanted(tenant_id, wanted, now)
-    counted = select(func.count()).select_from(query.limit(limit).subquery())
-    return int((await connection.execute(counted)).scalar_one())
+    query, _ = _build_query(tenant_id, wanted, now)
+    count_query = select(func.count()).select_from(query.limit(limit).subquery())
+    return int((await connection.execute(count_query)).scalar_one())
 
 
-def _wanted(
-    tenant_id: str, wanted: MessageFilter, now: datetime
+def _build_query(
+    tenant_id: str, message_filter: MessageFilter, now: datetime
 ) -> tuple[Select[str], ColumnElement[str]]:
     """The ids of the tenant's messages that are wanted, and the column that holds them."""
-    query, key = _named(tenant_id, wanted.tag, wanted.recipient)
+    query, key = _build_id_query(tenant_id, message_filter.tag, message_filter.recipient)
     of_message = list[ColumnElement[bool] | TextClause]()
-    if wanted.statuses:
-        of_message.append(or_(*(_has_status(status, now) for status in wanted.statuses)))
+    if message_filter.statuses:
+        of_message.append(or_(*(_has_status(status, now) for status in message_filter.statuses)))
         if key is messages.c.id:  # by a recipient or a tag another index is gone by
-            of_message += _partial(wanted.statuses)
-    if wanted.message_id is not None:
-        given = select(message_contents.c.message_id).where(
+            of_message += _partial(message_filter.statuses)
+    if message_filter.message_id is not None:
+        ids_by_header = select(message_contents.c.message_id).where(
             message_contents.c.given_message_id.is_not(None),
-            message_contents.c.given_message_id == wanted.message_id,
+            message_contents.c.given_message_id == message_filter.message_id,
         )
-        query = query.where(or_(key == id_in_header(wanted.message_id), key.in_(given)))
-    if wanted.profile_id is not None:
-        of_message.append(messages.c.profile_id == wanted.profile_id)
-    if wanted.within is not None:
-        of_message.append(messages.c.profile_id.in_(wanted.within))
-    if (after := wanted.created_after) is not None:
+        query = query.where(
+            or_(key == id_in_header(message_filter.message_id), key.in_(ids_by_header))
+        )
+    if message_filter.profile_id is not None:
+        of_message.append(messages.c.profile_id == message_filter.profile_id)
+    if message_filter.within is not None:
+        of_message.append(messages.c.profile_id.in_(message_filter.within))
+    if (after := message_filter.created_after) is not None:
         query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
         of_message.append(messages.c.created_at >= after)
-    if (before := wanted.created_before) is not None:
+    if (before := message_filter.created_before) is not None:
         query = query.where(key < first_id("msg", before + min(CLOCK_SLACK, LATEST - before)))
         of_message.append(messages.c.created_at < before)
     if of_message and key is not messages.c.id:
@@ -224,24 +226,24 @@ def _wanted(
 
 def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
     """That a message stands there now: until its time has come one that waits is scheduled."""
-    later = messages.c.send_at > now
+    is_later = messages.c.send_at > now
     if status is MessageStatus.SCHEDULED:
-        return and_(messages.c.status == MessageStatus.QUEUED.value, later)
-    stands = messages.c.status == status.value
+        return and_(messages.c.status == MessageStatus.QUEUED.value, is_later)
+    has_status = messages.c.status == status.value
     if status is not MessageStatus.QUEUED:
-        return stands
-    return and_(stands, or_(messages.c.send_at.is_(None), ~later))
+        return has_status
+    return and_(has_status, or_(messages.c.send_at.is_(None), ~is_later))
 
 
 def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
     """The words of the partial index that holds the messages of these statuses, if one does."""
     if MessageStatus.SENT in statuses:
         return []
-    words = {NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED for status in statuses}
-    return list(words) if len(words) == 1 else []
+    conditions = {NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED for status in statuses}
+    return list(conditions) if len(conditions) == 1 else []
 
 
-def _named(
+def _build_id_query(
     tenant_id: str, tag: str | None, recipient: str | None
 ) -> tuple[Select[str], ColumnElement[str]]:
     """The ids of the messages with this tag and this recipient, and the column that holds them.
@@ -249,24 +251,24 @@ def _named(
     Ids are looked for apart from what is read of them, and where they stand in the order of an
     index: so a page costs a page, on SQLite too, which would rather read all and sort it.
     """
-    tagged = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
+    of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
     if recipient is not None:
         key = recipients.c.message_id
         query = select(key).where(recipients.c.tenant_id == tenant_id, addressed_to(recipient))
         if tag is None:
             return query, key
-        return query.join(message_tags, message_tags.c.message_id == key).where(*tagged), key
+        return query.join(message_tags, message_tags.c.message_id == key).where(*of_tag), key
     if tag is not None:
-        return select(message_tags.c.message_id).where(*tagged), message_tags.c.message_id
+        return select(message_tags.c.message_id).where(*of_tag), message_tags.c.message_id
     return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
     """The tenant's message with this id; raises NotFound."""
-    found = await _views(connection, tenant_id, [message_id])
-    if not found:
+    views = await _load_views(connection, tenant_id, [message_id])
+    if not views:
         raise NotFound("message", message_id)
-    return found[0]
+    return views[0]
 
 
 async def attempts(
@@ -280,11 +282,11 @@ async def attempts(
 ) -> list[AttemptView]:
     """At most `limit` attempts at a message of the tenant, oldest first; raises NotFound."""
     await _check_owner(connection, tenant_id, message_id)
-    kept = attempt_transcripts.c.transcript
+    transcript = attempt_transcripts.c.transcript
     query = (
         select(
             *(tables.attempts.c[name] for name in _ATTEMPT_COLUMNS),
-            kept if with_transcripts else null().label("transcript"),
+            transcript if with_transcripts else null().label("transcript"),
         )
         .where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
         .order_by(tables.attempts.c.id)
@@ -390,7 +392,7 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
     )
 
 
-async def _views(
+async def _load_views(
     connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
 ) -> list[MessageView]:
     """The tenant's messages with these ids, newest first."""
@@ -402,12 +404,15 @@ async def _views(
         .order_by(messages.c.id.desc())
     )
     rows = (await connection.execute(query)).mappings().all()
-    addressed = await _recipients(connection, tenant_id, ids)
-    tagged = await _tags(connection, tenant_id, ids)
-    return [view_of(row, addressed.get(row["id"], ()), tagged.get(row["id"], ())) for row in rows]
+    recipients_by_message = await _load_recipients(connection, tenant_id, ids)
+    tags_by_message = await _load_tags(connection, tenant_id, ids)
+    return [
+        view_of(row, recipients_by_message.get(row["id"], ()), tags_by_message.get(row["id"], ()))
+        for row in rows
+    ]
 
 
-async def _recipients(
+async def _load_recipients(
     connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
 ) -> dict[str, list[RowMapping]]:
     query = (
@@ -418,7 +423,7 @@ async def _recipients(
     return _by_message((await connection.execute(query)).mappings())
 
 
-async def _tags(
+async def _load_tags(
     connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
 ) -> dict[str, list[RowMapping]]:
     query = (

@@ -121,7 +121,7 @@ async def count(
         query = query.order_by(total.desc(), key).limit(MAX_GROUPS)
     return [
         Count(
-            key=_shown(by, row.key),
+            key=_format_key(by, row.key),
             recipients=row.total,
             statuses={
                 recipient_status: getattr(row, recipient_status.value) or 0
@@ -136,8 +136,8 @@ async def count(
     ]
 
 
-def _key(by: By | None) -> ColumnElement[Any]:
-    match by:
+def _key(dimension: By | None) -> ColumnElement[Any]:
+    match dimension:
         case By.PROFILE:
             return profiles.c.name
         case By.TAG:
@@ -146,15 +146,15 @@ def _key(by: By | None) -> ColumnElement[Any]:
             return _Domain(recipients.c.address)
         case By.HOUR | By.DAY:
             seconds = _Seconds(messages.c.created_at)
-            return seconds - seconds % literal_column(str(PERIODS[by]))
+            return seconds - seconds % literal_column(str(PERIODS[dimension]))
     return literal_column("NULL")
 
 
-def _how_many(is_one: ColumnElement[bool], each: StrEnum) -> ColumnElement[int]:
-    return func.count().filter(is_one).label(each.value)
+def _how_many(condition: ColumnElement[bool], status: StrEnum) -> ColumnElement[int]:
+    return func.count().filter(condition).label(status.value)
 
 
-def _shown(by: By | None, key: object) -> str | None:
-    if by in PERIODS:
+def _format_key(dimension: By | None, key: object) -> str | None:
+    if dimension in PERIODS:
         return datetime.fromtimestamp(int(str(key)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return None if key is None else str(key)

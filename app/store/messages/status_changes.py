@@ -36,8 +36,8 @@ async def cancel(
     Raises NotFound, or Conflict where it is being sent or there is nobody left.
     """
     await _lock_free(connection, tenant_id, message_id)
-    held = (await recipients_of(connection, [message_id]))[message_id]
-    if not any(each.is_open for each in held):
+    message_recipients = (await recipients_of(connection, [message_id]))[message_id]
+    if not any(recipient.is_open for recipient in message_recipients):
         raise Conflict(
             "nothing-to-cancel",
             "No recipient is waiting for the message; GET it to see the status of each recipient.",
@@ -71,23 +71,23 @@ async def reschedule(
             "message-not-scheduled",
             "You can update only scheduled messages; this one is not scheduled.",
         )
-    after = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
-    turn = turn_of(after.send_at, after.priority, now)
+    new_schedule = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
+    turn = turn_of(new_schedule.send_at, new_schedule.priority, now)
     await connection.execute(
         update(messages)
         .where(messages.c.id == message_id)
         .values(
-            send_at=after.send_at,
-            expires_at=after.expires_at,
-            priority=after.priority.value,
+            send_at=new_schedule.send_at,
+            expires_at=new_schedule.expires_at,
+            priority=new_schedule.priority.value,
             turn_at=turn.turn_at,
             due_at=turn.due_at,
             updated_at=now,
         )
     )
-    if after.send_at <= now:
-        queued = NewEvent(EventType.MESSAGE_QUEUED, now, tenant_id, row.profile_id, message_id)
-        await events.append(connection, [queued])
+    if new_schedule.send_at <= now:
+        event = NewEvent(EventType.MESSAGE_QUEUED, now, tenant_id, row.profile_id, message_id)
+        await events.append(connection, [event])
 
 
 async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
@@ -121,24 +121,24 @@ async def resolve(
     Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
     """
     await _lock_free(connection, tenant_id, message_id)
-    held = (await recipients_of(connection, [message_id]))[message_id]
-    positions = _uncertain(held, addresses)
+    message_recipients = (await recipients_of(connection, [message_id]))[message_id]
+    positions = _find_uncertain(message_recipients, addresses)
     if not positions:
         return
-    resolved = next_status(RecipientStatus.UNCERTAIN, event)
+    status = next_status(RecipientStatus.UNCERTAIN, event)
     await connection.execute(
         update(recipients)
         .where(recipients.c.message_id == message_id, recipients.c.position.in_(positions))
         .values(
-            status=resolved.value,
+            status=status.value,
             unknown_outcomes=None,
             updated_at=now,
-            finished_at=now if resolved in FINAL else None,
+            finished_at=now if status in FINAL else None,
         )
     )
     places = [(message_id, position) for position in positions]
-    await events.append_of_recipients(connection, places, resolved, now)
-    if resolved in TO_SEND:
+    await events.append_of_recipients(connection, places, status, now)
+    if status in TO_SEND:
         await connection.execute(
             update(messages)
             .where(messages.c.id == message_id)
@@ -147,20 +147,20 @@ async def resolve(
     await close(connection, message_ids=[message_id], now=now)
 
 
-def _uncertain(
+def _find_uncertain(
     recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
 ) -> list[int]:
     """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
-    known = {
+    positions = {
         fold(recipient.address): recipient.position
         for recipient in recipients
         if recipient.status is RecipientStatus.UNCERTAIN
     }
-    wanted = list(known) if addresses is None else list(map(fold, addresses))
-    for address in wanted:
-        if address not in known:
+    folded_addresses = list(positions) if addresses is None else list(map(fold, addresses))
+    for address in folded_addresses:
+        if address not in positions:
             raise Conflict(
                 "recipient-not-uncertain",
                 f"{address} is not an uncertain recipient of this message.",
             )
-    return [known[address] for address in wanted]
+    return [positions[address] for address in folded_addresses]

@@ -46,13 +46,13 @@ async def _migrate(database: Database) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    found = schema.current(connection)
+    revision = schema.current(connection)
     config = Config()
     config.set_main_option("script_location", str(schema.migrations()).replace("%", "%%"))
     try:
-        ScriptDirectory.from_config(config).get_revisions(found or ())
+        ScriptDirectory.from_config(config).get_revisions(revision or ())
     except CommandError:
-        state = schema.State(current=found, head=schema.head())
+        state = schema.State(current=revision, head=schema.head())
         raise SettingsError(f"HELOISE_DATABASE_URL: {state.fault}") from None
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -47,9 +47,9 @@ class Readiness:
 
     async def wait_ready(self) -> None:
         """Return once there is nothing against it."""
-        told: list[str] = []
+        logged_reasons: list[str] = []
         while reasons := await self.look():
-            if reasons != told:
+            if reasons != logged_reasons:
                 log.warning("waiting for the database: %s", " ".join(reasons))
-                told = reasons
+                logged_reasons = reasons
             await asyncio.sleep(LOOK_AGAIN_SECONDS)

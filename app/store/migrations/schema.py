@@ -40,8 +40,8 @@ class State:
                 f" created. This version ({app.__version__}) knows none after {self.head!r}: run"
                 " the newer version."
             )
-        found = f"at {self.current}" if self.current else "empty"
-        return f"The database schema is {found}, not at {self.head}: run `heloise migrate`."
+        description = f"at {self.current}" if self.current else "empty"
+        return f"The database schema is {description}, not at {self.head}: run `heloise migrate`."
 
 
 async def state(database: Database) -> State:

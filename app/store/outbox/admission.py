@@ -29,15 +29,15 @@ async def look(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look for these profiles, and for whom these messages are to."""
-    to = [
-        (message.tenant_id, fold(one.mailbox.address))
+    addressed = [
+        (message.tenant_id, fold(recipient.mailbox.address))
         for message in messages
-        for one in message.recipients
+        for recipient in message.recipients
     ]
-    rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": to})
-    found = [(row.id, row.revision) for row in rows]
-    ready = frozenset(each for each in found if each[1] != _SUPPRESSION)
-    return Admission(ready, may_suppress=len(ready) < len(found))
+    rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": addressed})
+    pairs = [(row.id, row.revision) for row in rows]
+    ready = frozenset(pair for pair in pairs if pair[1] != _SUPPRESSION)
+    return Admission(ready, may_suppress=len(ready) < len(pairs))
 
 
 _SUPPRESSION: Final = 0  # a profile's first revision is 1

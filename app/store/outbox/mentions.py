@@ -22,37 +22,37 @@ async def mask(connection: AsyncConnection, *, tenant_id: str, address: str) -> 
     What is bound to a message is `wiping`'s; what the tenant has set itself stays.
     """
     mention = Mention(address)
-    mine = select(profiles.c.id).where(profiles.c.tenant_id == tenant_id)
+    profile_ids = select(profiles.c.id).where(profiles.c.tenant_id == tenant_id)
     places: list[tuple[_Columns, ColumnElement[bool]]] = [
         (
             (audit_log.c.object_id, audit_log.c.request_id, audit_log.c.changes),
             audit_log.c.tenant_id == tenant_id,
         ),
         ((suppressions.c.detail,), suppressions.c.tenant_id == tenant_id),
-        ((lanes.c.reason,), lanes.c.profile_id.in_(mine)),
+        ((lanes.c.reason,), lanes.c.profile_id.in_(profile_ids)),
         ((mailboxes.c.reason,), mailboxes.c.tenant_id == tenant_id),
         ((webhooks.c.disabled_reason,), webhooks.c.tenant_id == tenant_id),
         ((events.c.data,), (events.c.tenant_id == tenant_id) & events.c.message_id.is_(None)),
     ]
-    for columns, is_mine in places:
-        await _mask(connection, mention, columns, is_mine)
+    for columns, of_tenant in places:
+        await _mask(connection, mention, columns, of_tenant)
     await _untag(connection, tenant_id, mention)
 
 
 async def _mask(
-    connection: AsyncConnection, mention: Mention, columns: _Columns, is_mine: ColumnElement[bool]
+    connection: AsyncConnection, mention: Mention, columns: _Columns, of_tenant: ColumnElement[bool]
 ) -> None:
     table = columns[0].table
     [key] = table.primary_key.columns
-    query = select(key, *columns).where(is_mine, _may_name(columns)).order_by(key).limit(AT_ONCE)
+    query = select(key, *columns).where(of_tenant, _may_name(columns)).order_by(key).limit(AT_ONCE)
     rows = (await connection.execute(query)).mappings().all()
     while rows:
         for row in rows:
-            masked = {column.name: mention.masked(row[column.name]) for column in columns}
-            if any(masked[name] != row[name] for name in masked):
-                await connection.execute(update(table).where(key == row[key.name]).values(masked))
-        after = query.where(key > rows[-1][key.name])
-        rows = (await connection.execute(after)).mappings().all()
+            values = {column.name: mention.masked(row[column.name]) for column in columns}
+            if any(values[name] != row[name] for name in values):
+                await connection.execute(update(table).where(key == row[key.name]).values(values))
+        next_query = query.where(key > rows[-1][key.name])
+        rows = (await connection.execute(next_query)).mappings().all()
 
 
 async def _untag(connection: AsyncConnection, tenant_id: str, mention: Mention) -> None:
@@ -73,12 +73,16 @@ async def mask_among(
 ) -> None:
     """Mask an address in what servers said of these messages' other recipients."""
     mention, texts = Mention(address), (recipients.c.reply_text, recipients.c.report_text)
-    place = (recipients.c.message_id, recipients.c.position)
-    query = select(*place, *texts).where(recipients.c.message_id.in_(message_ids), _may_name(texts))
+    key_columns = (recipients.c.message_id, recipients.c.position)
+    query = select(*key_columns, *texts).where(
+        recipients.c.message_id.in_(message_ids), _may_name(texts)
+    )
     for row in (await connection.execute(query)).mappings().all():
-        masked = {text.name: mention.masked(row[text.name]) for text in texts}
-        of = update(recipients).where(*(column == row[column.name] for column in place))
-        await connection.execute(of.values(masked))
+        values = {text.name: mention.masked(row[text.name]) for text in texts}
+        statement = update(recipients).where(
+            *(column == row[column.name] for column in key_columns)
+        )
+        await connection.execute(statement.values(values))
 
 
 async def untag(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:

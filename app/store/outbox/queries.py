@@ -163,23 +163,23 @@ async def accept(
     connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease = NO_LEASE
 ) -> None:
     """Write new messages, due at once, but for those that a lease is for: they have their owner."""
-    rows = [_message_row(each) for each in accepted]
-    taken = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
+    rows = [_message_row(message) for message in accepted]
+    lease_values = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
     for row in rows:
         if row["id"] in lease.message_ids:
-            row.update(taken)
-    contents = [_content_row(each) for each in accepted if not _is_large(connection, each)]
+            row.update(lease_values)
+    contents = [_content_row(message) for message in accepted if not _is_large(connection, message)]
     await _ACCEPT.execute(
         connection,
         rows,
         contents,
-        [row for each in accepted for row in _recipient_rows(each)],
-        [row for each in accepted for row in _tag_rows(each)],
-        events.rows_of(_accepted(each) for each in accepted),
+        [row for message in accepted for row in _recipient_rows(message)],
+        [row for message in accepted for row in _tag_rows(message)],
+        events.rows_of(_build_event(message) for message in accepted),
     )
-    for each in accepted:
-        if _is_large(connection, each):
-            await copy_row(connection, message_contents, _content_row(each))
+    for message in accepted:
+        if _is_large(connection, message):
+            await copy_row(connection, message_contents, _content_row(message))
 
 
 def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
@@ -192,7 +192,7 @@ def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
     return len(message.mime) > LARGE_OCTETS and connection.dialect.name == "postgresql"
 
 
-def _accepted(message: NewMessage) -> NewEvent:
+def _build_event(message: NewMessage) -> NewEvent:
     kind = EventType.MESSAGE_SCHEDULED if message.is_scheduled else EventType.MESSAGE_QUEUED
     return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
 
@@ -340,23 +340,27 @@ async def claim_of_many(
     is_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease what is due of several profiles, of each as `claim` does."""
-    given = {
+    parameters = {
         "profile_ids": [want.profile_id for want in wants],
         "now": now,
         "limit": max(want.limit for want in wants),
     }
     statement = _due(connection.dialect.name, is_known=is_known, is_checked=is_checked)
-    due = await connection.execute(statement, given)
-    ordered = sorted(due.all(), key=attrgetter("profile_id", "due_at", "id"))
-    by_profile = {
+    result = await connection.execute(statement, parameters)
+    due_rows = sorted(result.all(), key=attrgetter("profile_id", "due_at", "id"))
+    rows_by_profile = {
         profile_id: list(group)
-        for profile_id, group in groupby(ordered, key=attrgetter("profile_id"))
+        for profile_id, group in groupby(due_rows, key=attrgetter("profile_id"))
     }
-    rows = [row for want in wants for row in _within(want, by_profile.get(want.profile_id, []))]
-    return await _leased(connection, rows, owner=owner, now=now, lease_until=lease_until)
+    rows = [
+        row
+        for want in wants
+        for row in _take_within(want, rows_by_profile.get(want.profile_id, []))
+    ]
+    return await _lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 
-async def _leased(
+async def _lease_rows(
     connection: AsyncConnection,
     rows: Sequence[Any],
     *,
@@ -371,8 +375,8 @@ async def _leased(
         _LEASE, {"ids": ids, "owner": owner, "lease_until": lease_until, "now": now}
     )
     await suppressions.apply(connection, message_ids=ids, now=now)
-    contents = await _contents(connection, ids)
-    addressed = await recipients_of(connection, ids)
+    contents = await _load_contents(connection, ids)
+    recipients_by_message = await recipients_of(connection, ids)
     return [
         ClaimedMessage(
             id=row.id,
@@ -383,7 +387,7 @@ async def _leased(
             guarantee=_GUARANTEES[row.guarantee],
             expires_at=row.expires_at,
             former_owner=row.lease_owner,
-            recipients=addressed[row.id],
+            recipients=recipients_by_message[row.id],
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
             dsn=DsnRequest.of(row.dsn),
@@ -414,37 +418,38 @@ _PROFILES: Final = each_of("profile_ids")
 def _due(dialect: str, *, is_known: bool, is_checked: bool) -> Select[Any]:
     """What is due first of each profile; on PostgreSQL locked, but for what somebody has locked."""
     # SQLite knows no LATERAL, and has one writer.
-    of = messages if dialect == "postgresql" else messages.alias()
-    first = (
-        select(*(of.c[name] for name in _OF_DUE))
+    table = messages if dialect == "postgresql" else messages.alias()
+    due_query = (
+        select(*(table.c[name] for name in _OF_DUE))
         .where(
-            of.c.profile_id == _PROFILES.c.value, of.c.due_at <= bound_now(is_checked=is_checked)
+            table.c.profile_id == _PROFILES.c.value,
+            table.c.due_at <= bound_now(is_checked=is_checked),
         )
-        .order_by(of.c.due_at, of.c.id)
+        .order_by(table.c.due_at, table.c.id)
         .limit(bindparam("limit"))
         .correlate(_PROFILES)
     )
     if is_known:
-        first = first.where(~_unknown(of))
+        due_query = due_query.where(~_unknown(table))
     if dialect == "postgresql":
-        due: FromClause = first.with_for_update(skip_locked=True).lateral()
-        found = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
+        due: FromClause = due_query.with_for_update(skip_locked=True).lateral()
+        query = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
     else:
         due = messages
-        ids = first.with_only_columns(of.c.id)
+        ids = due_query.with_only_columns(table.c.id)
         columns = (messages.c[name] for name in _OF_DUE)
-        found = select(*columns, message_contents.c.size_bytes).join_from(
+        query = select(*columns, message_contents.c.size_bytes).join_from(
             _PROFILES, messages, messages.c.id.in_(ids)
         )
-    return found.join(message_contents, message_contents.c.message_id == due.c.id)
+    return query.join(message_contents, message_contents.c.message_id == due.c.id)
 
 
-def _unknown(of: FromClause) -> ColumnElement[bool]:
+def _unknown(table: FromClause) -> ColumnElement[bool]:
     """That a message has a recipient to send to whose last outcome is not known."""
     return (
         select(recipients.c.message_id)
         .where(
-            recipients.c.message_id == of.c.id,
+            recipients.c.message_id == table.c.id,
             recipients.c.classification == OUTCOME_UNKNOWN,
             IS_TO_SEND,
         )
@@ -464,22 +469,22 @@ _LEASE: Final = (
 )
 
 
-def _within(want: Want, rows: Sequence[Any]) -> list[Any]:
+def _take_within(want: Want, rows: Sequence[Any]) -> list[Any]:
     """The first rows, as many as begin before they have so much together."""
-    kept, size_bytes, recipient_count = list[Any](), 0, 0
+    first_rows, size_bytes, recipient_count = list[Any](), 0, 0
     for row in rows[: want.limit]:
         is_full = size_bytes >= want.max_bytes or (
             want.max_recipients is not None and recipient_count >= want.max_recipients
         )
-        if kept and is_full:
+        if first_rows and is_full:
             break
-        kept.append(row)
+        first_rows.append(row)
         size_bytes += row.size_bytes
         recipient_count += row.recipient_count
-    return kept
+    return first_rows
 
 
-async def _contents(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
+async def _load_contents(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
     return {row.message_id: row for row in await connection.execute(_CONTENTS, {"ids": ids})}
 
 
@@ -530,8 +535,8 @@ async def renew(
     connection: AsyncConnection, *, owner: str, held: Sequence[str], lease_until: datetime
 ) -> set[str]:
     """Lengthen the leases of the messages held; answers which are still the owner's."""
-    given = {"ids": held, "owner": owner, "lease_until": lease_until}
-    return set((await connection.execute(_RENEW, given)).scalars())
+    parameters = {"ids": held, "owner": owner, "lease_until": lease_until}
+    return set((await connection.execute(_RENEW, parameters)).scalars())
 
 
 _OWNED: Final = messages.alias("owned")
@@ -575,7 +580,7 @@ async def release_all(connection: AsyncConnection, *, now: datetime) -> int:
 
     Only for the sole delivering process of a database, before it claims anything.
     """
-    released = await connection.execute(
+    result = await connection.execute(
         update(messages).where(UNFINISHED, messages.c.lease_owner.is_not(None)).values(due_at=now)
     )
-    return released.rowcount
+    return result.rowcount

@@ -80,33 +80,41 @@ async def settle(
     """
     ids = [settlement.message_id for settlement in settlements]
     owned = await _lock_owned(connection, owner, ids)
-    mine = [settlement for settlement in settlements if settlement.message_id in owned]
-    finished = [each.message_id for each in mine if _finished_at(each.status, now) is not None]
-    noted = [attempt for each in mine for attempt in each.attempts]
+    owned_settlements = [settlement for settlement in settlements if settlement.message_id in owned]
+    finished_ids = [
+        settlement.message_id
+        for settlement in owned_settlements
+        if _finished_at(settlement.status, now) is not None
+    ]
+    attempt_rows = [attempt for settlement in owned_settlements for attempt in settlement.attempts]
     await _SETTLE.execute(
         connection,
-        [row for each in mine for row in _recipient_updates(each, now)],
-        [_message_update(each, now) for each in mine],
-        noted,
-        _transcripts(noted),
+        [row for settlement in owned_settlements for row in _recipient_updates(settlement, now)],
+        [_message_update(settlement, now) for settlement in owned_settlements],
+        attempt_rows,
+        _collect_transcripts(attempt_rows),
         events.rows_of(
-            event for each in mine for event in _told(each, owned[each.message_id], now)
+            event
+            for settlement in owned_settlements
+            for event in _build_events(settlement, owned[settlement.message_id], now)
         ),
     )
     bounced = [
-        (e.message_id, recipient.position)
-        for e in mine
-        for recipient in e.recipients
+        (settlement.message_id, recipient.position)
+        for settlement in owned_settlements
+        for recipient in settlement.recipients
         if recipient.is_hard_bounce
     ]
     await suppressions.add_bounced(connection, bounced, now)
-    await wiping.at_end(connection, {each: owned[each].end for each in owned}, finished, now)
+    await wiping.at_end(
+        connection, {message_id: owned[message_id].end for message_id in owned}, finished_ids, now
+    )
     return set(owned)
 
 
-def _told(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
+def _build_events(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
     """What happened to each recipient, then to the message."""
-    of = (now, held.tenant_id, held.profile_id, settlement.message_id)
+    context = (now, held.tenant_id, held.profile_id, settlement.message_id)
     for recipient in settlement.recipients:
         data = {
             "attempts": recipient.attempts,
@@ -117,10 +125,10 @@ def _told(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEve
             "classification": recipient.classification,
             "sent_to": recipient.sent_to,
         }
-        said = {key: value for key, value in data.items() if value is not None}
-        yield NewEvent(of_recipient(recipient.status), *of, recipient.position, said)
+        event_data = {key: value for key, value in data.items() if value is not None}
+        yield NewEvent(of_recipient(recipient.status), *context, recipient.position, event_data)
     if settlement.status is not None:
-        yield NewEvent(of_message(settlement.status), *of)
+        yield NewEvent(of_message(settlement.status), *context)
 
 
 async def mark(
@@ -251,14 +259,14 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
 
 async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append attempts, each with its transcript where that is to be kept."""
-    await _NOTE.execute(connection, rows, _transcripts(rows))
+    await _NOTE.execute(connection, rows, _collect_transcripts(rows))
 
 
-def _transcripts(noted: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _collect_transcripts(attempt_rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [
-        {"attempt_id": row["id"], "transcript": said}
-        for row in noted
-        if (said := row.get("transcript")) is not None
+        {"attempt_id": row["id"], "transcript": transcript}
+        for row in attempt_rows
+        if (transcript := row.get("transcript")) is not None
     ]
 
 
@@ -274,17 +282,17 @@ async def forget_transcripts(connection: AsyncConnection, *, before: datetime, l
     Attempts' ids sort by time, so no index but theirs is needed. Those that another worker deletes
     just now are left to it.
     """
-    oldest = (
+    query = (
         select(attempt_transcripts.c.attempt_id)
         .where(attempt_transcripts.c.attempt_id < first_id("att", before))
         .order_by(attempt_transcripts.c.attempt_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    gone = await connection.execute(
-        delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(oldest))
+    result = await connection.execute(
+        delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(query))
     )
-    return gone.rowcount
+    return result.rowcount
 
 
 def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -330,8 +338,8 @@ async def expire(
 
     With `is_checked`, by the database's own time too, whatever `now` is.
     """
-    which = _overdue(is_checked=is_checked)
-    return await _finish(connection, which, RecipientEvent.EXPIRE, now, limit)
+    query = _overdue(is_checked=is_checked)
+    return await _finish(connection, query, RecipientEvent.EXPIRE, now, limit)
 
 
 async def cancel_orphans(
@@ -341,19 +349,19 @@ async def cancel_orphans(
 
     With `is_checked`, nobody by the database's own time too, whatever `now` is.
     """
-    which = _orphaned(is_checked=is_checked)
-    return await _finish(connection, which, RecipientEvent.CANCEL, now, limit)
+    query = _orphaned(is_checked=is_checked)
+    return await _finish(connection, query, RecipientEvent.CANCEL, now, limit)
 
 
 async def _finish(
     connection: AsyncConnection,
-    which: Select[str],
+    query: Select[str],
     event: RecipientEvent,
     now: datetime,
     limit: int,
 ) -> int:
-    held = which.limit(limit).with_for_update(of=messages, skip_locked=True)
-    ids = list((await connection.execute(held, {"now": now})).scalars())
+    locking_query = query.limit(limit).with_for_update(of=messages, skip_locked=True)
+    ids = list((await connection.execute(locking_query, {"now": now})).scalars())
     await finish_open(connection, message_ids=ids, event=event, now=now)
     return len(ids)
 
@@ -372,15 +380,15 @@ async def finish_open(
     """
     if not message_ids:
         return
-    ended = next_status(RecipientStatus.QUEUED, event)
-    finished = (
+    status = next_status(RecipientStatus.QUEUED, event)
+    statement = (
         update(recipients)
         .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
-        .values(status=ended.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .values(status=status.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
-    places = [(row.message_id, row.position) for row in await connection.execute(finished)]
-    await events.append_of_recipients(connection, places, ended, now)
+    places = [(row.message_id, row.position) for row in await connection.execute(statement)]
+    await events.append_of_recipients(connection, places, status, now)
     await close(connection, message_ids=message_ids, now=now)
 
 
@@ -391,10 +399,10 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
     """
     if not message_ids:
         return
-    addressed = await recipients_of(connection, message_ids)
+    recipients_by_message = await recipients_of(connection, message_ids)
     statuses = {
-        message_id: message_status(each.status for each in group)
-        for message_id, group in addressed.items()
+        message_id: message_status(recipient.status for recipient in group)
+        for message_id, group in recipients_by_message.items()
     }
     rows = [
         {
@@ -410,12 +418,19 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
     if not rows:
         return
     query = select(*_HELD).where(messages.c.id.in_([row["id"] for row in rows]))
-    held = _held((await connection.execute(query)).all())
-    told = (
-        NewEvent(of_message(status), now, before.tenant_id, before.profile_id, message_id)
-        for message_id, before in held.items()
-        if (status := statuses[message_id]) is not None and status != before.status
+    held_messages = _held((await connection.execute(query)).all())
+    new_events = (
+        NewEvent(
+            of_message(status), now, held_message.tenant_id, held_message.profile_id, message_id
+        )
+        for message_id, held_message in held_messages.items()
+        if (status := statuses[message_id]) is not None and status != held_message.status
     )
-    await _CLOSE.execute(connection, rows, events.rows_of(told))
-    finished = [str(row["id"]) for row in rows if row["finished_at"] is not None]
-    await wiping.at_end(connection, {each: held[each].end for each in held}, finished, now)
+    await _CLOSE.execute(connection, rows, events.rows_of(new_events))
+    finished_ids = [str(row["id"]) for row in rows if row["finished_at"] is not None]
+    await wiping.at_end(
+        connection,
+        {message_id: held_messages[message_id].end for message_id in held_messages},
+        finished_ids,
+        now,
+    )

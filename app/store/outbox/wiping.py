@@ -38,12 +38,12 @@ async def at_end(
     connection: AsyncConnection, ends: Mapping[str, AtEnd], finished: Iterable[str], now: datetime
 ) -> None:
     """Do what was to be done to messages at their end, to those of them that are finished."""
-    wiped = [each for each in finished if ends[each] != NOTHING]
-    erased = [each for each in wiped if ends[each].erases_recipients]
-    if wiped:
-        await wipe_contents(connection, message_ids=wiped, now=now)
-    if erased:
-        await erase_recipients(connection, message_ids=erased, now=now)
+    wiped_ids = [message_id for message_id in finished if ends[message_id] != NOTHING]
+    erased_ids = [message_id for message_id in wiped_ids if ends[message_id].erases_recipients]
+    if wiped_ids:
+        await wipe_contents(connection, message_ids=wiped_ids, now=now)
+    if erased_ids:
+        await erase_recipients(connection, message_ids=erased_ids, now=now)
 
 
 async def wipe_contents(
@@ -72,15 +72,15 @@ async def erase_recipients(
     its metadata, its attempts and tags with the address. The status of each recipient stays, and
     the content of messages that are still to be sent to others. The caller holds the rows.
     """
-    who: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
+    conditions: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
     if address is None:
         await mentions.untag(connection, message_ids=message_ids)
     else:  # its tags go in all of the tenant's messages
-        who.append(addressed_to(address))
+        conditions.append(addressed_to(address))
         await mentions.mask_among(connection, message_ids=message_ids, address=address)
     await connection.execute(
         update(recipients)
-        .where(*who, recipients.c.erased_at.is_(None))
+        .where(*conditions, recipients.c.erased_at.is_(None))
         .values(
             address=ERASED,
             folded_address=None,
@@ -91,8 +91,8 @@ async def erase_recipients(
             erased_at=now,
         )
     )
-    wiped = [message_id for message_id in message_ids if message_id not in keep_content_of]
-    await wipe_contents(connection, message_ids=wiped, now=now)
+    wiped_ids = [message_id for message_id in message_ids if message_id not in keep_content_of]
+    await wipe_contents(connection, message_ids=wiped_ids, now=now)
     await connection.execute(
         update(message_contents)
         .where(message_contents.c.message_id.in_(message_ids))
@@ -109,14 +109,14 @@ async def erase_recipients(
 
 async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
     """Count what is about to be wiped or deleted no longer as stored, where it is counted."""
-    freed = (
+    query = (
         select(messages.c.tenant_id, func.sum(message_contents.c.size_bytes).label("size_bytes"))
         .join(messages, messages.c.id == message_contents.c.message_id)
         .where(*_whole(message_ids))
         .group_by(messages.c.tenant_id)
         .order_by(messages.c.tenant_id)
     )
-    rows: Sequence[Any] = (await connection.execute(freed)).all()
+    rows: Sequence[Any] = (await connection.execute(query)).all()
     for row in rows:
         await connection.execute(
             update(tenant_usage)

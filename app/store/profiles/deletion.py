@@ -44,26 +44,26 @@ async def delete(
             "The profile has unfinished messages; wait, or delete it with ?cancel_pending=true to"
             " cancel them.",
         )
-    gone = {
+    values = {
         "deleted_at": now,
         "updated_at": now,
         "revision": profiles.c.revision + 1,
         "is_default": False,
         **dict.fromkeys(SEALED),
     }
-    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=gone)
+    await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
     await connection.execute(
         delete_rows(oauth_tokens).where(oauth_tokens.c.profile_id == profile_id)
     )
 
 
 async def _has_pending(connection: AsyncConnection, tenant_id: str, profile_id: str) -> bool:
-    found = exists().where(
+    is_pending = exists().where(
         messages.c.tenant_id == tenant_id,
         messages.c.profile_id == profile_id,
         messages.c.due_at.is_not(None),
     )
-    return bool((await connection.execute(select(found))).scalar_one())
+    return bool((await connection.execute(select(is_pending))).scalar_one())
 
 
 async def _cancel_pending(
@@ -88,5 +88,5 @@ async def _cancel_pending(
         await outcomes.finish_open(
             connection, message_ids=[row.id for row in rows], event=RecipientEvent.CANCEL, now=now
         )
-        last = rows[-1]
-        batch = query.where(place > (last.due_at, last.id))
+        last_row = rows[-1]
+        batch = query.where(place > (last_row.due_at, last_row.id))

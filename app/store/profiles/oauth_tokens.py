@@ -55,7 +55,7 @@ async def begin_renewal(
     Whoever took it on and was not heard of by its `until` has lost it. Raises NotFound where the
     profile is no more at this revision.
     """
-    secrets = await _secrets(connection, tenant_id, profile_id, revision)
+    secrets = await _load_secrets(connection, tenant_id, profile_id, revision)
     of_profile = oauth_tokens.c.profile_id == profile_id
     is_older = oauth_tokens.c.profile_revision < revision
     renewing = {"renewing_by": by, "renewing_until": until}
@@ -67,20 +67,20 @@ async def begin_renewal(
         .values(**empty, renewing_by=None, renewing_until=None)
     )
     is_free = or_(oauth_tokens.c.renewing_until.is_(None), oauth_tokens.c.renewing_until <= now)
-    taken = await connection.execute(
+    result = await connection.execute(
         update(oauth_tokens).where(of_profile, is_free).values(renewing)
     )
-    if taken.rowcount:
+    if result.rowcount:
         return secrets
-    known = select(oauth_tokens.c.profile_id).where(of_profile)
-    if (await connection.execute(known)).one_or_none() is not None:
+    query = select(oauth_tokens.c.profile_id).where(of_profile)
+    if (await connection.execute(query)).one_or_none() is not None:
         return None
     row = {"profile_id": profile_id, **empty, **renewing}
     await connection.execute(insert(oauth_tokens).values(row))
     return secrets
 
 
-async def _secrets(
+async def _load_secrets(
     connection: AsyncConnection, tenant_id: str, profile_id: str, revision: int
 ) -> SealedSecrets:
     """The profile's own, its row locked, so that those who begin at one moment do so in turn."""
@@ -157,5 +157,5 @@ async def forget(
 
 def _of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
     """The conditions that a row is the token of the tenant's profile at a revision."""
-    mine = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
-    return oauth_tokens.c.profile_id.in_(mine), oauth_tokens.c.profile_revision == revision
+    profile_ids = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
+    return oauth_tokens.c.profile_id.in_(profile_ids), oauth_tokens.c.profile_revision == revision

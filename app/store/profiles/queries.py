@@ -75,14 +75,14 @@ async def insert(
         "is_default": is_default,
         **sealed,
     }
-    async with taken_means(connection, _exists(profile.name)):
+    async with taken_means(connection, _build_conflict(profile.name)):
         if is_default:
             await _take_default(connection, profile.tenant_id)
         await connection.execute(insert_into(profiles).values(row))
     await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
 
 
-def _exists(name: str) -> Conflict:
+def _build_conflict(name: str) -> Conflict:
     return Conflict("profile-exists", f"A profile {name!r} exists already; choose another name.")
 
 
@@ -96,29 +96,29 @@ async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
 
 async def find(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile | None:
     """The tenant's profile with this id or name, if there is one."""
-    return await _one(connection, _query(tenant_id, profile))
+    return await _load_one(connection, _build_query(tenant_id, profile))
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
     """The tenant's profile with this id or name; raises NotFound."""
-    found = await find(connection, tenant_id=tenant_id, profile=profile)
-    if found is None:
+    matching_profile = await find(connection, tenant_id=tenant_id, profile=profile)
+    if matching_profile is None:
         raise NotFound("profile", profile)
-    return found
+    return matching_profile
 
 
 async def default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
     """The profile for messages that name none, if the tenant has one."""
     query = select(*PROFILE_COLUMNS).where(*live(tenant_id), profiles.c.is_default)
-    return await _one(connection, query)
+    return await _load_one(connection, query)
 
 
-def _query(tenant_id: str, profile: str) -> Select[Any]:
-    named = or_(profiles.c.id == profile, profiles.c.name == profile)
-    return select(*PROFILE_COLUMNS).where(*live(tenant_id), named)
+def _build_query(tenant_id: str, profile: str) -> Select[Any]:
+    has_id_or_name = or_(profiles.c.id == profile, profiles.c.name == profile)
+    return select(*PROFILE_COLUMNS).where(*live(tenant_id), has_id_or_name)
 
 
-async def _one(connection: AsyncConnection, query: Select[Any]) -> Profile | None:
+async def _load_one(connection: AsyncConnection, query: Select[Any]) -> Profile | None:
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else profile_of(row)
 
@@ -188,9 +188,13 @@ async def health(
 
 
 def _health(row: dict[str, Any]) -> LaneHealth:
-    name, why, found_at = (row.pop(f"recommended_{each}") for each in ("ehlo_name", "why", "at"))
-    found = None if name is None else EhloRecommendation(name=name, why=why, found_at=found_at)
-    return LaneHealth(**row, recommended=found)
+    name, why, found_at = (
+        row.pop(f"recommended_{suffix}") for suffix in ("ehlo_name", "why", "at")
+    )
+    recommendation = (
+        None if name is None else EhloRecommendation(name=name, why=why, found_at=found_at)
+    )
+    return LaneHealth(**row, recommended=recommendation)
 
 
 async def recommend(
@@ -202,19 +206,21 @@ async def recommend(
     found: EhloRecommendation | None,
 ) -> None:
     """Write down which EHLO name the profile's server takes; nothing where it has changed since."""
-    unchanged = select(profiles.c.id).where(
+    unchanged_ids = select(profiles.c.id).where(
         *live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
     )
     await connection.execute(
-        update_rows(lanes).where(lanes.c.profile_id.in_(unchanged)).values(_recommended(found))
+        update_rows(lanes)
+        .where(lanes.c.profile_id.in_(unchanged_ids))
+        .values(_build_recommendation(found))
     )
 
 
-def _recommended(found: EhloRecommendation | None) -> dict[str, Any]:
+def _build_recommendation(recommendation: EhloRecommendation | None) -> dict[str, Any]:
     return {
-        "recommended_ehlo_name": found and found.name,
-        "recommended_why": found and found.why,
-        "recommended_at": found and found.found_at,
+        "recommended_ehlo_name": recommendation and recommendation.name,
+        "recommended_why": recommendation and recommendation.why,
+        "recommended_at": recommendation and recommendation.found_at,
     }
 
 
@@ -233,7 +239,7 @@ async def update(
     if changes.get("is_default"):
         await tenants.lock(connection, tenant_id=tenant_id)
     values = {**changes, "revision": profiles.c.revision + 1, "updated_at": now}
-    async with taken_means(connection, _exists(str(changes.get("name")))):
+    async with taken_means(connection, _build_conflict(str(changes.get("name")))):
         if changes.get("is_default"):
             await _take_default(connection, tenant_id)
         await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
@@ -241,7 +247,7 @@ async def update(
     await connection.execute(
         update_rows(lanes)
         .where(lanes.c.profile_id == profile_id, lanes.c.recommended_at.is_not(None))
-        .values(_recommended(None))
+        .values(_build_recommendation(None))
     )
 
 
@@ -326,9 +332,9 @@ async def for_delivery(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> DeliveryProfile | None:
     """What is needed to deliver through a profile, or None where it was deleted."""
-    given = {"tenant_id": tenant_id, "profile_ids": [profile_id]}
+    parameters = {"tenant_id": tenant_id, "profile_ids": [profile_id]}
     query = _FOR_DELIVERY.where(profiles.c.tenant_id == bindparam("tenant_id"))
-    row = (await connection.execute(query, given)).mappings().one_or_none()
+    row = (await connection.execute(query, parameters)).mappings().one_or_none()
     return None if row is None else _delivery_profile(row)
 
 

@@ -140,8 +140,8 @@ async def write(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, values: Mapping[str, Any]
 ) -> None:
     """Write columns of a live profile; raises NotFound where it is none of the tenant's."""
-    written = await connection.execute(
+    result = await connection.execute(
         update(profiles).where(*live(tenant_id), profiles.c.id == profile_id).values(dict(values))
     )
-    if written.rowcount == 0:
+    if result.rowcount == 0:
         raise NotFound("profile", profile_id)

@@ -49,10 +49,10 @@ class SealContext:
 
     def associated_data(self, head: bytes) -> bytes:
         """What AES-GCM authenticates beside the text."""
-        bound = [head, self.row.encode(), self.field.encode()]
+        parts = [head, self.row.encode(), self.field.encode()]
         if self.destination is not None:
-            bound.append(json.dumps(self.destination, sort_keys=True).encode())
-        return b"\0".join(bound)
+            parts.append(json.dumps(self.destination, sort_keys=True).encode())
+        return b"\0".join(parts)
 
 
 # `Vault.open`, for those who open and never seal.
@@ -92,7 +92,7 @@ class Vault:
                 " `heloise reseal`, or set it again."
             )
         try:
-            opened = cipher.decrypt(
+            plaintext = cipher.decrypt(
                 nonce, sealed[HEAD_BYTES + NONCE_BYTES :], context.associated_data(head)
             )
         except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
@@ -100,7 +100,7 @@ class Vault:
                 f"The {context.field} of {context.row} cannot be decrypted: it was altered, copied"
                 " from elsewhere, or encrypted for another destination."
             ) from None
-        return opened.decode()
+        return plaintext.decode()
 
     def seal_content(self, content: bytes, *, row: str) -> SealedContent:
         """The bytes under a random key of their own, which is sealed as any other secret.
@@ -126,9 +126,9 @@ class Vault:
 
         What was sealed before secrets had a destination is bound to this one.
         """
-        was_bound = not sealed.startswith(UNBOUND)
-        before = context if was_bound else replace(context, destination=None)
-        return self.seal(self.open(sealed, before), context)
+        is_bound = not sealed.startswith(UNBOUND)
+        old_context = context if is_bound else replace(context, destination=None)
+        return self.seal(self.open(sealed, old_context), context)
 
     def is_current(self, sealed: bytes, context: SealContext) -> bool:
         """Whether it is sealed under the newest key, in the form of today."""

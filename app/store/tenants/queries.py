@@ -51,12 +51,12 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
     }
-    async with taken_means(connection, _exists(tenant.slug)):
+    async with taken_means(connection, _build_conflict(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
     await connection.execute(insert_into(purges).values(tenant_id=tenant.id, purged_at=EPOCH))
 
 
-def _exists(slug: str) -> Conflict:
+def _build_conflict(slug: str) -> Conflict:
     return Conflict("tenant-exists", f"A tenant {slug!r} exists already; choose another slug.")
 
 
@@ -122,7 +122,7 @@ async def update(
     before = await lock(connection, tenant_id=tenant_id)
     if not changes:
         return before
-    async with taken_means(connection, _exists(str(changes.get("slug")))):
+    async with taken_means(connection, _build_conflict(str(changes.get("slug")))):
         await connection.execute(
             update_rows(tenants).where(tenants.c.id == tenant_id).values(**changes, updated_at=now)
         )
@@ -160,8 +160,10 @@ async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
     slug = (await connection.execute(query)).scalar_one_or_none()
     if slug is None:
         raise NotFound("tenant", tenant_id)
-    live = exists().where(profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None))
-    if await _is_true(connection, or_(live, _has_unfinished(tenant_id))):
+    has_profiles = exists().where(
+        profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None)
+    )
+    if await _is_true(connection, or_(has_profiles, _has_unfinished(tenant_id))):
         raise Conflict(
             "tenant-not-empty",
             f"The tenant {slug!r} has profiles or unfinished messages; delete its profiles first.",

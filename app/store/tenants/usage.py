@@ -25,11 +25,13 @@ async def charge(
     ends.
     """
     usage = await current(connection, tenant_id=tenant_id, now=now, is_locked=True)
-    waiting = await queued(connection, tenant_id=tenant_id, quota=quota)
-    after, verdicts = admit(quota, usage, queued=waiting, sizes=sizes, now=now)
-    if after != usage:  # whoever is over the limit costs no write each time
+    queued_count = await queued(connection, tenant_id=tenant_id, quota=quota)
+    new_usage, verdicts = admit(quota, usage, queued=queued_count, sizes=sizes, now=now)
+    if new_usage != usage:  # whoever is over the limit costs no write each time
         await connection.execute(
-            update(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id).values(_row(after))
+            update(tenant_usage)
+            .where(tenant_usage.c.tenant_id == tenant_id)
+            .values(_row(new_usage))
         )
     return verdicts
 
@@ -38,13 +40,13 @@ async def queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -
     """How many of the tenant's messages are not finished, as far as the quota wants to know."""
     if quota.queued_messages is None:
         return 0
-    some = (
+    subquery = (
         select(messages.c.id)
         .where(messages.c.tenant_id == tenant_id, UNFINISHED)
         .limit(quota.queued_messages)
         .subquery()
     )
-    return int((await connection.execute(select(func.count()).select_from(some))).scalar_one())
+    return int((await connection.execute(select(func.count()).select_from(subquery))).scalar_one())
 
 
 async def current(
@@ -69,10 +71,10 @@ async def current(
             month_messages=row["month_messages"],
             stored_bytes=row["stored_bytes"],
         ).on(now)
-    found = await _found(connection, tenant_id, now)
+    usage = await _count_usage(connection, tenant_id, now)
     if is_locked:
-        await connection.execute(insert(tenant_usage).values(tenant_id=tenant_id, **_row(found)))
-    return found
+        await connection.execute(insert(tenant_usage).values(tenant_id=tenant_id, **_row(usage)))
+    return usage
 
 
 async def forget(connection: AsyncConnection, *, tenant_id: str) -> None:
@@ -80,17 +82,17 @@ async def forget(connection: AsyncConnection, *, tenant_id: str) -> None:
     await connection.execute(delete(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id))
 
 
-async def _found(connection: AsyncConnection, tenant_id: str, now: datetime) -> Usage:
-    mine = messages.c.tenant_id == tenant_id
-    kept = select(func.coalesce(func.sum(message_contents.c.size_bytes), 0)).where(
-        mine,
+async def _count_usage(connection: AsyncConnection, tenant_id: str, now: datetime) -> Usage:
+    of_tenant = messages.c.tenant_id == tenant_id
+    stored_query = select(func.coalesce(func.sum(message_contents.c.size_bytes), 0)).where(
+        of_tenant,
         messages.c.id == message_contents.c.message_id,
         message_contents.c.wiped_at.is_(None),
     )
     counts = [
         (
             await connection.execute(
-                select(func.count()).where(mine, messages.c.id >= first_id("msg", since))
+                select(func.count()).where(of_tenant, messages.c.id >= first_id("msg", since))
             )
         ).scalar_one()
         for since in (day_start(now), month_start(now))
@@ -99,7 +101,7 @@ async def _found(connection: AsyncConnection, tenant_id: str, now: datetime) -> 
         day=now.astimezone(UTC).date(),
         day_messages=counts[0],
         month_messages=counts[1],
-        stored_bytes=int((await connection.execute(kept)).scalar_one()),
+        stored_bytes=int((await connection.execute(stored_query)).scalar_one()),
     )
 
 

@@ -54,8 +54,8 @@ def _new(statement: postgresql.Insert | sqlite.Insert) -> Insert:
 
 
 def _replayed(statement: postgresql.Insert | sqlite.Insert) -> Insert:
-    again = _AGAIN | {"due_at": statement.excluded.due_at}
-    return statement.on_conflict_do_update(index_elements=_PLACE, set_=again)
+    values = _AGAIN | {"due_at": statement.excluded.due_at}
+    return statement.on_conflict_do_update(index_elements=_PLACE, set_=values)
 
 
 _NEW: Final[Mapping[str, Insert]] = {
@@ -96,13 +96,13 @@ class News:
 async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]:
     """The webhooks for which there is news, but those to which enough is due already."""
     end = await event_rows.horizon(connection)
-    later = exists().where(
+    has_news = exists().where(
         events.c.tenant_id == webhooks.c.tenant_id,
         tuple_(events.c.transaction_id, events.c.number)
         > tuple_(webhooks.c.read_transaction_id, webhooks.c.read_number),
         event_rows.until(end),
     )
-    enough = (
+    has_enough_due = (
         select(webhook_deliveries.c.due_at)
         .where(
             webhook_deliveries.c.webhook_id == webhooks.c.id,
@@ -115,7 +115,7 @@ async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]
         .exists()
     )
     query = select(webhooks.c.tenant_id, webhooks.c.id).where(
-        webhooks.c.disabled_at.is_(None), later, ~enough
+        webhooks.c.disabled_at.is_(None), has_news, ~has_enough_due
     )
     return [News(*row) for row in await connection.execute(query)]
 
@@ -136,7 +136,7 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
     webhook = webhook_of(row)
     end = await event_rows.horizon(connection)
     start = Position(row["read_transaction_id"], row["read_number"])
-    rows = await _events(
+    rows = await _load_events(
         connection,
         events.c.tenant_id == webhook.tenant_id,
         event_rows.after(start),
@@ -147,7 +147,9 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
     is_all = len(rows) < SPREAD_AT_ONCE
     if not is_all:
         end = Position(rows[-1].transaction_id, rows[-1].number)
-    await _write(connection, _NEW, webhook, await _wanted(connection, rows, webhook.wanted), now)
+    await _write(
+        connection, _NEW, webhook, await _select_wanted(connection, rows, webhook.wanted), now
+    )
     await connection.execute(
         update(webhooks)
         .where(webhooks.c.id == webhook_id)
@@ -156,7 +158,7 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
     return not is_all
 
 
-async def _events(
+async def _load_events(
     connection: AsyncConnection,
     *wanted: ColumnElement[bool],
     order: Sequence[ColumnElement[Any]],
@@ -180,16 +182,18 @@ async def _events(
     return (await connection.execute(query)).all()
 
 
-async def _wanted(
-    connection: AsyncConnection, rows: Sequence[_Row], wanted: EventFilter
+async def _select_wanted(
+    connection: AsyncConnection, rows: Sequence[_Row], event_filter: EventFilter
 ) -> list[_Row]:
     """Those of the events that a webhook is for."""
     tags = dict[str, tuple[str, ...]]()
-    if wanted.tags:
-        of = {row.message_id for row in rows if row.message_id is not None}
-        tags = await event_rows.tags_of(connection, of)
+    if event_filter.tags:
+        message_ids = {row.message_id for row in rows if row.message_id is not None}
+        tags = await event_rows.tags_of(connection, message_ids)
     return [
-        row for row in rows if wanted.wants(row.type, row.profile_id, tags.get(row.message_id, ()))
+        row
+        for row in rows
+        if event_filter.wants(row.type, row.profile_id, tags.get(row.message_id, ()))
     ]
 
 
@@ -231,14 +235,14 @@ async def due(connection: AsyncConnection, *, now: datetime) -> list[Due]:
         .scalar_subquery()
     )
     query = select(webhooks, due_at.label("due_at")).where(_may_be_tried(now), due_at <= now)
-    found = list[Due]()
+    due_webhooks = list[Due]()
     for row in (await connection.execute(query)).mappings():
-        former, until = row["sealed_former_secret"], row["former_secret_until"]
+        former_secret, until = row["sealed_former_secret"], row["former_secret_until"]
         secrets = [row["sealed_secret"]]
-        if former is not None and until > now:
-            secrets.append(former)
-        found.append(Due(webhook_of(row), row["due_at"], tuple(secrets)))
-    return found
+        if former_secret is not None and until > now:
+            secrets.append(former_secret)
+        due_webhooks.append(Due(webhook_of(row), row["due_at"], tuple(secrets)))
+    return due_webhooks
 
 
 def _may_be_tried(now: datetime) -> ColumnElement[bool]:
@@ -304,28 +308,28 @@ async def _lease(
     *,
     is_probe: bool = False,
 ) -> list[ClaimedDelivery]:
-    mine = webhook_deliveries
+    table = webhook_deliveries
     query = (
-        select(mine.c.id, mine.c.tenant_id, mine.c.event_id, mine.c.attempts)
-        .where(mine.c.webhook_id == webhook.id, _IS_PENDING, mine.c.due_at <= now)
-        .order_by(mine.c.due_at, mine.c.event_number)
+        select(table.c.id, table.c.tenant_id, table.c.event_id, table.c.attempts)
+        .where(table.c.webhook_id == webhook.id, _IS_PENDING, table.c.due_at <= now)
+        .order_by(table.c.due_at, table.c.event_number)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     if webhook.is_ordered:
-        other = webhook_deliveries.alias("earlier")
-        earlier = exists().where(
-            other.c.webhook_id == mine.c.webhook_id,
-            other.c.ordering_key == mine.c.ordering_key,
-            other.c.status == literal_column(f"'{PENDING}'"),
-            other.c.event_number < mine.c.event_number,
+        earlier_deliveries = webhook_deliveries.alias("earlier")
+        has_earlier = exists().where(
+            earlier_deliveries.c.webhook_id == table.c.webhook_id,
+            earlier_deliveries.c.ordering_key == table.c.ordering_key,
+            earlier_deliveries.c.status == literal_column(f"'{PENDING}'"),
+            earlier_deliveries.c.event_number < table.c.event_number,
         )
-        query = query.where(~earlier)
+        query = query.where(~has_earlier)
     rows = (await connection.execute(query)).all()
     ids = [row.id for row in rows]
     if ids:
         await connection.execute(
-            update(mine).where(mine.c.id.in_(ids)).values(lease_owner=owner, due_at=lease_until)
+            update(table).where(table.c.id.in_(ids)).values(lease_owner=owner, due_at=lease_until)
         )
     return [
         ClaimedDelivery(
@@ -368,13 +372,13 @@ async def settle(
 
     A webhook that has failed for long, or says that it is gone, is disabled, which is an event.
     """
-    mine = webhook_deliveries
+    table = webhook_deliveries
     status = DeliveryStatus.DELIVERED if told.answer.is_taken else DeliveryStatus.FAILED
     if told.next_at is not None:
         status = DeliveryStatus.PENDING
-    settled = await connection.execute(
-        update(mine)
-        .where(mine.c.id == told.delivery.id, mine.c.lease_owner == owner)
+    result = await connection.execute(
+        update(table)
+        .where(table.c.id == told.delivery.id, table.c.lease_owner == owner)
         .values(
             status=status.value,
             attempts=told.delivery.attempts + 1,
@@ -383,7 +387,7 @@ async def settle(
             finished_at=None if status is DeliveryStatus.PENDING else now,
         )
     )
-    if not settled.rowcount:
+    if not result.rowcount:
         return False
     await connection.execute(
         insert_into(webhook_attempts).values(
@@ -403,17 +407,17 @@ async def settle(
 async def _note_health(
     connection: AsyncConnection, webhook: Webhook, told: Told, now: datetime
 ) -> None:
-    this, answer = webhooks.c.id == webhook.id, told.answer
+    of_webhook, answer = webhooks.c.id == webhook.id, told.answer
     if answer.is_taken:
         await connection.execute(
             update(webhooks)
-            .where(this, webhooks.c.failing_since.is_not(None))
+            .where(of_webhook, webhooks.c.failing_since.is_not(None))
             .values(failing_since=None, next_probe_at=None, failed_probes=0)
         )
         return
     query = (
         select(webhooks.c.failing_since, webhooks.c.failed_probes, webhooks.c.disabled_at)
-        .where(this)
+        .where(of_webhook)
         .with_for_update()
     )
     row = (await connection.execute(query)).one_or_none()
@@ -432,12 +436,12 @@ async def _note_health(
             answer.reason if answer.is_gone else f"failing since {since:%F %T}: {answer.reason}"
         )
         values |= {"disabled_at": now, "disabled_reason": reason}
-        said = {"webhook": webhook.id, "reason": reason}
-        disabled = NewEvent(
-            EventType.WEBHOOK_DISABLED, now, webhook.tenant_id, profile_id=None, data=said
+        data = {"webhook": webhook.id, "reason": reason}
+        event = NewEvent(
+            EventType.WEBHOOK_DISABLED, now, webhook.tenant_id, profile_id=None, data=data
         )
-        await event_rows.append(connection, [disabled])
-    await connection.execute(update(webhooks).where(this).values(values))
+        await event_rows.append(connection, [event])
+    await connection.execute(update(webhooks).where(of_webhook).values(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,21 +481,21 @@ async def page(
     event_id: str | None = None,
 ) -> list[Delivery]:
     """At most `limit` of a webhook's, newest first."""
-    mine = webhook_deliveries
+    table = webhook_deliveries
     query = (
-        select(mine)
-        .where(mine.c.tenant_id == tenant_id, mine.c.webhook_id == webhook_id)
-        .order_by(mine.c.id.desc())
+        select(table)
+        .where(table.c.tenant_id == tenant_id, table.c.webhook_id == webhook_id)
+        .order_by(table.c.id.desc())
         .limit(limit)
     )
     if before is not None:
-        query = query.where(mine.c.id < before)
+        query = query.where(table.c.id < before)
     if statuses:
-        query = query.where(mine.c.status.in_([status.value for status in statuses]))
+        query = query.where(table.c.status.in_([status.value for status in statuses]))
     if event_id is not None:
-        query = query.where(mine.c.event_id == event_id)
+        query = query.where(table.c.event_id == event_id)
     rows = (await connection.execute(query)).all()
-    logs = await _logs(connection, [row.id for row in rows])
+    logs = await _load_logs(connection, [row.id for row in rows])
     return [
         Delivery(
             id=row.id,
@@ -508,7 +512,7 @@ async def page(
     ]
 
 
-async def _logs(
+async def _load_logs(
     connection: AsyncConnection, ids: Sequence[str]
 ) -> dict[str, tuple[DeliveryAttempt, ...]]:
     log = webhook_attempts
@@ -547,24 +551,24 @@ async def replay(
     Those that are named, whatever the webhook is for; or of those it is for all of a time, or with
     `status` those that stand so. Answers how many, and where to go on `after`, if there are more.
     """
-    wanted: list[ColumnElement[bool]] = [events.c.tenant_id == tenant_id]
+    conditions: list[ColumnElement[bool]] = [events.c.tenant_id == tenant_id]
     if event_ids is not None:
-        wanted.append(events.c.id.in_(event_ids))
+        conditions.append(events.c.id.in_(event_ids))
     if after is not None:
-        wanted.append(events.c.id > after)
+        conditions.append(events.c.id > after)
     if created_after is not None:
-        wanted.append(events.c.id >= first_id("evt", created_after))
+        conditions.append(events.c.id >= first_id("evt", created_after))
     if created_before is not None:
-        wanted.append(events.c.id < first_id("evt", created_before))
+        conditions.append(events.c.id < first_id("evt", created_before))
     if status is not None:
-        stands = exists().where(
+        has_status = exists().where(
             webhook_deliveries.c.webhook_id == webhook.id,
             webhook_deliveries.c.event_number == events.c.number,
             webhook_deliveries.c.status == status.value,
         )
-        wanted.append(stands)
-    rows = await _events(connection, *wanted, order=(events.c.id,), limit=limit)
-    mine = EventFilter() if event_ids is not None else webhook.wanted
-    chosen = await _wanted(connection, rows, mine)
-    await _write(connection, _REPLAY, webhook, chosen, now)
-    return len(chosen), rows[-1].id if len(rows) == limit else None
+        conditions.append(has_status)
+    rows = await _load_events(connection, *conditions, order=(events.c.id,), limit=limit)
+    event_filter = EventFilter() if event_ids is not None else webhook.wanted
+    selected_rows = await _select_wanted(connection, rows, event_filter)
+    await _write(connection, _REPLAY, webhook, selected_rows, now)
+    return len(selected_rows), rows[-1].id if len(rows) == limit else None

@@ -135,9 +135,9 @@ async def rotate(
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, webhook_id: str) -> Webhook:
     """Take one away with all that waits for it, and answer which that was; raises NotFound."""
-    gone = await get(connection, tenant_id=tenant_id, webhook_id=webhook_id, to_change=True)
+    webhook = await get(connection, tenant_id=tenant_id, webhook_id=webhook_id, to_change=True)
     await connection.execute(delete_from(webhooks).where(webhooks.c.id == webhook_id))
-    return gone
+    return webhook
 
 
 def webhook_of(row: RowMapping) -> Webhook:
