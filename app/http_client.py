@@ -36,10 +36,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
-        addresses = await self._addresses(request.url)
+        addresses = await self._look_up_addresses(request.url)
         for address in addresses:
             # The certificate is still to be of the name, which stands in the Host field as well.
-            there = httpx2.Request(
+            address_request = httpx2.Request(
                 request.method,
                 request.url.copy_with(host=address),
                 headers=request.headers,
@@ -47,23 +47,25 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 extensions=request.extensions | {"sni_hostname": host},
             )
             try:
-                return await self._bounded(await self._inner.handle_async_request(there))
+                return await self._read_bounded(
+                    await self._inner.handle_async_request(address_request)
+                )
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
         raise httpx2.ConnectError(f"{host} has no address")
 
-    async def _addresses(self, url: httpx2.URL) -> list[str]:
+    async def _look_up_addresses(self, url: httpx2.URL) -> list[str]:
         guard = self._network.guard
         if not guard.allow_private and (url.scheme, url.port) != ("https", None):
             raise httpx2.ConnectError("write an https:// URL without a port")
         try:
-            found = await self._network.allowed_addresses(url.host, LOOKUP_SECONDS)
+            addresses = await self._network.allowed_addresses(url.host, LOOKUP_SECONDS)
         except StageFailedError as error:
             raise httpx2.ConnectError(error.failure.detail) from None
-        return [str(address) for address in found]
+        return [str(address) for address in addresses]
 
-    async def _bounded(self, response: httpx2.Response) -> httpx2.Response:
+    async def _read_bounded(self, response: httpx2.Response) -> httpx2.Response:
         """The response with as much of its content as may be; its stream is used up.
 
         What is compressed stays so, and is then no answer: nobody asked for that.
@@ -79,9 +81,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 raise httpx2.ReadError(f"the response is longer than {MAX_ANSWER_BYTES} bytes")
         finally:
             await response.aclose()
-        kept = {name: response.headers[name] for name in KEPT if name in response.headers}
+        headers = {name: response.headers[name] for name in KEPT if name in response.headers}
         return httpx2.Response(
-            response.status_code, headers=kept, content=bytes(content[:MAX_ANSWER_BYTES])
+            response.status_code, headers=headers, content=bytes(content[:MAX_ANSWER_BYTES])
         )
 
     async def aclose(self) -> None:

@@ -115,9 +115,9 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _set_depths(self, depths: Sequence[queue_stats.Depth], now: datetime) -> None:
-        found = {depth.status: depth for depth in depths}
+        depth_by_status = {depth.status: depth for depth in depths}
         for status in OPEN_STATES:
-            depth = found.get(status)
+            depth = depth_by_status.get(status)
             age = (now - depth.oldest_at).total_seconds() if depth else 0.0
             self._depth.labels(status.value).set(depth.count if depth else 0)
             self._oldest.labels(status.value).set(max(0.0, age))

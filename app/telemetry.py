@@ -112,17 +112,19 @@ class _Lines(logging.Formatter):
     def __init__(self, *, is_json: bool, is_masked: bool) -> None:
         super().__init__()
         self._is_masked = is_masked
-        self._write = _json if is_json else _coloured if sys.stderr.isatty() else _plain
+        self._write = (
+            _format_json if is_json else _format_coloured if sys.stderr.isatty() else _format_plain
+        )
 
     def format(self, record: logging.LogRecord) -> str:
-        event = cast("Event", _redacted(_event(record)))
-        line = self._write(cast("Event", _masked(event)) if self._is_masked else event)
+        event = cast("Event", _redact(_make_event(record)))
+        line = self._write(cast("Event", _mask(event)) if self._is_masked else event)
         for pattern, replacement in _SECRET_TEXT:
             line = pattern.sub(replacement, line)
         return line
 
 
-def _event(record: logging.LogRecord) -> Event:
+def _make_event(record: logging.LogRecord) -> Event:
     """What a record says: the exception as its type, text and place, and no trace in a text."""
     at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
     event: Event = {
@@ -137,14 +139,14 @@ def _event(record: logging.LogRecord) -> Event:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         event["error"] = f"{type(error).__name__}: {error}"
-        event["error_at"] = _place(error)
+        event["error_at"] = _find_place(error)
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _cut(_without_trace(value.partition(_SQL)[0].rstrip()))
+            event[name] = _cut(_strip_trace(value.partition(_SQL)[0].rstrip()))
     return event
 
 
-def _place(error: BaseException) -> str:
+def _find_place(error: BaseException) -> str:
     """The innermost line of our own code that the exception came through, else of any."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(CODE / "app")]
@@ -152,13 +154,13 @@ def _place(error: BaseException) -> str:
         return "unknown"
     frame = (ours or frames)[-1]
     path = Path(frame.filename)
-    shown = path.relative_to(CODE) if path.is_relative_to(CODE) else path.name
-    return f"{shown}:{frame.lineno} {frame.name}"
+    shown_path = path.relative_to(CODE) if path.is_relative_to(CODE) else path.name
+    return f"{shown_path}:{frame.lineno} {frame.name}"
 
 
-def _without_trace(text: str) -> str:
-    before, found, trace = text.partition(_TRACEBACK)
-    if not found:
+def _strip_trace(text: str) -> str:
+    before, separator, trace = text.partition(_TRACEBACK)
+    if not separator:
         return text
     last = [line for line in trace.splitlines() if line and not line[0].isspace()]
     return before + (last[-1] if last else "")
@@ -169,44 +171,44 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
-def _redacted(value: object) -> object:
+def _redact(value: object) -> object:
     if isinstance(value, Mapping):
         return {
             key: MASK
             if _SECRET_WORD.search(str(key)) and not isinstance(item, bool | None)
-            else _redacted(item)
+            else _redact(item)
             for key, item in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_redacted(item) for item in value]
+        return [_redact(item) for item in value]
     return value
 
 
-def _masked(value: object) -> object:
+def _mask(value: object) -> object:
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
-        return {key: _masked(item) for key, item in value.items()}
+        return {key: _mask(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_masked(item) for item in value]
+        return [_mask(item) for item in value]
     return value
 
 
-def _json(event: Event) -> str:
+def _format_json(event: Event) -> str:
     return json.dumps(event, default=repr)
 
 
-def _plain(event: Event) -> str:
-    return _for_people(event, f"[{event['level']}]")
+def _format_plain(event: Event) -> str:
+    return _format_console(event, f"[{event['level']}]")
 
 
-def _coloured(event: Event) -> str:
+def _format_coloured(event: Event) -> str:
     level = event["level"]
-    return _for_people(event, f"{_COLOURS.get(level, '')}[{level}]{_PLAIN}")
+    return _format_console(event, f"{_COLOURS.get(level, '')}[{level}]{_PLAIN}")
 
 
-def _for_people(event: Event, level: str) -> str:
-    own = ("event", "level", "logger", "timestamp")
-    fields = [f"{name}={value}" for name, value in event.items() if name not in own]
+def _format_console(event: Event, level: str) -> str:
+    fixed_fields = ("event", "level", "logger", "timestamp")
+    fields = [f"{name}={value}" for name, value in event.items() if name not in fixed_fields]
     line = " ".join([event["timestamp"], level, event["event"], f"[{event['logger']}]", *fields])
     return line.replace("\n", "\\n")

@@ -61,11 +61,11 @@ def bench(
     """
     settings = checked_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and remove what was made
-    measured = _measure(settings, messages)
+    result = _measure(settings, messages)
     if as_json:
-        print_json(asdict(measured))
+        print_json(asdict(result))
     else:
-        print_fields(_lines(measured))
+        print_fields(_format_lines(result))
 
 
 def _measure(settings: Settings, messages: int) -> Measured:
@@ -77,13 +77,13 @@ def _measure(settings: Settings, messages: int) -> Measured:
         path = sqlite_path(url)
         fsyncs = None if path is None else fsyncs_per_second(path.parent, count=COMMITS)
         commits = commits_per_second(url, count=COMMITS)
-        kept = {name.upper(): str(getattr(settings, name)) for name in KEPT}
-        service = TrialService(Path(logs), url, **kept)
+        variables = {name.upper(): str(getattr(settings, name)) for name in KEPT}
+        service = TrialService(Path(logs), url, **variables)
         service.prepare(smtp_port=port)
-        with service.serving("--no-delivery") as served:
-            served.accept(WARM_UP, connections=CONNECTIONS)
-            load = served.accept(messages, connections=CONNECTIONS)
-            drain_seconds = service.drain(served, counts, WARM_UP + messages)
+        with service.serving("--no-delivery") as api:
+            api.accept(WARM_UP, connections=CONNECTIONS)
+            load = api.accept(messages, connections=CONNECTIONS)
+            drain_seconds = service.drain(api, counts, WARM_UP + messages)
         return Measured(
             version=__version__,
             database="PostgreSQL" if path is None else "SQLite",
@@ -98,18 +98,18 @@ def _measure(settings: Settings, messages: int) -> Measured:
         )
 
 
-def _lines(measured: Measured) -> list[tuple[str, object]]:
-    latency = f"p50 {measured.accept_p50_ms:.1f} ms, p99 {measured.accept_p99_ms:.1f} ms"
+def _format_lines(result: Measured) -> list[tuple[str, object]]:
+    latency = f"p50 {result.accept_p50_ms:.1f} ms, p99 {result.accept_p99_ms:.1f} ms"
     lines: list[tuple[str, object]] = [
-        ("measured", f"Heloise {measured.version} on {measured.database}, {measured.cpus} CPUs"),
-        ("messages", f"{measured.messages} of 2 KB, text and HTML, to one recipient"),
-        ("commits", f"{measured.commits_per_second:.0f}/s, one after another"),
+        ("measured", f"Heloise {result.version} on {result.database}, {result.cpus} CPUs"),
+        ("messages", f"{result.messages} of 2 KB, text and HTML, to one recipient"),
+        ("commits", f"{result.commits_per_second:.0f}/s, one after another"),
         (
             "accepted",
-            f"{measured.accepted_per_second:.0f}/s over {CONNECTIONS} connections, {latency}",
+            f"{result.accepted_per_second:.0f}/s over {CONNECTIONS} connections, {latency}",
         ),
-        ("delivered", f"{measured.delivered_per_second:.0f}/s, settled in the database"),
+        ("delivered", f"{result.delivered_per_second:.0f}/s, settled in the database"),
     ]
-    if measured.fsyncs_per_second is not None:
-        lines.insert(2, ("fsyncs", f"{measured.fsyncs_per_second:.0f}/s, one after another"))
+    if result.fsyncs_per_second is not None:
+        lines.insert(2, ("fsyncs", f"{result.fsyncs_per_second:.0f}/s, one after another"))
     return lines

@@ -21,7 +21,7 @@ def checked(model: type[Body], given: object) -> Body:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
     # Raised here, and not above, so that no error with the values in it hangs on as its context.
-    raise _refused(_wrong(details))
+    raise _make_refusal(_list_errors(details))
 
 
 @contextmanager
@@ -30,24 +30,26 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        wrong = error.errors
+        errors = error.errors
     else:
         return
-    raise _refused(wrong)
+    raise _make_refusal(errors)
 
 
-def _wrong(details: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+def _list_errors(details: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     return [
         FieldError(tuple(item["loc"]), item["msg"].removeprefix("Value error, "), item["type"])
         for item in details
     ]
 
 
-def _refused(wrong: Iterable[FieldError]) -> InvalidRequest:
+def _make_refusal(errors: Iterable[FieldError]) -> InvalidRequest:
     """The refusal with the places of its fields as they stand in what was given."""
     fields = [
-        FieldError(each.loc[1:] if each.loc[:1] == ("body",) else each.loc, each.msg, each.type)
-        for each in wrong
+        FieldError(
+            error.loc[1:] if error.loc[:1] == ("body",) else error.loc, error.msg, error.type
+        )
+        for error in errors
     ]
     return InvalidRequest("Invalid input:", fields)
 

@@ -111,8 +111,8 @@ async def every(page: Callable[[str | None], Awaitable[list[Row]]]) -> list[Row]
     """All rows of a list that `page` reads by `PAGE_ROWS`, from the one after the given id."""
     rows = await page(None)
     while rows and len(rows) % PAGE_ROWS == 0:
-        more = await page(rows[-1].id)
-        if not more:
+        next_rows = await page(rows[-1].id)
+        if not next_rows:
             break
-        rows = rows + more
+        rows = rows + next_rows
     return rows

@@ -69,27 +69,34 @@ def doctor(
     Sends no mail. Exits with 1 if it finds a problem.
     """
     settings = checked_settings()
-    found = asyncio.run(_examine(settings, tenant))
+    examined = asyncio.run(_examine(settings, tenant))
     if as_json:
-        print_json({"ok": found.is_sound, **found._asdict()})
+        print_json({"ok": examined.is_sound, **examined._asdict()})
     else:
-        print_findings(found.machine)
-        _print_profiles(found.profiles)
-    if not found.is_sound:
+        print_findings(examined.machine)
+        _print_profiles(examined.profiles)
+    if not examined.is_sound:
         raise typer.Exit(WRONG)
 
 
-def _print_profiles(found: Sequence[ProfileFound]) -> None:
+def _print_profiles(results: Sequence[ProfileFound]) -> None:
     rows = [
-        (e.tenant, e.profile, e.verify.ehlo.name, e.verify.ok, e.verify.code, e.verify.hint)
-        for e in found
+        (
+            result.tenant,
+            result.profile,
+            result.verify.ehlo.name,
+            result.verify.ok,
+            result.verify.code,
+            result.verify.hint,
+        )
+        for result in results
     ]
     if rows:
         print_table(COLUMNS, rows)
-    for each in found:
-        if not each.verify.ok:
-            typer.echo(f"\n{each.profile} of {each.tenant}")
-            print_verify(each.verify)
+    for result in results:
+        if not result.verify.ok:
+            typer.echo(f"\n{result.profile} of {result.tenant}")
+            print_verify(result.verify)
 
 
 async def _examine(settings: Settings, tenant: str | None) -> _Examined:
@@ -112,10 +119,10 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
             open_sealed=None if vault is None else vault.open,
         )
         is_usable = vault is not None and all(
-            each.status is not Verdict.FAIL for each in machine if each.check == "database"
+            finding.status is not Verdict.FAIL for finding in machine if finding.check == "database"
         )
-        found = await _verify_all(settings, database, tenant) if is_usable else []
-    return _Examined(machine, found)
+        results = await _verify_all(settings, database, tenant) if is_usable else []
+    return _Examined(machine, results)
 
 
 async def _verify_all(
@@ -123,25 +130,27 @@ async def _verify_all(
 ) -> list[ProfileFound]:
     clock = DatabaseClock(database)
     await clock.measure()
-    verifies = make_verifier(settings, database, clock)
+    verifier = make_verifier(settings, database, clock)
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def verify(owner: Tenant, profile: Profile) -> ProfileFound:
         async with slots:
-            found = await verified(database, verifies, profile)
-        return ProfileFound(tenant=owner.slug, profile=profile.name, verify=found)
+            result = await verified(database, verifier, profile)
+        return ProfileFound(tenant=owner.slug, profile=profile.name, verify=result)
 
-    every = await _profiles(database, tenant)
-    return list(await asyncio.gather(*(verify(owner, each) for owner, each in every)))
+    owned_profiles = await _list_profiles(database, tenant)
+    return list(
+        await asyncio.gather(*(verify(owner, profile) for owner, profile in owned_profiles))
+    )
 
 
-async def _profiles(database: Database, tenant: str | None) -> list[tuple[Tenant, Profile]]:
-    found: list[tuple[Tenant, Profile]] = []
+async def _list_profiles(database: Database, tenant: str | None) -> list[tuple[Tenant, Profile]]:
+    owned_profiles: list[tuple[Tenant, Profile]] = []
     async with database.reading() as connection:
         owners = (
             [await tenants.get(connection, tenant=tenant)]
             if tenant is not None
-            else await _tenants(database)
+            else await _list_tenants(database)
         )
         for owner in owners:
             after: str | None = None
@@ -149,15 +158,15 @@ async def _profiles(database: Database, tenant: str | None) -> list[tuple[Tenant
                 connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
             ):
                 after = rows[-1].id
-                found += [(owner, row) for row in rows if row.transport is Transport.SMTP]
-    return found
+                owned_profiles += [(owner, row) for row in rows if row.transport is Transport.SMTP]
+    return owned_profiles
 
 
-async def _tenants(database: Database) -> list[Tenant]:
-    found: list[Tenant] = []
+async def _list_tenants(database: Database) -> list[Tenant]:
+    all_tenants: list[Tenant] = []
     async with database.reading() as connection:
         while rows := await tenants.page(
-            connection, limit=PAGE_ROWS, after=found[-1].id if found else None
+            connection, limit=PAGE_ROWS, after=all_tenants[-1].id if all_tenants else None
         ):
-            found += rows
-    return found
+            all_tenants += rows
+    return all_tenants

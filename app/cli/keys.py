@@ -92,7 +92,7 @@ def create(
         with refusals():
             return await key_actions.create(connection, act, body, tenant_id=owner.id)
 
-    _print_made(transact(checked_settings(), make), as_json=as_json)
+    _print_created(transact(checked_settings(), make), as_json=as_json)
 
 
 @app.command()
@@ -113,11 +113,11 @@ def rotate(
         owner = await tenants.get(connection, tenant=tenant)
         return await key_actions.rotate(connection, my_act(), key, body, tenant_id=owner.id)
 
-    _print_made(transact(checked_settings(), make), as_json=as_json)
+    _print_created(transact(checked_settings(), make), as_json=as_json)
 
 
-def _print_made(made: key_actions.Made, *, as_json: bool) -> None:
-    key, secret = made
+def _print_created(created_key: key_actions.Made, *, as_json: bool) -> None:
+    key, secret = created_key
     shown = {**_row(key), "key": secret}
     if as_json:
         print_json(shown)
@@ -138,11 +138,11 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
             )
         )
 
-    found = [_row(key) for key in transact(checked_settings(), rows)]
+    key_rows = [_row(key) for key in transact(checked_settings(), rows)]
     if as_json:
-        print_json(found)
+        print_json(key_rows)
     else:
-        print_table(COLUMNS, [row.values() for row in found])
+        print_table(COLUMNS, [row.values() for row in key_rows])
 
 
 @app.command()

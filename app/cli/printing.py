@@ -27,7 +27,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Collection[object]]) -> N
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(cell) for cell in row))
+        table.add_row(*(_format_value(cell) for cell in row))
     _print(table)
 
 
@@ -37,7 +37,7 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 
     grid = Table.grid("", "", padding=(0, 2))
     for name, value in fields:
-        grid.add_row(name, _shown(value))
+        grid.add_row(name, _format_value(value))
     _print(grid)
 
 
@@ -48,7 +48,7 @@ def _print(table: object) -> None:
     Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     plain = to_jsonable_python(value)
     if plain is None:
         return "-"

@@ -127,23 +127,27 @@ FLAGS: Final = frozenset({"ask_password", "is_default"})
 
 def taken(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each of `Given`, where its signature says `**given`."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    told = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=_unsaid(name), annotation=kind)
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    option_parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_find_default(name), annotation=kind)
         for name, kind in get_type_hints(Given, include_extras=True).items()
     ]
-    kept = [each for each in own if each.kind is not Parameter.VAR_KEYWORD]
+    own_parameters = [
+        parameter for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD
+    ]
 
     @wraps(command)
     def run(*arguments: object, **options: object) -> None:
         command(*arguments, **options)
 
-    run.__signature__ = inspect.Signature([*kept, *told])  # type: ignore[attr-defined] # read by typer
-    run.__annotations__ = {each.name: each.annotation for each in (*kept, *told)}
+    run.__signature__ = inspect.Signature([*own_parameters, *option_parameters])  # type: ignore[attr-defined] # read by typer
+    run.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in (*own_parameters, *option_parameters)
+    }
     return run
 
 
-def _unsaid(name: str) -> bool | None:
+def _find_default(name: str) -> bool | None:
     return False if name in FLAGS else None
 
 
@@ -152,44 +156,44 @@ def told(file: Path | None, given: Given) -> dict[str, Any]:
 
     A secret never stands among the arguments: every user of a machine can list those.
     """
-    body = _object(file)
+    body = _read_object(file)
     options: dict[str, Any] = {
         name: value for name, value in given.items() if name not in NO_FIELDS
     }
-    options["password"] = _password(given["password_file"], ask=given["ask_password"])
-    options["client_secret"] = _first_line(given["client_secret_file"])
-    options["refresh_token"] = _first_line(given["refresh_token_file"])
+    options["password"] = _read_password(given["password_file"], ask=given["ask_password"])
+    options["client_secret"] = _read_first_line(given["client_secret_file"])
+    options["refresh_token"] = _read_first_line(given["refresh_token_file"])
     key = given["private_key_file"]
     options["private_key"] = None if key is None else read_text(key)
     options["tenant"] = given["entra_tenant"]
     options["is_default"] = given["is_default"] or None
     options["tls_pins"] = given["tls_pins"] or None
-    told = {name: value for name, value in options.items() if value is not None}
-    auth = {name: value for name, value in told.items() if name in Auth.model_fields}
-    body |= {name: value for name, value in told.items() if name not in auth}
+    fields = {name: value for name, value in options.items() if value is not None}
+    auth = {name: value for name, value in fields.items() if name in Auth.model_fields}
+    body |= {name: value for name, value in fields.items() if name not in auth}
     if auth:
-        before = body.get("auth")
-        body["auth"] = {**before, **auth} if isinstance(before, Mapping) else auth
+        file_auth = body.get("auth")
+        body["auth"] = {**file_auth, **auth} if isinstance(file_auth, Mapping) else auth
     return body
 
 
-def _object(file: Path | None) -> dict[str, Any]:
+def _read_object(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
-    given = read_json(file)
-    if not isinstance(given, dict):
+    content = read_json(file)
+    if not isinstance(content, dict):
         raise InvalidRequest(f"{file} contains no JSON object.")
-    return given
+    return content
 
 
-def _password(file: Path | None, *, ask: bool) -> str | None:
+def _read_password(file: Path | None, *, ask: bool) -> str | None:
     if ask:
-        asked: str = typer.prompt("Password", hide_input=True, err=True)
-        return asked
-    return _first_line(file)
+        password: str = typer.prompt("Password", hide_input=True, err=True)
+        return password
+    return _read_first_line(file)
 
 
-def _first_line(file: Path | None) -> str | None:
+def _read_first_line(file: Path | None) -> str | None:
     if file is None:
         return None
     lines = read_text(file).splitlines()

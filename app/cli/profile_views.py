@@ -32,8 +32,8 @@ async def read_of(
     connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
 ) -> ProfileRead:
     """What may be shown of the profile with this name or id; raises NotFound."""
-    found = await require_profile(connection, owner.id, profile, by=None)
-    return (await reads(connection, settings, owner, [found]))[0]
+    stored_profile = await require_profile(connection, owner.id, profile, by=None)
+    return (await reads(connection, settings, owner, [stored_profile]))[0]
 
 
 async def reads(
@@ -41,11 +41,13 @@ async def reads(
 ) -> list[ProfileRead]:
     """What may be shown of these profiles, in their order."""
     health = await profiles.health(
-        connection, tenant_id=owner.id, profile_ids=[each.id for each in found]
+        connection, tenant_id=owner.id, profile_ids=[profile.id for profile in found]
     )
     return [
-        ProfileRead.of(each, health.get(each.id, LaneHealth()), _ehlo(each, owner, settings))
-        for each in found
+        ProfileRead.of(
+            profile, health.get(profile.id, LaneHealth()), _ehlo(profile, owner, settings)
+        )
+        for profile in found
     ]
 
 
@@ -66,13 +68,13 @@ def print_profile(read: ProfileRead, *, as_json: bool) -> None:
     if as_json:
         print_json(read)
     else:
-        print_fields(_flat(read.model_dump(mode="json")))
+        print_fields(_flatten(read.model_dump(mode="json")))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -57,7 +57,7 @@ def create(
     async def insert(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
         with refusals():
-            made = await profile_actions.create(
+            profile = await profile_actions.create(
                 connection,
                 my_act(),
                 body,
@@ -65,7 +65,7 @@ def create(
                 vault=vault,
                 guard=settings.guard(),
             )
-        return await read_of(connection, settings, owner, made.id)
+        return await read_of(connection, settings, owner, profile.id)
 
     print_profile(transact(settings, insert), as_json=as_json)
 
@@ -77,18 +77,18 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
     async def rows(connection: AsyncConnection) -> list[ProfileRead]:
         owner = await tenants.get(connection, tenant=tenant)
-        found = await every(
+        stored_profiles = await every(
             lambda after: profiles.page(
                 connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
             )
         )
-        return await reads(connection, settings, owner, found)
+        return await reads(connection, settings, owner, stored_profiles)
 
-    found = transact(settings, rows)
+    profile_reads = transact(settings, rows)
     if as_json:
-        print_json(found)
+        print_json(profile_reads)
     else:
-        print_table(COLUMNS, [row_of(each) for each in found])
+        print_table(COLUMNS, [row_of(profile_read) for profile_read in profile_reads])
 
 
 @app.command()
@@ -126,7 +126,7 @@ def update(
                 connection, act, before, body, vault=vault, guard=settings.guard()
             )
 
-    print_profile(_changed(settings, tenant, profile, change), as_json=as_json)
+    print_profile(_apply_change(settings, tenant, profile, change), as_json=as_json)
 
 
 @app.command()
@@ -152,43 +152,43 @@ def verify(
 
     Exits with 1 if a stage fails.
     """
-    given = {"recipient": recipient, "sender": sender}
-    body = checked(ProfileVerify, {name: each for name, each in given.items() if each is not None})
-    found = asyncio.run(_verified(checked_settings(), tenant, profile, body))
+    fields = {"recipient": recipient, "sender": sender}
+    body = checked(
+        ProfileVerify, {name: value for name, value in fields.items() if value is not None}
+    )
+    result = asyncio.run(_verify(checked_settings(), tenant, profile, body))
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print_verify(found, with_transcript=transcript)
-    if not found.ok:
+        print_verify(result, with_transcript=transcript)
+    if not result.ok:
         raise typer.Exit(1)
 
 
-async def _verified(
-    settings: Settings, tenant: str, profile: str, body: ProfileVerify
-) -> VerifyRead:
+async def _verify(settings: Settings, tenant: str, profile: str, body: ProfileVerify) -> VerifyRead:
     await require_schema(settings)
     async with opened(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
-            found = await require_profile(connection, owner.id, profile, by=None)
+            stored_profile = await require_profile(connection, owner.id, profile, by=None)
         with refusals():
-            check = check_asked(found, body)
-        tries = make_verifier(settings, database, SystemClock())
-        return await verified(database, tries, found, check)
+            check = check_asked(stored_profile, body)
+        verifier = make_verifier(settings, database, SystemClock())
+        return await verified(database, verifier, stored_profile, check)
 
 
 @app.command()
 def pause(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
     """Stop sending through a profile. Its messages wait."""
-    changed = _changed(checked_settings(), tenant, profile, profile_actions.pause)
-    print_profile(changed, as_json=as_json)
+    profile_read = _apply_change(checked_settings(), tenant, profile, profile_actions.pause)
+    print_profile(profile_read, as_json=as_json)
 
 
 @app.command()
 def resume(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
     """Resume sending. Heloise tries a failing profile's server at once."""
-    changed = _changed(checked_settings(), tenant, profile, profile_actions.resume)
-    print_profile(changed, as_json=as_json)
+    profile_read = _apply_change(checked_settings(), tenant, profile, profile_actions.resume)
+    print_profile(profile_read, as_json=as_json)
 
 
 @app.command()
@@ -205,28 +205,34 @@ def delete(
 
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)
-        found = await require_profile(connection, owner.id, profile, by=None, to_change=True)
-        await profile_actions.delete(connection, my_act(), found, cancel_pending=cancel_pending)
-        return found
+        stored_profile = await require_profile(
+            connection, owner.id, profile, by=None, to_change=True
+        )
+        await profile_actions.delete(
+            connection, my_act(), stored_profile, cancel_pending=cancel_pending
+        )
+        return stored_profile
 
     try:
-        gone = transact(checked_settings(), remove, announce=True)
+        deleted_profile = transact(checked_settings(), remove, announce=True)
     except Conflict as error:
         raise Conflict(
             error.slug,
             f"The profile {profile!r} has unfinished messages; add --cancel-pending to cancel"
             " them.",
         ) from None
-    typer.echo(f"Deleted {gone.name}.")
+    typer.echo(f"Deleted {deleted_profile.name}.")
 
 
-def _changed(settings: Settings, tenant: str, profile: str, change: Change) -> ProfileRead:
+def _apply_change(settings: Settings, tenant: str, profile: str, change: Change) -> ProfileRead:
     """The profile after a change, of which every delivering process is told."""
 
     async def work(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
-        found = await require_profile(connection, owner.id, profile, by=None, to_change=True)
-        await change(connection, my_act(), found)
-        return await read_of(connection, settings, owner, found.id)
+        stored_profile = await require_profile(
+            connection, owner.id, profile, by=None, to_change=True
+        )
+        await change(connection, my_act(), stored_profile)
+        return await read_of(connection, settings, owner, stored_profile.id)
 
     return transact(settings, work, announce=True)

@@ -68,13 +68,13 @@ def serve(
             f"--workers {workers} needs PostgreSQL: with SQLite, only one process can write. Set"
             " HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
         )
-    given = _tls(settings)
+    tls_options = _make_tls_options(settings)
     # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A process that cannot listen must not deliver either.
     with listen(settings.host, settings.port, "--port (HELOISE_PORT)") as listening:
         asyncio.run(_check_database(settings.database_url))
-        _serve(settings, workers, given, listening)
+        _serve(settings, workers, tls_options, listening)
 
 
 async def _check_database(url: str) -> None:
@@ -87,7 +87,7 @@ async def _check_database(url: str) -> None:
                 await connection.close()
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
+def _make_tls_options(settings: Settings) -> dict[str, Any]:
     """Uvicorn's options for TLS; raises SettingsError where one lacks another."""
     if settings.tls_certificate is None:
         if settings.tls_key or settings.tls_client_ca:
@@ -96,19 +96,19 @@ def _tls(settings: Settings) -> dict[str, Any]:
                 " HELOISE_TLS_KEY or HELOISE_TLS_CLIENT_CA is set"
             )
         return {}
-    given: dict[str, Any] = {
+    tls_options: dict[str, Any] = {
         "ssl_certfile": settings.tls_certificate,
         "ssl_keyfile": settings.tls_key,
     }
     if settings.tls_client_ca:
-        given |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    return given
+        tls_options |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return tls_options
 
 
-def _override(**given: object) -> None:
+def _override(**options: object) -> None:
     """Options are told as variables: the worker processes read the settings anew."""
     os.environ.update(
-        {variable(field): str(value) for field, value in given.items() if value is not None}
+        {variable(field): str(value) for field, value in options.items() if value is not None}
     )
 
 
@@ -121,13 +121,13 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._told = asyncio.Event()
+        self._stop_event = asyncio.Event()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
             os._exit(SIGNALLED + sig)
         super().handle_exit(sig, frame)
-        asyncio.get_running_loop().call_soon_threadsafe(self._told.set)
+        asyncio.get_running_loop().call_soon_threadsafe(self._stop_event.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(DATE_SECONDS):
-                    await self._told.wait()
+                    await self._stop_event.wait()
 
 
 def _log_address(listening: socket.socket, *, is_tls: bool) -> None:
@@ -148,7 +148,7 @@ def _log_address(listening: socket.socket, *, is_tls: bool) -> None:
 
 
 def _serve(settings: Settings, workers: int, tls: dict[str, Any], listening: socket.socket) -> None:
-    given: dict[str, Any] = {
+    uvicorn_options: dict[str, Any] = {
         "factory": True,
         "loop": "auto",  # uvloop, where there is one for the platform
         "http": BoundedProtocol,
@@ -164,11 +164,11 @@ def _serve(settings: Settings, workers: int, tls: dict[str, Any], listening: soc
         "timeout_worker_healthcheck": SILENT_SECONDS,
     }
     if workers > 1:
-        config = uvicorn.Config(APP, workers=workers, **given)
+        config = uvicorn.Config(APP, workers=workers, **uvicorn_options)
         _log_address(listening, is_tls=config.is_ssl)
         Multiprocess(config, sockets=[listening]).run()
         return
-    server = _Server(uvicorn.Config(APP, **given))
+    server = _Server(uvicorn.Config(APP, **uvicorn_options))
     server.run(sockets=[listening])
     if not server.started:
         sys.exit(NOT_STARTED)

@@ -83,22 +83,22 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant."""
-    given = {
+    fields = {
         "slug": slug,
         "name": name or slug,
         "ehlo_name": ehlo_name,
-        "quota": _limits(quota or []),
+        "quota": _parse_limits(quota or []),
         "allowed_from": allowed_from or [],
-        "retention": _limits(retention or []),
+        "retention": _parse_limits(retention or []),
         "redirect_all_to": redirect_all_to,
         "allowed_recipient_domains": allowed_recipient_domain or [],
         "suppresses_hard_bounces": bool(suppresses_hard_bounces),
     }
-    body = checked(TenantCreate, given)
-    made = transact(
+    body = checked(TenantCreate, fields)
+    tenant = transact(
         checked_settings(), lambda connection: tenant_actions.create(connection, my_act(), body)
     )
-    _print(made, as_json=as_json)
+    _print(tenant, as_json=as_json)
 
 
 @app.command("list")
@@ -119,8 +119,10 @@ def list_all(*, as_json: AsJson = False) -> None:
 @app.command()
 def show(tenant: Which, *, as_json: AsJson = False) -> None:
     """Show a tenant."""
-    found = transact(checked_settings(), lambda connection: tenants.get(connection, tenant=tenant))
-    _print(found, as_json=as_json)
+    stored_tenant = transact(
+        checked_settings(), lambda connection: tenants.get(connection, tenant=tenant)
+    )
+    _print(stored_tenant, as_json=as_json)
 
 
 @app.command()
@@ -153,17 +155,17 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Update a tenant. Omitted options stay; --quota and --retention replace all their values."""
-    given: dict[str, object] = {
+    fields: dict[str, object] = {
         "slug": slug,
         "name": name,
         "ehlo_name": ehlo_name,
-        "quota": _limits(quota or []),
+        "quota": _parse_limits(quota or []),
         "allowed_from": allowed_from,
-        "retention": _limits(retention or []),
+        "retention": _parse_limits(retention or []),
         "redirect_all_to": redirect_all_to,
         "allowed_recipient_domains": allowed_recipient_domain,
     }
-    changes = {key: value for key, value in given.items() if value}
+    changes = {key: value for key, value in fields.items() if value}
     if suppresses_hard_bounces is not None:
         changes["suppresses_hard_bounces"] = suppresses_hard_bounces
     cleared: dict[str, tuple[bool, object]] = {
@@ -188,15 +190,15 @@ def update(
 @app.command()
 def delete(tenant: Which) -> None:
     """Delete a tenant and its history. Refused while it has profiles."""
-    gone = transact(
+    deleted_tenant = transact(
         checked_settings(), lambda connection: tenant_actions.delete(connection, my_act(), tenant)
     )
-    typer.echo(f"Deleted {gone.slug}.")
+    typer.echo(f"Deleted {deleted_tenant.slug}.")
 
 
-def _limits(given: list[str]) -> dict[str, object]:
+def _parse_limits(options: list[str]) -> dict[str, object]:
     """The limits as a body has them; what is no number is told as any other wrong value."""
-    pairs = (each.partition("=") for each in given)
+    pairs = (option.partition("=") for option in options)
     return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
 
 

@@ -39,10 +39,10 @@ def _print_transcript(stages: Sequence[StageRead]) -> None:
             typer.echo(f"{line.ms:10.1f} {marks[line.by]} {line.text}")
 
 
-def _print_diagnosis(found: DiagnosisRead) -> None:
-    print_table(NAMES, [(n.name, n.source, n.accepted, n.at, n.reply) for n in found.names])
-    if found.detail:
-        typer.echo(found.detail)
+def _print_diagnosis(diagnosis: DiagnosisRead) -> None:
+    print_table(NAMES, [(n.name, n.source, n.accepted, n.at, n.reply) for n in diagnosis.names])
+    if diagnosis.detail:
+        typer.echo(diagnosis.detail)
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -15,13 +15,13 @@ async def verified(
 ) -> VerifyRead:
     """What was found; what the doctor recommends is kept. Raises NotFound, Conflict."""
     async with database.reading() as connection:
-        found = await profiles.for_delivery(
+        delivery_profile = await profiles.for_delivery(
             connection, tenant_id=profile.tenant_id, profile_id=profile.id
         )
-    if found is None:
+    if delivery_profile is None:
         raise NotFound("profile", profile.name)
-    if found.profile.transport is Transport.SANDBOX:
+    if delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
-    report = await verifier.saved(found, check)
-    await remember(database, found.profile, report, verifier.now())
+    report = await verifier.saved(delivery_profile, check)
+    await remember(database, delivery_profile.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())

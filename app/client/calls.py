@@ -35,11 +35,11 @@ class Call(Generic[Answer]):
         return cast("Answer", self.read(found))
 
 
-def _key(given: str | None) -> str:
-    return given or str(uuid4())
+def _make_key(key: str | None) -> str:
+    return key or str(uuid4())
 
 
-def _at(path: str, name: str) -> str:
+def _format_path(path: str, name: str) -> str:
     return path.format(quote(name, safe=""))
 
 
@@ -50,10 +50,12 @@ def send(
     **fields: Any,  # noqa: ANN401 - of the API
 ) -> Call[Message]:
     """Send a message; answers it as it was accepted. `from_` stands for `from`."""
-    return Call("POST", "/messages", _body(to, fields), idempotency_key=_key(idempotency_key))
+    return Call(
+        "POST", "/messages", _make_body(to, fields), idempotency_key=_make_key(idempotency_key)
+    )
 
 
-def _body(to: Sequence[Address], fields: dict[str, Any]) -> dict[str, Any]:
+def _make_body(to: Sequence[Address], fields: dict[str, Any]) -> dict[str, Any]:
     body = {"from" if name == "from_" else name: value for name, value in fields.items()}
     return {"to": list(to), **body}
 
@@ -66,30 +68,30 @@ def send_batch(
         "POST",
         "/messages/batch",
         {"messages": list(messages)},
-        idempotency_key=_key(idempotency_key),
+        idempotency_key=_make_key(idempotency_key),
         read=lambda answer: answer["results"],
     )
 
 
 def message(message_id: str) -> Call[Message]:
     """A message, and what became of it for each recipient."""
-    return Call("GET", _at("/messages/{}", message_id))
+    return Call("GET", _format_path("/messages/{}", message_id))
 
 
 def attempts(message_id: str) -> Call[list[Mapping[str, Any]]]:
     """Every attempt at a message, oldest first, at most 200."""
-    path = _at("/messages/{}/attempts", message_id)
+    path = _format_path("/messages/{}/attempts", message_id)
     return Call("GET", path, query={"limit": 200}, read=lambda answer: answer["items"])
 
 
 def cancel(message_id: str) -> Call[Message]:
     """Send it to nobody any more who has not got it yet."""
-    return Call("POST", _at("/messages/{}/cancel", message_id))
+    return Call("POST", _format_path("/messages/{}/cancel", message_id))
 
 
 def reschedule(message_id: str, **fields: Any) -> Call[Message]:  # noqa: ANN401 - of the API
     """Change `send_at`, `expires_at` or `priority` of a message that is scheduled."""
-    return Call("PATCH", _at("/messages/{}", message_id), fields)
+    return Call("PATCH", _format_path("/messages/{}", message_id), fields)
 
 
 def retry(
@@ -98,9 +100,9 @@ def retry(
     """Send it once more to all, or some, who did not get it; answers the new message."""
     return Call(
         "POST",
-        _at("/messages/{}/retry", message_id),
+        _format_path("/messages/{}/retry", message_id),
         {"recipients": None if recipients is None else list(recipients)},
-        idempotency_key=_key(idempotency_key),
+        idempotency_key=_make_key(idempotency_key),
     )
 
 
@@ -108,9 +110,9 @@ def resolve(
     message_id: str, outcome: str, *, recipients: Sequence[str] | None = None
 ) -> Call[Message]:
     """Say what became of uncertain recipients: `sent`, `bounced`, or that it is to `retry`."""
-    given = None if recipients is None else list(recipients)
-    body = {"as": outcome, "recipients": given}
-    return Call("POST", _at("/messages/{}/resolve", message_id), body)
+    addresses = None if recipients is None else list(recipients)
+    body = {"as": outcome, "recipients": addresses}
+    return Call("POST", _format_path("/messages/{}/resolve", message_id), body)
 
 
 def suppress(address: str, **fields: Any) -> Call[Suppression]:  # noqa: ANN401 - of the API
@@ -120,23 +122,23 @@ def suppress(address: str, **fields: Any) -> Call[Suppression]:  # noqa: ANN401 
 
 def unsuppress(suppression_id: str) -> Call[None]:
     """Send to an address again."""
-    return Call("DELETE", _at("/suppressions/{}", suppression_id))
+    return Call("DELETE", _format_path("/suppressions/{}", suppression_id))
 
 
-def _listed(path: str, filters: Mapping[str, Any], cursor: str | None) -> Call[Page[Item]]:
+def _make_listing(path: str, filters: Mapping[str, Any], cursor: str | None) -> Call[Page[Item]]:
     return Call("GET", path, query={"limit": 200, **filters, "cursor": cursor})
 
 
 def messages(cursor: str | None = None, **filters: Any) -> Call[Page[Message]]:  # noqa: ANN401 - of the API
     """A part of the messages that match, newest first."""
-    return _listed("/messages", filters, cursor)
+    return _make_listing("/messages", filters, cursor)
 
 
 def suppressions(cursor: str | None = None, **filters: Any) -> Call[Page[Suppression]]:  # noqa: ANN401 - of the API
     """A part of the suppressions that match, newest first."""
-    return _listed("/suppressions", filters, cursor)
+    return _make_listing("/suppressions", filters, cursor)
 
 
 def events(cursor: str | None = None, **filters: Any) -> Call[Page[Event]]:  # noqa: ANN401 - of the API
     """The events after a cursor, oldest first; `next_cursor` is never null."""
-    return _listed("/events", filters, cursor)
+    return _make_listing("/events", filters, cursor)

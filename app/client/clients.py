@@ -42,7 +42,7 @@ class _Try:
 
     def __init__(self, call: Call[Any], retries: int) -> None:
         self._call = call
-        self._left = retries if call.is_repeatable else 0
+        self._retries_left = retries if call.is_repeatable else 0
         self._waits = 0
 
     def request(self, http: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
@@ -54,42 +54,44 @@ class _Try:
             call.method, call.path, params=query, json=call.json, headers=headers
         )
 
-    def wait_after(self, found: httpx2.Response | httpx2.TransportError) -> float | None:
+    def wait_after(self, result: httpx2.Response | httpx2.TransportError) -> float | None:
         """How many seconds to wait before it is sent again; None: what was found counts.
 
         Raises NoAnswerError where nothing was, and ApiError where the service said no.
         """
-        is_last = self._left == 0
-        self._left -= 1
+        is_last = self._retries_left == 0
+        self._retries_left -= 1
         self._waits += 1
         longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._waits)
         wait = longest * (0.5 + random.random() / 2)  # noqa: S311 - no secret
-        if isinstance(found, httpx2.TransportError):
+        if isinstance(result, httpx2.TransportError):
             if is_last:
-                raise NoAnswerError(str(found) or type(found).__name__, self._call.idempotency_key)
+                raise NoAnswerError(
+                    str(result) or type(result).__name__, self._call.idempotency_key
+                )
             return wait
-        if not is_last and _may_repeat(found):
-            return max(wait, _asked_for(found))
-        if found.is_error:
-            raise ApiError(found.status_code, _problem(found))
+        if not is_last and _may_repeat(result):
+            return max(wait, _read_retry_after(result))
+        if result.is_error:
+            raise ApiError(result.status_code, _read_problem(result))
         return None
 
 
-def _may_repeat(found: Any) -> bool:  # noqa: ANN401 - an answer
-    if found.status_code in AGAIN:
+def _may_repeat(response: Any) -> bool:  # noqa: ANN401 - an answer
+    if response.status_code in AGAIN:
         return True
-    is_conflict = found.status_code == HTTPStatus.CONFLICT
-    return is_conflict and str(_problem(found).get("type", "")).endswith(IN_FLIGHT)
+    is_conflict = response.status_code == HTTPStatus.CONFLICT
+    return is_conflict and str(_read_problem(response).get("type", "")).endswith(IN_FLIGHT)
 
 
-def _asked_for(found: Any) -> float:  # noqa: ANN401 - an answer
-    wait = parse_retry_after(found.headers.get("Retry-After"), now=datetime.now(UTC))
+def _read_retry_after(response: Any) -> float:  # noqa: ANN401 - an answer
+    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
     return 0.0 if wait is None else min(wait.total_seconds(), LONGEST_WAIT_SECONDS)
 
 
-def _problem(found: httpx2.Response) -> dict[str, Any]:
+def _read_problem(response: httpx2.Response) -> dict[str, Any]:
     try:
-        problem = found.json()
+        problem = response.json()
     except ValueError:
         return {}
     return problem if isinstance(problem, dict) else {}
@@ -102,16 +104,16 @@ def _settings(url: str, key: str, tenant: str | None, timeout_seconds: float) ->
     return {"base_url": url, "headers": headers, "timeout": timeout_seconds}
 
 
-def _content(found: Any) -> Any:  # noqa: ANN401 - JSON
-    return None if found.status_code == HTTPStatus.NO_CONTENT else found.json()
+def _read_content(response: Any) -> Any:  # noqa: ANN401 - JSON
+    return None if response.status_code == HTTPStatus.NO_CONTENT else response.json()
 
 
 def _sync(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], T]:
     """The method that makes a call and answers what comes of it."""
 
     @wraps(make)
-    def method(self: "Heloise", /, *args: P.args, **given: P.kwargs) -> T:
-        return self.call(make(*args, **given))
+    def method(self: "Heloise", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.call(make(*args, **kwargs))
 
     return method
 
@@ -120,8 +122,8 @@ def _async(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], Awaitabl
     """The same to be awaited."""
 
     @wraps(make)
-    async def method(self: "AsyncHeloise", /, *args: P.args, **given: P.kwargs) -> T:
-        return await self.call(make(*args, **given))
+    async def method(self: "AsyncHeloise", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.call(make(*args, **kwargs))
 
     return method
 
@@ -160,16 +162,16 @@ class Heloise:
 
     def call(self, call: Call[T]) -> T:
         """The answer to a call, however often it has to be sent."""
-        one = _Try(call, self._retries)
+        attempt = _Try(call, self._retries)
         while True:
-            found: httpx2.Response | httpx2.TransportError
+            result: httpx2.Response | httpx2.TransportError
             try:
-                found = self._http.send(one.request(self._http))
+                result = self._http.send(attempt.request(self._http))
             except httpx2.TransportError as error:
-                found = error
-            wait_seconds = one.wait_after(found)
+                result = error
+            wait_seconds = attempt.wait_after(result)
             if wait_seconds is None:
-                return call.answer(_content(found))
+                return call.answer(_read_content(result))
             self._wait(wait_seconds)
 
     send = _sync(calls.send)
@@ -228,16 +230,16 @@ class AsyncHeloise:
 
     async def call(self, call: Call[T]) -> T:
         """The answer to a call, however often it has to be sent."""
-        one = _Try(call, self._retries)
+        attempt = _Try(call, self._retries)
         while True:
-            found: httpx2.Response | httpx2.TransportError
+            result: httpx2.Response | httpx2.TransportError
             try:
-                found = await self._http.send(one.request(self._http))
+                result = await self._http.send(attempt.request(self._http))
             except httpx2.TransportError as error:
-                found = error
-            wait_seconds = one.wait_after(found)
+                result = error
+            wait_seconds = attempt.wait_after(result)
             if wait_seconds is None:
-                return call.answer(_content(found))
+                return call.answer(_read_content(result))
             await self._wait(wait_seconds)
 
     send = _async(calls.send)

@@ -149,9 +149,9 @@ async def catching(catcher: Catcher, listening: socket.socket) -> AsyncIterator[
         yield
     finally:
         server.close()
-        for each in connections:
-            if each.transport is not None:
-                each.transport.close()
+        for smtp in connections:
+            if smtp.transport is not None:
+                smtp.transport.close()
 
 
 def _protocol(catcher: Catcher, loop: asyncio.AbstractEventLoop) -> SMTP:

@@ -166,15 +166,18 @@ async def _follow_inbox(
 ) -> None:
     """Let the profiles that still point at the inbox point at where it listens this time."""
     for profile in PROFILES:
-        found = await profiles.find(connection, tenant_id=tenant_id, profile=profile.name)
-        if found is None or (found.host, found.username) != (LOOPBACK, profile.name):
+        stored_profile = await profiles.find(connection, tenant_id=tenant_id, profile=profile.name)
+        if stored_profile is None or (stored_profile.host, stored_profile.username) != (
+            LOOPBACK,
+            profile.name,
+        ):
             continue
-        if found.port != smtp_port:
-            moved = profile_secret(replace(found, port=smtp_port), "password")
+        if stored_profile.port != smtp_port:
+            moved = profile_secret(replace(stored_profile, port=smtp_port), "password")
             await profiles.update(
                 connection,
                 tenant_id=tenant_id,
-                profile_id=found.id,
+                profile_id=stored_profile.id,
                 changes={
                     "port": smtp_port,
                     "sealed_password": vault.seal(profile.password, moved),

@@ -36,8 +36,8 @@ class Inbox:
         self._folder = folder
         self._keep = keep
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = (_MAIL.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json")))
-        self._mails = {mail.id: mail for mail in found}
+        mails = (_MAIL.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json")))
+        self._mails = {mail.id: mail for mail in mails}
 
     def add(self, mail: Mail, content: bytes) -> None:
         """Keep a mail, and drop the oldest where there are too many."""
@@ -51,8 +51,8 @@ class Inbox:
     def page(self, *, limit: int, after: str | None) -> Sequence[Mail]:
         """At most `limit` mails, newest first, from the one after the given id."""
         newest_first = sorted(self._mails, reverse=True)
-        older = [each for each in newest_first if after is None or each < after]
-        return [self._mails[each] for each in older[:limit]]
+        older = [mail_id for mail_id in newest_first if after is None or mail_id < after]
+        return [self._mails[mail_id] for mail_id in older[:limit]]
 
     def find(self, mail_id: str) -> Mail | None:
         """The mail with this id, if it is still kept."""

@@ -96,10 +96,10 @@ async def _mail(
     mail: Annotated[str, Path(description="The mail's id.", examples=[EXAMPLE["id"]])],
     inbox: InboxOf,
 ) -> Mail:
-    found = inbox.find(mail)
-    if found is None:
+    captured_mail = inbox.find(mail)
+    if captured_mail is None:
         raise HTTPException(404)
-    return found
+    return captured_mail
 
 
 MailOf = Annotated[Mail, Depends(_mail)]
@@ -114,8 +114,8 @@ MailOf = Annotated[Mail, Depends(_mail)]
 async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
     """What has arrived, newest first; the newest thousand are kept."""
     rows = inbox.page(limit=paging.limit + 1, after=start(paging, "cap"))
-    kept, cursor = cut(rows, paging.limit)
-    return MailPage(items=[MailRead.model_validate(each) for each in kept], next_cursor=cursor)
+    mails, cursor = cut(rows, paging.limit)
+    return MailPage(items=[MailRead.model_validate(mail) for mail in mails], next_cursor=cursor)
 
 
 @router.get(

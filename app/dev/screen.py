@@ -81,4 +81,4 @@ class Screen:
 
 def _printable(text: str) -> str:
     """A text from outside, without what a terminal would take as a command."""
-    return "".join(each if each.isprintable() else "�" for each in text)
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -17,9 +17,9 @@ from app.smtp.resolve import Dialled, Network, dial_all
 def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
     """Whether it may be connected to, as far as is known without asking the DNS."""
     started = monotonic_seconds()
-    if (failure := _refused(identity, guard)) is not None:
+    if (failure := _find_refusal(identity, guard)) is not None:
         return failed(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
-    return _passed(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
+    return _make_passed_report(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
 
 
 async def dns_stage(
@@ -29,12 +29,14 @@ async def dns_stage(
     started = monotonic_seconds()
     waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, seconds))
     try:
-        found = await network.addresses(replace(identity, timeouts=waits))
+        addresses = await network.addresses(replace(identity, timeouts=waits))
     except StageFailedError as error:
         return failed(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
-    report = _passed(Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, found))}")
-    tried = tuple(AddressTried(address=str(each)) for each in found)
-    return replace(report, addresses=tried), found
+    report = _make_passed_report(
+        Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, addresses))}"
+    )
+    tried = tuple(AddressTried(address=str(address)) for address in addresses)
+    return replace(report, addresses=tried), addresses
 
 
 async def tcp_stage(
@@ -42,20 +44,20 @@ async def tcp_stage(
 ) -> tuple[StageReport, socket.socket | None]:
     """A connection; every address is dialled: one that is dead makes some deliveries slow."""
     started = monotonic_seconds()
-    sock, dialled = await dial_all(identity, addresses)
-    tried = tuple(_tried(each) for each in dialled)
-    dead = [each.error for each in dialled if each.error is not None]
+    sock, results = await dial_all(identity, addresses)
+    tried = tuple(_make_address_report(result) for result in results)
+    errors = [result.error for result in results if result.error is not None]
     if sock is None:
-        report = failed(Step.TCP, dead[0].failure, duration_ms=_ms_since(started))
-    elif dead:
-        told = f"cannot connect to all addresses: {'; '.join(map(str, dead))}"
-        report = replace(_passed(Step.TCP, started, told), status=Status.WARNING)
+        report = failed(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
+    elif errors:
+        detail = f"cannot connect to all addresses: {'; '.join(map(str, errors))}"
+        report = replace(_make_passed_report(Step.TCP, started, detail), status=Status.WARNING)
     else:
-        report = _passed(Step.TCP, started, "connected to each address")
+        report = _make_passed_report(Step.TCP, started, "connected to each address")
     return replace(report, addresses=tried), sock
 
 
-def _refused(identity: Identity, guard: AddressGuard) -> Failure | None:
+def _find_refusal(identity: Identity, guard: AddressGuard) -> Failure | None:
     """Why there may be no connection, where that is plain without a lookup."""
     host = identity.host
     if reason := guard.port_refusal(identity.port):
@@ -65,7 +67,7 @@ def _refused(identity: Identity, guard: AddressGuard) -> Failure | None:
     return None
 
 
-def _tried(dialled: Dialled) -> AddressTried:
+def _make_address_report(dialled: Dialled) -> AddressTried:
     error = dialled.error
     return AddressTried(
         address=str(dialled.address),
@@ -74,7 +76,7 @@ def _tried(dialled: Dialled) -> AddressTried:
     )
 
 
-def _passed(step: Step, started: float, detail: str) -> StageReport:
+def _make_passed_report(step: Step, started: float, detail: str) -> StageReport:
     return StageReport(stage=step, status=Status.OK, duration_ms=_ms_since(started), detail=detail)
 
 

@@ -71,41 +71,43 @@ async def look_up(
 ) -> NameFacts:
     """Ask the DNS about a name and an address, in at most twice so many seconds. Raises nothing."""
     addresses, pointers = await asyncio.gather(
-        _no_lookup() if name.startswith("[") else _addresses(resolver, name, seconds),
-        _no_lookup()
+        _skip_lookup() if name.startswith("[") else _look_up_addresses(resolver, name, seconds),
+        _skip_lookup()
         if outgoing_address is None
-        else _pointers(resolver, outgoing_address, seconds),
+        else _look_up_pointers(resolver, outgoing_address, seconds),
     )
-    theirs = await asyncio.gather(*(_addresses(resolver, each, seconds) for each in pointers.found))
+    pointer_addresses = await asyncio.gather(
+        *(_look_up_addresses(resolver, pointer, seconds) for pointer in pointers.found)
+    )
     return NameFacts(
         name=name,
         outgoing_address=outgoing_address,
         is_told=is_told,
         addresses=addresses,
         pointers=pointers,
-        pointer_addresses=dict(zip(pointers.found, theirs, strict=True)),
+        pointer_addresses=dict(zip(pointers.found, pointer_addresses, strict=True)),
     )
 
 
-async def _no_lookup() -> Looked:
+async def _skip_lookup() -> Looked:
     return Looked()
 
 
-async def _addresses(resolver: Resolver, name: str, seconds: float) -> Looked:
+async def _look_up_addresses(resolver: Resolver, name: str, seconds: float) -> Looked:
     try:
         return Looked(tuple(map(str, await resolver.addresses(name, seconds))))
     except StageFailedError as error:
-        return _nothing(error)
+        return _explain_failure(error)
 
 
-async def _pointers(resolver: Resolver, address: str, seconds: float) -> Looked:
+async def _look_up_pointers(resolver: Resolver, address: str, seconds: float) -> Looked:
     try:
         return Looked(tuple(await resolver.pointers(address, seconds)))
     except StageFailedError as error:
-        return _nothing(error)
+        return _explain_failure(error)
 
 
-def _nothing(error: StageFailedError) -> Looked:
+def _explain_failure(error: StageFailedError) -> Looked:
     if error.failure.fault is Fault.NOT_FOUND:
         return Looked()
     return Looked(trouble=error.failure.detail)
@@ -113,13 +115,13 @@ def _nothing(error: StageFailedError) -> Looked:
 
 def advise(facts: NameFacts) -> tuple[Advice, ...]:
     """What to think of the name, from what was looked up."""
-    found = [_form(facts.name)]
+    advice = [_check_form(facts.name)]
     if not facts.name.startswith("["):
-        found += [_resolves(facts), *_matches(facts)]
-    return *found, _seen(facts), *_pointer(facts)
+        advice += [_check_resolution(facts), *_check_address(facts)]
+    return *advice, _check_outgoing_address(facts), *_check_pointer(facts)
 
 
-def _form(name: str) -> Advice:
+def _check_form(name: str) -> Advice:
     if name.startswith("["):
         detail = f"{name} is an address; many servers accept only a name"
         return Advice("name_form", Verdict.WARN, detail, RFC_5321_EHLO)
@@ -137,39 +139,39 @@ def _form(name: str) -> Advice:
     )
 
 
-def _resolves(facts: NameFacts) -> Advice:
-    name, looked = facts.name, facts.addresses
-    if looked.trouble:
-        return Advice("name_resolves", Verdict.WARN, looked.trouble, RFC_5321_NAME)
-    if not looked.found:
+def _check_resolution(facts: NameFacts) -> Advice:
+    name, lookup = facts.name, facts.addresses
+    if lookup.trouble:
+        return Advice("name_resolves", Verdict.WARN, lookup.trouble, RFC_5321_NAME)
+    if not lookup.found:
         detail = f"{name} has no A or AAAA record; add one"
         return Advice("name_resolves", Verdict.FAIL, detail, RFC_5321_NAME)
-    detail = f"{name} resolves to {_listed(looked.found)}"
+    detail = f"{name} resolves to {_join(lookup.found)}"
     return Advice("name_resolves", Verdict.OK, detail, RFC_5321_NAME)
 
 
-def _matches(facts: NameFacts) -> Sequence[Advice]:
+def _check_address(facts: NameFacts) -> Sequence[Advice]:
     """Whether the name leads to where the server sees us: RFC 5321 wants no more than that it may.
 
     Section 4.1.4 forbids to refuse mail for it, and strict servers do so all the same.
     """
-    ours, found = facts.outgoing_address, facts.addresses.found
-    if ours is None or not found:
+    ours, addresses = facts.outgoing_address, facts.addresses.found
+    if ours is None or not addresses:
         return ()
     reason = "RFC 5321 section 4.1.4"
-    if _same(ours) in {_same(each) for each in found}:
+    if _normalize(ours) in {_normalize(address) for address in addresses}:
         return (
             Advice("name_matches_address", Verdict.OK, f"{facts.name} resolves to {ours}", reason),
         )
-    detail = f"{facts.name} resolves to {_listed(found)}, but {_sight(facts)} {ours}"
+    detail = f"{facts.name} resolves to {_join(addresses)}, but {_describe_sight(facts)} {ours}"
     return (Advice("name_matches_address", Verdict.WARN, detail, reason),)
 
 
-def _seen(facts: NameFacts) -> Advice:
+def _check_outgoing_address(facts: NameFacts) -> Advice:
     if facts.is_told:
         detail = f"the server sees us from {facts.outgoing_address}"
         return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
-    if facts.outgoing_address is not None and is_public(_parsed(facts.outgoing_address)):
+    if facts.outgoing_address is not None and is_public(_parse_address(facts.outgoing_address)):
         detail = f"we connect from {facts.outgoing_address}"
         return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
     detail = (
@@ -179,37 +181,37 @@ def _seen(facts: NameFacts) -> Advice:
     return Advice("outgoing_address", Verdict.WARN, detail, RFC_5321_EHLO)
 
 
-def _pointer(facts: NameFacts) -> Sequence[Advice]:
-    ours, looked = facts.outgoing_address, facts.pointers
+def _check_pointer(facts: NameFacts) -> Sequence[Advice]:
+    ours, lookup = facts.outgoing_address, facts.pointers
     if ours is None:
         return ()
-    if looked.trouble:
-        return (Advice("pointer_exists", Verdict.WARN, looked.trouble, RFC_1912_PTR),)
-    severe = Verdict.FAIL if is_public(_parsed(ours)) else Verdict.WARN
-    if not looked.found:
+    if lookup.trouble:
+        return (Advice("pointer_exists", Verdict.WARN, lookup.trouble, RFC_1912_PTR),)
+    severe = Verdict.FAIL if is_public(_parse_address(ours)) else Verdict.WARN
+    if not lookup.found:
         detail = (
             f"{ours} has no PTR record; ask the owner of the address (usually your hosting"
             " provider) to add one"
         )
         return (Advice("pointer_exists", severe, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
-    names = _listed(looked.found)
+    names = _join(lookup.found)
     exists = Advice(
         "pointer_exists", Verdict.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
     )
-    return exists, _agrees(facts, ours, severe)
+    return exists, _check_agreement(facts, ours, severe)
 
 
-def _agrees(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
+def _check_agreement(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
     """Forward-confirmed reverse DNS: the PTR's name leads back to the address."""
     both_ways = [
         name
-        for name, looked in facts.pointer_addresses.items()
-        if _same(ours) in {_same(each) for each in looked.found}
+        for name, lookup in facts.pointer_addresses.items()
+        if _normalize(ours) in {_normalize(address) for address in lookup.found}
     ]
     reason = f"{RFC_1912_PTR}; {GOOGLE}"
     if not both_ways:
         detail = (
-            f"{_listed(facts.pointers.found)} does not resolve to {ours}; make the PTR record and"
+            f"{_join(facts.pointers.found)} does not resolve to {ours}; make the PTR record and"
             " the address record agree"
         )
         return Advice("pointer_agrees", severe, detail, reason)
@@ -225,18 +227,18 @@ def _agrees(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
     return Advice("pointer_agrees", Verdict.WARN, detail, reason)
 
 
-def _sight(facts: NameFacts) -> str:
+def _describe_sight(facts: NameFacts) -> str:
     return "the server sees us from" if facts.is_told else "we connect from"
 
 
-def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _parse_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ipaddress.ip_address(address.partition("%")[0])
 
 
-def _same(address: str) -> str:
+def _normalize(address: str) -> str:
     """An address in one form: an IPv4 one inside an IPv6 one stands for itself."""
-    return str(unmapped(_parsed(address)))
+    return str(unmapped(_parse_address(address)))
 
 
-def _listed(items: Sequence[str]) -> str:
+def _join(items: Sequence[str]) -> str:
     return ", ".join(items[:4]) + (", …" if len(items) > 4 else "")  # noqa: PLR2004 - enough

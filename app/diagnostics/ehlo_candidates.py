@@ -41,11 +41,13 @@ def candidates(
 
     `pointers` are the PTR names of `outgoing_address`, by which the server sees us.
     """
-    found: dict[str, Candidate] = {}
+    by_name: dict[str, Candidate] = {}
     for candidate in _names(identity, pointers):
-        found.setdefault(candidate.name, candidate)
+        by_name.setdefault(candidate.name, candidate)
     literal = address_literal(outgoing_address or LOOPBACK)
-    names = [each for each in found.values() if each.name != literal][: MAX_CANDIDATES - 1]
+    names = [candidate for candidate in by_name.values() if candidate.name != literal][
+        : MAX_CANDIDATES - 1
+    ]
     return *names, Candidate(literal, NameSource.ADDRESS_LITERAL)
 
 

@@ -80,26 +80,26 @@ class Doctor:
         except TimeoutError:
             self._end = "not tried: out of time"
         table = tuple(
-            self._tried.get(each.name) or NameTried(candidate=each, is_accepted=None)
-            for each in names
+            self._tried.get(candidate.name) or NameTried(candidate=candidate, is_accepted=None)
+            for candidate in names
         )
         recommended = await recommend(table, self._network.resolver, lookup_seconds)
         return Diagnosis(names=table, recommendation=recommended, detail=self._end)
 
     async def _try_all(self, names: Sequence[Candidate]) -> None:
         while not self._end:
-            left = [each for each in names if each.name not in self._tried]
-            if not left:
+            untried = [candidate for candidate in names if candidate.name not in self._tried]
+            if not untried:
                 return
             if before := len(self._tried):
                 await asyncio.sleep(self._pause_seconds)
-            await self._connection(left)
+            await self._try_on_connection(untried)
             if len(self._tried) == before and not self._end:
                 self._end = "the server did not allow a trial"
 
-    async def _connection(self, left: Sequence[Candidate]) -> None:
+    async def _try_on_connection(self, candidates: Sequence[Candidate]) -> None:
         """Try names on one connection, until one is taken or it ends."""
-        by_name = {each.name: each for each in left}
+        by_name = {candidate.name: candidate for candidate in candidates}
         opened = await open_session(
             self._identity, self._network, names=list(by_name), token=self._token
         )
@@ -107,11 +107,11 @@ class Doctor:
         for name, failure in refused.items():
             self._refuse(by_name[name], failure)
         if isinstance(opened, Session):
-            await self._taken(by_name[opened.facts.ehlo_name or ""], opened)
+            await self._try_check(by_name[opened.facts.ehlo_name or ""], opened)
         else:
-            self._not_opened(by_name, opened)
+            self._note_not_opened(by_name, opened)
 
-    async def _taken(self, candidate: Candidate, session: Session) -> None:
+    async def _try_check(self, candidate: Candidate, session: Session) -> None:
         try:
             failure = None
             if self._check is not None:
@@ -125,7 +125,7 @@ class Doctor:
         detail = "" if failure is None else f"refused for another reason: {failure}"
         self._accept(candidate, at, detail)
 
-    def _not_opened(self, by_name: dict[str, Candidate], opened: NotOpened) -> None:
+    def _note_not_opened(self, by_name: dict[str, Candidate], opened: NotOpened) -> None:
         """A connection that ended early says something of the name that it had come to, if any."""
         failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
@@ -171,19 +171,26 @@ async def recommend(
 
     A name is better than an address, whatever the DNS says.
     """
-    taken = [each.candidate for each in table if each.is_accepted]
-    if not taken:
+    accepted = [trial.candidate for trial in table if trial.is_accepted]
+    if not accepted:
         return None
     facts = await asyncio.gather(
-        *(look_up(resolver, each.name, None, is_told=False, seconds=seconds) for each in taken)
+        *(
+            look_up(resolver, candidate.name, None, is_told=False, seconds=seconds)
+            for candidate in accepted
+        )
     )
     fit = [
         candidate
-        for candidate, known in zip(taken, facts, strict=True)
-        if all(each.status is not Verdict.FAIL for each in advise(known))
+        for candidate, name_facts in zip(accepted, facts, strict=True)
+        if all(advice.status is not Verdict.FAIL for advice in advise(name_facts))
     ]
-    named = [each for each in fit if each.source is not NameSource.ADDRESS_LITERAL]
-    best = (named or [each for each in taken if not each.name.startswith("[")] or taken)[0]
+    named = [candidate for candidate in fit if candidate.source is not NameSource.ADDRESS_LITERAL]
+    best = (
+        named
+        or [candidate for candidate in accepted if not candidate.name.startswith("[")]
+        or accepted
+    )[0]
     resolves = " and has an address in the DNS" if best in named else ""
     return Recommendation(
         name=best.name, reason=f"the server accepts it; it is {WHENCE[best.source]}{resolves}"

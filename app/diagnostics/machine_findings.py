@@ -53,30 +53,32 @@ async def database_findings(
     clock = clock or SystemClock()
     if reasons := await Readiness(database).look():
         return [Finding("database", Verdict.FAIL, " ".join(reasons))]
-    found = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
+    findings = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
     try:
-        found.append(await _clock(database, clock))
-        found.append(await _delivery(database, lease_seconds, clock))
+        findings.append(await _check_clock(database, clock))
+        findings.append(await _check_delivery(database, lease_seconds, clock))
         if open_sealed is not None:
-            found.append(await _credentials(database, open_sealed))
+            findings.append(await _check_credentials(database, open_sealed))
     except Unavailable as error:
-        found.append(Finding("database", Verdict.FAIL, error.detail))
-    return found
+        findings.append(Finding("database", Verdict.FAIL, error.detail))
+    return findings
 
 
-async def _clock(database: Database, machine: Clock) -> Finding:
+async def _check_clock(database: Database, machine: Clock) -> Finding:
     if not database.is_postgresql:
         return Finding("clock", Verdict.OK, "SQLite uses this machine's clock")
     clock = DatabaseClock(database, machine)
     await clock.measure()
     offset = clock.now() - machine.now()
-    told = f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
+    detail = (
+        f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
+    )
     if abs(offset) > CLOCK_MAY_DIFFER:
-        return Finding("clock", Verdict.WARN, f"{told}: synchronize this machine's clock (NTP)")
-    return Finding("clock", Verdict.OK, told)
+        return Finding("clock", Verdict.WARN, f"{detail}: synchronize this machine's clock (NTP)")
+    return Finding("clock", Verdict.OK, detail)
 
 
-async def _delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
+async def _check_delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
     clock = DatabaseClock(database, machine)
     await clock.measure()
     now = clock.now()
@@ -89,7 +91,7 @@ async def _delivery(database: Database, lease_seconds: float, machine: Clock) ->
     return Finding("delivery", Verdict.OK, f"{len(seen)} deliver, on {hosts}")
 
 
-async def _credentials(database: Database, open_sealed: OpenSealed) -> Finding:
+async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Finding:
     """Whether every stored credential opens under the keys that this machine has."""
     shut: list[str] = []
     count, after = 0, None
@@ -158,9 +160,9 @@ def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
         hostname=hostname,
         local_address=outgoing_address(None),
     )
-    told = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
+    detail = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
     verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
-    return Finding("ehlo_name", verdict, " ".join([f"{told}.", *ehlo.warnings]))
+    return Finding("ehlo_name", verdict, " ".join([f"{detail}.", *ehlo.warnings]))
 
 
 def is_sound(findings: Sequence[Finding]) -> bool:

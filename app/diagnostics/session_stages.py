@@ -38,27 +38,27 @@ def opened_stages(
 ) -> list[StageReport]:
     """A report for each stage that was begun; the last one is the one that failed, if any did."""
     facts = opened.facts
-    runs = list(_runs(opened.transcript.lines))
-    reports = [_passed(run, facts, identity, now) for run in runs]
+    runs = list(_split_runs(opened.transcript.lines))
+    reports = [_report_passed(run, facts, identity, now) for run in runs]
     if isinstance(opened, Session):
         return reports
     at = _failed_step(opened, runs)
     run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
-    known = _passed(run, facts, identity, now)
+    passed_report = _report_passed(run, facts, identity, now)
     # What was waited for in vain counts too.
-    waited_ms = opened.transcript.seconds * 1000 - sum(each.duration_ms for each in runs)
-    told = failed(
+    waited_ms = opened.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
+    failed_report = failed(
         at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
     )
-    found = replace(
-        known,
-        status=told.status,
-        duration_ms=told.duration_ms,
-        detail=told.detail,
-        code=told.code,
-        hint=told.hint,
+    last_report = replace(
+        passed_report,
+        status=failed_report.status,
+        duration_ms=failed_report.duration_ms,
+        detail=failed_report.detail,
+        code=failed_report.code,
+        hint=failed_report.hint,
     )
-    return [*reports[: len(runs)], found]
+    return [*reports[: len(runs)], last_report]
 
 
 def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageReport]:
@@ -69,8 +69,8 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
     broken = failure if failure is not None and failure.fault is Fault.CHUNKING else None
     lines, seconds = session.transcript.lines, session.transcript.seconds
     for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
-        said = tuple(line for line in lines if line.stage is at)
-        began_ms, ended_ms = (said[0].ms, said[-1].ms) if said else (0.0, 0.0)
+        stage_lines = tuple(line for line in lines if line.stage is at)
+        began_ms, ended_ms = (stage_lines[0].ms, stage_lines[-1].ms) if stage_lines else (0.0, 0.0)
         if failure is not None and failure.stage is at:
             took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
             yield failed(
@@ -78,7 +78,7 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
                 failure,
                 facts=session.facts,
                 duration_ms=round(took_ms, 3),
-                transcript=said,
+                transcript=stage_lines,
             )
             return
         report = StageReport(
@@ -86,7 +86,7 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
             status=Status.OK,
             duration_ms=round(ended_ms - began_ms, 3),
             detail="taken",
-            transcript=said,
+            transcript=stage_lines,
         )
         if broken is not None and step is Step.RCPT:
             report = replace(
@@ -94,23 +94,23 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
                 status=Status.WARNING,
                 code=Fault.CHUNKING.value,
                 detail=f"accepted; but {broken.detail}",
-                transcript=(*said, *(line for line in lines if line.stage is Stage.DATA)),
+                transcript=(*stage_lines, *(line for line in lines if line.stage is Stage.DATA)),
             )
         yield report
 
 
-def _runs(lines: Sequence[Line]) -> Iterator[_Run]:
+def _split_runs(lines: Sequence[Line]) -> Iterator[_Run]:
     ended_ms, is_after_tls = 0.0, False
     for stage, group in groupby(lines, key=lambda line: line.stage):
-        said = tuple(group)
+        stage_lines = tuple(group)
         step = STEPS.get(stage)
         if step is not None:
             if step is Step.EHLO and is_after_tls:
                 step = Step.EHLO_AFTER_TLS
-            yield _Run(step, said, round(said[-1].ms - ended_ms, 3))
+            yield _Run(step, stage_lines, round(stage_lines[-1].ms - ended_ms, 3))
         # With `implicit` the banner comes after TLS, and the only EHLO after that.
         is_after_tls = (is_after_tls or step is Step.TLS) and step is not Step.BANNER
-        ended_ms = said[-1].ms
+        ended_ms = stage_lines[-1].ms
 
 
 def _failed_step(opened: NotOpened, runs: Sequence[_Run]) -> Step:
@@ -125,7 +125,9 @@ def _is_second(runs: Sequence[_Run]) -> bool:
     }
 
 
-def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime) -> StageReport:
+def _report_passed(
+    run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
+) -> StageReport:
     report = StageReport(
         stage=run.step, status=Status.OK, duration_ms=run.duration_ms, transcript=tuple(run.lines)
     )
@@ -133,9 +135,9 @@ def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
         case Step.BANNER:
             return replace(report, greeting=facts.banner, detail=facts.banner or "greeted")
         case Step.EHLO | Step.EHLO_AFTER_TLS:
-            return _greeted(report, facts, identity)
+            return _report_greeting(report, facts, identity)
         case Step.TLS:
-            return _encrypted(report, facts, identity, now)
+            return _report_tls(report, facts, identity, now)
         case Step.AUTH:
             return replace(
                 report,
@@ -147,7 +149,9 @@ def _passed(run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
             return report
 
 
-def _greeted(report: StageReport, facts: ConnectionFacts, identity: Identity) -> StageReport:
+def _report_greeting(
+    report: StageReport, facts: ConnectionFacts, identity: Identity
+) -> StageReport:
     warnings = identity.ehlo(facts.local_address or LOOPBACK).warnings
     number = 1 if report.stage is Step.EHLO_AFTER_TLS else 0
     answer = facts.greetings[number] if len(facts.greetings) > number else ""
@@ -163,10 +167,10 @@ def _greeted(report: StageReport, facts: ConnectionFacts, identity: Identity) ->
     )
 
 
-def _encrypted(
+def _report_tls(
     report: StageReport, facts: ConnectionFacts, identity: Identity, now: datetime
 ) -> StageReport:
-    found = replace(
+    tls_report = replace(
         report,
         tls_version=facts.tls_version,
         tls_cipher=facts.tls_cipher,
@@ -174,25 +178,27 @@ def _encrypted(
         detail=f"{facts.tls_version} with {facts.tls_cipher}",
     )
     if identity.tls is TlsMode.OPPORTUNISTIC:
-        detail = f"{found.detail}; `opportunistic` does not verify the certificate"
-        return replace(found, status=Status.WARNING, detail=detail)
-    days = None if found.certificate is None else found.certificate.expires_in_days(now)
+        detail = f"{tls_report.detail}; `opportunistic` does not verify the certificate"
+        return replace(tls_report, status=Status.WARNING, detail=detail)
+    days = None if tls_report.certificate is None else tls_report.certificate.expires_in_days(now)
     if days is not None and days < EXPIRES_SOON_DAYS:
-        detail = f"{found.detail}; the certificate expires in {days} days"
-        return replace(found, status=Status.WARNING, detail=detail)
-    return found
+        detail = f"{tls_report.detail}; the certificate expires in {days} days"
+        return replace(tls_report, status=Status.WARNING, detail=detail)
+    return tls_report
 
 
 def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
     """A report for every stage; one that was not tried says why."""
     tried = {report.stage: report for report in done}
-    ended = next((each.stage.value for each in done if each.status is Status.FAILED), None)
+    ended = next((report.stage.value for report in done if report.status is Status.FAILED), None)
     steps = list(Step)
     if identity.tls is TlsMode.IMPLICIT:
         steps.remove(Step.TLS)
         steps.insert(steps.index(Step.BANNER), Step.TLS)
     for step in steps:
-        why = _never(step, identity) or (f"not reached: failed at {ended}" if ended else None)
+        why = _explain_skip(step, identity) or (
+            f"not reached: failed at {ended}" if ended else None
+        )
         yield tried.get(step) or StageReport(
             stage=step, status=Status.SKIPPED, detail=why or _UNASKED[step]
         )
@@ -206,7 +212,7 @@ _UNASKED: Final = dict.fromkeys(Step, "not needed here") | {
 }
 
 
-def _never(step: Step, identity: Identity) -> str | None:
+def _explain_skip(step: Step, identity: Identity) -> str | None:
     if step is Step.TLS and identity.tls is TlsMode.NONE:
         return "`tls` is none: everything travels unencrypted"
     if step is Step.EHLO_AFTER_TLS and identity.tls in {TlsMode.NONE, TlsMode.IMPLICIT}:

@@ -44,7 +44,7 @@ class Verifier:
             }
         except SealError as error:
             failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
-            return await self._verify(found, NONE, _failing(failure), check)
+            return await self._verify(found, NONE, _make_failing_token(failure), check)
 
         async def token() -> str | Failure:
             return await self.tokens.get(profile)
@@ -75,13 +75,17 @@ class Verifier:
         return await self._verify(found, secrets, token, check)
 
     async def _verify(
-        self, found: DeliveryProfile, secrets: Mapping[str, str], token: Token, check: Check | None
+        self,
+        delivery_profile: DeliveryProfile,
+        secrets: Mapping[str, str],
+        token: Token,
+        check: Check | None,
     ) -> Report:
         identity = identity_of(
-            found.profile,
+            delivery_profile.profile,
             password=secrets.get("password"),
             client_key=secrets.get("client_key"),
-            tenant_ehlo_name=found.tenant_ehlo_name,
+            tenant_ehlo_name=delivery_profile.tenant_ehlo_name,
             service_ehlo_name=self.service_ehlo_name,
             hostname=self.hostname,
         )
@@ -89,7 +93,7 @@ class Verifier:
         return await verify(subject, self.network, now=self.now())
 
 
-def _failing(failure: Failure) -> Token:
+def _make_failing_token(failure: Failure) -> Token:
     async def token() -> Failure:
         return failure
 
@@ -100,7 +104,7 @@ def check_of(profile: Profile, recipient: str | None, sender: str | None) -> Che
     """Whom to name at MAIL and RCPT; raises ValueError where no sender is known for it."""
     if recipient is None:
         return None
-    known = sender or (profile.default_from.address if profile.default_from else None)
-    if known is None:
+    sender_address = sender or (profile.default_from.address if profile.default_from else None)
+    if sender_address is None:
         raise ValueError("set a sender: the profile has no default_from")
-    return Check(known, recipient)
+    return Check(sender_address, recipient)

@@ -102,36 +102,38 @@ class _Run:
         self._facts = ConnectionFacts()
         self._token: str | None = None
 
-    def _left(self, reserve_share: float = 0.0) -> float:
+    def _remaining_seconds(self, reserve_share: float = 0.0) -> float:
         """The seconds that are left but for a reserve."""
         return max(0.0, self._deadline - monotonic_seconds() - self._whole * reserve_share)
 
     async def report(self) -> Report:
         identity = self._identity
         try:
-            async with asyncio.timeout(self._left(ADVICE_SHARE)):
+            async with asyncio.timeout(self._remaining_seconds(ADVICE_SHARE)):
                 await self._run()
         except TimeoutError:
-            self._stages.append(failed(_next(self._stages), TOO_SLOW))
-        own = self._facts.local_address or identity.source_address
-        own = own or outgoing_address(identity.host)
-        told = seen_address((*self._facts.greetings, "")[0])
-        ehlo = identity.ehlo(own or LOOPBACK)
-        names, diagnosis = self._network.resolver, None
+            self._stages.append(failed(_find_current_step(self._stages), TOO_SLOW))
+        local_address = self._facts.local_address or identity.source_address
+        local_address = local_address or outgoing_address(identity.host)
+        visible_address = seen_address((*self._facts.greetings, "")[0])
+        ehlo = identity.ehlo(local_address or LOOPBACK)
+        resolver, diagnosis = self._network.resolver, None
         facts = await look_up(
-            names,
+            resolver,
             ehlo.name,
-            told or own,
-            is_told=told is not None,
+            visible_address or local_address,
+            is_told=visible_address is not None,
             seconds=self._whole * LOOKUP_SHARE,
         )
         if self._is_refused_name():
-            tried = candidates(
-                identity, pointers=facts.pointers.found, outgoing_address=told or own
+            names = candidates(
+                identity,
+                pointers=facts.pointers.found,
+                outgoing_address=visible_address or local_address,
             )
             doctor = Doctor(identity, self._network, check=self._subject.check, token=self._token)
-            seconds = min(self._whole * DOCTOR_SHARE, self._left())
-            diagnosis = await doctor.examine(tried, seconds=seconds)
+            seconds = min(self._whole * DOCTOR_SHARE, self._remaining_seconds())
+            diagnosis = await doctor.examine(names, seconds=seconds)
             if (best := diagnosis.recommendation) is not None:
                 hint = f"Set `ehlo_name` to {best.name}: {best.reason}."
                 self._stages[-1] = replace(self._stages[-1], hint=hint)
@@ -152,21 +154,21 @@ class _Run:
 
     async def _run(self) -> None:
         identity, network = self._identity, self._network
-        guard = guard_stage(identity, network.guard)
-        self._stages.append(guard)
-        if guard.status is Status.FAILED:
+        guard_report = guard_stage(identity, network.guard)
+        self._stages.append(guard_report)
+        if guard_report.status is Status.FAILED:
             return
-        resolved, addresses = await dns_stage(identity, network, self._whole * DNS_SHARE)
-        self._stages.append(resolved)
+        dns_report, addresses = await dns_stage(identity, network, self._whole * DNS_SHARE)
+        self._stages.append(dns_report)
         if not addresses:
             return
-        connected, sock = await tcp_stage(identity, addresses)
-        self._stages.append(connected)
+        tcp_report, sock = await tcp_stage(identity, addresses)
+        self._stages.append(tcp_report)
         if sock is not None:
             await self._smtp(sock)
 
     async def _smtp(self, sock: socket.socket) -> None:
-        opened = await self._opened(sock)
+        opened = await self._open(sock)
         self._facts = opened.facts
         self._stages += opened_stages(opened, self._identity, self._now)
         if isinstance(opened, Session):
@@ -176,11 +178,11 @@ class _Run:
             finally:
                 await opened.quit()
 
-    async def _opened(self, sock: socket.socket) -> Session | NotOpened:
+    async def _open(self, sock: socket.socket) -> Session | NotOpened:
         """A session, or why there is none within the time that is left."""
         transcript = Transcript()
         try:
-            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
+            async with asyncio.timeout(self._remaining_seconds(CLOSER_LOOK_SHARE)):
                 token = await self._subject.token()
         except TimeoutError:
             token = TOKEN_TOO_SLOW
@@ -189,26 +191,26 @@ class _Run:
             return not_opened(self._identity, token)
         self._token = token
         opening = Opening(self._identity, transcript, token=token)
-        opened = asyncio.create_task(opening.on(sock))
+        task = asyncio.create_task(opening.on(sock))
         try:
-            if await self._is_mute(opened, transcript):
+            if await self._is_mute(task, transcript):
                 return opening.ended_by(TLS_FIRST)
-            async with asyncio.timeout(self._left(CLOSER_LOOK_SHARE)):
-                return await opened
+            async with asyncio.timeout(self._remaining_seconds(CLOSER_LOOK_SHARE)):
+                return await task
         except TimeoutError:
             return opening.ended_by(replace(TOO_SLOW, stage=transcript.stage))
         finally:
-            opened.cancel()
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await opened
+                await task
 
     async def _is_mute(
-        self, opened: asyncio.Task[Session | NotOpened], transcript: Transcript
+        self, task: asyncio.Task[Session | NotOpened], transcript: Transcript
     ) -> bool:
         """Whether the server says nothing because it waits for TLS to begin."""
         seconds = self._whole * MUTE_SHARE
-        await asyncio.wait({opened}, timeout=seconds)
-        if opened.done() or transcript.stage is not Stage.BANNER:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done() or transcript.stage is not Stage.BANNER:
             return False
         if self._identity.tls is TlsMode.IMPLICIT:
             return False
@@ -221,14 +223,14 @@ class _Run:
     async def _ask(self, session: Session, check: Check) -> None:
         """MAIL and RCPT, and what the server says to them."""
         try:
-            async with asyncio.timeout(self._left(CHECK_SHARE)):
+            async with asyncio.timeout(self._remaining_seconds(CHECK_SHARE)):
                 failure = await session.check(check.sender, check.recipient, tries_chunk=True)
         except TimeoutError:
             failure = replace(TOO_SLOW, stage=session.transcript.stage)
         self._stages += checked_stages(session, failure)
 
 
-def _next(done: Sequence[StageReport]) -> Step:
+def _find_current_step(done: Sequence[StageReport]) -> Step:
     """The stage that was under way when the time was over."""
     tried = {report.stage for report in done}
     return next(step for step in Step if step not in tried)

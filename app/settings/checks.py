@@ -95,7 +95,7 @@ def parse_admin_keys(text: str) -> dict[str, str]:
 
     Raises ValueError for anything else, without quoting a key.
     """
-    found: dict[str, str] = {}
+    keys_by_name: dict[str, str] = {}
     parts = split_list(text)
     for number, part in enumerate(parts, start=1):
         match = re.fullmatch(r"(?:([a-z0-9][a-z0-9._-]{0,62}):)?([!-9;-~]{32,})", part)
@@ -104,12 +104,12 @@ def parse_admin_keys(text: str) -> dict[str, str]:
         if match[1] is None and len(parts) > 1:
             raise ValueError(f"key {number} of {len(parts)} has no name: write name:key")
         name = match[1] or ADMIN
-        if name in found:
+        if name in keys_by_name:
             raise ValueError(f"the name {name!r} is used twice")
-        found[name] = match[2]
-    if not found:
+        keys_by_name[name] = match[2]
+    if not keys_by_name:
         raise ValueError("contains no key")
-    return found
+    return keys_by_name
 
 
 def _check_admin_key(key: SecretStr) -> SecretStr:
@@ -125,7 +125,7 @@ def _check_token(token: SecretStr) -> SecretStr:
 
 def split_list(text: str) -> list[str]:
     """The items of a list that stand apart by commas, blanks or line ends."""
-    return [each for each in re.split(r"[,\s]+", text) if each]
+    return [item for item in re.split(r"[,\s]+", text) if item]
 
 
 def _split_keys(value: object) -> object:
@@ -141,7 +141,7 @@ def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
-def _readable_by(parse: Callable[[str], object]) -> AfterValidator:
+def _check_with(parse: Callable[[str], object]) -> AfterValidator:
     """A check that this parser takes the text, which is kept as it is."""
 
     def check(text: str) -> str:
@@ -162,9 +162,9 @@ def _check_command(text: str) -> str:
 
 
 LOWER: Final = BeforeValidator(_lower)
-DnsServers = Annotated[str, _readable_by(parse_servers)]
-Networks = Annotated[str, _readable_by(parse_networks)]
-Ports = Annotated[str, _readable_by(parse_ports)]
+DnsServers = Annotated[str, _check_with(parse_servers)]
+Networks = Annotated[str, _check_with(parse_networks)]
+Ports = Annotated[str, _check_with(parse_ports)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 Command = Annotated[str, AfterValidator(_check_command)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
@@ -174,5 +174,5 @@ SecretKeys = Annotated[
 ]
 MailAddress = Annotated[str, AfterValidator(_parse_address)]
 MailDomain = Annotated[str, AfterValidator(_parse_domain)]
-MailDomains = Annotated[str, _readable_by(parse_domains)]
+MailDomains = Annotated[str, _check_with(parse_domains)]
 EhloName = Annotated[str, AfterValidator(parse_ehlo_name)]

@@ -53,10 +53,10 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        report = "\n".join(_complaints(wrong))
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        report = "\n".join(_format_errors(errors))
     except UnreadableSourceError as error:
-        report = f"Cannot read a file in the secrets folder: {_cause(error)}"
+        report = f"Cannot read a file in the secrets folder: {_describe_cause(error)}"
     except UnicodeDecodeError:
         report = "The file .env is not UTF-8 text."
     except OSError as error:
@@ -67,12 +67,12 @@ def load() -> Settings:
 
 def sources(settings: Settings) -> list[Shown]:
     """Every setting with its value, secrets masked, and where it was found."""
-    given = _given()
+    values_by_field = _read_values()
     return [
         Shown(
             variable(field),
-            _masked(field, getattr(settings, field)),
-            given[field][0] if field in given else Source.DEFAULT,
+            _mask(field, getattr(settings, field)),
+            values_by_field[field][0] if field in values_by_field else Source.DEFAULT,
         )
         for field in Settings.model_fields
     ]
@@ -80,35 +80,37 @@ def sources(settings: Settings) -> list[Shown]:
 
 def default_text(field: str) -> str:
     """The default of a field as one would write it; empty where there is none."""
-    return _masked(field, Settings.model_fields[field].default)
+    return _mask(field, Settings.model_fields[field].default)
 
 
 def unknown_variables() -> list[tuple[str, str | None]]:
     """Names that begin like a setting and are none, each with the setting that comes closest."""
-    known = {variable(field) for field in Settings.model_fields}
-    names = {name.upper() for name in _names_in_sight()}
+    setting_names = {variable(field) for field in Settings.model_fields}
+    names = {name.upper() for name in _list_names()}
     return [
-        (name, _closest(name, known)) for name in sorted(names - known) if name.startswith(PREFIX)
+        (name, _find_closest(name, setting_names))
+        for name in sorted(names - setting_names)
+        if name.startswith(PREFIX)
     ]
 
 
-def _closest(name: str, known: set[str]) -> str | None:
-    words = {other.removeprefix(PREFIX): other for other in known}
+def _find_closest(name: str, setting_names: set[str]) -> str | None:
+    words = {setting_name.removeprefix(PREFIX): setting_name for setting_name in setting_names}
     match = get_close_matches(name.removeprefix(PREFIX), words, n=1)
     return words[match[0]] if match else None
 
 
-def _names_in_sight() -> set[str]:
-    folder = _secrets_folder()
+def _list_names() -> set[str]:
+    folder = _find_secrets_folder()
     files = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     return {*os.environ, *DotEnvSettingsSource(Settings).env_vars, *files}
 
 
-def _secrets_folder() -> Path:
-    return Path(str(_given_above_secrets().get("secrets_dir", (None, SECRETS_DIR))[1]))
+def _find_secrets_folder() -> Path:
+    return Path(str(_read_values_above_secrets().get("secrets_dir", (None, SECRETS_DIR))[1]))
 
 
-def _given_above_secrets() -> dict[str, tuple[Source, object]]:
+def _read_values_above_secrets() -> dict[str, tuple[Source, object]]:
     dotenv, environment = DotEnvSettingsSource(Settings)(), EnvSettingsSource(Settings)()
     return {
         **{field: (Source.DOTENV, value) for field, value in dotenv.items()},
@@ -116,27 +118,29 @@ def _given_above_secrets() -> dict[str, tuple[Source, object]]:
     }
 
 
-def _given() -> dict[str, tuple[Source, object]]:
+def _read_values() -> dict[str, tuple[Source, object]]:
     """What was given for each field, as text, by the strongest source that has it."""
-    secrets = secrets_source(Settings, _secrets_folder())()
+    secrets = secrets_source(Settings, _find_secrets_folder())()
     return {
         **{field: (Source.SECRETS, value) for field, value in secrets.items()},
-        **_given_above_secrets(),
+        **_read_values_above_secrets(),
     }
 
 
-def _complaints(wrong: Sequence[ErrorDetails]) -> list[str]:
-    given = _given()
-    first_by_field = {str(error["loc"][0]): error for error in reversed(wrong)}
+def _format_errors(errors: Sequence[ErrorDetails]) -> list[str]:
+    values_by_field = _read_values()
+    first_by_field = {str(error["loc"][0]): error for error in reversed(errors)}
     return [
-        _complaint(field, first_by_field[field], *given.get(field, (Source.DEFAULT, None)))
+        _format_error(
+            field, first_by_field[field], *values_by_field.get(field, (Source.DEFAULT, None))
+        )
         for field in Settings.model_fields
         if field in first_by_field
     ]
 
 
-def _complaint(field: str, error: ErrorDetails, source: Source, found: object) -> str:
-    text = str(found)
+def _format_error(field: str, error: ErrorDetails, source: Source, value: object) -> str:
+    text = str(value)
     if about(field).is_secret:
         text = f"a value of {len(text)} characters"
     else:
@@ -149,7 +153,7 @@ def _complaint(field: str, error: ErrorDetails, source: Source, found: object) -
     )
 
 
-def _masked(field: str, value: object) -> str:
+def _mask(field: str, value: object) -> str:
     if value is None or value == ():
         return ""
     if isinstance(value, SecretStr):
@@ -163,7 +167,7 @@ def _masked(field: str, value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cause(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return f"{cause.filename}: {cause.strerror}"

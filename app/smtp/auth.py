@@ -45,14 +45,18 @@ def pick(
     Raises StageFailedError where there is none, or where it would send the password or the token in
     clear without `allow_plaintext_auth`.
     """
-    possible = [each for each in _wanted(identity, has_token=has_token) if each in offered]
+    possible = [
+        mechanism
+        for mechanism in _choose_mechanisms(identity, has_token=has_token)
+        if mechanism in offered
+    ]
     if not possible:
         names = printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
         names = names or "no mechanism at all"
         hint = "" if encrypted else "; many servers offer AUTH only once TLS is on"
         raise fail(Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}")
     allowed = encrypted or identity.allow_plaintext_auth
-    safe = tuple(each for each in possible if allowed or each in HIDES_SECRET)
+    safe = tuple(mechanism for mechanism in possible if allowed or mechanism in HIDES_SECRET)
     if not safe:
         secret = "access token" if possible[0] in sasl.OAUTH else "password"
         raise fail(
@@ -64,7 +68,7 @@ def pick(
     return safe
 
 
-def _wanted(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
+def _choose_mechanisms(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
     if identity.mechanism is AuthMechanism.OAUTH2:
         return sasl.OAUTH
     if identity.mechanism is not AuthMechanism.AUTO:
@@ -95,7 +99,7 @@ async def authenticate(
             is_unknown = reply is not None and reply.code == UNKNOWN_MECHANISM
             if is_unknown and mechanism != mechanisms[-1]:
                 continue
-            raise StageFailedError(_redacted(error.failure, who)) from None
+            raise StageFailedError(_redact(error.failure, who)) from None
         break
     return mechanism
 
@@ -121,7 +125,7 @@ class _Login:
             response = await self._next(dialogue, self._challenge)
             code, text = await self._say(base64.b64encode(response.said or b""))
         if code != SUCCESSFUL:
-            raise StageFailedError(self._told(refuse(Stage.AUTH, code, text).failure))
+            raise StageFailedError(self._explain_refusal(refuse(Stage.AUTH, code, text).failure))
         if not response.may_end:
             raise self._unfinished()
 
@@ -160,16 +164,16 @@ class _Login:
         is_slow = challenge is not None and self._mechanism == sasl.SCRAM_SHA_256
         try:
             if is_slow:
-                found = await asyncio.to_thread(_step, dialogue, challenge)
+                response = await asyncio.to_thread(_step, dialogue, challenge)
             else:
-                found = _step(dialogue, challenge)
+                response = _step(dialogue, challenge)
         except sasl.UnprovenError:
             raise self._unfinished() from None
         except ValueError:
             raise self._malformed() from None
-        if found is None:
+        if response is None:
             raise self._malformed()
-        return found
+        return response
 
     def _malformed(self) -> StageFailedError:
         detail = f"the server sent an invalid {self._mechanism.upper()} challenge"
@@ -182,12 +186,14 @@ class _Login:
         detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"
         return fail(Stage.AUTH, Fault.UNPROVEN, detail)
 
-    def _told(self, failure: Failure) -> Failure:
+    def _explain_refusal(self, failure: Failure) -> Failure:
         """The refusal, with what else is known of its reason."""
         if failure.reply is None or not failure.reply.is_permanent:
             return failure
         if self._mechanism in sasl.OAUTH:
-            return replace(failure, fault=Fault.TOKEN_REJECTED, detail=_error(self._challenge))
+            return replace(
+                failure, fault=Fault.TOKEN_REJECTED, detail=_parse_token_error(self._challenge)
+            )
         if self._mechanism in HIDES_SECRET and failure.reply.code != UNKNOWN_MECHANISM:
             return replace(failure, detail=HASHED.format(self._mechanism.upper()))
         return failure
@@ -200,19 +206,19 @@ def _step(dialogue: Dialogue, challenge: bytes | None) -> Response | None:
     return None
 
 
-def _error(challenge: bytes) -> str:
+def _parse_token_error(challenge: bytes) -> str:
     """What a server says of a token it refuses: JSON in base64 (RFC 7628 section 3.2.2)."""
     try:
-        told = json.loads(base64.b64decode(challenge))
+        error_fields = json.loads(base64.b64decode(challenge))
     except (ValueError, RecursionError):
         return ""
-    if not isinstance(told, dict):
+    if not isinstance(error_fields, dict):
         return ""
-    said = ", ".join(f"{name}={value}" for name, value in told.items())
-    return printable(said)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
+    text = ", ".join(f"{name}={value}" for name, value in error_fields.items())
+    return printable(text)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
 
 
-def _redacted(failure: Failure, who: Credentials) -> Failure:
+def _redact(failure: Failure, who: Credentials) -> Failure:
     """The failure without the secrets in any form the server may have sent back (invariant 9)."""
     if failure.reply is None:
         # What is no reply is not quoted: nobody knows in what form it holds what.

@@ -48,9 +48,9 @@ class Certificate:
     def of(cls, shown: Sequence[bytes]) -> Self | None:
         """From a chain in DER; None where there is none, or none that can be read."""
         try:
-            chain = [x509.load_der_x509_certificate(each) for each in shown]
-            links = tuple(_link(each) for each in chain)
-            return cls(names=_names(chain[0]), chain=links) if chain else None
+            chain = [x509.load_der_x509_certificate(data) for data in shown]
+            links = tuple(_make_link(certificate) for certificate in chain)
+            return cls(names=_read_names(chain[0]), chain=links) if chain else None
         except _UNREADABLE:
             return None
 
@@ -87,9 +87,9 @@ class Certificate:
     @property
     def told_names(self) -> str:
         """The names that it is for, in words: the first few of them."""
-        told = ", ".join(self.names[:MAX_TOLD_NAMES]) or "no name at all"
-        more = len(self.names) - MAX_TOLD_NAMES
-        return f"{told} and {more} more" if more > 0 else told
+        text = ", ".join(self.names[:MAX_TOLD_NAMES]) or "no name at all"
+        omitted = len(self.names) - MAX_TOLD_NAMES
+        return f"{text} and {omitted} more" if omitted > 0 else text
 
     def expires_in_days(self, now: datetime) -> int:
         """For how many whole days it is still valid; negative once it is not."""
@@ -99,37 +99,37 @@ class Certificate:
 def pin_of(certificate: bytes) -> str | None:
     """The pin of the key of a certificate in DER; None where it cannot be read."""
     try:
-        return _pin(x509.load_der_x509_certificate(certificate))
+        return _compute_pin(x509.load_der_x509_certificate(certificate))
     except _UNREADABLE:
         return None
 
 
-def _link(certificate: x509.Certificate) -> ChainLink:
+def _make_link(certificate: x509.Certificate) -> ChainLink:
     return ChainLink(
-        subject=_told(certificate.subject.rfc4514_string()),
-        issuer=_told(certificate.issuer.rfc4514_string()),
+        subject=_clean_text(certificate.subject.rfc4514_string()),
+        issuer=_clean_text(certificate.issuer.rfc4514_string()),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        pin=_pin(certificate),
+        pin=_compute_pin(certificate),
     )
 
 
-def _pin(certificate: x509.Certificate) -> str:
+def _compute_pin(certificate: x509.Certificate) -> str:
     """RFC 7469 section 2.4: of the key alone, so that it outlives a renewed certificate."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _read_names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
-        found = certificate.extensions.get_extension_for_class(_Names).value
+        extension = certificate.extensions.get_extension_for_class(_Names).value
     except x509.ExtensionNotFound:
         return ()
-    addresses = found.get_values_for_type(x509.IPAddress)
-    names = [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
-    return tuple(map(_told, names))
+    addresses = extension.get_values_for_type(x509.IPAddress)
+    names = [*extension.get_values_for_type(x509.DNSName), *map(str, addresses)]
+    return tuple(map(_clean_text, names))
 
 
-def _told(text: str) -> str:
+def _clean_text(text: str) -> str:
     """What a stranger wrote, fit to be shown."""
-    return "".join(each if each.isprintable() else "?" for each in text[:MAX_TOLD_CHARACTERS])
+    return "".join(char if char.isprintable() else "?" for char in text[:MAX_TOLD_CHARACTERS])

@@ -64,28 +64,32 @@ class Resolver:
         An IP address stands for itself. Raises StageFailedError: NOT_FOUND, TIMEOUT or
         LOOKUP_FAILED at the stage DNS.
         """
-        if (literal := _literal(host)) is not None:
+        if (literal := _parse_literal(host)) is not None:
             return [literal]
-        if known := _of_hosts(self._hosts).get(host.lower()):
-            return known
+        if hosts_addresses := _read_hosts(self._hosts).get(host.lower()):
+            return hosts_addresses
         if host == "localhost" or host.endswith(".localhost"):
             return list(LOCALHOST)
         if host.endswith(".invalid"):  # section 6.4
             raise fail(Stage.DNS, Fault.NOT_FOUND, f"{host} cannot exist in the DNS")
-        found = await _both(self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds))
-        families = [each for each in found if isinstance(each, list)]
+        answers = await _gather_both(
+            self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds)
+        )
+        families = [answer for answer in answers if isinstance(answer, list)]
         if not any(families):
-            raise _worst(host, [each for each in found if isinstance(each, BaseException)])
-        return [ipaddress.ip_address(text) for text in _in_turn(*families)][:MAX_ADDRESSES]
+            raise _make_error(
+                host, [answer for answer in answers if isinstance(answer, BaseException)]
+            )
+        return [ipaddress.ip_address(text) for text in _interleave(*families)][:MAX_ADDRESSES]
 
     async def pointers(self, address: str, seconds: float) -> list[str]:
         """The names that the address's owner gave it (PTR), as in `addresses` else."""
         reverse = dns.reversename.from_address(address.partition("%")[0])
         try:
-            found = await self._ask(reverse, "PTR", seconds)
+            records = await self._ask(reverse, "PTR", seconds)
         except (dns.exception.DNSException, OSError) as error:
-            raise _worst(address, [error]) from error
-        return [name.rstrip(".").lower() for name in found][:MAX_NAMES]
+            raise _make_error(address, [error]) from error
+        return [name.rstrip(".").lower() for name in records][:MAX_NAMES]
 
     async def texts(self, name: str, seconds: float) -> list[str]:
         """The TXT records of a full name, the strings of each put together; none is no error.
@@ -93,12 +97,14 @@ class Resolver:
         Raises StageFailedError as in `addresses` where it is not known.
         """
         try:
-            found = await self._records(dns.name.from_text(f"{name}."), "TXT", seconds)
+            records = await self._records(dns.name.from_text(f"{name}."), "TXT", seconds)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError) as error:
-            raise _worst(name, [error]) from error
-        return [b"".join(each.strings).decode("ascii", "replace") for each in found][:MAX_TEXTS]
+            raise _make_error(name, [error]) from error
+        return [b"".join(record.strings).decode("ascii", "replace") for record in records][
+            :MAX_TEXTS
+        ]
 
     async def _ask(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
         return [record.to_text() for record in await self._records(name, kind, seconds)]
@@ -145,13 +151,13 @@ class _Found(dns.resolver.LRUCache):
 
 def _changed_at(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
-async def _both(
+async def _gather_both(
     *lookups: Coroutine[None, None, list[str]],
 ) -> list[list[str] | BaseException]:
     """What came of each; where one has an answer, the other has a moment left."""
@@ -159,56 +165,56 @@ async def _both(
     try:
         done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if late:
-            answered = any(each.exception() is None for each in done)
-            await asyncio.wait(late, timeout=OTHER_FAMILY_SECONDS if answered else None)
+            has_answer = any(task.exception() is None for task in done)
+            await asyncio.wait(late, timeout=OTHER_FAMILY_SECONDS if has_answer else None)
     finally:
         for task in tasks:
             task.cancel()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-    return found
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    return results
 
 
-def _literal(host: str) -> IPAddress | None:
+def _parse_literal(host: str) -> IPAddress | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
 
 
-def _of_hosts(path: Path) -> Mapping[str, list[IPAddress]]:
+def _read_hosts(path: Path) -> Mapping[str, list[IPAddress]]:
     """Read the hosts file again: orchestrators change it at run time."""
-    found: dict[str, list[IPAddress]] = {}
+    addresses_by_name: dict[str, list[IPAddress]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return found
+        return addresses_by_name
     for line in lines:
         text, *names = line.partition("#")[0].split() or [""]
-        if (address := _literal(text)) is not None:
+        if (address := _parse_literal(text)) is not None:
             for name in names:
-                found.setdefault(name.lower(), []).append(address)
-    return found
+                addresses_by_name.setdefault(name.lower(), []).append(address)
+    return addresses_by_name
 
 
-def _in_turn(first: Sequence[str], second: Sequence[str] = ()) -> list[str]:
+def _interleave(first: Sequence[str], second: Sequence[str] = ()) -> list[str]:
     shorter = min(len(first), len(second))
-    pairs = [each for pair in zip(first, second, strict=False) for each in pair]
+    pairs = [address for pair in zip(first, second, strict=False) for address in pair]
     return [*pairs, *first[shorter:], *second[shorter:]]
 
 
-def _worst(asked: str, errors: Sequence[BaseException]) -> StageFailedError:
+def _make_error(name: str, errors: Sequence[BaseException]) -> StageFailedError:
     """What is wrong, of both families: a broken server says nothing of whether a name is there."""
     for error in errors:
         if not isinstance(error, dns.exception.DNSException | OSError):
             raise error
     late = (dns.exception.Timeout, TimeoutError)
     absent = (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer)
-    broken = [each for each in errors if not isinstance(each, absent + late)]
+    broken = [error for error in errors if not isinstance(error, absent + late)]
     if broken:
-        detail = f"the DNS could not answer for {asked}: {str(broken[0])[:MAX_DETAIL_CHARACTERS]}"
+        detail = f"the DNS could not answer for {name}: {str(broken[0])[:MAX_DETAIL_CHARACTERS]}"
         return fail(Stage.DNS, Fault.LOOKUP_FAILED, detail)
-    if any(isinstance(each, late) for each in errors):
-        return fail(Stage.DNS, Fault.TIMEOUT, f"the DNS did not answer for {asked} in time")
-    if any(isinstance(each, dns.resolver.NoAnswer) for each in errors):
-        return fail(Stage.DNS, Fault.NOT_FOUND, f"{asked} is in the DNS, but has no address")
-    return fail(Stage.DNS, Fault.NOT_FOUND, f"{asked} is not in the DNS")
+    if any(isinstance(error, late) for error in errors):
+        return fail(Stage.DNS, Fault.TIMEOUT, f"the DNS did not answer for {name} in time")
+    if any(isinstance(error, dns.resolver.NoAnswer) for error in errors):
+        return fail(Stage.DNS, Fault.NOT_FOUND, f"{name} is in the DNS, but has no address")
+    return fail(Stage.DNS, Fault.NOT_FOUND, f"{name} is not in the DNS")

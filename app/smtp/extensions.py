@@ -52,12 +52,12 @@ class Extensions:
         """From the keywords of the EHLO answer, in lower case, and their parameters."""
         limit = offered.get("size", "").strip()
         # RFC 1870: a limit of 0, or none, says that there is no fixed one.
-        known = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
+        has_limit = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
         return cls(
             pipelining="pipelining" in offered,
             chunking="chunking" in offered,
             size="size" in offered,
-            max_bytes=int(limit) if known else None,
+            max_bytes=int(limit) if has_limit else None,
             smtputf8="smtputf8" in offered,
             eight_bit="8bitmime" in offered,
             dsn="dsn" in offered,
@@ -83,16 +83,16 @@ def refused_extensions(reply: Reply, parameters: str) -> frozenset[Extension]:
     else.
     """
     carried = {
-        each
-        for each, (words, _) in _PARAMETERS.items()
+        extension
+        for extension, (words, _) in _PARAMETERS.items()
         if re.search(f" (?:{words})=", parameters) is not None
     }
     if not carried or not refuses_parameters(reply):
         return frozenset()
     named = {
-        each
-        for each in carried
-        if re.search(rf"\b(?:{_PARAMETERS[each][1]})\b", reply.text, re.IGNORECASE) is not None
+        extension
+        for extension in carried
+        if re.search(rf"\b(?:{_PARAMETERS[extension][1]})\b", reply.text, re.IGNORECASE) is not None
     }
     return frozenset(named or carried)
 
@@ -111,7 +111,7 @@ class Distrust:
         """What is left out towards the identity's server now."""
         now = self._monotonic()
         until = self._until.get(_place(identity), {})
-        return frozenset(each for each, end in until.items() if now < end)
+        return frozenset(extension for extension, end in until.items() if now < end)
 
     def note(self, identity: Identity, refused: Collection[Extension]) -> bool:
         """Leave these out from now on; answers whether that is news."""

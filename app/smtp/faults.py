@@ -57,8 +57,8 @@ def malformed(stage: Stage, said: str) -> StageFailedError:
 
     How another kind of service greets is not told: a profile is no means to look around with.
     """
-    told = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
-    return fail(stage, Fault.MALFORMED, told)
+    detail = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
+    return fail(stage, Fault.MALFORMED, detail)
 
 
 def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
@@ -78,11 +78,11 @@ class stage:  # noqa: N801 - `with stage(Stage.MAIL):`, and a generator costs th
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is not None and (failed := _failed(self._at, error)) is not None:
-            raise failed from error
+        if error is not None and (stage_error := _map_error(self._at, error)) is not None:
+            raise stage_error from error
 
 
-def _failed(at: Stage, error: BaseException) -> StageFailedError | None:
+def _map_error(at: Stage, error: BaseException) -> StageFailedError | None:
     match error:
         case MalformedReplyError():
             return malformed(at, str(error))
@@ -91,22 +91,22 @@ def _failed(at: Stage, error: BaseException) -> StageFailedError | None:
         case SMTPTimeoutError() | TimeoutError():
             return fail(at, Fault.TIMEOUT, "the server did not answer in time")
         case SMTPException() | OSError():
-            return _lost(at, error)
+            return _map_lost_connection(at, error)
         case _:
             return None
 
 
-def _lost(at: Stage, error: Exception) -> StageFailedError:
+def _map_lost_connection(at: Stage, error: Exception) -> StageFailedError:
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLError):
-        return _insecure(at, cause)
-    gone = SMTPServerDisconnected | ServerClosedError
-    if isinstance(error, gone) or isinstance(cause, gone):
+        return _map_tls_error(at, cause)
+    disconnect_errors = SMTPServerDisconnected | ServerClosedError
+    if isinstance(error, disconnect_errors) or isinstance(cause, disconnect_errors):
         return fail(at, Fault.DISCONNECTED, "the server closed the connection")
     return fail(at, Fault.DISCONNECTED, f"the connection was lost: {error}")
 
 
-def _insecure(at: Stage, error: ssl.SSLError) -> StageFailedError:
+def _map_tls_error(at: Stage, error: ssl.SSLError) -> StageFailedError:
     """A handshake that failed; or TLS that broke later, which is a connection that was lost."""
     if at is Stage.TLS or (at in FIRST_WORDS and is_client_refusal(error)):
         fault, detail = fault_of(error)

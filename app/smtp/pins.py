@@ -20,7 +20,7 @@ def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
         return
     is_verified = identity.tls is not TlsMode.OPPORTUNISTIC
     chain = verified_chain(tls) if is_verified else shown_chain(tls)[:1]
-    found = [pin for each in chain if (pin := pin_of(each)) is not None]
-    if not set(found) & set(identity.tls_pins):
-        detail = f"none of the server's keys is pinned; its own first: {', '.join(found)}"
+    pins = [pin for certificate in chain if (pin := pin_of(certificate)) is not None]
+    if not set(pins) & set(identity.tls_pins):
+        detail = f"none of the server's keys is pinned; its own first: {', '.join(pins)}"
         raise fail(Stage.TLS, Fault.PIN_MISMATCH, detail, shown_chain(tls))

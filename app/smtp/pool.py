@@ -78,7 +78,7 @@ class Pool:
         self._idle.append((session, timer))
 
     def _expire(self, session: Session) -> None:
-        self._idle = deque(each for each in self._idle if each[0] is not session)
+        self._idle = deque(pair for pair in self._idle if pair[0] is not session)
         self.retire(session)
 
     def retire(self, session: Session) -> None:

@@ -46,7 +46,7 @@ class ReplyReader:
         self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply_of_line, shown))
         self._buffer = b""
         self._lines: list[bytes] = []
-        self._kept_bytes = 0
+        self._pending_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Reply]:
         """The replies that are whole now; raises MalformedReplyError after those before it."""
@@ -55,24 +55,24 @@ class ReplyReader:
             if line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
                 _check_line(self._shown, line)
                 self._lines.append(line)
-                self._keep(line)
+                self._count_pending(line)
             elif self._lines and line.strip(BLANKS):
-                lines, self._lines, self._kept_bytes = self._lines, [], 0
+                lines, self._lines, self._pending_bytes = self._lines, [], 0
                 yield _reply(self._shown, *lines, line)
             elif not self._lines and (reply := self._reply_of_line(line)) is not None:
-                self._kept_bytes = 0
+                self._pending_bytes = 0
                 yield reply
             else:
-                self._keep(line)
+                self._count_pending(line)
         self._check_bounds()
 
-    def _keep(self, line: bytes) -> None:
+    def _count_pending(self, line: bytes) -> None:
         """Count what makes no reply yet, lest there be no end of it."""
-        self._kept_bytes += len(line) + 1
+        self._pending_bytes += len(line) + 1
         self._check_bounds()
 
     def _check_bounds(self) -> None:
-        if len(self._buffer) + self._kept_bytes > MAX_REPLY_BYTES:
+        if len(self._buffer) + self._pending_bytes > MAX_REPLY_BYTES:
             raise MalformedReplyError("an endless reply")
 
 
@@ -128,8 +128,8 @@ class Exchange:
         script = needs_smtputf8(mail.envelope_from, mail.recipients, mail.mime)
         needs = _Needs(script, script or not mail.mime.isascii())
         self.mail = mail
-        self.unfit = _unfit(mail, extensions, needs)
-        self.commands = _commands(mail, extensions, needs)
+        self.unfit = _explain_unfit(mail, extensions, needs)
+        self.commands = _make_commands(mail, extensions, needs)
         # After DATA, or the first chunk, all that comes is of the content.
         to_all = (Stage.RCPT,) * len(mail.recipients)
         self.stages = (Stage.MAIL, *to_all, Stage.DATA, Stage.DATA)
@@ -142,30 +142,30 @@ class Exchange:
         self._is_chunked = extensions.chunking
         self._must_prove = extensions.chunking and not extensions.is_chunking_proved
         self.sent_bytes = len(mail.mime[:1]) if self._must_prove else 0
-        self._answered = 0
+        self._answer_count = 0
 
     @property
     def stage(self) -> Stage:
         """To which stage the next answer belongs."""
-        return self.stages[self._answered]
+        return self.stages[self._answer_count]
 
     @property
     def is_over(self) -> bool:
         """Whether the envelope is complete."""
         is_in_vain = self.stage is Stage.DATA and not self.taken
-        return self.failure is not None or is_in_vain or self._answered == len(self.commands)
+        return self.failure is not None or is_in_vain or self._answer_count == len(self.commands)
 
     @property
     def is_proving(self) -> bool:
         """Whether nothing is missing but the answer that proves that the server knows BDAT."""
-        is_at_data = self.stage is Stage.DATA and self._answered < len(self.commands)
+        is_at_data = self.stage is Stage.DATA and self._answer_count < len(self.commands)
         return self._must_prove and is_at_data and bool(self.taken) and self.failure is None
 
     def receive(self, reply: Reply) -> None:
         """The answer to the next command."""
-        number = self._answered
+        number = self._answer_count
         at = self.stages[number]
-        self._answered = number + 1
+        self._answer_count = number + 1
         if at is Stage.DATA:
             self._receive_start(reply)
         elif self.failure is not None:
@@ -173,7 +173,7 @@ class Exchange:
         elif at is Stage.RCPT:
             self._receive_rcpt(number, reply)
         elif not reply.is_positive:
-            self.failure = self._refusal(number, reply)
+            self.failure = self._make_refusal(number, reply)
 
     def _receive_rcpt(self, number: int, reply: Reply) -> None:
         address = self.mail.recipients[number - 1]
@@ -181,7 +181,7 @@ class Exchange:
             self.taken.append(address)
             self.is_awaited = self._is_chunked
         elif reply.is_refusal and reply.code != UNAVAILABLE:
-            self.refused[address] = self._refusal(number, reply)
+            self.refused[address] = self._make_refusal(number, reply)
         else:
             self.failure = refusal(Stage.RCPT, reply)
 
@@ -196,7 +196,7 @@ class Exchange:
             if self._must_prove and (refuses_command(reply) or not reply.is_refusal):
                 self.failure = chunking_broken(self.failure)
 
-    def _refusal(self, number: int, reply: Reply) -> Failure:
+    def _make_refusal(self, number: int, reply: Reply) -> Failure:
         """A refusal of a command, or of no more than the parameters that we have added to it."""
         at = self.stages[number]
         parameters = self.commands[number].decode().partition("> ")[2]
@@ -212,13 +212,13 @@ class _Needs(NamedTuple):
     eight_bit: bool
 
 
-def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
+def _explain_unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
     limit, size_bytes = extensions.max_bytes, len(mail.mime)
     if limit is not None and limit < size_bytes:
         detail = f"the server accepts at most {limit} bytes; the message has {size_bytes}"
         return Failure(Stage.MAIL, fault=Fault.TOO_LARGE, detail=detail)
     if needs.smtputf8 and not extensions.smtputf8:
-        detail = _why_smtputf8(mail)
+        detail = _explain_smtputf8(mail)
         return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
     # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
     if needs.eight_bit and not (extensions.eight_bit or extensions.smtputf8):
@@ -230,7 +230,7 @@ def _unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure | None:
     return None
 
 
-def _why_smtputf8(mail: Mail) -> str:
+def _explain_smtputf8(mail: Mail) -> str:
     """What of a mail is not ASCII: it may be another recipient's address, in the header."""
     if not all(map(str.isascii, (mail.envelope_from, *mail.recipients))):
         return (
@@ -244,16 +244,16 @@ def _why_smtputf8(mail: Mail) -> str:
     )
 
 
-def _commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:
+def _make_commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[bytes]:
     size = f" SIZE={len(mail.mime)}" if extensions.size else ""
     body = " BODY=8BITMIME" if needs.eight_bit and extensions.body else ""
     script = " SMTPUTF8" if needs.smtputf8 else ""
     dsn = mail.dsn if extensions.dsn else None
-    about = dsn.mail_parameters() if dsn is not None else ""
-    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{body}{script}{about}")]
+    mail_parameters = dsn.mail_parameters() if dsn is not None else ""
+    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{body}{script}{mail_parameters}")]
     for address in mail.recipients:
-        wanted = dsn.rcpt_parameters(address) if dsn is not None else ""
-        lines.append(command(f"RCPT TO:<{address}>{wanted}"))
+        parameters = dsn.rcpt_parameters(address) if dsn is not None else ""
+        lines.append(command(f"RCPT TO:<{address}>{parameters}"))
     if not extensions.chunking:
         lines.append(DATA)
     elif not extensions.is_chunking_proved:

@@ -37,7 +37,7 @@ class Network:
         if reason := self.guard.port_refusal(identity.port):
             raise fail(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
         found = await self.allowed_addresses(identity.host, identity.timeouts.connect)
-        return _reachable(found, identity)
+        return _filter_reachable(found, identity)
 
     async def allowed_addresses(self, host: str, seconds: float) -> list[IPAddress]:
         """A host's addresses, each of which may be connected to; raises StageFailedError."""
@@ -82,7 +82,7 @@ async def dial_all(
 
     The first that connected is kept; the others are closed.
     """
-    kept: list[socket.socket] = []
+    open_sockets: list[socket.socket] = []
 
     async def dial(address: IPAddress) -> Dialled:
         started = monotonic_seconds()
@@ -90,19 +90,19 @@ async def dial_all(
             sock = await _dial(identity, address)
         except StageFailedError as error:
             return Dialled(address, monotonic_seconds() - started, error)
-        if kept:
+        if open_sockets:
             sock.close()
         else:
-            kept.append(sock)
+            open_sockets.append(sock)
         return Dialled(address, monotonic_seconds() - started)
 
     try:
         dialled = await asyncio.gather(*map(dial, addresses))
     except BaseException:
-        for sock in kept:
+        for sock in open_sockets:
             sock.close()
         raise
-    return (kept[0] if kept else None), dialled
+    return (open_sockets[0] if open_sockets else None), dialled
 
 
 async def _dial(identity: Identity, address: IPAddress) -> socket.socket:
@@ -137,13 +137,13 @@ def _source(identity: Identity) -> list[AddrInfoType] | None:
     return [_info(ipaddress.ip_address(identity.source_address), 0)]
 
 
-def _reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
+def _filter_reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
     """Those of the source address's own family."""
     if identity.source_address is None:
         return addresses
     source = ipaddress.ip_address(identity.source_address)
-    found = [address for address in addresses if address.version == source.version]
-    if not found:
+    reachable = [address for address in addresses if address.version == source.version]
+    if not reachable:
         detail = f"{identity.host} has no IPv{source.version} address for connections from {source}"
         raise fail(Stage.TCP, Fault.UNREACHABLE, detail)
-    return found
+    return reachable

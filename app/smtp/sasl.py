@@ -105,17 +105,17 @@ def _login(who: Credentials) -> Dialogue:
 
 def is_about_user(challenge: bytes) -> bool:
     """Whether LOGIN's question, in whatever words, is for the user name."""
-    asked = _question(challenge)
-    return _USER.search(asked) is not None and _PASSWORD.search(asked) is None
+    question = _decode_question(challenge)
+    return _USER.search(question) is not None and _PASSWORD.search(question) is None
 
 
 def is_about_password(challenge: bytes) -> bool:
     """Whether LOGIN's question is for the password."""
-    asked = _question(challenge)
-    return _PASSWORD.search(asked) is not None and _USER.search(asked) is None
+    question = _decode_question(challenge)
+    return _PASSWORD.search(question) is not None and _USER.search(question) is None
 
 
-def _question(challenge: bytes) -> bytes:
+def _decode_question(challenge: bytes) -> bytes:
     try:
         return base64.b64decode(challenge, validate=True)
     except ValueError:
@@ -124,7 +124,7 @@ def _question(challenge: bytes) -> bytes:
 
 def _cram_md5(who: Credentials) -> Dialogue:
     challenge = yield Response(None)
-    digest = hmac.new(who.password.encode(), _decoded(challenge), hashlib.md5).hexdigest()
+    digest = hmac.new(who.password.encode(), _decode(challenge), hashlib.md5).hexdigest()
     yield Response(f"{who.username} {digest}".encode(), may_end=True)
 
 
@@ -134,16 +134,16 @@ def _scram(who: Credentials) -> Dialogue:
     try:
         client = ScramClient(["SCRAM-SHA-256"], who.username, who.password)
         challenge = yield Response(client.get_client_first().encode())
-        client.set_server_first(_decoded(challenge).decode())
+        client.set_server_first(_decode(challenge).decode())
         proof: str = client.get_client_final()
     except ScramException as error:
         raise ValueError(str(error)) from None
-    told = _decoded((yield Response(proof.encode()))).decode()
-    if told.startswith("e="):  # RFC 5802 section 7: refused, which the reply will say as well
+    final = _decode((yield Response(proof.encode()))).decode()
+    if final.startswith("e="):  # RFC 5802 section 7: refused, which the reply will say as well
         yield Response(b"")
         return
     try:
-        client.set_server_final(told)
+        client.set_server_final(final)
     except ScramException:
         raise UnprovenError from None
     yield Response(b"", may_end=True)
@@ -159,5 +159,5 @@ def _xoauth2(who: Credentials) -> Dialogue:
     yield Response(b"")
 
 
-def _decoded(challenge: bytes) -> bytes:
+def _decode(challenge: bytes) -> bytes:
     return base64.b64decode(challenge, validate=True)

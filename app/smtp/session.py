@@ -63,7 +63,9 @@ class _Begun(NamedTuple):
     def dialogue(self) -> Callable[[], Iterator[Entry]]:
         """Maps replies to stages, without keeping the mail."""
         exchange = self.exchange
-        return partial(_dialogue, exchange.stages, exchange.commands, self.said_at, self.answers)
+        return partial(
+            _list_entries, exchange.stages, exchange.commands, self.said_at, self.answers
+        )
 
 
 class Session:
@@ -150,8 +152,10 @@ class Session:
         begun, self._begun = self._begun, None
         if self.transactions > 1:
             at = monotonic_seconds() if begun is None else begun.said_at
-            told = partial(_told, self.facts, self.transactions, at - self.opened_seconds)
-            self.transcript.restart(told, at)
+            note = partial(
+                _describe_connection, self.facts, self.transactions, at - self.opened_seconds
+            )
+            self.transcript.restart(note, at)
         exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
         try:
             await self._envelope(mail, exchange, begun)
@@ -159,7 +163,7 @@ class Session:
                 await self._give_up(exchange)
                 return Transaction(exchange.refused)
             if before_body is not None:
-                await _check_wanted(exchange, before_body)
+                await _call_before_body(exchange, before_body)
             reply = await self._content(exchange, following)
         except StageFailedError as error:
             if error.failure.reply is None:
@@ -220,9 +224,9 @@ class Session:
                 exchange.receive(reply)
             self.stage = self.transcript.stage = exchange.stage
         if error is not None and exchange.failure is None:
-            raise self._confused(exchange, error)
+            raise self._explain_confusion(exchange, error)
 
-    def _confused(self, exchange: Exchange, error: StageFailedError) -> StageFailedError:
+    def _explain_confusion(self, exchange: Exchange, error: StageFailedError) -> StageFailedError:
         """A server that fails over several commands at once is to be asked one by one.
 
         One that has taken them before and closes the connection now just does so.
@@ -258,22 +262,22 @@ class Session:
             self._wire.limit(answers, self.identity.timeouts.data)
         else:
             parts = counted(mime, start) if is_chunked else dot_stuffed(mime)
-        ahead = self._ahead(exchange, following)
+        next_exchange = self._make_next_exchange(exchange, following)
         self.stage = self.transcript.stage = Stage.DOT
         at = monotonic_seconds()
         self.transcript.note(f"sending the message: {len(mime)} bytes", at)
-        self._wire.write(parts if ahead is None else parts + ahead.commands)
-        if ahead is not None:
+        self._wire.write(parts if next_exchange is None else parts + next_exchange.commands)
+        if next_exchange is not None:
             seconds = self.identity.timeouts.command
-            expected = self._wire.expect(len(ahead.commands), seconds)
-            self._begun = _Begun(ahead, expected, at)
+            expected = self._wire.expect(len(next_exchange.commands), seconds)
+            self._begun = _Begun(next_exchange, expected, at)
         [reply] = await answers.wait(Stage.DOT)
         self.transcript.server(reply, answers.times[0])
         if not reply.is_positive:
-            raise self._refused_content(Stage.DOT, reply)
+            raise self._make_refusal(Stage.DOT, reply)
         return reply
 
-    def _refused_content(self, at: Stage, reply: Reply) -> StageFailedError:
+    def _make_refusal(self, at: Stage, reply: Reply) -> StageFailedError:
         """A refusal of the content; or of BDAT, though the server has taken a chunk before."""
         error = refused_by(at, reply)
         is_of_content = reply.code == TRANSACTION_FAILED or not refuses_command(reply)
@@ -281,14 +285,16 @@ class Session:
             return error
         return StageFailedError(chunking_broken(error.failure))
 
-    def _ahead(self, exchange: Exchange, following: Following | None) -> Exchange | None:
+    def _make_next_exchange(
+        self, exchange: Exchange, following: Following | None
+    ) -> Exchange | None:
         """The exchange to begin together with the content, if one may be."""
         if following is None or exchange.refused or not self._extensions.pipelining:
             return None
         if (mail := following()) is None:
             return None
-        ahead = Exchange(mail, self._extensions)
-        return ahead if ahead.unfit is None else None
+        next_exchange = Exchange(mail, self._extensions)
+        return next_exchange if next_exchange.unfit is None else None
 
     async def _write_long(self, blocks: Iterator[bytes], answers: Answers) -> bytes:
         """Write no faster than the server reads; answers the last block, which is yet to go out.
@@ -301,11 +307,11 @@ class Session:
             with stage(Stage.DATA):
                 await self._wire.write_block(block, answers, self.identity.timeouts.command)
             if answers.is_done:
-                raise await self._broken_off(answers)
+                raise await self._end_transmission(answers)
             block = following
         return block
 
-    async def _broken_off(self, answers: Answers) -> StageFailedError:
+    async def _end_transmission(self, answers: Answers) -> StageFailedError:
         """The server replied during the transmission, so the session is unusable."""
         self.abort()
         try:
@@ -313,7 +319,7 @@ class Session:
         except StageFailedError as error:
             return error
         self.transcript.server(reply)
-        return self._refused_content(Stage.DATA, reply)
+        return self._make_refusal(Stage.DATA, reply)
 
     async def _command(self, at: Stage, line: bytes) -> Reply:
         self.stage = self.transcript.stage = at
@@ -394,7 +400,7 @@ class Session:
         self._wire.abort()
 
 
-async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
+async def _call_before_body(exchange: Exchange, before_body: BeforeBody) -> None:
     if not await before_body(exchange.taken):
         raise fail(
             Stage.DATA,
@@ -403,7 +409,7 @@ async def _check_wanted(exchange: Exchange, before_body: BeforeBody) -> None:
         )
 
 
-def _dialogue(
+def _list_entries(
     stages: Sequence[Stage], commands: Sequence[bytes], said_at: float, answers: Answers
 ) -> Iterator[Entry]:
     for at, line in zip(stages, commands, strict=False):
@@ -412,7 +418,7 @@ def _dialogue(
         yield moment, at, "server", reply
 
 
-def _told(facts: ConnectionFacts, number: int, seconds: float) -> str:
+def _describe_connection(facts: ConnectionFacts, number: int, seconds: float) -> str:
     """Which connection a transaction goes on with."""
     how = facts.tls_version or "no TLS"
     return (

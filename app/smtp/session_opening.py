@@ -75,10 +75,10 @@ async def open_session(
         facts = ConnectionFacts(host=identity.host, port=identity.port)
         return NotOpened(error.failure, facts, transcript)
     opening = Opening(identity, transcript, names=names, token=token, distrusted=distrusted)
-    found = await opening.on(sock)
-    if isinstance(found, NotOpened):
-        return replace(found, failure=await mute_no_more(found.failure, identity, network))
-    return found
+    opened = await opening.on(sock)
+    if isinstance(opened, NotOpened):
+        return replace(opened, failure=await mute_no_more(opened.failure, identity, network))
+    return opened
 
 
 async def _context(identity: Identity) -> ssl.SSLContext | None:
@@ -180,11 +180,11 @@ class Opening:
 
     def _note_connected(self, sock: socket.socket) -> None:
         with stage(Stage.TCP):
-            own, remote = sock.getsockname()[0], sock.getpeername()[0]
-        ehlo = self.identity.ehlo(own)
+            local_address, remote = sock.getsockname()[0], sock.getpeername()[0]
+        ehlo = self.identity.ehlo(local_address)
         self.facts = replace(
             self.facts,
-            local_address=own,
+            local_address=local_address,
             remote_address=remote,
             ehlo_name=ehlo.name,
             ehlo_source=ehlo.source.value,
@@ -246,8 +246,8 @@ class Opening:
                 raise
             with stage(Stage.EHLO):
                 _, answer = await smtp.helo()
-        said = self._transcript.shown(Reply.parse(COMPLETED, answer).text)
-        greetings = (*self.facts.greetings, said)
+        greeting = self._transcript.shown(Reply.parse(COMPLETED, answer).text)
+        greetings = (*self.facts.greetings, greeting)
         self.facts = replace(self.facts, greetings=greetings)
 
     async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext) -> None:

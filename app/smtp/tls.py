@@ -101,20 +101,20 @@ async def attach(
             sock=sock,
             ssl=context,
             server_hostname=identity.server_name,
-            ssl_handshake_timeout=_longer(identity.timeouts.connect),
+            ssl_handshake_timeout=_extend_timeout(identity.timeouts.connect),
         ),
         identity,
     )
     _check_secured(smtp.transport, identity)
 
 
-async def _handshake(made: Awaitable[Made], identity: Identity) -> Made:
+async def _handshake(opening: Awaitable[Made], identity: Identity) -> Made:
     with stage(Stage.TLS):
         async with asyncio.timeout(identity.timeouts.connect):
-            return await made
+            return await opening
 
 
-def _longer(seconds: float) -> float:
+def _extend_timeout(seconds: float) -> float:
     """More than the time that is taken here: asyncio's own end of patience looks like a hang-up."""
     return seconds * 2
 
@@ -142,15 +142,15 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
         if protocol is None:
             raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
         if protocol._buffer.strip():  # noqa: SLF001 - no public attribute tells
-            raise _stripped()
+            raise _make_stripped_error()
         protocol._buffer.clear()  # noqa: SLF001 - as above
-        protocol.transport = smtp.transport = await _encrypted(protocol, context, identity)
+        protocol.transport = smtp.transport = await _encrypt(protocol, context, identity)
         _check_secured(smtp.transport, identity)
     smtp.esmtp_extensions = {}
     smtp.server_auth_methods = []
 
 
-async def _encrypted(
+async def _encrypt(
     protocol: SMTPProtocol, context: ssl.SSLContext, identity: Identity
 ) -> asyncio.Transport | None:
     try:
@@ -160,16 +160,16 @@ async def _encrypted(
                 protocol,
                 context,
                 server_hostname=identity.server_name,
-                ssl_handshake_timeout=_longer(identity.timeouts.connect),
+                ssl_handshake_timeout=_extend_timeout(identity.timeouts.connect),
             ),
             identity,
         )
     except StageFailedError as error:
         if error.failure.fault is Fault.PLAIN_TEXT:
-            raise _stripped() from error
+            raise _make_stripped_error() from error
         raise
 
 
-def _stripped() -> StageFailedError:
+def _make_stripped_error() -> StageFailedError:
     detail = "the server sent plain text after its reply to STARTTLS"
     return fail(Stage.TLS, Fault.STRIPPED, detail)

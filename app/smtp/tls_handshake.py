@@ -76,40 +76,40 @@ class Handshake(ssl.SSLObject):
 
 def shown_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The certificates that the server showed, in DER, its own first."""
-    return _chain(tls, "get_unverified_chain")
+    return _read_chain(tls, "get_unverified_chain")
 
 
 def verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The certificates by which the server's was verified, in DER, its own first."""
-    return _chain(tls, "get_verified_chain")
+    return _read_chain(tls, "get_verified_chain")
 
 
-def _chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
+def _read_chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
     # Public from Python 3.13 on; before, CPython's inner object has it.
-    found = getattr(tls, getter, None) or getattr(getattr(tls, "_sslobj", None), getter, None)
-    if found is None:
+    get_chain = getattr(tls, getter, None) or getattr(getattr(tls, "_sslobj", None), getter, None)
+    if get_chain is None:
         with suppress(ValueError):  # there is no handshake yet
             return tuple(filter(None, [tls.getpeercert(binary_form=True)]))
         return ()
     return tuple(
-        each if isinstance(each, bytes) else each.public_bytes(ENCODING_DER)
-        for each in found() or ()
+        certificate if isinstance(certificate, bytes) else certificate.public_bytes(ENCODING_DER)
+        for certificate in get_chain() or ()
     )
 
 
 def fault_of(error: ssl.SSLError) -> tuple[Fault, str]:
     """What a handshake failed of, and the words for it."""
-    found = error.cause if isinstance(error, HandshakeError) else error
-    if isinstance(found, ssl.SSLCertVerificationError):
-        return _distrust(found, error.shown if isinstance(error, HandshakeError) else ())
-    if found.reason == NOT_TLS:
+    cause = error.cause if isinstance(error, HandshakeError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _describe_distrust(cause, error.shown if isinstance(error, HandshakeError) else ())
+    if cause.reason == NOT_TLS:
         return Fault.PLAIN_TEXT, "the server sent plain text instead of TLS"
-    if found.reason in TOO_OLD:
-        return Fault.TOO_OLD, f"the server supports only old versions of TLS: {found.reason}"
+    if cause.reason in TOO_OLD:
+        return Fault.TOO_OLD, f"the server supports only old versions of TLS: {cause.reason}"
     is_agreed = isinstance(error, HandshakeError) and error.is_agreed
-    if is_client_refusal(found) or (found.reason == REFUSED and is_agreed):
-        return Fault.CLIENT_CERTIFICATE, CLIENT_REFUSED.format(found.reason)
-    return Fault.HANDSHAKE, f"TLS failed: {found.reason or found}"
+    if is_client_refusal(cause) or (cause.reason == REFUSED and is_agreed):
+        return Fault.CLIENT_CERTIFICATE, CLIENT_REFUSED.format(cause.reason)
+    return Fault.HANDSHAKE, f"TLS failed: {cause.reason or cause}"
 
 
 def is_client_refusal(error: ssl.SSLError) -> bool:
@@ -120,14 +120,19 @@ def is_client_refusal(error: ssl.SSLError) -> bool:
     return error.reason in CLIENT_CERTIFICATE_ALERTS
 
 
-def _distrust(error: ssl.SSLCertVerificationError, shown: tuple[bytes, ...]) -> tuple[Fault, str]:
+def _describe_distrust(
+    error: ssl.SSLCertVerificationError, shown: tuple[bytes, ...]
+) -> tuple[Fault, str]:
     fault = CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE)
-    said = f"certificate verification failed: {error.verify_message}".rstrip(".")
+    message = f"certificate verification failed: {error.verify_message}".rstrip(".")
     certificate = Certificate.of(shown)
-    return fault, said if certificate is None else f"{said}; {_more(fault, certificate)}"
+    return (
+        fault,
+        message if certificate is None else f"{message}; {_explain_fault(fault, certificate)}",
+    )
 
 
-def _more(fault: Fault, certificate: Certificate) -> str:
+def _explain_fault(fault: Fault, certificate: Certificate) -> str:
     """What the certificate says for itself, which OpenSSL's message leaves out."""
     chain = certificate.chain
     match fault:
@@ -140,10 +145,10 @@ def _more(fault: Fault, certificate: Certificate) -> str:
             last = max(chain, key=lambda link: link.not_before)
             return f"{last.subject} is valid only from {last.not_before:{DAY}}"
         case _:
-            return _origin(certificate)
+            return _describe_origin(certificate)
 
 
-def _origin(certificate: Certificate) -> str:
+def _describe_origin(certificate: Certificate) -> str:
     top = certificate.chain[-1]
     if certificate.self_signed:
         return f"{certificate.subject} is self-signed"

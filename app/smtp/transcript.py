@@ -33,26 +33,26 @@ class Transcript:
         self._secret_forms = secret_forms
         self._began = monotonic_seconds()
         self._entries: list[Entry] = []
-        self._told_later: list[Callable[[], Iterable[Entry]]] = []
+        self._entry_sources: list[Callable[[], Iterable[Entry]]] = []
         self._left_out = 0
 
     @property
     def text(self) -> str:
         """All that is kept, in order of time, a line each: `12.3 ehlo client EHLO example.com`."""
         entries = sorted(
-            chain(self._entries, *(tell() for tell in self._told_later)), key=itemgetter(0)
+            chain(self._entries, *(tell() for tell in self._entry_sources)), key=itemgetter(0)
         )
-        written = [
-            f"{(at - self._began) * 1000:.3f} {stage} {by} {line[:MAX_LINE_CHARACTERS]}"
-            for at, stage, by, said in entries
-            for line in _lines(stage, said)
+        lines = [
+            f"{(at - self._began) * 1000:.3f} {stage} {speaker} {line[:MAX_LINE_CHARACTERS]}"
+            for at, stage, speaker, content in entries
+            for line in _render_lines(stage, content)
         ]
-        left_out = self._left_out + len(written) - MAX_LINES
+        left_out = self._left_out + len(lines) - MAX_LINES
         if left_out > 0:
             half = MAX_LINES // 2
-            ms, stage_word, _ = written[half - 1].split(" ", 2)
-            written[half:-half] = [f"{ms} {stage_word} note {left_out} lines omitted"]
-        return redacted("\n".join(written), self._secret_forms)
+            ms, stage_word, _ = lines[half - 1].split(" ", 2)
+            lines[half:-half] = [f"{ms} {stage_word} note {left_out} lines omitted"]
+        return redacted("\n".join(lines), self._secret_forms)
 
     @property
     def lines(self) -> list[Line]:
@@ -70,13 +70,13 @@ class Transcript:
 
     def restart(self, note: Callable[[], str], at: float | None = None) -> None:
         """Drop the earlier dialogue before the next transaction, except for a note."""
-        self._entries, self._told_later, self._left_out = [], [], 0
+        self._entries, self._entry_sources, self._left_out = [], [], 0
         self.stage = Stage.MAIL
         self._add("note", note, at)
 
     def tell_later(self, tell: Callable[[], Iterable[Entry]]) -> None:
         """Add lines with given times."""
-        self._told_later.append(tell)
+        self._entry_sources.append(tell)
 
     def note(self, text: str, at: float | None = None) -> None:
         """What happened without a word."""
@@ -84,14 +84,14 @@ class Transcript:
 
     def client(self, said: bytes, at: float | None = None) -> None:
         """A command; of AUTH and what follows it no more than the mechanism."""
-        self._add("client", _without_secret(said) if self.stage is Stage.AUTH else said, at)
+        self._add("client", _redact_auth(said) if self.stage is Stage.AUTH else said, at)
 
     def server(self, reply: Reply, at: float | None = None) -> None:
         """Add a reply; hides SASL challenges."""
         self._add("server", reply, at)
 
-    def _add(self, by: Speaker, said: Said, at: float | None) -> None:
-        self._entries.append((at or monotonic_seconds(), self.stage, by, said))
+    def _add(self, speaker: Speaker, content: Said, at: float | None) -> None:
+        self._entries.append((at or monotonic_seconds(), self.stage, speaker, content))
         if len(self._entries) > MAX_LINES:
             del self._entries[MAX_LINES // 2]
             self._left_out += 1
@@ -108,22 +108,22 @@ class Transcript:
         return printable(redacted(text, self._secret_forms))
 
 
-def _without_secret(said: bytes) -> str:
-    words = said.decode("utf-8", "replace").rstrip("\r\n").split(" ")
-    known = words[:AUTH_WORDS] if words[0] == "AUTH" else []
-    return " ".join([*known, REDACTED] if len(words) > len(known) else known)
+def _redact_auth(command: bytes) -> str:
+    words = command.decode("utf-8", "replace").rstrip("\r\n").split(" ")
+    shown_words = words[:AUTH_WORDS] if words[0] == "AUTH" else []
+    return " ".join([*shown_words, REDACTED] if len(words) > len(shown_words) else shown_words)
 
 
-def _lines(stage: Stage, said: Said) -> Sequence[str]:
-    if isinstance(said, bytes):
+def _render_lines(stage: Stage, content: Said) -> Sequence[str]:
+    if isinstance(content, bytes):
         # Behind a command there may be a chunk.
-        return (said.partition(b"\r\n")[0].decode("utf-8", "replace"),)
-    if isinstance(said, Reply):
-        return _reply_lines(stage, said)
-    return (printable(said() if callable(said) else said).replace("\n", " "),)
+        return (content.partition(b"\r\n")[0].decode("utf-8", "replace"),)
+    if isinstance(content, Reply):
+        return _render_reply(stage, content)
+    return (printable(content() if callable(content) else content).replace("\n", " "),)
 
 
-def _reply_lines(stage: Stage, reply: Reply) -> Sequence[str]:
+def _render_reply(stage: Stage, reply: Reply) -> Sequence[str]:
     if stage is Stage.AUTH and reply.code == CHALLENGE:
         return (f"{CHALLENGE} {REDACTED}" if reply.text else str(CHALLENGE),)
     enhanced = f"{reply.enhanced_code} " if reply.enhanced_code else ""

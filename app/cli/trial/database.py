@@ -34,19 +34,19 @@ def new_database(url: str) -> Iterator[str]:
         with _new_folder(path.absolute().parent) as folder:
             yield replace_database(url, str(folder / path.name))
     else:
-        with _new_postgresql(url) as made:
-            yield made
+        with _new_postgresql(url) as new_url:
+            yield new_url
 
 
 @contextmanager
 def _new_folder(parent: Path) -> Iterator[Path]:
     try:
-        made = tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=parent)
+        folder = tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=parent)
     except OSError as error:
         raise SettingsError(
             f"HELOISE_DATABASE_URL: cannot create a folder in {parent}: {error.strerror}"
         ) from None
-    with made as name:
+    with folder as name:
         yield Path(name)
 
 

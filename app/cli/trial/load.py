@@ -84,18 +84,18 @@ async def put_load(url: str, request: bytes, *, requests: int, connections: int)
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     loop, turns = asyncio.get_running_loop(), iter(range(requests))
-    answered = Load(time.monotonic(), 0.0, Counter(), [])
-    made = await asyncio.gather(
+    load = Load(time.monotonic(), 0.0, Counter(), [])
+    pairs = await asyncio.gather(
         *(
-            loop.create_connection(lambda: _Connection(request, turns, answered), host, port)
+            loop.create_connection(lambda: _Connection(request, turns, load), host, port)
             for _ in range(connections)
         )
     )
-    await asyncio.gather(*(connection.ended for _, connection in made))
-    duration_seconds = time.monotonic() - answered.started_at_seconds
+    await asyncio.gather(*(connection.ended for _, connection in pairs))
+    duration_seconds = time.monotonic() - load.started_at_seconds
     return Load(
-        answered.started_at_seconds,
+        load.started_at_seconds,
         duration_seconds,
-        answered.statuses,
-        answered.latencies_seconds,
+        load.statuses,
+        load.latencies_seconds,
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 SENDER: Final = "billing@example.com"
 RECIPIENT: Final = "ann@example.org"
 LINE: Final = "Thanks for your order. The receipt is below, and more of it in your account.\n"
-HTML: Final = "".join(f"<p>{each}</p>\n" for each in [LINE.strip()] * 12)
+HTML: Final = "".join(f"<p>{line}</p>\n" for line in [LINE.strip()] * 12)
 BODY: Final[dict[str, Any]] = {
     "from": SENDER,
     "to": [RECIPIENT],

@@ -31,8 +31,8 @@ class EndedError(RuntimeError):
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting of Heloise, and with `more`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-    return kept | {"PYTHONPATH": str(ROOT)} | more
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+    return environment | {"PYTHONPATH": str(ROOT)} | more
 
 
 @contextmanager
@@ -40,19 +40,19 @@ def process(*words: str, folder: Path, environment: Mapping[str, str]) -> Iterat
     """A Python module as a process, its log in `folder`; ends by SIGTERM, and has to end well."""
     log = folder / f"{secrets.token_hex(4)}.log"
     with log.open("wb") as file:
-        started = Process(
+        child = Process(
             [sys.executable, "-m", *words], cwd=folder, env=environment, stdout=file, stderr=file
         )
     try:
-        yield started
+        yield child
     finally:
-        code = started.poll()
+        code = child.poll()
         if code is None:
-            started.terminate()
-            code = started.wait(STOP_SECONDS)
+            child.terminate()
+            code = child.wait(STOP_SECONDS)
         if code not in (0, -signal.SIGTERM):
-            said = log.read_text(errors="replace")[-TOLD_CHARACTERS:]
-            raise EndedError(f"{' '.join(words)} exited with {code}:\n{said}")
+            log_text = log.read_text(errors="replace")[-TOLD_CHARACTERS:]
+            raise EndedError(f"{' '.join(words)} exited with {code}:\n{log_text}")
 
 
 def unused_port() -> int:

@@ -64,8 +64,8 @@ class Served:
 
     def unfinished(self) -> int:
         """How many messages have not come to their end, by `/metrics`."""
-        found = UNFINISHED.findall(read(f"{self.url}/metrics"))
-        return sum(int(float(count)) for count in found)
+        matches = UNFINISHED.findall(read(f"{self.url}/metrics"))
+        return sum(int(float(count)) for count in matches)
 
     def wait_settled(
         self, counts: Counts, messages: int, *, worker: Process | None = None
@@ -94,8 +94,8 @@ def post_messages(
 ) -> Load:
     """Ask an API to send this message as often; raises RuntimeError if one is not accepted."""
     path = f"{url}/messages"
-    asked = request("POST", path, {"Authorization": f"Bearer {key}"}, content)
-    load = asyncio.run(put_load(path, asked, requests=messages, connections=connections))
+    request_data = request("POST", path, {"Authorization": f"Bearer {key}"}, content)
+    load = asyncio.run(put_load(path, request_data, requests=messages, connections=connections))
     if set(load.statuses) != {ACCEPTED}:
         raise RuntimeError(f"POST /messages answered {dict(load.statuses)}")
     return load
@@ -112,9 +112,9 @@ class TrialService:
         self.database_url = database_url
         self._folder = folder
         self.key = new_secret()
-        given = {f"HELOISE_{name}": value for name, value in variables.items()}
+        prefixed_variables = {f"HELOISE_{name}": value for name, value in variables.items()}
         self.environment = clean_environment(
-            **given,
+            **prefixed_variables,
             HELOISE_DATABASE_URL=database_url,
             HELOISE_SECRET_KEYS=new_secret_key(),
             HELOISE_ADMIN_KEY=new_secret_key(),

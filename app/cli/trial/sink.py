@@ -85,8 +85,8 @@ class _Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         unread, replies = self._unread + data, list[bytes]()
         at = 0
-        while (then := self._step(unread, at, replies)) > at:
-            at = then
+        while (next_at := self._step(unread, at, replies)) > at:
+            at = next_at
         self._unread = unread[at:]
         if replies:
             self._transport.write(b"".join(replies))
@@ -96,11 +96,11 @@ class _Session(asyncio.Protocol):
     def _step(self, unread: bytes, at: int, replies: list[bytes]) -> int:
         """Take one thing from `at` on; answers where the next one begins, `at` if none is whole."""
         if self._chunk_bytes:
-            taken = min(self._chunk_bytes, len(unread) - at)
-            self._chunk_bytes -= taken
+            size = min(self._chunk_bytes, len(unread) - at)
+            self._chunk_bytes -= size
             if not self._chunk_bytes:
-                replies.append(self._chunk_ended())
-            return at + taken
+                replies.append(self._end_chunk())
+            return at + size
         if self._in_message:
             end = unread.find(END, at)
             if end < 0:
@@ -127,13 +127,13 @@ class _Session(asyncio.Protocol):
             case b"BDAT":
                 _, size, *last = line.split()
                 self._chunk_bytes, self._is_last_chunk = int(size), bool(last)
-                return b"" if self._chunk_bytes else self._chunk_ended()
+                return b"" if self._chunk_bytes else self._end_chunk()
             case b"QUIT":
                 return BYE
             case _:
                 return OK
 
-    def _chunk_ended(self) -> bytes:
+    def _end_chunk(self) -> bytes:
         if self._is_last_chunk:
             self._counts.took()
         return OK
