@@ -37,7 +37,7 @@ class Leases:
         self._until |= dict.fromkeys(message_ids, until)
 
     def drop(self, message_ids: Iterable[str]) -> None:
-        """Forget what was settled or given back; it is not renewed any more."""
+        """Stop renewing what was settled or given back."""
         for message_id in message_ids:
             self._until.pop(message_id, None)
 

@@ -85,7 +85,7 @@ class Backlog:
             self.once.add(header)
 
     async def wait_finished(self, server: CountingServer) -> Counter[str]:
-        """Return how many messages have each status, once nothing is to be sent any more.
+        """Return how many messages have each status, once the queue is empty.
 
         Waits as long as the server takes messages.
         """

@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """What `/problems/{slug}` stands for; `example` is a `detail` as one reads it."""
+    """A type of problem, as `/problems/{slug}` describes it; `example` is a sample `detail`."""
 
     status: int
     title: str

@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 async def signing_of(services: Services, tenant_id: str) -> Signing:
-    """Whose messages of this tenant are signed, and with what.
+    """Return the DKIM keys of each of the tenant's domains.
 
-    Raises Unavailable where a key does not open: nothing goes unsigned that is to be signed.
+    Raises Unavailable if a key cannot be decrypted: no message may go out unsigned by mistake.
     """
     return await services.signing.get(tenant_id, None, partial(_read_signing, services, tenant_id))
 

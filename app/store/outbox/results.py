@@ -393,9 +393,9 @@ async def finish_open(
 
 
 async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime) -> None:
-    """Give messages of which nothing is to be sent any more the status that their recipients make.
+    """Finish the messages that have no unsent recipients; their recipients decide the status.
 
-    The caller holds the rows. A message with a recipient that is still to be sent stays as it is.
+    The caller holds the rows. A message with an unsent recipient stays as it is.
     """
     if not message_ids:
         return

@@ -27,7 +27,7 @@ async def charge(
     usage = await current(connection, tenant_id=tenant_id, now=now, is_locked=True)
     queued_count = await queued(connection, tenant_id=tenant_id, quota=quota)
     new_usage, verdicts = admit(quota, usage, queued=queued_count, sizes=sizes, now=now)
-    if new_usage != usage:  # whoever is over the limit costs no write each time
+    if new_usage != usage:  # a tenant over its limit costs no writes
         await connection.execute(
             update(tenant_usage)
             .where(tenant_usage.c.tenant_id == tenant_id)
