@@ -20,6 +20,7 @@ from app.api.messages.idempotency import (
     Keyed,
     alone,
     fingerprint,
+    item_key,
 )
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
@@ -102,8 +103,7 @@ async def send_batch(
         return _build_response(items)
     raw_messages = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
     with alone(services, caller, idempotency_key):
-        # A line break stands in no key that a request could have itself.
-        keys = [f"{idempotency_key}\n{number}" for number in range(len(raw_messages))]
+        keys = [item_key(idempotency_key, number) for number in range(len(raw_messages))]
         items = [
             Item(body_or_wrong, Keyed(services, caller, key, fingerprint(PATH, value)))
             for body_or_wrong, key, value in zip(body.messages, keys, raw_messages, strict=True)

@@ -103,6 +103,12 @@ def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
         services.in_flight.discard(name)
 
 
+def item_key(key: str, number: int) -> str:
+    """Return the key of one message of a request that has several, by its number."""
+    # A line break cannot be in the key of a request itself, so the two never collide.
+    return f"{key}\n{number}"
+
+
 class Keyed:
     """A request with a key, by its tenant and the content of its body."""
 

@@ -11,7 +11,7 @@ from app.api.auth.caller import Caller
 from app.api.auth.dependencies import Sender
 from app.api.http.threads import beside_if_large
 from app.api.messages.batch_service import Item, Wrong, accept_items, replay_known, tried
-from app.api.messages.idempotency import IdempotencyKey, Keyed, alone, fingerprint
+from app.api.messages.idempotency import IdempotencyKey, Keyed, alone, fingerprint, item_key
 from app.api.openapi import lines_of, tenant_problems
 from app.api.requests import body_reader as intake
 from app.api.requests.json_limits import check_json
@@ -157,8 +157,7 @@ def _build_item(
     except Problem as problem:
         return Item(Wrong([FieldError(("body",), problem.detail)]), None)
     if key is not None:
-        # A line break stands in no key that a request could have itself.
-        keyed = Keyed(services, caller, f"{key}\n{place}", fingerprint(PATH, value))
+        keyed = Keyed(services, caller, item_key(key, place), fingerprint(PATH, value))
     return Item(tried(value), keyed)
 
 
