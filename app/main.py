@@ -31,9 +31,10 @@ from fastapi_offline import FastAPIOffline
 from app import process, telemetry, worker
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
-from app.api.cache.auth_throttle import Guesses
-from app.api.cache.key_cache import KeyCache
 from app.api.services import Services
+from app.auth.authentication import Authenticator
+from app.auth.key_cache import KeyCache
+from app.auth.throttle import Guesses
 from app.diagnostics.dns_records import txt_records
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -83,17 +84,22 @@ def create_app(
     handover = engine.handover if engine is not None else None
     committer = Committer(database, metrics, handover, now=clock.now)
     services = Services(
+        auth=Authenticator(
+            database=database,
+            now=clock.now,
+            admin_keys=settings.admin_keys(),
+            guesses=Guesses(settings.auth_failures_per_minute),
+            schema_fault=readiness.fault,
+        ),
         database=database,
         vault=parts.vault,
         verifier=parts.make_verifier(settings, clock),
         verify_per_minute=settings.verify_per_minute,
         committer=committer,
         clock=clock,
-        admin_keys=settings.admin_keys(),
         root_path=settings.root_path,
         metrics_token=settings.metrics_secret(),
         admin_prefix=settings.admin_prefix,
-        guesses=Guesses(settings.auth_failures_per_minute),
         service_ehlo_name=settings.ehlo_name,
         hostname=hostname,
         guard=parts.network.guard,
@@ -104,7 +110,6 @@ def create_app(
         local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
         txt_records=partial(txt_records, parts.network.resolver),
         readiness=readiness.look,
-        schema_fault=readiness.fault,
         metrics=metrics.exposition,
     )
 
@@ -128,7 +133,7 @@ def create_app(
             # It ends before delivery does, to which it hands messages over.
             await stack.enter_async_context(committer.running())
             await stack.enter_async_context(
-                worker.background_task(_write_key_uses(database, services.keys))
+                worker.background_task(_write_key_uses(database, services.auth.keys))
             )
             yield {"stopping": asyncio.Event()}
 

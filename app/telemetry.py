@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
-from app.api.http.request_id import request_id
 from app.domain.address.parse import masked
+from app.domain.audit import request_id
 
 MASK: Final = "***"
 MASKED: Final = "masked"

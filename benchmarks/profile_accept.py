@@ -47,6 +47,7 @@ NOWHERE: Final = "none of these"
 # A frame belongs to the first place whose path it has; those of none belong to their callers.
 PLACES: Final = {
     "/app/api/": "Heloise: api",
+    "/app/auth/": "Heloise: auth",
     "/app/accept/": "Heloise: accept",
     "/app/domain/": "Heloise: domain",
     "/app/store/": "Heloise: store",

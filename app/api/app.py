@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from app.api.http.request_id import request_id
 from app.api.http.root_path import DocumentsBelowRoot, RootPath
 from app.api.messages.fast_path import Shortcut
 from app.api.openapi import OPENAPI_KWARGS, describe
@@ -17,6 +16,7 @@ from app.api.requests.problems import add_handlers
 from app.api.routers import admin_routers, routers
 from app.api.services import Services
 from app.api.system.docs_pages import Pages
+from app.domain.audit import request_id
 
 __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 

@@ -12,9 +12,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from app import __version__
-from app.api.cache.shared_reads import SharedReads
 from app.api.http.problem_types import PROBLEMS
 from app.api.requests.problems import MEDIA_TYPE, ProblemBody
+from app.auth.shared_reads import SharedReads
 
 DESCRIPTION: Final = """\
 Heloise accepts messages over HTTP, stores them in a durable queue, and delivers each through the \

@@ -1,6 +1,6 @@
 """Define the services that handlers use, in `app.state.services`."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final, Protocol
@@ -8,13 +8,10 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Request
 
 from app.accept.batch import Offer
-from app.api.cache.auth_throttle import Guesses
-from app.api.cache.key_cache import KeyCache
-from app.api.cache.tenant_cache import TenantCache
-from app.api.http.rate_limiter import Buckets
+from app.auth.authentication import Authenticator
+from app.auth.tenant_cache import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
-from app.domain.errors import Unavailable
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
@@ -28,7 +25,6 @@ from app.templating.renderer import Renderer
 # Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
-FAILED_KEYS_PER_MINUTE: Final = 20
 PROFILE_SECONDS: Final = 1.0
 SIGNING_SECONDS: Final = 3.0
 
@@ -56,11 +52,11 @@ async def _no_metrics() -> bytes:
 class Services:
     """Everything an operation may use, made once."""
 
+    auth: Authenticator
     database: Database
     vault: Vault
     committer: Accepts
     clock: Clock
-    admin_keys: Mapping[str, str] = field(repr=False)  # by name
     root_path: str = ""  # the path under which a reverse proxy publishes the API
     metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
     admin_prefix: str = ""  # the path under which tenants are managed
@@ -76,13 +72,8 @@ class Services:
     local_address: Callable[[Profile], str | None]
     txt_records: Callable[[str], Awaitable[list[str] | Failure]]
     readiness: Callable[[], Awaitable[list[str]]]
-    # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
-    schema_fault: Callable[[], str | None] = lambda: None
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     renderer: Renderer = field(default_factory=Renderer)
-    keys: KeyCache = field(default_factory=KeyCache)
-    requests: Buckets = field(default_factory=Buckets)
-    guesses: Guesses = field(default_factory=lambda: Guesses(FAILED_KEYS_PER_MINUTE))
     profiles: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
@@ -117,8 +108,7 @@ async def ready_services(request: Request) -> Services:
     Call it rather than depend on it twice: FastAPI looks at every dependency of every route.
     """
     services = await _services(request)
-    if reason := services.schema_fault():
-        raise Unavailable("not-ready", reason)
+    services.auth.require_schema()
     return services
 
 

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
-from app.api.auth.audit import Act
 from app.api.profiles.builder import new_profile
 from app.api.profiles.schemas import ProfileCreate
 from app.api.profiles.secrets import sealed_secrets
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
+from app.auth.audit import Act
 from app.domain.api_keys import hash_of, new_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock

@@ -1,6 +1,7 @@
 """Define audit log entries: actor, action and changes."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,8 @@ from app.domain.value import value
 # A change is the value before and the one after; of what is made or deleted one of them is null.
 Changes = Mapping[str, tuple[Any, Any]]
 ALWAYS_CHANGED: Final = frozenset({"updated_at", "revision"})
+# The current request's, for answers, log lines and audit entries.
+request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 
 
 class ActorKind(StrEnum):

@@ -12,8 +12,9 @@ from fastapi_offline import FastAPIOffline
 
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
-from app.api.cache.auth_throttle import Guesses
 from app.api.services import Services
+from app.auth.authentication import Authenticator
+from app.auth.throttle import Guesses
 from app.diagnostics.dns_records import txt_records
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
@@ -58,6 +59,13 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
     guard = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
     network = Network(guard, Resolver([dns]))
     return Services(
+        auth=Authenticator(
+            database=database,
+            now=clock.now,
+            admin_keys={"admin": ADMIN_KEY},
+            guesses=Guesses(20, monotonic=monotonic),
+            keys=new_key_cache(monotonic),
+        ),
         database=database,
         txt_records=partial(txt_records, network.resolver),
         vault=vault,
@@ -72,8 +80,6 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         verify_per_minute=5,
         committer=Committer(database, Metrics(database, clock), now=clock.now),
         clock=clock,
-        admin_keys={"admin": ADMIN_KEY},
-        guesses=Guesses(20, monotonic=monotonic),
         service_ehlo_name=None,
         hostname="localhost",
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
@@ -82,7 +88,6 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         message_max_age_seconds=3600,
         local_address=_loopback,
         readiness=_ready,
-        keys=new_key_cache(monotonic),
     )
 
 

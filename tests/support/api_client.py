@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import dumps
 from typing import Any
 
@@ -13,9 +13,9 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.cache.key_cache import KeyCache
 from app.api.http.server_protocol import BoundedProtocol
 from app.api.services import Services
+from app.auth.key_cache import KeyCache
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 
@@ -74,6 +74,11 @@ class Api:
     services: Services
     http: httpx.AsyncClient
     monotonic: HandClock
+
+    def replace_auth(self, **changes: Any) -> None:
+        """Serve with other parts of authentication."""
+        auth = replace(self.services.auth, **changes)
+        self.services = self.app.state.services = replace(self.services, auth=auth)
 
     @property
     def nobody(self) -> Caller:

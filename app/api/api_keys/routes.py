@@ -16,13 +16,13 @@ from app.api.api_keys.schemas import (
     KeyRotate,
 )
 from app.api.auth.dependencies import Admin, AdminAct, KeyManager
-from app.api.auth.reach import reaches
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Paging, cut, start
 from app.api.openapi import admin_problems, located, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
 from app.api.tenants.routes import InPath
+from app.auth.reach import reaches
 from app.domain.types import ApiKey
 from app.store import api_keys
 from app.store.tenants import queries as tenants
@@ -73,7 +73,7 @@ async def create_own_key(
     async with services.database.transaction() as connection:
         key_and_secret = await key_actions.create(
             connection,
-            caller.act(services),
+            caller.act(services.now()),
             body,
             tenant_id=caller.tenant_id,
             by=caller.key,
@@ -121,13 +121,13 @@ async def rotate_own_key(
     async with services.database.transaction() as connection:
         key_and_secret = await key_actions.rotate(
             connection,
-            caller.act(services),
+            caller.act(services.now()),
             key,
             body or KeyRotate(),
             tenant_id=caller.tenant_id,
             by=caller.key,
         )
-    services.keys.forget(key_id=key)
+    services.auth.keys.forget(key_id=key)
     return _respond_created(response, key_and_secret, "/keys")
 
 
@@ -148,12 +148,12 @@ async def revoke_own_key(key: KeyId, caller: KeyManager, services: ServicesOf) -
     async with services.database.transaction() as connection:
         await key_actions.revoke(
             connection,
-            caller.act(services),
+            caller.act(services.now()),
             key,
             tenant_id=caller.tenant_id,
             by=caller.key,
         )
-    services.keys.forget(key_id=key)
+    services.auth.keys.forget(key_id=key)
 
 
 @admin_router.post(
@@ -211,7 +211,7 @@ async def rotate_key(
         key_and_secret = await key_actions.rotate(
             connection, act, key_id, body or KeyRotate(), tenant_id=owner.id
         )
-    services.keys.forget(key_id=key_id)
+    services.auth.keys.forget(key_id=key_id)
     return _respond_created(
         response, key_and_secret, f"{services.admin_prefix}/tenants/{owner.id}/keys"
     )
@@ -230,7 +230,7 @@ async def revoke_key(tenant: InPath, key_id: KeyId, act: AdminAct, services: Ser
     async with services.database.transaction() as connection:
         owner = await tenants.get(connection, tenant=tenant)
         await key_actions.revoke(connection, act, key_id, tenant_id=owner.id)
-    services.keys.forget(key_id=key_id)
+    services.auth.keys.forget(key_id=key_id)
 
 
 async def _read_page(

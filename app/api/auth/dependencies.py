@@ -5,15 +5,15 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.auth.audit import Act
-from app.api.auth.authentication import visitor_of
-from app.api.auth.caller import Caller, act_of
-from app.api.auth.quotas import check_rate
+from app.api.auth.visitors import visitor_of
 from app.api.http.repeated_params import check_repeats
 from app.api.services import Services, ready_services
+from app.auth.audit import Act
+from app.auth.authentication import Visitor
+from app.auth.caller import Caller
 from app.domain.audit import Actor
 from app.domain.errors import FieldError, Forbidden, InvalidRequest
-from app.domain.types import ApiKey, Scope, Tenant
+from app.domain.types import Scope, Tenant
 from app.store.tenants import queries as tenants
 
 # It names the scheme in the OpenAPI document; the header is read before, with the whole request.
@@ -43,43 +43,30 @@ class TenantScope:
 
     async def __call__(self, request: Request, _: Bearer, act_for: ActFor = None) -> Caller:
         services = await ready_services(request)
-        known = await visitor_of(request).known()
+        visitor = visitor_of(request)
+        await visitor.identify()
         check_repeats(request)
-        return await self.caller(known, services, act_for)
+        return await self.caller(visitor, services, act_for)
 
-    async def caller(
-        self, known: Actor | Caller, services: Services, act_for: str | None
-    ) -> Caller:
-        """Whoever is known as the caller.
+    async def caller(self, visitor: Visitor, services: Services, act_for: str | None) -> Caller:
+        """The visitor as a caller of a tenant.
 
-        Raises Forbidden where the key does not reach so far, TooManyRequests where the tenant has
-        made all of its requests of this second.
+        Raises as `Visitor.authorize`; Forbidden for a tenant's key that names another tenant.
         """
-        if isinstance(known, Actor):
-            return Caller(await _load_tenant(services, act_for), known)
-        if act_for is not None and act_for != known.tenant_id:
+        identity = await visitor.identify()
+        if isinstance(identity, Actor):
+            return Caller(await _load_tenant(services, act_for), identity)
+        if act_for is not None and act_for != identity.tenant_id:
             raise Forbidden(
                 "admin-only",
                 "Only admin keys take the header Heloise-Tenant; a tenant's key acts for its own"
                 " tenant. Leave the header out.",
             )
-        self.check(known.key)
-        check_rate(known.tenant, services.requests)
-        return known
-
-    def check(self, key: ApiKey | None) -> None:
-        """Raise Forbidden where a key may not do this; an admin, who has none, may."""
-        if key is None or key.holds(self.scope):
-            return
-        scopes = ", ".join(sorted(key.scopes)) or "none"
-        raise Forbidden(
-            "scope-missing",
-            f"This key lacks the scope {self.scope}; it has {scopes}. Use a key with this scope.",
-        )
+        return await visitor.authorize(self.scope)
 
 
 async def _require_admin(request: Request, _: Bearer) -> Actor:
-    actor = await visitor_of(request).known()
+    actor = await visitor_of(request).identify()
     if isinstance(actor, Actor):
         return actor
     raise Forbidden(
@@ -92,12 +79,11 @@ Admin = Annotated[Actor, Depends(_require_admin)]
 
 
 async def _begin_admin_act(admin: Admin, request: Request) -> Act:
-    return act_of(admin, await ready_services(request))
+    return Act(actor=admin, now=(await ready_services(request)).now())
 
 
 AdminAct = Annotated[Act, Depends(_begin_admin_act)]
-SENDING: Final = TenantScope(Scope.MESSAGES_SEND)
-Sender = Annotated[Caller, Depends(SENDING)]
+Sender = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_SEND))]
 MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
 MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
@@ -114,10 +100,10 @@ async def _resolve_audited_tenant(
     request: Request, _: Bearer, act_for: ActFor = None
 ) -> str | None:
     services = await ready_services(request)
-    identity = await visitor_of(request).known()
-    if isinstance(identity, Actor) and act_for is None:
+    visitor = visitor_of(request)
+    if act_for is None and isinstance(await visitor.identify(), Actor):
         return None
-    caller = await KEYS.caller(identity, services, act_for)
+    caller = await KEYS.caller(visitor, services, act_for)
     caller.require_unbound()
     return caller.tenant_id
 

@@ -11,9 +11,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.audit import Act
 from app.api.auth.dependencies import ProfileManager, ProfileReader
-from app.api.auth.quotas import check_count
 from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import cut, start
@@ -21,6 +19,8 @@ from app.api.openapi import located, tenant_problems
 from app.api.profiles.verify_routes import take_permit
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.audit import Act
+from app.auth.quotas import check_count
 from app.domain.errors import Conflict
 from app.domain.ids import new_id
 from app.domain.mime.dkim import (
@@ -70,7 +70,7 @@ async def create_domain(
     the scope `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     domain = SendingDomain(
         id=new_id("dom"),
         tenant_id=caller.tenant_id,
@@ -157,7 +157,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
         *(services.txt_records(dkim_key.record_name(row.domain)) for dkim_key in in_use)
     )
     records = {dkim_key.id: answer for dkim_key, answer in zip(in_use, answers, strict=True)}
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=row.id, to_change=True
@@ -204,7 +204,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     keys = await _generate_keys(act)
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
@@ -246,7 +246,7 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: Servic
     `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, to_change=True

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import EventReader
 from app.api.events.responses import EXAMPLE, EventPage, EventQuery, EventRead
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS
@@ -19,6 +18,7 @@ from app.api.openapi import tenant_problems
 from app.api.profiles.filter import profile_id_of
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.domain.errors import FieldError, InvalidRequest, Unavailable
 from app.domain.events import FIRST, Position, matching_types, parse_position
 from app.store import events

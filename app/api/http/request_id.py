@@ -1,14 +1,11 @@
-"""Hold the current request's id for responses and log lines."""
+"""Read or create the id of an HTTP request."""
 
 import re
-from contextvars import ContextVar
 from typing import Final
 
 from starlette.types import Scope
 
 from app.domain.ids import new_id
-
-request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 
 _HEADER: Final = b"x-request-id"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 
-from app.api.auth.audit import with_secrets
 from app.api.auth.dependencies import SuppressionManager
-from app.api.auth.quotas import check_count
 from app.api.auth.secret_destinations import missing_secret
 from app.api.http.field_errors import invalid
 from app.api.http.fields import check_nulls
@@ -26,6 +24,8 @@ from app.api.inbound.mailbox_schemas import (
 from app.api.openapi import located, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.audit import with_secrets
+from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
@@ -82,7 +82,7 @@ async def create_mailbox(
     `delete_reports` is true. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     mailbox = Mailbox(
         id=new_id("mbx"),
         tenant_id=caller.tenant_id,
@@ -184,7 +184,7 @@ async def update_mailbox(
     """
     caller.require_unbound()
     check_nulls(body, MAY_BE_NULL)
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await mailboxes.get(
             connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, to_change=True
@@ -246,7 +246,7 @@ async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: 
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
         await act.record(

@@ -9,9 +9,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from app.accept.batch import Offer
-from app.api.auth.caller import Caller
-from app.api.auth.quotas import problem_of
-from app.api.auth.refusals import note_refusal
+from app.api.auth.visitors import note_refusal
 from app.api.http.field_errors import field_error, invalid
 from app.api.http.problem_types import PROBLEMS
 from app.api.messages.idempotency import Keyed
@@ -19,6 +17,8 @@ from app.api.messages.responses import new_message_json
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepared
 from app.api.services import Services
+from app.auth.caller import Caller
+from app.auth.quotas import problem_of
 from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
 from app.store import idempotency

@@ -11,7 +11,6 @@ from fastapi import Body as JsonBody
 from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import MessageManager
 from app.api.http.fields import Answer
 from app.api.messages.routes import filter_of, visible
@@ -20,6 +19,7 @@ from app.api.messages.service import prepared_again, stored
 from app.api.openapi import tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.domain.errors import InvalidRequest, Problem, Unavailable
 from app.domain.ids import is_id
 from app.store.messages import queries as messages
@@ -118,7 +118,7 @@ async def act_on_messages(
             wanted=message_filter,
         )
     async with services.database.transaction() as connection:
-        line = await caller.act(services).begin(
+        line = await caller.act(services.now()).begin(
             connection,
             f"messages.{body.action}",
             tenant_id=caller.tenant_id,

@@ -59,7 +59,7 @@ async def erase_recipient(
     `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
-    act, erased, total = caller.act(services), NOTHING, NOTHING
+    act, erased, total = caller.act(services.now()), NOTHING, NOTHING
     async with services.database.transaction() as connection:
         line = await act.begin(
             connection,

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
 from app.api.messages.responses import MessageRead
@@ -16,6 +15,7 @@ from app.api.messages.routes import filter_of
 from app.api.messages.schemas import MessageWanted
 from app.api.openapi import tenant_problems
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.domain.clock import rfc3339
 from app.store.messages import queries as messages
 from app.store.messages.queries import MessageFilter

@@ -10,11 +10,7 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth.authentication import STATE as VISITOR
-from app.api.auth.authentication import Visitor
-from app.api.auth.caller import Caller
-from app.api.auth.dependencies import SENDING
-from app.api.auth.quotas import check_rate
+from app.api.auth.visitors import STATE as VISITOR
 from app.api.http.threads import beside_if_large
 from app.api.messages.idempotency import accepted_once, fingerprint_of_json, is_key
 from app.api.messages.schemas import MessageCreate
@@ -22,9 +18,11 @@ from app.api.messages.service import prepared
 from app.api.requests.json_limits import check_json
 from app.api.requests.problems import answer
 from app.api.services import Services
-from app.domain.audit import Actor
-from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
+from app.auth.authentication import Visitor
+from app.auth.caller import Caller
+from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.types import NewMessage, Profile
+from app.domain.types import Scope as KeyScope
 
 PATH: Final = "/messages"
 JSON: Final = b"application/json"
@@ -43,7 +41,7 @@ class Shortcut:
         services: Services = scope["app"].state.services
         caller = content = None
         try:
-            if is_meant and (caller := await _authenticate(services, scope)) is not None:
+            if is_meant and (caller := await _authenticate(scope)) is not None:
                 content = await _read_content(receive)
         except Problem as problem:
             await answer(problem, PATH)(scope, receive, send)
@@ -109,7 +107,7 @@ def _read_idempotency_key(scope: Scope) -> str | None:
     return None if header is None else header.decode("latin-1")
 
 
-async def _authenticate(services: Services, scope: Scope) -> Caller | None:
+async def _authenticate(scope: Scope) -> Caller | None:
     """Who sends, where the key opens this and the request is of the usual form.
 
     Raises TooManyRequests or Unavailable.
@@ -124,14 +122,9 @@ async def _authenticate(services: Services, scope: Scope) -> Caller | None:
         return None
     visitor: Visitor = scope["state"][VISITOR]
     try:
-        caller = await visitor.known()
-        if isinstance(caller, Actor):
-            return None
-        SENDING.check(caller.key)
-    except (Unauthenticated, Forbidden):  # of which the audit log is told there
+        return await visitor.authorize(KeyScope.MESSAGES_SEND)
+    except (Unauthenticated, Forbidden, InvalidRequest):  # the usual way tells the audit log
         return None
-    check_rate(caller.tenant, services.requests)
-    return caller
 
 
 async def _read_content(receive: Receive) -> bytes | None:

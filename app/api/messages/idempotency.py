@@ -14,12 +14,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response
 
-from app.api.auth.caller import Caller
 from app.api.http.threads import beside_if_large
 from app.api.messages.responses import MessageRead, new_message_json
 from app.api.messages.service import accepted, stored
 from app.api.requests.media_types import media_type_of
 from app.api.services import Services
+from app.auth.caller import Caller
 from app.domain.errors import Conflict, InvalidRequest, SealError
 from app.domain.types import NewMessage, Profile
 from app.store import idempotency

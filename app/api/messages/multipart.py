@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import Message
 
-from app.api.auth.authentication import visitor_of
+from app.api.auth.visitors import visitor_of
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS
 from app.api.requests.json_limits import BoundedRoute, check_json
 from app.api.requests.media_types import media_type_of, require_identity, require_utf8
@@ -95,7 +95,7 @@ class UploadRoute(BoundedRoute):
 
 async def _convert_to_json(request: Request) -> Request:
     """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
-    await visitor_of(request).known()
+    await visitor_of(request).identify()
     require_identity(request)
     require_utf8(request)
     parser = _Parser(

@@ -9,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accept.draft import Draft
 from app.accept.raw import prepare_raw
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import Sender
-from app.api.auth.quotas import check_recipients
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
 from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerprint_of
@@ -21,6 +19,8 @@ from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
 from app.api.messages.service import profile_of, terms_of
 from app.api.requests.media_types import RFC822, require_type
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
+from app.auth.quotas import check_recipients
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
 router = APIRouter(tags=["Messages"])

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
 from app.api.http.pagination import cursor_of, cut, start
 from app.api.messages.examples import (
@@ -42,6 +41,7 @@ from app.api.openapi import tenant_problems
 from app.api.profiles.filter import profile_id_of
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
 from app.store.messages.views import MessageView
@@ -326,7 +326,7 @@ async def _apply_decision(
 
     `details` are written besides. Raises what `decide` does, or NotFound.
     """
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction(announce=True) as connection:
         before = await visible(connection, caller, message)
         await decide(connection, act.now)

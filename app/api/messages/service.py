@@ -12,14 +12,14 @@ from app.accept.build import prepare
 from app.accept.draft import Draft
 from app.accept.retry import again
 from app.accept.terms import Terms
-from app.api.auth.caller import Caller
-from app.api.auth.quotas import check_recipients, problem_of
 from app.api.http.threads import beside_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.signing import signing_of
 from app.api.messages.template_service import Which, rendered
 from app.api.profiles.lookup import spelt_alike
 from app.api.services import Services
+from app.auth.caller import Caller
+from app.auth.quotas import check_recipients, problem_of
 from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest

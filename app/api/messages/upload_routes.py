@@ -7,7 +7,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import Sender
 from app.api.http.threads import beside_if_large
 from app.api.messages.batch_service import Item, Wrong, accept_items, replay_known, tried
@@ -18,6 +17,7 @@ from app.api.requests.json_limits import check_json
 from app.api.requests.media_types import require_type
 from app.api.requests.problems import body_of
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.domain.errors import FieldError, Problem, TooLarge
 
 router = APIRouter(tags=["Messages"])

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.reach import reaches
 from app.api.http.field_errors import field_error, invalid
 from app.api.http.fields import Body
 from app.api.profiles.lookup import spelt_alike
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, contradictions
 from app.api.profiles.secrets import held_after, held_by
+from app.auth.reach import reaches
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.reach import reaches
+from app.auth.reach import reaches
 from app.domain.errors import NotFound
 from app.domain.ids import is_id
 from app.domain.types import ApiKey, Profile

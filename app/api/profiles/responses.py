@@ -5,11 +5,11 @@ from typing import Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.auth.reach import reaches
 from app.api.http.fields import Answer, format_mailbox
 from app.api.http.pagination import Page
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
+from app.auth.reach import reaches
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
     ApiKey,

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import ProfileManager, ProfileReader
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import cut, start
@@ -19,6 +18,7 @@ from app.api.profiles.responses import ProfilePage, ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.caller import Caller
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
 from app.store.profiles import queries as profiles
@@ -53,7 +53,7 @@ async def create_profile(
     async with services.database.transaction() as connection:
         profile = await profile_actions.create(
             connection,
-            caller.act(services),
+            caller.act(services.now()),
             body,
             tenant_id=caller.tenant_id,
             vault=services.vault,
@@ -134,7 +134,7 @@ async def update_profile(
         before = await _lock_profile(connection, caller, profile)
         await profile_actions.update(
             connection,
-            caller.act(services),
+            caller.act(services.now()),
             before,
             body,
             vault=services.vault,
@@ -173,7 +173,7 @@ async def delete_profile(
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.delete(
-            connection, caller.act(services), row, cancel_pending=cancel_pending
+            connection, caller.act(services.now()), row, cancel_pending=cancel_pending
         )
     services.profiles.forget(caller.tenant_id)
 
@@ -194,7 +194,7 @@ async def pause_profile(
     """
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
-        await profile_actions.pause(connection, caller.act(services), row)
+        await profile_actions.pause(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
     services.profiles.forget(caller.tenant_id)
     return answer
@@ -216,7 +216,7 @@ async def resume_profile(
     """
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
-        await profile_actions.resume(connection, caller.act(services), row)
+        await profile_actions.resume(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
     services.profiles.forget(caller.tenant_id)
     return answer

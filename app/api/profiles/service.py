@@ -2,9 +2,6 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.audit import Act, with_secrets
-from app.api.auth.quotas import check_profiles
-from app.api.auth.reach import require_unbound
 from app.api.profiles.builder import (
     changed_profile,
     check_destination,
@@ -14,6 +11,9 @@ from app.api.profiles.builder import (
 )
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.profiles.secrets import check_kept, sealed_secrets
+from app.auth.audit import Act, with_secrets
+from app.auth.quotas import check_profiles
+from app.auth.reach import require_unbound
 from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, Profile

@@ -8,11 +8,12 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth.authentication import STATE as VISITOR
-from app.api.auth.authentication import Visitor
+from app.api.auth.visitors import STATE as VISITOR
+from app.api.auth.visitors import new_visitor
 from app.api.http.scope import IS_WHOLE
 from app.api.requests.body_budget import Budget
 from app.api.requests.problems import ProblemResponse
+from app.auth.authentication import Visitor
 from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import RequestTimeout, TooLarge
@@ -70,7 +71,7 @@ class Intake:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visitor = Visitor(scope["app"].state.services, scope)
+        visitor = new_visitor(scope)
         body = Body(self._budget, visitor, scope, receive, self._limit(scope["path"]))
         state = scope.setdefault("state", {})
         state[VISITOR], state[BODY] = visitor, body
@@ -136,7 +137,7 @@ class Body:
     async def receive(self) -> Message:
         """The next part; once there is none, that the client goes away.
 
-        Raises what `Visitor.known` does, before anything is asked for; TooLarge; RequestTimeout
+        Raises what `Visitor.identify` does, before anything is asked for; TooLarge; RequestTimeout
         where it is too long in coming; Unavailable where there is no room for it.
         """
         if not self._is_wanted:
@@ -194,7 +195,7 @@ class Body:
 
     async def _find_holders(self) -> tuple[str, ...]:
         """On whose account it is held."""
-        identity = await self._visitor.known()
+        identity = await self._visitor.identify()
         tenant = f"admin {identity.name}" if isinstance(identity, Actor) else identity.tenant_id
         return (tenant, f"source {self._visitor.source}")
 

@@ -5,8 +5,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.request_id import id_of, request_id
+from app.api.http.request_id import id_of
 from app.api.requests.problems import answer_unexpected
+from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 
 log = logging.getLogger(__name__)

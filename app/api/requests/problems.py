@@ -12,12 +12,12 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.api.auth.refusals import note_refusal
+from app.api.auth.visitors import note_refusal
 from app.api.http.field_errors import MAX_LOC_CHARACTERS, field_error, invalid
 from app.api.http.fields import Answer
 from app.api.http.problem_types import PROBLEMS
-from app.api.http.request_id import request_id
 from app.api.http.root_path import root_path
+from app.domain.audit import request_id
 from app.domain.errors import (
     FieldError,
     InvalidRequest,

@@ -126,7 +126,7 @@ async def import_suppressions(
     caller.require_unbound()
     require_type(request, "CSV", MEDIA_TYPE)
     content = _decode(await request.body())
-    act = caller.act(services)
+    act = caller.act(services.now())
     suppression_rows, invalid_lines = list[Suppression](), list[WrongLine]()
     for number, values in _read_lines(content):
         try:

@@ -117,7 +117,7 @@ async def create_suppression(
     This also applies to waiting messages. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     suppression = body.suppression(caller.tenant_id, act.now)
     async with services.database.transaction() as connection:
         await suppressions.insert(connection, suppression=suppression)
@@ -182,7 +182,7 @@ async def delete_suppression(
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await suppressions.delete(
             connection, tenant_id=caller.tenant_id, suppression_id=suppression

@@ -1,16 +1,14 @@
 """Serve `/healthz`, `/readyz` and `/metrics` for orchestrators and monitoring."""
 
-import hmac
-from hashlib import sha256
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.auth.authentication import bearer_of, visitor_of
+from app.api.auth.visitors import visitor_of
 from app.api.http.fields import Answer
 from app.api.openapi import Responses, open_problems
-from app.api.services import Services, ServicesEvenIfNotReady, ServicesOf
-from app.domain.errors import Unauthenticated, Unavailable
+from app.api.services import ServicesEvenIfNotReady, ServicesOf
+from app.domain.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
 
@@ -83,19 +81,5 @@ async def get_metrics(request: Request, services: ServicesOf) -> Response:
     HELOISE_METRICS_TOKEN is set, send `Authorization: Bearer <token>`.
     """
     if services.metrics_token is not None:
-        _check_token(request, services, services.metrics_token)
+        visitor_of(request).require_secret("HELOISE_METRICS_TOKEN", services.metrics_token)
     return Response(await services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _check_token(request: Request, services: Services, token: str) -> None:
-    """Raise Unauthenticated or TooManyRequests where another is sent, or none."""
-    sent = bearer_of(request.scope)
-    if sent is None:
-        raise Unauthenticated(
-            "Metrics need a token: send the header `Authorization: Bearer <token>` with"
-            " HELOISE_METRICS_TOKEN."
-        )
-    digests = [sha256(secret.encode()).digest() for secret in (sent, token)]
-    if not hmac.compare_digest(*digests):
-        services.guesses.wrong(visitor_of(request).source)
-        raise Unauthenticated("The token does not match HELOISE_METRICS_TOKEN.")

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from fastapi import Body as JsonBody
 
-from app.api.auth.dependencies import SENDING, TemplateManager
-from app.api.auth.quotas import check_count
+from app.api.auth.dependencies import TemplateManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import cut, start
 from app.api.messages.examples import QUEUED
@@ -40,9 +39,11 @@ from app.api.templates.schemas import (
     TemplateVersionRead,
     TemplateVersions,
 )
+from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.templates import PARTS, Template, TemplateContent
+from app.domain.types import Scope
 from app.store import templates
 from app.store.tenants import queries as tenants
 
@@ -77,7 +78,7 @@ async def create_template(
     same part of other published templates of the tenant. Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     content = TemplateContent(
         parts=body.parts(),
         locales={name: source_parts.parts() for name, source_parts in body.locales.items()},
@@ -193,7 +194,7 @@ async def update_template(
     `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.reading() as connection:
         row_before = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
         latest = await templates.version(
@@ -267,7 +268,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, to_change=True
@@ -300,7 +301,7 @@ async def publish_template(
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, to_change=True
@@ -385,7 +386,7 @@ async def test_template(
     Requires the scopes `templates:manage` and `messages:send`.
     """
     caller.require_unbound()
-    SENDING.check(caller.key)
+    caller.require_scope(Scope.MESSAGES_SEND)
     _, content = await rendered(
         services,
         caller.tenant_id,

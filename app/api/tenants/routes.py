@@ -123,7 +123,7 @@ async def update_tenant(
     """Update the given fields. A new `ehlo_name` applies from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, act, tenant, body)
-    services.keys.forget_tenant(tenant_id=changed.id)
+    services.auth.keys.forget_tenant(tenant_id=changed.id)
     services.profiles.forget(changed.id)
     return TenantRead.model_validate(changed)
 
@@ -140,5 +140,5 @@ async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> 
     """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
         row = await tenant_actions.delete(connection, act, tenant)
-    services.keys.forget_tenant(tenant_id=row.id)
+    services.auth.keys.forget_tenant(tenant_id=row.id)
     services.profiles.forget(row.id)

@@ -2,8 +2,8 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.audit import Act
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
+from app.auth.audit import Act
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Tenant

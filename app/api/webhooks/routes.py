@@ -12,10 +12,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
 
 from app.api.api_keys.service import profile_ids
-from app.api.auth.audit import with_secrets
-from app.api.auth.caller import Caller
 from app.api.auth.dependencies import WebhookManager
-from app.api.auth.quotas import check_count
 from app.api.auth.secret_destinations import missing_secret
 from app.api.http.field_errors import invalid
 from app.api.http.fields import check_nulls
@@ -43,6 +40,9 @@ from app.api.webhooks.schemas import (
     WebhookRotate,
     WebhookUpdate,
 )
+from app.auth.audit import with_secrets
+from app.auth.caller import Caller
+from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.events import EventFilter
 from app.domain.ids import new_id
@@ -99,7 +99,7 @@ async def create_webhook(
     """
     caller.require_unbound()
     _check_url(body.url, services)
-    act, secret = caller.act(services), _generate_secret()
+    act, secret = caller.act(services.now()), _generate_secret()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await webhooks.count(connection, tenant_id=caller.tenant_id)
@@ -203,7 +203,7 @@ async def update_webhook(
     check_nulls(body)
     if body.url is not None:
         _check_url(body.url, services)
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
@@ -282,7 +282,7 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Serv
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
         await act.record(
@@ -322,7 +322,7 @@ async def rotate_webhook_secret(
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    act, secret = caller.act(services), _generate_secret()
+    act, secret = caller.act(services.now()), _generate_secret()
     overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
     async with services.database.transaction() as connection:
         before = await webhooks.get(
@@ -403,7 +403,7 @@ async def replay_webhook(
         raise InvalidRequest.at(
             "events", msg="set at least one: events, status, created_after or created_before"
         )
-    act = caller.act(services)
+    act = caller.act(services.now())
     async with services.database.transaction() as connection:
         webhook_row = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True

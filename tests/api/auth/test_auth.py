@@ -1,12 +1,11 @@
 """Who may do what: keys, scopes, the admin key, and acting for a tenant."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from app.api.cache.key_cache import KeyCache, Known
+from app.auth.key_cache import KeyCache, Known
 from app.domain.types import ApiKey
 from app.store import api_keys
 from tests.support.api_client import ADMIN_KEY, MESSAGE, PROFILE, Api, Caller, HandClock, bearer
@@ -83,7 +82,7 @@ async def test_a_tenants_key_cannot_act_for_another(api: Api, acme: Caller) -> N
 
 async def test_without_an_admin_key_nobody_is_admin(api: Api) -> None:
     """An API that was given no admin key takes none, not even an empty one."""
-    api.app.state.services = replace(api.services, admin_keys={})
+    api.replace_auth(admin_keys={})
     assert (await api.admin("GET", "/tenants")).status_code == 401
 
 
@@ -120,9 +119,9 @@ async def test_the_use_of_a_key_is_remembered(api: Api, acme: Caller) -> None:
     """`last_used_at` is written later, in one go, from what was remembered."""
     before = datetime.now(UTC)
     await acme("GET", "/messages")
-    used = api.services.keys.take_used()
+    used = api.services.auth.keys.take_used()
     assert used[acme.key_id] >= before
-    assert api.services.keys.take_used() == {}
+    assert api.services.auth.keys.take_used() == {}
 
 
 def a_key(number: int) -> ApiKey:

@@ -1,14 +1,13 @@
 """Whoever tries keys out is refused for a while; whoever has a key never is."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import pytest
 
-from app.api.cache.auth_throttle import Guesses
-from app.api.cache.key_cache import UNKNOWN_AT_ONCE, KeyCache, Known
+from app.auth.key_cache import UNKNOWN_AT_ONCE, KeyCache, Known
+from app.auth.throttle import Guesses
 from app.domain.errors import TooManyRequests
 from tests.api.auth.test_auth import a_key
 from tests.support.api_client import Api, Caller, HandClock, bearer
@@ -22,8 +21,7 @@ WRONG: Final = bearer("hel_wrong")
 @pytest.fixture
 async def guarded(api: Api) -> Api:
     """The API, which takes five wrong keys a minute from one source."""
-    guesses = Guesses(A_MINUTE, monotonic=api.monotonic)
-    api.services = api.app.state.services = replace(api.services, guesses=guesses)
+    api.replace_auth(guesses=Guesses(A_MINUTE, monotonic=api.monotonic))
     return api
 
 

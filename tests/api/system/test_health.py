@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.api.cache.auth_throttle import Guesses
+from app.auth.throttle import Guesses
 from tests.support.api_client import Api, Caller, bearer
 
 pytestmark = pytest.mark.one_database
@@ -39,7 +39,7 @@ async def test_not_ready_says_why(api: Api) -> None:
 async def test_without_tables_only_health_answers(api: Api, acme: Caller) -> None:
     """An API that was started on an old schema refuses with the reason, and does no harm."""
     fault = "The database schema is empty, not at 0001: run `heloise migrate`."
-    api.app.state.services = replace(api.services, schema_fault=lambda: fault)
+    api.replace_auth(schema_fault=lambda: fault)
     for caller, path in ((acme, "/messages"), (acme, "/profiles"), (api.admin, "/tenants")):
         answer = await caller("GET", path)
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
@@ -54,8 +54,8 @@ TOKEN = "a-token-of-more-than-32-characters-for-prometheus"
 async def test_metrics_ask_for_their_token(api: Api, acme: Caller) -> None:
     """401 without it, with another and with a key; a wrong one is a guess like any other."""
     assert (await api.nobody("GET", "/metrics")).status_code == 200
-    guesses = Guesses(2, monotonic=api.monotonic)
-    api.app.state.services = replace(api.services, metrics_token=TOKEN, guesses=guesses)
+    api.replace_auth(guesses=Guesses(2, monotonic=api.monotonic))
+    api.app.state.services = replace(api.services, metrics_token=TOKEN)
     for caller, status in ((api.nobody, 401), (acme, 401), (api.admin, 401), (acme, 429)):
         answer = await caller("GET", "/metrics")
         assert answer.status_code == status

@@ -1,10 +1,10 @@
 """What a tenant may use: each limit says which it is, its value, and when it begins anew."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
+from app.auth.rate_limiter import Buckets
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 
 SANDBOX: Final = {"name": "s", "transport": "sandbox", "default_from": "a@example.com"}
@@ -157,9 +157,7 @@ async def test_a_tenant_has_so_many_profiles(api: Api) -> None:
 
 async def test_so_many_requests_a_second(api: Api) -> None:
     """429, on every path and for all of its keys together; and a second later it is heard again."""
-    api.services = api.app.state.services = replace(
-        api.services, requests=type(api.services.requests)(monotonic=api.monotonic)
-    )
+    api.replace_auth(requests=Buckets(monotonic=api.monotonic))
     acme = await limited(api, requests_per_second=3)
     other = await api.tenant("other")
     second = await api.key(acme.tenant_id, ["messages:read"])
@@ -179,6 +177,14 @@ async def test_so_many_requests_a_second(api: Api) -> None:
     for _ in range(3):
         await acme.made("/messages", MESSAGE)
     assert (await acme("POST", "/messages", MESSAGE)).status_code == 429
+
+
+async def test_a_message_that_is_refused_counts_as_one_request(api: Api) -> None:
+    """The fast path passes it on, and does not count it again."""
+    api.replace_auth(requests=Buckets(monotonic=api.monotonic))
+    acme = await limited(api, requests_per_second=2)
+    for status in (422, 422, 429):
+        assert (await acme("POST", "/messages", {})).status_code == status
 
 
 async def test_a_tenant_reads_what_it_has_used(api: Api) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, AuditEntry, changes_between
+from app.domain.audit import request_id as current_request_id
 from app.domain.ids import new_id
 from app.domain.mime.dkim import SendingDomain
 from app.domain.types import ApiKey, Profile, Suppression, Tenant
@@ -25,7 +26,7 @@ class Act:
 
     actor: Actor
     now: datetime
-    request_id: str | None = None
+    request_id: str | None = field(default_factory=current_request_id.get)
 
     async def record(
         self,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from app.api.http.rate_limiter import Buckets
+from app.auth.rate_limiter import Buckets
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import TooManyRequests
 from app.domain.networks import unmapped

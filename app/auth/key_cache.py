@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
 
-from app.api.cache.shared_reads import SharedReads
+from app.auth.shared_reads import SharedReads
 from app.domain.clock import monotonic_seconds
 from app.domain.types import ApiKey, Tenant
 

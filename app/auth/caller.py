@@ -1,12 +1,13 @@
 """Represent the caller: its tenant, its scopes and its profiles."""
 
+from datetime import datetime
+
 from app.accept.policy import SenderRule
-from app.api.auth.audit import Act
-from app.api.auth.reach import Found, Thing, reached, reaches, require_unbound
-from app.api.http.request_id import request_id
-from app.api.services import Services
+from app.auth.audit import Act
+from app.auth.reach import Found, Thing, reached, reaches, require_unbound
 from app.domain.audit import Actor
-from app.domain.types import ApiKey, Tenant
+from app.domain.errors import Forbidden
+from app.domain.types import ApiKey, Scope, Tenant
 from app.domain.value import value
 
 
@@ -48,11 +49,16 @@ class Caller:
         """Raise Forbidden if the key is bound to profiles: the operation concerns all profiles."""
         require_unbound(self.key)
 
-    def act(self, services: Services) -> Act:
+    def require_scope(self, scope: Scope) -> None:
+        """Raise Forbidden if the key lacks the scope; an admin, who has no key, passes."""
+        if self.key is None or self.key.holds(scope):
+            return
+        scopes = ", ".join(sorted(self.key.scopes)) or "none"
+        raise Forbidden(
+            "scope-missing",
+            f"This key lacks the scope {scope}; it has {scopes}. Use a key with this scope.",
+        )
+
+    def act(self, now: datetime) -> Act:
         """The audit context of the request."""
-        return act_of(self.actor, services)
-
-
-def act_of(actor: Actor, services: Services) -> Act:
-    """The audit context of an actor in the current request."""
-    return Act(actor=actor, now=services.now(), request_id=request_id.get())
+        return Act(actor=self.actor, now=now)

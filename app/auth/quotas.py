@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 from typing import Final
 
-from app.api.http.rate_limiter import Buckets
+from app.auth.rate_limiter import Buckets
 from app.domain.errors import Problem, QuotaExceeded, TooManyRequests
 from app.domain.tenants.quotas import Exceeded
 from app.domain.types import Tenant

@@ -1,0 +1,204 @@
+"""Authenticate and authorize: the one procedure for every protocol."""
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from hashlib import sha256
+
+from app.auth.caller import Caller
+from app.auth.key_cache import KeyCache, Known
+from app.auth.quotas import check_rate
+from app.auth.rate_limiter import Buckets
+from app.auth.throttle import Guesses
+from app.domain.api_keys import hash_of, hint_of, looks_like_one
+from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
+from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
+from app.domain.ids import new_id
+from app.domain.networks import IPNetwork, unmapped
+from app.domain.types import Scope
+from app.store import api_keys, audit
+from app.store.db.engine import Database
+from app.store.tenants import queries as tenants
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticator:
+    """What all authentications of a process share."""
+
+    database: Database
+    now: Callable[[], datetime]
+    admin_keys: Mapping[str, str] = field(repr=False)  # by name
+    guesses: Guesses
+    keys: KeyCache = field(default_factory=KeyCache)
+    requests: Buckets = field(default_factory=Buckets)
+    # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
+    schema_fault: Callable[[], str | None] = lambda: None
+
+    def require_schema(self) -> None:
+        """Raise Unavailable while the tables cannot be used."""
+        if reason := self.schema_fault():
+            raise Unavailable("not-ready", reason)
+
+
+class Visitor:
+    """Somebody who presents a key, or none: identified or refused once.
+
+    Make one for each request of HTTP, and for each transaction of SMTP: a key that is revoked
+    within a session then opens nothing more. `actor` is who the audit log names if they are
+    refused: nobody, where they present no key. `remedy` says how to present one.
+    """
+
+    def __init__(
+        self,
+        auth: Authenticator,
+        secret: str | None,
+        source: str | None,
+        *,
+        remedy: str = "present one",
+    ) -> None:
+        self._auth = auth
+        self._remedy = remedy
+        self._identity: Actor | Caller | None = None
+        self._problem: Problem | None = None
+        self._is_counted = False
+        self.secret = secret
+        self.source = source
+        self.actor: Actor | None = None
+        self.tenant_id: str | None = None
+
+    async def identify(self) -> Actor | Caller:
+        """The admin, or the tenant's caller.
+
+        Raises Unauthenticated, TooManyRequests for a wrong key of a source that guesses, Forbidden
+        for a key that is not for use from there, or Unavailable.
+        """
+        if self._problem is not None:
+            raise self._problem
+        if self._identity is None:
+            try:
+                self._identity = await self._look_up()
+            except Problem as problem:
+                self._problem = problem
+                raise
+        return self._identity
+
+    async def authorize(self, scope: Scope) -> Caller:
+        """The tenant's caller, whose key has this scope.
+
+        Raises as `identify`; Forbidden without the scope; InvalidRequest for an admin key, which
+        is no tenant's; TooManyRequests if the tenant has made all of its requests of this second.
+        """
+        caller = await self.identify()
+        if isinstance(caller, Actor):
+            raise InvalidRequest(
+                "An admin key belongs to no tenant; use a tenant's key.", slug="tenant-required"
+            )
+        caller.require_scope(scope)
+        if not self._is_counted:
+            check_rate(caller.tenant, self._auth.requests)
+            self._is_counted = True
+        return caller
+
+    def require_secret(self, name: str, secret: str) -> None:
+        """Raise Unauthenticated or TooManyRequests unless the visitor presents this secret."""
+        if self.secret is None:
+            raise Unauthenticated(f"This needs {name}: {self._remedy}.")
+        if name_of_secret(self.secret, {name: secret}) is None:
+            self._auth.guesses.wrong(self.source)
+            raise Unauthenticated(f"The token does not match {name}.")
+
+    async def audit_refusal(self, problem: Problem, *, action: str, object_id: str) -> None:
+        """Write to the audit log that a key was refused, unless its source guesses.
+
+        Nothing is written for a visitor without a key.
+        """
+        if not isinstance(problem, Unauthenticated | Forbidden) or self.actor is None:
+            return
+        entry = AuditEntry(
+            id=new_id("aud"),
+            at=self._auth.now(),
+            actor=self.actor,
+            action=action,
+            tenant_id=self.tenant_id,
+            object_id=object_id,
+            refused_as=problem.slug,
+            request_id=request_id.get(),
+        )
+        try:
+            async with self._auth.database.transaction() as connection:
+                await audit.record(connection, entry)
+        except Unavailable:
+            log.warning(
+                "could not write a refused request to the audit log", extra={"slug": problem.slug}
+            )
+
+    async def _look_up(self) -> Actor | Caller:
+        auth, secret, source = self._auth, self.secret, self.source
+        auth.require_schema()
+        if secret is None:
+            raise Unauthenticated(f"This request needs a key: {self._remedy}.")
+        key_hash = hash_of(secret)
+        known = auth.keys.get(key_hash)
+        if known is None and (name := name_of_secret(secret, auth.admin_keys)) is not None:
+            self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
+            return self.actor
+        known = known or await auth.keys.read(key_hash, partial(_read_key, auth, key_hash))
+        now = auth.now()
+        if known is None or not known.key.is_valid(now):
+            auth.guesses.wrong(source)
+            hint = hint_of(secret) if looks_like_one(secret) else None
+            self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
+            raise Unauthenticated(
+                "This key is unknown, revoked or expired. Check that you copied it completely, or"
+                " create a new one."
+            )
+        key, tenant = known
+        self.actor = Actor(ActorKind.KEY, key.id, key.name, source)
+        self.tenant_id = tenant.id
+        if not _is_from(key.networks, source):
+            raise Forbidden(
+                "network-not-allowed",
+                f"This key works only from {', '.join(key.networks)}, and the request came from"
+                f" {source}. Behind a proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
+            )
+        auth.keys.mark_used(key.id, now)
+        return Caller(tenant, self.actor, key)
+
+
+def name_of_secret(given: str, secrets_by_name: Mapping[str, str]) -> str | None:
+    """The name of the secret, in a time that says nothing of how much of it is right."""
+    digest, matched_name = sha256(given.encode()).digest(), None
+    for name, secret in secrets_by_name.items():
+        if hmac.compare_digest(digest, sha256(secret.encode()).digest()):
+            matched_name = name
+    return matched_name
+
+
+async def _read_key(auth: Authenticator, key_hash: bytes) -> Known | None:
+    async with auth.database.reading() as connection:
+        key = await api_keys.find_by_hash(connection, hash=key_hash)
+        if key is None:
+            return None
+        return Known(key, await tenants.get(connection, tenant=key.tenant_id))
+
+
+def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
+    if not networks:
+        return True
+    try:
+        address = ipaddress.ip_address(source or "")
+    except ValueError:
+        return False
+    address = unmapped(address)
+    return any(address in network for network in _parse_networks(networks))
+
+
+@lru_cache(maxsize=1024)
+def _parse_networks(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(map(ipaddress.ip_network, networks))

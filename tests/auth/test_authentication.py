@@ -1,0 +1,106 @@
+"""Authentication without HTTP, as a server of another protocol calls it."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from app.auth.authentication import Authenticator, Visitor
+from app.auth.throttle import Guesses
+from app.domain.api_keys import hash_of, new_secret
+from app.domain.audit import ActorKind
+from app.domain.errors import Forbidden, InvalidRequest, Problem, TooManyRequests, Unauthenticated
+from app.domain.types import Scope, Tenant
+from app.store import api_keys, audit
+from app.store.db.engine import Database
+from tests.support.rows import NOW, a_key, made_tenant
+
+pytestmark = pytest.mark.one_database
+
+SOURCE: Final = "192.0.2.1"
+ADMIN_KEY: Final = "an-admin-key-of-more-than-32-characters"
+
+
+@pytest.fixture
+def auth(database: Database) -> Authenticator:
+    """What a server without HTTP makes."""
+    return Authenticator(
+        database=database, now=lambda: NOW, admin_keys={"ann": ADMIN_KEY}, guesses=Guesses(2)
+    )
+
+
+@pytest.fixture
+async def tenant(database: Database) -> Tenant:
+    """The tenant of the keys."""
+    return await made_tenant(database)
+
+
+async def stored_secret(database: Database, tenant: Tenant, **fields: Any) -> str:
+    """The secret of a new key."""
+    key, secret = a_key(tenant, **fields), new_secret()
+    async with database.transaction() as connection:
+        await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    return secret
+
+
+async def test_a_key_that_may_send_is_the_tenants_caller(
+    auth: Authenticator, tenant: Tenant
+) -> None:
+    """Its use is remembered for `last_used_at`."""
+    secret = await stored_secret(auth.database, tenant)
+    caller = await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
+    assert caller.tenant_id == tenant.id
+    assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
+    assert caller.key is not None
+    assert auth.keys.take_used() == {caller.key.id: NOW}
+
+
+@pytest.mark.parametrize(
+    ("fields", "slug"),
+    [
+        ({"expires_at": NOW}, "unauthenticated"),
+        ({"revoked_at": NOW - timedelta(seconds=1)}, "unauthenticated"),
+        ({"networks": ("198.51.100.0/24",)}, "network-not-allowed"),
+        ({"scopes": frozenset({Scope.MESSAGES_READ})}, "scope-missing"),
+    ],
+)
+async def test_a_refusal_is_written_to_the_audit_log(
+    auth: Authenticator, tenant: Tenant, fields: dict[str, Any], slug: str
+) -> None:
+    """With the key's tenant if the key is valid, and without a use of the key otherwise."""
+    visitor = Visitor(auth, await stored_secret(auth.database, tenant, **fields), SOURCE)
+    with pytest.raises((Unauthenticated, Forbidden)) as caught:
+        await visitor.authorize(Scope.MESSAGES_SEND)
+    assert await refusals(auth, visitor, caught.value) == [("smtp.auth", slug, SOURCE)]
+
+
+async def refusals(
+    auth: Authenticator, visitor: Visitor, problem: Problem
+) -> list[tuple[str, str | None, str | None]]:
+    """What the audit log says after this refusal was noted."""
+    await visitor.audit_refusal(problem, action="smtp.auth", object_id="submission")
+    async with auth.database.reading() as connection:
+        entries = await audit.page(connection, tenant_id=None, limit=9)
+    return [(entry.action, entry.refused_as, entry.actor.source) for entry in entries]
+
+
+async def test_guesses_of_a_source_are_throttled(auth: Authenticator, tenant: Tenant) -> None:
+    """A guess that is throttled leaves no entry; a valid key is never throttled."""
+    for error in (Unauthenticated, Unauthenticated, TooManyRequests):
+        visitor = Visitor(auth, new_secret(), SOURCE)
+        with pytest.raises(error) as caught:
+            await visitor.authorize(Scope.MESSAGES_SEND)
+    assert await refusals(auth, visitor, caught.value) == []
+    secret = await stored_secret(auth.database, tenant)
+    assert await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
+
+
+@pytest.mark.parametrize(
+    ("secret", "error"), [(ADMIN_KEY, InvalidRequest), (None, Unauthenticated)]
+)
+async def test_neither_an_admin_key_nor_none_is_a_tenants(
+    auth: Authenticator, secret: str | None, error: type[Problem]
+) -> None:
+    """And the error says what to present instead."""
+    with pytest.raises(error, match=r"use a tenant's key|present one"):
+        await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
