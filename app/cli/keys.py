@@ -88,9 +88,8 @@ def create(
     )
 
     async def make(connection: AsyncConnection) -> key_actions.Made:
-        owner = await tenants.get(connection, tenant=tenant)
         with refusals():
-            return await key_actions.create(connection, act, body, tenant_id=owner.id)
+            return await key_actions.create(connection, act, body, tenant=tenant)
 
     _print_created(transact(checked_settings(), make), as_json=as_json)
 
@@ -109,11 +108,11 @@ def rotate(
     """Create a key with the same rights. The old one works for a day, or as long as you say."""
     body = checked(KeyRotate, {"overlap_seconds": overlap_seconds})
 
-    async def make(connection: AsyncConnection) -> key_actions.Made:
-        owner = await tenants.get(connection, tenant=tenant)
-        return await key_actions.rotate(connection, my_act(), key, body, tenant_id=owner.id)
-
-    _print_created(transact(checked_settings(), make), as_json=as_json)
+    created_key = transact(
+        checked_settings(),
+        lambda connection: key_actions.rotate(connection, my_act(), key, body, tenant=tenant),
+    )
+    _print_created(created_key, as_json=as_json)
 
 
 def _print_created(created_key: key_actions.Made, *, as_json: bool) -> None:
@@ -148,12 +147,10 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key: Which, tenant: OfTenant) -> None:
     """Revoke a key. All processes refuse it within seconds."""
-
-    async def change(connection: AsyncConnection) -> None:
-        owner = await tenants.get(connection, tenant=tenant)
-        await key_actions.revoke(connection, my_act(), key, tenant_id=owner.id)
-
-    transact(checked_settings(), change)
+    transact(
+        checked_settings(),
+        lambda connection: key_actions.revoke(connection, my_act(), key, tenant=tenant),
+    )
     typer.echo(f"Revoked {key}.")
 
 

@@ -128,7 +128,7 @@ async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp
         connection, act, TenantCreate(slug=TENANT, name="Trying Heloise out")
     )
     body = KeyCreate(name="heloise dev", scopes=list(Scope))
-    await key_actions.create(connection, act, body, tenant_id=tenant.id, secret=keys.api_key)
+    await key_actions.create(connection, act, body, tenant=tenant.id, secret=keys.api_key)
     for profile in PROFILES:
         await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
 

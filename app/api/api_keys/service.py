@@ -19,6 +19,7 @@ from app.domain.ids import new_id
 from app.domain.types import ApiKey
 from app.store import api_keys
 from app.store.profiles import queries as profiles
+from app.store.tenants import queries as tenants
 
 Made = tuple[ApiKey, str]
 
@@ -28,21 +29,22 @@ async def create(
     act: Act,
     body: KeyCreate,
     *,
-    tenant_id: str,
+    tenant: str,
     by: ApiKey | None = None,
     secret: str | None = None,
 ) -> Made:
     """Store a new key: answers it, and the key itself, of which a hash is stored alone.
 
-    `by` is the key that asks, where it is not an admin's: what is made reaches no further. `secret`
-    is the key itself where it is known already. Raises InvalidRequest, NotFound without the tenant,
-    or Forbidden.
+    `tenant` is an id or a slug. `by` is the key that asks, where it is not an admin's: what is made
+    reaches no further. `secret` is the key itself where it is known already. Raises InvalidRequest,
+    NotFound without the tenant, or Forbidden.
     """
+    owner = await tenants.get(connection, tenant=tenant)
     _check_expiry(body.expires_at, act)
     secret = secret or new_secret()
     key = ApiKey(
         id=new_id("key"),
-        tenant_id=tenant_id,
+        tenant_id=owner.id,
         name=body.name,
         hint=hint_of(secret),
         scopes=frozenset(body.scopes),
@@ -50,7 +52,7 @@ async def create(
         expires_at=body.expires_at,
         revoked_at=None,
         last_used_at=None,
-        profiles=await profile_ids(connection, tenant_id, body.profiles, by=by),
+        profiles=await profile_ids(connection, owner.id, body.profiles, by=by),
         allowed_from=tuple(body.allowed_from),
         networks=tuple(body.networks),
     )
@@ -65,7 +67,7 @@ async def rotate(
     key_id: str,
     body: KeyRotate,
     *,
-    tenant_id: str,
+    tenant: str,
     by: ApiKey | None = None,
 ) -> Made:
     """Store a new key in place of another, which goes on working for a while.
@@ -73,7 +75,7 @@ async def rotate(
     Raises InvalidRequest, NotFound, Forbidden, or Conflict where the other works no more.
     """
     _check_expiry(body.expires_at, act)
-    before = await _get_key_to_change(connection, key_id, tenant_id, by)
+    before = await _get_key_to_change(connection, key_id, tenant, by)
     if not before.is_valid(act.now):
         raise Conflict(
             "key-inactive",
@@ -91,15 +93,15 @@ async def rotate(
     _check_width(key, by)
     await api_keys.end_at(
         connection,
-        tenant_id=tenant_id,
+        tenant_id=before.tenant_id,
         key_id=key_id,
         moment=act.now + timedelta(seconds=body.overlap_seconds),
     )
-    after = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    after = await api_keys.get(connection, tenant_id=before.tenant_id, key_id=key_id)
     await act.record(
         connection,
         "key.rotate",
-        tenant_id=tenant_id,
+        tenant_id=before.tenant_id,
         object_id=key_id,
         before={"expires_at": before.expires_at, "replaced_by": None},
         after={"expires_at": after.expires_at, "replaced_by": key.id},
@@ -113,16 +115,16 @@ async def revoke(
     act: Act,
     key_id: str,
     *,
-    tenant_id: str,
+    tenant: str,
     by: ApiKey | None = None,
 ) -> None:
     """End a key. Raises NotFound, or Forbidden."""
-    before = await _get_key_to_change(connection, key_id, tenant_id, by)
-    await api_keys.revoke(connection, tenant_id=tenant_id, key_id=key_id, now=act.now)
+    before = await _get_key_to_change(connection, key_id, tenant, by)
+    await api_keys.revoke(connection, tenant_id=before.tenant_id, key_id=key_id, now=act.now)
     await act.record(
         connection,
         "key.revoke",
-        tenant_id=tenant_id,
+        tenant_id=before.tenant_id,
         object_id=key_id,
         before={"revoked_at": before.revoked_at},
         after={"revoked_at": before.revoked_at or act.now},
@@ -130,10 +132,11 @@ async def revoke(
 
 
 async def _get_key_to_change(
-    connection: AsyncConnection, key_id: str, tenant_id: str, caller_key: ApiKey | None
+    connection: AsyncConnection, key_id: str, tenant: str, caller_key: ApiKey | None
 ) -> ApiKey:
     """The key; raises NotFound, or Forbidden where it is wider than the one that asks."""
-    key = await api_keys.get(connection, tenant_id=tenant_id, key_id=key_id)
+    owner = await tenants.get(connection, tenant=tenant)
+    key = await api_keys.get(connection, tenant_id=owner.id, key_id=key_id)
     _check_width(reached(caller_key, "key", key_id, key), caller_key)
     return key
 

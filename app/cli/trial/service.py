@@ -170,7 +170,7 @@ async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port:
     act = my_act()
     tenant = await tenant_actions.create(connection, act, TenantCreate(slug=NAME))
     key = KeyCreate(name=NAME, scopes=list(Scope))
-    await key_actions.create(connection, act, key, tenant_id=tenant.id, secret=secret)
+    await key_actions.create(connection, act, key, tenant=tenant.id, secret=secret)
     body = ProfileCreate.model_validate(
         {
             "name": NAME,
