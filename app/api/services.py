@@ -25,7 +25,6 @@ from app.templating.renderer import Renderer
 # Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
-PROFILE_SECONDS: Final = 1.0
 SIGNING_SECONDS: Final = 3.0
 
 
@@ -74,9 +73,6 @@ class Services:
     readiness: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     renderer: Renderer = field(default_factory=Renderer)
-    profiles: TenantCache[Profile] = field(
-        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
-    )
     signing: TenantCache[Signing] = field(
         default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
     )

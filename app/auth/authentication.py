@@ -8,28 +8,32 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from hashlib import sha256
+from typing import Final
 
 from app.auth.caller import Caller
 from app.auth.key_cache import KeyCache, Known
 from app.auth.quotas import check_rate
 from app.auth.rate_limiter import Buckets
+from app.auth.tenant_cache import TenantCache
 from app.auth.throttle import Guesses
 from app.domain.api_keys import hash_of, hint_of, looks_like_one
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
 from app.domain.networks import IPNetwork, unmapped
-from app.domain.types import Scope
+from app.domain.types import Profile, Scope
 from app.store import api_keys, audit
 from app.store.db.engine import Database
 from app.store.tenants import queries as tenants
 
 log = logging.getLogger(__name__)
 
+PROFILE_SECONDS: Final = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """What all authentications of a process share."""
+    """What all authentications of a process share, and what they know of keys and profiles."""
 
     database: Database
     now: Callable[[], datetime]
@@ -37,6 +41,9 @@ class Authenticator:
     guesses: Guesses
     keys: KeyCache = field(default_factory=KeyCache)
     requests: Buckets = field(default_factory=Buckets)
+    profiles: TenantCache[Profile] = field(
+        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+    )
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
     schema_fault: Callable[[], str | None] = lambda: None
 
@@ -94,7 +101,7 @@ class Visitor:
         Raises as `identify`; Forbidden without the scope; InvalidRequest for an admin key, which
         is no tenant's; TooManyRequests if the tenant has made all of its requests of this second.
         """
-        caller = await self.identify()
+        caller = self._identity or await self.identify()
         if isinstance(caller, Actor):
             raise InvalidRequest(
                 "An admin key belongs to no tenant; use a tenant's key.", slug="tenant-required"

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.profiles.lookup import require_profile
 from app.api.profiles.responses import ProfileRead
+from app.auth.profiles import require_profile
 from app.cli.printing import print_fields, print_json
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile, Tenant

@@ -8,12 +8,12 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.profiles import service as profile_actions
-from app.api.profiles.lookup import require_profile
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.profiles.verify_routes import check_asked
 from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.auth.audit import Act
+from app.auth.profiles import require_profile
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
 from app.cli.database import PAGE_ROWS, every, my_act, opened, require_schema, transact

@@ -6,14 +6,22 @@ from typing import Any, Final
 import pytest
 
 from app.auth.authentication import Authenticator, Visitor
+from app.auth.profiles import sending_profile
 from app.auth.throttle import Guesses
 from app.domain.api_keys import hash_of, new_secret
 from app.domain.audit import ActorKind
-from app.domain.errors import Forbidden, InvalidRequest, Problem, TooManyRequests, Unauthenticated
+from app.domain.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    TooManyRequests,
+    Unauthenticated,
+)
 from app.domain.types import Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.engine import Database
-from tests.support.rows import NOW, a_key, made_tenant
+from tests.support.rows import NOW, a_key, made_profile, made_tenant
 
 pytestmark = pytest.mark.one_database
 
@@ -104,3 +112,16 @@ async def test_neither_an_admin_key_nor_none_is_a_tenants(
     """And the error says what to present instead."""
     with pytest.raises(error, match=r"use a tenant's key|present one"):
         await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
+
+
+async def test_a_bound_key_reaches_its_profiles_alone(auth: Authenticator, tenant: Tenant) -> None:
+    """By name and by id; another profile is missing, and so is a default that it does not reach."""
+    own = await made_profile(auth.database, tenant, "own")
+    await made_profile(auth.database, tenant, "other", is_default=True)
+    secret = await stored_secret(auth.database, tenant, profiles=(own.id,))
+    caller = await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
+    for name in (own.name, own.id):
+        assert (await sending_profile(auth, caller, name)).id == own.id
+    for missing_name in ("other", "none", None):
+        with pytest.raises(NotFound):
+            await sending_profile(auth, caller, missing_name)

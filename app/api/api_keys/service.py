@@ -9,8 +9,8 @@ from typing import NoReturn
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys.schemas import KeyCreate, KeyRotate
-from app.api.profiles.lookup import spelt_alike
 from app.auth.audit import Act
+from app.auth.profiles import spelt_alike
 from app.auth.reach import reached, reaches
 from app.domain.address.parse import covers
 from app.domain.api_keys import hash_of, hint_of, new_secret

@@ -16,10 +16,11 @@ from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerpr
 from app.api.messages.openapi import accepting
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
-from app.api.messages.service import profile_of, terms_of
+from app.api.messages.service import terms_of
 from app.api.requests.media_types import RFC822, require_type
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
+from app.auth.profiles import sending_profile
 from app.auth.quotas import check_recipients
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
@@ -119,7 +120,7 @@ async def send_raw_message(
 async def _prepare(
     services: Services, caller: Caller, envelope: Envelope, content: bytes
 ) -> tuple[NewMessage, Profile]:
-    profile = await profile_of(services, caller, envelope.profile)
+    profile = await sending_profile(services.auth, caller, envelope.profile)
     check_recipients(caller.tenant, len(envelope.to))
     terms = await terms_of(services, caller)
     # The message's author decides what reading it costs, so a thread reads it.

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -16,11 +15,11 @@ from app.api.http.threads import beside_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.signing import signing_of
 from app.api.messages.template_service import Which, rendered
-from app.api.profiles.lookup import spelt_alike
 from app.api.services import Services
 from app.auth.caller import Caller
+from app.auth.profiles import sending_profile
 from app.auth.quotas import check_recipients, problem_of
-from app.domain.errors import InvalidRequest, NotFound, QuotaError, Unavailable
+from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest
 from app.store.messages import queries as messages
@@ -40,43 +39,13 @@ async def prepared(
 
     `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
-    profile = await profile_of(services, caller, body.profile, is_alone=is_alone)
+    profile = await sending_profile(services.auth, caller, body.profile, is_alone=is_alone)
     draft = await _fill_in_template(services, caller, body, is_alone=is_alone)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await terms_of(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)
     size = len(draft.text or "") + len(draft.html or "") + files
     return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
-
-
-async def profile_of(
-    services: Services, caller: Caller, name: str | None, *, is_alone: bool = True
-) -> Profile:
-    """The profile with this name or id, or the tenant's default one.
-
-    Raises NotFound, or InvalidRequest where the tenant has no default. For one of many messages it
-    does not say which profile was meant: that would cost more than the message.
-    """
-    try:
-        profile = await services.profiles.get(
-            caller.tenant_id, name, partial(_read_profile, services, caller.tenant_id, name)
-        )
-        return caller.reached("profile", name or "", profile)
-    except NotFound:
-        if name is not None and not is_alone:
-            raise
-        if name is not None:
-            async with services.database.reading() as connection:
-                hint = await spelt_alike(connection, caller.tenant_id, name, by=caller.key)
-            raise NotFound("profile", name, hint=hint) from None
-    if caller.profiles is None:
-        raise InvalidRequest.at(
-            "profile", msg="set a profile: this tenant has no default profile", type="missing"
-        )
-    raise NotFound(
-        "profile",
-        detail="This key does not reach the default profile; set one of the key's profiles.",
-    )
 
 
 async def _fill_in_template(
@@ -134,17 +103,6 @@ async def prepared_again(
         now=services.now(),
     )
     return message, profile
-
-
-async def _read_profile(services: Services, tenant_id: str, name: str | None) -> Profile:
-    async with services.database.reading() as connection:
-        if name is None:
-            profile = await profiles.default(connection, tenant_id=tenant_id)
-        else:
-            profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-    if profile is None:
-        raise NotFound("profile", name or "")
-    return profile
 
 
 async def terms_of(services: Services, caller: Caller) -> Terms:

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.http.field_errors import field_error, invalid
 from app.api.http.fields import Body
-from app.api.profiles.lookup import spelt_alike
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, contradictions
 from app.api.profiles.secrets import held_after, held_by
+from app.auth.profiles import spelt_alike
 from app.auth.reach import reaches
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest

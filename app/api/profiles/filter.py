@@ -2,8 +2,8 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.profiles.lookup import require_profile
 from app.auth.caller import Caller
+from app.auth.profiles import require_profile
 from app.domain.ids import is_id
 
 

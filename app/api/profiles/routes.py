@@ -13,12 +13,12 @@ from app.api.http.pagination import cut, start
 from app.api.openapi import located, tenant_problems
 from app.api.profiles import service as profile_actions
 from app.api.profiles.examples import CREATE, UPDATE
-from app.api.profiles.lookup import require_profile
 from app.api.profiles.responses import ProfilePage, ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
+from app.auth.profiles import require_profile
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
 from app.store.profiles import queries as profiles
@@ -60,7 +60,7 @@ async def create_profile(
             guard=services.guard,
         )
         answer = await _read_again(connection, services, caller, profile)
-    services.profiles.forget(caller.tenant_id)
+    services.auth.profiles.forget(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
     return answer
 
@@ -142,7 +142,7 @@ async def update_profile(
             by=caller.key,
         )
         answer = await _read_again(connection, services, caller, before)
-    services.profiles.forget(caller.tenant_id)
+    services.auth.profiles.forget(caller.tenant_id)
     return answer
 
 
@@ -175,7 +175,7 @@ async def delete_profile(
         await profile_actions.delete(
             connection, caller.act(services.now()), row, cancel_pending=cancel_pending
         )
-    services.profiles.forget(caller.tenant_id)
+    services.auth.profiles.forget(caller.tenant_id)
 
 
 @router.post(
@@ -196,7 +196,7 @@ async def pause_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.pause(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.profiles.forget(caller.tenant_id)
+    services.auth.profiles.forget(caller.tenant_id)
     return answer
 
 
@@ -218,7 +218,7 @@ async def resume_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.resume(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.profiles.forget(caller.tenant_id)
+    services.auth.profiles.forget(caller.tenant_id)
     return answer
 
 

@@ -10,12 +10,12 @@ from fastapi import Body as JsonBody
 from app.api.auth.dependencies import ProfileManager
 from app.api.openapi import tenant_problems
 from app.api.profiles.builder import new_profile
-from app.api.profiles.lookup import require_profile
 from app.api.profiles.secrets import given_secrets
 from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
+from app.auth.profiles import require_profile
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
 from app.diagnostics.verifier import check_of

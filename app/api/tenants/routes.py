@@ -124,7 +124,7 @@ async def update_tenant(
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, act, tenant, body)
     services.auth.keys.forget_tenant(tenant_id=changed.id)
-    services.profiles.forget(changed.id)
+    services.auth.profiles.forget(changed.id)
     return TenantRead.model_validate(changed)
 
 
@@ -141,4 +141,4 @@ async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> 
     async with services.database.transaction() as connection:
         row = await tenant_actions.delete(connection, act, tenant)
     services.auth.keys.forget_tenant(tenant_id=row.id)
-    services.profiles.forget(row.id)
+    services.auth.profiles.forget(row.id)
