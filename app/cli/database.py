@@ -4,9 +4,9 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +19,7 @@ from app.domain.errors import SettingsError, Unavailable
 from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.db.errors import CommitUnknown
+from app.store.db.keyset import Row, read_pages
 from app.store.db.url import sqlite_path
 from app.store.migrations import schema
 
@@ -37,16 +38,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
         return str(os.getuid())
-
-
-class Identified(Protocol):
-    """A row that pages are cut by."""
-
-    @property
-    def id(self) -> str: ...
-
-
-Row = TypeVar("Row", bound=Identified)
 
 
 @asynccontextmanager
@@ -107,12 +98,6 @@ def transact(
     return asyncio.run(run())
 
 
-async def every(page: Callable[[str | None], Awaitable[list[Row]]]) -> list[Row]:
-    """All rows of a list that `page` reads by `PAGE_ROWS`, from the one after the given id."""
-    rows = await page(None)
-    while rows and len(rows) % PAGE_ROWS == 0:
-        next_rows = await page(rows[-1].id)
-        if not next_rows:
-            break
-        rows = rows + next_rows
-    return rows
+async def read_all(load: Callable[..., Awaitable[Sequence[Row]]]) -> list[Row]:
+    """All rows of a list; `load` reads a page from `limit` and `after`."""
+    return [row async for rows in read_pages(load, limit=PAGE_ROWS) for row in rows]

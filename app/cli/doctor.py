@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Final, NamedTuple
 
 import typer
 from pydantic import BaseModel
 
 from app.api.profiles.verify_schemas import VerifyRead
-from app.cli.database import PAGE_ROWS, opened
+from app.cli.database import opened, read_all
 from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verify_views import print_findings, print_verify
@@ -145,28 +146,15 @@ async def _verify_all(
 
 
 async def _list_profiles(database: Database, tenant: str | None) -> list[tuple[Tenant, Profile]]:
-    owned_profiles: list[tuple[Tenant, Profile]] = []
     async with database.reading() as connection:
         owners = (
             [await tenants.get(connection, tenant=tenant)]
             if tenant is not None
-            else await _list_tenants(database)
+            else await read_all(partial(tenants.page, connection))
         )
-        for owner in owners:
-            after: str | None = None
-            while rows := await profiles.page(
-                connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
-            ):
-                after = rows[-1].id
-                owned_profiles += [(owner, row) for row in rows if row.transport is Transport.SMTP]
-    return owned_profiles
-
-
-async def _list_tenants(database: Database) -> list[Tenant]:
-    all_tenants: list[Tenant] = []
-    async with database.reading() as connection:
-        while rows := await tenants.page(
-            connection, limit=PAGE_ROWS, after=all_tenants[-1].id if all_tenants else None
-        ):
-            all_tenants += rows
-    return all_tenants
+        return [
+            (owner, profile)
+            for owner in owners
+            for profile in await read_all(partial(profiles.page, connection, tenant_id=owner.id))
+            if profile.transport is Transport.SMTP
+        ]

@@ -1,6 +1,7 @@
 """Define `heloise key`."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
 from app.cli.bodies import checked, refusals
-from app.cli.database import PAGE_ROWS, every, my_act, transact
+from app.cli.database import my_act, read_all, transact
 from app.cli.environment import OfTenant, checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
@@ -131,11 +132,7 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
     async def rows(connection: AsyncConnection) -> list[ApiKey]:
         owner = await tenants.get(connection, tenant=tenant)
-        return await every(
-            lambda after: api_keys.page(
-                connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
-            )
-        )
+        return await read_all(partial(api_keys.page, connection, tenant_id=owner.id))
 
     key_rows = [_row(key) for key in transact(checked_settings(), rows)]
     if as_json:

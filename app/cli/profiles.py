@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Unpack
 
 import typer
@@ -16,7 +17,7 @@ from app.auth.audit import Act
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
 from app.cli.bodies import checked, refusals
-from app.cli.database import PAGE_ROWS, every, my_act, opened, require_schema, transact
+from app.cli.database import my_act, opened, read_all, require_schema, transact
 from app.cli.environment import OfTenant, checked_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import COLUMNS, print_profile, read_of, reads, row_of
@@ -77,11 +78,7 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
     async def rows(connection: AsyncConnection) -> list[ProfileRead]:
         owner = await tenants.get(connection, tenant=tenant)
-        stored_profiles = await every(
-            lambda after: profiles.page(
-                connection, tenant_id=owner.id, limit=PAGE_ROWS, after=after
-            )
-        )
+        stored_profiles = await read_all(partial(profiles.page, connection, tenant_id=owner.id))
         return await reads(connection, settings, owner, stored_profiles)
 
     profile_reads = transact(settings, rows)

@@ -1,5 +1,6 @@
 """Define `heloise tenant`."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
 from app.cli.bodies import checked
-from app.cli.database import PAGE_ROWS, every, my_act, transact
+from app.cli.database import my_act, read_all, transact
 from app.cli.environment import checked_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
@@ -105,10 +106,7 @@ def create(
 def list_all(*, as_json: AsJson = False) -> None:
     """List all tenants."""
     rows = transact(
-        checked_settings(),
-        lambda connection: every(
-            lambda after: tenants.page(connection, limit=PAGE_ROWS, after=after)
-        ),
+        checked_settings(), lambda connection: read_all(partial(tenants.page, connection))
     )
     if as_json:
         print_json(rows)

@@ -10,7 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import Page, cut, start
+from app.api.http.pagination import Page, make_page, parse_cursor
 from app.api.openapi import open_problems, tenant_problems
 from app.dev.inbox import Inbox, Mail
 from app.domain.mime.header_reader import TooComplexError, decode_words
@@ -113,9 +113,8 @@ MailOf = Annotated[Mail, Depends(_mail)]
 )
 async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
     """What has arrived, newest first; the newest thousand are kept."""
-    rows = inbox.page(limit=paging.limit + 1, after=start(paging, "cap"))
-    mails, cursor = cut(rows, paging.limit)
-    return MailPage(items=[MailRead.model_validate(mail) for mail in mails], next_cursor=cursor)
+    rows = inbox.page(limit=paging.limit + 1, after=parse_cursor(paging, "cap"))
+    return make_page(paging, rows, MailPage, MailRead.model_validate)
 
 
 @router.get(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope
 from app.store.db.column_types import Instant
+from app.store.db.keyset import oldest_first
 from app.store.tables.core import api_keys
 from app.store.tenants import queries as tenants
 
@@ -48,15 +49,9 @@ async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | 
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None
 ) -> list[ApiKey]:
-    """At most `limit` keys of the tenant, oldest first, revoked ones too."""
-    query = (
-        select(*_COLUMNS)
-        .where(api_keys.c.tenant_id == tenant_id)
-        .order_by(api_keys.c.id)
-        .limit(limit)
-    )
-    if after is not None:
-        query = query.where(api_keys.c.id > after)
+    """A page of the tenant's keys, oldest first, revoked ones included."""
+    query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
+    query = oldest_first(query, api_keys.c.id, limit=limit, after=after)
     return [_key(row) for row in await connection.execute(query)]
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, ActorKind, AuditEntry, Changes
 from app.domain.ids import first_id
+from app.store.db.keyset import newest_first
 from app.store.tables.core import audit_log
 
 MAX_CHARACTERS: Final = 255
@@ -31,18 +32,13 @@ async def page(
     *,
     tenant_id: str | None,
     limit: int,
-    before: str | None = None,
+    after: str | None = None,
     action: str | None = None,
 ) -> list[AuditEntry]:
-    """At most `limit` lines, newest first: a tenant's, or with None everybody's.
-
-    `before` is the id that the page before ended with.
-    """
-    query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+    """A page of a tenant's entries, or with None of all entries, newest first."""
+    query = newest_first(select(audit_log), audit_log.c.id, limit=limit, after=after)
     if tenant_id is not None:
         query = query.where(audit_log.c.tenant_id == tenant_id)
-    if before is not None:
-        query = query.where(audit_log.c.id < before)
     if action is not None:
         query = query.where(audit_log.c.action == action)
     return [_entry(row) for row in (await connection.execute(query)).mappings()]

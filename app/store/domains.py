@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.ids import is_id
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain
+from app.store.db.keyset import newest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import UNFINISHED, messages
 from app.store.tables.domains import dkim_keys, sending_domains
@@ -70,17 +71,11 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[SendingDomain]:
-    """At most `limit` of the tenant's with their keys, newest first."""
-    query = (
-        select(sending_domains)
-        .where(sending_domains.c.tenant_id == tenant_id)
-        .order_by(sending_domains.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(sending_domains.c.id < before)
+    """A page of the tenant's with their keys, newest first."""
+    query = select(sending_domains).where(sending_domains.c.tenant_id == tenant_id)
+    query = newest_first(query, sending_domains.c.id, limit=limit, after=after)
     rows = (await connection.execute(query)).mappings().all()
     keys = await _load_keys(connection, [row["id"] for row in rows])
     return [SendingDomain(**row, keys=keys.get(row["id"], ())) for row in rows]

@@ -17,6 +17,7 @@ from app.domain.ids import new_id
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
 from app.store.db.array_params import among
+from app.store.db.keyset import newest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import (
     IS_TO_SEND,
@@ -98,20 +99,14 @@ async def page(
     *,
     tenant_id: str,
     limit: int,
-    before: str | None = None,
+    after: str | None = None,
     address: str | None = None,
     tag: str | None = None,
     reasons: Sequence[SuppressionReason] = (),
 ) -> list[Suppression]:
-    """At most `limit` of the tenant's that match all that is given, newest first."""
-    query = (
-        select(suppressions)
-        .where(suppressions.c.tenant_id == tenant_id)
-        .order_by(suppressions.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(suppressions.c.id < before)
+    """A page of the tenant's that match all filters, newest first."""
+    query = select(suppressions).where(suppressions.c.tenant_id == tenant_id)
+    query = newest_first(query, suppressions.c.id, limit=limit, after=after)
     if address is not None:
         query = query.where(suppressions.c.address == fold(address))
     if tag is not None:

@@ -14,6 +14,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.ids import is_id
 from app.domain.templates import Template, TemplateContent, TemplateVersion
 from app.store.db import similar_names as spelling
+from app.store.db.keyset import newest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.templates import template_versions, templates
 
@@ -65,17 +66,11 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Template]:
-    """At most `limit` of the tenant's, newest first."""
-    query = (
-        select(templates)
-        .where(templates.c.tenant_id == tenant_id)
-        .order_by(templates.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(templates.c.id < before)
+    """A page of the tenant's, newest first."""
+    query = select(templates).where(templates.c.tenant_id == tenant_id)
+    query = newest_first(query, templates.c.id, limit=limit, after=after)
     return [_template(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Response
 from fastapi import Body as JsonBody
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import (
@@ -19,7 +20,7 @@ from app.api.api_keys.schemas import (
 )
 from app.api.auth.dependencies import AdminAct, KeyManager
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.openapi import Responses, admin_problems, located, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ServicesOf
@@ -28,6 +29,7 @@ from app.auth.audit import Act
 from app.auth.reach import reaches
 from app.domain.types import ApiKey
 from app.store import api_keys
+from app.store.db.keyset import read_pages
 from app.store.tenants import queries as tenants
 
 router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
@@ -129,19 +131,8 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         responses=problems("invalid-request"),
     )
     async def list_keys(paging: ListQuery, owner: Owner, services: ServicesOf) -> KeyPage:
-        after, keys, limit = start(paging, "key"), list[ApiKey](), paging.limit + 1
-        async with services.database.reading() as connection:
-            tenant = await tenants.get(connection, tenant=owner.tenant)
-            while len(keys) < limit:
-                rows = await api_keys.page(
-                    connection, tenant_id=tenant.id, limit=limit, after=after
-                )
-                keys += [key for key in rows if reaches(owner.by, key)]
-                if len(rows) < limit:
-                    break
-                after = rows[-1].id
-        page_keys, cursor = cut(keys[:limit], paging.limit)
-        return KeyPage(items=[KeyRead.of(key) for key in page_keys], next_cursor=cursor)
+        load = partial(_load_reachable, owner=owner)
+        return await read_page(services.database, paging, "key", load, KeyPage, KeyRead.of)
 
     @router.post(
         f"{path}/{{{key_name}}}/rotate",
@@ -177,6 +168,19 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         async with services.database.transaction() as connection:
             await key_actions.revoke(connection, owner.act, key, tenant=owner.tenant, by=owner.by)
         services.auth.keys.forget(key_id=key)
+
+
+async def _load_reachable(
+    connection: AsyncConnection, *, owner: KeyOwner, limit: int, after: str | None
+) -> list[ApiKey]:
+    keys = list[ApiKey]()
+    tenant = await tenants.get(connection, tenant=owner.tenant)
+    load = partial(api_keys.page, connection, tenant_id=tenant.id)
+    async for rows in read_pages(load, limit=limit, after=after):
+        keys += [key for key in rows if reaches(owner.by, key)]
+        if len(keys) >= limit:
+            break
+    return keys[:limit]
 
 
 _add_routes(router, is_own=True)

@@ -1,6 +1,7 @@
 """Serve `/audit-log`: changes and refused requests."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -8,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import Auditor
 from app.api.http.fields import Answer, Text
-from app.api.http.pagination import Page, Paging, cut, start
+from app.api.http.pagination import Page, Paging, read_page
 from app.api.openapi import tenant_problems
 from app.api.services import ServicesOf
 from app.domain.audit import ActorKind, AuditEntry
@@ -130,14 +131,5 @@ async def list_audit_log(
     an admin key gets all tenants' entries and those of unauthenticated requests. Requires the scope
     `keys:manage` and a key that is not bound to profiles.
     """
-    before = start(query, "aud")
-    async with services.database.reading() as connection:
-        rows = await audit.page(
-            connection,
-            tenant_id=tenant_id,
-            limit=query.limit + 1,
-            before=before,
-            action=query.action,
-        )
-    page_rows, cursor = cut(rows, query.limit)
-    return AuditPage(items=[AuditRead.of(row) for row in page_rows], next_cursor=cursor)
+    load = partial(audit.page, tenant_id=tenant_id, action=query.action)
+    return await read_page(services.database, query, "aud", load, AuditPage, AuditRead.of)

@@ -35,6 +35,14 @@ ActFor = Annotated[
 ]
 
 
+async def _identify(request: Request) -> Visitor:
+    """Authenticate the visitor; raises InvalidRequest for a repeated query parameter."""
+    visitor = visitor_of(request)
+    await visitor.identify()
+    check_repeats(request)
+    return visitor
+
+
 class TenantScope:
     """A dependency: the caller, who may act for a tenant with this scope."""
 
@@ -43,10 +51,7 @@ class TenantScope:
 
     async def __call__(self, request: Request, _: Bearer, act_for: ActFor = None) -> Caller:
         services = await ready_services(request)
-        visitor = visitor_of(request)
-        await visitor.identify()
-        check_repeats(request)
-        return await self.caller(visitor, services, act_for)
+        return await self.caller(await _identify(request), services, act_for)
 
     async def caller(self, visitor: Visitor, services: Services, act_for: str | None) -> Caller:
         """The visitor as a caller of a tenant.
@@ -66,7 +71,7 @@ class TenantScope:
 
 
 async def _require_admin(request: Request, _: Bearer) -> Actor:
-    actor = await visitor_of(request).identify()
+    actor = await (await _identify(request)).identify()
     if isinstance(actor, Actor):
         return actor
     raise Forbidden(
@@ -100,7 +105,7 @@ async def _resolve_audited_tenant(
     request: Request, _: Bearer, act_for: ActFor = None
 ) -> str | None:
     services = await ready_services(request)
-    visitor = visitor_of(request)
+    visitor = await _identify(request)
     if act_for is None and isinstance(await visitor.identify(), Actor):
         return None
     caller = await KEYS.caller(visitor, services, act_for)

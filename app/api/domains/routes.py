@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Response
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.auth.dependencies import ProfileManager, ProfileReader
 from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.openapi import located, tenant_problems
 from app.api.profiles.verify_routes import take_permit
 from app.api.requests.json_limits import BoundedRoute
@@ -109,13 +110,8 @@ async def list_domains(
 
     Requires the scope `profiles:read`.
     """
-    before = start(paging, "dom")
-    async with services.database.reading() as connection:
-        rows = await sending_domains.page(
-            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
-        )
-    page_rows, cursor = cut(rows, paging.limit)
-    return DomainPage(items=[DomainRead.of(row) for row in page_rows], next_cursor=cursor)
+    load = partial(sending_domains.page, tenant_id=caller.tenant_id)
+    return await read_page(services.database, paging, "dom", load, DomainPage, DomainRead.of)
 
 
 @router.get(

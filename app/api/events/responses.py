@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.api.http.fields import Answer, Instant, Text
-from app.api.http.pagination import MAX_CURSOR_CHARACTERS
+from app.api.http.pagination import MAX_CURSOR_CHARACTERS, Paging
 from app.domain.events import Event, EventType, payload
 from app.domain.types import RecipientKind, RecipientStatus
 
@@ -126,12 +126,9 @@ class EventPage(Answer):
     )
 
 
-class EventQuery(BaseModel):
+class EventQuery(Paging):
     """Which events are wanted: those that match everything given."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")
     cursor: str | None = Field(
         default=None,
         max_length=MAX_CURSOR_CHARACTERS,

@@ -1,8 +1,6 @@
 """Serve `/events`: list events after a cursor, or stream them."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.auth.dependencies import EventReader
 from app.api.events.responses import EXAMPLE, EventPage, EventQuery, EventRead
-from app.api.http.pagination import MAX_CURSOR_CHARACTERS
+from app.api.http.pagination import MAX_CURSOR_CHARACTERS, decode_cursor, encode_cursor
 from app.api.openapi import tenant_problems
 from app.api.profiles.filter import profile_id_of
 from app.api.requests.json_limits import BoundedRoute
@@ -55,7 +53,7 @@ async def list_events(
     event_page = await (await _build_query(services, caller, query)).page(services, start)
     return EventPage(
         items=[EventRead.of(item) for item in event_page.items],
-        next_cursor=cursor_of(event_page.end),
+        next_cursor=encode_cursor(str(event_page.end)),
     )
 
 
@@ -115,7 +113,9 @@ async def stream_events(
     while True:
         for event in event_page.items:
             yield ServerSentEvent(
-                data=EventRead.of(event), event=event.type.value, id=cursor_of(event.position)
+                data=EventRead.of(event),
+                event=event.type.value,
+                id=encode_cursor(str(event.position)),
             )
         now = services.now()
         if following.stopping.is_set() or now >= ends_at:
@@ -192,17 +192,12 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     )
 
 
-def cursor_of(position: Position) -> str:
-    """A place in the order of events, as clients keep it."""
-    return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
-
-
 def _parse_start(cursor: str | None, *where: str) -> Position | None:
     if cursor is None:
         return None
     try:
-        return parse_position(base64.urlsafe_b64decode(cursor + "==").decode("ascii"))
-    except (binascii.Error, ValueError):
+        return parse_position(decode_cursor(cursor))
+    except ValueError:
         msg = (
             "not a cursor of events; write the next_cursor of a previous response, or leave it out"
         )

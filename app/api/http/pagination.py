@@ -2,14 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field
 
 from app.api.http.fields import Answer, Body
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
+from app.store.db.engine import Database
+from app.store.db.keyset import HasId
 
 Item = TypeVar("Item")
 MAX_CURSOR_CHARACTERS: Final = 100
@@ -35,38 +37,60 @@ class Paging(Body):
     )
 
 
-class HasId(Protocol):
-    """A row that a list is ordered by."""
-
-    @property
-    def id(self) -> str: ...
-
-
 Row = TypeVar("Row", bound=HasId)
+AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
 
-def start(paging: Paging, prefix: Prefix) -> str | None:
-    """The id that the page before ended with; raises InvalidRequest where it is none."""
+async def read_page(
+    database: Database,
+    paging: Paging,
+    prefix: Prefix,
+    load: Callable[..., Awaitable[Sequence[Row]]],
+    page: type[AnyPage],
+    read: Callable[[Row], object],
+) -> AnyPage:
+    """Answer a list request; raises InvalidRequest if the cursor is not one of this list.
+
+    `load` takes a connection, `limit` and `after`, the last id of the previous page; `read` turns
+    a row into an item. `prefix` is that of the rows' ids.
+    """
+    after = parse_cursor(paging, prefix)
+    async with database.reading() as connection:
+        rows = await load(connection, limit=paging.limit + 1, after=after)
+    return make_page(paging, rows, page, read)
+
+
+def make_page(
+    paging: Paging, rows: Sequence[Row], page: type[AnyPage], read: Callable[[Row], object]
+) -> AnyPage:
+    """Make a page of rows; with more rows than `limit`, there is a next page."""
+    page_rows = rows[: paging.limit]
+    has_more = len(rows) > paging.limit
+    return page(
+        items=[read(row) for row in page_rows],
+        next_cursor=encode_cursor(page_rows[-1].id) if has_more else None,
+    )
+
+
+def parse_cursor(paging: Paging, prefix: Prefix) -> str | None:
+    """The last id of the previous page; raises InvalidRequest."""
     if paging.cursor is None:
         return None
-    try:
-        id_in_cursor = base64.urlsafe_b64decode(paging.cursor + "==").decode("ascii")
-    except (binascii.Error, ValueError):
-        id_in_cursor = ""
-    if is_id(id_in_cursor, prefix):
-        return id_in_cursor
+    last_id = decode_cursor(paging.cursor)
+    if is_id(last_id, prefix):
+        return last_id
     msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
     raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
 
 
-def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
-    """The rows of a page, of `limit + 1` that were read, and the cursor for the next."""
-    if len(rows) <= limit:
-        return rows, None
-    page_rows = rows[:limit]
-    return page_rows, cursor_of(page_rows[-1].id)
+def encode_cursor(place: str) -> str:
+    """The cursor for what follows a place in a list."""
+    return base64.urlsafe_b64encode(place.encode("ascii")).decode("ascii").rstrip("=")
 
 
-def cursor_of(last: str) -> str:
-    """The cursor for what comes after an id."""
-    return base64.urlsafe_b64encode(last.encode("ascii")).decode("ascii").rstrip("=")
+def decode_cursor(cursor: str) -> str:
+    """The place that a cursor encodes; empty if it encodes none."""
+    try:
+        return base64.urlsafe_b64decode(cursor + "==").decode("ascii")
+    except (binascii.Error, ValueError):
+        return ""

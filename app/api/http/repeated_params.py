@@ -3,6 +3,7 @@
 from typing import get_origin
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -26,13 +27,21 @@ def check_repeats(request: Request) -> None:
 
 def _list_single_params(route: APIRoute) -> frozenset[str]:
     """The parameters that a route takes one value of."""
+    return frozenset(
+        name
+        for name, field in _map_fields(route.dependant).items()
+        if get_origin(field.annotation) is not list
+    )
+
+
+def _map_fields(dependant: Dependant) -> dict[str, FieldInfo]:
     fields = dict[str, FieldInfo]()
-    for param in route.dependant.query_params:
+    for param in dependant.query_params:
         kind = param.field_info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields |= kind.model_fields
         else:
             fields[param.alias] = param.field_info
-    return frozenset(
-        name for name, field in fields.items() if get_origin(field.annotation) is not list
-    )
+    for dependency in dependant.dependencies:
+        fields |= _map_fields(dependency)
+    return fields

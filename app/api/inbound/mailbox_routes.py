@@ -1,6 +1,7 @@
 """Serve `/mailboxes`: IMAP folders that receive bounces and complaints."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Response
@@ -11,7 +12,7 @@ from app.api.auth.secret_destinations import missing_secret
 from app.api.http.field_errors import invalid
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.inbound.mailbox_schemas import (
     CREATE,
     MAILBOX,
@@ -136,13 +137,8 @@ async def list_mailboxes(
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    before = start(paging, "mbx")
-    async with services.database.reading() as connection:
-        rows = await mailboxes.page(
-            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
-        )
-    page_rows, cursor = cut(rows, paging.limit)
-    return MailboxPage(items=[MailboxRead.of(row) for row in page_rows], next_cursor=cursor)
+    load = partial(mailboxes.page, tenant_id=caller.tenant_id)
+    return await read_page(services.database, paging, "mbx", load, MailboxPage, MailboxRead.of)
 
 
 @router.get(

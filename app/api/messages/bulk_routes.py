@@ -114,7 +114,7 @@ async def act_on_messages(
             tenant_id=caller.tenant_id,
             limit=AT_ONCE,
             now=now,
-            before=body.cursor,
+            after=body.cursor,
             wanted=message_filter,
         )
     async with services.database.transaction() as connection:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Unpack
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -17,6 +17,7 @@ from app.api.openapi import tenant_problems
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
 from app.domain.clock import rfc3339
+from app.store.db.keyset import Slice, read_pages
 from app.store.messages import queries as messages
 from app.store.messages.queries import MessageFilter
 
@@ -93,33 +94,26 @@ async def export_messages(
     )
 
 
-async def _read_pages(
+def _read_pages(
     services: Services, caller: Caller, message_filter: MessageFilter
-) -> AsyncIterator[list[MessageRead]]:
-    before = None
-    while True:
+) -> AsyncIterator[Sequence[MessageRead]]:
+    async def load(**part: Unpack[Slice]) -> list[MessageRead]:
         now = services.now()
         async with services.database.reading() as connection:
             rows = await messages.page(
-                connection,
-                tenant_id=caller.tenant_id,
-                limit=AT_ONCE,
-                now=now,
-                before=before,
-                wanted=message_filter,
+                connection, tenant_id=caller.tenant_id, now=now, wanted=message_filter, **part
             )
-        yield [MessageRead.of(row, now) for row in rows]
-        if len(rows) < AT_ONCE:
-            return
-        before = rows[-1].id
+        return [MessageRead.of(row, now) for row in rows]
+
+    return read_pages(load, limit=AT_ONCE)
 
 
-async def _write_lines(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+async def _write_lines(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterator[str]:
     async for page in pages:
         yield "".join(message.model_dump_json(by_alias=True) + "\n" for message in page)
 
 
-async def _write_csv(pages: AsyncIterator[list[MessageRead]]) -> AsyncIterator[str]:
+async def _write_csv(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterator[str]:
     yield csv_files.written([COLUMNS])
     async for page in pages:
         yield csv_files.written(row for message in page for row in _build_rows(message))

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Unpack
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
-from app.api.http.pagination import cursor_of, cut, start
+from app.api.http.pagination import encode_cursor, parse_cursor, read_page
 from app.api.messages.examples import (
     CREATE,
     MESSAGE,
@@ -42,9 +42,11 @@ from app.api.profiles.filter import profile_id_of
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
+from app.domain.search import Search
+from app.store.db.keyset import Slice
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
-from app.store.messages.views import MessageView
+from app.store.messages.views import AttemptView, MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
@@ -107,32 +109,38 @@ async def list_messages(
 
     Requires the scope `messages:read`.
     """
-    before, now, search = start(query, "msg"), services.now(), query.search()
+    now, search = services.now(), query.search()
+    if search is not None:
+        return await _search_messages(services, caller, query, search, now)
+
+    async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageView]:
+        wanted = await filter_of(connection, caller, query)
+        return await messages.page(
+            connection, tenant_id=caller.tenant_id, now=now, wanted=wanted, **part
+        )
+
+    read = partial(MessageRead.of, now=now)
+    return await read_page(services.database, query, "msg", load, MessagePage, read)
+
+
+async def _search_messages(
+    services: Services, caller: Caller, query: MessageQuery, search: Search, now: datetime
+) -> MessagePage:
+    """A page of a search, which may end before `limit` and still have a next page."""
+    after = parse_cursor(query, "msg")
     async with services.database.reading() as connection:
-        message_filter = await filter_of(connection, caller, query)
-        if search is not None:
-            matches, last_id = await messages.search(
-                connection,
-                tenant_id=caller.tenant_id,
-                limit=query.limit,
-                look_at=LOOKED_THROUGH,
-                now=now,
-                matching=search,
-                before=before,
-                wanted=message_filter,
-            )
-            items = [MessageRead.of(row, now) for row in matches]
-            return MessagePage(items=items, next_cursor=last_id and cursor_of(last_id))
-        rows = await messages.page(
+        matches, last_id = await messages.search(
             connection,
             tenant_id=caller.tenant_id,
-            limit=query.limit + 1,
+            limit=query.limit,
+            look_at=LOOKED_THROUGH,
             now=now,
-            before=before,
-            wanted=message_filter,
+            matching=search,
+            after=after,
+            wanted=await filter_of(connection, caller, query),
         )
-    page_rows, cursor = cut(rows, query.limit)
-    return MessagePage(items=[MessageRead.of(row, now) for row in page_rows], next_cursor=cursor)
+    items = [MessageRead.of(row, now) for row in matches]
+    return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
 
 
 @router.get(
@@ -167,20 +175,19 @@ async def list_attempts(
 
     Requires the scope `messages:read`.
     """
-    after = start(query, "att")
-    async with services.database.reading() as connection:
+
+    async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[AttemptView]:
         if caller.profiles is not None:
             await visible(connection, caller, message)
-        rows = await messages.attempts(
+        return await messages.attempts(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
-            limit=query.limit + 1,
-            after=after,
             with_transcripts=query.transcript,
+            **part,
         )
-    page_rows, cursor = cut(rows, query.limit)
-    return AttemptPage(items=[AttemptRead.of(row) for row in page_rows], next_cursor=cursor)
+
+    return await read_page(services.database, query, "att", load, AttemptPage, AttemptRead.of)
 
 
 @router.get(

@@ -1,7 +1,7 @@
 """Serve `/profiles`: the SMTP identities of a tenant."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, Unpack
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import ProfileManager, ProfileReader
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.openapi import located, tenant_problems
 from app.api.profiles import service as profile_actions
 from app.api.profiles.examples import CREATE, UPDATE
@@ -21,6 +21,7 @@ from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.domain.ehlo import EffectiveEhlo, effective_ehlo
 from app.domain.types import LaneHealth, Profile
+from app.store.db.keyset import Slice
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
 
@@ -78,18 +79,14 @@ async def list_profiles(
 
     Requires the scope `profiles:read`.
     """
-    after = start(paging, "prf")
-    async with services.database.reading() as connection:
+
+    async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[ProfileRead]:
         rows = await profiles.page(
-            connection,
-            tenant_id=caller.tenant_id,
-            limit=paging.limit + 1,
-            after=after,
-            within=caller.profiles,
+            connection, tenant_id=caller.tenant_id, within=caller.profiles, **part
         )
-        page_rows, cursor = cut(rows, paging.limit)
-        items = await _build_answers(connection, services, caller, page_rows)
-    return ProfilePage(items=items, next_cursor=cursor)
+        return await _build_answers(connection, services, caller, rows)
+
+    return await read_page(services.database, paging, "prf", load, ProfilePage, lambda read: read)
 
 
 @router.get(

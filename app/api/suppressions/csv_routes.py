@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -21,6 +21,7 @@ from app.domain.clock import rfc3339
 from app.domain.errors import InvalidRequest
 from app.domain.types import Suppression
 from app.store import suppressions
+from app.store.db.keyset import Slice, read_pages
 
 router = APIRouter(tags=["Suppressions"])
 
@@ -82,17 +83,13 @@ async def export_suppressions(
 
 
 async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str]:
-    yield written([COLUMNS])
-    before = None
-    while True:
+    async def load(**part: Unpack[Slice]) -> list[Suppression]:
         async with services.database.reading() as connection:
-            rows = await suppressions.page(
-                connection, tenant_id=tenant_id, limit=AT_ONCE, before=before
-            )
+            return await suppressions.page(connection, tenant_id=tenant_id, **part)
+
+    yield written([COLUMNS])
+    async for rows in read_pages(load, limit=AT_ONCE):
         yield written(map(_build_cells, rows))
-        if len(rows) < AT_ONCE:
-            return
-        before = rows[-1].id
 
 
 def _build_cells(row: Suppression) -> tuple[str, ...]:

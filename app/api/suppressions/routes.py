@@ -1,6 +1,7 @@
 """Serve `/suppressions`: addresses that a tenant does not send to."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.fields import Answer, Body, Line, Text
-from app.api.http.pagination import Page, Paging, cut, start
+from app.api.http.pagination import Page, Paging, read_page
 from app.api.messages.schemas import Tag, Wanted
 from app.api.openapi import located, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
@@ -146,20 +147,15 @@ async def list_suppressions(
     Requires the scope `suppressions:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
-    before = start(query, "sup")
-    async with services.database.reading() as connection:
-        rows = await suppressions.page(
-            connection,
-            tenant_id=caller.tenant_id,
-            limit=query.limit + 1,
-            before=before,
-            address=query.address,
-            tag=query.tag,
-            reasons=query.reason,
-        )
-    page_rows, cursor = cut(rows, query.limit)
-    items = [SuppressionRead.model_validate(row) for row in page_rows]
-    return SuppressionPage(items=items, next_cursor=cursor)
+    load = partial(
+        suppressions.page,
+        tenant_id=caller.tenant_id,
+        address=query.address,
+        tag=query.tag,
+        reasons=query.reason,
+    )
+    read = SuppressionRead.model_validate
+    return await read_page(services.database, query, "sup", load, SuppressionPage, read)
 
 
 @router.delete(

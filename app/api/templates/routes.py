@@ -10,7 +10,7 @@ from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import TemplateManager
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.messages.examples import QUEUED
 from app.api.messages.idempotency import accepted_once, fingerprint_of
 from app.api.messages.openapi import accepting
@@ -124,13 +124,8 @@ async def list_templates(
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    before = start(paging, "tpl")
-    async with services.database.reading() as connection:
-        rows = await templates.page(
-            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
-        )
-    page_rows, cursor = cut(rows, paging.limit)
-    return TemplatePage(items=[TemplateRead.of(row) for row in page_rows], next_cursor=cursor)
+    load = partial(templates.page, tenant_id=caller.tenant_id)
+    return await read_page(services.database, paging, "tpl", load, TemplatePage, TemplateRead.of)
 
 
 @router.get(

@@ -7,7 +7,7 @@ from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import Admin, AdminAct
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.openapi import admin_problems, located
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ServicesOf
@@ -66,13 +66,8 @@ async def create_tenant(
 )
 async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> TenantPage:
     """List all tenants, oldest first."""
-    after = start(paging, "ten")
-    async with services.database.reading() as connection:
-        rows = await tenants.page(connection, limit=paging.limit + 1, after=after)
-    page_rows, cursor = cut(rows, paging.limit)
-    return TenantPage(
-        items=[TenantRead.model_validate(row) for row in page_rows], next_cursor=cursor
-    )
+    read = TenantRead.model_validate
+    return await read_page(services.database, paging, "ten", tenants.page, TenantPage, read)
 
 
 @router.get(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from app.api.auth.secret_destinations import missing_secret
 from app.api.http.field_errors import invalid
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
-from app.api.http.pagination import cut, start
+from app.api.http.pagination import read_page
 from app.api.openapi import located, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
@@ -153,13 +154,8 @@ async def list_webhooks(
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    before = start(paging, "whk")
-    async with services.database.reading() as connection:
-        rows = await webhooks.page(
-            connection, tenant_id=caller.tenant_id, limit=paging.limit + 1, before=before
-        )
-    page_rows, cursor = cut(rows, paging.limit)
-    return WebhookPage(items=[WebhookRead.of(row) for row in page_rows], next_cursor=cursor)
+    load = partial(webhooks.page, tenant_id=caller.tenant_id)
+    return await read_page(services.database, paging, "whk", load, WebhookPage, WebhookRead.of)
 
 
 @router.get(
@@ -364,20 +360,15 @@ async def list_webhook_deliveries(
 
     Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
     """
-    before = start(query, "whd")
-    webhook_row = await _get_webhook(services, caller, webhook)
-    async with services.database.reading() as connection:
-        rows = await webhook_deliveries.page(
-            connection,
-            tenant_id=caller.tenant_id,
-            webhook_id=webhook_row.id,
-            limit=query.limit + 1,
-            before=before,
-            statuses=query.status,
-            event_id=query.event,
-        )
-    page_rows, cursor = cut(rows, query.limit)
-    return DeliveryPage(items=[DeliveryRead.of(row) for row in page_rows], next_cursor=cursor)
+    await _get_webhook(services, caller, webhook)
+    load = partial(
+        webhook_deliveries.page,
+        tenant_id=caller.tenant_id,
+        webhook_id=webhook,
+        statuses=query.status,
+        event_id=query.event,
+    )
+    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
 
 
 @router.post(

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
+from app.store.db.keyset import newest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
@@ -62,17 +63,11 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Mailbox]:
-    """At most `limit` of the tenant's, newest first."""
-    query = (
-        select(mailboxes)
-        .where(mailboxes.c.tenant_id == tenant_id)
-        .order_by(mailboxes.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(mailboxes.c.id < before)
+    """A page of the tenant's, newest first."""
+    query = select(mailboxes).where(mailboxes.c.tenant_id == tenant_id)
+    query = newest_first(query, mailboxes.c.id, limit=limit, after=after)
     return [mailbox_of(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -22,6 +22,7 @@ from app.domain.types import (
     RecipientAddress,
     RecipientStatus,
 )
+from app.store.db.keyset import newest_first, oldest_first
 from app.store.messages.views import AttemptView, MessageView, view_of
 from app.store.tables import core as tables
 from app.store.tables.core import (
@@ -104,15 +105,12 @@ async def page(
     tenant_id: str,
     limit: int,
     now: datetime,
-    before: str | None = None,
+    after: str | None = None,
     wanted: MessageFilter = EVERYTHING,
 ) -> list[MessageView]:
-    """At most `limit` of the tenant's messages that are wanted, newest first.
-
-    `before` is the id that the page before ended with.
-    """
+    """A page of the tenant's messages that match the filter, newest first."""
     message_ids = await ids(
-        connection, tenant_id=tenant_id, limit=limit, now=now, before=before, wanted=wanted
+        connection, tenant_id=tenant_id, limit=limit, now=now, after=after, wanted=wanted
     )
     return await _load_views(connection, tenant_id, message_ids)
 
@@ -123,14 +121,12 @@ async def ids(
     tenant_id: str,
     limit: int,
     now: datetime,
-    before: str | None = None,
+    after: str | None = None,
     wanted: MessageFilter = EVERYTHING,
 ) -> Sequence[str]:
     """The ids of what `page` answers."""
     query, key = _build_query(tenant_id, wanted, now)
-    if before is not None:
-        query = query.where(key < before)
-    query = query.order_by(key.desc()).limit(limit)
+    query = newest_first(query, key, limit=limit, after=after)
     return (await connection.execute(query)).scalars().all()
 
 
@@ -142,7 +138,7 @@ async def search(
     look_at: int,
     now: datetime,
     matching: Search,
-    before: str | None = None,
+    after: str | None = None,
     wanted: MessageFilter = EVERYTHING,
 ) -> tuple[list[MessageView], str | None]:
     """At most `limit` of the messages that are wanted and match, newest first.
@@ -151,9 +147,7 @@ async def search(
     more. What was wiped has no subject, and what was erased no metadata.
     """
     query, key = _build_query(tenant_id, wanted, now)
-    if before is not None:
-        query = query.where(key < before)
-    candidates = query.order_by(key.desc()).limit(look_at).subquery()
+    candidates = newest_first(query, key, limit=look_at, after=after).subquery()
     contents = (
         select(
             message_contents.c.message_id, message_contents.c.subject, message_contents.c.metadata
@@ -280,24 +274,18 @@ async def attempts(
     after: str | None,
     with_transcripts: bool = False,
 ) -> list[AttemptView]:
-    """At most `limit` attempts at a message of the tenant, oldest first; raises NotFound."""
+    """A page of the attempts to send a message, oldest first; raises NotFound."""
     await _check_owner(connection, tenant_id, message_id)
     transcript = attempt_transcripts.c.transcript
-    query = (
-        select(
-            *(tables.attempts.c[name] for name in _ATTEMPT_COLUMNS),
-            transcript if with_transcripts else null().label("transcript"),
-        )
-        .where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
-        .order_by(tables.attempts.c.id)
-        .limit(limit)
-    )
+    query = select(
+        *(tables.attempts.c[name] for name in _ATTEMPT_COLUMNS),
+        transcript if with_transcripts else null().label("transcript"),
+    ).where(tables.attempts.c.tenant_id == tenant_id, tables.attempts.c.message_id == message_id)
+    query = oldest_first(query, tables.attempts.c.id, limit=limit, after=after)
     if with_transcripts:
         query = query.outerjoin(
             attempt_transcripts, attempt_transcripts.c.attempt_id == tables.attempts.c.id
         )
-    if after is not None:
-        query = query.where(tables.attempts.c.id > after)
     return [AttemptView(**row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -29,6 +29,7 @@ from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store.db import similar_names as spelling
 from app.store.db.array_params import among
 from app.store.db.column_types import Instant
+from app.store.db.keyset import oldest_first
 from app.store.db.uniqueness import taken_means
 from app.store.profiles.deletion import delete
 from app.store.profiles.rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
@@ -131,15 +132,11 @@ async def page(
     after: str | None,
     within: Sequence[str] | None = None,
 ) -> list[Profile]:
-    """At most `limit` profiles of the tenant, oldest first, from the one after the given id.
-
-    `within` are the ids of the only ones that are looked at.
-    """
-    query = select(*PROFILE_COLUMNS).where(*live(tenant_id)).order_by(profiles.c.id).limit(limit)
+    """A page of the tenant's profiles, oldest first; with `within`, only of these ids."""
+    query = select(*PROFILE_COLUMNS).where(*live(tenant_id))
+    query = oldest_first(query, profiles.c.id, limit=limit, after=after)
     if within is not None:
         query = query.where(profiles.c.id.in_(within))
-    if after is not None:
-        query = query.where(profiles.c.id > after)
     return [profile_of(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -293,9 +290,7 @@ async def sealed(
     Each is locked until the transaction ends, lest a new password be overwritten by an old one.
     """
     has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED))
-    query = _SEALED.where(has_any).order_by(profiles.c.id).limit(limit)
-    if after is not None:
-        query = query.where(profiles.c.id > after)
+    query = oldest_first(_SEALED.where(has_any), profiles.c.id, limit=limit, after=after)
     return [_sealed_profile(row) for row in (await connection.execute(query)).mappings()]
 
 

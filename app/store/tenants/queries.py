@@ -28,6 +28,7 @@ from app.domain.tenants.retention import Retention
 from app.domain.types import Tenant
 from app.store.db import similar_names as spelling
 from app.store.db.column_types import EPOCH
+from app.store.db.keyset import oldest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import lanes, messages, profiles, purges, tenants
 from app.store.tables.events import events
@@ -90,12 +91,9 @@ def tenant_of(found: RowMapping) -> Tenant:
 
 
 async def page(connection: AsyncConnection, *, limit: int, after: str | None) -> list[Tenant]:
-    """At most `limit` tenants, oldest first, from the one after the given id."""
-    query = select(tenants).order_by(tenants.c.id).limit(limit)
-    if after is not None:
-        query = query.where(tenants.c.id > after)
-    rows = await connection.execute(query)
-    return [tenant_of(row) for row in rows.mappings()]
+    """A page of all tenants, oldest first."""
+    query = oldest_first(select(tenants), tenants.c.id, limit=limit, after=after)
+    return [tenant_of(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:

@@ -26,6 +26,7 @@ from app.domain.events import EventFilter, EventType, NewEvent, Position, orderi
 from app.domain.ids import first_id, new_id
 from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook, wait_for_probe
 from app.store import events as event_rows
+from app.store.db.keyset import newest_first
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks.queries import webhook_of
 
@@ -476,20 +477,14 @@ async def page(
     tenant_id: str,
     webhook_id: str,
     limit: int,
-    before: str | None = None,
+    after: str | None = None,
     statuses: Sequence[DeliveryStatus] = (),
     event_id: str | None = None,
 ) -> list[Delivery]:
-    """At most `limit` of a webhook's, newest first."""
+    """A page of a webhook's, newest first."""
     table = webhook_deliveries
-    query = (
-        select(table)
-        .where(table.c.tenant_id == tenant_id, table.c.webhook_id == webhook_id)
-        .order_by(table.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(table.c.id < before)
+    query = select(table).where(table.c.tenant_id == tenant_id, table.c.webhook_id == webhook_id)
+    query = newest_first(query, table.c.id, limit=limit, after=after)
     if statuses:
         query = query.where(table.c.status.in_([status.value for status in statuses]))
     if event_id is not None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventFilter, Position
 from app.domain.webhooks import Webhook
+from app.store.db.keyset import newest_first
 from app.store.db.uniqueness import taken_means
 from app.store.tables.events import webhooks
 
@@ -67,17 +68,11 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str, limit: int, before: str | None = None
+    connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Webhook]:
-    """At most `limit` of the tenant's, newest first."""
-    query = (
-        select(webhooks)
-        .where(webhooks.c.tenant_id == tenant_id)
-        .order_by(webhooks.c.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(webhooks.c.id < before)
+    """A page of the tenant's, newest first."""
+    query = select(webhooks).where(webhooks.c.tenant_id == tenant_id)
+    query = newest_first(query, webhooks.c.id, limit=limit, after=after)
     return [webhook_of(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -184,6 +184,25 @@ async def test_a_parameter_of_one_value_comes_once(sender: Caller, query: str) -
 
 
 @pytest.mark.one_database
+async def test_every_list_takes_limit_once(
+    api: Api, sender: Caller, document: dict[str, Any]
+) -> None:
+    """An admin's lists too: all refuse it twice."""
+    lists = [
+        path
+        for path, operations in document["paths"].items()
+        if any(each["name"] == "limit" for each in operations.get("get", {}).get("parameters", ()))
+    ]
+    assert {"/tenants", "/tenants/{tenant}/keys", "/audit-log", "/messages"} <= set(lists)
+    for path in lists:
+        caller = api.admin if path.startswith("/tenants") else sender
+        answer = await caller("GET", f"{path}?limit=1&limit=2")
+        assert (path, answer.status_code) == (path, 422)
+        assert answer.json()["errors"][0]["loc"] == ["query", "limit"]
+    assert (await api.admin("GET", "/audit-log?limit=1&limit=2")).status_code == 422
+
+
+@pytest.mark.one_database
 async def test_a_plus_in_a_url_is_to_be_escaped(sender: Caller) -> None:
     """422 says how; escaped, it is an offset, or a part of an address."""
     for path in ("/messages", "/stats", "/messages/export"):

@@ -217,7 +217,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     by_time = ["ix_messages_tenant", "pk_messages", "sqlite_autoindex_messages"]
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, by_time),
-        ({"before": "msg_f"}, by_time),
+        ({"after": "msg_f"}, by_time),
         ({"statuses": [MessageStatus.FAILED]}, ["ix_messages_not_sent"]),
         ({"statuses": [MessageStatus.QUEUED]}, ["ix_messages_unfinished"]),
         ({"statuses": [MessageStatus.HELD]}, ["ix_messages_unfinished"]),
@@ -232,13 +232,13 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     for filters, indexes in cases:
         async with database.transaction() as connection:
             with noted() as statements:
-                before = filters.pop("before", None)
+                after = filters.pop("after", None)
                 await messages.page(
                     connection,
                     tenant_id=profile.tenant_id,
                     limit=51,
                     now=NOW,
-                    before=before,
+                    after=after,
                     wanted=messages.MessageFilter(**filters),
                 )
             found = await plan(connection, search(statements))

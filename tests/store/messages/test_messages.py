@@ -46,7 +46,7 @@ async def listed(database: Database, profile: Profile, **filters: Any) -> list[s
     """The ids of the tenant's messages that match."""
     async with database.reading() as connection:
         given = {"limit": 100, "now": NOW}
-        given |= {name: filters.pop(name) for name in ("limit", "now", "before") if name in filters}
+        given |= {name: filters.pop(name) for name in ("limit", "now", "after") if name in filters}
         wanted = messages.MessageFilter(**filters)
         page = await messages.page(connection, tenant_id=profile.tenant_id, wanted=wanted, **given)
     return [view.id for view in page]
@@ -178,7 +178,7 @@ async def test_pages_follow_each_other_under_inserts(
     made = [(await queued_message(database, profile, tags=("a",))).id for _ in range(5)]
     first = await listed(database, profile, limit=2, **filters)
     await queued_message(database, profile, tags=("a",))
-    rest = await listed(database, profile, before=first[-1], **filters)
+    rest = await listed(database, profile, after=first[-1], **filters)
     assert first + rest == made[::-1]
 
 

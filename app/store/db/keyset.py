@@ -1,0 +1,55 @@
+"""Page through rows by id: ids are UUIDv7, so their order is the order of creation.
+
+`after` is the id that the previous page ended with; None for the first page.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from sqlalchemy import ColumnElement, Select
+
+
+class HasId(Protocol):
+    """A row of a list that is ordered by id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Slice(TypedDict):
+    """Which page of a list to read, as keyword arguments."""
+
+    limit: int
+    after: str | None
+
+
+Query = TypeVar("Query", bound=Select[Any])
+Row = TypeVar("Row", bound=HasId)
+
+
+def oldest_first(
+    query: Query, key: ColumnElement[str], *, limit: int, after: str | None = None
+) -> Query:
+    """Order a query by id, and limit it to one page."""
+    query = query.order_by(key).limit(limit)
+    return query if after is None else query.where(key > after)
+
+
+def newest_first(
+    query: Query, key: ColumnElement[str], *, limit: int, after: str | None = None
+) -> Query:
+    """Order a query by id, backwards, and limit it to one page."""
+    query = query.order_by(key.desc()).limit(limit)
+    return query if after is None else query.where(key < after)
+
+
+async def read_pages(
+    load: Callable[..., Awaitable[Sequence[Row]]], *, limit: int, after: str | None = None
+) -> AsyncIterator[Sequence[Row]]:
+    """The pages of a list until its end; `load` reads one from `limit` and `after`."""
+    while True:
+        rows = await load(limit=limit, after=after)
+        yield rows
+        if len(rows) < limit:
+            return
+        after = rows[-1].id
