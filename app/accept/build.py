@@ -97,7 +97,7 @@ def new_message(
         created_at=now,
         send_at=draft.send_at,
         expires_at=draft.expires_at
-        or starts_at + timedelta(seconds=profile.retry.max_age or terms.max_age_seconds),
+        or starts_at + timedelta(seconds=profile.retry.max_age_seconds or terms.max_age_seconds),
         priority=draft.priority,
         guarantee=draft.guarantee,
         sealed=terms.seal_content(mime, row=message_id) if draft.is_sensitive else None,

@@ -274,16 +274,16 @@ class Timeouts:
 class RetryPolicy:
     """When a recipient that was refused for now is tried again, in seconds.
 
-    The wait after the n-th failure is drawn evenly between nothing and `first * factor ** (n-1)`,
-    at most `cap`. After `max_age` a message without `expires_at` of its own expires; None leaves
-    that to the service. A recipient of whom so many outcomes are not known (`max_unknown_outcomes`)
-    is not sent to again.
+    The wait after the n-th failure is random, between nothing and
+    `first_seconds * factor ** (n-1)`, at most `cap_seconds`. After `max_age_seconds` a message
+    without its own `expires_at` expires; None: the service's setting applies. Heloise sends no more
+    to a recipient with `max_unknown_outcomes` transmissions whose outcome is unknown.
     """
 
-    first: float = 60.0
+    first_seconds: float = 60.0
     factor: float = 2.0
-    cap: float = 14_400.0
-    max_age: int | None = None
+    cap_seconds: float = 14_400.0
+    max_age_seconds: int | None = None
     max_unknown_outcomes: int = 3
 
 

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -99,6 +99,28 @@ class Body(BaseModel):
                 if is_droppable and name in properties:
                     properties[name] = _add_null(properties[name])
         return schema
+
+
+class Patch(Body):
+    """Changes to an object: every field of the model `of`, each of which may be left out.
+
+    A subclass declares only the fields that have another type than in `of`.
+    """
+
+    def __init_subclass__(cls, *, of: type[Body], **options: Unpack[ConfigDict]) -> None:
+        super().__init_subclass__(**options)
+        declared, types = cls.__annotations__, get_type_hints(of, include_extras=True)
+        derived = {name: types[name] for name in of.model_fields if name not in declared}
+        for name, kind in derived.items():
+            derived[name] = kind if _takes_null(kind) else kind | None
+            setattr(cls, name, None)
+        fields = declared | derived
+        cls.__annotations__ = {name: fields[name] for name in of.model_fields | declared}
+
+
+def _takes_null(kind: Any) -> bool:  # noqa: ANN401 - a type as pydantic has it
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return type(None) in get_args(plain)
 
 
 @cache

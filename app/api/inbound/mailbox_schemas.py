@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import ConfigDict, Field, StrictBool
 
-from app.api.http.fields import Answer, Body, Line, Secret
+from app.api.http.fields import Answer, Body, Line, Patch, Secret
 from app.api.http.pagination import Page
 from app.api.profiles import fields
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
@@ -83,19 +83,10 @@ class MailboxCreate(Body):
     enabled: StrictBool = Field(default=True, description="Whether Heloise reads the mailbox.")
 
 
-class MailboxUpdate(Body):
+class MailboxUpdate(Patch, of=MailboxCreate):
     """Changes to a mailbox. Omitted fields stay."""
 
-    name: Name | None = None
-    host: fields.Host | None = None
-    port: fields.Port | None = None
-    tls: MailboxTls | None = None
-    tls_ca: fields.Certificates | None = None
-    username: Username | None = None
     password: Password | None = None
-    folder: Folder | None = None
-    poll_seconds: PollSeconds | None = None
-    delete_reports: DeleteReports | None = None
     enabled: StrictBool | None = None
 
 

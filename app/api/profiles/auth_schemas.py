@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from app.api.http.fields import Body
+from app.api.http.fields import Body, Patch
 from app.api.profiles import fields
 from app.api.profiles import oauth_fields as oauth
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant
@@ -110,23 +110,8 @@ class Auth(Body):
         )
 
 
-class AuthUpdate(Body):
+class AuthUpdate(Patch, of=Auth):
     """Changes to the authentication. Omitted fields stay; null removes a value."""
-
-    mechanism: Mechanism | None = None
-    username: fields.Username | None = None
-    password: fields.Password | None = None
-    allow_plaintext_auth: StrictBool | None = None
-    grant: Grant | None = None
-    token_url: oauth.TokenUrl | None = None
-    client_id: oauth.ClientId | None = None
-    client_secret: oauth.ClientSecret | None = None
-    private_key: oauth.TokenKey | None = None
-    refresh_token: oauth.RefreshToken | None = None
-    scope: oauth.OAuthScope | None = None
-    subject: oauth.Subject | None = None
-    preset: Preset | None = None
-    tenant: oauth.EntraTenant | None = None
 
 
 def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:

@@ -1,9 +1,9 @@
 """Build a profile from a request: new, or by a merge patch (RFC 7396)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Required, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.http.field_errors import field_error, invalid
 from app.api.http.fields import Body
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, contradictions
-from app.api.profiles.secrets import held_after, held_by
+from app.api.profiles.secrets import COLUMNS, held_after, held_by
 from app.auth.profiles import spelt_alike
 from app.auth.reach import reaches
 from app.domain import types
@@ -24,17 +24,25 @@ from app.store.profiles import queries as profiles
 from app.store.profiles.rows import row_of
 
 FILLED_IN: Final = frozenset({"token_url", "scope"})
+# What a profile and its JSON have in common, by name.
+SAME: Final = {field.name for field in fields(Profile)} & ProfileCreate.model_fields.keys()
+
+
+class _Identity(TypedDict, total=False):
+    """The fields of a profile that no request sets."""
+
+    id: Required[str]
+    tenant_id: Required[str]
+    created_at: Required[datetime]
+    updated_at: Required[datetime]
+    paused_at: datetime | None
+    revision: int
 
 
 def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
     """A profile with a new id; raises InvalidRequest where its fields contradict each other."""
     return _build_profile(
-        body,
-        profile_id=new_id("prf"),
-        tenant_id=tenant_id,
-        created_at=now,
-        updated_at=now,
-        secret_names=held_by(body),
+        body, held_by(body), id=new_id("prf"), tenant_id=tenant_id, created_at=now, updated_at=now
     )
 
 
@@ -48,15 +56,16 @@ def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) ->
             field_error({**item, "loc": ("body", *item["loc"])}) for item in validation_errors
         ]
     else:
-        after = _build_profile(
+        return _build_profile(
             body,
-            profile_id=before.id,
+            held_after(before, update),
+            id=before.id,
             tenant_id=before.tenant_id,
             created_at=before.created_at,
             updated_at=now,
-            secret_names=held_after(before, update),
+            paused_at=before.paused_at,
+            revision=before.revision,
         )
-        return replace(after, paused_at=before.paused_at, revision=before.revision)
     # Raised here, where no error that holds the values hangs on as its context.
     raise invalid(errors)
 
@@ -95,60 +104,25 @@ def _raise_if_any(errors: list[FieldError]) -> None:
 
 
 def _build_profile(
-    body: ProfileCreate,
-    *,
-    profile_id: str,
-    tenant_id: str,
-    created_at: datetime,
-    updated_at: datetime,
-    secret_names: frozenset[str],
+    body: ProfileCreate, secret_names: frozenset[str], **identity: Unpack[_Identity]
 ) -> Profile:
     _raise_if_any(contradictions(body, held=secret_names))
-    rate_limit, timeouts, retry = body.rate_limit, body.timeouts, body.retry
+    values = {name: getattr(body, name) for name in SAME} | {
+        "tls_pins": tuple(body.tls_pins),
+        "allowed_from": tuple(body.allowed_from),
+        "rate_limit": body.rate_limit.limit() if body.rate_limit else None,
+        "timeouts": types.Timeouts(**body.timeouts.model_dump()),
+        "retry": types.RetryPolicy(**body.retry.model_dump()),
+        **{f"has_{column}": name in secret_names for name, column in COLUMNS.items()},
+    }
     return Profile(
-        id=profile_id,
-        tenant_id=tenant_id,
-        name=body.name,
-        is_default=body.is_default,
-        transport=body.transport,
-        host=body.host,
-        port=body.port,
-        tls=body.tls,
-        tls_ca=body.tls_ca,
-        client_certificate=body.client_certificate,
-        has_client_key="client_key" in secret_names,
-        tls_min_version=body.tls_min_version,
-        tls_server_name=body.tls_server_name,
-        tls_pins=tuple(body.tls_pins),
-        ehlo_name=body.ehlo_name,
-        source_address=body.source_address,
+        **values,
+        **identity,
         auth_mechanism=body.auth.mechanism,
         username=body.auth.username,
-        has_password="password" in secret_names,
         allow_plaintext_auth=body.auth.allow_plaintext_auth,
         oauth=body.auth.token_source(),
-        has_oauth_client_secret="client_secret" in secret_names,
-        has_oauth_private_key="private_key" in secret_names,
-        has_oauth_refresh_token="refresh_token" in secret_names,
-        default_from=body.default_from,
-        allowed_from=tuple(body.allowed_from),
-        max_connections=body.max_connections,
-        max_messages_per_connection=body.max_messages_per_connection,
-        rate_limit=rate_limit.limit() if rate_limit else None,
-        retry=types.RetryPolicy(
-            first=retry.first_seconds,
-            factor=retry.factor,
-            cap=retry.cap_seconds,
-            max_age=retry.max_age_seconds,
-            max_unknown_outcomes=retry.max_unknown_outcomes,
-        ),
-        timeouts=types.Timeouts(
-            connect=timeouts.connect, command=timeouts.command, data=timeouts.data
-        ),
         fallback_profile_id=body.fallback_profile,
-        fallback_after_seconds=body.fallback_after_seconds,
-        created_at=created_at,
-        updated_at=updated_at,
     )
 
 
@@ -191,7 +165,7 @@ def _merge_nested(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
 
 def _dump_profile(profile: Profile) -> dict[str, Any]:
     """What `POST /profiles` would have to be given for this profile, its secrets apart."""
-    limit, timeouts, retry = profile.rate_limit, profile.timeouts, profile.retry
+    limit = profile.rate_limit
     nested = {
         "auth": {
             "mechanism": profile.auth_mechanism,
@@ -200,25 +174,11 @@ def _dump_profile(profile: Profile) -> dict[str, Any]:
             **({} if profile.oauth is None else asdict(profile.oauth)),
         },
         "rate_limit": limit and asdict(limit),
-        "timeouts": {
-            "connect": timeouts.connect,
-            "command": timeouts.command,
-            "data": timeouts.data,
-        },
-        "retry": {
-            "first_seconds": retry.first,
-            "factor": retry.factor,
-            "cap_seconds": retry.cap,
-            "max_age_seconds": retry.max_age,
-            "max_unknown_outcomes": retry.max_unknown_outcomes,
-        },
+        "timeouts": asdict(profile.timeouts),
+        "retry": asdict(profile.retry),
         "fallback_profile": profile.fallback_profile_id,
-        "allowed_from": list(profile.allowed_from),
-        "tls_pins": list(profile.tls_pins),
-        "client_key": None,
     }
-    plain_names = set(ProfileCreate.model_fields) - set(nested)
-    return {name: getattr(profile, name) for name in plain_names} | nested
+    return {name: getattr(profile, name) for name in SAME} | nested
 
 
 def column_changes(before: Profile, after: Profile) -> dict[str, Any]:

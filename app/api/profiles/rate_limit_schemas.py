@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from app.api.http.fields import Answer, Body
+from app.api.http.fields import Answer, Body, Patch
 from app.api.profiles import fields
 from app.domain import types
 
@@ -36,13 +36,8 @@ class RateLimit(Body):
         return types.RateLimit(**self.model_dump())
 
 
-class RateLimitUpdate(Body):
+class RateLimitUpdate(Patch, of=RateLimit):
     """Changes to the rate limit."""
-
-    messages: fields.RateAmount | None = None
-    recipients: fields.RateAmount | None = None
-    per_seconds: fields.RateSeconds | None = None
-    burst: fields.RateAmount | None = None
 
 
 class RateLimitRead(Answer):

@@ -1,7 +1,8 @@
 """Define the JSON of profiles in responses, without secrets."""
 
+from dataclasses import fields
 from datetime import datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
@@ -15,6 +16,7 @@ from app.domain.types import (
     ApiKey,
     AuthMechanism,
     LaneHealth,
+    OAuth,
     OAuthGrant,
     Profile,
     ProfileState,
@@ -43,17 +45,12 @@ class AuthRead(Answer):
     @classmethod
     def of(cls, profile: Profile) -> Self:
         """What may be shown of how a profile logs in."""
-        oauth = profile.oauth
         return cls(
             mechanism=profile.auth_mechanism,
             username=profile.username,
             has_password=profile.has_password,
             allow_plaintext_auth=profile.allow_plaintext_auth,
-            grant=oauth.grant if oauth else None,
-            token_url=oauth.token_url if oauth else None,
-            client_id=oauth.client_id if oauth else None,
-            scope=oauth.scope if oauth else None,
-            subject=oauth.subject if oauth else None,
+            **{field.name: getattr(profile.oauth, field.name, None) for field in fields(OAuth)},
             has_client_secret=profile.has_oauth_client_secret,
             has_private_key=profile.has_oauth_private_key,
             has_refresh_token=profile.has_oauth_refresh_token,
@@ -63,6 +60,8 @@ class AuthRead(Answer):
 class TimeoutsRead(Answer):
     """Timeouts in seconds."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     connect: float
     command: float
     data: float
@@ -70,6 +69,8 @@ class TimeoutsRead(Answer):
 
 class RetryRead(Answer):
     """When Heloise retries a recipient after a temporary failure, in seconds."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     first_seconds: float
     factor: float
@@ -80,6 +81,8 @@ class RetryRead(Answer):
 
 class EffectiveEhloRead(Answer):
     """The EHLO name that Heloise uses."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     name: str
     source: EhloSource = Field(description="Where the name comes from.")
@@ -152,57 +155,32 @@ class ProfileRead(Answer):
         cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo, *, by: ApiKey | None = None
     ) -> Self:
         """What a key may be shown of a profile that it reaches."""
-        fallback = profile.fallback_profile_id
-        limit, timeouts = profile.rate_limit, profile.timeouts
-        return cls(
-            id=profile.id,
-            name=profile.name,
-            transport=profile.transport,
-            host=profile.host,
-            port=profile.port,
-            tls=profile.tls,
-            tls_ca=profile.tls_ca,
-            client_certificate=profile.client_certificate,
-            has_client_key=profile.has_client_key,
-            tls_min_version=profile.tls_min_version,
-            tls_server_name=profile.tls_server_name,
-            tls_pins=list(profile.tls_pins),
-            ehlo_name=profile.ehlo_name,
-            effective_ehlo=EffectiveEhloRead(
-                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
-            ),
-            source_address=profile.source_address,
-            auth=AuthRead.of(profile),
-            default_from=format_mailbox(profile.default_from) if profile.default_from else None,
-            allowed_from=list(profile.allowed_from),
-            max_connections=profile.max_connections,
-            max_messages_per_connection=profile.max_messages_per_connection,
-            concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
-            rate_limit=RateLimitRead.model_validate(limit) if limit else None,
-            timeouts=TimeoutsRead(
-                connect=timeouts.connect, command=timeouts.command, data=timeouts.data
-            ),
-            retry=RetryRead(
-                first_seconds=profile.retry.first,
-                factor=profile.retry.factor,
-                cap_seconds=profile.retry.cap,
-                max_age_seconds=profile.retry.max_age,
-                max_unknown_outcomes=profile.retry.max_unknown_outcomes,
-            ),
-            fallback_profile=fallback if fallback and reaches(by, fallback) else None,
-            fallback_after_seconds=profile.fallback_after_seconds,
-            is_default=profile.is_default,
-            state=profile_state(profile, health),
-            paused_at=profile.paused_at,
-            failing_since=health.failing_since,
-            stalled_since=health.stalled_since,
-            failing_code=health.code,
-            reason=_describe_reason(health),
-            next_probe_at=health.next_probe_at,
-            recommended_ehlo_name=health.recommended.name if health.recommended else None,
-            created_at=profile.created_at,
-            updated_at=profile.updated_at,
+        fallback, sender = profile.fallback_profile_id, profile.default_from
+        return cls.model_validate(
+            {
+                **_select_fields(profile),
+                **_select_fields(health),
+                "effective_ehlo": ehlo,
+                "auth": AuthRead.of(profile),
+                "default_from": format_mailbox(sender) if sender else None,
+                "concurrency": min(
+                    health.concurrency or profile.max_connections, profile.max_connections
+                ),
+                "fallback_profile": fallback if fallback and reaches(by, fallback) else None,
+                "state": profile_state(profile, health),
+                "failing_code": health.code,
+                "reason": _describe_reason(health),
+                "recommended_ehlo_name": health.recommended and health.recommended.name,
+            }
         )
+
+
+def _select_fields(value: Profile | LaneHealth) -> dict[str, Any]:
+    """The fields that the answer has by the same name."""
+    names = ProfileRead.model_fields.keys()
+    return {
+        field.name: getattr(value, field.name) for field in fields(value) if field.name in names
+    }
 
 
 SILENT_REASON: Final = (

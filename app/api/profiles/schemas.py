@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from app.api.http.fields import Address, Body, EhloName
+from app.api.http.fields import Address, Body, EhloName, Patch
 from app.api.profiles import fields
 from app.api.profiles.auth_schemas import IN_CLEAR, Auth, AuthUpdate, check_auth
 from app.api.profiles.pem import check_pair
@@ -50,25 +50,21 @@ class Timeouts(Body):
     data: fields.Seconds = Field(DEFAULTS.data, description="For the reply to a whole message.")
 
 
-class TimeoutsUpdate(Body):
+class TimeoutsUpdate(Patch, of=Timeouts):
     """Changes to the timeouts."""
-
-    connect: fields.Seconds | None = None
-    command: fields.Seconds | None = None
-    data: fields.Seconds | None = None
 
 
 class Retry(Body):
     """When to retry a recipient after a temporary failure."""
 
     first_seconds: fields.RetrySeconds = Field(
-        RETRY.first, description="The maximum wait after the first failure."
+        RETRY.first_seconds, description="The maximum wait after the first failure."
     )
     factor: fields.RetryFactor = Field(
         RETRY.factor, description="The factor by which the maximum wait grows with each failure."
     )
     cap_seconds: fields.RetrySeconds = Field(
-        RETRY.cap,
+        RETRY.cap_seconds,
         description="The upper limit of the maximum wait. Each wait is random between zero and the"
         " maximum, so that messages that failed together spread out.",
     )
@@ -83,14 +79,8 @@ class Retry(Body):
     )
 
 
-class RetryUpdate(Body):
+class RetryUpdate(Patch, of=Retry):
     """Changes to the retries."""
-
-    first_seconds: fields.RetrySeconds | None = None
-    factor: fields.RetryFactor | None = None
-    cap_seconds: fields.RetrySeconds | None = None
-    max_age_seconds: fields.MaxAge | None = None
-    max_unknown_outcomes: fields.UnknownOutcomes | None = None
 
 
 class ProfileCreate(Body):
@@ -182,30 +172,11 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
     return errors
 
 
-class ProfileUpdate(Body):
+class ProfileUpdate(Patch, of=ProfileCreate):
     """Changes to a profile (RFC 7396). Omitted fields stay; null removes a value."""
 
-    name: fields.Name | None = None
-    transport: Transport | None = None
-    host: fields.Host | None = None
-    port: fields.Port | None = None
-    tls: Tls | None = None
-    tls_ca: fields.Certificates | None = None
-    client_certificate: fields.Certificates | None = None
     client_key: fields.ClientKey | None = None
-    tls_min_version: fields.TlsVersion | None = None
-    tls_server_name: fields.ServerName | None = None
-    tls_pins: fields.Pins | None = None
-    ehlo_name: Ehlo = None
-    source_address: fields.SourceAddress | None = None
     auth: AuthUpdate | None = None
-    default_from: Address | None = None
-    allowed_from: fields.Patterns | None = None
-    max_connections: fields.Connections | None = None
-    max_messages_per_connection: fields.MessagesPerConnection | None = None
     rate_limit: RateLimitUpdate | None = None
     timeouts: TimeoutsUpdate | None = None
     retry: RetryUpdate | None = None
-    fallback_profile: Fallback | None = None
-    fallback_after_seconds: fields.FallbackAfter | None = None
-    is_default: StrictBool | None = None

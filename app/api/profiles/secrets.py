@@ -12,8 +12,9 @@ from app.domain.types import Profile
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
-# The fields of `auth` that are secret, each with the name that its column goes by.
+# The names of the secrets in `auth` and of all secrets, each with that of its column.
 IN_AUTH: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
+COLUMNS: Final = IN_AUTH | {"client_key": "client_key"}
 
 
 def held_by(body: ProfileCreate) -> frozenset[str]:
@@ -31,15 +32,14 @@ def held_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
 
 
 def _list_stored_secrets(profile: Profile) -> set[str]:
-    secret_names = {name for name, column in IN_AUTH.items() if getattr(profile, f"has_{column}")}
-    return secret_names | ({"client_key"} if profile.has_client_key else set())
+    return {name for name, column in COLUMNS.items() if getattr(profile, f"has_{column}")}
 
 
 def check_kept(before: Profile, after: Profile, update: ProfileUpdate) -> None:
     """Raise InvalidRequest where a secret that the update does not give would go elsewhere."""
     errors = []
     for name in sorted(_list_stored_secrets(before) - _read_secrets(update).keys()):
-        field = IN_AUTH.get(name, name)
+        field = COLUMNS[name]
         loc = ("auth", name) if name in IN_AUTH else (name,)
         contexts = profile_secret(before, field), profile_secret(after, field)
         if error := missing_secret(*contexts, *loc, remedy=", or set it to null"):
@@ -54,7 +54,7 @@ def sealed_secrets(
     """The sealed columns that a body sets; `profile` is what the body makes of it."""
     sealed: dict[str, bytes | None] = {}
     for name, secret in _read_secrets(body).items():
-        field = IN_AUTH.get(name, name)
+        field = COLUMNS[name]
         sealed[f"sealed_{field}"] = _seal(vault, secret, profile_secret(profile, field))
     return sealed
 

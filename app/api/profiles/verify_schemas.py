@@ -214,15 +214,13 @@ class VerifyRead(Answer):
     @classmethod
     def of(cls, report: Report, now: datetime) -> Self:
         """A report as it is answered."""
-        failed, ehlo = report.failed, report.ehlo
+        failed = report.failed
         return cls(
             ok=report.is_ok,
             code=failed.code if failed else None,
             hint=failed.hint if failed else None,
             duration_ms=round(report.seconds * 1000, 3),
-            ehlo=EffectiveEhloRead(
-                name=ehlo.name, source=ehlo.source, warnings=list(ehlo.warnings)
-            ),
+            ehlo=EffectiveEhloRead.model_validate(report.ehlo),
             stages=[StageRead.of(stage, now) for stage in report.stages],
             advice=[AdviceRead.model_validate(advice) for advice in report.advice],
             ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,

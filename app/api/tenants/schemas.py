@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool
 
-from app.api.http.fields import Answer, Body, EhloName, Line
+from app.api.http.fields import Answer, Body, EhloName, Line, Patch
 from app.api.http.pagination import Page
 from app.api.profiles.fields import Pattern
 from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitRead
@@ -242,19 +242,12 @@ class TenantCreate(Body):
     suppresses_hard_bounces: TenantSuppresses = False
 
 
-class TenantUpdate(Body):
+class TenantUpdate(Patch, of=TenantCreate):
     """Changes to a tenant. Omitted fields stay."""
 
-    slug: Slug | None = None
-    name: Name | None = None
-    ehlo_name: TenantEhlo = None
     rate_limit: TenantRate = None
     quota: TenantQuota | None = None
-    allowed_from: TenantFrom | None = None
     retention: TenantRetention | None = None
-    redirect_all_to: TenantRedirect = None
-    allowed_recipient_domains: TenantDomains | None = None
-    suppresses_hard_bounces: TenantSuppresses | None = None
 
 
 class TenantRead(Answer):

@@ -46,9 +46,9 @@ def retry_delay(
     if is_greylisted and failures <= GREYLIST_TRIES:
         return GREYLIST.delay_at_least_half(failures, random)
     backoff = Backoff(
-        first=timedelta(seconds=policy.first),
+        first=timedelta(seconds=policy.first_seconds),
         factor=policy.factor,
-        cap=timedelta(seconds=policy.cap),
+        cap=timedelta(seconds=policy.cap_seconds),
     )
     return backoff.delay(failures, random)
 

@@ -1,7 +1,7 @@
 """Map profiles to rows, without reading encrypted columns unnecessarily."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, update
@@ -46,88 +46,46 @@ PROFILE_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
     *(profiles.c[name].is_not(None).label(_flag(name)) for name in SEALED),
 )
 
-_SAME: Final = (
-    "id",
-    "tenant_id",
-    "name",
-    "is_default",
-    "host",
-    "port",
-    "tls_ca",
-    "client_certificate",
-    "tls_min_version",
-    "tls_server_name",
-    "ehlo_name",
-    "source_address",
-    "username",
-    "allow_plaintext_auth",
-    "max_connections",
-    "max_messages_per_connection",
-    "fallback_profile_id",
-    "fallback_after_seconds",
-    "paused_at",
-    "revision",
-    "created_at",
-    "updated_at",
-)
+# The fields of a profile that are columns of the same name, and what makes one of a column's value.
+_SAME: Final = tuple(field.name for field in fields(Profile) if field.name in profiles.c)
+_FROM_COLUMN: Final[Mapping[str, Callable[[Any], object]]] = {
+    "transport": Transport,
+    "tls": TlsMode,
+    "auth_mechanism": AuthMechanism,
+    "tls_pins": tuple,
+    "allowed_from": tuple,
+    "oauth": lambda stored: stored and OAuth(**stored | {"grant": OAuthGrant(stored["grant"])}),
+}
+_TIMEOUTS: Final = {field.name: f"timeout_{field.name}_seconds" for field in fields(Timeouts)}
+_RETRY: Final = {field.name: f"retry_{field.name}" for field in fields(RetryPolicy)}
 
 
 def profile_of(row: RowMapping) -> Profile:
     """The profile of a row that was read with `PROFILE_COLUMNS`."""
     sender = row["default_from_address"]
+    values = {name: row[name] for name in (*_SAME, *map(_flag, SEALED))}
+    values |= {name: make(values[name]) for name, make in _FROM_COLUMN.items()}
     return Profile(
-        **{name: row[name] for name in _SAME},
-        **{_flag(name): row[_flag(name)] for name in SEALED},
-        tls_pins=tuple(row["tls_pins"]),
-        oauth=_oauth_of(row["oauth"]),
-        transport=Transport(row["transport"]),
-        tls=TlsMode(row["tls"]),
-        auth_mechanism=AuthMechanism(row["auth_mechanism"]),
+        **values,
         default_from=None if sender is None else Mailbox(sender, row["default_from_name"] or ""),
-        allowed_from=tuple(row["allowed_from"]),
         rate_limit=rate_limit_of(row),
-        timeouts=Timeouts(
-            connect=row["timeout_connect_seconds"],
-            command=row["timeout_command_seconds"],
-            data=row["timeout_data_seconds"],
-        ),
-        retry=RetryPolicy(
-            first=row["retry_first_seconds"],
-            factor=row["retry_factor"],
-            cap=row["retry_cap_seconds"],
-            max_age=row["retry_max_age_seconds"],
-            max_unknown_outcomes=row["retry_max_unknown_outcomes"],
-        ),
+        timeouts=Timeouts(**{name: row[column] for name, column in _TIMEOUTS.items()}),
+        retry=RetryPolicy(**{name: row[column] for name, column in _RETRY.items()}),
     )
-
-
-def _oauth_of(stored: dict[str, str | None] | None) -> OAuth | None:
-    if stored is None:
-        return None
-    return OAuth(**{**stored, "grant": OAuthGrant(stored["grant"])})  # type: ignore[arg-type] # as `row_of` wrote it
 
 
 def row_of(profile: Profile) -> dict[str, Any]:
     """The columns of a new profile, its sealed ones apart."""
-    sender, waits = profile.default_from, profile.timeouts
-    return {name: getattr(profile, name) for name in _SAME} | {
-        "transport": profile.transport.value,
-        "tls": profile.tls.value,
-        "auth_mechanism": profile.auth_mechanism.value,
+    sender, values = profile.default_from, {name: getattr(profile, name) for name in _SAME}
+    return values | {
+        "tls_pins": list(profile.tls_pins),
+        "allowed_from": list(profile.allowed_from),
+        "oauth": None if profile.oauth is None else asdict(profile.oauth),
         "default_from_address": sender.address if sender else None,
         "default_from_name": sender.name if sender else None,
-        "tls_pins": list(profile.tls_pins),
-        "oauth": None if profile.oauth is None else asdict(profile.oauth),
-        "allowed_from": list(profile.allowed_from),
         **rate_columns(profile.rate_limit),
-        "timeout_connect_seconds": waits.connect,
-        "timeout_command_seconds": waits.command,
-        "timeout_data_seconds": waits.data,
-        "retry_first_seconds": profile.retry.first,
-        "retry_factor": profile.retry.factor,
-        "retry_cap_seconds": profile.retry.cap,
-        "retry_max_age_seconds": profile.retry.max_age,
-        "retry_max_unknown_outcomes": profile.retry.max_unknown_outcomes,
+        **{column: getattr(profile.timeouts, name) for name, column in _TIMEOUTS.items()},
+        **{column: getattr(profile.retry, name) for name, column in _RETRY.items()},
     }
 
 

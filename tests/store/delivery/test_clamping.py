@@ -30,7 +30,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 async def profile(database: Database) -> Profile:
     """A profile that tries again within half an hour."""
-    retry = RetryPolicy(cap=1800.0)
+    retry = RetryPolicy(cap_seconds=1800.0)
     return await made_profile(database, await made_tenant(database), retry=retry)
 
 

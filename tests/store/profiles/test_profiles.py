@@ -64,7 +64,7 @@ async def test_every_field_is_written_and_read_back(database: Database) -> None:
         max_messages_per_connection=7,
         rate_limit=RateLimit(5, 60),
         timeouts=Timeouts(connect=1.5, command=2.5, data=3.5),
-        retry=RetryPolicy(first=1.0, factor=3.0, cap=9.0, max_age=77),
+        retry=RetryPolicy(first_seconds=1.0, factor=3.0, cap_seconds=9.0, max_age_seconds=77),
     )
     async with database.transaction() as connection:
         await profiles.insert(

@@ -85,7 +85,7 @@ OF_PROFILE: Final[dict[str, Any]] = {
     "max_messages_per_connection": 1,
     "rate_limit": RateLimit(1, 1),
     "timeouts": Timeouts(connect=1.0),
-    "retry": RetryPolicy(first=1.0),
+    "retry": RetryPolicy(first_seconds=1.0),
     "fallback_profile_id": "prf_3",
     "fallback_after_seconds": 1,
     "paused_at": LATER,

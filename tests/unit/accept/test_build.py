@@ -160,7 +160,7 @@ def test_a_sender_in_another_script_has_an_ascii_message_id() -> None:
 def test_a_message_expires_when_it_says_else_when_the_profile_or_the_service_does() -> None:
     """In this order."""
     own_end = NOW + timedelta(minutes=5)
-    hasty = replace(PROFILE, retry=RetryPolicy(max_age=60))
+    hasty = replace(PROFILE, retry=RetryPolicy(max_age_seconds=60))
     assert prepared(hasty, expires_at=own_end).expires_at == own_end
     assert prepared(hasty).expires_at == NOW + timedelta(seconds=60)
     assert prepared().expires_at == NOW + timedelta(days=1)

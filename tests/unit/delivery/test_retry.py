@@ -35,10 +35,10 @@ def test_a_wait_is_anywhere_up_to_the_longest(failures: int, drawn: float) -> No
 @pytest.mark.parametrize(
     ("policy", "failures", "seconds"),
     [
-        (RetryPolicy(first=10), 1, 5),
-        (RetryPolicy(first=10, factor=3), 3, 45),
-        (RetryPolicy(first=10, factor=1), 50, 5),
-        (RetryPolicy(first=10, factor=10, cap=100), 9, 50),
+        (RetryPolicy(first_seconds=10), 1, 5),
+        (RetryPolicy(first_seconds=10, factor=3), 3, 45),
+        (RetryPolicy(first_seconds=10, factor=1), 50, 5),
+        (RetryPolicy(first_seconds=10, factor=10, cap_seconds=100), 9, 50),
     ],
 )
 def test_a_profile_may_wait_as_it_likes(policy: RetryPolicy, failures: int, seconds: int) -> None:
