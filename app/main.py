@@ -40,7 +40,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.metrics import Metrics
 from app.settings import Settings, load
-from app.smtp.outgoing import outgoing_address
+from app.smtp.outgoing import local_address
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
@@ -93,21 +93,20 @@ def create_app(
         ),
         database=database,
         vault=parts.vault,
-        verifier=parts.make_verifier(settings, clock),
+        verifier=parts.make_verifier(clock),
         verify_per_minute=settings.verify_per_minute,
         committer=committer,
         clock=clock,
         root_path=settings.root_path,
         metrics_token=settings.metrics_secret(),
         admin_prefix=settings.admin_prefix,
-        service_ehlo_name=settings.ehlo_name,
-        hostname=hostname,
+        ehlo_names=parts.ehlo_names,
         guard=parts.network.guard,
         routing=settings.routing(),
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
-        local_address=lambda profile: profile.source_address or outgoing_address(profile.host),
+        local_address=local_address,
         txt_records=partial(txt_records, parts.network.resolver),
         readiness=readiness.look,
         metrics=metrics.exposition,

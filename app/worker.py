@@ -17,6 +17,7 @@ from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
+from app.domain.ehlo import EhloNames
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.metrics import Metrics
@@ -94,15 +95,15 @@ class Parts:
     network: Network
     tokens: AccessTokens
     hostname: str
+    ehlo_names: EhloNames
 
-    def make_verifier(self, settings: Settings, clock: Clock) -> Verifier:
+    def make_verifier(self, clock: Clock) -> Verifier:
         """Make what verifies profiles with these parts."""
         return Verifier(
             network=self.network,
             tokens=self.tokens,
             open_sealed=self.vault.open,
-            service_ehlo_name=settings.ehlo_name,
-            hostname=self.hostname,
+            ehlo_names=self.ehlo_names,
             now=clock.now,
         )
 
@@ -112,12 +113,13 @@ def make_parts(settings: Settings, database: Database, clock: Clock, hostname: s
     network = Network(settings.guard(), Resolver(settings.dns_server_addresses()))
     vault = Vault(settings.encryption_keys())
     tokens = AccessTokens(database, vault, network, now=clock.now)
-    return Parts(vault, network, tokens, hostname)
+    ehlo_names = EhloNames(service=settings.ehlo_name, hostname=hostname)
+    return Parts(vault, network, tokens, hostname, ehlo_names)
 
 
 def make_verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
     """Make what verifies profiles as this machine would deliver through them."""
-    return make_parts(settings, database, clock, find_hostname()).make_verifier(settings, clock)
+    return make_parts(settings, database, clock, find_hostname()).make_verifier(clock)
 
 
 def make_engine(
@@ -129,8 +131,7 @@ def make_engine(
         configs=LaneConfigFactory(
             vault=parts.vault,
             routing=settings.routing(),
-            service_ehlo_name=settings.ehlo_name,
-            hostname=parts.hostname,
+            ehlo_names=parts.ehlo_names,
             tokens=parts.tokens,
         ),
         machine=parts.hostname,

@@ -16,6 +16,7 @@ import uvloop
 
 from app.cli.trial.message import RECIPIENT, SENDER
 from app.cli.trial.service import EHLO_NAME
+from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.types import TlsMode
 from app.smtp.dns import Resolver
@@ -105,7 +106,7 @@ async def _opened(port: int) -> Session:
         host="127.0.0.1",
         port=port,
         tls=TlsMode.NONE,
-        profile_ehlo_name=EHLO_NAME,
+        ehlo_names=EhloNames(EHLO_NAME),
     )
     session = await open_session(identity, NETWORK)
     if isinstance(session, NotOpened):

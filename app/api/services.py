@@ -12,6 +12,7 @@ from app.auth.authentication import Authenticator
 from app.auth.tenant_cache import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
+from app.domain.ehlo import EhloNames
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
@@ -59,8 +60,7 @@ class Services:
     root_path: str = ""  # the path under which a reverse proxy publishes the API
     metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
     admin_prefix: str = ""  # the path under which tenants are managed
-    service_ehlo_name: str | None
-    hostname: str | None
+    ehlo_names: EhloNames  # of service and machine
     guard: AddressGuard
     routing: Routing = EVERYBODY
     max_message_bytes: int

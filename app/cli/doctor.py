@@ -22,6 +22,7 @@ from app.diagnostics.machine_findings import (
     name_finding,
     port_finding,
 )
+from app.domain.ehlo import EhloNames
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
 from app.settings import Settings
@@ -108,7 +109,7 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
     except SettingsError as error:
         machine.append(Finding("secret_keys", Verdict.FAIL, str(error)))
     machine.append(await port_finding(settings.host, settings.port))
-    machine.append(name_finding(settings.ehlo_name, find_hostname()))
+    machine.append(name_finding(EhloNames(service=settings.ehlo_name, hostname=find_hostname())))
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():  # which opening it would make
         detail = f"the database {path} does not exist; run heloise migrate"

@@ -6,13 +6,13 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.profiles.responses import ProfileRead
+from app.api.profiles.service import read_all
 from app.auth.profiles import require_profile
 from app.cli.printing import print_fields, print_json
-from app.domain.ehlo import EffectiveEhlo, effective_ehlo
-from app.domain.types import LaneHealth, Profile, Tenant
+from app.domain.ehlo import EhloNames
+from app.domain.types import Profile, Tenant
 from app.settings import Settings
-from app.smtp.outgoing import outgoing_address
-from app.store.profiles import queries as profiles
+from app.smtp.outgoing import local_address
 from app.worker import find_hostname
 
 COLUMNS: Final = (
@@ -40,27 +40,12 @@ async def reads(
     connection: AsyncConnection, settings: Settings, owner: Tenant, found: Sequence[Profile]
 ) -> list[ProfileRead]:
     """What may be shown of these profiles, in their order."""
-    health = await profiles.health(
-        connection, tenant_id=owner.id, profile_ids=[profile.id for profile in found]
-    )
-    return [
-        ProfileRead.of(
-            profile, health.get(profile.id, LaneHealth()), _ehlo(profile, owner, settings)
-        )
-        for profile in found
-    ]
-
-
-def _ehlo(profile: Profile, owner: Tenant, settings: Settings) -> EffectiveEhlo:
-    """The name as a process on this machine would choose it."""
-    chosen = profile.ehlo_name or owner.ehlo_name or settings.ehlo_name
-    return effective_ehlo(
-        profile=profile.ehlo_name,
-        tenant=owner.ehlo_name,
+    has_names = settings.ehlo_name or owner.ehlo_name or all(profile.ehlo_name for profile in found)
+    names = EhloNames(
         service=settings.ehlo_name,
-        hostname=None if chosen else find_hostname(),
-        local_address=profile.source_address or outgoing_address(profile.host),
+        hostname=None if has_names else find_hostname(),  # which may take seconds
     )
+    return await read_all(connection, owner, found, names=names, local_address=local_address)
 
 
 def print_profile(read: ProfileRead, *, as_json: bool) -> None:

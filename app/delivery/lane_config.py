@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from app.domain.ehlo import EhloNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.tenants.routing import EVERYBODY, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.token_cache import AccessTokens
-from app.smtp.identity import Identity, identity_of
+from app.smtp.identity import NO_NAMES, Identity, identity_of
 from app.store.profiles.queries import DeliveryProfile
 from app.store.profiles.rows import field_of
 from app.store.secrets.contexts import profile_secret
@@ -40,13 +41,11 @@ class LaneConfig:
 class LaneConfigFactory:
     """Makes lane configurations from profiles, and from what the service and the machine add.
 
-    `routing` is the service's; each tenant adds its own rule. `hostname` is the machine's, whatever
-    it is worth as a name.
+    `routing` and `ehlo_names` are the service's; each tenant adds its own rule and name.
     """
 
     vault: Vault
-    service_ehlo_name: str | None
-    hostname: str | None
+    ehlo_names: EhloNames = NO_NAMES
     tokens: AccessTokens | None = None
     routing: Routing = EVERYBODY
 
@@ -65,25 +64,11 @@ class LaneConfigFactory:
         if profile.transport is Transport.SANDBOX:
             return LaneConfig(profile, None)
         try:
-            password = self._open_credential(delivery_profile, "password")
-            client_key = self._open_credential(delivery_profile, "client_key")
+            secrets = delivery_profile.open_secrets(self.vault.open)
         except SealError as error:
             return LaneConfig(profile, None, _credentials_fault(error))
-        identity = identity_of(
-            profile,
-            password=password,
-            client_key=client_key,
-            tenant_ehlo_name=delivery_profile.tenant_ehlo_name,
-            service_ehlo_name=self.service_ehlo_name,
-            hostname=self.hostname,
-        )
-        return LaneConfig(profile, identity)
-
-    def _open_credential(self, delivery_profile: DeliveryProfile, field: str) -> str | None:
-        sealed = delivery_profile.sealed.get(f"sealed_{field}")
-        if sealed is None:
-            return None
-        return self.vault.open(sealed, profile_secret(delivery_profile.profile, field))
+        names = delivery_profile.ehlo_names(self.ehlo_names)
+        return LaneConfig(profile, identity_of(profile, secrets, names))
 
     def is_stale(self, delivery_profile: DeliveryProfile) -> bool:
         """Whether a credential is sealed under a key that is not the newest."""

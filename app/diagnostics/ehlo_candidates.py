@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.domain.ehlo import LOOPBACK, address_literal, is_private, parse_ehlo_name
-from app.smtp.identity import Identity
+from app.domain.ehlo import LOOPBACK, EhloNames, address_literal, is_private, parse_ehlo_name
 
 MAX_CANDIDATES: Final = 6
 # What an EHLO answer may hold of addresses: `Hello mail.example.com [192.0.2.1]`.
@@ -35,29 +34,27 @@ class Candidate:
 
 
 def candidates(
-    identity: Identity, *, pointers: Sequence[str], outgoing_address: str | None
+    names: EhloNames, *, pointers: Sequence[str], outgoing_address: str | None
 ) -> tuple[Candidate, ...]:
     """At most six names, each once; what cannot be said to a server is left out.
 
     `pointers` are the PTR names of `outgoing_address`, by which the server sees us.
     """
     by_name: dict[str, Candidate] = {}
-    for candidate in _names(identity, pointers):
+    for candidate in _names(names, pointers):
         by_name.setdefault(candidate.name, candidate)
     literal = address_literal(outgoing_address or LOOPBACK)
-    names = [candidate for candidate in by_name.values() if candidate.name != literal][
-        : MAX_CANDIDATES - 1
-    ]
-    return *names, Candidate(literal, NameSource.ADDRESS_LITERAL)
+    others = [candidate for candidate in by_name.values() if candidate.name != literal]
+    return *others[: MAX_CANDIDATES - 1], Candidate(literal, NameSource.ADDRESS_LITERAL)
 
 
-def _names(identity: Identity, pointers: Iterable[str]) -> Iterator[Candidate]:
+def _names(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
     named = (
-        (NameSource.PROFILE, identity.profile_ehlo_name),
-        (NameSource.TENANT, identity.tenant_ehlo_name),
-        (NameSource.SERVICE, identity.service_ehlo_name),
+        (NameSource.PROFILE, names.profile),
+        (NameSource.TENANT, names.tenant),
+        (NameSource.SERVICE, names.service),
         # A private name would leak, and is none to set.
-        (NameSource.HOSTNAME, None if is_private(identity.hostname or "") else identity.hostname),
+        (NameSource.HOSTNAME, None if is_private(names.hostname or "") else names.hostname),
         *((NameSource.POINTER, pointer) for pointer in pointers),
     )
     for source, text in named:

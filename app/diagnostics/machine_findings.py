@@ -9,7 +9,7 @@ from typing import Final
 
 from app.diagnostics.ehlo_advice import Verdict
 from app.domain.clock import Clock, SystemClock
-from app.domain.ehlo import effective_ehlo
+from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.errors import SealError, Unavailable
 from app.smtp.outgoing import outgoing_address
 from app.store.db.clock import DatabaseClock
@@ -151,15 +151,9 @@ async def _is_heloise(host: str, port: int) -> bool:
         return False
 
 
-def name_finding(service_ehlo_name: str | None, hostname: str) -> Finding:
-    """The name that profiles and tenants without one of their own are greeted by."""
-    ehlo = effective_ehlo(
-        profile=None,
-        tenant=None,
-        service=service_ehlo_name,
-        hostname=hostname,
-        local_address=outgoing_address(None),
-    )
+def name_finding(names: EhloNames) -> Finding:
+    """The EHLO name of profiles whose tenant and themselves set none."""
+    ehlo = effective_ehlo(names, outgoing_address(None))
     detail = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
     verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
     return Finding("ehlo_name", verdict, " ".join([f"{detail}.", *ehlo.warnings]))

@@ -8,15 +8,15 @@ from typing import Final
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
 from app.diagnostics.verify import Subject, Token, no_token, verify
+from app.domain.ehlo import EhloNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
 from app.oauth.token_cache import AccessTokens
 from app.oauth.token_types import Granted, TokenRequest
-from app.smtp.identity import identity_of
+from app.smtp.identity import NO_NAMES, identity_of
 from app.smtp.resolve import Network
 from app.store.profiles.queries import DeliveryProfile
-from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import OpenSealed
 
 NONE: Final[Mapping[str, str]] = {}
@@ -29,19 +29,14 @@ class Verifier:
     network: Network
     tokens: AccessTokens
     open_sealed: OpenSealed
-    service_ehlo_name: str | None
-    hostname: str | None
+    ehlo_names: EhloNames = NO_NAMES
     now: Callable[[], datetime]
 
     async def saved(self, found: DeliveryProfile, check: Check | None = None) -> Report:
         """Try a profile as delivery would."""
         profile = found.profile
         try:
-            secrets = {
-                name: self.open_sealed(sealed, profile_secret(profile, name))
-                for name in ("password", "client_key")
-                if (sealed := found.sealed.get(f"sealed_{name}")) is not None
-            }
+            secrets = found.open_secrets(self.open_sealed)
         except SealError as error:
             failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
             return await self._verify(found, NONE, _make_failing_token(failure), check)
@@ -81,14 +76,8 @@ class Verifier:
         token: Token,
         check: Check | None,
     ) -> Report:
-        identity = identity_of(
-            delivery_profile.profile,
-            password=secrets.get("password"),
-            client_key=secrets.get("client_key"),
-            tenant_ehlo_name=delivery_profile.tenant_ehlo_name,
-            service_ehlo_name=self.service_ehlo_name,
-            hostname=self.hostname,
-        )
+        names = delivery_profile.ehlo_names(self.ehlo_names)
+        identity = identity_of(delivery_profile.profile, secrets, names)
         subject = Subject(identity=identity, token=token, check=check)
         return await verify(subject, self.network, now=self.now())
 

@@ -127,7 +127,7 @@ class _Run:
         )
         if self._is_refused_name():
             names = candidates(
-                identity,
+                identity.ehlo_names,
                 pointers=facts.pointers.found,
                 outgoing_address=visible_address or local_address,
             )

@@ -12,6 +12,8 @@ from typing import Final
 
 import idna
 
+from app.domain.value import value
+
 # RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
 LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # What resolvers read as part of an IPv4 address: 127.1, 0x7f000001.
@@ -163,24 +165,31 @@ def _check_label(label: str) -> None:
         raise ValueError(f"use only letters, digits, hyphens and dots; {WRITE_INSTEAD}")
 
 
-def effective_ehlo(
-    *,
-    profile: str | None,
-    tenant: str | None,
-    service: str | None,
-    hostname: str | None,
-    local_address: str | None,
-) -> EffectiveEhlo:
-    """The first of the ladder: what a person set, else the machine's full name, else its address.
+@value
+class EhloNames:
+    """The names to choose from, in order of precedence; None where there is none."""
 
-    The machine's name counts where it is a public one: `localhost`, a container's id and private
-    names are never picked.
+    profile: str | None = None
+    tenant: str | None = None
+    service: str | None = None
+    hostname: str | None = None
+
+    def of_profile(self, profile: str | None, tenant: str | None) -> "EhloNames":
+        """Add the names of a profile and its tenant to those of service and machine."""
+        return EhloNames(profile, tenant, self.service, self.hostname)
+
+
+def effective_ehlo(names: EhloNames, local_address: str | None) -> EffectiveEhlo:
+    """The first configured name, else the machine's full name, else its address.
+
+    The machine's name counts only if it is public, so Heloise never picks `localhost`, a
+    container's id or a private name.
     """
     candidates = (
-        (EhloSource.PROFILE, profile),
-        (EhloSource.TENANT, tenant),
-        (EhloSource.SERVICE, service),
-        (EhloSource.HOSTNAME, _find_public_name(hostname)),
+        (EhloSource.PROFILE, names.profile),
+        (EhloSource.TENANT, names.tenant),
+        (EhloSource.SERVICE, names.service),
+        (EhloSource.HOSTNAME, _find_public_name(names.hostname)),
     )
     for source, name in candidates:
         if name is not None:

@@ -302,7 +302,20 @@ class OAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class SmtpServer:
+    """An SMTP server and how it proves its identity: the destination of a profile's secrets."""
+
+    host: str | None = None
+    port: int = 587
+    tls: TlsMode = TlsMode.STARTTLS
+    tls_ca: str | None = None
+    tls_min_version: str = "1.2"
+    tls_server_name: str | None = None
+    tls_pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile(SmtpServer):
     """One SMTP identity: where to connect, how, and under which name. Holds no secret."""
 
     id: str
@@ -310,15 +323,8 @@ class Profile:
     name: str
     is_default: bool = False
     transport: Transport = Transport.SMTP
-    host: str | None = None
-    port: int = 587
-    tls: TlsMode = TlsMode.STARTTLS
-    tls_ca: str | None = None
     client_certificate: str | None = None
     has_client_key: bool = False
-    tls_min_version: str = "1.2"
-    tls_server_name: str | None = None
-    tls_pins: tuple[str, ...] = ()
     ehlo_name: str | None = None
     source_address: str | None = None
     auth_mechanism: AuthMechanism = AuthMechanism.AUTO

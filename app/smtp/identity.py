@@ -1,15 +1,19 @@
 """Define the SMTP identity: all that two connections must have in common."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Final
 
-from app.domain.ehlo import EffectiveEhlo, effective_ehlo
+from app.domain.ehlo import EffectiveEhlo, EhloNames, effective_ehlo
 from app.domain.outcome.outcome import Failure
-from app.domain.types import AuthMechanism, Profile, Timeouts, TlsMode
+from app.domain.types import AuthMechanism, Profile, SmtpServer, Timeouts, TlsMode
 from app.smtp.certificate import Certificate
+
+NO_NAMES: Final = EhloNames()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(SmtpServer):
     """Everything that makes a connection this profile's and no other's (invariant 8).
 
     It is the pool's key: change one field and the old connections are no longer used. `repr`
@@ -19,18 +23,9 @@ class Identity:
 
     profile_id: str
     host: str
-    port: int
-    tls: TlsMode
-    tls_ca: str | None = None
     client_certificate: str | None = None
     client_key: str | None = field(default=None, repr=False)
-    tls_min_version: str = "1.2"
-    tls_server_name: str | None = None
-    tls_pins: tuple[str, ...] = ()
-    profile_ehlo_name: str | None = None
-    tenant_ehlo_name: str | None = None
-    service_ehlo_name: str | None = None
-    hostname: str | None = None
+    ehlo_names: EhloNames = NO_NAMES
     source_address: str | None = None
     mechanism: AuthMechanism = AuthMechanism.AUTO
     username: str | None = None
@@ -41,13 +36,7 @@ class Identity:
 
     def ehlo(self, local_address: str) -> EffectiveEhlo:
         """The name to greet with through a socket that is bound to `local_address`."""
-        return effective_ehlo(
-            profile=self.profile_ehlo_name,
-            tenant=self.tenant_ehlo_name,
-            service=self.service_ehlo_name,
-            hostname=self.hostname,
-            local_address=local_address,
-        )
+        return effective_ehlo(self.ehlo_names, local_address)
 
     @property
     def server_name(self) -> str:
@@ -66,38 +55,22 @@ class Identity:
         return self.username is not None and self.mechanism is not AuthMechanism.NONE
 
 
-def identity_of(
-    profile: Profile,
-    *,
-    password: str | None,
-    client_key: str | None,
-    tenant_ehlo_name: str | None,
-    service_ehlo_name: str | None,
-    hostname: str | None,
-) -> Identity:
-    """Build a profile's identity from its decrypted secrets and service defaults."""
+_OF_PROFILE: Final = {field.name for field in fields(Profile)} & {
+    field.name for field in fields(Identity)
+}
+
+
+def identity_of(profile: Profile, secrets: Mapping[str, str], ehlo_names: EhloNames) -> Identity:
+    """Build a profile's identity; `secrets` are its decrypted `password` and `client_key`."""
+    values = {name: getattr(profile, name) for name in _OF_PROFILE}
     return Identity(
+        **values | {"host": profile.host or ""},
         profile_id=profile.id,
-        host=profile.host or "",
-        port=profile.port,
-        tls=profile.tls,
-        tls_ca=profile.tls_ca,
-        client_certificate=profile.client_certificate,
-        client_key=client_key,
-        tls_min_version=profile.tls_min_version,
-        tls_server_name=profile.tls_server_name,
-        tls_pins=profile.tls_pins,
-        profile_ehlo_name=profile.ehlo_name,
-        tenant_ehlo_name=tenant_ehlo_name,
-        service_ehlo_name=service_ehlo_name,
-        hostname=hostname,
-        source_address=profile.source_address,
+        client_key=secrets.get("client_key"),
+        ehlo_names=ehlo_names,
         mechanism=profile.auth_mechanism,
-        username=profile.username,
-        password=password,
-        allow_plaintext_auth=profile.allow_plaintext_auth,
+        password=secrets.get("password"),
         token_revision=None if profile.oauth is None else profile.revision,
-        timeouts=profile.timeouts,
     )
 
 

@@ -4,6 +4,8 @@ import ipaddress
 import socket
 from typing import Final
 
+from app.domain.types import Profile
+
 # Documentation addresses (RFC 5737, RFC 3849): they take the default route, and nothing is sent.
 ANYWHERE: Final = ("192.0.2.1", "2001:db8::1")
 ANY_PORT: Final = 9
@@ -27,3 +29,8 @@ def outgoing_address(host: str | None) -> str | None:
                 continue
             return str(probe.getsockname()[0])
     return None
+
+
+def local_address(profile: Profile) -> str | None:
+    """The local address for connections of a profile; None where there is no route."""
+    return profile.source_address or outgoing_address(profile.host)

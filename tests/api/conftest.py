@@ -18,6 +18,7 @@ from app.auth.throttle import Guesses
 from app.diagnostics.dns_records import txt_records
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
+from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
 from app.metrics import Metrics
@@ -73,15 +74,13 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             network=network,
             tokens=AccessTokens(database, vault, network, now=clock.now),
             open_sealed=vault.open,
-            service_ehlo_name=None,
-            hostname="localhost",
+            ehlo_names=EhloNames(hostname="localhost"),
             now=clock.now,
         ),
         verify_per_minute=5,
         committer=Committer(database, Metrics(database, clock), now=clock.now),
         clock=clock,
-        service_ehlo_name=None,
-        hostname="localhost",
+        ehlo_names=EhloNames(hostname="localhost"),
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
         max_message_bytes=100_000,
         max_buffered_bytes=4_000_000,

@@ -69,7 +69,7 @@ class Worker:
             settler=self.settler,
             wake=asyncio.Event(),
         )
-        configs = LaneConfigFactory(vault=Vault([bytes(32)]), service_ehlo_name=None, hostname=None)
+        configs = LaneConfigFactory(vault=Vault([bytes(32)]))
         self.registry = LaneRegistry(parts, configs)
         self.lane = Lane(LaneConfig(PROFILE, None), parts, granted=1)
         self.registry.lanes[PROFILE.id] = self.lane

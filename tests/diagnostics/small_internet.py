@@ -8,6 +8,7 @@ import trustme
 
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.verify import Subject, Token, no_token
+from app.domain.ehlo import EhloNames
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
@@ -56,7 +57,7 @@ class SmallInternet:
         usual = {
             "host": HOST,
             "tls": TlsMode.NONE,
-            "profile_ehlo_name": OUR_NAME,
+            "ehlo_names": EhloNames(OUR_NAME),
             "tls_ca": self.ca_pem,
             "timeouts": PATIENT,
         }

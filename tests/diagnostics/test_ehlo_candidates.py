@@ -1,27 +1,21 @@
 """Which names are candidates, in which order, and what servers say of our address."""
 
-from dataclasses import replace
-
 import pytest
 
 from app.diagnostics.ehlo_candidates import MAX_CANDIDATES, NameSource, candidates, seen_address
-from tests.support.servers.smtp_server import SmtpServer
-from tests.support.smtp_identities import identity
+from app.domain.ehlo import EhloNames
 
 NAMED = {
-    "profile_ehlo_name": "profile.example.com",
-    "tenant_ehlo_name": "tenant.example.com",
-    "service_ehlo_name": "service.example.com",
+    "profile": "profile.example.com",
+    "tenant": "tenant.example.com",
+    "service": "service.example.com",
     "hostname": "host.example.com",
 }
 
 
 def found(pointers: list[str], address: str | None, **names: str | None) -> list[tuple[str, str]]:
     """The candidates' names and sources."""
-    server = SmtpServer()
-    server.port = 25
-    mine = replace(identity(server), **(dict.fromkeys(NAMED) | names))  # type: ignore[arg-type]
-    listed = candidates(mine, pointers=pointers, outgoing_address=address)
+    listed = candidates(EhloNames(**names), pointers=pointers, outgoing_address=address)
     return [(each.name, each.source.value) for each in listed]
 
 
@@ -39,7 +33,7 @@ def test_they_come_in_the_order_of_the_ladder() -> None:
 
 def test_each_is_there_once() -> None:
     """By the first of its sources, whatever the letter case."""
-    names = NAMED | {"tenant_ehlo_name": "PROFILE.example.com"}
+    names = NAMED | {"tenant": "PROFILE.example.com"}
     assert [source for _, source in found(["host.example.com"], None, **names)] == [
         "profile",
         "service",

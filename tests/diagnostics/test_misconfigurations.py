@@ -21,7 +21,7 @@ MADE_IN: Final = (wrong_network, wrong_tls, wrong_login)  # importing them fills
 AT_LEAST: Final = 20
 # What a profile calls it, where that is not the identity's own word.
 CALLED: Final = {
-    "profile_ehlo_name": "ehlo_name",
+    "ehlo_names": "ehlo_name",
     "username": "auth",
     "password": "auth",
     "mechanism": "auth",

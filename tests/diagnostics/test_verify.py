@@ -9,6 +9,7 @@ import trustme
 
 from app.diagnostics.report import Report, StageReport, Status, Step
 from app.diagnostics.verify import Subject, verify
+from app.domain.ehlo import EhloNames
 from app.domain.types import AuthMechanism, TlsMode
 from tests.diagnostics.small_internet import (
     CHECK,
@@ -245,7 +246,7 @@ async def test_a_certificate_that_nobody_verifies_is_warned_of(net: SmallInterne
 async def test_a_name_that_servers_may_dislike_is_warned_of(net: SmallInternet) -> None:
     """At the stage where it was said, though this server took it."""
     async with SmtpServer() as server:
-        report = await tried(net, net.subject(server, profile_ehlo_name="[127.0.0.1]"))
+        report = await tried(net, net.subject(server, ehlo_names=EhloNames("[127.0.0.1]")))
     assert of(report, Step.EHLO).status is Status.WARNING
     assert report.is_ok
 

@@ -6,6 +6,7 @@ from typing import Final
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
 from app.diagnostics.verify import Token
+from app.domain.ehlo import EhloNames
 from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, TlsMode
 from app.oauth.token_request import ask
@@ -50,8 +51,8 @@ async def name_refused(net: SmallInternet) -> Attempts:
         return None if name == PTR_NAME else refusal
 
     async with SmtpServer({"ehlo": only_ours}) as server:
-        report = yield net.subject(server, profile_ehlo_name=None)
-        yield net.subject(server, profile_ehlo_name=recommended(report))
+        report = yield net.subject(server, ehlo_names=EhloNames())
+        yield net.subject(server, ehlo_names=EhloNames(recommended(report)))
 
 
 @wrong("The server refuses the EHLO name at RCPT")
@@ -61,8 +62,8 @@ async def name_refused_late(net: SmallInternet) -> Attempts:
         server.script = {
             "rcpt": lambda _: None if server.sessions[-1].name == PTR_NAME else refusal
         }
-        report = yield net.subject(server, profile_ehlo_name="pod-7.example.net", check=CHECK)
-        yield net.subject(server, profile_ehlo_name=recommended(report), check=CHECK)
+        report = yield net.subject(server, ehlo_names=EhloNames("pod-7.example.net"), check=CHECK)
+        yield net.subject(server, ehlo_names=EhloNames(recommended(report)), check=CHECK)
 
 
 @wrong("The server does not relay for unknown clients")

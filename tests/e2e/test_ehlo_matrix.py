@@ -14,6 +14,7 @@ import pytest
 from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check
 from app.diagnostics.report import NameTried, Report, Step
 from app.diagnostics.verify import Subject, verify
+from app.domain.ehlo import EhloNames
 from app.domain.types import TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
@@ -87,9 +88,7 @@ def identity(port: int, name: str) -> Identity:
         host="127.0.0.1",
         port=port,
         tls=TlsMode.NONE,
-        profile_ehlo_name=name,
-        service_ehlo_name=SERVICE_NAME,
-        hostname=POD,
+        ehlo_names=EhloNames(profile=name, service=SERVICE_NAME, hostname=POD),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard, is_public
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Timeouts
@@ -119,7 +120,7 @@ async def test_connections_come_from_the_source_address() -> None:
     """The server sees it, and the literal that is greeted with is its own."""
     async with (
         SmtpServer() as server,
-        session_to(server, source_address="127.0.0.9", profile_ehlo_name=None) as session,
+        session_to(server, source_address="127.0.0.9", ehlo_names=EhloNames()) as session,
     ):
         assert session.facts.ehlo_name == "[127.0.0.9]"
     assert server.sessions[0].peer == "127.0.0.9"

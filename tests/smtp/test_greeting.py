@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from app.domain.ehlo import EhloNames
 from app.domain.outcome.outcome import Stage
 from app.domain.types import TlsMode
 from app.smtp.session import Session
@@ -14,9 +15,9 @@ from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to
 
 LADDER: Final = {
-    "profile_ehlo_name": "p.example.com",
-    "tenant_ehlo_name": "t.example.com",
-    "service_ehlo_name": "s.example.com",
+    "profile": "p.example.com",
+    "tenant": "t.example.com",
+    "service": "s.example.com",
     "hostname": "h.example.com",
 }
 REFUSED: Final = "504 5.5.2 need fully-qualified hostname"
@@ -37,8 +38,8 @@ async def test_the_name_on_the_wire_is_the_ladders(
     without: list[str], name: str, source: str
 ) -> None:
     """The facts tell the same name, and where it came from."""
-    fields = {key: None if key.split("_")[0] in without else LADDER[key] for key in LADDER}
-    async with SmtpServer() as server, session_to(server, **fields) as session:
+    names = EhloNames(**{key: LADDER[key] for key in LADDER if key not in without})
+    async with SmtpServer() as server, session_to(server, ehlo_names=names) as session:
         pass
     assert server.sessions[0].ehlo == [name]
     assert (session.facts.ehlo_name, session.facts.ehlo_source) == (name, source)
@@ -53,7 +54,7 @@ async def test_the_machines_own_guess_is_never_asked_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "getfqdn", guess)
     async with (
         SmtpServer() as server,
-        session_to(server, profile_ehlo_name=None, hostname="localhost") as session,
+        session_to(server, ehlo_names=EhloNames(hostname="localhost")) as session,
     ):
         await send(session)
     assert server.sessions[0].ehlo == ["[127.0.0.1]"]

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from app.domain.clock import monotonic_seconds
+from app.domain.ehlo import EhloNames
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.identity import Identity
 from app.smtp.pool import Pool
@@ -25,10 +26,7 @@ OTHERS: Final[dict[str, Any]] = {
     "tls_min_version": "1.3",
     "tls_server_name": "mx.example.org",
     "tls_pins": ("sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",),
-    "profile_ehlo_name": "other.example.com",
-    "tenant_ehlo_name": "other.example.com",
-    "service_ehlo_name": "other.example.com",
-    "hostname": "other.example.com",
+    "ehlo_names": EhloNames("mail.example.com", "other.example.com"),
     "source_address": "127.0.0.2",
     "mechanism": AuthMechanism.LOGIN,
     "username": "bob",

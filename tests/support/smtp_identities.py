@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Outcome, Verdict, delivered
@@ -40,7 +41,7 @@ def identity(server: SmtpServer, **fields: Any) -> Identity:
         "host": "127.0.0.1",
         "port": server.port,
         "tls": TlsMode.NONE,
-        "profile_ehlo_name": "mail.example.com",
+        "ehlo_names": EhloNames("mail.example.com"),
         "timeouts": Timeouts(connect=5, command=5, data=5),
     }
     return Identity(**(given | fields))

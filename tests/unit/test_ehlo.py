@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.ehlo import (
     EffectiveEhlo,
+    EhloNames,
     EhloSource,
     address_literal,
     effective_ehlo,
@@ -165,16 +166,14 @@ def test_the_first_name_of_the_ladder_is_used_and_says_where_it_is_from(step: in
     names = {
         each: name if number >= step else None for number, (each, name) in enumerate(LADDER.items())
     }
-    found = effective_ehlo(**names, local_address="192.0.2.1")
+    found = effective_ehlo(EhloNames(**names), "192.0.2.1")
     source = list(EhloSource)[step]
     assert (found.name, found.source) == (LADDER.get(source.value, "[192.0.2.1]"), source)
 
 
 def by_itself(hostname: str | None, local_address: str | None = "192.0.2.1") -> EffectiveEhlo:
     """What the machine alone leads to."""
-    return effective_ehlo(
-        profile=None, tenant=None, service=None, hostname=hostname, local_address=local_address
-    )
+    return effective_ehlo(EhloNames(hostname=hostname), local_address)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +252,10 @@ def test_a_public_host_name_is_picked_in_its_usual_form() -> None:
 )
 def test_what_a_server_may_dislike_is_told(fields: dict[str, str], warning: str) -> None:
     """Before a server says it."""
-    given_names = dict.fromkeys(LADDER) | fields
-    found = effective_ehlo(**given_names, local_address="192.0.2.1")
+    found = effective_ehlo(EhloNames(**fields), "192.0.2.1")
     assert any(warning in each for each in found.warnings)
 
 
 def test_a_public_name_of_the_profiles_own_has_no_warning() -> None:
     """There is nothing to say."""
-    assert effective_ehlo(**LADDER, local_address=None).warnings == ()
+    assert effective_ehlo(EhloNames(**LADDER), None).warnings == ()

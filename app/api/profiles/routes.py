@@ -19,8 +19,7 @@ from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
-from app.domain.ehlo import EffectiveEhlo, effective_ehlo
-from app.domain.types import LaneHealth, Profile
+from app.domain.types import Profile
 from app.store.db.keyset import Slice
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
@@ -243,29 +242,11 @@ async def _build_answer(
 async def _build_answers(
     connection: AsyncConnection, services: Services, caller: Caller, rows: Sequence[Profile]
 ) -> list[ProfileRead]:
-    tenant_id = caller.tenant_id
-    tenant = await tenants.get(connection, tenant=tenant_id)
-    health = await profiles.health(
-        connection, tenant_id=tenant_id, profile_ids=[row.id for row in rows]
-    )
-    return [
-        ProfileRead.of(
-            row,
-            health.get(row.id, LaneHealth()),
-            _resolve_ehlo(row, tenant.ehlo_name, services),
-            by=caller.key,
-        )
-        for row in rows
-    ]
-
-
-def _resolve_ehlo(
-    profile: Profile, tenant_ehlo_name: str | None, services: Services
-) -> EffectiveEhlo:
-    return effective_ehlo(
-        profile=profile.ehlo_name,
-        tenant=tenant_ehlo_name,
-        service=services.service_ehlo_name,
-        hostname=services.hostname,
-        local_address=services.local_address(profile),
+    return await profile_actions.read_all(
+        connection,
+        await tenants.get(connection, tenant=caller.tenant_id),
+        rows,
+        names=services.ehlo_names,
+        local_address=services.local_address,
+        by=caller.key,
     )

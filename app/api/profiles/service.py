@@ -1,5 +1,7 @@
 """Create, update, pause, resume and delete profiles, with audit entries."""
 
+from collections.abc import Callable, Sequence
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.profiles.builder import (
@@ -9,14 +11,16 @@ from app.api.profiles.builder import (
     new_profile,
     with_fallback,
 )
+from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.profiles.secrets import check_kept, sealed_secrets
 from app.auth.audit import Act, with_secrets
 from app.auth.quotas import check_profiles
 from app.auth.reach import require_unbound
+from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
-from app.domain.types import ApiKey, Profile
+from app.domain.types import ApiKey, LaneHealth, Profile, Tenant
 from app.store import events
 from app.store.profiles import queries as profiles
 from app.store.profiles.rows import field_of
@@ -144,3 +148,27 @@ async def _record_state(
         before={"paused_at": before.paused_at},
         after={"paused_at": after.paused_at},
     )
+
+
+async def read_all(
+    connection: AsyncConnection,
+    tenant: Tenant,
+    rows: Sequence[Profile],
+    *,
+    names: EhloNames,
+    local_address: Callable[[Profile], str | None],
+    by: ApiKey | None = None,
+) -> list[ProfileRead]:
+    """Read the state of profiles of a tenant, and choose the EHLO name of each."""
+    health = await profiles.health(
+        connection, tenant_id=tenant.id, profile_ids=[row.id for row in rows]
+    )
+    return [
+        ProfileRead.of(
+            row,
+            health.get(row.id, LaneHealth()),
+            effective_ehlo(names.of_profile(row.ehlo_name, tenant.ehlo_name), local_address(row)),
+            by=by,
+        )
+        for row in rows
+    ]

@@ -23,6 +23,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.ehlo import EhloNames
 from app.domain.errors import Conflict, NotFound
 from app.domain.tenants.routing import ANYBODY, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
@@ -33,6 +34,8 @@ from app.store.db.keyset import oldest_first
 from app.store.db.uniqueness import taken_means
 from app.store.profiles.deletion import delete
 from app.store.profiles.rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
+from app.store.secrets.contexts import profile_secret
+from app.store.secrets.encryption import OpenSealed
 from app.store.tables.core import lanes, profiles
 from app.store.tables.core import tenants as tenants_table
 from app.store.tables.rate_columns import labelled, rate_limit_of
@@ -49,6 +52,18 @@ class DeliveryProfile:
     tenant_recipient_rule: RecipientRule = ANYBODY
     concurrency: int | None = None
     sealed: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+
+    def open_secrets(self, open_sealed: OpenSealed) -> dict[str, str]:
+        """Decrypt what a connection needs, `password` and `client_key`; raises SealError."""
+        return {
+            name: open_sealed(sealed, profile_secret(self.profile, name))
+            for name in ("password", "client_key")
+            if (sealed := self.sealed.get(f"sealed_{name}")) is not None
+        }
+
+    def ehlo_names(self, service: EhloNames) -> EhloNames:
+        """Add the names of the profile and its tenant to those of the service."""
+        return service.of_profile(self.profile.ehlo_name, self.tenant_ehlo_name)
 
 
 class SealedProfile(NamedTuple):

@@ -4,10 +4,11 @@ All code that encrypts, decrypts or changes a secret asks here, so that the dest
 the same.
 """
 
+from dataclasses import fields
 from typing import Any, Final
 
 from app.domain.inbound.mailbox import Mailbox
-from app.domain.types import Profile
+from app.domain.types import Profile, SmtpServer
 from app.domain.webhooks import Webhook
 from app.store.secrets.encryption import Destination, SealContext
 
@@ -34,15 +35,8 @@ def profile_secret(profile: Profile, field: str) -> SealContext:
 
 def _server(profile: Profile) -> dict[str, Any]:
     """The SMTP server, and how it proves that it is the one."""
-    return {
-        "host": profile.host,
-        "port": profile.port,
-        "tls": profile.tls.value,
-        "tls_ca": profile.tls_ca,
-        "tls_min_version": profile.tls_min_version,
-        "tls_server_name": profile.tls_server_name,
-        "tls_pins": sorted(profile.tls_pins),
-    }
+    server = {field.name: getattr(profile, field.name) for field in fields(SmtpServer)}
+    return server | {"tls": profile.tls.value, "tls_pins": sorted(profile.tls_pins)}
 
 
 def mailbox_password(mailbox: Mailbox) -> SealContext:

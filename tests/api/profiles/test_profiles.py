@@ -9,7 +9,7 @@ import trustme
 from sqlalchemy import select
 
 from app.api.profiles.responses import ProfileRead
-from app.domain.ehlo import EffectiveEhlo, EhloSource
+from app.domain.ehlo import EffectiveEhlo, EhloNames, EhloSource
 from app.domain.types import LaneHealth
 from app.store.profiles import queries as store
 from app.store.tables.core import profiles
@@ -276,7 +276,9 @@ async def test_the_effective_ehlo_follows_the_ladder(
     expected: str,
 ) -> None:
     """Profile, tenant, service, hostname, address literal; never localhost."""
-    api.app.state.services = replace(api.services, service_ehlo_name=service, hostname=hostname)
+    api.app.state.services = replace(
+        api.services, ehlo_names=EhloNames(service=service, hostname=hostname)
+    )
     caller = await api.tenant("acme")
     await api.admin("PATCH", "/tenants/acme", {"ehlo_name": tenant})
     made = await caller.made("/profiles", PROFILE | {"ehlo_name": profile})
