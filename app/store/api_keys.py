@@ -12,6 +12,7 @@ from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope
 from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
+from app.store.db.rows import to_row
 from app.store.tables.core import api_keys
 from app.store.tenants import queries as tenants
 
@@ -21,23 +22,8 @@ _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "hash"
 async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> None:  # noqa: A002 - the column's name
     """Write a new key, and in place of its secret the hash; raises NotFound without its tenant."""
     await tenants.lock(connection, tenant_id=key.tenant_id)
-    await connection.execute(
-        insert_into(api_keys).values(
-            id=key.id,
-            tenant_id=key.tenant_id,
-            name=key.name,
-            hint=key.hint,
-            hash=hash,
-            scopes=sorted(key.scopes),
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-            last_used_at=key.last_used_at,
-            profiles=list(key.profiles),
-            allowed_from=list(key.allowed_from),
-            networks=list(key.networks),
-        )
-    )
+    values = to_row(key, api_keys) | {"hash": hash, "scopes": sorted(key.scopes)}
+    await connection.execute(insert_into(api_keys).values(values))
 
 
 async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | None:  # noqa: A002 - the column's name

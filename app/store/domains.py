@@ -15,6 +15,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.ids import is_id
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import UNFINISHED, messages
 from app.store.tables.domains import dkim_keys, sending_domains
@@ -36,31 +37,17 @@ async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
         "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
     )
     async with taken_means(connection, conflict):
-        await connection.execute(
-            insert_into(sending_domains).values(
-                id=domain.id,
-                tenant_id=domain.tenant_id,
-                domain=domain.domain,
-                created_at=domain.created_at,
-                updated_at=domain.updated_at,
-            )
-        )
+        values = to_row(domain, sending_domains)
+        await connection.execute(insert_into(sending_domains).values(values))
 
 
 async def insert_key(
     connection: AsyncConnection, *, domain_id: str, key: DkimKey, sealed_private_key: bytes
 ) -> None:
     """Write a new key of a domain."""
+    values = to_row(key, dkim_keys) | {"domain_id": domain_id}
     await connection.execute(
-        insert_into(dkim_keys).values(
-            id=key.id,
-            domain_id=domain_id,
-            selector=key.selector,
-            algorithm=key.algorithm.value,
-            public_key=key.public_key,
-            sealed_private_key=sealed_private_key,
-            created_at=key.created_at,
-        )
+        insert_into(dkim_keys).values(values | {"sealed_private_key": sealed_private_key})
     )
 
 
@@ -191,5 +178,4 @@ async def _load_keys(
 
 
 def _key(row: RowMapping) -> DkimKey:
-    values = {name: row[name] for name in row if name not in {"domain_id", "sealed_private_key"}}
-    return DkimKey(**values | {"algorithm": DkimAlgorithm(row["algorithm"])})
+    return from_row(DkimKey, row, algorithm=DkimAlgorithm(row["algorithm"]))

@@ -18,6 +18,7 @@ from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
 from app.store.db.array_params import among
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import (
     IS_TO_SEND,
@@ -176,24 +177,9 @@ _APPLY: Final = (
 
 
 def _row(suppression: Suppression) -> dict[str, Any]:
-    return {
-        "id": suppression.id,
-        "tenant_id": suppression.tenant_id,
-        "address": suppression.address,
-        "tag": suppression.tag or "",
-        "reason": suppression.reason.value,
-        "detail": suppression.detail,
-        "created_at": suppression.created_at,
-    }
+    return to_row(suppression, suppressions) | {"tag": suppression.tag or ""}
 
 
 def _suppression(row: RowMapping) -> Suppression:
-    return Suppression(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        address=row["address"],
-        tag=row["tag"] or None,
-        reason=SuppressionReason(row["reason"]),
-        detail=row["detail"],
-        created_at=row["created_at"],
-    )
+    reason = SuppressionReason(row["reason"])
+    return from_row(Suppression, row, tag=row["tag"] or None, reason=reason)

@@ -15,6 +15,7 @@ from app.domain.ids import is_id
 from app.domain.templates import Template, TemplateContent, TemplateVersion
 from app.store.db import similar_names as spelling
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.templates import template_versions, templates
 
@@ -23,16 +24,8 @@ async def insert(
     connection: AsyncConnection, *, template: Template, content: TemplateContent
 ) -> None:
     """Write a new one with its first draft; raises Conflict where its name is taken."""
-    values = {
-        "id": template.id,
-        "tenant_id": template.tenant_id,
-        "name": template.name,
-        "published": template.published,
-        "created_at": template.created_at,
-        "updated_at": template.updated_at,
-    }
     async with taken_means(connection, _build_conflict(template.name)):
-        await connection.execute(insert_into(templates).values(values))
+        await connection.execute(insert_into(templates).values(to_row(template, templates)))
     await _insert_version(connection, template.id, 1, content, template.created_at)
 
 
@@ -221,13 +214,7 @@ def _template(row: RowMapping) -> Template:
 
 
 def _version(row: RowMapping) -> TemplateVersion:
-    return TemplateVersion(
-        number=row["number"],
-        content=_content(row["content"]),
-        published_at=row["published_at"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    return from_row(TemplateVersion, row, content=_content(row["content"]))
 
 
 def _content(data: dict[str, Any]) -> TemplateContent:

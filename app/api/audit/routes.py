@@ -96,20 +96,11 @@ class AuditRead(Answer):
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditRead":
         """What is answered of a line."""
-        return cls(
-            id=entry.id,
-            at=entry.at,
-            actor=ActorRead.model_validate(entry.actor),
-            action=entry.action,
-            tenant_id=entry.tenant_id,
-            object_id=entry.object_id,
-            refused_as=entry.refused_as,
-            changes={
-                name: ChangeRead(before=before, after=after)
-                for name, (before, after) in entry.changes.items()
-            },
-            request_id=entry.request_id,
-        )
+        changes = {
+            name: ChangeRead(before=before, after=after)
+            for name, (before, after) in entry.changes.items()
+        }
+        return cls.build(entry, changes=changes)
 
 
 class AuditPage(Page[AuditRead]):

@@ -102,18 +102,8 @@ class DkimKeyRead(Answer):
     @classmethod
     def of(cls, key: DkimKey, domain: str) -> Self:
         """The key as it is read."""
-        return cls(
-            selector=key.selector,
-            algorithm=key.algorithm,
-            status=key.status,
-            dns_record=DnsRecord(name=key.record_name(domain), type="TXT", value=key.record),
-            found_at=key.found_at,
-            checked_at=key.checked_at,
-            problem=key.problem,
-            retired_at=key.retired_at,
-            record_needed_until=key.record_needed_until,
-            created_at=key.created_at,
-        )
+        record = DnsRecord(name=key.record_name(domain), type="TXT", value=key.record)
+        return cls.build(key, dns_record=record)
 
 
 class DomainRead(Answer):
@@ -133,14 +123,8 @@ class DomainRead(Answer):
     @classmethod
     def of(cls, domain: SendingDomain) -> Self:
         """The domain as it is read."""
-        return cls(
-            id=domain.id,
-            domain=domain.domain,
-            signed=domain.is_signed,
-            keys=[DkimKeyRead.of(key, domain.domain) for key in domain.keys],
-            created_at=domain.created_at,
-            updated_at=domain.updated_at,
-        )
+        keys = [DkimKeyRead.of(key, domain.domain) for key in domain.keys]
+        return cls.build(domain, signed=domain.is_signed, keys=keys)
 
 
 class DomainPage(Page[DomainRead]):

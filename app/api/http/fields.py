@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Final, Unpack, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Self, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -51,6 +51,16 @@ class Answer(BaseModel):
     """An answer or part of one, built when it is first used."""
 
     model_config = ConfigDict(defer_build=True)
+
+    @classmethod
+    def build(cls, *sources: object, **values: Any) -> Self:  # noqa: ANN401 - the fields' types
+        """Build from `values`, and other fields from the first source with that attribute."""
+        for name in cls.model_fields.keys() - values.keys():
+            for source in sources:
+                if hasattr(source, name):
+                    values[name] = getattr(source, name)
+                    break
+        return cls(**values)
 
 
 class Body(BaseModel):

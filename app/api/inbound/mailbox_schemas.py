@@ -121,25 +121,10 @@ class MailboxRead(Answer):
     @classmethod
     def of(cls, mailbox: Mailbox) -> Self:
         """The mailbox as it is read."""
-        return cls(
-            id=mailbox.id,
-            name=mailbox.name,
-            host=mailbox.host,
-            port=mailbox.port,
-            tls=mailbox.tls,
-            tls_ca=mailbox.tls_ca,
-            username=mailbox.username,
-            folder=mailbox.folder,
-            poll_seconds=mailbox.poll_seconds,
+        return cls.build(
+            mailbox,
             delete_reports=mailbox.deletes_reports,
             enabled=mailbox.disabled_at is None,
-            polled_at=mailbox.polled_at,
-            failing_since=mailbox.failing_since,
-            reason=mailbox.reason,
-            reports=mailbox.reports,
-            others=mailbox.others,
-            created_at=mailbox.created_at,
-            updated_at=mailbox.updated_at,
         )
 
 

@@ -75,15 +75,10 @@ class RecipientRead(Answer):
                 text=view.reply_text,
                 classification=view.classification,
             )
-        return cls(
+        return cls.build(
+            view,
             address=view.address if view.erased_at is None else None,
-            name=view.name,
-            kind=view.kind,
-            status=view.status,
-            attempts=view.attempts,
-            next_attempt_at=view.next_attempt_at,
             last_reply=reply,
-            sent_to=view.sent_to,
             report=_read_report(view),
         )
 
@@ -130,28 +125,14 @@ class MessageRead(Answer):
     @classmethod
     def of(cls, view: MessageView, now: datetime) -> Self:
         """What is shown of a stored message."""
-        return cls(
-            id=view.id,
+        return cls.build(
+            view,
             status=view.status_at(now),
             profile=view.profile_name,
-            profile_id=view.profile_id,
             sender=format_mailbox(view.sender),
             subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
             recipients=[RecipientRead.of(recipient) for recipient in view.recipients],
-            message_id_header=view.message_id_header,
-            size_bytes=view.size_bytes,
-            tags=list(view.tags),
-            metadata=dict(view.metadata),
-            priority=view.priority,
-            guarantee=view.guarantee,
             sensitive=view.is_sensitive,
-            content_wiped_at=view.content_wiped_at,
-            created_at=view.created_at,
-            send_at=view.send_at,
-            expires_at=view.expires_at,
-            updated_at=view.updated_at,
-            finished_at=view.finished_at,
-            retry_of=view.retry_of,
         )
 
 

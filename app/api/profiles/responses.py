@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import ConfigDict, Field
 
@@ -156,31 +156,19 @@ class ProfileRead(Answer):
     ) -> Self:
         """What a key may be shown of a profile that it reaches."""
         fallback, sender = profile.fallback_profile_id, profile.default_from
-        return cls.model_validate(
-            {
-                **_select_fields(profile),
-                **_select_fields(health),
-                "effective_ehlo": ehlo,
-                "auth": AuthRead.of(profile),
-                "default_from": format_mailbox(sender) if sender else None,
-                "concurrency": min(
-                    health.concurrency or profile.max_connections, profile.max_connections
-                ),
-                "fallback_profile": fallback if fallback and reaches(by, fallback) else None,
-                "state": profile_state(profile, health),
-                "failing_code": health.code,
-                "reason": _describe_reason(health),
-                "recommended_ehlo_name": health.recommended and health.recommended.name,
-            }
+        return cls.build(
+            profile,
+            health,
+            effective_ehlo=ehlo,
+            auth=AuthRead.of(profile),
+            default_from=format_mailbox(sender) if sender else None,
+            concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
+            fallback_profile=fallback if fallback and reaches(by, fallback) else None,
+            state=profile_state(profile, health),
+            failing_code=health.code,
+            reason=_describe_reason(health),
+            recommended_ehlo_name=health.recommended and health.recommended.name,
         )
-
-
-def _select_fields(value: Profile | LaneHealth) -> dict[str, Any]:
-    """The fields that the answer has by the same name."""
-    names = ProfileRead.model_fields.keys()
-    return {
-        field.name: getattr(value, field.name) for field in fields(value) if field.name in names
-    }
 
 
 SILENT_REASON: Final = (

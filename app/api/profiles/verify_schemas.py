@@ -122,18 +122,8 @@ class StageRead(Answer):
     @classmethod
     def of(cls, found: StageReport, now: datetime) -> Self:
         """What was found at a stage."""
-        plain_fields = {
-            name: getattr(found, name) for name in cls.model_fields if name not in _NESTED
-        }
-        return cls(
-            **plain_fields,
-            transcript=[LineRead.model_validate(line) for line in found.transcript],
-            addresses=[AddressRead.model_validate(address) for address in found.addresses],
-            certificate=CertificateRead.of(found.certificate, now) if found.certificate else None,
-        )
-
-
-_NESTED: Final = frozenset({"transcript", "addresses", "certificate"})
+        certificate = CertificateRead.of(found.certificate, now) if found.certificate else None
+        return cls.build(found, certificate=certificate)
 
 
 class AdviceRead(_Read):

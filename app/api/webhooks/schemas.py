@@ -235,21 +235,13 @@ class WebhookRead(Answer):
     @classmethod
     def of(cls, webhook: Webhook, **more: str) -> Self:
         """The webhook as it is read."""
-        return cls(
-            id=webhook.id,
-            name=webhook.name,
-            url=webhook.url,
-            events=list(webhook.wanted.types),
-            profiles=list(webhook.wanted.profiles),
-            tags=list(webhook.wanted.tags),
+        return cls.build(
+            webhook,
+            webhook.wanted,
+            events=webhook.wanted.types,
             ordered=webhook.is_ordered,
             enabled=webhook.disabled_at is None,
-            disabled_at=webhook.disabled_at,
-            disabled_reason=webhook.disabled_reason,
-            failing_since=webhook.failing_since,
             previous_secret_expires_at=webhook.former_secret_until,
-            created_at=webhook.created_at,
-            updated_at=webhook.updated_at,
             **more,
         )
 

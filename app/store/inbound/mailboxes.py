@@ -14,24 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import Conflict, NotFound
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
     """Write a new one; raises Conflict where its name is taken."""
-    values = {
-        **columns_of(mailbox),
-        "id": mailbox.id,
-        "tenant_id": mailbox.tenant_id,
-        "sealed_password": sealed_password,
-        "last_uid": mailbox.last_uid,
-        "next_poll_at": mailbox.next_poll_at,
-        "reports": mailbox.reports,
-        "others": mailbox.others,
-        "created_at": mailbox.created_at,
-        "updated_at": mailbox.updated_at,
-    }
+    values = to_row(mailbox, mailboxes) | {"sealed_password": sealed_password}
     async with taken_means(connection, _exists(mailbox.name)):
         await connection.execute(insert_into(mailboxes).values(values))
 
@@ -203,5 +193,4 @@ async def note_failure(
 
 def mailbox_of(row: RowMapping) -> Mailbox:
     """The mailbox of a row, its password apart."""
-    values = {name: row[name] for name in row if name != "sealed_password"}
-    return Mailbox(**values | {"tls": MailboxTls(row["tls"])})
+    return from_row(Mailbox, row, tls=MailboxTls(row["tls"]))

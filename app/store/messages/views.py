@@ -17,6 +17,7 @@ from app.domain.types import (
     RecipientKind,
     RecipientStatus,
 )
+from app.store.db.rows import from_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,28 +120,16 @@ def view_of(
     """
     status = MessageStatus(row["status"])
     claimed_at = row["updated_at"] if status is MessageStatus.SENDING else None
-    return MessageView(
-        id=row["id"],
+    return from_row(
+        MessageView,
+        row,
         status=status,
-        profile_id=row["profile_id"],
-        profile_name=row["profile_name"],
         sender=Mailbox(row["sender_address"], row["sender_name"]),
-        subject=row["subject"],
         recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in addressed),
-        message_id_header=row["message_id_header"],
-        size_bytes=row["size_bytes"],
         tags=tuple(sorted(tag_row["tag"] for tag_row in tagged)),
-        metadata=row["metadata"],
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
-        is_sensitive=row["is_sensitive"],
         content_wiped_at=row["wiped_at"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        send_at=row["send_at"],
-        expires_at=row["expires_at"],
-        finished_at=row["finished_at"],
-        retry_of=row["retry_of"],
     )
 
 
@@ -153,24 +142,13 @@ def _is_in_hand(row: RowMapping, status: RecipientStatus, claimed_at: datetime) 
 
 
 def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
-    status, due_at = RecipientStatus(row["status"]), row["next_attempt_at"]
+    status = RecipientStatus(row["status"])
     if claimed_at is not None and _is_in_hand(row, status, claimed_at):
         status = RecipientStatus.SENDING
-    return RecipientView(
-        address=row["address"],
-        name=row["name"],
+    return from_row(
+        RecipientView,
+        row,
         kind=RecipientKind(row["kind"]),
         status=status,
-        attempts=row["attempts"],
-        next_attempt_at=due_at,
-        reply_code=row["reply_code"],
-        reply_enhanced_code=row["reply_enhanced_code"],
-        reply_text=row["reply_text"],
-        classification=row["classification"],
-        sent_to=row["sent_to"],
-        erased_at=row["erased_at"],
         report=row["report"] and ReportKind(row["report"]),
-        report_code=row["report_code"],
-        report_text=row["report_text"],
-        reported_at=row["reported_at"],
     )

@@ -29,6 +29,7 @@ from app.domain.types import Tenant
 from app.store.db import similar_names as spelling
 from app.store.db.column_types import EPOCH
 from app.store.db.keyset import oldest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.core import lanes, messages, profiles, purges, tenants
 from app.store.tables.events import events
@@ -38,19 +39,10 @@ from app.store.tables.rate_columns import rate_columns, rate_limit_of
 async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
     """Write a new tenant; raises Conflict where its slug is taken."""
     values = {
-        "id": tenant.id,
-        "slug": tenant.slug,
-        "name": tenant.name,
-        "ehlo_name": tenant.ehlo_name,
+        **to_row(tenant, tenants),
         **rate_columns(tenant.rate_limit),
         "quota": tenant.quota.as_dict(),
-        "allowed_from": list(tenant.allowed_from),
         "retention": tenant.retention.as_dict(),
-        "redirect_all_to": tenant.redirect_all_to,
-        "allowed_recipient_domains": list(tenant.allowed_recipient_domains),
-        "suppresses_hard_bounces": tenant.suppresses_hard_bounces,
-        "created_at": tenant.created_at,
-        "updated_at": tenant.updated_at,
     }
     async with taken_means(connection, _build_conflict(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
@@ -73,20 +65,14 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
 
 def tenant_of(found: RowMapping) -> Tenant:
     """The tenant of a row that has its columns."""
-    return Tenant(
-        id=found["id"],
-        slug=found["slug"],
-        name=found["name"],
-        ehlo_name=found["ehlo_name"],
+    return from_row(
+        Tenant,
+        found,
         rate_limit=rate_limit_of(found),
         quota=Quota(**found["quota"]),
         allowed_from=tuple(found["allowed_from"]),
         retention=Retention(**found["retention"]),
-        redirect_all_to=found["redirect_all_to"],
         allowed_recipient_domains=tuple(found["allowed_recipient_domains"]),
-        suppresses_hard_bounces=found["suppresses_hard_bounces"],
-        created_at=found["created_at"],
-        updated_at=found["updated_at"],
     )
 
 

@@ -27,6 +27,7 @@ from app.domain.ids import first_id, new_id
 from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook, wait_for_probe
 from app.store import events as event_rows
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks.queries import webhook_of
 
@@ -326,22 +327,13 @@ async def _lease(
             earlier_deliveries.c.event_number < table.c.event_number,
         )
         query = query.where(~has_earlier)
-    rows = (await connection.execute(query)).all()
-    ids = [row.id for row in rows]
+    rows = (await connection.execute(query)).mappings().all()
+    ids = [row["id"] for row in rows]
     if ids:
         await connection.execute(
             update(table).where(table.c.id.in_(ids)).values(lease_owner=owner, due_at=lease_until)
         )
-    return [
-        ClaimedDelivery(
-            id=row.id,
-            tenant_id=row.tenant_id,
-            event_id=row.event_id,
-            attempts=row.attempts,
-            is_probe=is_probe,
-        )
-        for row in rows
-    ]
+    return [from_row(ClaimedDelivery, row, is_probe=is_probe) for row in rows]
 
 
 async def release(
@@ -489,19 +481,15 @@ async def page(
         query = query.where(table.c.status.in_([status.value for status in statuses]))
     if event_id is not None:
         query = query.where(table.c.event_id == event_id)
-    rows = (await connection.execute(query)).all()
-    logs = await _load_logs(connection, [row.id for row in rows])
+    rows = (await connection.execute(query)).mappings().all()
+    logs = await _load_logs(connection, [row["id"] for row in rows])
     return [
-        Delivery(
-            id=row.id,
-            event_id=row.event_id,
-            event_type=row.event_type,
-            status=DeliveryStatus(row.status),
-            attempts=row.attempts,
-            next_attempt_at=row.due_at,
-            created_at=row.created_at,
-            finished_at=row.finished_at,
-            log=logs.get(row.id, ()),
+        from_row(
+            Delivery,
+            row,
+            status=DeliveryStatus(row["status"]),
+            next_attempt_at=row["due_at"],
+            log=logs.get(row["id"], ()),
         )
         for row in rows
     ]
@@ -512,19 +500,10 @@ async def _load_logs(
 ) -> dict[str, tuple[DeliveryAttempt, ...]]:
     log = webhook_attempts
     query = select(log).where(log.c.delivery_id.in_(ids)).order_by(log.c.delivery_id, log.c.id)
-    rows = (await connection.execute(query)).all()
+    rows = (await connection.execute(query)).mappings().all()
     return {
-        delivery_id: tuple(
-            DeliveryAttempt(
-                started_at=row.started_at,
-                duration_ms=row.duration_ms,
-                status_code=row.status_code,
-                response=row.response,
-                error=row.error,
-            )
-            for row in group
-        )
-        for delivery_id, group in groupby(rows, key=lambda row: row.delivery_id)
+        delivery_id: tuple(from_row(DeliveryAttempt, row) for row in group)
+        for delivery_id, group in groupby(rows, key=lambda row: str(row["delivery_id"]))
     }
 
 

@@ -14,6 +14,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventFilter, Position
 from app.domain.webhooks import Webhook
 from app.store.db.keyset import newest_first
+from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import taken_means
 from app.store.tables.events import webhooks
 
@@ -23,14 +24,11 @@ async def insert(
 ) -> None:
     """Write a new one, for events after a place; raises Conflict where its name is taken."""
     values = {
-        "id": webhook.id,
-        "tenant_id": webhook.tenant_id,
+        **to_row(webhook, webhooks),
         **columns_of(webhook),
         "sealed_secret": sealed_secret,
         "read_transaction_id": start.transaction_id,
         "read_number": start.number,
-        "created_at": webhook.created_at,
-        "updated_at": webhook.updated_at,
     }
     async with taken_means(connection, _exists(webhook.name)):
         await connection.execute(insert_into(webhooks).values(values))
@@ -137,21 +135,7 @@ async def delete(connection: AsyncConnection, *, tenant_id: str, webhook_id: str
 
 def webhook_of(row: RowMapping) -> Webhook:
     """The webhook of a row."""
-    return Webhook(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        name=row["name"],
-        url=row["url"],
-        wanted=EventFilter(
-            types=tuple(row["event_types"]),
-            profiles=tuple(row["profiles"]),
-            tags=tuple(row["tags"]),
-        ),
-        is_ordered=row["is_ordered"],
-        former_secret_until=row["former_secret_until"],
-        disabled_at=row["disabled_at"],
-        disabled_reason=row["disabled_reason"],
-        failing_since=row["failing_since"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+    wanted = EventFilter(
+        types=tuple(row["event_types"]), profiles=tuple(row["profiles"]), tags=tuple(row["tags"])
     )
+    return from_row(Webhook, row, wanted=wanted)
