@@ -33,93 +33,71 @@ File = Annotated[
         help="JSON as the API takes it; - is stdin. Options override it.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Unique in the tenant.")]
-Host = Annotated[str | None, typer.Option(help="The SMTP server.")]
-Port = Annotated[int | None, typer.Option(help="The TCP port.")]
-Tls = Annotated[TlsMode | None, typer.Option(help="The TLS mode.")]
-TlsMinVersion = Annotated[str | None, typer.Option(help="The minimum TLS version, such as 1.3.")]
-TlsServerName = Annotated[
-    str | None, typer.Option(help="The name in the server's certificate, if it is not the host.")
-]
-TlsPins = Annotated[
-    list[str] | None,
-    typer.Option("--tls-pin", help="A pinned key: sha256/ and its digest; repeatable."),
-]
-Ehlo = Annotated[str | None, typer.Option(help="The EHLO name.")]
-Username = Annotated[str | None, typer.Option(help="The user name.")]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option(help="A file whose first line is the password; - is stdin."),
-]
-AskPassword = Annotated[bool, typer.Option("--ask-password", help="Prompt for the password.")]
-PlaintextAuth = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-plaintext-auth/--no-plaintext-auth",
-        help="Allow the password over an unencrypted connection.",
-    ),
-]
-Mechanism = Annotated[AuthMechanism | None, typer.Option(help="The authentication mechanism.")]
-Grant = Annotated[OAuthGrant | None, typer.Option(help="The OAuth 2.0 grant.")]
-Preset = Annotated[
-    str | None, typer.Option(help="google or microsoft: sets the token URL and the scope.")
-]
-EntraTenant = Annotated[
-    str | None,
-    typer.Option(help="The directory (tenant) in Microsoft Entra, with --preset microsoft."),
-]
-TokenUrl = Annotated[str | None, typer.Option(help="The token endpoint.")]
-ClientId = Annotated[str | None, typer.Option(help="The OAuth client id.")]
-ClientSecretFile = Annotated[
-    Path | None,
-    typer.Option(help="A file whose first line is the client's secret; - is stdin."),
-]
-PrivateKeyFile = Annotated[
-    Path | None,
-    typer.Option(help="A file with the RSA private key (PEM) for jwt_bearer; - is stdin."),
-]
-RefreshTokenFile = Annotated[
-    Path | None,
-    typer.Option(help="A file whose first line is the refresh token; - is stdin."),
-]
-Scope = Annotated[str | None, typer.Option(help="The OAuth scope.")]
-Subject = Annotated[
-    str | None, typer.Option(help="The user for jwt_bearer. Default: the user name.")
-]
-DefaultFrom = Annotated[str | None, typer.Option(help="The sender of messages without `from`.")]
-IsDefault = Annotated[
-    bool, typer.Option("--default", help="Make this the tenant's default profile.")
-]
 
 
 class Given(TypedDict):
-    """What is told of a profile by options: each is one, in the order of the help."""
+    """The options of a profile, in the order of the help."""
 
-    name: Name
-    host: Host
-    port: Port
-    tls: Tls
-    tls_min_version: TlsMinVersion
-    tls_server_name: TlsServerName
-    tls_pins: TlsPins
-    ehlo_name: Ehlo
-    mechanism: Mechanism
-    username: Username
-    password_file: PasswordFile
-    ask_password: AskPassword
-    allow_plaintext_auth: PlaintextAuth
-    grant: Grant
-    preset: Preset
-    entra_tenant: EntraTenant
-    token_url: TokenUrl
-    client_id: ClientId
-    client_secret_file: ClientSecretFile
-    private_key_file: PrivateKeyFile
-    refresh_token_file: RefreshTokenFile
-    scope: Scope
-    subject: Subject
-    default_from: DefaultFrom
-    is_default: IsDefault
+    name: Annotated[str | None, typer.Option(help="Unique in the tenant.")]
+    host: Annotated[str | None, typer.Option(help="The SMTP server.")]
+    port: Annotated[int | None, typer.Option(help="The TCP port.")]
+    tls: Annotated[TlsMode | None, typer.Option(help="The TLS mode.")]
+    tls_min_version: Annotated[
+        str | None, typer.Option(help="The minimum TLS version, such as 1.3.")
+    ]
+    tls_server_name: Annotated[
+        str | None,
+        typer.Option(help="The name in the server's certificate, if it is not the host."),
+    ]
+    tls_pins: Annotated[
+        list[str] | None,
+        typer.Option("--tls-pin", help="A pinned key: sha256/ and its digest; repeatable."),
+    ]
+    ehlo_name: Annotated[str | None, typer.Option(help="The EHLO name.")]
+    mechanism: Annotated[AuthMechanism | None, typer.Option(help="The authentication mechanism.")]
+    username: Annotated[str | None, typer.Option(help="The user name.")]
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="A file whose first line is the password; - is stdin."),
+    ]
+    ask_password: Annotated[bool, typer.Option("--ask-password", help="Prompt for the password.")]
+    allow_plaintext_auth: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-plaintext-auth/--no-plaintext-auth",
+            help="Allow the password over an unencrypted connection.",
+        ),
+    ]
+    grant: Annotated[OAuthGrant | None, typer.Option(help="The OAuth 2.0 grant.")]
+    preset: Annotated[
+        str | None, typer.Option(help="google or microsoft: sets the token URL and the scope.")
+    ]
+    entra_tenant: Annotated[
+        str | None,
+        typer.Option(help="The directory (tenant) in Microsoft Entra, with --preset microsoft."),
+    ]
+    token_url: Annotated[str | None, typer.Option(help="The token endpoint.")]
+    client_id: Annotated[str | None, typer.Option(help="The OAuth client id.")]
+    client_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="A file whose first line is the client's secret; - is stdin."),
+    ]
+    private_key_file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the RSA private key (PEM) for jwt_bearer; - is stdin."),
+    ]
+    refresh_token_file: Annotated[
+        Path | None,
+        typer.Option(help="A file whose first line is the refresh token; - is stdin."),
+    ]
+    scope: Annotated[str | None, typer.Option(help="The OAuth scope.")]
+    subject: Annotated[
+        str | None, typer.Option(help="The user for jwt_bearer. Default: the user name.")
+    ]
+    default_from: Annotated[str | None, typer.Option(help="The sender of messages without `from`.")]
+    is_default: Annotated[
+        bool, typer.Option("--default", help="Make this the tenant's default profile.")
+    ]
 
 
 FLAGS: Final = frozenset({"ask_password", "is_default"})
