@@ -22,19 +22,20 @@ Shown = ApiKey | Profile | SendingDomain | Suppression | Tenant | Webhook
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """Somebody who changes something now."""
+    """Somebody who changes something now; `tenant_id` is the tenant that a caller acts for."""
 
     actor: Actor
     now: datetime
     request_id: str | None = field(default_factory=current_request_id.get)
+    tenant_id: str | None = None
 
     async def record(
         self,
         connection: AsyncConnection,
         action: str,
         *,
-        tenant_id: str | None,
         object_id: str,
+        tenant_id: str | None = None,
         before: Shown | Mapping[str, Any] | None = None,
         after: Shown | Mapping[str, Any] | None = None,
     ) -> str:
@@ -49,7 +50,7 @@ class Act:
             at=self.now,
             actor=self.actor,
             action=action,
-            tenant_id=tenant_id,
+            tenant_id=tenant_id or self.tenant_id,
             object_id=object_id,
             changes=changes_between(_dump_fields(before), _dump_fields(after)),
             request_id=self.request_id,
@@ -62,14 +63,14 @@ class Act:
         connection: AsyncConnection,
         action: str,
         *,
-        tenant_id: str | None,
         object_id: str,
+        tenant_id: str | None = None,
         asked: Mapping[str, Any],
     ) -> "Underway":
         """Write the line of what takes many transactions, before the first of them."""
         after = {**asked, "finished": False}
         line = await self.record(
-            connection, action, tenant_id=tenant_id, object_id=object_id, after=after
+            connection, action, object_id=object_id, tenant_id=tenant_id, after=after
         )
         return Underway(line, asked)
 

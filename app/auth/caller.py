@@ -61,4 +61,4 @@ class Caller:
 
     def act(self, now: datetime) -> Act:
         """The audit context of the request."""
-        return Act(actor=self.actor, now=now)
+        return Act(actor=self.actor, now=now, tenant_id=self.tenant_id)

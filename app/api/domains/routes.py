@@ -86,13 +86,7 @@ async def create_domain(
         check_count("domains", count, MAX_DOMAINS)
         await sending_domains.insert(connection, domain=domain)
         domain = await _insert_keys(connection, services, domain, keys)
-        await act.record(
-            connection,
-            "domain.create",
-            tenant_id=caller.tenant_id,
-            object_id=domain.id,
-            after=domain,
-        )
+        await act.record(connection, "domain.create", object_id=domain.id, after=domain)
     response.headers["Location"] = f"/domains/{domain.id}"
     return DomainRead.of(domain)
 
@@ -173,14 +167,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
             updated_at=act.now,
         )
         await sending_domains.write_keys(connection, domain=after, now=act.now)
-        await act.record(
-            connection,
-            "domain.check",
-            tenant_id=caller.tenant_id,
-            object_id=after.id,
-            before=before,
-            after=after,
-        )
+        await act.record(connection, "domain.check", object_id=after.id, before=before, after=after)
     services.signing.forget(caller.tenant_id)
     return DomainRead.of(after)
 
@@ -217,12 +204,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
         await _insert_keys(connection, services, before, keys)
         after = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=before.id)
         await act.record(
-            connection,
-            "domain.rotate",
-            tenant_id=caller.tenant_id,
-            object_id=after.id,
-            before=before,
-            after=after,
+            connection, "domain.rotate", object_id=after.id, before=before, after=after
         )
     return DomainRead.of(after)
 
@@ -248,13 +230,7 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: Servic
             connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
         )
         await sending_domains.delete(connection, domain=row)
-        await act.record(
-            connection,
-            "domain.delete",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            before=row,
-        )
+        await act.record(connection, "domain.delete", object_id=row.id, before=row)
     services.signing.forget(caller.tenant_id)
 
 

@@ -113,11 +113,7 @@ async def create_mailbox(
             sealed_password=services.vault.seal(password, mailbox_password(mailbox)),
         )
         await act.record(
-            connection,
-            "mailbox.create",
-            tenant_id=caller.tenant_id,
-            object_id=mailbox.id,
-            after=mailboxes.columns_of(mailbox),
+            connection, "mailbox.create", object_id=mailbox.id, after=mailboxes.columns_of(mailbox)
         )
     response.headers["Location"] = f"/mailboxes/{mailbox.id}"
     return MailboxRead.of(mailbox)
@@ -207,7 +203,6 @@ async def update_mailbox(
         await act.record(
             connection,
             "mailbox.update",
-            tenant_id=caller.tenant_id,
             object_id=mailbox,
             before=with_secrets(mailboxes.columns_of(before)),
             after=with_secrets(
@@ -246,9 +241,5 @@ async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: 
     async with services.database.transaction() as connection:
         row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
         await act.record(
-            connection,
-            "mailbox.delete",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            before=mailboxes.columns_of(row),
+            connection, "mailbox.delete", object_id=row.id, before=mailboxes.columns_of(row)
         )

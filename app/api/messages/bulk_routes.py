@@ -121,7 +121,6 @@ async def act_on_messages(
         line = await caller.act(services.now()).begin(
             connection,
             f"messages.{body.action}",
-            tenant_id=caller.tenant_id,
             object_id="messages",
             asked={
                 "filter": body.wanted.model_dump(exclude_unset=True),

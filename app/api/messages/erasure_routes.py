@@ -61,13 +61,7 @@ async def erase_recipient(
     caller.require_unbound()
     act, erased, total = caller.act(services.now()), NOTHING, NOTHING
     async with services.database.transaction() as connection:
-        line = await act.begin(
-            connection,
-            "recipient.erase",
-            tenant_id=caller.tenant_id,
-            object_id=masked(address),
-            asked={},
-        )
+        line = await act.begin(connection, "recipient.erase", object_id=masked(address), asked={})
     while True:
         async with services.database.transaction(announce=True) as connection:
             erased = await erasure.erase(

@@ -341,7 +341,6 @@ async def _apply_decision(
         await act.record(
             connection,
             action,
-            tenant_id=caller.tenant_id,
             object_id=message,
             before=describe(before, act.now),
             after={**describe(view, act.now), **details},

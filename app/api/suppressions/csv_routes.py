@@ -143,7 +143,6 @@ async def import_suppressions(
         await act.record(
             connection,
             "suppressions.import",
-            tenant_id=caller.tenant_id,
             object_id="suppressions",
             after={
                 "created": added,

@@ -123,11 +123,7 @@ async def create_suppression(
     async with services.database.transaction() as connection:
         await suppressions.insert(connection, suppression=suppression)
         await act.record(
-            connection,
-            "suppression.create",
-            tenant_id=caller.tenant_id,
-            object_id=suppression.id,
-            after=suppression,
+            connection, "suppression.create", object_id=suppression.id, after=suppression
         )
     response.headers["Location"] = f"/suppressions?address={suppression.address}"
     return SuppressionRead.model_validate(suppression)
@@ -183,10 +179,4 @@ async def delete_suppression(
         row = await suppressions.delete(
             connection, tenant_id=caller.tenant_id, suppression_id=suppression
         )
-        await act.record(
-            connection,
-            "suppression.delete",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            before=row,
-        )
+        await act.record(connection, "suppression.delete", object_id=row.id, before=row)

@@ -99,13 +99,7 @@ async def create_template(
         count = await templates.count(connection, tenant_id=caller.tenant_id)
         check_count("templates", count, MAX_TEMPLATES)
         await templates.insert(connection, template=row, content=content)
-        await act.record(
-            connection,
-            "template.create",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            after={"name": row.name},
-        )
+        await act.record(connection, "template.create", object_id=row.id, after={"name": row.name})
     response.headers["Location"] = f"/templates/{row.id}"
     return TemplateRead.of(row)
 
@@ -222,7 +216,6 @@ async def update_template(
         await act.record(
             connection,
             "template.update",
-            tenant_id=caller.tenant_id,
             object_id=row.id,
             before={"name": row.name, "version": latest.number},
             after={"name": body.name or row.name, "version": draft.number},
@@ -269,13 +262,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
             connection, tenant_id=caller.tenant_id, template=template, to_change=True
         )
         await templates.delete(connection, tenant_id=caller.tenant_id, template=row)
-        await act.record(
-            connection,
-            "template.delete",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            before={"name": row.name},
-        )
+        await act.record(connection, "template.delete", object_id=row.id, before={"name": row.name})
 
 
 @router.post(
@@ -317,7 +304,6 @@ async def publish_template(
         await act.record(
             connection,
             "template.publish",
-            tenant_id=caller.tenant_id,
             object_id=row.id,
             before={"published": row.published},
             after={"published": version.number},

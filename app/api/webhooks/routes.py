@@ -129,13 +129,7 @@ async def create_webhook(
             sealed_secret=services.vault.seal(secret, webhook_secret(webhook)),
             start=await events.horizon(connection),
         )
-        await act.record(
-            connection,
-            "webhook.create",
-            tenant_id=caller.tenant_id,
-            object_id=webhook.id,
-            after=webhook,
-        )
+        await act.record(connection, "webhook.create", object_id=webhook.id, after=webhook)
     response.headers["Location"] = f"/webhooks/{webhook.id}"
     return WebhookCreated.of(webhook, secret=secret)
 
@@ -231,7 +225,6 @@ async def update_webhook(
         await act.record(
             connection,
             "webhook.update",
-            tenant_id=caller.tenant_id,
             object_id=webhook,
             before=with_secrets(before),
             after=with_secrets(after, *({"secret"} & body.model_fields_set)),
@@ -281,13 +274,7 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Serv
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
-        await act.record(
-            connection,
-            "webhook.delete",
-            tenant_id=caller.tenant_id,
-            object_id=row.id,
-            before=row,
-        )
+        await act.record(connection, "webhook.delete", object_id=row.id, before=row)
 
 
 @router.post(
@@ -334,12 +321,7 @@ async def rotate_webhook_secret(
             now=act.now,
         )
         await act.record(
-            connection,
-            "webhook.rotate",
-            tenant_id=caller.tenant_id,
-            object_id=webhook,
-            before=before,
-            after=after,
+            connection, "webhook.rotate", object_id=webhook, before=before, after=after
         )
     return WebhookCreated.of(after, secret=secret)
 
@@ -411,11 +393,5 @@ async def replay_webhook(
             created_before=body.created_before,
             status=body.status,
         )
-        await act.record(
-            connection,
-            "webhook.replay",
-            tenant_id=caller.tenant_id,
-            object_id=webhook,
-            after={"replayed": count},
-        )
+        await act.record(connection, "webhook.replay", object_id=webhook, after={"replayed": count})
     return WebhookReplayed(replayed=count, next_cursor=next_cursor)
