@@ -20,8 +20,9 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -35,9 +36,11 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
 from app.auth.throttle import Guesses
+from app.delivery.engine import Engine
 from app.diagnostics.dns_records import txt_records
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
+from app.inbound.poller import Poller
 from app.metrics import Metrics
 from app.settings import Settings, load
 from app.smtp.outgoing import local_address
@@ -45,41 +48,124 @@ from app.store import api_keys
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
+from app.submission.listener import Listener
+from app.submission.server import Server
+from app.submission_server import make_server
+from app.webhooks.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 
 KEY_USE_SECONDS: Final = 10.0
 
 
-def from_environment() -> FastAPI:
+def from_environment(listeners: Sequence[Listener] = ()) -> FastAPI:
     """The app as the settings in the environment want it: what uvicorn's processes call."""
     settings = load()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     process.give_large_blocks_back()
     process.shorten_turns()
-    app = create_app(settings)
+    app = create_app(settings, listeners=listeners)
     process.spare_collector()
     return app
 
 
 def create_app(
-    settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    hostname: str | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> FastAPI:
     """The API, which delivers too where `settings.delivery` says so.
 
-    `hostname` stands in for the machine's own name. Raises SettingsError where a setting that is
-    needed is missing. While the schema is not at head the app answers 503 and does not deliver,
-    and begins by itself once `heloise migrate` has run.
+    `hostname` stands in for the machine's own name. With `listeners` it serves SMTP submission on
+    them. Raises SettingsError where a setting that is needed is missing. While the schema is not at
+    head the app answers 503 and does not deliver, and begins by itself once `heloise migrate` has
+    run.
     """
+    service = _make_service(
+        settings, clock, hostname, listeners=listeners, is_delivering=settings.delivery
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with service.running():
+            yield {"stopping": asyncio.Event()}
+
+    app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
+    install(app, service.services)
+    if settings.trusted_proxies:
+        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    return app
+
+
+async def run_submission(settings: Settings, listeners: Sequence[Listener]) -> None:
+    """Accept messages over SMTP until cancelled, and leave their delivery to other processes."""
+    service = _make_service(settings, None, None, listeners=listeners, is_delivering=False)
+    async with service.running():
+        await asyncio.Event().wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Service:
+    """The parts of a process that accepts messages, and may deliver them."""
+
+    settings: Settings
+    services: Services
+    readiness: Readiness
+    committer: Committer
+    engine: Engine | None
+    companions: Sequence[Dispatcher | Poller]
+    submission: Server | None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run all parts while the block runs. What accepts ends before what delivers."""
+        database, clock = self.services.database, self.services.clock
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(self.services.renderer.close)
+            await self.readiness.look()
+            await worker.sync_clock(clock)
+            if self.engine is not None:
+                await stack.enter_async_context(
+                    worker.deliver_when_ready(self.engine, self.companions, self.readiness)
+                )
+            else:  # what delivery sees to for itself
+                await stack.enter_async_context(worker.background_task(self.readiness.wait_ready()))
+                await stack.enter_async_context(
+                    worker.background_task(worker.sync_clock_forever(clock, self.settings))
+                )
+            # It ends before delivery does, to which it hands messages over.
+            await stack.enter_async_context(self.committer.running())
+            await stack.enter_async_context(
+                worker.background_task(_write_key_uses(database, self.services.auth.keys))
+            )
+            if self.submission is not None:
+                await stack.enter_async_context(self.submission.running())
+            yield
+
+
+def _make_service(
+    settings: Settings,
+    clock: Clock | None,
+    hostname: str | None,
+    *,
+    listeners: Sequence[Listener],
+    is_delivering: bool,
+) -> _Service:
     hostname = hostname or worker.find_hostname()
     database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
     metrics = Metrics(database, clock)
     parts = worker.make_parts(settings, database, clock, hostname)
-    engine = None
-    if settings.delivery:
+    engine, companions = None, tuple[Dispatcher | Poller, ...]()
+    if is_delivering:
         engine = worker.make_engine(settings, database, clock, metrics, parts)
+        companions = worker.make_companions(settings, engine, database, clock, parts)
         metrics.watch_connections(engine.count_connections)
     handover = engine.handover if engine is not None else None
     committer = Committer(database, metrics, handover, now=clock.now)
@@ -111,38 +197,19 @@ def create_app(
         readiness=readiness.look,
         metrics=metrics.exposition,
     )
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(database.close)
-            stack.push_async_callback(services.renderer.close)
-            await readiness.look()
-            await worker.sync_clock(clock)
-            if engine is not None:
-                beside = worker.make_companions(settings, engine, database, clock, parts)
-                await stack.enter_async_context(
-                    worker.deliver_when_ready(engine, beside, readiness)
-                )
-            else:  # what delivery sees to for itself
-                await stack.enter_async_context(worker.background_task(readiness.wait_ready()))
-                await stack.enter_async_context(
-                    worker.background_task(worker.sync_clock_forever(clock, settings))
-                )
-            # It ends before delivery does, to which it hands messages over.
-            await stack.enter_async_context(committer.running())
-            await stack.enter_async_context(
-                worker.background_task(_write_key_uses(database, services.auth.keys))
-            )
-            yield {"stopping": asyncio.Event()}
-
-    app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
-    install(app, services)
-    if settings.trusted_proxies:
-        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
-    return app
+    submission = None
+    if listeners:
+        submission = make_server(settings, services, metrics, listeners, hostname=hostname)
+        metrics.watch_submissions(lambda: submission.connection_count)
+    return _Service(
+        settings=settings,
+        services=services,
+        readiness=readiness,
+        committer=committer,
+        engine=engine,
+        companions=companions,
+        submission=submission,
+    )
 
 
 async def _write_key_uses(database: Database, keys: KeyCache) -> None:

@@ -65,6 +65,28 @@ class Metrics:
             ("state",),
             registry=registry,
         )
+        self._submission_sessions = Counter(
+            "heloise_submission_sessions",
+            "SMTP submission sessions that have ended.",
+            registry=registry,
+        )
+        self._submission_refusals = Counter(
+            "heloise_submission_refusals",
+            "Negative replies of SMTP submission by code.",
+            ("code",),
+            registry=registry,
+        )
+        self._submission_seconds = Histogram(
+            "heloise_submission_store_seconds",
+            "Time from the end of a submitted message to the reply 250.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._submission_connections = Gauge(
+            "heloise_submission_connections",
+            "SMTP submission connections of this process.",
+            registry=registry,
+        )
         self._depth = Gauge(
             "heloise_messages",
             "Unfinished messages in the database.",
@@ -103,6 +125,23 @@ class Metrics:
         """Show from now on what `look` answers: connections in use, and kept warm."""
         self._connections.labels("busy").set_function(lambda: look()[0])
         self._connections.labels("idle").set_function(lambda: look()[1])
+
+    def submission_session(self, journal: object) -> None:
+        """A session of SMTP submission has ended."""
+        del journal
+        self._submission_sessions.inc()
+
+    def submission_refusal(self, code: int) -> None:
+        """SMTP submission replied with 4yz or 5yz."""
+        self._submission_refusals.labels(str(code)).inc()
+
+    def submission_stored(self, seconds: float) -> None:
+        """A submitted message was stored so many seconds after its end."""
+        self._submission_seconds.observe(seconds)
+
+    def watch_submissions(self, count: Callable[[], int]) -> None:
+        """Show from now on how many clients are connected."""
+        self._submission_connections.set_function(count)
 
     async def exposition(self) -> bytes:
         """Everything in Prometheus' text format; raises Unavailable where the database is away."""

@@ -138,7 +138,12 @@ def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
     """What is asked of servers, with the message's id as the envelope's."""
     if wish is None:
         return None
-    return DsnRequest(notify=wish.notify, returns=wish.returns, envelope_id=message_id)
+    return DsnRequest(
+        notify=wish.notify,
+        returns=wish.returns,
+        envelope_id=wish.envelope_id or message_id,
+        recipients=wish.recipients,
+    )
 
 
 def _find_time_errors(draft: Draft, now: datetime) -> Iterator[FieldError]:

@@ -1,11 +1,11 @@
 """Define a message as the caller wrote it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.dsn_request import DsnNotify, DsnReturn
+from app.domain.dsn_request import DsnNotify, DsnReturn, RecipientDsn
 from app.domain.mime.attachment import Attachment
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe
@@ -22,10 +22,12 @@ class Importance(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DsnWish:
-    """Of what the sender wants notifications, and with how much of the message."""
+    """The notifications to request; without `envelope_id` it is the message's id."""
 
     notify: tuple[DsnNotify, ...] = ()
     returns: DsnReturn | None = None
+    envelope_id: str | None = None
+    recipients: Mapping[str, RecipientDsn] = field(default_factory=dict)
 
 
 @value(kw_only=True)

@@ -10,6 +10,7 @@ from app.accept.policy import check_recipients, check_senders
 from app.accept.terms import Terms
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
+from app.domain.mime.blocks import joined
 from app.domain.mime.build import message_id_header
 from app.domain.mime.raw import RawMessage, parse
 from app.domain.types import NewMessage, Profile
@@ -21,11 +22,13 @@ def prepare_raw(
     *,
     profile: Profile,
     terms: Terms,
+    trace: bytes = b"",
 ) -> NewMessage:
-    """The message as it will be stored and sent: these bytes, with what they lack before them.
+    """Return the message as it will be stored and sent: these bytes behind what they lack.
 
-    That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8).
-    `envelope` says whom it goes to and how. Raises what `prepare` does.
+    That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8), and
+    before all else the `trace` (RFC 5321 section 4.4). `envelope` says whom it goes to and how.
+    Raises what `prepare` does.
     """
     check_message_size(len(content), terms.max_message_bytes)
     try:
@@ -41,6 +44,8 @@ def prepare_raw(
     mime = _add_missing_fields(raw, header, terms.now)
     if not raw.is_signed:
         mime = terms.signing.signed(mime, raw.sender.domain, terms.now)
+    if trace:
+        mime = joined([trace, mime])
     check_message_size(len(mime), terms.max_message_bytes)
     return new_message(
         replace(envelope, subject=raw.subject),

@@ -30,6 +30,7 @@ COMMANDS: Final = {
         "Run the API, delivery and an SMTP inbox on this machine.",
     ),
     "serve": ("app.cli.serve", "Serve the HTTP API and deliver messages."),
+    "submission": ("app.cli.submission", "Accept messages over SMTP, without the HTTP API."),
     "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),
     "migrate": ("app.cli.migrate", "Create or upgrade the database schema."),
     "settings": ("app.cli.settings", "Print every setting with its value and source."),

@@ -7,7 +7,9 @@ import signal
 import socket
 import ssl
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any, Final
 
@@ -23,6 +25,7 @@ from app.process import listen
 from app.settings import Settings, variable
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
+from app.submission.listener import Listener
 from app.telemetry import logging_config
 
 app = typer.Typer(add_completion=False)
@@ -68,13 +71,26 @@ def serve(
             f"--workers {workers} needs PostgreSQL: with SQLite, only one process can write. Set"
             " HELOISE_DATABASE_URL to postgresql://…, or leave --workers out."
         )
+    if workers > 1 and settings.submission:
+        raise SettingsError(
+            f"--workers {workers} does not go with HELOISE_SUBMISSION: run `heloise submission`"
+            " beside `serve`, or leave --workers out."
+        )
     tls_options = _make_tls_options(settings)
     # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A process that cannot listen must not deliver either.
-    with listen(settings.host, settings.port, "--port (HELOISE_PORT)") as listening:
+    with ExitStack() as stack:
+        listening = stack.enter_context(
+            listen(settings.host, settings.port, "--port (HELOISE_PORT)")
+        )
+        listeners = list[Listener]()
+        if settings.submission:
+            from app.submission_server import open_listeners
+
+            listeners = stack.enter_context(open_listeners(settings))
         asyncio.run(_check_database(settings.database_url))
-        _serve(settings, workers, tls_options, listening)
+        _serve(settings, workers, tls_options, listening, listeners)
 
 
 async def _check_database(url: str) -> None:
@@ -147,7 +163,13 @@ def _log_address(listening: socket.socket, *, is_tls: bool) -> None:
     log.info("Uvicorn running on %s://%s:%d", "https" if is_tls else "http", shown, port)
 
 
-def _serve(settings: Settings, workers: int, tls: dict[str, Any], listening: socket.socket) -> None:
+def _serve(
+    settings: Settings,
+    workers: int,
+    tls: dict[str, Any],
+    listening: socket.socket,
+    listeners: Sequence[Listener],
+) -> None:
     uvicorn_options: dict[str, Any] = {
         "factory": True,
         "loop": "auto",  # uvloop, where there is one for the platform
@@ -168,7 +190,10 @@ def _serve(settings: Settings, workers: int, tls: dict[str, Any], listening: soc
         _log_address(listening, is_tls=config.is_ssl)
         Multiprocess(config, sockets=[listening]).run()
         return
-    server = _Server(uvicorn.Config(APP, **uvicorn_options))
+    from app.main import from_environment
+
+    app = partial(from_environment, listeners)
+    server = _Server(uvicorn.Config(app, **uvicorn_options))
     server.run(sockets=[listening])
     if not server.started:
         sys.exit(NOT_STARTED)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -26,16 +26,26 @@ class DsnReturn(StrEnum):
 _RETURNS: Final[Mapping[DsnReturn, str]] = {DsnReturn.HEADERS: "HDRS", DsnReturn.FULL: "FULL"}
 
 
+@dataclass(frozen=True, slots=True)
+class RecipientDsn:
+    """The parameters of one recipient; `original` is ORCPT's `type;address`, decoded."""
+
+    notify: tuple[DsnNotify, ...] = ()
+    original: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DsnRequest:
-    """What is asked of servers that offer DSN; without `notify` they do what they do for anybody.
+    """The parameters for servers that offer DSN; without `notify` the servers decide.
 
-    `envelope_id` stands in each notification.
+    `envelope_id` stands in each notification. `recipients` holds, by address, what differs for a
+    recipient.
     """
 
     notify: tuple[DsnNotify, ...] = ()
     returns: DsnReturn | None = None
     envelope_id: str
+    recipients: Mapping[str, RecipientDsn] = field(default_factory=dict)
 
     def mail_parameters(self) -> str:
         """What is said after `MAIL FROM:<…>`, a space before each parameter."""
@@ -47,9 +57,10 @@ class DsnRequest:
 
         An address that is not ASCII has another form in ORCPT (RFC 6533), and is left out of it.
         """
-        notify = f" NOTIFY={','.join(self.notify).upper()}" if self.notify else ""
-        original = f" ORCPT=rfc822;{xtext(address)}" if address.isascii() else ""
-        return f"{notify}{original}"
+        own = self.recipients.get(address, RecipientDsn(self.notify))
+        notify = f" NOTIFY={','.join(own.notify).upper()}" if own.notify else ""
+        kind, _, original = (own.original or f"rfc822;{address}").partition(";")
+        return f"{notify} ORCPT={kind};{xtext(original)}" if original.isascii() else notify
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored."""
@@ -57,6 +68,10 @@ class DsnRequest:
             "notify": [condition.value for condition in self.notify],
             "returns": None if self.returns is None else self.returns.value,
             "envelope_id": self.envelope_id,
+            "recipients": {
+                address: {"notify": [*dsn.notify], "original": dsn.original}
+                for address, dsn in self.recipients.items()
+            },
         }
 
     @classmethod
@@ -68,6 +83,10 @@ class DsnRequest:
             notify=tuple(map(DsnNotify, stored["notify"])),
             returns=None if stored["returns"] is None else DsnReturn(stored["returns"]),
             envelope_id=stored["envelope_id"],
+            recipients={
+                address: RecipientDsn(tuple(map(DsnNotify, dsn["notify"])), dsn["original"])
+                for address, dsn in stored.get("recipients", {}).items()
+            },
         )
 
 

@@ -28,6 +28,7 @@ Prefix = Literal[
     "dom",  # a domain that is sent from
     "dkm",  # a key that signs for it
     "mbx",  # a mailbox that reports come to
+    "sub",  # a session of the submission server
 ]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")

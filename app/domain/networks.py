@@ -92,6 +92,15 @@ def unmapped(address: IPAddress) -> IPAddress:
     return mapped or address
 
 
+def contains(networks: Iterable[IPNetwork], address: str) -> bool:
+    """Whether one of the networks has the address, be it IPv4 written as IPv6."""
+    try:
+        parsed = unmapped(ipaddress.ip_address(address))
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
     """Where connections may go. A check of the address, not the name: names change their mind.

@@ -27,6 +27,16 @@ def parse_ports(text: str) -> tuple[range, ...]:
     return tuple(_parse_port_range(part.strip()) for part in text.split(","))
 
 
+def parse_port_list(text: str) -> tuple[int, ...]:
+    """The ports in `587,2525`, none in `none`; raises ValueError for anything else."""
+    if text.strip() == "none":
+        return ()
+    ranges = parse_ports(text)
+    if any(len(ports) > 1 for ports in ranges):
+        raise ValueError("has a range; list each port")
+    return tuple(dict.fromkeys(ports.start for ports in ranges))
+
+
 def _parse_port_range(part: str) -> range:
     match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", part, re.ASCII)
     if match is None:
@@ -165,6 +175,7 @@ LOWER: Final = BeforeValidator(_lower)
 DnsServers = Annotated[str, _check_with(parse_servers)]
 Networks = Annotated[str, _check_with(parse_networks)]
 Ports = Annotated[str, _check_with(parse_ports)]
+PortList = Annotated[str, _check_with(parse_port_list)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 Command = Annotated[str, AfterValidator(_check_command)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]

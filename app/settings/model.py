@@ -28,6 +28,7 @@ from app.settings.checks import (
     MailDomain,
     MailDomains,
     Networks,
+    PortList,
     Ports,
     SecretKeys,
     Token,
@@ -254,6 +255,68 @@ class Settings(BaseSettings):
         None,
         description="A PEM file with authorities for client certificates. If set, Heloise refuses"
         " clients without a certificate.",
+    )
+    submission: bool = Field(
+        default=False,
+        description="Whether `serve` also accepts messages over SMTP. `heloise submission` does so"
+        " in a process of its own.",
+    )
+    submission_host: Annotated[
+        str | None, About(expects="an address or host name of this machine")
+    ] = Field(None, description="The address for SMTP submission. Default: HELOISE_HOST.")
+    submission_ports: Annotated[PortList, About(expects="ports such as 587 or 587,2525")] = Field(
+        "587", description="The TCP ports for SMTP submission with STARTTLS."
+    )
+    submission_tls_ports: Annotated[
+        PortList, About(expects="ports such as 465 or 465,2465, or none")
+    ] = Field(
+        "465",
+        description="The TCP ports for SMTP submission with TLS from the first byte. Heloise opens"
+        " them only if HELOISE_SUBMISSION_TLS_CERTIFICATE is set. `none`: no such port.",
+    )
+    submission_tls_certificate: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+        None,
+        description="A PEM file with the TLS certificate for SMTP submission and its intermediate"
+        " certificates. Heloise loads it again when it changes.",
+    )
+    submission_tls_key: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+        None,
+        description="A PEM file with that certificate's private key. Default: the certificate's"
+        " file.",
+    )
+    submission_allow_plaintext_auth: bool = Field(
+        default=False,
+        description="Whether SMTP clients may log in without TLS. Allowed only if"
+        " HELOISE_SUBMISSION_HOST is a loopback address.",
+    )
+    submission_hostname: Annotated[
+        EhloName | None, About(expects="a fully qualified domain name such as mail.example.com")
+    ] = Field(
+        None,
+        description="The server's name in SMTP submission's greeting and in Received headers."
+        " Default: HELOISE_EHLO_NAME, or this machine's name.",
+    )
+    submission_trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
+        "",
+        description="Load balancers that begin each SMTP connection with a PROXY protocol header"
+        " (version 1 or 2). Heloise refuses their connections without one.",
+    )
+    submission_max_connections: Annotated[int, About(unit="connections")] = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="SMTP connections that a process accepts at a time. A client address gets at"
+        " most a quarter.",
+    )
+    submission_reveal_clients: bool = Field(
+        default=False,
+        description="Whether the Received header of a submitted message contains the client's IP"
+        " address.",
+    )
+    submission_deduplicate: bool = Field(
+        default=True,
+        description="Whether a message that a client submits again within a day, with the same"
+        " Message-ID, sender and recipients, is stored only once.",
     )
     delivery: bool = Field(
         default=True,

@@ -22,6 +22,7 @@ from app.api.services import Services
 from app.auth.caller import Caller
 from app.domain.errors import Conflict, InvalidRequest, SealError
 from app.domain.types import NewMessage, Profile
+from app.domain.value import value
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
 from app.store.messages import queries as messages
@@ -56,6 +57,15 @@ IdempotencyKey = Annotated[
 Made = tuple[NewMessage, Profile]
 
 
+@value
+class Accepted:
+    """A durable message: its id, and the JSON that the first of equal requests got."""
+
+    message_id: str
+    response: str
+    is_replay: bool = False
+
+
 async def accepted_once(
     services: Services,
     caller: Caller,
@@ -63,7 +73,20 @@ async def accepted_once(
     fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Made]],
 ) -> Response:
-    """Accept the message that `make` answers, or answer as before where its key was used.
+    """Return the response to an accepted message; raises as `accept_once`."""
+    outcome = await accept_once(services, caller, key, fingerprint_of, make)
+    headers = {REPLAYED: "true"} if outcome.is_replay else {}
+    return accepted(outcome.message_id, outcome.response, **headers)
+
+
+async def accept_once(
+    services: Services,
+    caller: Caller,
+    key: str | None,
+    fingerprint_of: Callable[[], Awaitable[str]],
+    make: Callable[[], Awaitable[Made]],
+) -> Accepted:
+    """Accept the message that `make` returns, or return the one that the key was used for.
 
     Raises what `fingerprint_of`, `make` and the committer do; Conflict while the first request is
     worked on, and InvalidRequest where it was another one.
@@ -71,7 +94,7 @@ async def accepted_once(
     if key is None:
         message, profile = await make()
         await stored(services, caller, message)
-        return accepted(message.id, new_message_json(message, profile))
+        return Accepted(message.id, new_message_json(message, profile))
     keyed = Keyed(services, caller, key, await fingerprint_of())
     with alone(services, caller, key):
         if (earlier := await keyed.earlier()) is None:
@@ -79,8 +102,8 @@ async def accepted_once(
             response = new_message_json(message, profile)
             earlier = await stored(services, caller, message, keyed.request(message, response))
             if earlier is None:
-                return accepted(message.id, response)
-        return await keyed.replay(earlier)
+                return Accepted(message.id, response)
+        return Accepted(earlier.message_id, await keyed.again(earlier), is_replay=True)
 
 
 @contextmanager
@@ -139,10 +162,6 @@ class Keyed:
             response=response,
             created_at=message.created_at,
         )
-
-    async def replay(self, earlier: KeyedRequest) -> Response:
-        """The answer that was given before; raises as `again` does."""
-        return accepted(earlier.message_id, await self.again(earlier), **{REPLAYED: "true"})
 
     async def again(self, earlier: KeyedRequest) -> str:
         """What was said of the message.

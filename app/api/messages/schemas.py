@@ -60,6 +60,10 @@ Wanted = Annotated[
 SomeWanted = Annotated[list[Wanted], one_or_several(Wanted)]
 ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_parse_return_path)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
+Metadata = Annotated[
+    dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_check_metadata)
+]
+Variables = dict[str, JsonValue]
 
 
 class UnsubscribeBody(Body):
@@ -151,7 +155,7 @@ class MessageCreate(Body):
         " out then. Heloise renders it at once.",
         examples=["receipt"],
     )
-    variables: dict[str, JsonValue] = Field(
+    variables: Variables = Field(
         default_factory=dict,
         description="Values for the template's variables, such as `{{ name }}`.",
         examples=[{"name": "Ann"}],
@@ -208,9 +212,7 @@ class MessageCreate(Body):
     tags: list[Tag] = Field(
         default_factory=list, max_length=MAX_TAGS, description="Words for finding messages."
     )
-    metadata: Annotated[
-        dict[Text, Text], Field(max_length=MAX_METADATA), AfterValidator(_check_metadata)
-    ] = Field(
+    metadata: Metadata = Field(
         default_factory=dict,
         description="Your own data, stored with the message and returned with it. Heloise never"
         " sends it.",

@@ -110,6 +110,11 @@ class Pace:
         self.left_seconds -= waited_seconds
 
 
+def new_pace(total_seconds: float = BODY_SECONDS) -> Pace:
+    """Return the pace of a body that begins now and has so much time in all."""
+    return Pace(WINDOW_SECONDS, total_seconds)
+
+
 class Body:
     """The body of one request. What is held of it counts until it is let go."""
 
@@ -208,7 +213,7 @@ class Body:
 
     async def _next_part(self) -> Message:
         if self._pace is None:
-            self._pace = Pace(WINDOW_SECONDS, float("inf") if self._limit is None else BODY_SECONDS)
+            self._pace = new_pace(float("inf") if self._limit is None else BODY_SECONDS)
         size, started_seconds = 0, monotonic_seconds()
         try:
             async with asyncio.timeout(self._pace.patience_seconds):

@@ -152,7 +152,7 @@ def _format_comment(text: str | None) -> list[str]:
 def _write_mailboxes(name: str, value: str) -> str:
     """`Name <address>, address` (RFC 5322 section 3.4)."""
     try:
-        mailboxes = _parse_mailboxes(value)
+        mailboxes = parse_mailboxes(value)
     except ValueError:
         if value.isascii():
             return _write_ascii(name, value)  # what obsolete forms there are
@@ -162,7 +162,8 @@ def _write_mailboxes(name: str, value: str) -> str:
     return mailbox_field(name, mailboxes) if mailboxes else _write_ascii(name, value)
 
 
-def _parse_mailboxes(value: str) -> list[Mailbox]:
+def parse_mailboxes(value: str) -> list[Mailbox]:
+    """Parse a list of mailboxes, which commas separate; raises ValueError."""
     parts = _MAILBOX.findall(value)
     if ",".join(parts) != value:
         raise ValueError("write Name <a@example.com>; separate several with commas")

@@ -25,7 +25,7 @@ MAX_BOUNDARY_CHARACTERS: Final = 200  # RFC 2046 section 5.1.1 allows 70
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A message, or a part of one: its header, where its body ends, and the parts in it.
+    """A message, or a part of one: where it starts, its header, where its body ends, and its parts.
 
     A message within a message is not opened: its parts are not those of the outer one.
     """
@@ -34,6 +34,7 @@ class Part:
     kind: str
     charset: str
     _content: bytes = field(repr=False)
+    start: int
     end: int
     parts: list["Part"] = field(default_factory=list)
 
@@ -101,7 +102,7 @@ def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
     boundary = parameters.get("boundary", "").rstrip() if kind.startswith("multipart/") else ""
     is_usable = len(boundary) <= MAX_BOUNDARY_CHARACTERS
     return (
-        Part(header, kind, charset if is_charset(charset) else "utf-8", content, end),
+        Part(header, kind, charset if is_charset(charset) else "utf-8", content, start, end),
         boundary.encode() if is_usable else b"",
     )
 

@@ -39,7 +39,7 @@ def encoded_text(text: str) -> tuple[str, bytes]:
     unsafe_bytes = sum(len(block.translate(None, _LITERAL)) for block in line_blocks(data))
     if unsafe_bytes * 6 > len(data):  # 2 octets more for each, against a third more for all
         return "base64", b"".join(base64_lines(data))
-    return "quoted-printable", b"".join(map(_quoted_printable, line_blocks(data)))
+    return "quoted-printable", b"".join(map(quoted_printable, line_blocks(data)))
 
 
 def _normalize(text: str) -> bytes:
@@ -87,7 +87,8 @@ def base64_lines(octets: bytes) -> Iterator[bytes]:
         yield CRLF.join(lines)
 
 
-def _quoted_printable(data: bytes) -> bytes:
+def quoted_printable(data: bytes) -> bytes:
+    """Return CRLF lines in quoted-printable (RFC 2045 section 6.7)."""
     encoded = b2a_qp(data)
     if b" \r" in data or b"\t\r" in data:
         return _OVERLONG.sub(rb"\1=\r\n\2\r", encoded)

@@ -1,0 +1,1 @@
+"""Accept messages over SMTP (RFC 6409): the submission server."""

@@ -1,0 +1,51 @@
+"""Load the server's certificate, and again when its file changes."""
+
+import logging
+import ssl
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Certificate:
+    """A TLS context that follows its files.
+
+    A file that cannot be loaded leaves the former certificate in use, and a line in the log.
+    """
+
+    def __init__(self, certificate: Path, key: Path | None) -> None:
+        """Load the files; raises OSError or ssl.SSLError."""
+        self._paths = (certificate, key)
+        self._version = self._read_version()
+        self._context = self._load()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for the next handshake."""
+        version = self._read_version()
+        if version != self._version:
+            self._version = version
+            try:
+                self._context = self._load()
+            except OSError as error:  # ssl.SSLError is one
+                log.error("cannot load the certificate %s: %s", self._paths[0], error)  # noqa: TRY400
+            else:
+                log.info("loaded the certificate %s again", self._paths[0])
+        return self._context
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._paths)
+        return context
+
+    def _read_version(self) -> tuple[tuple[int, int] | None, ...]:
+        """Return what changes when a file does: a renamed file has another inode."""
+        return tuple(_read_file_version(path) for path in self._paths)
+
+
+def _read_file_version(path: Path | None) -> tuple[int, int] | None:
+    try:
+        status = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_mtime_ns, status.st_ino)

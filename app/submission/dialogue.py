@@ -1,0 +1,332 @@
+"""Decide what follows each command, without I/O (RFC 5321 section 4.1.4, RFC 6409).
+
+`Dialogue.receive` takes a command and returns either its reply or an action: work that the
+connection does before it answers. The connection reports the result with the method that the action
+names.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from enum import Enum
+from typing import Final
+
+from app.domain.outcome.replies import Reply
+from app.domain.value import value
+from app.submission import replies, sasl
+from app.submission.commands import (
+    CommandError,
+    Mail,
+    Rcpt,
+    parse_chunk,
+    parse_hello,
+    parse_mail,
+    parse_rcpt,
+    split_command,
+)
+
+MAX_ERRORS: Final = 20
+MAX_FAILED_LOGINS: Final = 3
+EHLO_CODE: Final = 250
+
+
+@value
+class Login:
+    """Check these credentials, then call `logged_in` or `login_failed`."""
+
+    credentials: sasl.Credentials
+
+
+@value
+class CheckSender:
+    """Check the envelope sender, then call `sender_accepted` if it is allowed."""
+
+    mail: Mail
+
+
+@value
+class CheckRecipient:
+    """Check an envelope recipient, then call `recipient_accepted` if it is allowed."""
+
+    rcpt: Rcpt
+
+
+@value
+class ReceiveChunk:
+    """Read a chunk of content, then call `chunk_received`; store the message after the last."""
+
+    size_bytes: int
+    is_last: bool
+
+
+class Do(Enum):
+    """Actions without parameters."""
+
+    START_TLS = "start TLS, then call `tls_started`"
+    RECEIVE_DATA = "reply 354, read the content, store it, then call `reset`"
+    QUIT = "reply 221 and close"
+
+
+Action = Login | CheckSender | CheckRecipient | ReceiveChunk | Do
+
+
+@value
+class Envelope:
+    """The sender and the recipients accepted so far."""
+
+    mail: Mail
+    rcpts: list[Rcpt] = field(default_factory=list)
+
+
+class Dialogue:
+    """One client's commands, in order.
+
+    `can_start_tls`: the port offers STARTTLS. `is_login_safe`: a password may be sent now. The
+    dialogue `is_over` once a client has made too many errors.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        max_message_bytes: int,
+        max_recipients: int,
+        can_start_tls: bool,
+        is_login_safe: bool,
+    ) -> None:
+        self._hostname = hostname
+        self._max_message_bytes = max_message_bytes
+        self._max_recipients = max_recipients
+        self._can_start_tls = can_start_tls
+        self._is_login_safe = is_login_safe
+        self._exchange: sasl.Exchange | None = None
+        self._errors = self._failed_logins = 0
+        self.is_extended = False
+        self.client_name: str | None = None
+        self.is_logged_in = False
+        self.envelope: Envelope | None = None
+        self.is_in_chunks = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client made so many errors that the connection ends."""
+        return self._errors > MAX_ERRORS or self._failed_logins >= MAX_FAILED_LOGINS
+
+    @property
+    def max_line_bytes(self) -> int | None:
+        """How long the next line may be where it is no command."""
+        return None if self._exchange is None else sasl.MAX_RESPONSE_BYTES
+
+    def receive(self, line: bytes) -> Reply | Action:
+        """Return the reply to a line, or what to do before it is answered."""
+        try:
+            outcome = self._continue_login(line) if self._exchange else self._dispatch(line)
+        except CommandError as error:
+            outcome = error.reply
+        if isinstance(outcome, Reply) and outcome.is_permanent:
+            self._errors += 1
+        return outcome
+
+    def refuse(self, reply: Reply) -> Reply:
+        """Count a refusal that an action ended in, and return it."""
+        if reply.is_permanent:
+            self._errors += 1
+        return reply
+
+    def _dispatch(self, line: bytes) -> Reply | Action:
+        verb, argument = split_command(line)
+        if verb in _WITHOUT_ARGUMENT and argument:
+            return replies.NO_ARGUMENT
+        handle = _HANDLERS.get(verb)
+        return replies.UNRECOGNIZED if handle is None else handle(self, argument)
+
+    def _ehlo(self, argument: str) -> Reply:
+        self.client_name = parse_hello(argument)
+        self.is_extended = True
+        self.reset()
+        extensions = [
+            f"{self._hostname} greets you",
+            "PIPELINING",
+            f"SIZE {self._max_message_bytes}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+            "DSN",
+            "CHUNKING",
+        ]
+        if self._can_start_tls:
+            extensions.append("STARTTLS")
+        if self._is_login_safe and not self.is_logged_in:
+            extensions.append(f"AUTH {' '.join(sasl.MECHANISMS)}")
+        return Reply(EHLO_CODE, "\n".join(extensions))
+
+    def _helo(self, argument: str) -> Reply:
+        self.client_name = parse_hello(argument)
+        self.is_extended = False
+        self.reset()
+        return Reply(EHLO_CODE, self._hostname)
+
+    def _starttls(self, argument: str) -> Reply | Action:
+        del argument
+        if self._can_start_tls:
+            return Do.START_TLS
+        return replies.TLS_ALREADY if self._is_login_safe else replies.TLS_NOT_OFFERED
+
+    def tls_started(self) -> None:
+        """Forget everything that was said in plain text (RFC 3207 section 4.2)."""
+        self._can_start_tls, self._is_login_safe = False, True
+        self.client_name, self.is_extended, self.is_logged_in = None, False, False
+        self.reset()
+
+    def _auth(self, argument: str) -> Reply | Action:
+        if self.is_logged_in:
+            return replies.LOGIN_TWICE
+        if not self._is_login_safe:
+            return replies.NEEDS_TLS
+        if not self.is_extended:
+            return replies.NEEDS_HELLO
+        if self.envelope is not None:
+            return replies.LOGIN_IN_MESSAGE
+        mechanism, _, initial = argument.partition(" ")
+        if mechanism.upper() not in sasl.MECHANISMS:
+            return replies.UNKNOWN_MECHANISM
+        self._exchange = sasl.begin(mechanism.upper(), initial.strip() or None)
+        return self._advance(next)
+
+    def _continue_login(self, line: bytes) -> Reply | Action:
+        return self._advance(lambda exchange: exchange.send(line.decode("ascii", "replace")))
+
+    def _advance(self, step: Callable[[sasl.Exchange], str]) -> Reply | Action:
+        """Take one step of the exchange: the next challenge, or the credentials."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            raise AssertionError
+        try:
+            challenge = step(exchange)
+        except StopIteration as end:
+            return Login(end.value)
+        except sasl.SaslCancelledError:
+            return replies.LOGIN_CANCELLED
+        except sasl.SaslError:
+            return replies.NOT_BASE64
+        self._exchange = exchange
+        return Reply(334, challenge)
+
+    def logged_in(self) -> None:
+        """Record that the credentials are right."""
+        self.is_logged_in = True
+
+    def login_failed(self) -> None:
+        """Record that the credentials are wrong."""
+        self._failed_logins += 1
+
+    def logged_out(self) -> None:
+        """Record that the key no longer works."""
+        self.is_logged_in = False
+        self.reset()
+
+    def _mail(self, argument: str) -> Reply | Action:
+        if self.client_name is None:
+            return replies.NEEDS_HELLO
+        if not self.is_logged_in:
+            return replies.NEEDS_LOGIN if self._is_login_safe else replies.NEEDS_TLS
+        if self.envelope is not None:
+            return replies.MAIL_TWICE
+        mail = parse_mail(argument)
+        if mail.size_bytes is not None and mail.size_bytes > self._max_message_bytes:
+            return too_large(self._max_message_bytes)
+        return CheckSender(mail)
+
+    def sender_accepted(self, mail: Mail) -> None:
+        """Begin a message."""
+        self.envelope = Envelope(mail)
+
+    def _rcpt(self, argument: str) -> Reply | Action:
+        if self.envelope is None:
+            return replies.NEEDS_MAIL
+        if self.is_in_chunks:
+            return replies.CHUNK_BEGUN
+        rcpt = parse_rcpt(argument, is_smtputf8=self.envelope.mail.is_smtputf8)
+        if len(self.envelope.rcpts) >= self._max_recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        return CheckRecipient(rcpt)
+
+    def recipient_accepted(self, rcpt: Rcpt) -> None:
+        """Add a recipient to the message."""
+        if self.envelope is not None:
+            self.envelope.rcpts.append(rcpt)
+
+    def _data(self, argument: str) -> Reply | Action:
+        del argument
+        if self.is_in_chunks:
+            return replies.CHUNK_BEGUN
+        return self.missing_envelope() or Do.RECEIVE_DATA
+
+    def _bdat(self, argument: str) -> Reply | Action:
+        size_bytes, is_last = parse_chunk(argument)
+        # The chunk follows in any case, so it is read even where it is refused.
+        return ReceiveChunk(size_bytes, is_last)
+
+    def missing_envelope(self) -> Reply | None:
+        """Return why there can be no content now, or None."""
+        if self.envelope is None:
+            return replies.NEEDS_MAIL
+        return None if self.envelope.rcpts else replies.NEEDS_RCPT
+
+    def chunk_received(self) -> None:
+        """Record that the message's content has begun."""
+        self.is_in_chunks = True
+
+    def reset(self) -> None:
+        """Drop the message that is begun."""
+        self.envelope, self.is_in_chunks = None, False
+
+    def _rset(self, argument: str) -> Reply:
+        del argument
+        self.reset()
+        return replies.OK
+
+    def _noop(self, argument: str) -> Reply:
+        del argument
+        return replies.OK
+
+    def _vrfy(self, argument: str) -> Reply:
+        del argument
+        return replies.CANNOT_VERIFY
+
+    def _help(self, argument: str) -> Reply:
+        del argument
+        return replies.HELP
+
+    def _quit(self, argument: str) -> Action:
+        del argument
+        return Do.QUIT
+
+    def _not_implemented(self, argument: str) -> Reply:
+        del argument
+        return replies.NOT_IMPLEMENTED
+
+
+def too_large(max_message_bytes: int) -> Reply:
+    """Return the reply to a message beyond the limit."""
+    return Reply(552, f"A message has at most {max_message_bytes} bytes", "5.3.4")
+
+
+_WITHOUT_ARGUMENT: Final = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})
+_HANDLERS: Final[Mapping[str, Callable[[Dialogue, str], Reply | Action]]] = {
+    "EHLO": Dialogue._ehlo,  # noqa: SLF001 - a table of this class's methods
+    "HELO": Dialogue._helo,  # noqa: SLF001
+    "STARTTLS": Dialogue._starttls,  # noqa: SLF001
+    "AUTH": Dialogue._auth,  # noqa: SLF001
+    "MAIL": Dialogue._mail,  # noqa: SLF001
+    "RCPT": Dialogue._rcpt,  # noqa: SLF001
+    "DATA": Dialogue._data,  # noqa: SLF001
+    "BDAT": Dialogue._bdat,  # noqa: SLF001
+    "RSET": Dialogue._rset,  # noqa: SLF001
+    "NOOP": Dialogue._noop,  # noqa: SLF001
+    "VRFY": Dialogue._vrfy,  # noqa: SLF001
+    "HELP": Dialogue._help,  # noqa: SLF001
+    "QUIT": Dialogue._quit,  # noqa: SLF001
+    "EXPN": Dialogue._not_implemented,  # noqa: SLF001
+    "TURN": Dialogue._not_implemented,  # noqa: SLF001
+    "ETRN": Dialogue._not_implemented,  # noqa: SLF001
+}

@@ -1,0 +1,87 @@
+"""Read the options that a client sets in header fields.
+
+They are taken out of the message before it is stored, as Bcc is.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from app.api.http.field_errors import field_error
+from app.api.http.fields import Body, Instant, Text
+from app.api.messages.idempotency import MAX_CHARACTERS, PATTERN
+from app.api.messages.schemas import MAX_TAGS, Metadata, Tag, Variables
+from app.domain.errors import InvalidRequest
+from app.domain.types import Guarantee, Priority
+
+PREFIX: Final = "x-heloise-"
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+
+
+def _split_tags(value: object) -> object:
+    return [tag.strip() for tag in value.split(",")] if isinstance(value, str) else value
+
+
+def _parse_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed: object = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"order": "42"}') from None
+    return parsed
+
+
+class Options(Body):
+    """The options of one message, by the name of their header field in lower case."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias=IDEMPOTENCY_KEY,
+        min_length=1,
+        max_length=MAX_CHARACTERS,
+        pattern=PATTERN,
+    )
+    profile: Text | None = Field(default=None, alias="x-heloise-profile", max_length=100)
+    tags: Annotated[list[Tag], BeforeValidator(_split_tags)] = Field(
+        default_factory=list, alias="x-heloise-tags", max_length=MAX_TAGS
+    )
+    metadata: Annotated[Metadata, BeforeValidator(_parse_json)] = Field(
+        default_factory=dict, alias="x-heloise-metadata"
+    )
+    send_at: Instant | None = Field(default=None, alias="x-heloise-send-at")
+    priority: Priority = Field(default=Priority.NORMAL, alias="x-heloise-priority")
+    guarantee: Guarantee = Field(default=Guarantee.AT_LEAST_ONCE, alias="x-heloise-guarantee")
+    sensitive: bool = Field(default=False, alias="x-heloise-sensitive")
+    template: Text | None = Field(default=None, alias="x-heloise-template", max_length=100)
+    variables: Annotated[Variables, BeforeValidator(_parse_json)] = Field(
+        default_factory=dict, alias="x-heloise-variables"
+    )
+
+
+def is_option(name: str) -> bool:
+    """Whether a header field, its name in lower case, is an option."""
+    return name == IDEMPOTENCY_KEY or name.startswith(PREFIX)
+
+
+def read_options(fields: Iterable[tuple[str, str]]) -> Options:
+    """Return the options among header fields, by name in lower case; raises InvalidRequest."""
+    values = dict[str, Any]()
+    for name, value in fields:
+        if name in values:
+            raise InvalidRequest(f"{name.title()}: stands twice in the header; write it once")
+        values[name] = value
+    if "x-heloise-variables" in values and "x-heloise-template" not in values:
+        raise InvalidRequest("X-Heloise-Variables: set X-Heloise-Template too, or leave it out")
+    try:
+        return Options.model_validate(values)
+    except ValidationError as error:
+        raise first_error(error) from None
+
+
+def first_error(error: ValidationError) -> InvalidRequest:
+    """Return a problem that names the first invalid field."""
+    first = field_error(error.errors(include_url=False, include_input=False)[0])
+    return InvalidRequest(f"{'.'.join(map(str, first.loc)).title()}: {first.msg}")

@@ -1,0 +1,359 @@
+"""Serve one client: read commands, do what they ask, reply."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from app.api.requests.body_budget import Budget
+from app.api.requests.body_reader import Pace, new_pace
+from app.api.services import Services
+from app.domain.errors import (
+    Forbidden,
+    Problem,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
+from app.domain.outcome.replies import Reply
+from app.domain.value import value
+from app.submission import replies
+from app.submission.account import Account, log_in
+from app.submission.commands import MAX_COMMAND_BYTES, Mail, Rcpt
+from app.submission.content import Trace
+from app.submission.dialogue import (
+    Action,
+    CheckRecipient,
+    CheckSender,
+    Dialogue,
+    Do,
+    Login,
+    ReceiveChunk,
+    too_large,
+)
+from app.submission.journal import Journal
+from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
+from app.submission.replies import Stage, format_reply, problem_reply
+from app.submission.sasl import Credentials
+from app.submission.stream import ClientGoneError, ClientStream
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 300.0  # RFC 5321 section 4.5.3.2.7
+LOGIN_SECONDS: Final = 60.0  # for all that comes before the login
+# A client that sends on after this much is not told before its final dot that it was in vain.
+MAX_DISCARDED_FACTOR: Final = 2
+
+
+@value(kw_only=True)
+class SessionConfig:
+    """What all sessions share.
+
+    `context` returns the TLS context, or None without TLS. With `reveals_client` the Received field
+    has the client's address. With `is_deduplicated` a repeated message is stored once.
+    """
+
+    services: Services
+    hostname: str
+    budget: Budget
+    max_message_bytes: int
+    max_recipients: int
+    context: Callable[[], ssl.SSLContext | None]
+    allows_plaintext_login: bool
+    reveals_client: bool
+    is_deduplicated: bool
+
+
+class Session:
+    """One client's session, from the greeting to the end."""
+
+    def __init__(
+        self, stream: ClientStream, config: SessionConfig, journal: Journal, *, is_tls: bool
+    ) -> None:
+        self._stream = stream
+        self._config = config
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._dialogue = Dialogue(
+            config.hostname,
+            max_message_bytes=config.max_message_bytes,
+            max_recipients=config.max_recipients,
+            can_start_tls=not is_tls and config.context() is not None,
+            is_login_safe=is_tls or config.allows_plaintext_login,
+        )
+        self._account: Account | None = None
+        self._chunks: Content | None = None
+        self._is_ending = False
+        self._is_storing = False
+        self._login_deadline = self._loop.time() + LOGIN_SECONDS
+
+    async def serve(self) -> None:
+        """Serve until the client quits, goes away, or has to be sent away."""
+        self._write(Reply(220, f"{self._config.hostname} ESMTP Heloise"))
+        try:
+            while not self._is_ending:
+                await self._serve_command()
+        except ClientGoneError:
+            self._journal.end("the client closed the connection")
+        except TimeoutError:
+            self._end(replies.TIMED_OUT)
+        except LineTooLongError:
+            self._end(replies.LINE_TOO_LONG)
+        except BareLineEndError:
+            self._end(replies.BARE_LINE_END)
+        finally:
+            self._stream.close()
+
+    def stop(self) -> None:
+        """End the session after the message that is being stored, if there is one."""
+        if self._is_storing:
+            self._is_ending = True
+        else:
+            self._end(replies.SHUTTING_DOWN)
+            self._stream.close()
+
+    async def _serve_command(self) -> None:
+        limit = self._dialogue.max_line_bytes or MAX_COMMAND_BYTES
+        line = await self._stream.read_line(limit, self._patience_seconds())
+        outcome = self._dialogue.receive(line)
+        if not isinstance(outcome, Reply):
+            reply = self._dialogue.refuse(await self._perform(outcome))
+        else:
+            reply = outcome
+        self._journal.note_client(self._dialogue.client_name)
+        if reply is not replies.START_TLS:  # it was sent with the handshake
+            self._write(reply)
+        if self._dialogue.is_over:
+            self._end(replies.TOO_MANY_ERRORS)
+
+    def _patience_seconds(self) -> float:
+        if self._account is not None:
+            return IDLE_SECONDS
+        return max(0.0, self._login_deadline - self._loop.time())
+
+    def _write(self, reply: Reply) -> None:
+        self._stream.write(format_reply(reply))
+        self._journal.count(reply)
+
+    def _end(self, reply: Reply) -> None:
+        self._write(reply)
+        self._journal.end(str(reply))
+        self._is_ending = True
+
+    async def _perform(self, action: Action) -> Reply:  # noqa: PLR0911 - one for each action
+        match action:
+            case Login(credentials):
+                return await self._log_in(credentials)
+            case CheckSender(mail):
+                return await self._check_sender(mail)
+            case CheckRecipient(rcpt):
+                return self._check_recipient(rcpt)
+            case ReceiveChunk(size_bytes, is_last):
+                return await self._receive_chunk(size_bytes, is_last=is_last)
+            case Do.RECEIVE_DATA:
+                return await self._receive_data()
+            case Do.START_TLS:
+                return await self._start_tls()
+            case Do.QUIT:
+                self._journal.end("the client quit")
+                self._is_ending = True
+                return replies.GOODBYE
+
+    async def _start_tls(self) -> Reply:
+        context = self._config.context()
+        if context is None:
+            return Reply(454, "TLS is not available; try again later", "4.7.0")
+        if self._stream.has_input:  # it could be slipped into the session behind TLS
+            self._is_ending = True
+            self._journal.end(str(replies.TLS_PIPELINED))
+            return replies.TLS_PIPELINED
+        await self._stream.start_tls(context, format_reply(replies.START_TLS))
+        self._dialogue.tls_started()
+        self._journal.note_tls(self._stream.tls)
+        return replies.START_TLS
+
+    async def _log_in(self, credentials: Credentials) -> Reply:
+        self._journal.note_login(credentials.username)
+        try:
+            account = await log_in(self._config.services, credentials, self._journal.client)
+        except Problem as problem:
+            self._dialogue.login_failed()
+            self._is_ending = isinstance(problem, TooManyRequests)
+            reply = problem_reply(problem, Stage.LOGIN)
+            self._journal.note_login_reply(reply, None)
+            return reply
+        self._account = account
+        self._dialogue.logged_in()
+        self._journal.note_login_reply(replies.LOGGED_IN, account)
+        return replies.LOGGED_IN
+
+    async def _check_sender(self, mail: Mail) -> Reply:
+        account = self._logged_in()
+        try:
+            await account.renew()
+        except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
+            self._account = None
+            self._dialogue.logged_out()
+            return self._journal.mail(mail, problem_reply(problem, Stage.LOGIN))
+        except Problem as problem:
+            return self._journal.mail(mail, problem_reply(problem, Stage.SENDER))
+        with _replying(Stage.SENDER) as outcome:
+            await account.check_sender(mail)
+            self._dialogue.sender_accepted(mail)
+            outcome.reply = replies.SENDER_OK
+        return self._journal.mail(mail, outcome.reply)
+
+    def _check_recipient(self, rcpt: Rcpt) -> Reply:
+        with _replying(Stage.RECIPIENT) as outcome:
+            envelope = self._dialogue.envelope
+            count = 0 if envelope is None else len(envelope.rcpts)
+            self._logged_in().check_recipient(rcpt, count + 1)
+            self._dialogue.recipient_accepted(rcpt)
+            outcome.reply = replies.RECIPIENT_OK
+        return self._journal.rcpt(rcpt, outcome.reply)
+
+    async def _receive_data(self) -> Reply:
+        content = Content(self._config.max_message_bytes)
+        decoder = DataDecoder(content)
+        self._write(replies.START_DATA)
+        with self._holding(content) as hold:
+            pace = new_pace()
+            while (rest := decoder.feed(await self._read(pace))) is None:
+                hold()
+                if self._is_hopeless(content.size_bytes):
+                    return self._finish(too_large(self._config.max_message_bytes))
+            self._stream.put_back(rest)
+            hold()
+            return await self._store(content)
+
+    async def _receive_chunk(self, size_bytes: int, *, is_last: bool) -> Reply:
+        """Read a chunk (RFC 3030 section 2). One that is refused is read too: it follows anyway."""
+        refusal = self._dialogue.missing_envelope()
+        content = self._chunks or Content(self._config.max_message_bytes)
+        if self._is_hopeless(content.size_bytes + size_bytes):
+            return self._finish(too_large(self._config.max_message_bytes))
+        with self._holding(content) as hold:
+            pace, left = new_pace(), size_bytes
+            while left:
+                block = await self._read(pace, left)
+                left -= len(block)
+                if refusal is None:
+                    content.add(block)
+                    hold()
+            if refusal is not None:
+                return refusal
+            if is_last:
+                self._chunks = None
+                return await self._store(content)
+        if content.is_too_large or content.problem is not None:
+            return self._refuse_content(content)
+        self._chunks = content
+        self._dialogue.chunk_received()
+        return Reply(250, f"{size_bytes} bytes received", "2.0.0")
+
+    async def _read(self, pace: Pace, max_bytes: int | None = None) -> bytes:
+        before = self._loop.time()
+        block = await self._stream.read(pace.patience_seconds, max_bytes)
+        pace.note(self._loop.time() - before, len(block))
+        return block
+
+    def _is_hopeless(self, size_bytes: int) -> bool:
+        return size_bytes > MAX_DISCARDED_FACTOR * self._config.max_message_bytes
+
+    def _finish(self, reply: Reply) -> Reply:
+        """End the session with this reply."""
+        self._is_ending = True
+        self._journal.end(str(reply))
+        return self._journal.content(reply)
+
+    @contextmanager
+    def _holding(self, content: Content) -> Iterator[Callable[[], None]]:
+        """Count the content against the memory that all clients share while the block runs."""
+        holders = (self._logged_in().tenant_id, self._journal.client or "")
+        held_bytes = 0
+
+        def hold() -> None:
+            nonlocal held_bytes
+            if content.problem is not None:
+                return
+            more, held_bytes = content.kept_bytes - held_bytes, content.kept_bytes
+            try:
+                self._config.budget.take(holders, more)
+            except Unavailable as problem:
+                content.drop(problem)
+
+        try:
+            yield hold
+        finally:
+            self._config.budget.give_back(holders, held_bytes)
+
+    async def _store(self, content: Content) -> Reply:
+        """Store the message and return the reply to it; the next one may begin."""
+        envelope, account = self._dialogue.envelope, self._logged_in()
+        self._dialogue.reset()
+        if envelope is None:
+            raise AssertionError
+        if (refused := self._find_content_refusal(content)) is not None:
+            return self._journal.content(refused)
+        started_at = self._loop.time()
+        self._is_storing, message_id = True, None
+        with _replying(Stage.CONTENT) as outcome:
+            message_id = await account.submit(
+                envelope,
+                content.take(),
+                self._make_trace(),
+                is_deduplicated=self._config.is_deduplicated,
+            )
+            outcome.reply = Reply(250, f"Queued as {message_id}", "2.0.0")
+        self._is_storing = False
+        return self._journal.content(
+            outcome.reply, message_id, seconds=self._loop.time() - started_at
+        )
+
+    def _make_trace(self) -> Trace:
+        return Trace(
+            client=self._journal.client if self._config.reveals_client else None,
+            client_name=self._dialogue.client_name or "",
+            hostname=self._config.hostname,
+            session_id=self._journal.id,
+            is_tls=self._stream.tls is not None,
+            now=self._config.services.now(),
+        )
+
+    def _refuse_content(self, content: Content) -> Reply:
+        self._dialogue.reset()
+        self._chunks = None
+        return self._journal.content(self._find_content_refusal(content) or replies.INTERNAL_ERROR)
+
+    def _find_content_refusal(self, content: Content) -> Reply | None:
+        if content.problem is not None:
+            return problem_reply(content.problem, Stage.CONTENT)
+        if content.is_too_large:
+            return too_large(self._config.max_message_bytes)
+        return replies.BARE_IN_CONTENT if content.has_bare_line_ends else None
+
+    def _logged_in(self) -> Account:
+        if self._account is None:
+            raise AssertionError
+        return self._account
+
+
+class _Outcome:
+    """The reply that a block ends in."""
+
+    reply: Reply = replies.INTERNAL_ERROR
+
+
+@contextmanager
+def _replying(stage: Stage) -> Iterator[_Outcome]:
+    """Turn what the block raises into a reply."""
+    outcome = _Outcome()
+    try:
+        yield outcome
+    except Problem as problem:
+        outcome.reply = problem_reply(problem, stage)
+    except Exception:
+        log.exception("could not answer %s", stage.value)
+        outcome.reply = replies.INTERNAL_ERROR

@@ -1,0 +1,116 @@
+"""Make the submission server from the settings."""
+
+import ipaddress
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from app.api.requests.body_budget import Budget
+from app.api.services import Services
+from app.domain.errors import SettingsError
+from app.domain.types import MAX_RECIPIENTS
+from app.metrics import Metrics
+from app.process import listen
+from app.settings import Settings, variable
+from app.settings.checks import parse_networks, parse_port_list
+from app.submission.certificate import Certificate
+from app.submission.journal import Journal
+from app.submission.listener import Listener
+from app.submission.server import Server, ServerConfig
+from app.submission.session import SessionConfig
+
+# Of all connections, so that one client cannot keep the others out.
+CLIENT_SHARE: Final = 4
+
+
+@contextmanager
+def open_listeners(settings: Settings) -> Iterator[list[Listener]]:
+    """Listen on the submission ports while the block runs; raises SettingsError."""
+    host = settings.submission_host or settings.host
+    has_tls = settings.submission_tls_certificate is not None
+    if not has_tls and not settings.submission_allow_plaintext_auth:
+        raise SettingsError(
+            f"{variable('submission_tls_certificate')}: not set, should be an existing file,"
+            " because SMTP clients log in only over TLS"
+        )
+    if settings.submission_allow_plaintext_auth and not _is_loopback(host):
+        raise SettingsError(
+            f"{variable('submission_allow_plaintext_auth')}: true needs a loopback address in"
+            f" {variable('submission_host')}, such as 127.0.0.1; it is {host}"
+        )
+    ports = [(port, False) for port in parse_port_list(settings.submission_ports)]
+    if has_tls:
+        ports += [(port, True) for port in parse_port_list(settings.submission_tls_ports)]
+    if not ports:
+        raise SettingsError(f"{variable('submission_ports')}: none, should be one port or more")
+    with ExitStack() as stack:
+        listeners = list[Listener]()
+        for port, is_implicit_tls in ports:
+            field = "submission_tls_ports" if is_implicit_tls else "submission_ports"
+            listening = stack.enter_context(listen(host, port, variable(field)))
+            listeners.append(Listener(listening, is_implicit_tls))
+        yield listeners
+
+
+def make_server(
+    settings: Settings,
+    services: Services,
+    metrics: Metrics,
+    listeners: Sequence[Listener],
+    *,
+    hostname: str,
+) -> Server:
+    """Make the server; raises SettingsError if the certificate cannot be loaded."""
+    certificate = _load_certificate(settings)
+    session = SessionConfig(
+        services=services,
+        hostname=settings.submission_hostname or settings.ehlo_name or hostname,
+        budget=Budget(settings.max_buffered_bytes, settings.max_message_bytes),
+        max_message_bytes=settings.max_message_bytes,
+        max_recipients=MAX_RECIPIENTS,
+        context=certificate.context if certificate is not None else lambda: None,
+        allows_plaintext_login=settings.submission_allow_plaintext_auth,
+        reveals_client=settings.submission_reveal_clients,
+        is_deduplicated=settings.submission_deduplicate,
+    )
+
+    def new_journal(client: str | None, port: int | None) -> Journal:
+        return Journal(
+            client,
+            port,
+            services.now,
+            metrics.submission_refusal,
+            metrics.submission_stored,
+        )
+
+    return Server(
+        ServerConfig(
+            session=session,
+            proxies=parse_networks(settings.submission_trusted_proxies),
+            max_connections=settings.submission_max_connections,
+            max_connections_per_client=max(1, settings.submission_max_connections // CLIENT_SHARE),
+            grace_seconds=settings.shutdown_grace_seconds,
+            new_journal=new_journal,
+            keep=metrics.submission_session,
+        ),
+        listeners,
+    )
+
+
+def _load_certificate(settings: Settings) -> Certificate | None:
+    if settings.submission_tls_certificate is None:
+        return None
+    try:
+        return Certificate(settings.submission_tls_certificate, settings.submission_tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"{variable('submission_tls_certificate')}: cannot be used: {error}"
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,150 @@
+"""What is submitted is what is stored, but for what RFC 6409 has a server add or take out."""
+
+import re
+
+import pytest
+
+from tests.support.api_client import Caller
+from tests.support.submission import HOSTNAME, Submission, serving_submission
+
+BODY = b"Dear Ann,\r\n.\r\n..two dots\r\n\r\nthe end \r\n"
+HEADER = (
+    b"From: Billing <billing@example.com>\r\nTo: ann@example.org\r\nSubject: Receipt\r\n"
+    b"Date: Mon, 30 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n"
+)
+
+
+def without_received(content: bytes) -> bytes:
+    """The message without the Received field on its top."""
+    assert content.startswith(b"Received: ")
+    return re.sub(rb"\AReceived:[^\n]*\n(?:[ \t][^\n]*\n)*", b"", content)
+
+
+async def test_a_message_is_stored_byte_for_byte(submission: Submission, sender: Caller) -> None:
+    """Dots, blanks at line ends and unknown fields stay, behind one Received field."""
+    content = HEADER + b"X-Odd:\t a  b \r\n\r\n" + BODY
+    async with submission.login(sender) as client:
+        reply = await client.submit(content)
+    assert without_received(await submission.content(sender, reply)) == content
+
+
+async def test_chunks_make_one_message(submission: Submission, sender: Caller) -> None:
+    """BDAT's content has no dots to undo (RFC 3030)."""
+    content = HEADER + b"\r\n" + BODY
+    async with submission.login(sender) as client:
+        await client.envelope()
+        client.send(b"BDAT 10\r\n" + content[:10])
+        assert await client.reply() == "250 2.0.0 10 bytes received"
+        client.send(b"BDAT %d LAST\r\n" % len(content[10:]) + content[10:])
+        reply = await client.reply()
+    assert without_received(await submission.content(sender, reply)) == content
+
+
+async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: Caller) -> None:
+    """Bcc is taken out of the header; its recipients get the message."""
+    content = HEADER + b"Bcc: eve@example.org,\r\n bob@example.org\r\n\r\n" + BODY
+    async with submission.login(sender) as client:
+        reply = await client.submit(content, to=("ann@example.org", "eve@example.org"))
+    message = await submission.stored(sender, reply)
+    assert [each["address"] for each in message["recipients"]] == [
+        "ann@example.org",
+        "eve@example.org",
+    ]
+    assert without_received(await submission.content(sender, reply)) == HEADER + b"\r\n" + BODY
+
+
+async def test_date_and_message_id_are_added(submission: Submission, sender: Caller) -> None:
+    """A client may leave them out (RFC 6409 section 8)."""
+    async with submission.login(sender) as client:
+        reply = await client.submit(b"From: billing@example.com\r\n\r\nHi\r\n")
+    message = await submission.stored(sender, reply)
+    content = await submission.content(sender, reply)
+    assert b"\r\nDate: " in content
+    assert f"\r\nMessage-ID: {message['message_id_header']}\r\n".encode() in content
+
+
+async def test_a_message_may_have_no_body(submission: Submission, sender: Caller) -> None:
+    """Then the empty line behind the header may be missing (RFC 5322 section 2.1)."""
+    async with submission.login(sender) as client:
+        reply = await client.submit(HEADER)
+    content = await submission.content(sender, reply)
+    assert without_received(content) == HEADER + b"\r\n"
+
+
+async def test_received_hides_the_client(submission: Submission, sender: Caller) -> None:
+    """It names the host of EHLO, and no address: not even one that the client claims."""
+    async with submission.login(sender) as client:
+        await client("EHLO app-1")
+        named = await submission.content(sender, await client.submit(HEADER + b"\r\n1\r\n"))
+        await client("EHLO [10.1.2.3]")
+        content = HEADER.replace(b"<1@", b"<2@") + b"\r\n1\r\n"
+        unnamed = await submission.content(sender, await client.submit(content))
+    by = rf"\r\n by {HOSTNAME} \(Heloise\) with ESMTPA id sub_[0-9a-f]{{32}};\r\n [^\r]*\r\n"
+    assert re.match(rf"Received: from app-1{by}".encode(), named)
+    assert re.match(rf"Received: from unknown{by}".encode(), unnamed)
+
+
+async def test_received_shows_the_client_on_request(sender: Caller, submission: Submission) -> None:
+    """A setting adds the address."""
+    async with (
+        serving_submission(submission.api, reveals_client=True) as served,
+        served.login(sender) as client,
+    ):
+        content = await served.content(sender, await client.submit(HEADER + b"\r\n1\r\n"))
+    assert content.startswith(b"Received: from localhost ([127.0.0.1])\r\n by ")
+
+
+@pytest.mark.one_database
+async def test_a_loop_is_broken(submission: Submission, sender: Caller) -> None:
+    """A message that came here often, or passed many servers, is refused."""
+    own = f"Received: from a\r\n by {HOSTNAME} (Heloise) with ESMTPA;\r\n x\r\n".encode()
+    async with submission.login(sender) as client:
+        for trace in (6 * own, 51 * b"Received: from a by b\r\n"):
+            reply = await client.submit(trace + HEADER + b"\r\n1\r\n")
+            assert reply.startswith("554 5.4.6 The message has "), reply
+
+
+async def test_long_lines_are_encoded(submission: Submission, sender: Caller) -> None:
+    """SMTP allows 998 bytes; MIME has encodings for longer lines (RFC 6409 section 8.3)."""
+    content = HEADER + b"\r\n" + b"x" * 3000 + b"\r\n"
+    async with submission.login(sender) as client:
+        stored = await submission.content(sender, await client.submit(content))
+    assert b"\r\nContent-Transfer-Encoding: quoted-printable\r\n" in stored
+    body = stored.partition(b"\r\n\r\n")[2]
+    assert body.replace(b"=\r\n", b"") == b"x" * 3000 + b"\r\n"
+
+
+@pytest.mark.one_database
+async def test_a_signed_message_with_long_lines_is_refused(
+    submission: Submission, sender: Caller
+) -> None:
+    """An encoding would break the signature."""
+    signature = b"DKIM-Signature: v=1; d=example.com; s=a; b=x\r\n"
+    async with submission.login(sender) as client:
+        reply = await client.submit(signature + HEADER + b"\r\n" + b"x" * 3000 + b"\r\n")
+    assert reply.startswith("554 5.6.0 The message cannot be sent: a line has more than 998 bytes")
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a\nb\r\n",
+        b"a\rb\r\n",
+        b"a\n.\nMAIL FROM:<x@example.com>\r\n",
+        b"a\r\n.\nb\r\n",
+        b"a\n.\r\nb\r\n",
+        b"a\r.\r\nb\r\n",
+        b"a\r\r\nb\r\n",
+    ],
+)
+async def test_nothing_is_smuggled(submission: Submission, sender: Caller, content: bytes) -> None:
+    """A lone CR or LF is refused, and only CRLF.CRLF ends the content."""
+    async with submission.login(sender) as client:
+        await client.envelope()
+        await client("DATA")
+        client.send(HEADER + b"\r\n" + content + b"\r\n.\r\n")
+        assert await client.reply() == (
+            "550 5.6.0 The content has a CR or LF that stands alone; end each line in CRLF"
+        )
+        assert await client("NOOP") == "250 2.0.0 OK"  # and nothing else was said meanwhile

@@ -1,0 +1,181 @@
+"""A submission server behind the API of a test, and a client that says exactly what it is told."""
+
+import asyncio
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import httpx
+
+from app.api.requests.body_budget import Budget
+from app.metrics import Metrics
+from app.submission.journal import Journal
+from app.submission.listener import Listener
+from app.submission.server import Server, ServerConfig
+from app.submission.session import SessionConfig
+from tests.support.api_client import Api, Caller
+
+HOSTNAME: Final = "submit.example.com"
+HOST: Final = "127.0.0.1"
+
+
+@dataclass
+class Submission:
+    """A running submission server, and the API over the same database."""
+
+    api: Api
+    server: Server
+    port: int
+    tls_port: int
+    journals: list[Journal] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def connect(
+        self, *, ehlo: bool = True, source: str = HOST, authority: ssl.SSLContext | None = None
+    ) -> AsyncIterator["SmtpClient"]:
+        """A connection to the plain port; with `authority` to that with TLS."""
+        port = self.port if authority is None else self.tls_port
+        reader, writer = await asyncio.open_connection(
+            HOST, port, ssl=authority, local_addr=(source, 0)
+        )
+        client = SmtpClient(reader, writer)
+        try:
+            assert (await client.reply())[:3] == "220"
+            if ehlo:
+                assert (await client("EHLO localhost"))[:3] == "250"
+            yield client
+        finally:
+            writer.close()
+
+    @asynccontextmanager
+    async def login(
+        self, caller: Caller, username: str = "transactional"
+    ) -> AsyncIterator["SmtpClient"]:
+        """A connection that has logged in with a caller's key."""
+        async with self.connect() as client:
+            assert await client.log_in(username, key_of(caller)) == "235 2.7.0 Authenticated"
+            yield client
+
+    async def stored(self, caller: Caller, reply: str) -> dict[str, Any]:
+        """The message that a reply to its content names."""
+        message: dict[str, Any] = await caller.read(f"/messages/{message_id_of(reply)}")
+        return message
+
+    async def content(self, caller: Caller, reply: str) -> bytes:
+        """The bytes of the message that a reply to its content names."""
+        answer = await caller("GET", f"/messages/{message_id_of(reply)}/raw")
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer.content
+
+
+@dataclass
+class SmtpClient:
+    """Says lines, and returns each reply as one text, its lines joined by line feeds."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def __call__(self, line: str | bytes) -> str:
+        """Say a line, and return the reply."""
+        self.send((line.encode() if isinstance(line, str) else line) + b"\r\n")
+        return await self.reply()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.writer.write(data)
+
+    async def reply(self) -> str:
+        """The next reply; empty where the server has closed the connection."""
+        lines = list[str]()
+        async with asyncio.timeout(60):
+            while line := (await self.reader.readline()).decode("ascii"):
+                lines.append(line.removesuffix("\r\n"))
+                assert len(line) <= 512, line  # RFC 5321 section 4.5.3.1.5
+                if line[3:4] != "-":
+                    break
+        return "\n".join(lines)
+
+    async def log_in(self, username: str, password: str) -> str:
+        """Log in with AUTH PLAIN."""
+        response = b64encode(f"\0{username}\0{password}".encode()).decode()
+        return await self(f"AUTH PLAIN {response}")
+
+    async def envelope(
+        self, sender: str = "billing@example.com", to: Sequence[str] = ("ann@example.org",)
+    ) -> None:
+        """Begin a message."""
+        assert await self(f"MAIL FROM:<{sender}>") == "250 2.1.0 Sender OK"
+        for address in to:
+            assert await self(f"RCPT TO:<{address}>") == "250 2.1.5 Recipient OK"
+
+    async def data(self, content: bytes) -> str:
+        """Send content with DATA, its dots stuffed, and return the reply."""
+        assert (await self("DATA"))[:3] == "354"
+        stuffed = (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:]
+        self.send(stuffed + b".\r\n")
+        return await self.reply()
+
+    async def submit(
+        self,
+        content: bytes,
+        sender: str = "billing@example.com",
+        to: Sequence[str] = ("ann@example.org",),
+    ) -> str:
+        """Submit a message, and return the reply to its content."""
+        await self.envelope(sender, to)
+        return await self.data(content)
+
+
+def key_of(caller: Caller) -> str:
+    """The caller's API key."""
+    return caller.headers["Authorization"].removeprefix("Bearer ")
+
+
+def message_id_of(reply: str) -> str:
+    """The id in a reply to the content."""
+    text = reply.removeprefix("250 2.0.0 Queued as ")
+    assert text.startswith("msg_"), reply
+    return text
+
+
+@asynccontextmanager
+async def serving_submission(
+    api: Api, context: ssl.SSLContext | None = None, **changes: Any
+) -> AsyncIterator[Submission]:
+    """A submission server on two free ports; `changes` are of its configuration."""
+    services, metrics = api.services, Metrics(api.services.database, api.services.clock)
+    session = SessionConfig(
+        services=services,
+        hostname=HOSTNAME,
+        budget=Budget(services.max_buffered_bytes, services.max_message_bytes),
+        max_message_bytes=services.max_message_bytes,
+        max_recipients=1000,
+        context=lambda: context,
+        allows_plaintext_login=True,
+        reveals_client=False,
+        is_deduplicated=True,
+    )
+    names = session.__dataclass_fields__  # type: ignore[attr-defined]
+    of_session = {name: changes.pop(name) for name in list(changes) if name in names}
+    journals = list[Journal]()
+    config = ServerConfig(
+        session=replace(session, **of_session),
+        proxies=(),
+        max_connections=100,
+        max_connections_per_client=100,
+        grace_seconds=10,
+        new_journal=lambda client, port: Journal(
+            client, port, services.now, metrics.submission_refusal, metrics.submission_stored
+        ),
+        keep=journals.append,
+    )
+    with socket.create_server((HOST, 0)) as plain, socket.create_server((HOST, 0)) as tls:
+        listeners = [Listener(plain), Listener(tls, is_implicit_tls=True)]
+        server = Server(replace(config, **changes), listeners)
+        async with server.running():
+            ports = plain.getsockname()[1], tls.getsockname()[1]
+            yield Submission(api, server, *ports, journals)
