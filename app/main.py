@@ -127,7 +127,7 @@ class _Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.services.renderer.close)
-            await self.readiness.look()
+            await self.readiness.check()
             await worker.sync_clock(clock)
             if self.engine is not None:
                 await stack.enter_async_context(
@@ -194,7 +194,7 @@ def _make_service(
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=local_address,
         txt_records=partial(txt_records, parts.network.resolver),
-        readiness=readiness.look,
+        readiness=readiness.check,
         metrics=metrics.exposition,
     )
     submission = None
@@ -227,6 +227,6 @@ async def _write_key_uses_once(database: Database, keys: KeyCache) -> None:
         return
     try:
         async with database.transaction() as connection:
-            await api_keys.touch(connection, used=used)
+            await api_keys.record_use(connection, last_used_at=used)
     except Unavailable:
         log.warning("could not write the last use of %d keys", len(used))

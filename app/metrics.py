@@ -103,21 +103,21 @@ class Metrics:
             "heloise_profiles", "Profiles in the database.", ("state",), registry=registry
         )
 
-    def attempt(self, row: Mapping[str, Any]) -> None:
+    def record_attempt(self, row: Mapping[str, Any]) -> None:
         """An attempt has ended: the row that is written of it."""
         self._attempts_by(row["stage"]).observe(row["duration_ms"] / 1000)
 
-    def outcomes(self, decided: Iterable[Outcome]) -> None:
+    def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Recipients were decided."""
-        for outcome in decided:
+        for outcome in outcomes:
             scope = outcome.scope.value if outcome.scope else "none"
             self._outcomes_by(outcome.verdict.value, scope).inc()
 
-    def group(self, work: str, size: int) -> None:
+    def record_group(self, work: str, size: int) -> None:
         """So many were written at once; `work` is accept, claim or settle."""
         self._groups.labels(work).observe(size)
 
-    def takeovers(self, count: int) -> None:
+    def record_takeovers(self, count: int) -> None:
         """So many messages were taken over from a worker that stopped."""
         self._takeovers.inc(count)
 
@@ -146,14 +146,14 @@ class Metrics:
     async def exposition(self) -> bytes:
         """Everything in Prometheus' text format; raises Unavailable where the database is away."""
         async with self._database.reading() as connection:
-            depths = await queue_stats.depths(connection)
-            states = await queue_stats.profile_states(connection)
+            depths = await queue_stats.load_queue_depths(connection)
+            states = await queue_stats.count_profile_states(connection)
         self._set_depths(depths, self._clock.now())
         for state in ProfileState:
             self._profiles.labels(state.value).set(states.get(state, 0))
         return generate_latest(self._registry)
 
-    def _set_depths(self, depths: Sequence[queue_stats.Depth], now: datetime) -> None:
+    def _set_depths(self, depths: Sequence[queue_stats.QueueDepth], now: datetime) -> None:
         depth_by_status = {depth.status: depth for depth in depths}
         for status in OPEN_STATES:
             depth = depth_by_status.get(status)

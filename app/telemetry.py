@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
-from app.domain.address.parse import masked
+from app.domain.address.parse import mask_addresses
 from app.domain.audit import request_id
 
 MASK: Final = "***"
@@ -186,7 +186,7 @@ def _redact(value: object) -> object:
 
 def _mask(value: object) -> object:
     if isinstance(value, str):
-        return masked(value)
+        return mask_addresses(value)
     if isinstance(value, Mapping):
         return {key: _mask(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):

@@ -17,9 +17,9 @@ from functools import partial
 from timeit import Timer
 from typing import Final
 
-from app.accept.build import prepare
+from app.accept.build import prepare_message
 from app.accept.draft import Draft
-from app.accept.terms import Terms
+from app.accept.terms import AcceptPolicy
 from app.domain.mime.build import Attachment, Content, render
 from app.domain.types import Mailbox, Profile
 from app.store.secrets.encryption import Vault
@@ -102,10 +102,10 @@ def accepted(given: Content) -> bytes:
         headers={},
         metadata={},
     )
-    message = prepare(
+    message = prepare_message(
         draft,
         profile=PROFILE,
-        terms=Terms(
+        policy=AcceptPolicy(
             now=NOW,
             max_message_bytes=100_000_000,
             max_age_seconds=86_400,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import QuotaError
 from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store import idempotency, suppressions
 from app.store.idempotency import KeyedRequest
 from app.store.outbox import admission
@@ -20,8 +20,8 @@ from app.store.outbox.queries import NO_LEASE, Lease
 from app.store.tenants import usage
 
 
-@value
-class Offer:
+@frozen_dataclass
+class Submission:
     """A message to accept within its tenant's quota; `request` is the one that has a key."""
 
     message: NewMessage
@@ -43,53 +43,57 @@ class Group:
     tenants' quotas, and `earlier` has the requests that had used the keys of others.
     """
 
-    offers: Sequence[Offer]
+    submissions: Sequence[Submission]
     reserved: Lease = NO_LEASE
     lease: Lease = NO_LEASE
     admitted: Sequence[NewMessage] = ()
     refused: dict[str, QuotaError] = field(default_factory=dict)
-    earlier: dict[str, KeyedRequest] = field(default_factory=dict)
+    earlier_requests: dict[str, KeyedRequest] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:
         """Whether no request has a key, and no quota counts."""
-        return not any(offer.request or offer.quota.is_counted for offer in self.offers)
+        return not any(offer.request or offer.quota.is_counted for offer in self.submissions)
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
         """Write a plain group by one statement; answers whether nothing stood in the way of that.
 
         Each statement may be a transaction of its own.
         """
-        messages = [offer.message for offer in self.offers]
-        if not outbox.takes_one_statement(connection, messages):
+        messages = [offer.message for offer in self.submissions]
+        if not outbox.fits_one_statement(connection, messages):
             return False
-        answers = await self._look(connection, messages)
+        answers = await self._check_admission(connection, messages)
         if not answers.may_suppress:
             await self._accept(connection, messages, answers)
         return not answers.may_suppress
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Write it in the transaction of the connection, and all that has to be with it."""
-        requests = [offer.request for offer in self.offers if offer.request is not None]
-        self.earlier = await idempotency.claim(connection, requests)
-        new_offers = [offer for offer in self.offers if offer.message.id not in self.earlier]
+        requests = [offer.request for offer in self.submissions if offer.request is not None]
+        self.earlier_requests = await idempotency.claim(connection, requests)
+        new_offers = [
+            offer for offer in self.submissions if offer.message.id not in self.earlier_requests
+        ]
         self.refused = await _charge_quotas(connection, new_offers, now)
-        await idempotency.give_back(
+        await idempotency.release(
             connection, [request for request in requests if request.message_id in self.refused]
         )
         messages = [offer.message for offer in new_offers if offer.message.id not in self.refused]
         self.admitted, self.lease = (), NO_LEASE
         if messages:
-            answers = await self._look(connection, messages)
+            answers = await self._check_admission(connection, messages)
             await self._accept(connection, messages, answers)
             if answers.may_suppress:
                 await self._suppress(connection, now)
 
-    async def _look(self, connection: AsyncConnection, messages: Sequence[NewMessage]) -> Admission:
+    async def _check_admission(
+        self, connection: AsyncConnection, messages: Sequence[NewMessage]
+    ) -> Admission:
         profile_ids = {
             message.profile_id for message in messages if message.id in self.reserved.message_ids
         }
-        return await admission.look(connection, messages, profile_ids=list(profile_ids))
+        return await admission.check(connection, messages, profile_ids=list(profile_ids))
 
     async def _accept(
         self, connection: AsyncConnection, messages: Sequence[NewMessage], answers: Admission
@@ -111,20 +115,22 @@ class Group:
         if not changed_ids:  # a suppression for a tag that none of them has
             return
         leased_ids = self.lease.message_ids & set(changed_ids)
-        await outbox.release(connection, owner=self.lease.owner, held=list(leased_ids), now=now)
+        await outbox.release(
+            connection, owner=self.lease.owner, message_ids=list(leased_ids), now=now
+        )
         await outcomes.close(connection, message_ids=changed_ids, now=now)
         self.lease = replace(self.lease, message_ids=self.lease.message_ids - leased_ids)
 
 
 async def _charge_quotas(
-    connection: AsyncConnection, offers: Sequence[Offer], now: datetime
+    connection: AsyncConnection, submissions: Sequence[Submission], now: datetime
 ) -> dict[str, QuotaError]:
     """The messages that their tenants' quotas have no room for, by id; all others are counted.
 
     Tenants in the order of their ids, so that two processes do not lock each other out.
     """
-    offers_by_tenant = dict[str, list[Offer]]()
-    for offer in offers:
+    offers_by_tenant = dict[str, list[Submission]]()
+    for offer in submissions:
         if offer.quota.is_counted:
             offers_by_tenant.setdefault(offer.message.tenant_id, []).append(offer)
     refused = dict[str, QuotaError]()

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.accept.draft import Draft, DsnWish, Importance
+from app.accept.draft import Draft, DsnOptions, Importance
 from app.accept.policy import check_recipients, check_senders
-from app.accept.terms import Terms
+from app.accept.terms import AcceptPolicy
 from app.domain.address import verp
 from app.domain.address.folding import fold
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
-from app.domain.mime.build import Content, check_header, check_subject, message_id_header, render
+from app.domain.mime.build import Content, build_message_id, check_header, check_subject, render
 from app.domain.types import (
     MAX_RECIPIENTS,
     Mailbox,
@@ -24,17 +24,17 @@ from app.domain.types import (
 
 MISSING: Final = "missing"
 MAX_AGE: Final = timedelta(days=30)
-MAX_AHEAD: Final = timedelta(days=366)
+MAX_SCHEDULE_AHEAD: Final = timedelta(days=366)
 
 
 X_PRIORITY: Final = {Importance.HIGH: "1", Importance.LOW: "5"}
 
 
-def prepare(
+def prepare_message(
     draft: Draft,
     *,
     profile: Profile,
-    terms: Terms,
+    policy: AcceptPolicy,
 ) -> NewMessage:
     """The message as it will be stored and sent, rendered here and never again (invariant 2).
 
@@ -44,19 +44,19 @@ def prepare(
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_collect_recipients(draft))
-    errors = [*_find_errors(draft, sender, recipients), *_find_time_errors(draft, terms.now)]
+    errors = [*_find_errors(draft, sender, recipients), *_find_time_errors(draft, policy.now)]
     if sender is None or errors:
         raise _invalid(errors)
     check_return_path(draft, sender)
-    check_senders(sender, draft.submitter, draft.return_path, profile, terms.allowed_from)
-    check_recipients(recipients, terms.routing)
-    check_message_size(_count_content_bytes(draft), terms.max_message_bytes)
+    check_senders(sender, draft.submitter, draft.return_path, profile, policy.allowed_from)
+    check_recipients(recipients, policy.routing)
+    check_message_size(_count_content_bytes(draft), policy.max_message_bytes)
     message_id = new_id("msg")
-    header = message_id_header(message_id, sender)
-    mime = render(_build_content(draft, sender, recipients, header, _starts_at(draft, terms.now)))
-    mime = terms.signing.signed(mime, sender.domain, terms.now)
-    check_message_size(len(mime), terms.max_message_bytes)
-    return new_message(
+    header = build_message_id(message_id, sender)
+    mime = render(_build_content(draft, sender, recipients, header, _starts_at(draft, policy.now)))
+    mime = policy.signing.sign(mime, sender.domain, policy.now)
+    check_message_size(len(mime), policy.max_message_bytes)
+    return build_message(
         draft,
         message_id=message_id,
         sender=sender,
@@ -64,11 +64,11 @@ def prepare(
         header=header,
         mime=mime,
         profile=profile,
-        terms=terms,
+        policy=policy,
     )
 
 
-def new_message(
+def build_message(
     draft: Draft,
     *,
     message_id: str,
@@ -77,16 +77,16 @@ def new_message(
     header: str,
     mime: bytes,
     profile: Profile,
-    terms: Terms,
+    policy: AcceptPolicy,
 ) -> NewMessage:
     """Build the message of these bytes, with `header` as its Message-ID."""
-    now, starts_at = terms.now, _starts_at(draft, terms.now)
+    now, starts_at = policy.now, _starts_at(draft, policy.now)
     return NewMessage(
         id=message_id,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
-        envelope_from=_reverse_path(draft, sender),
+        envelope_from=_choose_return_path(draft, sender),
         sender=sender,
         recipients=recipients,
         subject=draft.subject,
@@ -97,11 +97,11 @@ def new_message(
         created_at=now,
         send_at=draft.send_at,
         expires_at=draft.expires_at
-        or starts_at + timedelta(seconds=profile.retry.max_age_seconds or terms.max_age_seconds),
+        or starts_at + timedelta(seconds=profile.retry.max_age_seconds or policy.max_age_seconds),
         priority=draft.priority,
         guarantee=draft.guarantee,
-        sealed=terms.seal_content(mime, row=message_id) if draft.is_sensitive else None,
-        dsn=dsn_request(draft.dsn, message_id),
+        sealed=policy.seal_content(mime, row=message_id) if draft.is_sensitive else None,
+        dsn=build_dsn_request(draft.dsn, message_id),
         has_verp=draft.has_verp,
     )
 
@@ -111,7 +111,7 @@ def _starts_at(draft: Draft, now: datetime) -> datetime:
     return now if draft.send_at is None else max(now, draft.send_at)
 
 
-def checked_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
+def resolve_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
     """Return a draft's recipients; raises InvalidRequest if they or its times are invalid."""
     recipients = tuple(_collect_recipients(draft))
     errors = [*_find_recipient_errors(draft, recipients), *_find_time_errors(draft, now)]
@@ -125,30 +125,30 @@ def check_return_path(draft: Draft, sender: Mailbox) -> None:
     if not draft.has_verp:
         return
     try:
-        verp.check_base(_reverse_path(draft, sender))
+        verp.check_base(_choose_return_path(draft, sender))
     except ValueError as error:
         raise InvalidRequest.at("verp", msg=str(error)) from None
 
 
-def _reverse_path(draft: Draft, sender: Mailbox) -> str:
+def _choose_return_path(draft: Draft, sender: Mailbox) -> str:
     return sender.address if draft.return_path is None else draft.return_path
 
 
-def dsn_request(wish: DsnWish | None, message_id: str) -> DsnRequest | None:
+def build_dsn_request(options: DsnOptions | None, message_id: str) -> DsnRequest | None:
     """What is asked of servers, with the message's id as the envelope's."""
-    if wish is None:
+    if options is None:
         return None
     return DsnRequest(
-        notify=wish.notify,
-        returns=wish.returns,
-        envelope_id=wish.envelope_id or message_id,
-        recipients=wish.recipients,
+        notify=options.notify,
+        returns=options.returns,
+        envelope_id=options.envelope_id or message_id,
+        recipients=options.recipients,
     )
 
 
 def _find_time_errors(draft: Draft, now: datetime) -> Iterator[FieldError]:
     starts_at = _starts_at(draft, now)
-    if starts_at > now + MAX_AHEAD:
+    if starts_at > now + MAX_SCHEDULE_AHEAD:
         yield _error("send_at", msg="write a time within the next year")
     expires_at = draft.expires_at
     if expires_at is not None and not starts_at < expires_at <= starts_at + MAX_AGE:

@@ -10,7 +10,7 @@ from app.domain.mime.attachment import Attachment
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe
 from app.domain.types import Guarantee, Mailbox, Priority
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
 class Importance(StrEnum):
@@ -21,7 +21,7 @@ class Importance(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DsnWish:
+class DsnOptions:
     """The notifications to request; without `envelope_id` it is the message's id."""
 
     notify: tuple[DsnNotify, ...] = ()
@@ -30,7 +30,7 @@ class DsnWish:
     recipients: Mapping[str, RecipientDsn] = field(default_factory=dict)
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Draft:
     """A message as the caller gave it: each value well-formed, nothing decided yet.
 
@@ -55,7 +55,7 @@ class Draft:
     unsubscribe: ListUnsubscribe | None = None
     auto_submitted: str | None = None
     importance: Importance | None = None
-    dsn: DsnWish | None = None
+    dsn: DsnOptions | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str]
     send_at: datetime | None = None

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Final, Protocol
 
-from app.accept.batch import Group, Offer
-from app.domain.delivery.metrics import Facts
+from app.accept.batch import Group, Submission
+from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.errors import Unavailable
 from app.domain.types import NewMessage
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store.db.engine import Database
-from app.store.db.errors import CommitUnknown, not_written
+from app.store.db.errors import CommitUnknown, database_unavailable
 from app.store.idempotency import KeyedRequest
 from app.store.outbox import queries as outbox
 from app.store.outbox.queries import NO_LEASE, Lease
@@ -25,13 +25,13 @@ MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
 MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
 # A restart of the database takes less; longer than this no caller waits for its answer.
 MAX_DOUBT_SECONDS: Final = 10.0
-LOOK_AGAIN_SECONDS: Final = 0.1
+RECHECK_SECONDS: Final = 0.1
 
 
-@value
-class _Waiting:
-    offer: Offer
-    written: asyncio.Future[KeyedRequest | None]
+@frozen_dataclass
+class _Entry:
+    submission: Submission
+    future: asyncio.Future[KeyedRequest | None]
 
 
 class Handover(Protocol):
@@ -59,39 +59,41 @@ class Committer:
     def __init__(
         self,
         database: Database,
-        facts: Facts,
+        metrics: DeliveryMetrics,
         handover: Handover | None = None,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._now = now
-        self._facts = facts
+        self._metrics = metrics
         self._handover = handover
-        self._queue: asyncio.Queue[list[_Waiting]] = asyncio.Queue()
+        self._queue: asyncio.Queue[list[_Entry]] = asyncio.Queue()
         self._waiting_bytes = 0
         self._is_running = False
 
-    async def accept(self, offer: Offer) -> KeyedRequest | None:
+    async def accept(self, submission: Submission) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
 
         Answers the request that had used the key of this one before, if any had: then nothing was
         written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
         Unavailable where the database does not take it now or too much waits already.
         """
-        with self._enqueue([offer]) as [entry]:
-            return await entry.written
+        with self._enqueue([submission]) as [entry]:
+            return await entry.future
 
-    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+    async def accept_all(
+        self, submissions: Sequence[Submission]
+    ) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable, which are written in one transaction.
 
         Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
         """
-        with self._enqueue(offers) as entries:
-            return [await _await_outcome(entry.written) for entry in entries]
+        with self._enqueue(submissions) as entries:
+            return [await _await_outcome(entry.future) for entry in entries]
 
     @contextmanager
-    def _enqueue(self, offers: Sequence[Offer]) -> Iterator[list[_Waiting]]:
+    def _enqueue(self, submissions: Sequence[Submission]) -> Iterator[list[_Entry]]:
         """Offers that are to be written in one transaction, and whose callers wait in the block."""
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
@@ -100,8 +102,8 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
-        entries = [_Waiting(offer, loop.create_future()) for offer in offers]
-        size_bytes = sum(entry.offer.size_bytes for entry in entries)
+        entries = [_Entry(offer, loop.create_future()) for offer in submissions]
+        size_bytes = sum(entry.submission.size_bytes for entry in entries)
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(entries)
         try:
@@ -109,7 +111,7 @@ class Committer:
         finally:
             self._waiting_bytes -= size_bytes
             for entry in entries:  # where its caller went away nobody asks what became of it
-                entry.written.cancel()
+                entry.future.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -129,33 +131,39 @@ class Committer:
         while True:  # and hold no message while there is none to write
             await self._commit_with_others(await self._queue.get())
 
-    async def _commit_with_others(self, first: list[_Waiting]) -> None:
+    async def _commit_with_others(self, first: list[_Entry]) -> None:
         """Write what came first, and all that fits into one group with it."""
-        group, size_bytes, count = list(first), sum(entry.offer.size_bytes for entry in first), 1
+        group, size_bytes, count = (
+            list(first),
+            sum(entry.submission.size_bytes for entry in first),
+            1,
+        )
         while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
             try:
                 next_entries = self._queue.get_nowait()
             except asyncio.QueueEmpty:
                 break
             group += next_entries
-            size_bytes += sum(entry.offer.size_bytes for entry in next_entries)
+            size_bytes += sum(entry.submission.size_bytes for entry in next_entries)
             count += 1
         await self._commit(group)
         for _ in range(count):
             self._queue.task_done()
 
-    async def _commit(self, entries: Sequence[_Waiting]) -> None:
+    async def _commit(self, entries: Sequence[_Entry]) -> None:
         """Write a group. If one message makes it fail, write each by itself."""
-        messages = [entry.offer.message for entry in entries]
-        group = Group([entry.offer for entry in entries], self._reserve(messages))
+        messages = [entry.submission.message for entry in entries]
+        group = Group([entry.submission for entry in entries], self._reserve(messages))
         error = await self._write(group)
         lease = group.lease if error is None else NO_LEASE
         self._hand_over(messages, lease, group.reserved)
         if error is None or isinstance(error, Unavailable):
             for entry in entries:
-                message_id = entry.offer.message.id
+                message_id = entry.submission.message.id
                 _answer(
-                    [entry], error or group.refused.get(message_id), group.earlier.get(message_id)
+                    [entry],
+                    error or group.refused.get(message_id),
+                    group.earlier_requests.get(message_id),
                 )
         elif len(entries) == 1:
             log.error("could not store a message", exc_info=error)
@@ -167,19 +175,19 @@ class Committer:
     async def _write(self, group: Group) -> Exception | None:
         """Write, and answer why it could not be done, or None."""
         # What is reserved is delivered here: no other process has to be told of it.
-        announce = len(group.reserved) < len(group.offers)
+        announce = len(group.reserved) < len(group.submissions)
         try:
-            if not group.is_plain or not await self._database.repeated(
+            if not group.is_plain or not await self._database.retry_transaction(
                 group.write_plain, announce=announce, autocommit=True
             ):
-                await self._database.repeated(
+                await self._database.retry_transaction(
                     lambda connection: group.write(connection, self._now()), announce=announce
                 )
-            self._facts.group("accept", len(group.admitted))
+            self._metrics.record_group("accept", len(group.admitted))
         except CommitUnknown as unknown:
             if group.admitted:
-                return await self._find_out(group.admitted[0], unknown)
-            return not_written() if group.is_plain else None
+                return await self._resolve_doubt(group.admitted[0], unknown)
+            return database_unavailable() if group.is_plain else None
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             return error
         return None
@@ -204,18 +212,18 @@ class Committer:
         if len(lease) < len(reserved):
             self._database.wake()
 
-    async def _find_out(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
+    async def _resolve_doubt(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
         """What to answer after a commit without an answer: one of its messages stands for all."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
                     try:
                         async with self._database.transaction() as connection:
-                            is_stored = await outbox.stands(connection, message_id=message.id)
+                            is_stored = await outbox.is_committed(connection, message_id=message.id)
                     except Unavailable:
-                        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                        await asyncio.sleep(RECHECK_SECONDS)
                     else:
-                        return None if is_stored else not_written()
+                        return None if is_stored else database_unavailable()
         return doubt
 
 
@@ -229,12 +237,12 @@ async def _await_outcome(
 
 
 def _answer(
-    entries: Sequence[_Waiting], error: Exception | None, earlier: KeyedRequest | None = None
+    entries: Sequence[_Entry], error: Exception | None, earlier: KeyedRequest | None = None
 ) -> None:
     for entry in entries:
-        if entry.written.done():  # its caller went away; the message is written all the same
+        if entry.future.done():  # its caller went away; the message is written all the same
             continue
         if error is None:
-            entry.written.set_result(earlier)
+            entry.future.set_result(earlier)
         else:
-            entry.written.set_exception(error)
+            entry.future.set_exception(error)

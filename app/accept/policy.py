@@ -6,14 +6,14 @@ from app.domain.address.parse import is_allowed
 from app.domain.errors import Forbidden
 from app.domain.tenants.routing import Routing
 from app.domain.types import Mailbox, Profile, RecipientAddress
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
-@value
+@frozen_dataclass
 class SenderRule:
     """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
 
-    who: str
+    owner: str
     patterns: Sequence[str]
 
     def check(self, sender: Mailbox) -> None:
@@ -22,7 +22,7 @@ class SenderRule:
             return
         raise Forbidden(
             "sender-not-allowed",
-            f"{self.who} does not allow the sender {sender.address}. It allows"
+            f"{self.owner} does not allow the sender {sender.address}. It allows"
             f" {', '.join(self.patterns)}: use such an address in `from`, or add this one to its"
             " allowed_from.",
         )

@@ -4,24 +4,29 @@ from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 
-from app.accept.build import check_message_size, check_return_path, checked_recipients, new_message
+from app.accept.build import (
+    build_message,
+    check_message_size,
+    check_return_path,
+    resolve_recipients,
+)
 from app.accept.draft import Draft
 from app.accept.policy import check_recipients, check_senders
-from app.accept.terms import Terms
+from app.accept.terms import AcceptPolicy
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
-from app.domain.mime.blocks import joined
-from app.domain.mime.build import message_id_header
-from app.domain.mime.raw import RawMessage, parse
+from app.domain.mime.blocks import join_blocks
+from app.domain.mime.build import build_message_id
+from app.domain.mime.raw import RawMessage, parse_raw
 from app.domain.types import NewMessage, Profile
 
 
-def prepare_raw(
+def prepare_raw_message(
     content: bytes,
     envelope: Draft,
     *,
     profile: Profile,
-    terms: Terms,
+    policy: AcceptPolicy,
     trace: bytes = b"",
 ) -> NewMessage:
     """Return the message as it will be stored and sent: these bytes behind what they lack.
@@ -30,24 +35,24 @@ def prepare_raw(
     before all else the `trace` (RFC 5321 section 4.4). `envelope` says whom it goes to and how.
     Raises what `prepare` does.
     """
-    check_message_size(len(content), terms.max_message_bytes)
+    check_message_size(len(content), policy.max_message_bytes)
     try:
-        raw = parse(content)
+        raw = parse_raw(content)
     except ValueError as error:
         raise InvalidRequest.at("message", msg=str(error)) from None
-    recipients = checked_recipients(envelope, terms.now)
+    recipients = resolve_recipients(envelope, policy.now)
     check_return_path(envelope, raw.sender)
-    check_senders(raw.sender, raw.submitter, envelope.return_path, profile, terms.allowed_from)
-    check_recipients(recipients, terms.routing)
+    check_senders(raw.sender, raw.submitter, envelope.return_path, profile, policy.allowed_from)
+    check_recipients(recipients, policy.routing)
     message_id = new_id("msg")
-    header = raw.message_id or message_id_header(message_id, raw.sender)
-    mime = _add_missing_fields(raw, header, terms.now)
+    header = raw.message_id or build_message_id(message_id, raw.sender)
+    mime = _add_missing_fields(raw, header, policy.now)
     if not raw.is_signed:
-        mime = terms.signing.signed(mime, raw.sender.domain, terms.now)
+        mime = policy.signing.sign(mime, raw.sender.domain, policy.now)
     if trace:
-        mime = joined([trace, mime])
-    check_message_size(len(mime), terms.max_message_bytes)
-    return new_message(
+        mime = join_blocks([trace, mime])
+    check_message_size(len(mime), policy.max_message_bytes)
+    return build_message(
         replace(envelope, subject=raw.subject),
         message_id=message_id,
         sender=raw.sender,
@@ -55,7 +60,7 @@ def prepare_raw(
         header=header,
         mime=mime,
         profile=profile,
-        terms=terms,
+        policy=policy,
     )
 
 

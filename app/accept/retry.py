@@ -8,19 +8,19 @@ from app.accept.policy import SenderRule, check_recipients, check_sender
 from app.domain.address.folding import fold
 from app.domain.errors import Conflict
 from app.domain.ids import new_id
-from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import NewMessage, Profile, RecipientAddress
 from app.store.messages.queries import Original
 
 
-def again(
+def prepare_retry(
     original: Original,
     *,
     retry_of: str,
     addresses: Sequence[str] | None,
     profile: Profile,
     allowed_from: Sequence[SenderRule] = (),
-    routing: Routing = EVERYBODY,
+    routing: Routing = NO_RULES,
     now: datetime,
 ) -> NewMessage:
     """A message of its own, with the same bytes and Message-ID, for these or all who failed.
@@ -58,15 +58,15 @@ def again(
 def _select_failed(
     original: Original, addresses: Sequence[str] | None
 ) -> tuple[RecipientAddress, ...]:
-    if not original.failed:
+    if not original.failed_recipients:
         raise Conflict(
             "nothing-to-retry",
             "No recipient failed: each one has the message or may still get it.",
         )
     if addresses is None:
-        return original.failed
+        return original.failed_recipients
     failed_by_address = {
-        fold(recipient.mailbox.address): recipient for recipient in original.failed
+        fold(recipient.mailbox.address): recipient for recipient in original.failed_recipients
     }
     for address in addresses:
         if fold(address) not in failed_by_address:

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from app.accept.policy import SenderRule
-from app.domain.mime.dkim import UNSIGNED, Signing
-from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.mime.dkim import NO_SIGNING, Signing
+from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import SealedContent
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
-@value(kw_only=True)
-class Terms:
+@frozen_dataclass(kw_only=True)
+class AcceptPolicy:
     """Whom it may be from and go to, how large it may be, and how long it is tried at most.
 
     It is accepted `now`; a sensitive one is sealed with `seal_content`. `signing` says whose
@@ -21,9 +21,9 @@ class Terms:
     """
 
     allowed_from: Sequence[SenderRule] = ()
-    routing: Routing = EVERYBODY
+    routing: Routing = NO_RULES
     now: datetime
     max_message_bytes: int
     max_age_seconds: float
     seal_content: SealContent
-    signing: Signing = UNSIGNED
+    signing: Signing = NO_SIGNING

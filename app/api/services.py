@@ -7,7 +7,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
-from app.accept.batch import Offer
+from app.accept.batch import Submission
 from app.auth.authentication import Authenticator
 from app.auth.tenant_cache import TenantCache
 from app.diagnostics.verifier import Verifier
@@ -16,7 +16,7 @@ from app.domain.ehlo import EhloNames
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
-from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile
 from app.store.db.engine import Database
 from app.store.idempotency import KeyedRequest
@@ -32,14 +32,16 @@ SIGNING_SECONDS: Final = 3.0
 class Accepts(Protocol):
     """Stores accepted messages durably."""
 
-    async def accept(self, offer: Offer) -> KeyedRequest | None:
+    async def accept(self, offer: Submission) -> KeyedRequest | None:
         """Return after the message is durable (invariant 1); raises QuotaError.
 
         Returns the earlier request with the same idempotency key, if there is one.
         """
         ...
 
-    async def accept_all(self, offers: Sequence[Offer]) -> list[KeyedRequest | Exception | None]:
+    async def accept_all(
+        self, offers: Sequence[Submission]
+    ) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable, all of them in one transaction."""
         ...
 
@@ -62,7 +64,7 @@ class Services:
     admin_prefix: str = ""  # the path under which tenants are managed
     ehlo_names: EhloNames  # of service and machine
     guard: AddressGuard
-    routing: Routing = EVERYBODY
+    routing: Routing = NO_RULES
     max_message_bytes: int
     max_buffered_bytes: int
     message_max_age_seconds: float

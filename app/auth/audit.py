@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.audit import Actor, AuditEntry, changes_between
+from app.domain.audit import Actor, AuditEntry, compute_changes
 from app.domain.audit import request_id as current_request_id
 from app.domain.ids import new_id
 from app.domain.mime.dkim import SendingDomain
@@ -52,7 +52,7 @@ class Act:
             action=action,
             tenant_id=tenant_id or self.tenant_id,
             object_id=object_id,
-            changes=changes_between(_dump_fields(before), _dump_fields(after)),
+            changes=compute_changes(_dump_fields(before), _dump_fields(after)),
             request_id=self.request_id,
         )
         await audit.record(connection, entry)
@@ -90,7 +90,7 @@ class Underway:
     ) -> None:
         """Write how far it comes with this transaction."""
         after = _dump_fields({**self.asked, **progress, "finished": finished})
-        await audit.amend(connection, entry_id=self.line, changes=changes_between({}, after))
+        await audit.amend(connection, entry_id=self.line, changes=compute_changes({}, after))
 
 
 def with_secrets(value: Shown | Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from app.auth.quotas import check_rate
 from app.auth.rate_limiter import Buckets
 from app.auth.tenant_cache import TenantCache
 from app.auth.throttle import Guesses
-from app.domain.api_keys import hash_of, hint_of, looks_like_one
+from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
-from app.domain.networks import IPNetwork, unmapped
+from app.domain.networks import IPNetwork, unmap_ipv4
 from app.domain.types import Profile, Scope
 from app.store import api_keys, audit
 from app.store.db.engine import Database
@@ -150,7 +150,7 @@ class Visitor:
         auth.require_schema()
         if secret is None:
             raise Unauthenticated(f"This request needs a key: {self._remedy}.")
-        key_hash = hash_of(secret)
+        key_hash = hash_secret(secret)
         known = auth.keys.get(key_hash)
         if known is None and (name := name_of_secret(secret, auth.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
@@ -159,7 +159,7 @@ class Visitor:
         now = auth.now()
         if known is None or not known.key.is_valid(now):
             auth.guesses.wrong(source)
-            hint = hint_of(secret) if looks_like_one(secret) else None
+            hint = build_hint(secret) if looks_like_key(secret) else None
             self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
             raise Unauthenticated(
                 "This key is unknown, revoked or expired. Check that you copied it completely, or"
@@ -202,7 +202,7 @@ def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
         address = ipaddress.ip_address(source or "")
     except ValueError:
         return False
-    address = unmapped(address)
+    address = unmap_ipv4(address)
     return any(address in network for network in _parse_networks(networks))
 
 

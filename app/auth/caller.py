@@ -8,10 +8,10 @@ from app.auth.reach import Found, Thing, reached, reaches, require_unbound
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden
 from app.domain.types import ApiKey, Scope, Tenant
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
-@value
+@frozen_dataclass
 class Caller:
     """An authenticated caller that acts for a tenant. `key` is None for an admin."""
 
@@ -51,7 +51,7 @@ class Caller:
 
     def require_scope(self, scope: Scope) -> None:
         """Raise Forbidden if the key lacks the scope; an admin, who has no key, passes."""
-        if self.key is None or self.key.holds(scope):
+        if self.key is None or self.key.has_scope(scope):
             return
         scopes = ", ".join(sorted(self.key.scopes)) or "none"
         raise Forbidden(

@@ -43,7 +43,9 @@ async def spelt_alike(
     if is_id(name, "prf"):
         return ""
     within = (by.profiles or None) if by is not None else None
-    return await profiles.spelt_alike(connection, tenant_id=tenant_id, name=name, within=within)
+    return await profiles.suggest_name(
+        connection, tenant_id=tenant_id, name=name, profile_ids=within
+    )
 
 
 async def sending_profile(
@@ -79,7 +81,7 @@ async def sending_profile(
 async def _read_profile(auth: Authenticator, tenant_id: str, name: str | None) -> Profile:
     async with auth.database.reading() as connection:
         if name is None:
-            profile = await profiles.default(connection, tenant_id=tenant_id)
+            profile = await profiles.get_default(connection, tenant_id=tenant_id)
         else:
             profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
     if profile is None:

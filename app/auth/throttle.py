@@ -8,7 +8,7 @@ from typing import Final
 from app.auth.rate_limiter import Buckets
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import TooManyRequests
-from app.domain.networks import unmapped
+from app.domain.networks import unmap_ipv4
 
 MINUTE_SECONDS: Final = 60
 # What one site of IPv6 is given, whose every address is the same guesser's (RFC 6177).
@@ -49,7 +49,7 @@ class Guesses:
 def _find_site(source: str | None) -> str:
     """Whom an address belongs to, as far as one can tell."""
     try:
-        address = unmapped(ipaddress.ip_address(source or ""))
+        address = unmap_ipv4(ipaddress.ip_address(source or ""))
     except ValueError:
         return source or ""
     if isinstance(address, ipaddress.IPv4Address):

@@ -73,7 +73,7 @@ async def require_schema(settings: Settings) -> None:
     if path is not None and not path.exists():
         raise SettingsError(f"the database {path} does not exist; run heloise migrate")
     async with opened(settings) as database:
-        state = await schema.state(database)
+        state = await schema.load_state(database)
     if state.fault is not None:
         raise SettingsError(state.fault.replace("`", ""))
 

@@ -76,6 +76,6 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
             await line.note(connection, **total)
             return Counter(total)
 
-        while (total := await database.repeated(once)) is not None:
+        while (total := await database.retry_transaction(once)) is not None:
             counts = total
     return counts

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.domain.secret_keys import new_key
+from app.domain.secret_keys import generate_key
 
 app = typer.Typer(add_completion=False)
 
@@ -14,4 +14,4 @@ def secret_key() -> None:
     Use it in HELOISE_SECRET_KEYS (put it first and keep the old ones after it) or in
     HELOISE_ADMIN_KEY.
     """
-    typer.echo(new_key())
+    typer.echo(generate_key())

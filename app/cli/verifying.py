@@ -15,7 +15,7 @@ async def verified(
 ) -> VerifyRead:
     """What was found; what the doctor recommends is kept. Raises NotFound, Conflict."""
     async with database.reading() as connection:
-        delivery_profile = await profiles.for_delivery(
+        delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=profile.tenant_id, profile_id=profile.id
         )
     if delivery_profile is None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.lane_config import LaneConfig
-from app.domain.delivery.token_bucket import Bucket, permits
+from app.domain.delivery.token_bucket import Bucket, count_permits
 from app.domain.types import Profile, RateLimit
 from app.store.delivery import shared_limits as store
 from app.store.outbox.queries import ClaimedMessage
@@ -28,13 +28,13 @@ class Allowance:
     def messages(self) -> int:
         """How many messages may be begun."""
         buckets = (self.profile_bucket, self.tenant_bucket)
-        return min((permits(bucket) for bucket in buckets if bucket), default=ANY_NUMBER)
+        return min((count_permits(bucket) for bucket in buckets if bucket), default=ANY_NUMBER)
 
     @property
     def recipients(self) -> int | None:
         """How many recipients the messages may have together; None: any number."""
         limits = [
-            permits(bucket)
+            count_permits(bucket)
             for limit, bucket in (
                 (self.profile.rate_limit, self.profile_bucket),
                 (self.tenant_limit, self.tenant_bucket),
@@ -69,11 +69,11 @@ async def lock_allowance(
     profile, tenant_limit = config.profile, config.tenant_rate_limit
     tenant_bucket = profile_bucket = None
     if tenant_limit is not None:
-        tenant_bucket = await store.tenant_bucket(
+        tenant_bucket = await store.lock_tenant_bucket(
             connection, tenant_id=profile.tenant_id, limit=tenant_limit, now=now
         )
     if profile.rate_limit is not None:
-        profile_bucket = await store.profile_bucket(
+        profile_bucket = await store.lock_profile_bucket(
             connection, profile_id=profile.id, limit=profile.rate_limit, now=now
         )
     return Allowance(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.delivery.lane import Lane
-from app.store.delivery.lanes import LaneDue
+from app.store.delivery.lanes import WaitingLane
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Assignment:
     """What is due of a profile, and the lane that gets it: its own or its fallback's."""
 
     lane: Lane
-    source: LaneDue
+    source: WaitingLane
 
     @property
     def is_own(self) -> bool:
@@ -43,10 +43,10 @@ def split_by_transaction(assignments: Sequence[Assignment]) -> Iterator[list[Ass
     yield from ([assignment] for assignment in assignments if not assignment.is_plain)
 
 
-def order_by_turn(waiting: Iterable[LaneDue]) -> list[LaneDue]:
+def order_by_turn(waiting: Iterable[WaitingLane]) -> list[WaitingLane]:
     """Order round robin over tenants: each tenant's first lane, then the second, soonest first."""
     turns: Counter[str] = Counter()
-    ranked: list[tuple[int, datetime, LaneDue]] = []
+    ranked: list[tuple[int, datetime, WaitingLane]] = []
     for due in sorted(waiting, key=lambda due: due.due_at):
         ranked.append((turns[due.tenant_id], due.due_at, due))
         turns[due.tenant_id] += 1

@@ -15,16 +15,16 @@ from app.delivery.record import Recorder
 from app.domain.address import verp
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome.outcome import Outcome
-from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Guarantee
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
 from app.smtp.session import Following, Session
 from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 
-@value
+@frozen_dataclass
 class Turn:
     """Recipients that share one transaction, and the mail of it; `is_last`: no other one waits."""
 
@@ -55,7 +55,7 @@ class Attempts:
     via: str | None = None
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
     begun: Turn | None = None
-    routing: Routing = EVERYBODY
+    routing: Routing = NO_RULES
     revision: int = 0
     session: Session | None = None
 
@@ -93,14 +93,16 @@ class Attempts:
             for recipient in self.list_pending(now)
             if (destination := self.find_destination(recipient)) is not None
         ]
-        if not waiting or self.message.unreadable is not None:
+        if not waiting or self.message.unreadable_reason is not None:
             return None
         # A server may refuse SMTPUTF8, so addresses that need it do not hold up the others.
         pending = [pair for pair in waiting if pair[1].isascii()] or waiting
         reverse_path = self.message.envelope_from
         if self.message.has_verp:  # each recipient has its own, and so its own transaction
             pending = pending[:1]
-            reverse_path = verp.return_path(reverse_path, self.message.id, pending[0][0].position)
+            reverse_path = verp.build_return_path(
+                reverse_path, self.message.id, pending[0][0].position
+            )
         addresses = list(dict.fromkeys(destination for _, destination in pending))
         mail = Mail(reverse_path, addresses, self.message.mime, self.message.dsn)
         is_last = len(pending) == len(waiting)

@@ -69,7 +69,7 @@ class _Claim:
         granted = await self._lease_connections(probed)
         # They may have failed since the poll; from here on a fault waits for this transaction.
         own = [item.lane.profile_id for item in probed if not item.is_probe]
-        failing = await lanes.failing(self.connection, profile_ids=own)
+        failing = await lanes.load_failing(self.connection, profile_ids=own)
         able = [item for item in probed if item.is_probe or item.lane.profile_id not in failing]
         if all(assignment.is_plain for assignment in able):
             return granted, await self._lease_plain(able, granted)
@@ -77,7 +77,7 @@ class _Claim:
         return granted, await self._lease_limited(assignment, granted)
 
     async def _take_probe(self, probe: Assignment) -> bool:
-        return await lanes.take_probe(
+        return await lanes.claim_probe(
             self.connection, profile_id=probe.lane.profile_id, now=self.now, until=self.until
         )
 
@@ -86,7 +86,7 @@ class _Claim:
             return {item.lane.profile_id: item.lane.limit.granted for item in assignments}
         return await shared_limits.lease_connections(
             self.connection,
-            most={
+            max_connections={
                 item.lane.profile_id: item.lane.config.profile.max_connections
                 for item in assignments
             },
@@ -101,19 +101,19 @@ class _Claim:
         """Lease what is due of several profiles, as far as their lanes have room."""
         at_most = max(1, MAX_CLAIMED // max(1, len(assignments)))
         wants = [
-            outbox.Want(lane.profile_id, min(room, at_most), lane.room_bytes)
+            outbox.ClaimRequest(lane.profile_id, min(room, at_most), lane.room_bytes)
             for lane in (assignment.lane for assignment in assignments)
             if (room := lane.count_room(granted[lane.profile_id]))
         ]
         if not wants:
             return []
-        claimed = await outbox.claim_of_many(
+        claimed = await outbox.claim_many(
             self.connection,
             wants,
             owner=self.claims.parts.leases.owner,
             now=self.now,
             lease_until=self.until,
-            is_checked=self.claims.is_checked,
+            is_clock_checked=self.claims.is_checked,
         )
         return await self._keep_open(claimed)
 
@@ -138,8 +138,8 @@ class _Claim:
             max_bytes=lane.room_bytes,
             max_recipients=allowance.recipients,
             # Where the profile's own server may have a message, another one must not get it too.
-            is_known=not assignment.is_own,
-            is_checked=self.claims.is_checked,
+            only_known_outcomes=not assignment.is_own,
+            is_clock_checked=self.claims.is_checked,
         )
         kept = await self._keep_open(claimed)
         await allowance.spend(self.connection, kept)
@@ -149,7 +149,7 @@ class _Claim:
         """Open the messages to send; finish expired ones, skip those in hand."""
         parts, open_content = self.claims.parts, self.claims.open_content
         messages = [
-            message.opened(open_content) for message in claimed if message.id not in parts.leases
+            message.unseal(open_content) for message in claimed if message.id not in parts.leases
         ]
         # A former owner that stopped may have sent its messages; record that (invariant 5).
         takeovers = [
@@ -157,8 +157,8 @@ class _Claim:
             for message in messages
             if message.former_owner
         ]
-        await outcomes.note(self.connection, takeovers)
-        parts.facts.takeovers(len(takeovers))
+        await outcomes.insert_attempts(self.connection, takeovers)
+        parts.facts.record_takeovers(len(takeovers))
         expired = [message.id for message in messages if message.expires_at <= self.now]
         await outcomes.finish_open(
             self.connection, message_ids=expired, event=RecipientEvent.EXPIRE, now=self.now

@@ -12,13 +12,13 @@ from app.domain.outcome.outcome import (
     Outcome,
     Stage,
     Verdict,
-    delivered,
+    build_delivered,
 )
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.smtp.session import Transaction
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class TransactionResult:
     """Outcomes by address, the addresses to try again at once, and what stopped the transaction."""
 
@@ -50,7 +50,7 @@ def classify_transaction(
             outcomes[address] = _limit_to_recipient(outcome, failure, is_accepted=is_accepted)
     rest = [address for address in addresses if address not in transaction.refused]
     if transaction.reply is not None:
-        outcomes |= dict.fromkeys(rest, delivered(transaction.reply))
+        outcomes |= dict.fromkeys(rest, build_delivered(transaction.reply))
     elif transaction.failure is not None:
         outcome = classify(transaction.failure, fresh=fresh, authenticated=authenticated)
         if outcome.scope in {FailureScope.PROFILE, FailureScope.CONNECTION}:

@@ -20,14 +20,14 @@ from app.delivery.scheduler import Scheduler
 from app.delivery.settler import Settler
 from app.delivery.stalls import StallMonitor
 from app.domain.clock import Clock
-from app.domain.delivery.metrics import Facts
+from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import Random
 from app.domain.errors import Unavailable
 from app.domain.ids import new_id
 from app.domain.tenants.retention import Retention
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
-from app.store.db.retry_loop import repeat
+from app.store.db.retry_loop import run_until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Engine:
         *,
         clock: Clock,
         random: Random,
-        facts: Facts,
+        facts: DeliveryMetrics,
         sync_clock: SyncClock | None = None,
     ) -> None:
         self.worker_id = new_id("wrk")
@@ -131,7 +131,7 @@ class Engine:
         Any number of engines may run on PostgreSQL, and one on SQLite: raises SettingsError where
         another process delivers from the file.
         """
-        with self._database.sole_delivery() as is_sole:
+        with self._database.lock_delivery() as is_sole:
             if is_sole:
                 await self._maintenance.take_over()
             async with self._database.listening(self._wake.set):
@@ -190,7 +190,7 @@ class Engine:
 def _start_duty(
     duty: Callable[[], Awaitable[None]], is_over: Callable[[], bool] = lambda: False
 ) -> asyncio.Task[None]:
-    return asyncio.create_task(repeat(duty, "delivery", is_over), name=duty.__name__)
+    return asyncio.create_task(run_until_stopped(duty, "delivery", is_over), name=duty.__name__)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -76,11 +76,11 @@ class Handover:
             if message.id in lease.message_ids:
                 lane = self._reserved.pop(message.id)
                 lane.unreserve()
-                accepted.setdefault(lane, []).append(ClaimedMessage.of_new(message))
+                accepted.setdefault(lane, []).append(ClaimedMessage.from_new(message))
         for lane, claimed in accepted.items():
             self._give(lane, claimed)
         if lease.message_ids:
-            self._parts.facts.group("handover", len(lease.message_ids))
+            self._parts.facts.record_group("handover", len(lease.message_ids))
 
     def _give(self, lane: Lane, messages: Sequence[ClaimedMessage]) -> None:
         """Give a lane its accepted messages, or release them where it may not begin."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
-from app.domain.tenants.routing import EVERYBODY, Routing
+from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.token_cache import AccessTokens
 from app.smtp.identity import NO_NAMES, Identity, identity_of
 from app.store.profiles.queries import DeliveryProfile
-from app.store.profiles.rows import field_of
+from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import Vault
 
@@ -29,7 +29,7 @@ class LaneConfig:
     tenant_rate_limit: RateLimit | None = None
     concurrency: int | None = None
     tokens: AccessTokens | None = None
-    routing: Routing = EVERYBODY
+    routing: Routing = NO_RULES
 
     @property
     def has_rate_limit(self) -> bool:
@@ -47,7 +47,7 @@ class LaneConfigFactory:
     vault: Vault
     ehlo_names: EhloNames = NO_NAMES
     tokens: AccessTokens | None = None
-    routing: Routing = EVERYBODY
+    routing: Routing = NO_RULES
 
     def make_config(self, delivery_profile: DeliveryProfile) -> LaneConfig:
         """Make the configuration of a lane, its credentials opened."""
@@ -74,7 +74,7 @@ class LaneConfigFactory:
         """Whether a credential is sealed under a key that is not the newest."""
         return any(
             not self.vault.is_current(
-                sealed, profile_secret(delivery_profile.profile, field_of(name))
+                sealed, profile_secret(delivery_profile.profile, secret_field(name))
             )
             for name, sealed in delivery_profile.sealed.items()
             if sealed is not None

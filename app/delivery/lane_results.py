@@ -8,7 +8,7 @@ from app.delivery.lane_config import LaneConfig
 from app.delivery.lane_state import LaneEvent, LaneMachine, LaneState
 from app.delivery.local_connection_limit import ConnectionLimit
 from app.delivery.settler import ProfileFault, Settler
-from app.domain.outcome.hints import reason
+from app.domain.outcome.hints import explain
 from app.domain.outcome.outcome import Outcome
 from app.store.outbox.queries import ClaimedMessage
 
@@ -58,7 +58,7 @@ class LaneResults:
     ) -> None:
         """Report the profile's fault that stopped a message, and the messages given back for it."""
         facts, profile = attempts.facts, config.profile
-        text = reason(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
+        text = explain(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
         log.warning("profile failing: %s", text, extra={"profile_id": profile.id})
         profile_fault = ProfileFault(
             profile_id=profile.id,

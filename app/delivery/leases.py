@@ -63,7 +63,7 @@ class Leases:
                 kept |= await outbox.renew(
                     connection,
                     owner=self.owner,
-                    held=held[start : start + MAX_RENEWED],
+                    message_ids=held[start : start + MAX_RENEWED],
                     lease_until=until,
                 )
         # What was settled while this was written is not held any more, and so not brought back.
@@ -88,7 +88,7 @@ class Leases:
                 await outbox.release(
                     connection,
                     owner=self.owner,
-                    held=released[start : start + MAX_RENEWED],
+                    message_ids=released[start : start + MAX_RENEWED],
                     now=self._now(),
                 )
 

@@ -18,7 +18,9 @@ class ConnectionLimit:
         self.has_extra = False
         most = config.profile.max_connections
         # This or another worker has observed it before.
-        self._concurrency = Concurrency(most=most, limit=min(most, config.concurrency or most))
+        self._concurrency = Concurrency(
+            max_connections=most, limit=min(most, config.concurrency or most)
+        )
         self._recorded = config.concurrency
 
     @property
@@ -47,14 +49,14 @@ class ConnectionLimit:
         """Keep to a newer revision's limit."""
         most = config.profile.max_connections
         self.granted = min(self.granted, most)
-        self._concurrency = self._concurrency.within(most)
+        self._concurrency = self._concurrency.with_max_connections(most)
 
     def adapt(self, results: Sequence[Outcome], seconds: float) -> None:
         """Use more or fewer connections, depending on how the server took a message."""
         if any(is_throttling(result) for result in results):
-            self._concurrency = self._concurrency.throttled()
+            self._concurrency = self._concurrency.record_throttling()
         elif any(result.verdict is Verdict.DELIVERED for result in results):
-            self._concurrency = self._concurrency.succeeded(seconds)
+            self._concurrency = self._concurrency.record_success(seconds)
 
     def take_observed(self, profile_id: str) -> tuple[str, int | None] | None:
         """Return how many connections the server takes, for the profile, if that is new.
@@ -62,7 +64,7 @@ class ConnectionLimit:
         None in the tuple: all that the profile allows.
         """
         limit: int | None = self._concurrency.limit
-        if limit == self._concurrency.most:
+        if limit == self._concurrency.max_connections:
             limit = None
         if limit == self._recorded:
             return None

@@ -84,7 +84,7 @@ class Maintenance:
         now = self._clock.now()
         self._started_at = self._started_at or now
         async with self._database.transaction() as connection:
-            await workers.beat(
+            await workers.record_heartbeat(
                 connection,
                 worker_id=self._leases.owner,
                 hostname=self._machine,
@@ -95,7 +95,7 @@ class Maintenance:
             await shared_limits.renew_connections(
                 connection, worker_id=self._leases.owner, until=now + self._leases.length
             )
-            await workers.forget(connection, before=now - self._dead_after)
+            await workers.delete_stale(connection, before=now - self._dead_after)
         await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
 
     async def _set_clock(self) -> None:
@@ -114,7 +114,7 @@ class Maintenance:
         """Expire messages that are past their time, and cancel those of deleted profiles."""
         now, finished = self._clock.now(), 0
         async with self._database.reading() as connection:
-            is_any = await outcomes.is_any_over(connection, now=now)
+            is_any = await outcomes.has_expired_or_orphaned(connection, now=now)
         if is_any:
             async with self._database.transaction() as connection:
                 for finish in (outcomes.expire, outcomes.cancel_orphans):
@@ -122,7 +122,7 @@ class Maintenance:
                         connection,
                         now=now,
                         limit=MAX_ROWS,
-                        is_checked=self._sync_clock is not None,
+                        is_clock_checked=self._sync_clock is not None,
                     )
         if finished < MAX_ROWS:
             await self._pause_until(now + self._poll_interval)
@@ -137,7 +137,7 @@ class Maintenance:
         self._was_ahead.clear()
         now = self._clock.now()
         async with self._database.transaction() as connection:
-            clamped = await clamping.clamp(connection, now=now, lease=self._leases.length)
+            clamped = await clamping.clamp_times(connection, now=now, lease=self._leases.length)
         if clamped:
             log.warning("clamped %d times beyond any schedule: a clock was wrong", clamped)
         await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
@@ -147,14 +147,16 @@ class Maintenance:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             deleted = [
-                await outcomes.forget_transcripts(
+                await outcomes.delete_old_transcripts(
                     connection, before=now - self._transcript_retention, limit=MAX_ROWS
                 ),
-                await audit.forget(connection, before=now - self._audit_retention, limit=MAX_ROWS),
-                await idempotency.forget(
+                await audit.delete_old(
+                    connection, before=now - self._audit_retention, limit=MAX_ROWS
+                ),
+                await idempotency.delete_old(
                     connection, before=now - IDEMPOTENCY_RETENTION, limit=MAX_ROWS
                 ),
-                await reports.forget(connection, before=now - REPORT_RETENTION, limit=MAX_ROWS),
+                await reports.delete_old(connection, before=now - REPORT_RETENTION, limit=MAX_ROWS),
             ]
         if max(deleted) < MAX_ROWS:
             await self._pause_until(now + DELETE_EVERY)
@@ -184,7 +186,7 @@ class Maintenance:
         await self._leases.release_all()
         async with self._database.transaction() as connection:
             await shared_limits.return_connections(connection, worker_id=self._leases.owner)
-            await workers.leave(connection, worker_id=self._leases.owner)
+            await workers.deregister(connection, worker_id=self._leases.owner)
 
     async def _pause_until(self, moment: datetime) -> None:
         await self._clock.wait(self._never, moment)

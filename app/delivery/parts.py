@@ -7,7 +7,7 @@ from app.delivery.leases import Leases
 from app.delivery.record import Recorder
 from app.delivery.settler import Settler
 from app.domain.clock import Clock
-from app.domain.delivery.metrics import Facts
+from app.domain.delivery.metrics import DeliveryMetrics
 from app.smtp.extensions import Distrust
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
@@ -20,7 +20,7 @@ class EngineParts:
     database: Database
     network: Network
     clock: Clock
-    facts: Facts
+    facts: DeliveryMetrics
     leases: Leases
     recorder: Recorder
     settler: Settler

@@ -11,7 +11,7 @@ from app.delivery.parts import EngineParts
 from app.domain.errors import SealError, Unavailable
 from app.store import key_rotation as resealing
 from app.store.delivery import shared_limits
-from app.store.delivery.lanes import LaneDue
+from app.store.delivery.lanes import WaitingLane
 from app.store.profiles import queries as profiles
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class LaneRegistry:
         return {profile_id: lane.machine.version for profile_id, lane in self.lanes.items()}
 
     def apply_poll(
-        self, waiting: Iterable[LaneDue], now: datetime, versions: Mapping[str, int]
+        self, waiting: Iterable[WaitingLane], now: datetime, versions: Mapping[str, int]
     ) -> None:
         """Apply a poll's result to lanes that have met no event since it began."""
         due_by_profile = {due.profile_id: due for due in waiting}
@@ -43,7 +43,7 @@ class LaneRegistry:
                 if due is not None:
                     lane.note_stall(is_stalled=due.is_stalled)
 
-    async def close_unused(self, waiting: Iterable[LaneDue]) -> None:
+    async def close_unused(self, waiting: Iterable[WaitingLane]) -> None:
         """Give back what waits for paused or deleted profiles; forget lanes with nothing to do."""
         for due in waiting:
             lane = self.lanes.get(due.profile_id)
@@ -62,9 +62,9 @@ class LaneRegistry:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
-    async def open(self, wanted: Iterable[LaneDue]) -> dict[str, Lane]:
+    async def open(self, wanted: Iterable[WaitingLane]) -> dict[str, Lane]:
         """Return the profiles' lanes at their current revisions, but for deleted profiles."""
-        current, changed = dict[str, Lane](), list[LaneDue]()
+        current, changed = dict[str, Lane](), list[WaitingLane]()
         for due in wanted:
             lane = self.lanes.get(due.profile_id)
             if lane is not None and lane.config.profile.revision == due.revision:
@@ -75,13 +75,13 @@ class LaneRegistry:
             return current
         async with self._database.reading() as connection:
             ids = [due.profile_id for due in changed]
-            by_id = await profiles.of_lanes(connection, profile_ids=ids)
+            by_id = await profiles.load_many_for_delivery(connection, profile_ids=ids)
         for due in changed:
             if (profile := by_id.get(due.profile_id)) is not None:
                 current[due.profile_id] = await self._configure(due, profile)
         return current
 
-    async def _configure(self, due: LaneDue, profile: profiles.DeliveryProfile) -> Lane:
+    async def _configure(self, due: WaitingLane, profile: profiles.DeliveryProfile) -> Lane:
         """Return the lane at a revision that was just read."""
         config = self._configs.make_config(profile)
         if self._configs.is_stale(profile):
@@ -95,7 +95,7 @@ class LaneRegistry:
         lane = self.lanes[due.profile_id] = Lane(config, self._parts, granted=granted)
         return lane
 
-    async def _reseal(self, due: LaneDue) -> None:
+    async def _reseal(self, due: WaitingLane) -> None:
         """Encrypt credentials in use with the newest key; log those that do not open."""
         try:
             async with self._database.transaction() as connection:
@@ -109,7 +109,7 @@ class LaneRegistry:
             log.warning("credentials still encrypted with an older key: %s", error)
 
 
-def _poll_event(due: LaneDue | None, now: datetime) -> LaneEvent:
+def _poll_event(due: WaitingLane | None, now: datetime) -> LaneEvent:
     if due is None:
         return LaneEvent.POLLED_EMPTY
     if due.is_failing or not due.is_open:

@@ -10,7 +10,7 @@ from app.delivery.lane_state import LaneState
 from app.delivery.parts import EngineParts
 from app.delivery.registry import LaneRegistry
 from app.store.delivery import lanes
-from app.store.delivery.lanes import LaneDue
+from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.queries import ClaimedMessage
 
 # How soon a lane is polled again whose due messages another worker had locked.
@@ -57,7 +57,7 @@ class Scheduler:
         now = self._clock.now()
         versions = self._registry.read_versions()
         async with self._database.reading() as connection:
-            waiting = await lanes.waiting(connection, now=now)
+            waiting = await lanes.load_waiting(connection, now=now)
         self._registry.apply_poll(waiting, now, versions)
         await self._registry.close_unused(waiting)
         is_contended = await self._claim_ready(waiting, now)
@@ -65,11 +65,11 @@ class Scheduler:
             next_poll_at = self._next_poll_at(waiting, now, is_contended=is_contended)
             await self._clock.wait(self._wake, next_poll_at)
 
-    async def _claim_ready(self, waiting: Iterable[LaneDue], now: datetime) -> bool:
+    async def _claim_ready(self, waiting: Iterable[WaitingLane], now: datetime) -> bool:
         """Claim in fair turns; returns whether other workers had locked some messages."""
         is_contended = False
         ready = order_by_turn(
-            due for due in waiting if due.is_open and (due.due_at <= now or due.wants_fallback(now))
+            due for due in waiting if due.is_open and (due.due_at <= now or due.needs_fallback(now))
         )
         for start in range(0, len(ready), MAX_LANES):
             assignments = await self._assign(ready[start : start + MAX_LANES], now)
@@ -84,7 +84,7 @@ class Scheduler:
         return is_contended
 
     def _next_poll_at(
-        self, waiting: Iterable[LaneDue], now: datetime, *, is_contended: bool
+        self, waiting: Iterable[WaitingLane], now: datetime, *, is_contended: bool
     ) -> datetime:
         moments = [
             moment
@@ -95,7 +95,7 @@ class Scheduler:
         ]
         return min([now + (CONTENDED if is_contended else self._poll_interval), *moments])
 
-    async def _assign(self, ready: Iterable[LaneDue], now: datetime) -> list[Assignment]:
+    async def _assign(self, ready: Iterable[WaitingLane], now: datetime) -> list[Assignment]:
         """Find the lanes that get what is due, and can take anything."""
         pairs = [(due, await self._find_sender(due, now)) for due in ready]
         known = await self._registry.open(sender for _, sender in pairs if sender is not None)
@@ -106,7 +106,7 @@ class Scheduler:
         ]
         return [assignment for assignment in assignments if assignment.lane.may_ask]
 
-    async def _find_sender(self, due: LaneDue, now: datetime) -> LaneDue | None:
+    async def _find_sender(self, due: WaitingLane, now: datetime) -> WaitingLane | None:
         """Find which profile sends what is due: its own, its fallback, or none now."""
         if due.due_at <= now or due.fallback_profile_id is None:
             return due
@@ -129,7 +129,7 @@ class Scheduler:
             await self._leases.give_back(lane.drop_queue())
         if not claimed:
             return
-        self._facts.group("claim", len(claimed))
+        self._facts.record_group("claim", len(claimed))
         if self._is_stopping or lane.machine.state is LaneState.HALTED:
             await self._leases.give_back([message.id for message in claimed])
         elif assignment.is_probe:

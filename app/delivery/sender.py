@@ -10,7 +10,7 @@ from app.delivery.classification import TransactionResult
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
-from app.domain.delivery.simulator import simulated
+from app.domain.delivery.simulator import simulate
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Outcome, Stage, Verdict
 from app.domain.outcome.replies import COMPLETED, Reply
@@ -151,15 +151,15 @@ class Sender:
 
     def _decide_locally(self, attempts: Attempts, pending: Sequence[ClaimedRecipient]) -> None:
         """Decide recipients that no server gets: unreadable, simulated or not allowed."""
-        if attempts.message.unreadable is not None:
-            fault = replace(UNREADABLE, detail=attempts.message.unreadable)
+        if attempts.message.unreadable_reason is not None:
+            fault = replace(UNREADABLE, detail=attempts.message.unreadable_reason)
             self._decide(attempts, dict.fromkeys(pending, fault))
             return
         routing = attempts.routing
         self._decide(
             attempts,
             {
-                recipient: simulated(recipient.address, recipient.attempts)
+                recipient: simulate(recipient.address, recipient.attempts)
                 if routing.is_simulated(recipient.address)
                 else NOT_ALLOWED
                 for recipient in pending

@@ -13,11 +13,11 @@ from app.delivery.attempt import Attempts
 from app.delivery.lane_state import LaneEvent, LaneMachine
 from app.delivery.leases import Leases
 from app.delivery.recipient_update import build_settlement
-from app.domain.delivery.metrics import Facts
+from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
 from app.domain.types import RetryPolicy
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store.db.engine import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
@@ -50,7 +50,7 @@ class ProfileFault:
     machine: LaneMachine
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Settled:
     """One settlement on its way to the database.
 
@@ -78,7 +78,7 @@ class Settler:
         wake: asyncio.Event,
         now: Callable[[], datetime],
         random: Random,
-        facts: Facts,
+        facts: DeliveryMetrics,
     ) -> None:
         self._database = database
         self._leases = leases
@@ -99,9 +99,9 @@ class Settler:
         observed_concurrency: tuple[str, int | None] | None = None,
     ) -> None:
         """Hand over what came of a message, which stays leased until that is written."""
-        self._facts.outcomes(attempts.outcomes.values())
+        self._facts.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
-            self._facts.attempt(row)
+            self._facts.record_attempt(row)
         settlement = build_settlement(attempts, retry=retry, now=self._now(), random=self._random)
         self.waiting += 1
         self._queue.put_nowait(
@@ -126,7 +126,7 @@ class Settler:
             )
 
         try:
-            return await self._database.repeated(write)
+            return await self._database.retry_transaction(write)
         except Unavailable:
             return False
 
@@ -165,7 +165,7 @@ class Settler:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._facts.group("settle", len(group))
+        self._facts.record_group("settle", len(group))
         self._finish(group)
 
     def _finish(self, group: Sequence[Settled]) -> None:
@@ -214,4 +214,6 @@ class Settler:
             is_probe=fault.is_probe,
         )
         if fault.released:
-            await outbox.release(connection, owner=self._leases.owner, held=fault.released, now=now)
+            await outbox.release(
+                connection, owner=self._leases.owner, message_ids=fault.released, now=now
+            )

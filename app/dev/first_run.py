@@ -18,11 +18,11 @@ from app.api.profiles.secrets import sealed_secrets
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
 from app.auth.audit import Act
-from app.domain.api_keys import hash_of, new_secret
+from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
-from app.domain.secret_keys import new_key
+from app.domain.secret_keys import generate_key
 from app.domain.types import Scope
 from app.settings import Settings, Source, load, sources, variable
 from app.store import api_keys
@@ -81,7 +81,7 @@ def read_or_make_keys(folder: Path) -> Keys:
             ) from None
     except (OSError, ValueError, TypeError):
         raise SettingsError(f"cannot read {path}; {remedy}") from None
-    keys = Keys(secret_key=new_key(), admin_key=new_key(), api_key=new_secret())
+    keys = Keys(secret_key=generate_key(), admin_key=generate_key(), api_key=generate_secret())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(keys), file, indent=2)
@@ -119,7 +119,7 @@ def settings_for(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
 async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp_port: int) -> None:
     """Make tenant, key and profiles where they are not there yet; else find the inbox's port."""
     now = SystemClock().now()
-    key = await api_keys.find_by_hash(connection, hash=hash_of(keys.api_key))
+    key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
     if key is not None:
         await _follow_inbox(connection, vault, key.tenant_id, smtp_port, now)
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.domain.ehlo import LOOPBACK, EhloNames, address_literal, is_private, parse_ehlo_name
+from app.domain.ehlo import LOOPBACK, EhloNames, format_address_literal, is_private, parse_ehlo_name
 
 MAX_CANDIDATES: Final = 6
 # What an EHLO answer may hold of addresses: `Hello mail.example.com [192.0.2.1]`.
@@ -43,7 +43,7 @@ def candidates(
     by_name: dict[str, Candidate] = {}
     for candidate in _names(names, pointers):
         by_name.setdefault(candidate.name, candidate)
-    literal = address_literal(outgoing_address or LOOPBACK)
+    literal = format_address_literal(outgoing_address or LOOPBACK)
     others = [candidate for candidate in by_name.values() if candidate.name != literal]
     return *others[: MAX_CANDIDATES - 1], Candidate(literal, NameSource.ADDRESS_LITERAL)
 

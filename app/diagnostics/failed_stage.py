@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.diagnostics.report import StageReport, Status, Step
 from app.domain.outcome.dialogue import Line
 from app.domain.outcome.failure_table import classify
-from app.domain.outcome.hints import hint, said
+from app.domain.outcome.hints import describe, suggest
 from app.domain.outcome.outcome import Failure
 from app.smtp.identity import ConnectionFacts
 
@@ -27,8 +27,8 @@ def failed(
         stage=step,
         status=Status.FAILED,
         duration_ms=duration_ms,
-        detail=said(outcome),
+        detail=describe(outcome),
         code=outcome.classification,
-        hint=hint(outcome, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source),
+        hint=suggest(outcome, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source),
         transcript=tuple(transcript),
     )

@@ -18,7 +18,7 @@ from app.store.delivery import workers
 from app.store.migrations.readiness import Readiness
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import SealedProfile
-from app.store.profiles.rows import field_of
+from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import OpenSealed
 
@@ -51,7 +51,7 @@ async def database_findings(
     `clock` is the machine's.
     """
     clock = clock or SystemClock()
-    if reasons := await Readiness(database).look():
+    if reasons := await Readiness(database).check():
         return [Finding("database", Verdict.FAIL, " ".join(reasons))]
     findings = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
     try:
@@ -83,7 +83,9 @@ async def _check_delivery(database: Database, lease_seconds: float, machine: Clo
     await clock.measure()
     now = clock.now()
     async with database.reading() as connection:
-        seen = await workers.seen(connection, since=now - timedelta(seconds=lease_seconds))
+        seen = await workers.list_hostnames(
+            connection, since=now - timedelta(seconds=lease_seconds)
+        )
     if not seen:
         detail = "no process delivers; run `heloise serve` or `heloise worker`"
         return Finding("delivery", Verdict.WARN, detail)
@@ -97,7 +99,7 @@ async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Fin
     count, after = 0, None
     while True:
         async with database.transaction() as connection:
-            rows = await profiles.sealed(connection, limit=PAGE_ROWS, after=after)
+            rows = await profiles.load_sealed_page(connection, limit=PAGE_ROWS, after=after)
         for row in rows:
             count, after = count + 1, row.profile.id
             shut += [] if _opens(row, open_sealed) else [row.profile.id]
@@ -119,7 +121,7 @@ def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
     try:
         for name, secret in row.sealed.items():
             if secret is not None:
-                open_sealed(secret, profile_secret(row.profile, field_of(name)))
+                open_sealed(secret, profile_secret(row.profile, secret_field(name)))
     except SealError:
         return False
     return True

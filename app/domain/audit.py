@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 # A change is the value before and the one after; of what is made or deleted one of them is null.
 Changes = Mapping[str, tuple[Any, Any]]
@@ -25,7 +25,7 @@ class ActorKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@value
+@frozen_dataclass
 class Actor:
     """Who acts: a key (by its id and name), an admin key or a person at a shell (by name).
 
@@ -54,7 +54,7 @@ class AuditEntry:
     request_id: str | None = None
 
 
-def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+def compute_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """The fields that differ, of what was made all that it has."""
     names = [name for name in {**before, **after} if name not in ALWAYS_CHANGED]
     pairs = {name: (before.get(name), after.get(name)) for name in names}

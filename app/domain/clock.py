@@ -57,7 +57,7 @@ class SteadyClock(SystemClock):
         return self._start + timedelta(seconds=self._uptime_seconds())
 
 
-def rfc3339(moment: datetime) -> str:
+def format_rfc3339(moment: datetime) -> str:
     """An aware UTC time as RFC 3339 has it, to the microsecond."""
     return moment.isoformat().replace("+00:00", "Z")
 

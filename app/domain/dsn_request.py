@@ -50,7 +50,7 @@ class DsnRequest:
     def mail_parameters(self) -> str:
         """What is said after `MAIL FROM:<…>`, a space before each parameter."""
         returns = f" RET={_RETURNS[self.returns]}" if self.returns is not None else ""
-        return f"{returns} ENVID={xtext(self.envelope_id)}"
+        return f"{returns} ENVID={encode_xtext(self.envelope_id)}"
 
     def rcpt_parameters(self, address: str) -> str:
         """What is said after `RCPT TO:<…>`, a space before each parameter.
@@ -60,7 +60,7 @@ class DsnRequest:
         own = self.recipients.get(address, RecipientDsn(self.notify))
         notify = f" NOTIFY={','.join(own.notify).upper()}" if own.notify else ""
         kind, _, original = (own.original or f"rfc822;{address}").partition(";")
-        return f"{notify} ORCPT={kind};{xtext(original)}" if original.isascii() else notify
+        return f"{notify} ORCPT={kind};{encode_xtext(original)}" if original.isascii() else notify
 
     def as_dict(self) -> dict[str, Any]:
         """As it is stored."""
@@ -75,7 +75,7 @@ class DsnRequest:
         }
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any] | None) -> Self | None:
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> Self | None:
         """What was stored."""
         if stored is None:
             return None
@@ -90,13 +90,13 @@ class DsnRequest:
         )
 
 
-def xtext(text: str) -> str:
+def encode_xtext(text: str) -> str:
     """ASCII as RFC 3461 section 4 has it: `+`, `=` and what is not printable as `+` and hex."""
     return "".join(
         char if "!" <= char <= "~" and char not in "+=" else f"+{ord(char):02X}" for char in text
     )
 
 
-def from_xtext(text: str) -> str:
+def decode_xtext(text: str) -> str:
     """What `xtext` wrote."""
     return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)

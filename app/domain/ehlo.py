@@ -12,13 +12,13 @@ from typing import Final
 
 import idna
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 # RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
 LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # What resolvers read as part of an IPv4 address: 127.1, 0x7f000001.
 NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-MAX_NAME_OCTETS: Final = 255
+MAX_NAME_BYTES: Final = 255
 IPV6_TAG: Final = "ipv6:"
 
 LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "localhost6"})
@@ -102,8 +102,8 @@ def _parse_literal(text: str) -> str:
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
         raise ValueError("an address literal has no zone; leave out the % and what follows")
     if is_tagged is not (address.version == 6):  # noqa: PLR2004 - IPv6
-        raise ValueError(f"write {address_literal(str(address))}")
-    return address_literal(str(address))
+        raise ValueError(f"write {format_address_literal(str(address))}")
+    return format_address_literal(str(address))
 
 
 def _suggest_literal(text: str) -> str | None:
@@ -111,10 +111,10 @@ def _suggest_literal(text: str) -> str | None:
         ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return address_literal(text)
+    return format_address_literal(text)
 
 
-def address_literal(address: str) -> str:
+def format_address_literal(address: str) -> str:
     """`[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3).
 
     A zone is left out, and an IPv4 address inside an IPv6 one stands for itself.
@@ -133,8 +133,8 @@ def _parse_domain(text: str) -> str:
         raise ValueError(f"strict servers refuse {name}; {WRITE_INSTEAD}")
     if "_" in name:
         raise ValueError(f"a host name has no underscore; {WRITE_INSTEAD}")
-    if len(name) > MAX_NAME_OCTETS:
-        raise ValueError(f"has {len(name)} characters; write at most {MAX_NAME_OCTETS}")
+    if len(name) > MAX_NAME_BYTES:
+        raise ValueError(f"has {len(name)} characters; write at most {MAX_NAME_BYTES}")
     labels = name.split(".")
     for label in labels:
         _check_label(label)
@@ -165,7 +165,7 @@ def _check_label(label: str) -> None:
         raise ValueError(f"use only letters, digits, hyphens and dots; {WRITE_INSTEAD}")
 
 
-@value
+@frozen_dataclass
 class EhloNames:
     """The names to choose from, in order of precedence; None where there is none."""
 
@@ -194,7 +194,7 @@ def effective_ehlo(names: EhloNames, local_address: str | None) -> EffectiveEhlo
     for source, name in candidates:
         if name is not None:
             return EffectiveEhlo(name, source, _collect_warnings(name, source))
-    literal = address_literal(local_address or LOOPBACK)
+    literal = format_address_literal(local_address or LOOPBACK)
     return EffectiveEhlo(
         literal, EhloSource.ADDRESS_LITERAL, _collect_warnings(literal, EhloSource.ADDRESS_LITERAL)
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
 class EventType(StrEnum):
@@ -50,22 +50,22 @@ class EventType(StrEnum):
     MAILBOX_MAIL_SKIPPED = "mailbox.mail_skipped"
 
 
-def of_message(status: MessageStatus) -> EventType:
+def message_event_type(status: MessageStatus) -> EventType:
     """What is told of a message that has come to stand there."""
     return EventType(f"message.{status}")
 
 
-def of_report(kind: ReportKind) -> EventType:
+def report_event_type(kind: ReportKind) -> EventType:
     """What is told of a recipient of whom something came back by mail."""
     return EventType(f"recipient.{kind}")
 
 
-def of_recipient(status: RecipientStatus) -> EventType:
+def recipient_event_type(status: RecipientStatus) -> EventType:
     """What is told of a recipient who has come to stand there."""
     return EventType(f"recipient.{status}")
 
 
-@value
+@frozen_dataclass
 class NewEvent:
     """Something that happened, ready to be written.
 
@@ -95,13 +95,13 @@ class Position:
         return f"{self.transaction_id}.{self.number}"
 
 
-FIRST: Final = Position(-1, 0)
+FIRST_POSITION: Final = Position(-1, 0)
 
 
 def parse_position(text: str) -> Position:
     """The place that a `Position` was written as; raises ValueError."""
     transaction_id, number = map(int, text.split("."))
-    if not (FIRST.transaction_id <= transaction_id < 2**63 and 0 <= number < 2**63):
+    if not (FIRST_POSITION.transaction_id <= transaction_id < 2**63 and 0 <= number < 2**63):
         raise ValueError("out of range")
     return Position(transaction_id, number)
 
@@ -154,11 +154,11 @@ def ordering_key(
     return message_id or data.get("webhook") or data.get("mailbox") or profile_id or event_id
 
 
-REPORTED: Final = frozenset(map(of_report, ReportKind))
+REPORT_EVENT_TYPES: Final = frozenset(map(report_event_type, ReportKind))
 REPLY_KEYS: Final = ("code", "enhanced_code", "text", "classification")
 
 
-def payload(event: Event) -> dict[str, Any]:
+def build_payload(event: Event) -> dict[str, Any]:
     """The event as it is read and as webhooks get it; times are aware datetimes or RFC 3339."""
     return {
         "id": event.id,
@@ -200,7 +200,7 @@ def _describe_recipient(event: Event, recipient: EventRecipient) -> dict[str, An
 
 def _get_status(event: Event, recipient: EventRecipient) -> str:
     """Where the recipient stood then; what came back by mail leaves it where it stands."""
-    if event.type in REPORTED:
+    if event.type in REPORT_EVENT_TYPES:
         return recipient.status.value
     return event.type.value.partition(".")[2]
 
@@ -216,7 +216,7 @@ class EventFilter:
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
-    def wants(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
+    def matches(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
         """Whether an event is among them."""
         return (
             (not self.types or any(fnmatchcase(type, pattern) for pattern in self.types))
@@ -225,7 +225,7 @@ class EventFilter:
         )
 
 
-def matching_types(patterns: Sequence[str]) -> list[str]:
+def find_matching_types(patterns: Sequence[str]) -> list[str]:
     """The types that some pattern matches; raises ValueError naming one that matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(event_type, pattern) for event_type in EventType):

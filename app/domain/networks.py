@@ -67,7 +67,7 @@ PLATFORM: Final = tuple(
 
 def is_public(address: IPAddress) -> bool:
     """Globally reachable unicast; an IPv4 address inside an IPv6 one is judged itself."""
-    effective_address = meant_by(address)
+    effective_address = embedded_ipv4(address)
     if (
         isinstance(effective_address, ipaddress.IPv6Address)
         and effective_address not in GLOBAL_UNICAST
@@ -76,9 +76,9 @@ def is_public(address: IPAddress) -> bool:
     return not _is_in(SPECIAL, effective_address) and not _is_in(PLATFORM, effective_address)
 
 
-def meant_by(address: IPAddress) -> IPAddress:
+def embedded_ipv4(address: IPAddress) -> IPAddress:
     """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64); else the address."""
-    address = unmapped(address)
+    address = unmap_ipv4(address)
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in NAT64:
@@ -86,7 +86,7 @@ def meant_by(address: IPAddress) -> IPAddress:
     return address.sixtofour or address
 
 
-def unmapped(address: IPAddress) -> IPAddress:
+def unmap_ipv4(address: IPAddress) -> IPAddress:
     """The IPv4 address of a peer that a socket of IPv6 tells in its mapped form; else the same."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
@@ -95,7 +95,7 @@ def unmapped(address: IPAddress) -> IPAddress:
 def contains(networks: Iterable[IPNetwork], address: str) -> bool:
     """Whether one of the networks has the address, be it IPv4 written as IPv6."""
     try:
-        parsed = unmapped(ipaddress.ip_address(address))
+        parsed = unmap_ipv4(ipaddress.ip_address(address))
     except ValueError:
         return False
     return any(parsed in network for network in networks)
@@ -155,7 +155,7 @@ def _parse_addresses(host: str) -> tuple[IPAddress, ...]:
 
 def _is_in(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
     """Whether one of them holds the address, or the one that it stands for."""
-    forms = {address, meant_by(address)}
+    forms = {address, embedded_ipv4(address)}
     return any(form in network for network in networks for form in forms)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
-def words(text: str) -> Iterator[str]:
+def split_words(text: str) -> Iterator[str]:
     """The words of a text, in the form in which they are compared: whatever case and width."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     word = ""
@@ -36,7 +36,7 @@ class Search:
                 return False
         if not self.subject:
             return True
-        subject_words = set(words(subject))
+        subject_words = set(split_words(subject))
         return all(
             any(subject_word.startswith(word) for subject_word in subject_words)
             for word in self.subject

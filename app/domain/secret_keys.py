@@ -24,6 +24,6 @@ def parse_key(text: str) -> bytes:
     return key
 
 
-def new_key() -> str:
+def generate_key() -> str:
     """A new random key, as `parse_key` takes it."""
     return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()

@@ -8,9 +8,9 @@ from typing import Final
 
 from app.domain.dsn_request import DsnRequest
 from app.domain.tenants.quotas import NO_QUOTA, Quota
-from app.domain.tenants.retention import KEPT, Retention
+from app.domain.tenants.retention import KEEP_FOREVER, Retention
 from app.domain.tenants.routing import RecipientRule
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
 class TlsMode(StrEnum):
@@ -126,7 +126,7 @@ class Scope(StrEnum):
     KEYS_MANAGE = "keys:manage"
 
 
-IMPLIED: Final[Mapping[Scope, Scope]] = {
+IMPLIED_SCOPES: Final[Mapping[Scope, Scope]] = {
     Scope.MESSAGES_READ: Scope.MESSAGES_MANAGE,
     Scope.PROFILES_READ: Scope.PROFILES_MANAGE,
 }
@@ -157,7 +157,7 @@ class Suppression:
     created_at: datetime
 
 
-@value
+@frozen_dataclass
 class Mailbox:
     """An address and the name shown beside it.
 
@@ -213,7 +213,7 @@ class Tenant:
     rate_limit: RateLimit | None = None
     quota: Quota = NO_QUOTA
     allowed_from: tuple[str, ...] = ()
-    retention: Retention = KEPT
+    retention: Retention = KEEP_FOREVER
     redirect_all_to: str | None = None
     allowed_recipient_domains: tuple[str, ...] = ()
     suppresses_hard_bounces: bool = False
@@ -251,9 +251,9 @@ class ApiKey:
         """Neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
-    def holds(self, scope: Scope) -> bool:
+    def has_scope(self, scope: Scope) -> bool:
         """Whether it may do this: who may change something may also look at it."""
-        return scope in self.scopes or IMPLIED.get(scope) in self.scopes
+        return scope in self.scopes or IMPLIED_SCOPES.get(scope) in self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,7 +355,7 @@ class EhloRecommendation:
     """The name that the doctor found a profile's server to take, and why that one."""
 
     name: str
-    why: str
+    reason: str
     found_at: datetime
 
 
@@ -370,7 +370,7 @@ class LaneHealth:
     faults: int = 0
     stalled_since: datetime | None = None
     concurrency: int | None = None
-    recommended: EhloRecommendation | None = None
+    recommendation: EhloRecommendation | None = None
 
 
 def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
@@ -382,7 +382,7 @@ def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
     return ProfileState.ACTIVE if health.stalled_since is None else ProfileState.STALLED
 
 
-@value
+@frozen_dataclass
 class RecipientAddress:
     """A recipient as the caller gave it."""
 
@@ -398,7 +398,7 @@ class SealedContent:
     key: bytes = field(repr=False)
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class NewMessage:
     """A message ready to be written: validated, resolved, rendered once (invariant 2).
 

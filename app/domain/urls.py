@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
-WHOLE: Final = "write the whole URL, such as https://www.example.com/path"
+URL_FORM: Final = "write the whole URL, such as https://www.example.com/path"
 
 _HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -27,9 +27,9 @@ def parse_url(text: str) -> str:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
-        raise ValueError(WHOLE) from None
+        raise ValueError(URL_FORM) from None
     if url.scheme not in {"http", "https"} or not host or port == 0:
-        raise ValueError(WHOLE)
+        raise ValueError(URL_FORM)
     if url.username is not None or url.fragment:
         raise ValueError("remove the user name, password and fragment from the URL")
     port_suffix = "" if port is None else f":{port}"
@@ -48,7 +48,7 @@ def _normalize_host(host: str) -> str:
                 "ASCII cannot express the host (IDNA 2008); write another one"
             ) from None
     if _HOST.fullmatch(host) is None:
-        raise ValueError(WHOLE)
+        raise ValueError(URL_FORM)
     return host
 
 

@@ -4,20 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, dataclass_transform, overload
 
-Of = TypeVar("Of")
+T = TypeVar("T")
 
 
 @overload
-def value(of: type[Of]) -> type[Of]: ...
+def frozen_dataclass(cls: type[T]) -> type[T]: ...
 @overload
-def value(*, kw_only: bool) -> Callable[[type[Of]], type[Of]]: ...
+def frozen_dataclass(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
 @dataclass_transform(frozen_default=True)
-def value(
-    of: type[Of] | None = None, *, kw_only: bool = False
-) -> type[Of] | Callable[[type[Of]], type[Of]]:
+def frozen_dataclass(
+    cls: type[T] | None = None, *, kw_only: bool = False
+) -> type[T] | Callable[[type[T]], type[T]]:
     """A frozen dataclass with slots, frozen by the type checker alone.
 
     One that Python freezes takes more than twice as long to make.
     """
     decorator = dataclass(slots=True, kw_only=kw_only, unsafe_hash=True)
-    return decorator if of is None else decorator(of)
+    return decorator if cls is None else decorator(cls)

@@ -13,7 +13,7 @@ from typing import Final
 from app.domain.events import EventFilter
 
 # After the first failure, the second, and so on; after the last of them it is given up.
-WAITS: Final = (
+RETRY_WAITS: Final = (
     timedelta(seconds=5),
     timedelta(minutes=5),
     timedelta(minutes=30),
@@ -24,9 +24,9 @@ WAITS: Final = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
-SPREAD: Final = 0.1
+JITTER: Final = 0.1
 # So long an answer is waited for.
-ANSWER_SECONDS: Final = 20.0
+RESPONSE_TIMEOUT_SECONDS: Final = 20.0
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 MAX_PROBE_WAIT: Final = timedelta(minutes=5)
 # One that has taken nothing for so long is not tried any more.
@@ -54,7 +54,7 @@ class Webhook:
     tenant_id: str
     name: str
     url: str
-    wanted: EventFilter
+    event_filter: EventFilter
     is_ordered: bool
     former_secret_until: datetime | None
     disabled_at: datetime | None
@@ -65,16 +65,16 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class WebhookResponse:
     """What a receiver said: an HTTP status and the beginning of a body, or why it said nothing."""
 
     status_code: int | None = None
-    response: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
     error: str | None = None
     retry_after: timedelta | None = None
 
     @property
-    def is_taken(self) -> bool:
+    def is_accepted(self) -> bool:
         """Whether the event was taken: 2xx."""
         return self.status_code is not None and 200 <= self.status_code < 300  # noqa: PLR2004 - as HTTP has it
 
@@ -89,21 +89,23 @@ class Answer:
         return self.error or f"the URL answered {self.status_code}"
 
 
-def wait_after(failures: int, answer: Answer, random: Callable[[], float]) -> timedelta | None:
+def compute_retry_wait(
+    failures: int, response: WebhookResponse, random: Callable[[], float]
+) -> timedelta | None:
     """How long to wait after so many failures; None: it is given up.
 
     What the receiver asks for is waited for, at most a day; else each wait is spread a little, so
     that many that failed at once come apart.
     """
-    if failures > len(WAITS):
+    if failures > len(RETRY_WAITS):
         return None
-    wait = WAITS[failures - 1] * (1 + SPREAD * random())
-    if answer.retry_after is not None:
-        wait = max(wait, min(answer.retry_after, MAX_RETRY_AFTER))
+    wait = RETRY_WAITS[failures - 1] * (1 + JITTER * random())
+    if response.retry_after is not None:
+        wait = max(wait, min(response.retry_after, MAX_RETRY_AFTER))
     return wait
 
 
-def wait_for_probe(failed_probes: int) -> timedelta:
+def compute_probe_wait(failed_probes: int) -> timedelta:
     """How long a failing webhook is left alone: not at all at first, then 1 s, 2 s, … 5 min.
 
     One event may fail by itself, so the first probe follows at once.

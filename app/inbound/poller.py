@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import Clock
 from app.domain.errors import SealError, Unavailable
-from app.domain.inbound.bounce_parser import NotUnderstoodError, Report, parse
+from app.domain.inbound.bounce_parser import Report, UnparsableReportError, parse_report
 from app.domain.inbound.mailbox import Mailbox
 from app.domain.mime.header_reader import TooComplexError, check_bound
 from app.inbound.imap import MAX_MAIL_BYTES, Imap, ImapError, Where
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
-from app.store.db.retry_loop import repeat
+from app.store.db.retry_loop import run_until_stopped
 from app.store.inbound import mailboxes, reports
 from app.store.inbound import mails as mailbox_mails
 from app.store.inbound.mailboxes import ClaimedMailbox
@@ -72,7 +72,9 @@ class Poller:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read while the block runs; what is not noted down when it ends is read once more."""
-        poll_task = asyncio.create_task(repeat(self._poll, "mailboxes"), name="mailboxes")
+        poll_task = asyncio.create_task(
+            run_until_stopped(self._poll, "mailboxes"), name="mailboxes"
+        )
         try:
             yield
         finally:
@@ -86,7 +88,7 @@ class Poller:
         self._wakeup.clear()
         now = self._clock.now()
         async with self._database.reading() as connection:
-            next_at = await mailboxes.earliest(connection)
+            next_at = await mailboxes.load_next_poll_at(connection)
         free_slots = AT_ONCE - len(self._tasks)
         if free_slots <= 0 or next_at is None or next_at > now:
             await self._clock.wait(self._wakeup, now + LOOK_EVERY)
@@ -131,7 +133,7 @@ class Poller:
         now = self._clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
         async with self._database.transaction() as connection:
-            await mailboxes.note_read(
+            await mailboxes.record_poll(
                 connection, mailbox=updated_mailbox, now=now, next_poll_at=now + wait
             )
 
@@ -140,7 +142,7 @@ class Poller:
         now = self._clock.now()
         wait = max(timedelta(seconds=mailbox.poll_seconds), FAILED_AGAIN)
         async with self._database.transaction() as connection:
-            await mailboxes.note_failure(
+            await mailboxes.record_failure(
                 connection, mailbox=mailbox, reason=reason, now=now, next_poll_at=now + wait
             )
 
@@ -173,8 +175,8 @@ class Poller:
             validity = await self._in_thread(lambda: imap.uid_validity)
             if validity != mailbox.uid_validity:
                 mailbox = replace(mailbox, uid_validity=validity, last_uid=0)
-            unfinished_uids = await self._database.repeated(
-                partial(mailbox_mails.resume, mailbox=mailbox)
+            unfinished_uids = await self._database.retry_transaction(
+                partial(mailbox_mails.list_unfinished, mailbox=mailbox)
             )
             new_uids = await self._in_thread(
                 partial(imap.uids_after, mailbox.last_uid, MAILS_AT_ONCE)
@@ -196,7 +198,7 @@ class Poller:
         What ends in an unexpected fault, or in none because it ends the process, is tried again.
         """
         begin = partial(mailbox_mails.begin, mailbox=mailbox, uid=uid)
-        tries = await self._database.repeated(begin)
+        tries = await self._database.retry_transaction(begin)
         if not tries:
             raise _ChangedError
         finish = partial(self._finish, mailbox, uid)
@@ -207,7 +209,7 @@ class Poller:
             report = await self._receive(imap, mailbox, uid)
         except (ImapError, Unavailable):
             raise
-        except (TooComplexError, NotUnderstoodError) as error:
+        except (TooComplexError, UnparsableReportError) as error:
             await finish(OTHER, given_up=str(error))
         except ValueError:
             await finish(OTHER)
@@ -228,8 +230,10 @@ class Poller:
         content = await self._in_thread(partial(imap.read, uid))
         if content is None:
             return False
-        report = await self._in_thread(partial(parse, content))
-        await self._database.repeated(partial(self._write, mailbox.tenant_id, content, report))
+        report = await self._in_thread(partial(parse_report, content))
+        await self._database.retry_transaction(
+            partial(self._write, mailbox.tenant_id, content, report)
+        )
         if mailbox.deletes_reports:
             await self._in_thread(partial(imap.remove, [uid]))
         return True
@@ -238,7 +242,7 @@ class Poller:
         self, tenant_id: str, content: bytes, report: Report, connection: AsyncConnection
     ) -> None:
         now, digest = self._clock.now(), sha256(content).digest()
-        if await reports.is_new(connection, tenant_id=tenant_id, digest=digest, now=now):
+        if await reports.record_digest(connection, tenant_id=tenant_id, digest=digest, now=now):
             await reports.receive(connection, tenant_id=tenant_id, report=report, now=now)
 
     async def _finish(
@@ -247,14 +251,14 @@ class Poller:
         if given_up is not None:
             extra = {"mailbox_id": mailbox.id, "uid": uid}
             log.warning("skipped a mail: %s", given_up, extra=extra)
-        await self._database.repeated(
+        await self._database.retry_transaction(
             partial(
                 mailbox_mails.finish,
                 mailbox=mailbox,
                 uid=uid,
                 counts=counts,
                 now=self._clock.now(),
-                given_up=given_up,
+                skip_reason=given_up,
             )
         )
 

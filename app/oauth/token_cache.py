@@ -110,7 +110,7 @@ class AccessTokens:
         turn.found = None
         try:
             async with self._database.transaction() as connection:
-                await oauth_tokens.forget(
+                await oauth_tokens.discard(
                     connection,
                     tenant_id=profile.tenant_id,
                     profile_id=profile.id,
@@ -200,7 +200,7 @@ class AccessTokens:
                 tenant_id=profile.tenant_id,
                 profile_id=profile.id,
                 revision=profile.revision,
-                by=self._owner,
+                owner=self._owner,
                 now=now,
                 until=now + RENEWAL,
             )
@@ -277,7 +277,7 @@ class AccessTokens:
                 tenant_id=profile.tenant_id,
                 profile_id=profile.id,
                 revision=profile.revision,
-                by=self._owner,
+                owner=self._owner,
                 sealed=token.sealed,
                 expires_at=token.expires_at,
                 refresh_token=refresh_token,
@@ -286,12 +286,12 @@ class AccessTokens:
     async def _give_up(self, profile: Profile) -> None:
         try:
             async with self._database.transaction() as connection:
-                await oauth_tokens.give_up(
+                await oauth_tokens.cancel_renewal(
                     connection,
                     tenant_id=profile.tenant_id,
                     profile_id=profile.id,
                     revision=profile.revision,
-                    by=self._owner,
+                    owner=self._owner,
                 )
         except Unavailable:  # it ends by itself
             return

@@ -11,7 +11,7 @@ from authlib.integrations.httpx_client import AsyncAssertionClient, AsyncOAuth2C
 from joserfc.jwk import RSAKey
 
 from app.domain.outcome.outcome import Failure, Fault, Stage
-from app.domain.outcome.replies import printable
+from app.domain.outcome.replies import make_printable
 from app.domain.types import OAuthGrant
 from app.http_client import GuardedTransport
 from app.oauth.token_types import Granted, TokenRequest
@@ -113,6 +113,6 @@ def _make_unavailable(what: str, request: TokenRequest) -> Failure:
 
 def _make_failure(fault: Fault, what: str, request: TokenRequest) -> Failure:
     """Bounded, on one line, and without the secrets that the server may have said back."""
-    text = printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
+    text = make_printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
     url = request.oauth.token_url.partition("?")[0]  # a query may hold a key
     return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {text}")

@@ -78,9 +78,9 @@ def parse_domains(text: str) -> tuple[str, ...]:
 
 
 def _check_domain(text: str) -> str:
-    from app.domain.address.parse import check_domain
+    from app.domain.address.parse import parse_domain
 
-    return check_domain(text)
+    return parse_domain(text)
 
 
 def _parse_address(text: str) -> str:

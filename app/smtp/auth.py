@@ -10,7 +10,7 @@ from typing import Final
 import aiosmtplib
 
 from app.domain.outcome.outcome import Failure, Fault, Stage
-from app.domain.outcome.replies import Reply, printable
+from app.domain.outcome.replies import Reply, make_printable
 from app.domain.types import AuthMechanism
 from app.smtp import sasl
 from app.smtp.faults import StageFailedError, fail, refuse, stage
@@ -51,7 +51,7 @@ def pick(
         if mechanism in offered
     ]
     if not possible:
-        names = printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
+        names = make_printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
         names = names or "no mechanism at all"
         hint = "" if encrypted else "; many servers offer AUTH only once TLS is on"
         raise fail(Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}")
@@ -215,7 +215,7 @@ def _parse_token_error(challenge: bytes) -> str:
     if not isinstance(error_fields, dict):
         return ""
     text = ", ".join(f"{name}={value}" for name, value in error_fields.items())
-    return printable(text)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
+    return make_printable(text)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
 
 
 def _redact(failure: Failure, who: Credentials) -> Failure:

@@ -10,12 +10,12 @@ from dataclasses import field, replace
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-from app.domain.address.parse import fields_in_utf8, needs_smtputf8
+from app.domain.address.parse import find_utf8_fields, needs_smtputf8
 from app.domain.dsn_request import DsnRequest
 from app.domain.outcome.failure_table import refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.smtp.body import first_chunk
 from app.smtp.extensions import Extension, Extensions, refused_extensions
 
@@ -94,7 +94,7 @@ def _check_line(shown: Callable[[str], str], line: bytes) -> None:
         raise MalformedReplyError(shown(line[:MAX_LINE_BYTES].decode("utf-8", "ignore")))
 
 
-@value
+@frozen_dataclass
 class Mail:
     """A mail to send: envelope addresses without brackets, and the message's bytes."""
 
@@ -237,7 +237,7 @@ def _explain_smtputf8(mail: Mail) -> str:
             "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
             " use an address in ASCII, or another server"
         )
-    names = ", ".join(fields_in_utf8(mail.mime))
+    names = ", ".join(find_utf8_fields(mail.mime))
     return (
         f"the header is not ASCII ({names}), and the server does not offer SMTPUTF8: move the"
         " non-ASCII address to bcc, send it a message of its own, or use another server"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from app.domain.outcome.replies import printable
+from app.domain.outcome.replies import make_printable
 from app.smtp import sasl
 from app.smtp.identity import Identity
 from app.smtp.sasl import Credentials
@@ -31,11 +31,11 @@ def secret_forms(who: Credentials) -> tuple[str, ...]:
     if who.password:
         password = who.password.encode()
         # A password is stripped where it stands at the end of a line.
-        forms |= {printable(who.password), printable(who.password.strip())}
+        forms |= {make_printable(who.password), make_printable(who.password.strip())}
         forms |= {_base64(password), _base64(sasl.plain(who))}
     if who.token:
         messages = (sasl.xoauth2(who), sasl.oauthbearer(who))
-        forms |= {printable(who.token), *map(_base64, (who.token.encode(), *messages))}
+        forms |= {make_printable(who.token), *map(_base64, (who.token.encode(), *messages))}
     long_enough = (form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)
     return tuple(sorted(long_enough, key=len, reverse=True))
 

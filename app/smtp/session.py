@@ -10,7 +10,7 @@ from app.domain.clock import monotonic_seconds
 from app.domain.outcome.failure_table import UNFIT, refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.smtp.body import (
     BLOCK_BYTES,
     NOTHING,
@@ -39,7 +39,7 @@ _EXTENSIONS: Final[Mapping[Fault | None, Extension]] = {
 }
 
 
-@value
+@frozen_dataclass
 class Transaction:
     """How one mail transaction ended.
 

@@ -13,7 +13,7 @@ from typing import Final
 from app.domain.clock import monotonic_seconds
 from app.domain.outcome.dialogue import Line, Speaker, parse_dialogue
 from app.domain.outcome.outcome import Failure, Stage
-from app.domain.outcome.replies import Reply, printable
+from app.domain.outcome.replies import Reply, make_printable
 from app.smtp.redaction import REDACTED, redacted
 
 MAX_LINES: Final = 200
@@ -105,7 +105,7 @@ class Transcript:
 
     def shown(self, text: str) -> str:
         """The text as it may be shown: printable, and without what is secret."""
-        return printable(redacted(text, self._secret_forms))
+        return make_printable(redacted(text, self._secret_forms))
 
 
 def _redact_auth(command: bytes) -> str:
@@ -120,7 +120,7 @@ def _render_lines(stage: Stage, content: Said) -> Sequence[str]:
         return (content.partition(b"\r\n")[0].decode("utf-8", "replace"),)
     if isinstance(content, Reply):
         return _render_reply(stage, content)
-    return (printable(content() if callable(content) else content).replace("\n", " "),)
+    return (make_printable(content() if callable(content) else content).replace("\n", " "),)
 
 
 def _render_reply(stage: Stage, reply: Reply) -> Sequence[str]:

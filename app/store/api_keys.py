@@ -63,7 +63,7 @@ async def revoke(
         raise NotFound("key", key_id)
 
 
-async def end_at(
+async def set_expiry(
     connection: AsyncConnection, *, tenant_id: str, key_id: str, moment: datetime
 ) -> None:
     """Let a key expire then, unless it does so earlier. Raises NotFound."""
@@ -92,13 +92,13 @@ _TOUCH: Final = (
 )
 
 
-async def touch(connection: AsyncConnection, *, used: Mapping[str, datetime]) -> None:
+async def record_use(connection: AsyncConnection, *, last_used_at: Mapping[str, datetime]) -> None:
     """Write when keys were last used, key id to moment, never backwards.
 
     In the order of ids, so that two processes that write the same keys do not lock each other out.
     """
-    if used:
-        rows = [{"b_id": key_id, "b_used": used[key_id]} for key_id in sorted(used)]
+    if last_used_at:
+        rows = [{"b_id": key_id, "b_used": last_used_at[key_id]} for key_id in sorted(last_used_at)]
         await connection.execute(_TOUCH, rows)
 
 

@@ -44,7 +44,7 @@ async def page(
     return [_entry(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete at most `limit` lines that are older; answers how many there were."""
     query = (
         select(audit_log.c.id)

@@ -16,7 +16,7 @@ from app.domain.ids import is_id
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import UNFINISHED, messages
 from app.store.tables.domains import dkim_keys, sending_domains
 
@@ -36,7 +36,7 @@ async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
     conflict = Conflict(
         "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
     )
-    async with taken_means(connection, conflict):
+    async with conflict_on_duplicate(connection, conflict):
         values = to_row(domain, sending_domains)
         await connection.execute(insert_into(sending_domains).values(values))
 
@@ -69,13 +69,13 @@ async def page(
 
 
 async def get(
-    connection: AsyncConnection, *, tenant_id: str, domain: str, to_change: bool = False
+    connection: AsyncConnection, *, tenant_id: str, domain: str, for_update: bool = False
 ) -> SendingDomain:
     """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
     table = sending_domains.c
     column = table.id if is_id(domain, "dom") else table.domain
     query = select(sending_domains).where(table.tenant_id == tenant_id, column == domain)
-    if to_change:
+    if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
@@ -84,7 +84,7 @@ async def get(
     return SendingDomain(**row, keys=keys.get(row["id"], ()))
 
 
-async def signing(connection: AsyncConnection, *, tenant_id: str) -> Sequence[SealedKey]:
+async def load_signing_keys(connection: AsyncConnection, *, tenant_id: str) -> Sequence[SealedKey]:
     """What signs for the tenant's domains: the keys whose records are there, oldest first."""
     query = (
         select(
@@ -109,7 +109,7 @@ async def signing(connection: AsyncConnection, *, tenant_id: str) -> Sequence[Se
     ]
 
 
-async def write_keys(connection: AsyncConnection, *, domain: SendingDomain, now: datetime) -> None:
+async def update_keys(connection: AsyncConnection, *, domain: SendingDomain, now: datetime) -> None:
     """Write how a domain's keys stand; of one that is retired the secret half is forgotten."""
     for key in domain.keys:
         values = {
@@ -133,7 +133,7 @@ async def write_keys(connection: AsyncConnection, *, domain: SendingDomain, now:
     )
 
 
-async def last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetime | None:
+async def load_last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetime | None:
     """Until when what the tenant has accepted may still be sent; None where nothing waits."""
     query = select(func.max(messages.c.expires_at)).where(
         messages.c.tenant_id == tenant_id, UNFINISHED
@@ -142,7 +142,7 @@ async def last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetim
     return expires_at
 
 
-async def forget_retired(
+async def delete_retired_keys(
     connection: AsyncConnection, *, domain: SendingDomain, now: datetime
 ) -> None:
     """Delete the keys whose records nobody needs any more."""

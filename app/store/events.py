@@ -34,11 +34,11 @@ from app.domain.events import (
     EventType,
     NewEvent,
     Position,
-    of_recipient,
+    recipient_event_type,
 )
 from app.domain.ids import new_id
 from app.domain.types import Mailbox, RecipientKind, RecipientStatus
-from app.store.db.array_params import among
+from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
@@ -77,12 +77,12 @@ APPEND: Final = Write.insert(events, _COLUMNS, transaction_id=_Transaction())
 _APPEND: Final = Bulk(APPEND)
 
 
-async def append(connection: AsyncConnection, new: Sequence[NewEvent]) -> None:
+async def append(connection: AsyncConnection, new_events: Sequence[NewEvent]) -> None:
     """Write what happened, in this order."""
-    await _APPEND.execute(connection, rows_of(new))
+    await _APPEND.execute(connection, build_rows(new_events))
 
 
-def rows_of(new: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
+def build_rows(new_events: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
     """What `APPEND` writes of what happened, in this order."""
     return [
         {
@@ -95,11 +95,11 @@ def rows_of(new: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
             "data": event.data,
             "created_at": event.at,
         }
-        for event in new
+        for event in new_events
     ]
 
 
-async def append_of_recipients(
+async def append_recipient_events(
     connection: AsyncConnection,
     places: Iterable[tuple[str, int]],
     status: RecipientStatus,
@@ -111,7 +111,7 @@ async def append_of_recipients(
         return
     message_ids = {message_id for message_id, _ in ordered}
     owners = {row.id: row for row in await connection.execute(_OWNERS, {"ids": message_ids})}
-    kind = of_recipient(status)
+    kind = recipient_event_type(status)
     new_events = [
         NewEvent(
             kind,
@@ -127,11 +127,11 @@ async def append_of_recipients(
 
 
 _OWNERS: Final = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(
-    among(messages.c.id, "ids")
+    any_of(messages.c.id, "ids")
 )
 
 
-async def append_of_profile(
+async def append_profile_event(
     connection: AsyncConnection,
     kind: EventType,
     *,
@@ -155,12 +155,12 @@ async def horizon(connection: AsyncConnection) -> Position:
     return Position(0, (await connection.execute(number_query)).scalar_one())
 
 
-def after(position: Position) -> ColumnElement[bool]:
+def is_after(position: Position) -> ColumnElement[bool]:
     """That an event comes after a place in the order."""
     return _place() > _at(position)
 
 
-def until(position: Position) -> ColumnElement[bool]:
+def is_up_to(position: Position) -> ColumnElement[bool]:
     """That an event comes at a place in the order, or before."""
     return _place() <= _at(position)
 
@@ -176,7 +176,7 @@ def _at(position: Position) -> ColumnElement[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Events:
+class EventPage:
     """A part of a tenant's events, and the place after which the next ones come."""
 
     items: list[Event]
@@ -193,7 +193,7 @@ async def page(
     profile_ids: Sequence[str] | None = None,
     message_id: str | None = None,
     created_after: datetime | None = None,
-) -> Events:
+) -> EventPage:
     """At most `limit` of the tenant's events after a place that match all that is given.
 
     They are in their order; of types and profiles each is one of several.
@@ -202,7 +202,7 @@ async def page(
     if start.transaction_id > end.transaction_id:  # it was read in another cluster: see renumber
         start = Position(0, start.number)
     query = (
-        _QUERY.where(events.c.tenant_id == tenant_id, after(start), until(end))
+        _QUERY.where(events.c.tenant_id == tenant_id, is_after(start), is_up_to(end))
         .order_by(events.c.transaction_id, events.c.number)
         .limit(limit)
     )
@@ -216,8 +216,8 @@ async def page(
         query = query.where(events.c.created_at > created_after)
     items = await _load_events(connection, query)
     if len(items) == limit:
-        return Events(items, items[-1].position)
-    return Events(items, max(start, end))
+        return EventPage(items, items[-1].position)
+    return EventPage(items, max(start, end))
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:
@@ -250,11 +250,11 @@ _QUERY: Final[Select[Any]] = (
 
 async def _load_events(connection: AsyncConnection, query: Select[Any]) -> list[Event]:
     rows = (await connection.execute(query)).mappings().all()
-    tags = await tags_of(connection, {row["message_id"] for row in rows if row["message_id"]})
+    tags = await load_tags(connection, {row["message_id"] for row in rows if row["message_id"]})
     return [_event(row, tags.get(row["message_id"], ())) for row in rows]
 
 
-async def tags_of(
+async def load_tags(
     connection: AsyncConnection, message_ids: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
     """The tags of messages, by message; one that has none is not there."""
@@ -300,7 +300,7 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
     )
 
 
-async def forget(
+async def delete_old(
     connection: AsyncConnection, *, tenant_id: str, before: datetime, limit: int
 ) -> int:
     """Delete at most `limit` of a tenant's events that are older; answers how many there were.
@@ -321,12 +321,12 @@ async def forget(
     return len(numbers)
 
 
-async def forget_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+async def delete_of_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
     """Delete what is told of messages that are deleted."""
     await connection.execute(delete(events).where(events.c.message_id.in_(message_ids)))
 
 
-async def erase_words(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
     """Take away what servers said of these messages' recipients, and where they were sent to.
 
     What receivers of webhooks answered goes, too: it may be what they were sent.

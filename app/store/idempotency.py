@@ -80,7 +80,7 @@ async def claim(
     }
 
 
-async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:
+async def release(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:
     """Forget keys that were claimed for messages which are not accepted after all."""
     if requests:
         ids = [request.message_id for request in requests]
@@ -89,6 +89,6 @@ async def give_back(connection: AsyncConnection, requests: Sequence[KeyedRequest
         )
 
 
-async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete keys that were used before a moment, the oldest first; answers how many."""
-    return await aging.forget_oldest(connection, idempotency_keys, before=before, limit=limit)
+    return await aging.delete_oldest(connection, idempotency_keys, before=before, limit=limit)

@@ -7,10 +7,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SealError
-from app.store.inbound.mailboxes import mailbox_of
+from app.store.inbound.mailboxes import build_mailbox
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import SealedProfile
-from app.store.profiles.rows import field_of
+from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import (
     dkim_private_key,
     mailbox_password,
@@ -22,9 +22,9 @@ from app.store.tables.core import message_contents
 from app.store.tables.domains import dkim_keys
 from app.store.tables.events import webhooks
 from app.store.tables.mailboxes import mailboxes
-from app.store.webhooks.queries import webhook_of
+from app.store.webhooks.queries import build_webhook
 
-AT_ONCE: Final = 200
+BATCH_SIZE: Final = 200
 
 
 async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
@@ -33,7 +33,7 @@ async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
     Raises SealError that says whose does not open.
     """
     count, after = 0, None
-    while rows := await profiles.sealed(connection, limit=AT_ONCE, after=after):
+    while rows := await profiles.load_sealed_page(connection, limit=BATCH_SIZE, after=after):
         after = rows[-1].profile.id
         for row in rows:
             count += await _reseal(connection, vault, row)
@@ -44,7 +44,7 @@ async def reseal_profile(
     connection: AsyncConnection, vault: Vault, *, tenant_id: str, profile_id: str
 ) -> None:
     """Seal the credentials of one profile anew, where they are not under the newest key."""
-    row = await profiles.sealed_of(connection, tenant_id=tenant_id, profile_id=profile_id)
+    row = await profiles.load_sealed(connection, tenant_id=tenant_id, profile_id=profile_id)
     if row is not None:
         await _reseal(connection, vault, row)
 
@@ -52,7 +52,7 @@ async def reseal_profile(
 async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile) -> bool:
     profile = row.profile
     try:
-        contexts = {name: profile_secret(profile, field_of(name)) for name in row.sealed}
+        contexts = {name: profile_secret(profile, secret_field(name)) for name in row.sealed}
         resealed = _reseal_columns(vault, row.sealed, contexts)
     except SealError as error:
         raise SealError(
@@ -71,7 +71,7 @@ def _reseal_columns(
 ) -> dict[str, bytes]:
     """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
     return {
-        name: vault.resealed(value, contexts[name])
+        name: vault.reseal(value, contexts[name])
         for name, value in sealed.items()
         if value is not None and not vault.is_current(value, contexts[name])
     }
@@ -82,7 +82,7 @@ async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
     query = select(webhooks).order_by(webhooks.c.id).with_for_update()
     count = 0
     for row in (await connection.execute(query)).mappings().all():
-        context = webhook_secret(webhook_of(row))
+        context = webhook_secret(build_webhook(row))
         sealed = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
         if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
@@ -117,7 +117,7 @@ async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
     query = select(mailboxes).order_by(mailboxes.c.id).with_for_update()
     count = 0
     for row in (await connection.execute(query)).mappings().all():
-        context = mailbox_password(mailbox_of(row))
+        context = mailbox_password(build_mailbox(row))
         sealed = {"sealed_password": row["sealed_password"]}
         if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
@@ -134,7 +134,7 @@ async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
         for message_id, sealed_key in rows:
             after = message_id
             if not vault.is_current(sealed_key, content_key(message_id)):
-                resealed = vault.resealed(sealed_key, content_key(message_id))
+                resealed = vault.reseal(sealed_key, content_key(message_id))
                 await connection.execute(
                     update(message_contents)
                     .where(message_contents.c.message_id == message_id)
@@ -151,7 +151,7 @@ async def _load_sealed_contents(
         select(message_contents.c.message_id, message_contents.c.sealed_key)
         .where(message_contents.c.sealed_key.is_not(None), message_contents.c.message_id > after)
         .order_by(message_contents.c.message_id)
-        .limit(AT_ONCE)
+        .limit(BATCH_SIZE)
         .with_for_update()
     )
     return [(row.message_id, row.sealed_key) for row in await connection.execute(query)]

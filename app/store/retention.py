@@ -72,7 +72,7 @@ async def purge(
         return None
     purged_tenant_id, retention = (
         str(row["tenant_id"]),
-        Retention(**row["retention"]).or_else(default),
+        Retention(**row["retention"]).with_defaults(default),
     )
     counts, values, is_done = dict[str, int](), dict[str, Any](), True
     # What goes as a whole needs no care before.
@@ -80,7 +80,7 @@ async def purge(
         ("messages", retention.message_days, _delete),
         ("recipients", retention.recipient_days, _erase),
         ("contents", retention.content_days, _wipe),
-        ("attempts", retention.attempt_days, _forget_attempts),
+        ("attempts", retention.attempt_days, _delete_attempts),
     ):
         if days is None:
             continue
@@ -101,7 +101,7 @@ async def purge(
         is_done = is_done and len(old.ids) < limit
     if retention.event_days is not None:
         events_before = now - timedelta(days=retention.event_days)
-        event_count = await events.forget(
+        event_count = await events.delete_old(
             connection, tenant_id=purged_tenant_id, before=events_before, limit=limit
         )
         counts["events"] = event_count
@@ -146,8 +146,8 @@ async def _load_old(
 
 
 async def _delete(connection: AsyncConnection, old: _Old, _: datetime) -> None:
-    await wiping.give_back_bytes(connection, message_ids=old.finished)
-    await events.forget_messages(connection, message_ids=old.finished)
+    await wiping.release_stored_bytes(connection, message_ids=old.finished)
+    await events.delete_of_messages(connection, message_ids=old.finished)
     await connection.execute(delete(messages).where(messages.c.id.in_(old.finished)))
 
 
@@ -161,7 +161,7 @@ async def _wipe(connection: AsyncConnection, old: _Old, now: datetime) -> None:
     await _mark_for_end(connection, old.unfinished, wipes_content=True)
 
 
-async def _forget_attempts(connection: AsyncConnection, old: _Old, _: datetime) -> None:
+async def _delete_attempts(connection: AsyncConnection, old: _Old, _: datetime) -> None:
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(old.ids)))
 
 

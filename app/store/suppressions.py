@@ -16,10 +16,10 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.ids import new_id
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
-from app.store.db.array_params import among
+from app.store.db.array_params import any_of
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import (
     IS_TO_SEND,
     folded_address,
@@ -41,21 +41,21 @@ async def insert(connection: AsyncConnection, *, suppression: Suppression) -> No
         "suppression-exists",
         f"{suppression.address} is suppressed already; to change the suppression, delete it first.",
     )
-    async with taken_means(connection, conflict):
+    async with conflict_on_duplicate(connection, conflict):
         await connection.execute(insert_into(suppressions).values(_row(suppression)))
 
 
-async def add(connection: AsyncConnection, *, made: Sequence[Suppression]) -> int:
+async def add(connection: AsyncConnection, *, new_suppressions: Sequence[Suppression]) -> int:
     """Write those that are not there yet, whose tenants they carry; answers how many that is."""
-    if not made:
+    if not new_suppressions:
         return 0
     query = (
         select(func.count())
         .select_from(suppressions)
-        .where(suppressions.c.id.in_([suppression.id for suppression in made]))
+        .where(suppressions.c.id.in_([suppression.id for suppression in new_suppressions]))
     )
     await connection.execute(
-        _ADD[connection.dialect.name], [_row(suppression) for suppression in made]
+        _ADD[connection.dialect.name], [_row(suppression) for suppression in new_suppressions]
     )
     return int((await connection.execute(query)).scalar_one())
 
@@ -92,7 +92,7 @@ async def add_bounced(
         )
         for row in await connection.execute(query)
     ]
-    await add(connection, made=new_suppressions)
+    await add(connection, new_suppressions=new_suppressions)
 
 
 async def page(
@@ -139,7 +139,7 @@ async def apply(
     """
     rows = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
     places = [(row.message_id, row.position) for row in rows]
-    await events.append_of_recipients(connection, places, _SUPPRESSED, now)
+    await events.append_recipient_events(connection, places, _SUPPRESSED, now)
     return list(dict.fromkeys(message_id for message_id, _ in places))
 
 
@@ -164,7 +164,7 @@ _IS_SUPPRESSED: Final = (
 )
 _APPLY: Final = (
     update(recipients)
-    .where(among(recipients.c.message_id, "message_ids"), IS_TO_SEND, _IS_SUPPRESSED)
+    .where(any_of(recipients.c.message_id, "message_ids"), IS_TO_SEND, _IS_SUPPRESSED)
     .values(
         status=_SUPPRESSED.value,
         next_attempt_at=None,

@@ -16,7 +16,7 @@ from app.domain.templates import Template, TemplateContent, TemplateVersion
 from app.store.db import similar_names as spelling
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.templates import template_versions, templates
 
 
@@ -24,7 +24,7 @@ async def insert(
     connection: AsyncConnection, *, template: Template, content: TemplateContent
 ) -> None:
     """Write a new one with its first draft; raises Conflict where its name is taken."""
-    async with taken_means(connection, _build_conflict(template.name)):
+    async with conflict_on_duplicate(connection, _build_conflict(template.name)):
         await connection.execute(insert_into(templates).values(to_row(template, templates)))
     await _insert_version(connection, template.id, 1, content, template.created_at)
 
@@ -72,8 +72,8 @@ async def get(
     *,
     tenant_id: str,
     template: str,
-    to_change: bool = False,
-    hints: bool = True,
+    for_update: bool = False,
+    with_hint: bool = True,
 ) -> Template:
     """One of the tenant's by id or name, locked where it is to be changed.
 
@@ -81,25 +81,25 @@ async def get(
     """
     column = templates.c.id if is_id(template, "tpl") else templates.c.name
     query = select(templates).where(templates.c.tenant_id == tenant_id, column == template)
-    if to_change:
+    if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         of_tenant = templates.c.tenant_id == tenant_id
         hint = (
-            await spelling.did_you_mean(connection, templates.c.name, template, of_tenant)
-            if hints
+            await spelling.suggest_name(connection, templates.c.name, template, of_tenant)
+            if with_hint
             else ""
         )
         raise NotFound("template", template, hint=hint)
     return _template(row)
 
 
-async def version(
+async def get_version(
     connection: AsyncConnection, *, tenant_id: str, template: Template, number: int | None = None
 ) -> TemplateVersion:
     """A version of a template, or the last one; raises NotFound."""
-    matches = await versions(
+    matches = await list_versions(
         connection, tenant_id=tenant_id, template=template, limit=1, number=number
     )
     if not matches:
@@ -107,7 +107,7 @@ async def version(
     return matches[0]
 
 
-async def versions(
+async def list_versions(
     connection: AsyncConnection,
     *,
     tenant_id: str,
@@ -128,7 +128,7 @@ async def versions(
     return [_version(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def published(
+async def load_published(
     connection: AsyncConnection, *, tenant_id: str, names: Collection[str]
 ) -> dict[str, TemplateContent]:
     """What is published of these templates, by name; one of which nothing is, is not there."""
@@ -149,7 +149,7 @@ async def rename(
     connection: AsyncConnection, *, tenant_id: str, template: Template, name: str, now: datetime
 ) -> None:
     """Give it another name; raises Conflict where that is taken."""
-    async with taken_means(connection, _build_conflict(name)):
+    async with conflict_on_duplicate(connection, _build_conflict(name)):
         await connection.execute(
             update_rows(templates)
             .where(templates.c.tenant_id == tenant_id, templates.c.id == template.id)
@@ -166,7 +166,7 @@ async def write_draft(
     now: datetime,
 ) -> None:
     """Write the draft: over the one there is, or as the next version."""
-    last_version = await version(connection, tenant_id=tenant_id, template=template)
+    last_version = await get_version(connection, tenant_id=tenant_id, template=template)
     if last_version.published_at is not None:
         await _insert_version(connection, template.id, last_version.number + 1, content, now)
         return

@@ -7,10 +7,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from app.accept.draft import Draft, DsnWish
+from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
-from app.accept.raw import prepare_raw
+from app.accept.raw import prepare_raw_message
 from app.api.http.threads import beside_if_large
 from app.api.messages.idempotency import accept_once, fingerprint
 from app.api.messages.schemas import MessageCreate
@@ -188,11 +188,11 @@ class Account:
         )
         new_message = await beside_if_large(
             len(message.mime),
-            prepare_raw,
+            prepare_raw_message,
             message.mime,
             draft,
             profile=profile,
-            terms=terms,
+            policy=terms,
             trace=message.received,
         )
         return new_message, profile
@@ -205,7 +205,7 @@ async def log_in(services: Services, credentials: Credentials, client: str | Non
     return account
 
 
-def _dsn(envelope: Envelope) -> DsnWish | None:
+def _dsn(envelope: Envelope) -> DsnOptions | None:
     """The DSN parameters of the envelope; None where it has none."""
     mail = envelope.mail
     recipients = {
@@ -215,7 +215,7 @@ def _dsn(envelope: Envelope) -> DsnWish | None:
     }
     if not recipients and mail.returns is None and mail.envelope_id is None:
         return None
-    return DsnWish(returns=mail.returns, envelope_id=mail.envelope_id, recipients=recipients)
+    return DsnOptions(returns=mail.returns, envelope_id=mail.envelope_id, recipients=recipients)
 
 
 def _duplicate_key(envelope: Envelope, header: Header) -> str | None:

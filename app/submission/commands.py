@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.domain.address.parse import parse_mailbox
-from app.domain.dsn_request import DsnNotify, DsnReturn, from_xtext
+from app.domain.dsn_request import DsnNotify, DsnReturn, decode_xtext
 from app.domain.outcome.replies import Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 MAX_COMMAND_BYTES: Final = 2048  # 512, and what the extensions add (RFC 5321 section 4.5.3.1.4)
 MAX_ENVELOPE_ID_CHARACTERS: Final = 100  # RFC 3461 section 4.4
@@ -36,7 +36,7 @@ class CommandError(Exception):
         self.reply = Reply(code, text, enhanced_code)
 
 
-@value
+@frozen_dataclass
 class Mail:
     """`MAIL FROM:<address>` with its parameters; an empty address is the null reverse-path."""
 
@@ -47,7 +47,7 @@ class Mail:
     envelope_id: str | None = None
 
 
-@value
+@frozen_dataclass
 class Rcpt:
     """`RCPT TO:<address>` with its parameters. `original` is ORCPT as given, decoded."""
 
@@ -176,7 +176,7 @@ def _parse_envelope_id(text: str | None) -> str | None:
         return None
     if len(text) > MAX_ENVELOPE_ID_CHARACTERS or _XTEXT.fullmatch(text) is None:
         raise CommandError(501, "5.5.4", "ENVID is xtext of at most 100 characters")
-    return from_xtext(text)
+    return decode_xtext(text)
 
 
 def _parse_notify(text: str | None) -> tuple[DsnNotify, ...]:
@@ -202,7 +202,7 @@ def _parse_original(text: str | None) -> str | None:
         return f"utf-8;{_UTF8_ADDRESS.sub(_decode_character, address)}"
     if _XTEXT.fullmatch(address) is None:
         raise CommandError(501, "5.5.4", "ORCPT is rfc822; and the address as xtext")
-    return f"{kind.lower()};{from_xtext(address)}"
+    return f"{kind.lower()};{decode_xtext(address)}"
 
 
 def _decode_character(match: re.Match[str]) -> str:

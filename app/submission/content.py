@@ -9,11 +9,11 @@ from email.utils import format_datetime
 from typing import Final
 
 from app.domain.errors import InvalidRequest
-from app.domain.mime.blocks import joined
+from app.domain.mime.blocks import join_blocks
 from app.domain.mime.header_reader import MAX_HEADER_BYTES, Header, check_bound, read_header
 from app.domain.mime.long_lines import encode_long_lines
 from app.domain.mime.raw import MAX_HOPS
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.submission.options import Options, is_option, read_options
 
 # More than this many of our own Received fields mean that messages come back to us.
@@ -31,7 +31,7 @@ class RefusedContent(InvalidRequest):
         self.enhanced_code = enhanced_code
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Trace:
     """What the Received field says (RFC 5321 section 4.4); `client` is None to conceal it."""
 
@@ -53,7 +53,7 @@ class Trace:
         ).encode()
 
 
-@value
+@frozen_dataclass
 class Prepared:
     """A message ready for acceptance, its options and header as submitted, its Received field."""
 
@@ -80,7 +80,7 @@ def _prepare(content: bytes, trace: Trace) -> Prepared:
     _check_loop(header, trace.hostname)
     kept = _FIELD.sub(_drop_private_field, content[:end])
     body = content[end:] or CRLF
-    mime = encode_long_lines(joined([kept, body]))
+    mime = encode_long_lines(join_blocks([kept, body]))
     return Prepared(mime, _read_options(header), header, trace.field())
 
 

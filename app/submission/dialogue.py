@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from app.domain.outcome.replies import Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.submission import replies, sasl
 from app.submission.commands import (
     CommandError,
@@ -29,28 +29,28 @@ MAX_FAILED_LOGINS: Final = 3
 EHLO_CODE: Final = 250
 
 
-@value
+@frozen_dataclass
 class Login:
     """Check these credentials, then call `logged_in` or `login_failed`."""
 
     credentials: sasl.Credentials
 
 
-@value
+@frozen_dataclass
 class CheckSender:
     """Check the envelope sender, then call `sender_accepted` if it is allowed."""
 
     mail: Mail
 
 
-@value
+@frozen_dataclass
 class CheckRecipient:
     """Check an envelope recipient, then call `recipient_accepted` if it is allowed."""
 
     rcpt: Rcpt
 
 
-@value
+@frozen_dataclass
 class ReceiveChunk:
     """Read a chunk of content, then call `chunk_received`; store the message after the last."""
 
@@ -69,7 +69,7 @@ class Do(Enum):
 Action = Login | CheckSender | CheckRecipient | ReceiveChunk | Do
 
 
-@value
+@frozen_dataclass
 class Envelope:
     """The sender and the recipients accepted so far."""
 

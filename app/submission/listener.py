@@ -2,10 +2,10 @@
 
 import socket
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
-@value
+@frozen_dataclass
 class Listener:
     """A listening socket; with `is_implicit_tls` TLS begins at once (RFC 8314)."""
 

@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Generator
 from typing import Final
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 MAX_RESPONSE_BYTES: Final = 12_288  # RFC 4954 section 4
 MAX_CREDENTIAL_CHARACTERS: Final = 1000
@@ -16,7 +16,7 @@ USERNAME_CHALLENGE: Final = "VXNlcm5hbWU6"
 PASSWORD_CHALLENGE: Final = "UGFzc3dvcmQ6"  # noqa: S105 - no password
 
 
-@value
+@frozen_dataclass
 class Credentials:
     """What a client logs in with."""
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from app.domain.networks import IPNetwork, contains, unmapped
+from app.domain.networks import IPNetwork, contains, unmap_ipv4
 from app.domain.outcome.replies import Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.submission import replies
 from app.submission.journal import Journal
 from app.submission.listener import Listener
@@ -37,7 +37,7 @@ PROXY_HEADER_SECONDS: Final = 5.0
 ACCEPT_PAUSE_SECONDS: Final = 0.1  # after a failed accept, such as for want of descriptors
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class ServerConfig:
     """What a server may do.
 
@@ -161,7 +161,7 @@ class Server:
 
 def _read_peer(peer: tuple[Any, ...]) -> Address:
     """The client's address and port; IPv4 on a socket of IPv6 is IPv4."""
-    return str(unmapped(ipaddress.ip_address(peer[0]))), peer[1]
+    return str(unmap_ipv4(ipaddress.ip_address(peer[0]))), peer[1]
 
 
 def _refuse(connection: socket.socket, listener: Listener, reply: Reply) -> None:

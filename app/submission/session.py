@@ -18,7 +18,7 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.domain.outcome.replies import Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.submission import replies
 from app.submission.account import Account, log_in
 from app.submission.commands import MAX_COMMAND_BYTES, Mail, Rcpt
@@ -47,7 +47,7 @@ LOGIN_SECONDS: Final = 60.0  # for all that comes before the login
 MAX_DISCARDED_FACTOR: Final = 2
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class SessionConfig:
     """What all sessions share.
 

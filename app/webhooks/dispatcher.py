@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.errors import SealError, Unavailable
-from app.domain.webhooks import ANSWER_SECONDS, Answer, wait_after
+from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, WebhookResponse, compute_retry_wait
 from app.smtp.resolve import Network
 from app.store import events
 from app.store.db.engine import Database
-from app.store.db.retry_loop import repeat
+from app.store.db.retry_loop import run_until_stopped
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import OpenSealed
 from app.store.webhooks import deliveries as webhook_deliveries
-from app.store.webhooks.deliveries import ClaimedDelivery, Due, Told
+from app.store.webhooks.deliveries import ClaimedDelivery, DeliveryResult, DueWebhook
 from app.webhooks.slots import Slot, allot
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 # An event is told so much later at most than it could be.
 LOOK_EVERY: Final = timedelta(seconds=1)
 # Enough for an answer, and for what comes of it to be written.
-LEASE: Final = timedelta(seconds=3 * ANSWER_SECONDS)
+LEASE: Final = timedelta(seconds=3 * RESPONSE_TIMEOUT_SECONDS)
 
 
 class Dispatcher:
@@ -70,7 +70,9 @@ class Dispatcher:
 
         A receiver may have got it then, and gets it again: at least once.
         """
-        dispatch_task = asyncio.create_task(repeat(self._dispatch, "webhooks"), name="webhooks")
+        dispatch_task = asyncio.create_task(
+            run_until_stopped(self._dispatch, "webhooks"), name="webhooks"
+        )
         try:
             yield
         finally:
@@ -106,7 +108,7 @@ class Dispatcher:
     async def _spread(self) -> bool:
         """Look the next events through for one webhook of each tenant, its webhooks in turn."""
         async with self._database.reading() as connection:
-            rows = await webhook_deliveries.with_news(connection, now=self._clock.now())
+            rows = await webhook_deliveries.find_backlogs(connection, now=self._clock.now())
         self._turns = {row.webhook_id: self._turns.get(row.webhook_id, -1) for row in rows}
         webhook_ids = dict[str, str]()
         for row in sorted(rows, key=lambda row: self._turns[row.webhook_id]):
@@ -116,7 +118,7 @@ class Dispatcher:
             self._turns[webhook_id] = next(self._next_turn)
             async with self._database.transaction() as connection:
                 now = self._clock.now()
-                has_more |= await webhook_deliveries.spread(
+                has_more |= await webhook_deliveries.enqueue_deliveries(
                     connection, webhook_id=webhook_id, now=now
                 )
         return has_more
@@ -124,7 +126,7 @@ class Dispatcher:
     async def _begin_posts(self, poster: "Poster") -> bool:
         """Begin what is due, as far as there is room; answers whether there was any."""
         async with self._database.reading() as connection:
-            due_webhooks = await webhook_deliveries.due(connection, now=self._clock.now())
+            due_webhooks = await webhook_deliveries.load_due(connection, now=self._clock.now())
         has_begun = False
         for due, limit in allot(due_webhooks, self._posts.values()):
             now = self._clock.now()
@@ -148,7 +150,7 @@ class Dispatcher:
         del self._posts[task]
         self._wakeup.set()
 
-    async def _deliver(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> None:
+    async def _deliver(self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery) -> None:
         """Tell one event, and write what came of it; cut short, it is given back."""
         try:
             await self._deliver_and_settle(poster, due, delivery)
@@ -162,43 +164,45 @@ class Dispatcher:
             log.exception("could not post an event")
 
     async def _deliver_and_settle(
-        self, poster: "Poster", due: Due, delivery: ClaimedDelivery
+        self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery
     ) -> None:
         started_at, started_seconds = self._clock.now(), monotonic_seconds()
         answer = await self._post(poster, due, delivery)
         now = self._clock.now()
         wait = None
-        if not answer.is_taken and not answer.is_gone:
-            wait = wait_after(delivery.attempts + 1, answer, self._random)
-        if not answer.is_taken:
+        if not answer.is_accepted and not answer.is_gone:
+            wait = compute_retry_wait(delivery.attempts + 1, answer, self._random)
+        if not answer.is_accepted:
             extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
             log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
-        outcome = Told(
+        outcome = DeliveryResult(
             delivery=delivery,
-            answer=answer,
+            response=answer,
             started_at=started_at,
             duration_ms=round((monotonic_seconds() - started_seconds) * 1000, 3),
-            next_at=None if wait is None else now + wait,
+            retry_at=None if wait is None else now + wait,
         )
         async with self._database.transaction() as connection:
             await webhook_deliveries.settle(
-                connection, webhook=due.webhook, owner=self._owner, told=outcome, now=now
+                connection, webhook=due.webhook, owner=self._owner, result=outcome, now=now
             )
 
-    async def _post(self, poster: "Poster", due: Due, delivery: ClaimedDelivery) -> Answer:
+    async def _post(
+        self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery
+    ) -> WebhookResponse:
         async with self._database.reading() as connection:
             event = await events.find(
                 connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
             )
         if event is None:
-            return Answer(error="the event no longer exists")
+            return WebhookResponse(error="the event no longer exists")
         try:
             secrets = [
                 self._open_sealed(secret, webhook_secret(due.webhook))
                 for secret in due.sealed_secrets
             ]
         except SealError as error:
-            return Answer(error=str(error))
+            return WebhookResponse(error=str(error))
         return await poster.post(due.webhook.url, event, secrets=secrets, now=self._clock.now())
 
     async def _give_back(self, delivery: ClaimedDelivery) -> None:

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from standardwebhooks.webhooks import Webhook as Signer
 
 from app import __version__
-from app.domain.events import Event, payload
-from app.domain.webhooks import ANSWER_SECONDS, Answer
+from app.domain.events import Event, build_payload
+from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, WebhookResponse
 from app.http_client import GuardedTransport
 from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
@@ -23,7 +23,7 @@ USER_AGENT: Final = f"Heloise/{__version__}"
 
 def body_of(event: Event) -> bytes:
     """What is posted."""
-    return to_json(payload(event))
+    return to_json(build_payload(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +37,32 @@ class Poster:
         """One that reaches whom the network allows."""
         transport = await GuardedTransport.made(network, cuts_answers=True)
         client = httpx2.AsyncClient(
-            transport=transport, follow_redirects=False, trust_env=False, timeout=ANSWER_SECONDS
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
+            timeout=RESPONSE_TIMEOUT_SECONDS,
         )
         return cls(client)
 
     async def post(
         self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
-    ) -> Answer:
+    ) -> WebhookResponse:
         """What the receiver said. Raises nothing that it or the network does."""
         body = body_of(event)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
                 response = await self.client.post(
                     url, content=body, headers=_build_headers(event.id, body, secrets, now)
                 )
         except TimeoutError:
-            return Answer(error=f"no response within {ANSWER_SECONDS:.0f} seconds")
+            return WebhookResponse(
+                error=f"no response within {RESPONSE_TIMEOUT_SECONDS:.0f} seconds"
+            )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            return Answer(error=str(error) or type(error).__name__)
-        return Answer(
+            return WebhookResponse(error=str(error) or type(error).__name__)
+        return WebhookResponse(
             status_code=response.status_code,
-            response=_truncate(response.content),
+            body=_truncate(response.content),
             retry_after=parse_retry_after(response.headers.get("Retry-After"), now=now),
         )
 

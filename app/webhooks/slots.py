@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from app.domain.webhooks import Webhook
-from app.store.webhooks.deliveries import Due
+from app.store.webhooks.deliveries import DueWebhook
 
 IN_ALL: Final = 64
 PER_WEBHOOK: Final = 8
@@ -31,7 +31,7 @@ class Slot:
     is_probe: bool
 
 
-def allot(waiting: Sequence[Due], held: Iterable[Slot]) -> list[tuple[Due, int]]:
+def allot(waiting: Sequence[DueWebhook], held: Iterable[Slot]) -> list[tuple[DueWebhook, int]]:
     """How many posts each webhook may begin, in turn: who holds least comes first, then who waits.
 
     Webhooks that may begin none are left out.

@@ -8,7 +8,7 @@ import pytest
 from app.auth.authentication import Authenticator, Visitor
 from app.auth.profiles import sending_profile
 from app.auth.throttle import Guesses
-from app.domain.api_keys import hash_of, new_secret
+from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import ActorKind
 from app.domain.errors import (
     Forbidden,
@@ -45,9 +45,9 @@ async def tenant(database: Database) -> Tenant:
 
 async def stored_secret(database: Database, tenant: Tenant, **fields: Any) -> str:
     """The secret of a new key."""
-    key, secret = a_key(tenant, **fields), new_secret()
+    key, secret = a_key(tenant, **fields), generate_secret()
     async with database.transaction() as connection:
-        await api_keys.insert(connection, key=key, hash=hash_of(secret))
+        await api_keys.insert(connection, key=key, hash=hash_secret(secret))
     return secret
 
 
@@ -95,7 +95,7 @@ async def refusals(
 async def test_guesses_of_a_source_are_throttled(auth: Authenticator, tenant: Tenant) -> None:
     """A guess that is throttled leaves no entry; a valid key is never throttled."""
     for error in (Unauthenticated, Unauthenticated, TooManyRequests):
-        visitor = Visitor(auth, new_secret(), SOURCE)
+        visitor = Visitor(auth, generate_secret(), SOURCE)
         with pytest.raises(error) as caught:
             await visitor.authorize(Scope.MESSAGES_SEND)
     assert await refusals(auth, visitor, caught.value) == []

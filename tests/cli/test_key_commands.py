@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.domain.api_keys import hash_of
+from app.domain.api_keys import hash_secret
 from app.domain.audit import ActorKind, AuditEntry
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, audit
@@ -21,7 +21,7 @@ def stored(operator: Terminal, secret: str) -> ApiKey | None:
         database = Database(operator.environment["HELOISE_DATABASE_URL"])
         try:
             async with database.reading() as connection:
-                return await api_keys.find_by_hash(connection, hash=hash_of(secret))
+                return await api_keys.find_by_hash(connection, hash=hash_secret(secret))
         finally:
             await database.close()
 

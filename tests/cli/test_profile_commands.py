@@ -59,7 +59,7 @@ def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> st
 
     async def read(database: Database) -> str:
         async with database.reading() as connection:
-            sealed = await profiles.sealed(connection, limit=10, after=None)
+            sealed = await profiles.load_sealed_page(connection, limit=10, after=None)
         (row,) = [each for each in sealed if each.profile.id == profile["id"]]
         secret = row.sealed[f"sealed_{field}"]
         assert secret is not None
@@ -316,7 +316,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
             await outbox.accept(connection, [message(found)])
 
     async def operator_tenant(connection: Any) -> str:
-        (row,) = await profiles.sealed(connection, limit=1, after=None)
+        (row,) = await profiles.load_sealed_page(connection, limit=1, after=None)
         return row.profile.tenant_id
 
     def message(tenant_id: str) -> NewMessage:

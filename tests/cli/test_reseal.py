@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.domain.errors import SealError
 from app.domain.ids import new_id
-from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain, new_key
+from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain, generate_key
 from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
 from app.store import domains as sending_domains
@@ -62,7 +62,7 @@ def test_what_is_not_bound_to_its_destination_is_bound(
 
     async def unbind(database: Database) -> None:
         async with database.transaction() as connection:
-            [row] = await profiles.sealed(connection, limit=1, after=None)
+            [row] = await profiles.load_sealed_page(connection, limit=1, after=None)
             context = replace(profile_secret(row.profile, "password"), destination=None)
             await profiles.replace_sealed(
                 connection,
@@ -149,7 +149,7 @@ def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
     old = operator.environment["HELOISE_SECRET_KEYS"]
     new = operator.done("secret-key").out.strip()
     now = datetime.now(UTC)
-    pem, public = new_key(DkimAlgorithm.ED25519_SHA256)
+    pem, public = generate_key(DkimAlgorithm.ED25519_SHA256)
 
     async def write(database: Database) -> None:
         tenant_id, vault = (await made_tenant(database)).id, Vault([parse_key(old)])

@@ -22,7 +22,7 @@ from app.metrics import Metrics
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
-from app.store.delivery.lanes import LaneDue
+from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.queries import ClaimedMessage
 from app.store.secrets.encryption import Vault
 from tests.delivery.made import claimed_message
@@ -201,5 +201,7 @@ async def test_a_poll_moves_a_lane_on(
         "is_failing": False,
         "due_at": NOW,
     }
-    worker.registry.apply_poll([LaneDue(**(due | fields))], NOW, worker.registry.read_versions())
+    worker.registry.apply_poll(
+        [WaitingLane(**(due | fields))], NOW, worker.registry.read_versions()
+    )
     assert worker.lane.machine.state is state

@@ -42,5 +42,5 @@ def test_each_rule_has_its_say(rules: list[RecipientRule], expected: list[str]) 
 
 def test_of_a_message_that_cannot_be_read_no_server_hears() -> None:
     """Not even its envelope, which might be begun while another message is sent."""
-    attempts = Attempts(replace(claimed_message(), unreadable="sealed under another key"))
+    attempts = Attempts(replace(claimed_message(), unreadable_reason="sealed under another key"))
     assert attempts.begin_next(NOW) is None

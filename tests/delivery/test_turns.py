@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 from app.delivery.assignment import order_by_turn
-from app.store.delivery.lanes import LaneDue
+from app.store.delivery.lanes import WaitingLane
 from tests.delivery.made import NOW
 
 
-def lane(tenant: str, profile: str, waits_seconds: float) -> LaneDue:
+def lane(tenant: str, profile: str, waits_seconds: float) -> WaitingLane:
     """A lane whose first message has waited so long."""
-    return LaneDue(
+    return WaitingLane(
         profile_id=profile,
         tenant_id=tenant,
         revision=1,

@@ -26,7 +26,7 @@ async def beat(database: Database, ago: timedelta) -> None:
     """A worker that was last heard of so long ago."""
     seen = SystemClock().now() - ago
     async with database.transaction() as connection:
-        await workers.beat(
+        await workers.record_heartbeat(
             connection, worker_id="wrk_1", hostname="host-1", pid=1, started_at=seen, now=seen
         )
 

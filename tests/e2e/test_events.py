@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.domain.delivery.status import FINAL
-from app.domain.events import EventType, of_message, of_recipient, of_report
+from app.domain.events import EventType, message_event_type, recipient_event_type, report_event_type
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import MessageStatus, RecipientStatus
 from tests.e2e.conftest import Start
@@ -315,7 +315,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
 def test_every_status_has_its_event() -> None:
     """A status that is new cannot be forgotten."""
     shown_only = {MessageStatus.SENDING}, {RecipientStatus.SENDING}
-    told = {of_message(each) for each in set(MessageStatus) - shown_only[0]}
-    told |= {of_recipient(each) for each in set(RecipientStatus) - shown_only[1]}
-    told |= set(map(of_report, ReportKind))
+    told = {message_event_type(each) for each in set(MessageStatus) - shown_only[0]}
+    told |= {recipient_event_type(each) for each in set(RecipientStatus) - shown_only[1]}
+    told |= set(map(report_event_type, ReportKind))
     assert told == {e for e in EventType if e.partition(".")[0] in {"message", "recipient"}}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from app.domain.mime.blocks import LARGE_OCTETS
+from app.domain.mime.blocks import LARGE_BYTES
 from app.store.db.engine import Database
 from app.store.migrations import migrate as migrating
 from tests.e2e.conftest import Start
@@ -65,7 +65,7 @@ async def test_messages_are_accepted_and_delivered(
     acme = await api.tenant()
     await acme.profile("main", server.port, max_connections=4)
     small = await asyncio.gather(*(acme.send() for _ in range(20)))
-    large = await acme.send(text="x" * (2 * LARGE_OCTETS))
+    large = await acme.send(text="x" * (2 * LARGE_BYTES))
     await acme.all_sent([*small, large])
     assert len(server.messages) == len(small) + 1
 

@@ -1,6 +1,6 @@
 """Credentials come under the newest key by being used, whether anybody reseals them or not."""
 
-from app.domain.secret_keys import new_key, parse_key
+from app.domain.secret_keys import generate_key, parse_key
 from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
@@ -12,7 +12,7 @@ from tests.support.servers.smtp_server import SmtpServer
 
 async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_url: str) -> None:
     """And what is not stays as it is, and opens as before."""
-    old, new = new_key(), new_key()
+    old, new = generate_key(), generate_key()
     first = await start(delivery=False, secret_keys=old)
     auth = {"username": "billing", "password": CANARY, "allow_plaintext_auth": True}
     async with SmtpServer(users={"billing": CANARY}) as server:
@@ -26,7 +26,7 @@ async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_ur
 
         async def sealed(profile_id: str) -> tuple[bytes, SealContext]:
             async with database.reading() as connection:
-                rows = await profiles.sealed(connection, limit=10, after=None)
+                rows = await profiles.load_sealed_page(connection, limit=10, after=None)
             row = next(row for row in rows if row.profile.id == profile_id)
             found = row.sealed["sealed_password"]
             assert found is not None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.secret_keys import new_key
+from app.domain.secret_keys import generate_key
 from app.settings import Settings
 from app.store.db.url import sqlite_path
 from tests.e2e.conftest import Start
@@ -86,7 +86,7 @@ async def test_without_its_key_it_waits(start: Start, server: SmtpServer) -> Non
     clock = HandClock()
     acme = await acme_of(await start(delivery=False), server)
     message = await acme.send(**SECRET)
-    await start(clock=clock, secret_keys=new_key())
+    await start(clock=clock, secret_keys=generate_key())
     found = await acme.recipient(message, "ann@example.org", status="deferred")
     assert found["last_reply"]["classification"] == "content_unreadable"
     [attempt] = await acme.attempts(message)

@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 from typer.main import get_command
 
 from app.cli import COMMANDS
-from app.domain.secret_keys import new_key
+from app.domain.secret_keys import generate_key
 from app.main import create_app
 from app.settings import PREFIX, Settings, variable
 from tests.support.processes.served import served
@@ -116,7 +116,7 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
 
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:
     """It fails where nothing answers, and passes where the API runs."""
-    settings = Settings(database_url=f"sqlite:///{tmp_path}/none.db", secret_keys=new_key())
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/none.db", secret_keys=generate_key())
 
     app = create_app(settings, hostname="test.example.com")
     with served(app) as url:

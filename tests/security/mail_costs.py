@@ -23,9 +23,9 @@ from app.domain.mime.dkim import (
     DkimKey,
     DkimSigner,
     Signing,
+    find_record_problem,
+    generate_key,
     load_key,
-    new_key,
-    record_problem,
 )
 
 MEMORY_BYTES: Final = 1_000_000_000
@@ -138,8 +138,8 @@ def logged(path: bytes) -> str:
 
 def signed(content: bytes, signing: Signing) -> None:
     """Read a message, and sign it, as accept does."""
-    raw = raw_message.parse(content)
-    signing.signed(raw.mime, raw.sender.domain, datetime.now(UTC))
+    raw = raw_message.parse_raw(content)
+    signing.sign(raw.mime, raw.sender.domain, datetime.now(UTC))
 
 
 def costs(read: Callable[[bytes], object], make: Callable[[int], bytes]) -> Iterator[Any]:
@@ -164,10 +164,10 @@ def main() -> None:
     """Measure each shape in each way."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    secret, public = new_key(DkimAlgorithm.ED25519_SHA256)
+    secret, public = generate_key(DkimAlgorithm.ED25519_SHA256)
     signer = DkimSigner("example.com", "s", DkimAlgorithm.ED25519_SHA256, load_key(secret))
     signing = Signing({"example.com": (signer,)})
-    ways = {"raw": partial(signed, signing=signing), "inbound": bounce_parser.parse}
+    ways = {"raw": partial(signed, signing=signing), "inbound": bounce_parser.parse_report}
     for shape, make in SHAPES.items():
         for way, read in ways.items():
             tell(way, shape, costs(read, make))
@@ -181,7 +181,7 @@ def main() -> None:
     for shape, make in PATHS.items():
         tell("log", shape, costs(logged, make))
     for shape, make in RECORDS.items():
-        tell("record", shape, costs(lambda text: record_problem(key, [text.decode()]), make))
+        tell("record", shape, costs(lambda text: find_record_problem(key, [text.decode()]), make))
 
 
 def tell(way: str, shape: str, found: Iterator[Any]) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.domain.api_keys import hash_of, new_secret
+from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope, Tenant
 from app.store import api_keys
@@ -18,10 +18,10 @@ async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
     """A key, written, and its secret."""
     key, secret = (
         a_key(tenant, scopes=frozenset({Scope.MESSAGES_SEND}), expires_at=NOW + HOUR),
-        new_secret(),
+        generate_secret(),
     )
     async with database.transaction() as connection:
-        await api_keys.insert(connection, key=key, hash=hash_of(secret))
+        await api_keys.insert(connection, key=key, hash=hash_secret(secret))
     return key, secret
 
 
@@ -29,8 +29,8 @@ async def test_a_key_is_found_by_its_hash_alone(database: Database) -> None:
     """As it was written, to the microsecond; no other hash finds anything."""
     key, secret = await made_key(database, await made_tenant(database))
     async with database.reading() as connection:
-        assert await api_keys.find_by_hash(connection, hash=hash_of(secret)) == key
-        assert await api_keys.find_by_hash(connection, hash=hash_of(secret + "x")) is None
+        assert await api_keys.find_by_hash(connection, hash=hash_secret(secret)) == key
+        assert await api_keys.find_by_hash(connection, hash=hash_secret(secret + "x")) is None
 
 
 async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None:
@@ -61,7 +61,7 @@ async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:
             await api_keys.revoke(connection, tenant_id=other.id, key_id=key.id, now=NOW)
         for moment in (NOW + MINUTE, NOW + HOUR):
             await api_keys.revoke(connection, tenant_id=tenant.id, key_id=key.id, now=moment)
-        found = await api_keys.find_by_hash(connection, hash=hash_of(secret))
+        found = await api_keys.find_by_hash(connection, hash=hash_secret(secret))
     assert found is not None
     assert found.revoked_at == NOW + MINUTE
     assert not found.is_valid(NOW + HOUR)
@@ -73,9 +73,11 @@ async def test_uses_are_written_together_and_never_backwards(database: Database)
     one, two = [(await made_key(database, tenant))[0] for _ in range(2)]
     later, earlier = NOW + MINUTE + timedelta(microseconds=1), NOW + MINUTE
     async with database.transaction() as connection:
-        await api_keys.touch(connection, used={})
-        await api_keys.touch(connection, used={two.id: later, one.id: earlier, "key_gone": NOW})
-        await api_keys.touch(connection, used={one.id: later, two.id: earlier})
+        await api_keys.record_use(connection, last_used_at={})
+        await api_keys.record_use(
+            connection, last_used_at={two.id: later, one.id: earlier, "key_gone": NOW}
+        )
+        await api_keys.record_use(connection, last_used_at={one.id: later, two.id: earlier})
         found = await api_keys.page(connection, tenant_id=tenant.id, limit=9, after=None)
     assert [key.last_used_at for key in found] == [later, later]
 

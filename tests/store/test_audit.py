@@ -57,7 +57,7 @@ async def test_what_is_old_is_forgotten(database: Database) -> None:
     counts = []
     for _ in range(3):
         async with database.transaction() as connection:
-            counts.append(await audit.forget(connection, before=before, limit=3))
+            counts.append(await audit.delete_old(connection, before=before, limit=3))
     assert counts == [3, 2, 0]
     assert await left(database) == [young]
 
@@ -72,7 +72,7 @@ async def test_several_processes_forget_at_once(database: Database, processes: i
     async def forget() -> None:
         for _ in range(20):
             async with database.transaction() as connection:
-                await audit.forget(connection, before=NOW - timedelta(days=1), limit=5)
+                await audit.delete_old(connection, before=NOW - timedelta(days=1), limit=5)
 
     await asyncio.gather(*(forget() for _ in range(processes)))
     assert await left(database) == [young]

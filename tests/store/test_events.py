@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import text, update
 
-from app.domain.events import FIRST, EventType, NewEvent, Position
+from app.domain.events import FIRST_POSITION, EventType, NewEvent, Position
 from app.store import events
 from app.store.db.engine import Database
 from app.store.migrations import migrate as migrating
@@ -19,7 +19,9 @@ def an_event(profile: str, tenant: str = TENANT) -> NewEvent:
     return NewEvent(EventType.PROFILE_PAUSED, NOW, tenant, profile)
 
 
-async def read(database: Database, start: Position = FIRST) -> tuple[list[str | None], Position]:
+async def read(
+    database: Database, start: Position = FIRST_POSITION
+) -> tuple[list[str | None], Position]:
     """To which profiles something happened after a place, and the place after that."""
     async with database.reading() as connection:
         found = await events.page(connection, tenant_id=TENANT, limit=100, start=start)

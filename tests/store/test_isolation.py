@@ -30,42 +30,45 @@ MODULES += [
 # Each with the reason why it reads or writes across tenants.
 ACROSS_TENANTS = {
     "api_keys.find_by_hash": "the key is what names the tenant",
-    "api_keys.touch": "the service notes the uses of all keys in one go",
+    "api_keys.record_use": "the service notes the uses of all keys in one go",
     "events.append": "a group of changes is of many tenants; each carries its own",
-    "events.append_of_recipients": "messages of many tenants; each is its own tenant's",
-    "events.append_of_profile": "the tenant is the profile's",
+    "events.append_recipient_events": "messages of many tenants; each is its own tenant's",
+    "events.append_profile_event": "the tenant is the profile's",
     "events.horizon": "it tells of no event, but how far all can be read",
-    "events.tags_of": "it tells of given messages alone",
-    "events.forget_messages": "it is of given messages alone",
-    "events.erase_words": "it is of given messages alone",
+    "events.load_tags": "it tells of given messages alone",
+    "events.delete_of_messages": "it is of given messages alone",
+    "events.erase_replies": "it is of given messages alone",
     "events.renumber": "the operator has restored everybody's",
     "webhooks.deliveries.has_webhooks": "a worker looks for everybody",
-    "webhooks.deliveries.with_news": "as above",
-    "webhooks.deliveries.due": "as above",
+    "webhooks.deliveries.find_backlogs": "as above",
+    "webhooks.deliveries.load_due": "as above",
     "webhooks.deliveries.release": "a worker gives back what is leased to it",
     "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "inbound.mailboxes.claim": "a worker reads everybody's",
-    "inbound.mailboxes.earliest": "as above",
-    "inbound.reports.forget": "a worker forgets everybody's",
-    "profiles.queries.of_lanes": "a worker delivers for everybody; it tells given ids alone",
-    "profiles.queries.sealed": "the operator seals all credentials anew",
+    "inbound.mailboxes.load_next_poll_at": "as above",
+    "inbound.reports.delete_old": "a worker forgets everybody's",
+    "profiles.queries.load_many_for_delivery": "a worker delivers for all; it reads given ids",
+    "profiles.queries.load_sealed_page": "the operator seals all credentials anew",
 }
 # What is written carries its tenant itself.
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.queries.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.queries.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
-CARRIES_ITS_TENANT |= {"suppressions.add": "made"}
+CARRIES_ITS_TENANT |= {"suppressions.add": "new_suppressions"}
 CARRIES_ITS_TENANT |= {
-    f"domains.{name}": "domain" for name in ("insert", "write_keys", "forget_retired", "delete")
+    f"domains.{name}": "domain"
+    for name in ("insert", "update_keys", "delete_retired_keys", "delete")
 }
 CARRIES_ITS_TENANT |= {
-    f"inbound.mailboxes.{name}": "mailbox" for name in ("insert", "note_read", "note_failure")
+    f"inbound.mailboxes.{name}": "mailbox" for name in ("insert", "record_poll", "record_failure")
 }
-CARRIES_ITS_TENANT |= {f"inbound.mails.{name}": "mailbox" for name in ("resume", "begin", "finish")}
+CARRIES_ITS_TENANT |= {
+    f"inbound.mails.{name}": "mailbox" for name in ("list_unfinished", "begin", "finish")
+}
 CARRIES_ITS_TENANT |= {"domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhooks.deliveries.{name}": "webhook" for name in ("claim", "settle")}
-CARRIES_ITS_TENANT |= {"webhooks.deliveries.spread": "webhook_id"}
+CARRIES_ITS_TENANT |= {"webhooks.deliveries.enqueue_deliveries": "webhook_id"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:

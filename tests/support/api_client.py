@@ -102,7 +102,7 @@ class Api:
     async def opened(self, profile_id: str, field: str) -> str:
         """A profile's stored secret, as delivery opens it."""
         async with self.services.database.reading() as connection:
-            rows = await profiles.sealed(connection, limit=200, after=None)
+            rows = await profiles.load_sealed_page(connection, limit=200, after=None)
         row = next(row for row in rows if row.profile.id == profile_id)
         secret = row.sealed[f"sealed_{field}"]
         assert secret is not None

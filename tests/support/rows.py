@@ -78,7 +78,7 @@ def a_webhook(tenant_id: str, **fields: Any) -> Webhook:
         "id": new_id("whk"),
         "name": "log",
         "url": "https://log.example.com/events",
-        "wanted": EventFilter(),
+        "event_filter": EventFilter(),
         "is_ordered": False,
         "former_secret_until": None,
         "disabled_at": None,
@@ -175,7 +175,7 @@ async def leased_messages(
             now=now,
             lease_until=now + MINUTE,
             max_bytes=PLENTY,
-            is_checked=is_checked,
+            is_clock_checked=is_checked,
         )
 
 
@@ -199,7 +199,7 @@ async def failing_profile(database: Database, tenant: Tenant, name: str = "main"
 async def health_of(database: Database, profile: Profile) -> LaneHealth:
     """What is known of a profile's server."""
     async with database.reading() as connection:
-        found = await profiles.health(
+        found = await profiles.load_health(
             connection, tenant_id=profile.tenant_id, profile_ids=[profile.id]
         )
     return found[profile.id]

@@ -9,7 +9,14 @@ from typing import Any, Final
 from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.outcome.failure_table import classify
-from app.domain.outcome.outcome import Failure, FailureScope, Fault, Outcome, Verdict, delivered
+from app.domain.outcome.outcome import (
+    Failure,
+    FailureScope,
+    Fault,
+    Outcome,
+    Verdict,
+    build_delivered,
+)
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
 from app.smtp.extensions import Extension
@@ -123,6 +130,6 @@ async def _outcome(server: SmtpServer, mime: bytes, **fields: Any) -> Outcome:
     transaction = await send(found, mime=mime)
     await found.quit()
     if transaction.reply is not None:
-        return delivered(transaction.reply)
+        return build_delivered(transaction.reply)
     failure = transaction.failure or transaction.refused[ANN]
     return classify(failure, fresh=True, authenticated=found.is_authenticated)

@@ -3,12 +3,12 @@
 import pytest
 
 from app.auth import authentication as visitors
-from app.domain.api_keys import hash_of, hint_of, new_secret
+from app.domain.api_keys import build_hint, generate_secret, hash_secret
 
 
 def test_a_key_is_random_and_fit_for_a_header() -> None:
     """At least 192 bits, in characters that no client has to escape."""
-    made = {new_secret() for _ in range(100)}
+    made = {generate_secret() for _ in range(100)}
     assert len(made) == 100
     for secret in made:
         assert secret.startswith("hel_")
@@ -20,16 +20,16 @@ def test_a_key_is_random_and_fit_for_a_header() -> None:
 
 def test_a_hint_tells_keys_apart_and_opens_nothing() -> None:
     """It fits its column, and holds less than an eighth of the secret."""
-    secret = new_secret()
-    assert hint_of(secret) == secret[:8] + "…"
-    assert len(hint_of(secret)) <= 16
+    secret = generate_secret()
+    assert build_hint(secret) == secret[:8] + "…"
+    assert len(build_hint(secret)) <= 16
 
 
 def test_a_hash_is_the_same_for_the_same_key_alone() -> None:
     """32 bytes, found by equality."""
-    first, second = new_secret(), new_secret()
-    assert hash_of(first) == hash_of(first) != hash_of(second)
-    assert len(hash_of(first)) == 32
+    first, second = generate_secret(), generate_secret()
+    assert hash_secret(first) == hash_secret(first) != hash_secret(second)
+    assert len(hash_secret(first)) == 32
 
 
 @pytest.mark.parametrize("given", ["a" * 40, "b" * 39 + "c", "zz"])

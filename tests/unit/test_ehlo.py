@@ -12,8 +12,8 @@ from app.domain.ehlo import (
     EffectiveEhlo,
     EhloNames,
     EhloSource,
-    address_literal,
     effective_ehlo,
+    format_address_literal,
     is_private,
     parse_ehlo_name,
 )
@@ -112,7 +112,7 @@ def test_any_other_is_refused_with_what_to_write_instead(
 def is_wellformed(name: str) -> bool:
     """A literal that `ipaddress` knows, or dotted labels of letters, digits and inner hyphens."""
     if name.startswith("["):
-        return name == address_literal(name.strip("[]").removeprefix("IPv6:"))
+        return name == format_address_literal(name.strip("[]").removeprefix("IPv6:"))
     labels = name.split(".")
     return len(labels) > 1 and all(
         re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(?<!-)", label) for label in labels
@@ -148,7 +148,7 @@ def test_any_address_has_a_literal_that_is_taken(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     """So the ladder's last step is always one that a person could have written."""
-    literal = address_literal(str(address))
+    literal = format_address_literal(str(address))
     assert parse_ehlo_name(literal) == literal
 
 

@@ -13,7 +13,7 @@ from app.auth.audit import Act
 from app.auth.profiles import spelt_alike
 from app.auth.reach import reached, reaches
 from app.domain.address.parse import covers
-from app.domain.api_keys import hash_of, hint_of, new_secret
+from app.domain.api_keys import build_hint, generate_secret, hash_secret
 from app.domain.errors import Conflict, Forbidden, InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import ApiKey
@@ -41,12 +41,12 @@ async def create(
     """
     owner = await tenants.get(connection, tenant=tenant)
     _check_expiry(body.expires_at, act)
-    secret = secret or new_secret()
+    secret = secret or generate_secret()
     key = ApiKey(
         id=new_id("key"),
         tenant_id=owner.id,
         name=body.name,
-        hint=hint_of(secret),
+        hint=build_hint(secret),
         scopes=frozenset(body.scopes),
         created_at=act.now,
         expires_at=body.expires_at,
@@ -81,17 +81,17 @@ async def rotate(
             "key-inactive",
             "The key is revoked or expired and cannot be rotated; create a new key.",
         )
-    secret = new_secret()
+    secret = generate_secret()
     key = replace(
         before,
         id=new_id("key"),
-        hint=hint_of(secret),
+        hint=build_hint(secret),
         created_at=act.now,
         expires_at=body.expires_at or before.expires_at,
         last_used_at=None,
     )
     _check_width(key, by)
-    await api_keys.end_at(
+    await api_keys.set_expiry(
         connection,
         tenant_id=before.tenant_id,
         key_id=key_id,
@@ -142,7 +142,7 @@ async def _get_key_to_change(
 
 
 async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: str) -> None:
-    await api_keys.insert(connection, key=key, hash=hash_of(secret))
+    await api_keys.insert(connection, key=key, hash=hash_secret(secret))
     await act.record(connection, "key.create", tenant_id=key.tenant_id, object_id=key.id, after=key)
 
 
@@ -177,7 +177,7 @@ def _check_width(key: ApiKey, caller_key: ApiKey | None) -> None:
     """Raise Forbidden where a key is wider than the one that asks, unless that is an admin's."""
     if caller_key is None:
         return
-    missing_scopes = sorted(scope for scope in key.scopes if not caller_key.holds(scope))
+    missing_scopes = sorted(scope for scope in key.scopes if not caller_key.has_scope(scope))
     if missing_scopes:
         _refuse(f"it lacks the scope {missing_scopes[0]}")
     if not reaches(caller_key, key):

@@ -1,7 +1,7 @@
 """Require a stored secret again when a request changes its destination."""
 
 from app.domain.errors import FieldError
-from app.store.secrets.contexts import changed
+from app.store.secrets.contexts import changed_settings
 from app.store.secrets.encryption import SealContext
 
 
@@ -12,7 +12,7 @@ def missing_secret(
 
     A caller who redirects a secret could read it there, so an admin has to give it too.
     """
-    settings = changed(before, after)
+    settings = changed_settings(before, after)
     if not settings:
         return None
     name = ".".join(loc)

@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.types import Scope
 
 from app.auth.authentication import Visitor
-from app.domain.address.parse import masked
+from app.domain.address.parse import mask_addresses
 from app.domain.errors import Problem
 
 STATE: Final = "visitor"
@@ -42,7 +42,7 @@ async def note_refusal(request: Request, problem: Problem) -> None:
     await visitor_of(request).audit_refusal(
         problem,
         action=operation_of(request),
-        object_id=masked(request.url.path)[:MAX_PATH_CHARACTERS],
+        object_id=mask_addresses(request.url.path)[:MAX_PATH_CHARACTERS],
     )
 
 

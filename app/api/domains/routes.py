@@ -29,9 +29,9 @@ from app.domain.mime.dkim import (
     DkimKey,
     DkimKeyStatus,
     SendingDomain,
-    new_key,
-    record_problem,
-    superseded,
+    find_record_problem,
+    find_superseded,
+    generate_key,
 )
 from app.domain.outcome.outcome import Failure
 from app.store import domains as sending_domains
@@ -150,12 +150,12 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
-            connection, tenant_id=caller.tenant_id, domain=row.id, to_change=True
+            connection, tenant_id=caller.tenant_id, domain=row.id, for_update=True
         )
-        last_expiry = await sending_domains.last_expiry(connection, tenant_id=caller.tenant_id)
+        last_expiry = await sending_domains.load_last_expiry(connection, tenant_id=caller.tenant_id)
         keys = [_apply_records(key, records.get(key.id), act) for key in before.keys]
         record_needed_until = max(act.now, last_expiry or act.now) + ON_ITS_WAY
-        superseded_ids = superseded(keys)
+        superseded_ids = find_superseded(keys)
         after = replace(
             before,
             keys=tuple(
@@ -166,7 +166,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
             ),
             updated_at=act.now,
         )
-        await sending_domains.write_keys(connection, domain=after, now=act.now)
+        await sending_domains.update_keys(connection, domain=after, now=act.now)
         await act.record(connection, "domain.check", object_id=after.id, before=before, after=after)
     services.signing.forget(caller.tenant_id)
     return DomainRead.of(after)
@@ -191,7 +191,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     keys = await _generate_keys(act)
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
-            connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
+            connection, tenant_id=caller.tenant_id, domain=domain, for_update=True
         )
         pending = [key for key in before.keys if key.status is DkimKeyStatus.PENDING]
         if pending:
@@ -200,7 +200,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
                 f"{before.domain} has a pending key ({pending[0].selector}): add its record to the"
                 " DNS, and check the domain.",
             )
-        await sending_domains.forget_retired(connection, domain=before, now=act.now)
+        await sending_domains.delete_retired_keys(connection, domain=before, now=act.now)
         await _insert_keys(connection, services, before, keys)
         after = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=before.id)
         await act.record(
@@ -227,7 +227,7 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: Servic
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await sending_domains.get(
-            connection, tenant_id=caller.tenant_id, domain=domain, to_change=True
+            connection, tenant_id=caller.tenant_id, domain=domain, for_update=True
         )
         await sending_domains.delete(connection, domain=row)
         await act.record(connection, "domain.delete", object_id=row.id, before=row)
@@ -239,7 +239,7 @@ async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:
     selector_base = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
     keys = list[tuple[DkimKey, str]]()
     for algorithm in DkimAlgorithm:
-        pem, public = await asyncio.to_thread(new_key, algorithm)
+        pem, public = await asyncio.to_thread(generate_key, algorithm)
         key = DkimKey(
             id=new_id("dkm"),
             selector=f"h{selector_base}{algorithm.key_type[0]}",
@@ -271,6 +271,6 @@ def _apply_records(key: DkimKey, records: list[str] | Failure | None, act: Act) 
         return key
     if isinstance(records, Failure):
         return replace(key, checked_at=act.now, problem=records.detail)
-    problem = record_problem(key, records)
+    problem = find_record_problem(key, records)
     found_at = act.now if problem is None else None
     return replace(key, checked_at=act.now, problem=problem, found_at=found_at)

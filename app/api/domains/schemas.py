@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.http.fields import Answer, Body, Line
 from app.api.http.pagination import Page
-from app.domain.address.parse import check_domain
+from app.domain.address.parse import parse_domain
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, DkimKeyStatus, SendingDomain
 
 DOMAIN: Final = "dom_0198c5a2d3f07b6e8a4c1d2e3f405162"
@@ -43,7 +43,7 @@ CREATE: Final[dict[str, Any]] = {
 
 
 def _check_plain_domain(text: str) -> str:
-    domain = check_domain(text)
+    domain = parse_domain(text)
     if domain.startswith("*."):
         raise ValueError("write one domain without a *; its keys also sign for its subdomains")
     return domain

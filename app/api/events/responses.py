@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from app.api.http.fields import Answer, Instant, Text
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, Paging
-from app.domain.events import Event, EventType, payload
+from app.domain.events import Event, EventType, build_payload
 from app.domain.types import RecipientKind, RecipientStatus
 
 EXAMPLE: Final[dict[str, Any]] = {
@@ -114,7 +114,7 @@ class EventRead(Answer):
     @classmethod
     def of(cls, event: Event) -> Self:
         """The event as it is read."""
-        return cls.model_validate(payload(event))
+        return cls.model_validate(build_payload(event))
 
 
 class EventPage(Answer):

@@ -18,7 +18,7 @@ from app.api.requests.json_limits import BoundedRoute
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, InvalidRequest, Unavailable
-from app.domain.events import FIRST, Position, matching_types, parse_position
+from app.domain.events import FIRST_POSITION, Position, find_matching_types, parse_position
 from app.store import events
 
 router = APIRouter(tags=["Events"], route_class=BoundedRoute)
@@ -49,7 +49,7 @@ async def list_events(
     No event appears before `next_cursor` later. A key that is bound to profiles gets only their
     events. Requires the scope `events:read`.
     """
-    start = _parse_start(query.cursor, "query", "cursor") or FIRST
+    start = _parse_start(query.cursor, "query", "cursor") or FIRST_POSITION
     event_page = await (await _build_query(services, caller, query)).page(services, start)
     return EventPage(
         items=[EventRead.of(item) for item in event_page.items],
@@ -63,7 +63,7 @@ class _Following:
 
     services: Services
     wanted: "_Wanted"
-    found: events.Events
+    found: events.EventPage
     stopping: asyncio.Event
 
 
@@ -159,7 +159,7 @@ class _Wanted:
     message_id: str | None
     created_after: datetime | None
 
-    async def page(self, services: Services, start: Position) -> events.Events:
+    async def page(self, services: Services, start: Position) -> events.EventPage:
         """Those after a place."""
         async with services.database.reading() as connection:
             return await events.page(
@@ -177,7 +177,7 @@ class _Wanted:
 async def _build_query(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
     """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
     try:
-        types = matching_types(query.type)
+        types = find_matching_types(query.type)
     except ValueError as error:
         raise InvalidRequest(
             f"query.type: {error}", [FieldError(("query", "type"), str(error))]

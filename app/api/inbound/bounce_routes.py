@@ -13,9 +13,9 @@ from app.api.openapi import tenant_problems
 from app.api.requests.media_types import RFC822, require_type
 from app.api.services import ServicesOf
 from app.domain.errors import InvalidRequest
-from app.domain.inbound.bounce_parser import ReportKind, parse
+from app.domain.inbound.bounce_parser import ReportKind, parse_report
 from app.store.inbound import reports
-from app.store.inbound.reports import Received
+from app.store.inbound.reports import MatchedReport
 
 router = APIRouter(tags=["Suppressions"])
 
@@ -81,7 +81,7 @@ class InboundRecipient(Answer):
     suppressed: bool = Field(description="Whether the address is now suppressed.")
 
     @classmethod
-    def of(cls, received: Received) -> Self:
+    def of(cls, received: MatchedReport) -> Self:
         """As it is answered."""
         reported = received.reported
         return cls(
@@ -145,12 +145,12 @@ async def receive_bounce(
     content = await request.body()
     try:
         # The mail's author decides what reading it costs, so a thread reads it.
-        report = await asyncio.to_thread(parse, content, sent_to=query.sent_to)
+        report = await asyncio.to_thread(parse_report, content, sent_to=query.sent_to)
     except ValueError as error:
         raise InvalidRequest.at("report", msg=str(error)) from None
     now = services.now()
     async with services.database.transaction() as connection:
-        is_new = await reports.is_new(
+        is_new = await reports.record_digest(
             connection,
             tenant_id=caller.tenant_id,
             digest=sha256(content).digest(),

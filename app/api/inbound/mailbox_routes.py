@@ -113,7 +113,10 @@ async def create_mailbox(
             sealed_password=services.vault.seal(password, mailbox_password(mailbox)),
         )
         await act.record(
-            connection, "mailbox.create", object_id=mailbox.id, after=mailboxes.columns_of(mailbox)
+            connection,
+            "mailbox.create",
+            object_id=mailbox.id,
+            after=mailboxes.build_columns(mailbox),
         )
     response.headers["Location"] = f"/mailboxes/{mailbox.id}"
     return MailboxRead.of(mailbox)
@@ -179,13 +182,13 @@ async def update_mailbox(
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await mailboxes.get(
-            connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, to_change=True
+            connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, for_update=True
         )
         after = replace(_apply_update(before, body), next_poll_at=act.now, updated_at=act.now)
         if body.enabled is not None and body.enabled is (before.disabled_at is not None):
             after = replace(after, disabled_at=None if body.enabled else act.now)
         _check_where(after, services)
-        changes = mailboxes.columns_of(after)
+        changes = mailboxes.build_columns(after)
         if body.password is not None:
             password = body.password.get_secret_value()
             changes["sealed_password"] = services.vault.seal(password, mailbox_password(after))
@@ -204,9 +207,9 @@ async def update_mailbox(
             connection,
             "mailbox.update",
             object_id=mailbox,
-            before=with_secrets(mailboxes.columns_of(before)),
+            before=with_secrets(mailboxes.build_columns(before)),
             after=with_secrets(
-                mailboxes.columns_of(after), *({"password"} & body.model_fields_set)
+                mailboxes.build_columns(after), *({"password"} & body.model_fields_set)
             ),
         )
     return MailboxRead.of(after)
@@ -241,5 +244,5 @@ async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: 
     async with services.database.transaction() as connection:
         row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
         await act.record(
-            connection, "mailbox.delete", object_id=row.id, before=mailboxes.columns_of(row)
+            connection, "mailbox.delete", object_id=row.id, before=mailboxes.build_columns(row)
         )

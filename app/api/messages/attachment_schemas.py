@@ -10,11 +10,11 @@ from app.api.http.fields import Body
 from app.domain.mime.attachment import (
     MAX_FILENAME_CHARACTERS,
     Attachment,
-    base_name,
     parse_content_type,
+    strip_directories,
 )
-from app.domain.mime.blocks import BLOCK_OCTETS, joined
-from app.domain.mime.media_types import UNKNOWN, find_disguise, guess_type
+from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
+from app.domain.mime.media_types import DEFAULT_TYPE, find_disguise, guess_type
 
 MAX_ATTACHMENTS: Final = 100
 QUANTUM: Final = 4  # characters of base64 for three octets
@@ -24,7 +24,7 @@ def _decode(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return joined(_decode_blocks(value))
+        return join_blocks(_decode_blocks(value))
     except (binascii.Error, ValueError):
         raise ValueError(
             "not base64: encode the file's bytes with padding (RFC 4648 section 4)"
@@ -34,8 +34,8 @@ def _decode(value: object) -> object:
 def _decode_blocks(text: str) -> Iterator[bytes]:
     """What base64 stands for, block by block: between two of them others have their turn."""
     rest, is_padded = "", False
-    for start in range(0, len(text), BLOCK_OCTETS):
-        digits = rest + "".join(text[start : start + BLOCK_OCTETS].split())
+    for start in range(0, len(text), BLOCK_BYTES):
+        digits = rest + "".join(text[start : start + BLOCK_BYTES].split())
         if digits and is_padded:
             raise ValueError("not base64: remove what follows the padding")
         whole_length = len(digits) - len(digits) % QUANTUM
@@ -47,7 +47,7 @@ def _decode_blocks(text: str) -> Iterator[bytes]:
 class AttachmentBody(Body):
     """A file to attach."""
 
-    filename: Annotated[str, AfterValidator(base_name)] = Field(
+    filename: Annotated[str, AfterValidator(strip_directories)] = Field(
         default="",
         max_length=MAX_FILENAME_CHARACTERS,
         description="The file name, in any script. Of a path, Heloise uses the last part.",
@@ -85,7 +85,7 @@ class AttachmentBody(Body):
         is_inline = None if self.disposition is None else self.disposition == "inline"
         return Attachment(
             filename=self.filename,
-            content_type=self.content_type or guess_type(self.filename) or UNKNOWN,
+            content_type=self.content_type or guess_type(self.filename) or DEFAULT_TYPE,
             content=self.content,
             content_id=self.content_id,
             is_inline=is_inline,

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import Request
 from pydantic import ValidationError
 
-from app.accept.batch import Offer
+from app.accept.batch import Submission
 from app.api.auth.visitors import note_refusal
 from app.api.http.field_errors import field_error, invalid
 from app.api.http.problem_types import PROBLEMS
@@ -112,13 +112,13 @@ async def _prepare(services: Services, caller: Caller, item: Item) -> None:
         item.message, item.response = message, new_message_json(message, profile)
 
 
-def _build_offer(caller: Caller, item: Item) -> Offer:
+def _build_offer(caller: Caller, item: Item) -> Submission:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None
     if item.keyed is not None:
         request = item.keyed.request(item.message, item.response)
-    return Offer(item.message, caller.tenant.quota, request)
+    return Submission(item.message, caller.tenant.quota, request)
 
 
 async def _note_refusals(request: Request, items: Sequence[Item]) -> None:

@@ -106,16 +106,16 @@ async def act_on_messages(
                 tenant_id=caller.tenant_id,
                 limit=COUNTED,
                 now=now,
-                wanted=message_filter,
+                message_filter=message_filter,
             )
             return ActionsRead(dry_run=True, matched=count, done=0, skipped={}, next_cursor=None)
-        message_ids = await messages.ids(
+        message_ids = await messages.list_ids(
             connection,
             tenant_id=caller.tenant_id,
             limit=AT_ONCE,
             now=now,
             after=body.cursor,
-            wanted=message_filter,
+            message_filter=message_filter,
         )
     async with services.database.transaction() as connection:
         line = await caller.act(services.now()).begin(

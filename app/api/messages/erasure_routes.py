@@ -10,9 +10,9 @@ from app.api.http.fields import Answer
 from app.api.messages.schemas import Wanted
 from app.api.openapi import tenant_problems
 from app.api.services import ServicesOf
-from app.domain.address.parse import masked
+from app.domain.address.parse import mask_addresses
 from app.store.messages import erasure
-from app.store.messages.erasure import NOTHING, Erased
+from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
 from app.store.outbox import mentions
 
 router = APIRouter(tags=["Messages"])
@@ -59,31 +59,33 @@ async def erase_recipient(
     `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
-    act, erased, total = caller.act(services.now()), NOTHING, NOTHING
+    act, erased, total = caller.act(services.now()), NOTHING_ERASED, NOTHING_ERASED
     async with services.database.transaction() as connection:
-        line = await act.begin(connection, "recipient.erase", object_id=masked(address), asked={})
+        line = await act.begin(
+            connection, "recipient.erase", object_id=mask_addresses(address), asked={}
+        )
     while True:
         async with services.database.transaction(announce=True) as connection:
             erased = await erasure.erase(
                 connection,
                 tenant_id=caller.tenant_id,
                 address=address,
-                after=erased.last,
+                after=erased.last_message_id,
                 now=act.now,
                 limit=ERASED_AT_ONCE,
             )
             total += erased
-            is_last = erased.last is None
+            is_last = erased.last_message_id is None
             if is_last:
-                await mentions.mask(connection, tenant_id=caller.tenant_id, address=address)
+                await mentions.mask_address(connection, tenant_id=caller.tenant_id, address=address)
             await line.note(connection, finished=is_last, **_count_fields(total))
         if is_last:
             return ErasureRead(**_count_fields(total))
 
 
-def _count_fields(erased: Erased) -> dict[str, int]:
+def _count_fields(erased: ErasureResult) -> dict[str, int]:
     return {
         "erased": erased.erased,
-        "sending": erased.being_sent,
+        "sending": erased.sending,
         "uncertain": erased.uncertain,
     }

@@ -16,7 +16,7 @@ from app.api.messages.schemas import MessageWanted
 from app.api.openapi import tenant_problems
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
-from app.domain.clock import rfc3339
+from app.domain.clock import format_rfc3339
 from app.store.db.keyset import Slice, read_pages
 from app.store.messages import queries as messages
 from app.store.messages.queries import MessageFilter
@@ -101,7 +101,11 @@ def _read_pages(
         now = services.now()
         async with services.database.reading() as connection:
             rows = await messages.page(
-                connection, tenant_id=caller.tenant_id, now=now, wanted=message_filter, **part
+                connection,
+                tenant_id=caller.tenant_id,
+                now=now,
+                message_filter=message_filter,
+                **part,
             )
         return [MessageRead.of(row, now) for row in rows]
 
@@ -122,7 +126,7 @@ async def _write_csv(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterat
 def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
     message_fields = (
         message.id,
-        rfc3339(message.created_at),
+        format_rfc3339(message.created_at),
         message.status.value,
         message.profile,
         message.sender,

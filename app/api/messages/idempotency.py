@@ -22,7 +22,7 @@ from app.api.services import Services
 from app.auth.caller import Caller
 from app.domain.errors import Conflict, InvalidRequest, SealError
 from app.domain.types import NewMessage, Profile
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
 from app.store.messages import queries as messages
@@ -57,7 +57,7 @@ IdempotencyKey = Annotated[
 Made = tuple[NewMessage, Profile]
 
 
-@value
+@frozen_dataclass
 class Accepted:
     """A durable message: its id, and the JSON that the first of equal requests got."""
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accept.draft import Draft
-from app.accept.raw import prepare_raw
+from app.accept.raw import prepare_raw_message
 from app.api.auth.dependencies import Sender
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
@@ -125,6 +125,6 @@ async def _prepare(
     terms = await terms_of(services, caller)
     # The message's author decides what reading it costs, so a thread reads it.
     message = await asyncio.to_thread(
-        prepare_raw, content, envelope.draft(), profile=profile, terms=terms
+        prepare_raw_message, content, envelope.draft(), profile=profile, policy=terms
     )
     return message, profile

@@ -116,7 +116,7 @@ async def list_messages(
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageView]:
         wanted = await filter_of(connection, caller, query)
         return await messages.page(
-            connection, tenant_id=caller.tenant_id, now=now, wanted=wanted, **part
+            connection, tenant_id=caller.tenant_id, now=now, message_filter=wanted, **part
         )
 
     read = partial(MessageRead.of, now=now)
@@ -133,11 +133,11 @@ async def _search_messages(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit,
-            look_at=LOOKED_THROUGH,
+            max_scanned=LOOKED_THROUGH,
             now=now,
-            matching=search,
+            criteria=search,
             after=after,
-            wanted=await filter_of(connection, caller, query),
+            message_filter=await filter_of(connection, caller, query),
         )
     items = [MessageRead.of(row, now) for row in matches]
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
@@ -179,7 +179,7 @@ async def list_attempts(
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[AttemptView]:
         if caller.profiles is not None:
             await visible(connection, caller, message)
-        return await messages.attempts(
+        return await messages.list_attempts(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
@@ -207,7 +207,9 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
     async with services.database.reading() as connection:
         if caller.profiles is not None:
             await visible(connection, caller, message)
-        mime = await messages.raw(connection, tenant_id=caller.tenant_id, message_id=message)
+        mime = await messages.load_content(
+            connection, tenant_id=caller.tenant_id, message_id=message
+        )
     return Response(mime, media_type="message/rfc822")
 
 
@@ -396,7 +398,7 @@ async def filter_of(
         message_id=wanted.message_id and f"<{wanted.message_id.strip().strip('<>')}>",
         created_after=wanted.created_after,
         created_before=wanted.created_before,
-        within=caller.profiles,
+        profile_ids=caller.profiles,
     )
 
 

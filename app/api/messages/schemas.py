@@ -6,17 +6,17 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool, model_validator
 
-from app.accept.draft import Draft, DsnWish, Importance
+from app.accept.draft import Draft, DsnOptions, Importance
 from app.api.http.fields import Address, Body, Instant, Line, Text, one_or_several
 from app.api.http.language_tag import Locale
 from app.api.http.pagination import Paging
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS, AttachmentBody
-from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, known_address, make_mailbox
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, canonical_address, make_mailbox
 from app.domain.delivery.status import RecipientEvent
 from app.domain.dsn_request import DsnNotify, DsnReturn
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe, parse_mailto, parse_page
-from app.domain.search import Search, words
+from app.domain.search import Search, split_words
 from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
 
 MAX_HEADERS: Final = 50
@@ -40,7 +40,7 @@ def _parse_address(text: str) -> str:
 def _parse_wanted_address(text: str) -> str:
     if " " in text.strip() and '"' not in text:
         raise ValueError("an address has no blank; in a URL write + as %2B")
-    return known_address(text)
+    return canonical_address(text)
 
 
 def _parse_return_path(text: str) -> str:
@@ -117,9 +117,9 @@ class DsnBody(Body):
             raise ValueError("`never` excludes the others; leave it or the others out")
         return self
 
-    def wish(self) -> DsnWish:
+    def wish(self) -> DsnOptions:
         """The same as accept takes it."""
-        return DsnWish(tuple(dict.fromkeys(self.notify)), self.returns)
+        return DsnOptions(tuple(dict.fromkeys(self.notify)), self.returns)
 
 
 class MessageCreate(Body):
@@ -398,7 +398,7 @@ class MessageQuery(MessageWanted, Paging):
             return None
         pairs = (pair.partition(":") for pair in self.metadata)
         return Search(
-            subject=tuple(words(self.subject or "")),
+            subject=tuple(split_words(self.subject or "")),
             metadata=tuple((key, value if colon else None) for key, colon, value in pairs),
         )
 

@@ -6,11 +6,11 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.accept.batch import Offer
-from app.accept.build import prepare
+from app.accept.batch import Submission
+from app.accept.build import prepare_message
 from app.accept.draft import Draft
-from app.accept.retry import again
-from app.accept.terms import Terms
+from app.accept.retry import prepare_retry
+from app.accept.terms import AcceptPolicy
 from app.api.http.threads import beside_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.signing import signing_of
@@ -45,7 +45,9 @@ async def prepared(
     terms = await terms_of(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)
     size = len(draft.text or "") + len(draft.html or "") + files
-    return await beside_if_large(size, prepare, draft, profile=profile, terms=terms), profile
+    return await beside_if_large(
+        size, prepare_message, draft, profile=profile, policy=terms
+    ), profile
 
 
 async def _fill_in_template(
@@ -87,13 +89,13 @@ async def prepared_again(
         # First of all: what became of the content of one out of reach is nobody's business.
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
         caller.reached("message", message_id, view)
-        original = await messages.original(
+        original = await messages.load_original(
             connection, tenant_id=caller.tenant_id, message_id=message_id
         )
         profile = await profiles.get(
             connection, tenant_id=caller.tenant_id, profile=original.profile_id
         )
-    message = again(
+    message = prepare_retry(
         original,
         retry_of=message_id,
         addresses=body.recipients,
@@ -105,9 +107,9 @@ async def prepared_again(
     return message, profile
 
 
-async def terms_of(services: Services, caller: Caller) -> Terms:
+async def terms_of(services: Services, caller: Caller) -> AcceptPolicy:
     """What the caller's messages are held to."""
-    return Terms(
+    return AcceptPolicy(
         allowed_from=caller.allowed_from,
         routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),
@@ -132,7 +134,7 @@ async def stored(
     Answers whose key this is already, if it is somebody's.
     """
     try:
-        return await services.committer.accept(Offer(message, caller.tenant.quota, request))
+        return await services.committer.accept(Submission(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise problem_of(error.exceeded, services.now()) from None
 

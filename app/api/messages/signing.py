@@ -25,7 +25,7 @@ async def signing_of(services: Services, tenant_id: str) -> Signing:
 
 async def _read_signing(services: Services, tenant_id: str) -> Signing:
     async with services.database.reading() as connection:
-        keys = await sending_domains.signing(connection, tenant_id=tenant_id)
+        keys = await sending_domains.load_signing_keys(connection, tenant_id=tenant_id)
     signers = defaultdict[str, list[DkimSigner]](list)
     try:
         for key in keys:

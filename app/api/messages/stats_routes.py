@@ -16,7 +16,7 @@ from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
 from app.store.messages import stats
 from app.store.messages.queries import MessageFilter
-from app.store.messages.stats import By, Count
+from app.store.messages.stats import Dimension, GroupCount
 
 router = APIRouter(tags=["Messages"])
 
@@ -58,7 +58,9 @@ class StatsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: By | None = Field(default=None, description="How to group. Default: one group of all.")
+    by: Dimension | None = Field(
+        default=None, description="How to group. Default: one group of all."
+    )
     profile: Text | None = Field(
         default=None, max_length=100, description="The profile's id or name."
     )
@@ -85,7 +87,7 @@ class StatsGroup(Answer):
     reports: dict[ReportKind, int] = Field(description="Recipients by kind of report.")
 
     @classmethod
-    def of(cls, count: Count) -> Self:
+    def of(cls, count: GroupCount) -> Self:
         """As it is answered."""
         count_by_status = {
             status: number
@@ -105,7 +107,7 @@ class StatsRead(Answer):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    by: By | None
+    by: Dimension | None
     created_after: datetime
     created_before: datetime
     groups: list[StatsGroup] = Field(
@@ -139,13 +141,13 @@ async def get_stats(
         counts = await stats.count(
             connection,
             tenant_id=caller.tenant_id,
-            by=query.by,
-            wanted=MessageFilter(
+            dimension=query.by,
+            message_filter=MessageFilter(
                 profile_id=profile_id,
                 tag=query.tag,
                 created_after=after,
                 created_before=before,
-                within=caller.profiles,
+                profile_ids=caller.profiles,
             ),
             now=services.now(),
         )

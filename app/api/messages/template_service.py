@@ -41,9 +41,9 @@ async def rendered(
     """
     async with services.database.reading() as connection:
         template_row = await templates.get(
-            connection, tenant_id=tenant_id, template=template, hints=is_alone
+            connection, tenant_id=tenant_id, template=template, with_hint=is_alone
         )
-        version = await templates.version(
+        version = await templates.get_version(
             connection,
             tenant_id=tenant_id,
             template=template_row,
@@ -88,7 +88,9 @@ async def _load_partials(
             raise InvalidRequest.at(
                 "template", msg=f"uses more than {MAX_REFERENCES} other templates; use fewer"
             )
-        contents = await templates.published(connection, tenant_id=tenant_id, names=missing_names)
+        contents = await templates.load_published(
+            connection, tenant_id=tenant_id, names=missing_names
+        )
         if unpublished := sorted(missing_names - contents.keys()):
             raise InvalidRequest.at(
                 "template",

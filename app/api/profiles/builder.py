@@ -21,7 +21,7 @@ from app.domain.ids import new_id
 from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, Profile
 from app.store.profiles import queries as profiles
-from app.store.profiles.rows import row_of
+from app.store.profiles.rows import build_row
 
 FILLED_IN: Final = frozenset({"token_url", "scope"})
 # What a profile and its JSON have in common, by name.
@@ -183,7 +183,7 @@ def _dump_profile(profile: Profile) -> dict[str, Any]:
 
 def column_changes(before: Profile, after: Profile) -> dict[str, Any]:
     """The columns that differ between two states of a profile, its secrets apart."""
-    old_row, new_row = row_of(before), row_of(after)
+    old_row, new_row = build_row(before), build_row(after)
     changes = {name: value for name, value in new_row.items() if value != old_row[name]}
     changes.pop("updated_at", None)
     return changes

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from app.api.http.fields import NAME, Line, Secret, Text, check_name
 from app.api.profiles.pem import check_certificates, check_private_key
-from app.domain.address.parse import check_pattern
+from app.domain.address.parse import parse_pattern
 
 MAX_HOST_CHARACTERS: Final = 253
 MAX_PATTERNS: Final = 100
@@ -154,7 +154,7 @@ Pins = Annotated[
 ClientKey = Annotated[Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(_check_key)]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]
 Password = Annotated[Secret, Field(min_length=1, max_length=4096)]
-Pattern = Annotated[Line, Field(max_length=320), AfterValidator(check_pattern)]
+Pattern = Annotated[Line, Field(max_length=320), AfterValidator(parse_pattern)]
 Patterns = Annotated[
     list[Pattern],
     Field(

@@ -167,7 +167,7 @@ class ProfileRead(Answer):
             state=profile_state(profile, health),
             failing_code=health.code,
             reason=_describe_reason(health),
-            recommended_ehlo_name=health.recommended and health.recommended.name,
+            recommended_ehlo_name=health.recommendation and health.recommendation.name,
         )
 
 
@@ -183,10 +183,10 @@ def _describe_reason(health: LaneHealth) -> str | None:
     """What is wrong, with what the doctor found to do about it."""
     if health.stalled_since is not None:
         return SILENT_REASON
-    ehlo = health.recommended
+    ehlo = health.recommendation
     if ehlo is None or health.code not in MAY_BE_THE_NAME:
         return health.reason
-    return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.why})."
+    return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.reason})."
 
 
 class ProfilePage(Page[ProfileRead]):

@@ -81,7 +81,7 @@ async def list_profiles(
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[ProfileRead]:
         rows = await profiles.page(
-            connection, tenant_id=caller.tenant_id, within=caller.profiles, **part
+            connection, tenant_id=caller.tenant_id, profile_ids=caller.profiles, **part
         )
         return await _build_answers(connection, services, caller, rows)
 

@@ -23,7 +23,7 @@ from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, LaneHealth, Profile, Tenant
 from app.store import events
 from app.store.profiles import queries as profiles
-from app.store.profiles.rows import field_of
+from app.store.profiles.rows import secret_field
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
 
@@ -93,7 +93,7 @@ async def update(
         tenant_id=before.tenant_id,
         object_id=before.id,
         before=with_secrets(before),
-        after=with_secrets(after, *map(field_of, sealed)),
+        after=with_secrets(after, *map(secret_field, sealed)),
     )
 
 
@@ -160,7 +160,7 @@ async def read_all(
     by: ApiKey | None = None,
 ) -> list[ProfileRead]:
     """Read the state of profiles of a tenant, and choose the EHLO name of each."""
-    health = await profiles.health(
+    health = await profiles.load_health(
         connection, tenant_id=tenant.id, profile_ids=[row.id for row in rows]
     )
     return [

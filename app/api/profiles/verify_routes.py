@@ -19,11 +19,11 @@ from app.auth.profiles import require_profile
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
 from app.diagnostics.verifier import check_of
-from app.domain.delivery.token_bucket import next_permit_at, permits
+from app.domain.delivery.token_bucket import count_permits, next_permit_at
 from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
 from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
 from app.store.db.engine import Database
-from app.store.delivery.shared_limits import take_verify
+from app.store.delivery.shared_limits import take_verify_permit
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import DeliveryProfile
 from app.store.tenants import queries as tenants
@@ -91,7 +91,7 @@ async def verify_profile(
     verify_body = body or ProfileVerify()
     async with services.database.reading() as connection:
         profile_row = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
-        delivery_profile = await profiles.for_delivery(
+        delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=caller.tenant_id, profile_id=profile_row.id
         )
     if delivery_profile is None or delivery_profile.profile.transport is Transport.SANDBOX:
@@ -116,8 +116,10 @@ async def take_permit(services: Services, tenant_id: str) -> None:
     """Raise TooManyRequests where the tenant has had its share of this minute."""
     limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
     async with services.database.transaction() as connection:
-        bucket = await take_verify(connection, tenant_id=tenant_id, limit=limit, now=services.now())
-    if not permits(bucket):
+        bucket = await take_verify_permit(
+            connection, tenant_id=tenant_id, limit=limit, now=services.now()
+        )
+    if not count_permits(bucket):
         wait = (next_permit_at(bucket, limit) - services.now()).total_seconds()
         raise TooManyRequests(
             "too-many-verifications",
@@ -137,13 +139,13 @@ async def remember(database: Database, profile: Profile, report: Report, now: da
     ehlo_recommendation = None
     if recommendation is not None:
         ehlo_recommendation = EhloRecommendation(
-            name=recommendation.name, why=recommendation.reason, found_at=now
+            name=recommendation.name, reason=recommendation.reason, found_at=now
         )
     async with database.transaction() as connection:
-        await profiles.recommend(
+        await profiles.save_recommendation(
             connection,
             tenant_id=profile.tenant_id,
             profile_id=profile.id,
             revision=profile.revision,
-            found=ehlo_recommendation,
+            recommendation=ehlo_recommendation,
         )

@@ -17,7 +17,7 @@ from app.api.openapi import lines_of, tenant_problems
 from app.api.requests.media_types import require_type
 from app.api.services import Services, ServicesOf
 from app.api.suppressions.routes import SuppressionCreate
-from app.domain.clock import rfc3339
+from app.domain.clock import format_rfc3339
 from app.domain.errors import InvalidRequest
 from app.domain.types import Suppression
 from app.store import suppressions
@@ -93,7 +93,7 @@ async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str
 
 
 def _build_cells(row: Suppression) -> tuple[str, ...]:
-    made_at = rfc3339(row.created_at)
+    made_at = format_rfc3339(row.created_at)
     return row.address, row.tag or "", row.reason.value, row.detail or "", made_at
 
 
@@ -138,7 +138,7 @@ async def import_suppressions(
     async with services.database.transaction() as connection:
         for start in range(0, len(suppression_rows), AT_ONCE):
             added += await suppressions.add(
-                connection, made=suppression_rows[start : start + AT_ONCE]
+                connection, new_suppressions=suppression_rows[start : start + AT_ONCE]
             )
         await act.record(
             connection,

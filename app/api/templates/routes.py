@@ -159,7 +159,7 @@ async def list_template_versions(
         template_row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template
         )
-        rows = await templates.versions(
+        rows = await templates.list_versions(
             connection, tenant_id=caller.tenant_id, template=template_row, limit=MAX_VERSIONS
         )
     return TemplateVersions(items=[TemplateVersionRead.of(row) for row in rows])
@@ -186,7 +186,7 @@ async def update_template(
     act = caller.act(services.now())
     async with services.database.reading() as connection:
         row_before = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
-        latest = await templates.version(
+        latest = await templates.get_version(
             connection, tenant_id=caller.tenant_id, template=row_before
         )
     content = _apply_update(latest.content, body)
@@ -194,7 +194,7 @@ async def update_template(
         content = replace(content, references=await checked(services, caller.tenant_id, content))
     async with services.database.transaction() as connection:
         row = await templates.get(
-            connection, tenant_id=caller.tenant_id, template=row_before.id, to_change=True
+            connection, tenant_id=caller.tenant_id, template=row_before.id, for_update=True
         )
         if body.name is not None and body.name != row.name:
             await templates.rename(
@@ -212,7 +212,7 @@ async def update_template(
                 content=content,
                 now=act.now,
             )
-        draft = await templates.version(connection, tenant_id=caller.tenant_id, template=row)
+        draft = await templates.get_version(connection, tenant_id=caller.tenant_id, template=row)
         await act.record(
             connection,
             "template.update",
@@ -259,7 +259,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
-            connection, tenant_id=caller.tenant_id, template=template, to_change=True
+            connection, tenant_id=caller.tenant_id, template=template, for_update=True
         )
         await templates.delete(connection, tenant_id=caller.tenant_id, template=row)
         await act.record(connection, "template.delete", object_id=row.id, before={"name": row.name})
@@ -286,9 +286,9 @@ async def publish_template(
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
-            connection, tenant_id=caller.tenant_id, template=template, to_change=True
+            connection, tenant_id=caller.tenant_id, template=template, for_update=True
         )
-        version = await templates.version(
+        version = await templates.get_version(
             connection,
             tenant_id=caller.tenant_id,
             template=row,

@@ -7,7 +7,7 @@ from app.auth.audit import Act
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Tenant
-from app.store.tables.rate_columns import rate_columns
+from app.store.tables.rate_columns import build_rate_columns
 from app.store.tenants import queries as tenants
 from app.store.tenants import usage
 
@@ -47,7 +47,7 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
             msg = "cannot be null; leave it out to keep its value"
             raise InvalidRequest.at(required, msg=msg)
     if "rate_limit" in body.model_fields_set:
-        changes |= rate_columns(body.rate_limit.limit() if body.rate_limit else None)
+        changes |= build_rate_columns(body.rate_limit.limit() if body.rate_limit else None)
     if "quota" in body.model_fields_set:
         changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
     if "retention" in body.model_fields_set:
@@ -58,7 +58,7 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
     before = await tenants.get(connection, tenant=tenant)
     after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
     if not after.quota.is_counted:
-        await usage.forget(connection, tenant_id=before.id)
+        await usage.reset(connection, tenant_id=before.id)
     if changes:
         await act.record(
             connection,

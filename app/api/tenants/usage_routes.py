@@ -66,12 +66,14 @@ async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
     used: dict[str, int] = {}
     async with services.database.reading() as connection:
         if quota.is_counted:
-            quota_use = await usage.current(connection, tenant_id=tenant_id, now=now)
+            quota_use = await usage.load_usage(connection, tenant_id=tenant_id, now=now)
             used = {
                 "messages_per_day": quota_use.day_messages,
                 "messages_per_month": quota_use.month_messages,
                 "stored_bytes": quota_use.stored_bytes,
-                "queued_messages": await usage.queued(connection, tenant_id=tenant_id, quota=quota),
+                "queued_messages": await usage.count_queued(
+                    connection, tenant_id=tenant_id, quota=quota
+                ),
             }
         if quota.profiles is not None:
             used["profiles"] = await profiles.count(connection, tenant_id=tenant_id)

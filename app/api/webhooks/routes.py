@@ -110,7 +110,7 @@ async def create_webhook(
             tenant_id=caller.tenant_id,
             name=body.name,
             url=body.url,
-            wanted=EventFilter(
+            event_filter=EventFilter(
                 types=tuple(body.events),
                 profiles=await profile_ids(connection, caller.tenant_id, body.profiles),
                 tags=tuple(body.tags),
@@ -196,7 +196,7 @@ async def update_webhook(
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await webhooks.get(
-            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
         profile_names = body.profiles
         profiles = (
@@ -206,13 +206,13 @@ async def update_webhook(
         )
         after = replace(_apply_update(before, body, profiles), updated_at=act.now)
         after = _set_enabled(after, body.enabled)
-        changes = webhooks.columns_of(after)
+        changes = webhooks.build_columns(after)
         if body.secret is not None:
             after = replace(after, former_secret_until=None)
             sealed_secret = services.vault.seal(
                 body.secret.get_secret_value(), webhook_secret(after)
             )
-            changes |= webhooks.secret_columns(sealed_secret)
+            changes |= webhooks.build_secret_columns(sealed_secret)
         elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
             raise invalid([error])
         await webhooks.update(
@@ -240,10 +240,10 @@ def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] 
         before,
         name=body.name or before.name,
         url=body.url or before.url,
-        wanted=EventFilter(
-            types=given(body.events, before.wanted.types),
-            profiles=given(profiles, before.wanted.profiles),
-            tags=given(body.tags, before.wanted.tags),
+        event_filter=EventFilter(
+            types=given(body.events, before.event_filter.types),
+            profiles=given(profiles, before.event_filter.profiles),
+            tags=given(body.tags, before.event_filter.tags),
         ),
         is_ordered=before.is_ordered if body.ordered is None else body.ordered,
     )
@@ -309,7 +309,7 @@ async def rotate_webhook_secret(
     overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
     async with services.database.transaction() as connection:
         before = await webhooks.get(
-            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
         after = replace(before, former_secret_until=act.now + overlap, updated_at=act.now)
         await webhooks.rotate(
@@ -379,7 +379,7 @@ async def replay_webhook(
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         webhook_row = await webhooks.get(
-            connection, tenant_id=caller.tenant_id, webhook_id=webhook, to_change=True
+            connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
         count, next_cursor = await webhook_deliveries.replay(
             connection,

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
 from app.api.http.fields import Answer, Body, Instant, Line, Secret, Text
 from app.api.http.pagination import Page, Paging
 from app.api.messages.schemas import Tag
-from app.domain.events import EventType, matching_types
+from app.domain.events import EventType, find_matching_types
 from app.domain.urls import parse_url
 from app.domain.webhooks import DeliveryStatus, Webhook
 from app.store.webhooks.deliveries import Delivery
@@ -72,7 +72,7 @@ REPLAY: Final[dict[str, Any]] = {
 
 
 def _check_pattern(pattern: str) -> str:
-    matching_types([pattern])
+    find_matching_types([pattern])
     return pattern
 
 
@@ -237,8 +237,8 @@ class WebhookRead(Answer):
         """The webhook as it is read."""
         return cls.build(
             webhook,
-            webhook.wanted,
-            events=webhook.wanted.types,
+            webhook.event_filter,
+            events=webhook.event_filter.types,
             ordered=webhook.is_ordered,
             enabled=webhook.disabled_at is None,
             previous_secret_expires_at=webhook.former_secret_until,

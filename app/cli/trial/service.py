@@ -31,8 +31,8 @@ from app.cli.trial.processes import (
     wait_until_answers,
 )
 from app.cli.trial.sink import Counts
-from app.domain.api_keys import new_secret
-from app.domain.secret_keys import new_key as new_secret_key
+from app.domain.api_keys import generate_secret
+from app.domain.secret_keys import generate_key as new_secret_key
 from app.domain.types import Scope
 from app.store.db.engine import Database
 from app.store.migrations import migrate as migrating
@@ -111,7 +111,7 @@ class TrialService:
         """With `variables` as settings of its processes: `DATABASE_POOL_SIZE="4"`."""
         self.database_url = database_url
         self._folder = folder
-        self.key = new_secret()
+        self.key = generate_secret()
         prefixed_variables = {f"HELOISE_{name}": value for name, value in variables.items()}
         self.environment = clean_environment(
             **prefixed_variables,

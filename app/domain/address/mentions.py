@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import idna
 
 from app.domain.address.folding import fold, fold_letters
-from app.domain.address.parse import masked
+from app.domain.address.parse import mask_addresses
 
 # A letter or a digit before it makes it another address, and so does a longer domain. What else may
 # stand in a local part mostly separates: `receipt-ann@example.org` is no name of its own.
@@ -35,7 +35,7 @@ class Mention:
         letters = fold_letters(unicodedata.normalize("NFC", text))
         return self._pattern.search(letters) is not None
 
-    def masked(self, value: object) -> object:
+    def mask(self, value: object) -> object:
         """The value, in which every text that names it has all addresses as `a***@example.org`.
 
         A value of JSON is answered; the names of its members are looked at as well.
@@ -44,11 +44,11 @@ class Mention:
             case str():
                 if not self.is_in(value):
                     return value
-                return masked(unquote(value) if "%" in value else value)
+                return mask_addresses(unquote(value) if "%" in value else value)
             case list() | tuple():
-                return [self.masked(item) for item in value]
+                return [self.mask(item) for item in value]
             case dict():
-                return {str(self.masked(name)): self.masked(item) for name, item in value.items()}
+                return {str(self.mask(name)): self.mask(item) for name, item in value.items()}
             case _:
                 return value
 

@@ -150,7 +150,7 @@ def _suggest_quotes(address: str) -> str | None:
     return f"if this is the address, quote the local part: {quoted_address}"
 
 
-def known_address(text: str) -> str:
+def canonical_address(text: str) -> str:
     """The address as it is kept, which may be written otherwise; what is none stays as it is."""
     try:
         return _parse_address(text.strip())
@@ -169,7 +169,7 @@ def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -
     return not mime.isascii() and not mime[: mime.find(b"\r\n\r\n")].isascii()
 
 
-def fields_in_utf8(mime: bytes) -> list[str]:
+def find_utf8_fields(mime: bytes) -> list[str]:
     """The names of the header fields that are not ASCII."""
     header = mime[: mime.find(b"\r\n\r\n")]
     fields = [field for field in re.split(rb"\r\n(?![ \t])", header) if not field.isascii()]
@@ -180,7 +180,7 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def check_pattern(text: str) -> str:
+def parse_pattern(text: str) -> str:
     """A pattern of `allowed_from`, its domain as A-label in lower case; raises ValueError."""
     local, at, domain = text.strip().rpartition("@")
     if not at or not local or not domain:
@@ -197,15 +197,15 @@ def check_pattern(text: str) -> str:
     return f"{'*' if local == '*' else canonical_local}@{wild}{canonical_domain}"
 
 
-def check_domain(text: str) -> str:
+def parse_domain(text: str) -> str:
     """A domain, or `*.` and one, as A-label in lower case; raises ValueError."""
     try:
-        return check_pattern(f"*@{text.strip()}").removeprefix("*@")
+        return parse_pattern(f"*@{text.strip()}").removeprefix("*@")
     except ValueError:
         raise ValueError(f"{text.strip()!r} is not a domain; {DOMAIN_FORMS}") from None
 
 
-def masked(text: str) -> str:
+def mask_addresses(text: str) -> str:
     """The text with all addresses in it as `a***@example.com`, by which who knows them knows them.
 
     One in a URL may have its `@` as `%40`.

@@ -7,9 +7,9 @@ The recipient's token follows a `+` in the local part (RFC 5233):
 import re
 from typing import Final
 
-MAX_LOCAL_OCTETS: Final = 64  # RFC 5321 section 4.5.3.1.1
+MAX_LOCAL_BYTES: Final = 64  # RFC 5321 section 4.5.3.1.1
 TOKEN_CHARACTERS: Final = len("+") + 32 + len("-999")
-MAX_BASE_OCTETS: Final = MAX_LOCAL_OCTETS - TOKEN_CHARACTERS
+MAX_BASE_BYTES: Final = MAX_LOCAL_BYTES - TOKEN_CHARACTERS
 _TOKEN: Final = re.compile(r".*\+([0-9a-f]{32})-([0-9]{1,3})", re.DOTALL)
 
 
@@ -20,20 +20,20 @@ def check_base(address: str) -> None:
         raise ValueError("verp needs a return_path: an empty one gets no bounces")
     if local.startswith('"'):
         raise ValueError(f"the local part of {address} is quoted; use a return_path without quotes")
-    if len(local.encode()) > MAX_BASE_OCTETS:
+    if len(local.encode()) > MAX_BASE_BYTES:
         raise ValueError(
-            f"the local part of {address} may have at most {MAX_BASE_OCTETS} bytes, to leave room"
+            f"the local part of {address} may have at most {MAX_BASE_BYTES} bytes, to leave room"
             " for the recipient"
         )
 
 
-def return_path(base: str, message_id: str, position: int) -> str:
+def build_return_path(base: str, message_id: str, position: int) -> str:
     """The address for the recipient at a position of a message."""
     local, _, domain = base.rpartition("@")
     return f"{local}+{message_id.rpartition('_')[2]}-{position}@{domain}"
 
 
-def parse(address: str) -> tuple[str, int] | None:
+def parse_return_path(address: str) -> tuple[str, int] | None:
     """The message's id and the recipient's position, if an address stands for one."""
     match = _TOKEN.fullmatch(address.rpartition("@")[0].lower())
     return None if match is None else (f"msg_{match[1]}", int(match[2]))

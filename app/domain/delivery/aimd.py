@@ -10,19 +10,19 @@ from typing import Final
 
 from app.domain.outcome.outcome import Outcome
 from app.domain.outcome.replies import UNAVAILABLE
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 # What servers say to a client that was silent for too long: it has asked for nothing.
 IDLE_TOO_LONG: Final = "4.4.2"
 
-FAST: Final = 0.1
-SLOW: Final = 0.01
+FAST_WEIGHT: Final = 0.1
+SLOW_WEIGHT: Final = 0.01
 # So much slower than usual, and slow in itself, is a server that has too much to do.
-SLOWER: Final = 4.0
+SLOWDOWN_FACTOR: Final = 4.0
 SLOW_SECONDS: Final = 1.0
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Concurrency:
     """The limit in force, at most `most`; `successes` since it last changed.
 
@@ -30,36 +30,40 @@ class Concurrency:
     few and over many.
     """
 
-    most: int
+    max_connections: int
     limit: int
     successes: int = 0
     fast_seconds: float = 0.0
     slow_seconds: float = 0.0
 
-    def within(self, most: int) -> "Concurrency":
+    def with_max_connections(self, max_connections: int) -> "Concurrency":
         """The same under another ceiling; what was not learnt to be less rises with it."""
-        limit = most if self.limit == self.most else min(self.limit, most)
-        return replace(self, most=most, limit=limit)
+        limit = (
+            max_connections
+            if self.limit == self.max_connections
+            else min(self.limit, max_connections)
+        )
+        return replace(self, max_connections=max_connections, limit=limit)
 
-    def throttled(self) -> "Concurrency":
+    def record_throttling(self) -> "Concurrency":
         """The server said that it was too much."""
         return replace(
             self, limit=max(1, self.limit // 2), successes=0, fast_seconds=self.slow_seconds
         )
 
-    def succeeded(self, seconds: float) -> "Concurrency":
+    def record_success(self, seconds: float) -> "Concurrency":
         """A transaction was taken; it took so long."""
         fast, slow = self.fast_seconds, self.slow_seconds
         updated = Concurrency(
-            most=self.most,
+            max_connections=self.max_connections,
             limit=self.limit,
             successes=self.successes + 1,
-            fast_seconds=fast + FAST * (seconds - fast) if fast else seconds,
-            slow_seconds=slow + SLOW * (seconds - slow) if slow else seconds,
+            fast_seconds=fast + FAST_WEIGHT * (seconds - fast) if fast else seconds,
+            slow_seconds=slow + SLOW_WEIGHT * (seconds - slow) if slow else seconds,
         )
-        if updated.fast_seconds > max(SLOW_SECONDS, SLOWER * updated.slow_seconds):
-            return updated.throttled()
-        if self.limit < self.most and updated.successes >= self.limit:
+        if updated.fast_seconds > max(SLOW_SECONDS, SLOWDOWN_FACTOR * updated.slow_seconds):
+            return updated.record_throttling()
+        if self.limit < self.max_connections and updated.successes >= self.limit:
             return replace(updated, limit=self.limit + 1, successes=0)
         return updated
 

@@ -6,21 +6,21 @@ from typing import Any, Protocol
 from app.domain.outcome.outcome import Outcome
 
 
-class Facts(Protocol):
+class DeliveryMetrics(Protocol):
     """Who listens to facts; nothing waits for it, and nothing depends on it."""
 
-    def attempt(self, row: Mapping[str, Any]) -> None:
+    def record_attempt(self, row: Mapping[str, Any]) -> None:
         """An attempt was written down: its row of `attempts`."""
         ...
 
-    def outcomes(self, decided: Iterable[Outcome]) -> None:
+    def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Recipients were decided."""
         ...
 
-    def group(self, work: str, size: int) -> None:
+    def record_group(self, work: str, size: int) -> None:
         """So many messages were written in one transaction; `work` is accept, claim or settle."""
         ...
 
-    def takeovers(self, count: int) -> None:
+    def record_takeovers(self, count: int) -> None:
         """So many messages were taken over from a worker that stopped."""
         ...

@@ -22,7 +22,7 @@ class Turn(NamedTuple):
     due_at: datetime
 
 
-def turn_of(send_at: datetime | None, priority: Priority, now: datetime) -> Turn:
+def compute_turn(send_at: datetime | None, priority: Priority, now: datetime) -> Turn:
     """The turn of what is sent from `send_at` on: at once, where there is none or it is past."""
     starts_at = now if send_at is None else max(now, send_at)
     turn_at = starts_at - HEAD_START[priority]

@@ -7,7 +7,7 @@ from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Outcome, Stage, Verdict
 from app.domain.outcome.replies import COMPLETED, Reply
 
-_TAKEN: Final = Outcome(
+_DELIVERED: Final = Outcome(
     Stage.DOT,
     Verdict.DELIVERED,
     "simulated",
@@ -15,17 +15,17 @@ _TAKEN: Final = Outcome(
 )
 
 
-def _judge(failure: Failure) -> Outcome:
+def _classify(failure: Failure) -> Outcome:
     return classify(failure, fresh=False, authenticated=True)
 
 
-_BOUNCED: Final = _judge(
+_BOUNCED: Final = _classify(
     Failure(Stage.RCPT, Reply(550, "the simulator has no such mailbox", "5.1.1"))
 )
-_DEFERRED: Final = _judge(
+_DEFERRED: Final = _classify(
     Failure(Stage.RCPT, Reply(450, "the simulator accepts it at the next attempt", "4.2.0"))
 )
-_LOST: Final = _judge(
+_LOST: Final = _classify(
     Failure(
         Stage.DOT,
         fault=Fault.DISCONNECTED,
@@ -34,16 +34,16 @@ _LOST: Final = _judge(
 )
 
 # By the part left of the @, up to a +: what it answers to a first attempt, and to later ones.
-ANSWERS: Final[Mapping[str, tuple[Outcome, Outcome]]] = {
-    "success": (_TAKEN, _TAKEN),
+OUTCOMES: Final[Mapping[str, tuple[Outcome, Outcome]]] = {
+    "success": (_DELIVERED, _DELIVERED),
     "bounce": (_BOUNCED, _BOUNCED),
-    "defer": (_DEFERRED, _TAKEN),
-    "uncertain": (_LOST, _TAKEN),
+    "defer": (_DEFERRED, _DELIVERED),
+    "uncertain": (_LOST, _DELIVERED),
 }
 
 
-def simulated(address: str, attempts: int) -> Outcome:
+def simulate(address: str, attempts: int) -> Outcome:
     """What the simulator answers to one more attempt after so many; it bounces whom it lacks."""
     name = address.partition("@")[0].partition("+")[0].lower()
-    first, later = ANSWERS.get(name, (_BOUNCED, _BOUNCED))
+    first, later = OUTCOMES.get(name, (_BOUNCED, _BOUNCED))
     return later if attempts else first

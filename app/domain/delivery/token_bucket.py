@@ -31,7 +31,7 @@ def refill(bucket: Bucket | None, limit: RateLimit, now: datetime) -> Bucket:
     )
 
 
-def permits(bucket: Bucket) -> int:
+def count_permits(bucket: Bucket) -> int:
     """How many permits may be spent at once.
 
     A message is begun where there is one; what it takes beyond the bucket is owed (`Bucket.tokens`

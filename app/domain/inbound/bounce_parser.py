@@ -12,12 +12,12 @@ from typing import Final
 
 from app.domain.address import verp
 from app.domain.address.parse import make_mailbox
-from app.domain.dsn_request import from_xtext
+from app.domain.dsn_request import decode_xtext
 from app.domain.mime.header_reader import Header, decode_words, read_header
 from app.domain.mime.list_unsubscribe import UNSUBSCRIBE
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.outcome.outcome import NO_SUCH_MAILBOX
-from app.domain.outcome.replies import printable
+from app.domain.outcome.replies import make_printable
 
 MAX_TEXT_CHARACTERS: Final = 1000
 MAX_RECIPIENTS: Final = 1000
@@ -58,7 +58,7 @@ class ReportKind(StrEnum):
     REPORTED = "reported"  # by a machine, to whom it may concern: nothing follows from it
 
     @property
-    def is_last(self) -> bool:
+    def is_final(self) -> bool:
         """Whether a later report of a lesser kind says nothing new."""
         return self not in {ReportKind.DELIVERED, ReportKind.DELAYED, ReportKind.REPORTED}
 
@@ -80,7 +80,7 @@ CLASSES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class ReportedRecipient:
     """What is said of one recipient; an address that is not told is None.
 
     `code` is an enhanced status code (RFC 3463), `text` what a server said, or a person.
@@ -106,18 +106,18 @@ class Report:
     meant. `tag` is what somebody who leaves has written behind `unsubscribe`: a tag, or any words.
     """
 
-    recipients: tuple[Reported, ...]
+    recipients: tuple[ReportedRecipient, ...]
     places: tuple[tuple[str, int], ...] = ()
     ids: tuple[str, ...] = ()
     message_ids: tuple[str, ...] = ()
     tag: str | None = None
 
 
-class NotUnderstoodError(ValueError):
+class UnparsableReportError(ValueError):
     """A mail is one of these reports, and says nothing that can be understood."""
 
 
-def parse(content: bytes, *, sent_to: str | None = None) -> Report:
+def parse_report(content: bytes, *, sent_to: str | None = None) -> Report:
     """What a mail says; `sent_to` is the address of the envelope that it came with.
 
     Raises ValueError where it is none of these reports, NotUnderstoodError where it is one and
@@ -131,10 +131,12 @@ def parse(content: bytes, *, sent_to: str | None = None) -> Report:
             " subject is not `unsubscribe`, alone or with a tag"
         )
     addresses = [sent_to or "", *_find_addresses(mail.header, DELIVERED_TO)]
-    places = tuple(place for address in addresses if (place := verp.parse(address)) is not None)
+    places = tuple(
+        place for address in addresses if (place := verp.parse_return_path(address)) is not None
+    )
     report = replace(report, places=tuple(dict.fromkeys((*places, *report.places))))
     if report.recipients and not _is_traceable(report):
-        raise NotUnderstoodError("names neither a recipient nor a sent message")
+        raise UnparsableReportError("names neither a recipient nor a sent message")
     return report
 
 
@@ -167,7 +169,7 @@ def _parse_notification(mail: Part, status: Part) -> Report:
     blocks = list(_read_blocks(status))
     recipients = tuple(filter(None, map(_parse_recipient, blocks)))
     if not recipients:
-        raise NotUnderstoodError(
+        raise UnparsableReportError(
             "a delivery status notification without a result: each recipient needs Action or"
             " Status (RFC 3464 section 2.3)"
         )
@@ -176,12 +178,12 @@ def _parse_notification(mail: Part, status: Part) -> Report:
     )
     return Report(
         recipients=recipients[:MAX_RECIPIENTS],
-        ids=(printable(from_xtext(envelope)),) if envelope else (),
+        ids=(make_printable(decode_xtext(envelope)),) if envelope else (),
         message_ids=_find_message_ids(mail),
     )
 
 
-def _parse_recipient(fields: Header) -> Reported | None:
+def _parse_recipient(fields: Header) -> ReportedRecipient | None:
     """What a group of fields says of a recipient; None where it says nothing."""
     text = _strip_type(fields.get("diagnostic-code"))
     code = _find_status_code(_read_text(fields.get("status")), text)
@@ -191,7 +193,7 @@ def _parse_recipient(fields: Header) -> Reported | None:
     recipient_fields = (
         _strip_type(fields.get(name)) for name in ("original-recipient", "final-recipient")
     )
-    return Reported(
+    return ReportedRecipient(
         kind=kind,
         addresses=tuple(dict.fromkeys(filter(None, map(_parse_address, recipient_fields)))),
         code=code,
@@ -204,7 +206,7 @@ def _parse_complaint(mail: Part, feedback: Part) -> Report:
     fields = next(_read_blocks(feedback), feedback.header)
     kind = _read_first_word(fields.get("feedback-type"))
     if not kind:
-        raise NotUnderstoodError(
+        raise UnparsableReportError(
             "a feedback report without a type: it needs Feedback-Type (RFC 5965 section 3.1)"
         )
     if kind == "not-spam":
@@ -213,13 +215,13 @@ def _parse_complaint(mail: Part, feedback: Part) -> Report:
     addresses = tuple(
         dict.fromkeys(filter(None, map(_parse_address, recipient_fields[:MAX_RECIPIENTS])))
     )
-    recipient = Reported(
+    recipient = ReportedRecipient(
         kind=ReportKind.COMPLAINED if kind in COMPLAINTS else ReportKind.REPORTED,
         addresses=addresses,
         text=_shorten(f"feedback of type {kind}"),
     )
     return_path = _parse_address(fields.get("original-mail-from"))
-    place = verp.parse(return_path) if return_path else None
+    place = verp.parse_return_path(return_path) if return_path else None
     return Report(
         recipients=(recipient,),
         places=() if place is None else (place,),
@@ -231,12 +233,12 @@ def _parse_exim_bounce(mail: Part, text: str) -> Report:
     """What Exim writes where it is not told to write a notification of the standard's form."""
     addresses = list(_find_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
     if not addresses:
-        raise NotUnderstoodError("a bounce without an address in X-Failed-Recipients")
+        raise UnparsableReportError("a bounce without an address in X-Failed-Recipients")
     match = _STATUS.search(text)
     reasons = _collect_reasons(text.split("\n"), frozenset(addresses))
     return Report(
         recipients=tuple(
-            Reported(
+            ReportedRecipient(
                 kind=ReportKind.BOUNCED_LATER,
                 addresses=(address,),
                 code=match and match[1],
@@ -279,13 +281,13 @@ def _parse_qmail_bounce(mail: Part, text: str) -> Report:
         elif address is not None:
             reasons[address].append(line)
     if not reasons:
-        raise NotUnderstoodError("a qmail bounce without an address")
+        raise UnparsableReportError("a qmail bounce without an address")
     recipients = []
     for failed_address, lines in list(reasons.items())[:MAX_RECIPIENTS]:
         reason = _shorten(" ".join(lines))
         match = _STATUS.search(reason)
         recipients.append(
-            Reported(
+            ReportedRecipient(
                 kind=ReportKind.BOUNCED_LATER,
                 addresses=(failed_address,),
                 code=match and match[1],
@@ -310,13 +312,13 @@ def _parse_unsubscribe(mail: Part, tag: str | None) -> Report:
     """Whoever writes leaves the list that the subject names, or all; of two addresses neither."""
     senders = tuple(dict.fromkeys(_find_addresses(mail.header, ["from"])))
     addresses = senders if len(senders) == 1 else ()
-    recipient = Reported(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
+    recipient = ReportedRecipient(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
     return Report(recipients=(recipient,), message_ids=_find_message_ids(mail), tag=tag)
 
 
 def _read_blocks(part: Part) -> Iterator[Header]:
     """The groups of fields in a part, with empty lines between them."""
-    content, position = part.decoded(MAX_FIELDS_BYTES), 0
+    content, position = part.decode(MAX_FIELDS_BYTES), 0
     for _ in range(MAX_RECIPIENTS + 1):
         blank = _BLANK.match(content, position)
         position = position if blank is None else blank.end()
@@ -338,8 +340,8 @@ def _find_message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
     for part in mail.walk():
         if part.kind in RETURNED_MESSAGE:
             header, _, _ = part.text(MAX_TEXT_BYTES).lstrip("\n").partition("\n\n")
-            message_ids += _HEADER_ID.findall(printable(header))
-    message_ids += _HEADER_ID.findall(printable(text))
+            message_ids += _HEADER_ID.findall(make_printable(header))
+    message_ids += _HEADER_ID.findall(make_printable(text))
     for name in ("in-reply-to", "references"):
         message_ids += _MESSAGE_ID.findall(mail.header.get(name) or "")
     return tuple(dict.fromkeys(message_ids))
@@ -390,4 +392,4 @@ def _read_text(value: str | None) -> str | None:
 
 
 def _shorten(text: str) -> str:
-    return printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]
+    return make_printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]

@@ -27,7 +27,7 @@ _PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_C
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:|\\|\.{1,2}\\")
 
 
-def base_name(path: str) -> str:
+def strip_directories(path: str) -> str:
     """The last part of a path, of Unix or of Windows: where a file lay is nobody's business."""
     if _WINDOWS_PATH.match(path):
         path = path.replace("\\", "/")

@@ -5,12 +5,12 @@ from io import BytesIO
 from typing import Final
 
 # From here on nothing goes over octets, or copies them, on the loop.
-LARGE_OCTETS: Final = 1_000_000
+LARGE_BYTES: Final = 1_000_000
 # What takes a thread a millisecond or two.
-BLOCK_OCTETS: Final = 500_000
+BLOCK_BYTES: Final = 500_000
 
 
-def joined(blocks: Iterable[bytes]) -> bytes:
+def join_blocks(blocks: Iterable[bytes]) -> bytes:
     """The blocks as one. Others have their turn between two, which `bytes.join` does not give."""
     buffer = BytesIO()
     for block in blocks:

@@ -13,20 +13,20 @@ from typing import Final
 from uuid import UUID
 
 from app.domain.mime.attachment import Attachment
-from app.domain.mime.blocks import joined
+from app.domain.mime.blocks import join_blocks
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.custom_headers import check_header, custom_field
 from app.domain.mime.headers import check_subject, mailbox_field, text_field
 from app.domain.mime.parts import Part, calendar_part, file_part, multipart, text_part
 from app.domain.types import Mailbox
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
-__all__ = ["Attachment", "Content", "check_header", "check_subject", "message_id_header", "render"]
+__all__ = ["Attachment", "Content", "build_message_id", "check_header", "check_subject", "render"]
 
 MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Content:
     """What stands in a message. Whom it goes to in secret does not.
 
@@ -49,14 +49,14 @@ class Content:
     date: datetime
 
 
-def message_id_header(message_id: str, sender: Mailbox) -> str:
+def build_message_id(message_id: str, sender: Mailbox) -> str:
     """`<uuid@domain>` (RFC 5322 section 3.6.4), from a message's id and its sender's domain."""
     _, _, digits = message_id.rpartition("_")
     uuid = "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
     return f"<{uuid}@{sender.domain}>"
 
 
-def id_in_header(message_id: str) -> str | None:
+def parse_message_id(message_id: str) -> str | None:
     """The id of the message that a Message-ID was made for by `message_id_header`, if it was."""
     try:
         return f"msg_{UUID(message_id.strip().strip('<').partition('@')[0]).hex}"
@@ -67,7 +67,7 @@ def id_in_header(message_id: str) -> str | None:
 def render(content: Content) -> bytes:
     """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
     body = _build_body(content)
-    join = joined if content.attachments else b"".join
+    join = join_blocks if content.attachments else b"".join
     return join([_write_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 

@@ -13,11 +13,11 @@ from typing import Final
 from app.domain.address.parse import parse_mailbox
 from app.domain.mime.headers import (
     CRLF,
-    MAX_LINE_OCTETS,
+    MAX_LINE_BYTES,
     check_control,
-    encoded_words,
+    encode_words,
     fold,
-    is_like_encoded_word,
+    looks_like_encoded_word,
     mailbox_field,
     phrase_field,
     text_field,
@@ -28,7 +28,7 @@ from app.domain.types import Mailbox
 MAX_NAME_CHARACTERS: Final = 76
 MAX_VALUE_CHARACTERS: Final = 10_000
 
-INSTEAD: Final[Mapping[str, str]] = {
+ALTERNATIVES: Final[Mapping[str, str]] = {
     "from": "`from`",
     "to": "`to`",
     "cc": "`cc`",
@@ -37,7 +37,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     "sender": "`sender`",
     "subject": "`subject`",
 }
-OWN: Final = frozenset(
+RESERVED: Final = frozenset(
     {
         "arc-authentication-results",
         "arc-message-signature",
@@ -54,7 +54,7 @@ OWN: Final = frozenset(
         "x-original-to",
     }
 )
-OWN_PREFIXES: Final = ("content-", "resent-")
+RESERVED_PREFIXES: Final = ("content-", "resent-")
 
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
 _BLANK: Final = re.compile(r"(?<! ) ")  # where a line may be folded, the other blanks after it
@@ -73,9 +73,9 @@ def check_header(name: str, value: str) -> None:
             "write a header name of 1 to 76 ASCII characters without spaces and colons"
         )
     lower = name.lower()
-    if lower in INSTEAD:
-        raise ValueError(f"Heloise writes this header from {INSTEAD[lower]}; set that instead")
-    if lower in OWN or lower.startswith(OWN_PREFIXES):
+    if lower in ALTERNATIVES:
+        raise ValueError(f"Heloise writes this header from {ALTERNATIVES[lower]}; set that instead")
+    if lower in RESERVED or lower.startswith(RESERVED_PREFIXES):
         raise ValueError("Heloise or a server writes this header; leave it out")
     check_control(value, "its value")
     if len(value) > MAX_VALUE_CHARACTERS:
@@ -100,7 +100,7 @@ def _write_text(name: str, value: str) -> str:
                 r" break; write them as \u escapes"
             )
         return _write_ascii(name, value)
-    if value.isascii() and value == value.strip(" ") and not is_like_encoded_word(value):
+    if value.isascii() and value == value.strip(" ") and not looks_like_encoded_word(value):
         return _write_ascii(name, value)
     return text_field(name, value)
 
@@ -145,7 +145,7 @@ def _write_uris(name: str, value: str) -> str:
 def _format_comment(text: str | None) -> list[str]:
     if text is None:
         return []
-    words = text.split() if text.isascii() else encoded_words(text, 2).split(f"{CRLF} ")
+    words = text.split() if text.isascii() else encode_words(text, 2).split(f"{CRLF} ")
     return f"({' '.join(words)})".split(" ")
 
 
@@ -181,7 +181,7 @@ def _write_list_id(name: str, value: str) -> str:
     phrase = head.strip(" ")
     if match := _QUOTED.fullmatch(phrase):
         phrase = _ESCAPED.sub(r"\1", match[1])
-    if not phrase or len(identifier) + len(name) > MAX_LINE_OCTETS // 2:
+    if not phrase or len(identifier) + len(name) > MAX_LINE_BYTES // 2:
         return fold(name, _BLANK.split(value.strip(" ")))
     return phrase_field(name, phrase, identifier)
 

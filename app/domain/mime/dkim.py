@@ -19,17 +19,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.domain.mime.blocks import joined
-from app.domain.mime.transfer_encoding import CRLF, line_blocks
+from app.domain.mime.blocks import join_blocks
+from app.domain.mime.transfer_encoding import CRLF, split_line_blocks
 
 RSA_BITS: Final = 2048
 PUBLIC_EXPONENT: Final = 65_537
-MAX_LINE: Final = 76
+MAX_LINE_CHARACTERS: Final = 76
 # A string of a TXT record holds no more (RFC 1035 section 3.3.14).
-MAX_STRING: Final = 255
+MAX_STRING_BYTES: Final = 255
 
 # What a reader is shown, or acts upon (RFC 6376 section 5.4.1, RFC 8058 section 4).
-SIGNED: Final = (
+SIGNED_FIELDS: Final = (
     "from",
     "sender",
     "reply-to",
@@ -49,7 +49,9 @@ SIGNED: Final = (
     "list-unsubscribe-post",
 )
 # Named once more than they are there, so that nobody adds another (section 8.15).
-SEALED: Final = frozenset({"from", "reply-to", "to", "cc", "subject", "date", "content-type"})
+OVERSIGNED_FIELDS: Final = frozenset(
+    {"from", "reply-to", "to", "cc", "subject", "date", "content-type"}
+)
 
 _SPACES: Final = re.compile(rb"[ \t]+")
 _FOLDS: Final = re.compile(rb"\r\n(?=[ \t])")
@@ -141,11 +143,13 @@ class DkimSigner:
     algorithm: DkimAlgorithm
     key: PrivateKey = field(repr=False)
 
-    def signature(self, header: bytes, body_hash: str, now: datetime) -> bytes:
+    def build_signature(self, header: bytes, body_hash: str, now: datetime) -> bytes:
         """The field DKIM-Signature of a message whose header has this form, with its CRLF."""
         fields = _relax_fields(header)
         names = [
-            name for name in SIGNED for _ in range(len(fields.get(name, ())) + (name in SEALED))
+            name
+            for name in SIGNED_FIELDS
+            for _ in range(len(fields.get(name, ())) + (name in OVERSIGNED_FIELDS))
         ]
         head = (
             f"DKIM-Signature: v=1; a={self.algorithm}; c=relaxed/relaxed; d={self.domain};\r\n"
@@ -170,7 +174,7 @@ class Signing:
 
     by_domain: Mapping[str, tuple[DkimSigner, ...]] = field(default_factory=dict)
 
-    def signers(self, domain: str) -> tuple[DkimSigner, ...]:
+    def find_signers(self, domain: str) -> tuple[DkimSigner, ...]:
         """Those of a domain, or of the nearest above it that has any (RFC 7489 section 3.1.1)."""
         while domain:
             if signers := self.by_domain.get(domain):
@@ -178,21 +182,21 @@ class Signing:
             domain = domain.partition(".")[2]
         return ()
 
-    def signed(self, mime: bytes, domain: str, now: datetime) -> bytes:
+    def sign(self, mime: bytes, domain: str, now: datetime) -> bytes:
         """A message from this domain with its signatures before it; without any, as it is."""
-        signers = self.signers(domain)
+        signers = self.find_signers(domain)
         if not signers:
             return mime
         header, _, body = mime.partition(CRLF + CRLF)
         body_hash = base64.b64encode(sha256(_relax_body(body)).digest()).decode()
-        signatures = [signer.signature(header + CRLF, body_hash, now) for signer in signers]
+        signatures = [signer.build_signature(header + CRLF, body_hash, now) for signer in signers]
         return b"".join([*signatures, mime])
 
 
-UNSIGNED: Final = Signing()
+NO_SIGNING: Final = Signing()
 
 
-def new_key(algorithm: DkimAlgorithm) -> tuple[str, str]:
+def generate_key(algorithm: DkimAlgorithm) -> tuple[str, str]:
     """A new key: its secret half as PEM (PKCS #8), and its public one as a record has it."""
     key: PrivateKey
     if algorithm is DkimAlgorithm.RSA_SHA256:
@@ -213,7 +217,7 @@ def load_key(pem: str) -> PrivateKey:
     return key
 
 
-def record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
+def find_record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
     """What is wrong with the TXT records at a key's name; None where one of them is right.
 
     A record is right with the same key, whatever else it says, unless that forbids its use for
@@ -239,7 +243,7 @@ def record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
     return problem
 
 
-def superseded(keys: Iterable[DkimKey]) -> set[str]:
+def find_superseded(keys: Iterable[DkimKey]) -> set[str]:
     """The ids of keys that sign no more: a newer one of the same algorithm does."""
     active = [key for key in keys if key.status is DkimKeyStatus.ACTIVE]
     newest = {key.algorithm: key.id for key in sorted(active, key=lambda key: key.id)}
@@ -256,7 +260,7 @@ def _parse_tags(text: str) -> dict[str, str]:
 
 
 def _shorten(text: str) -> str:
-    return repr(text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}…")
+    return repr(text if len(text) <= MAX_LINE_CHARACTERS else f"{text[:MAX_LINE_CHARACTERS]}…")
 
 
 def _relax_fields(header: bytes) -> dict[str, list[bytes]]:
@@ -285,7 +289,7 @@ def _relax(line: bytes) -> bytes:
 
 def _relax_body(body: bytes) -> bytes:
     """A body in its relaxed form (section 3.4.4)."""
-    relaxed_body = joined(map(_relax_lines, line_blocks(body))).rstrip(CRLF)
+    relaxed_body = join_blocks(map(_relax_lines, split_line_blocks(body))).rstrip(CRLF)
     return relaxed_body + CRLF if relaxed_body else b""
 
 
@@ -301,7 +305,7 @@ def _fold_list(tag: str, names: list[str]) -> str:
     lines, line = [], f" {tag}="
     for number, name in enumerate(names):
         part = name if number == len(names) - 1 else f"{name}:"
-        if len(line) + len(part) > MAX_LINE:
+        if len(line) + len(part) > MAX_LINE_CHARACTERS:
             lines.append(line)
             line = "  "
         line += part
@@ -309,6 +313,6 @@ def _fold_list(tag: str, names: list[str]) -> str:
 
 
 def _wrap(text: str) -> bytes:
-    width = MAX_LINE - 4
+    width = MAX_LINE_CHARACTERS - 4
     parts = [text[at : at + width] for at in range(0, len(text), width)]
     return "\r\n  ".join(parts).encode()

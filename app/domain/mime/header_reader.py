@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from app.domain.outcome.replies import printable
+from app.domain.outcome.replies import make_printable
 
 MAX_HEADER_BYTES: Final = 65_536
 MAX_FIELD_BYTES: Final = 32_768
@@ -93,7 +93,7 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
         else:
             is_allowed = False
         if not is_allowed and stray is None:
-            stray = printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
+            stray = make_printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
     check_bound("its header has", len(names), "fields", MAX_FIELDS)
     return Header(tuple(zip(names, map(_read_value, names, values), strict=True)), body, stray)
 
@@ -123,7 +123,7 @@ def _read_value(name: str, lines: list[bytes]) -> str:
     check_bound(what, value.count(b"=?"), "encoded words", MAX_ENCODED_WORDS)
     if name.lower().startswith("content-"):
         check_bound(what, value.count(b";"), "parameters", MAX_PARAMETERS)
-    return printable(value.decode("utf-8", "replace")).strip()
+    return make_printable(value.decode("utf-8", "replace")).strip()
 
 
 def decode_words(text: str) -> str:
@@ -135,7 +135,7 @@ def decode_words(text: str) -> str:
     """
     pieces, last_end, charset, pending = list[str](), 0, "", b""
     for match in _WORD.finditer(text):
-        data = decode_octets(match[2], match[3].encode())
+        data = decode_bytes(match[2], match[3].encode())
         if data is None or not is_charset(match[1]):
             continue
         between = text[last_end : match.start()]
@@ -147,15 +147,15 @@ def decode_words(text: str) -> str:
         pending += data
         last_end = match.end()
     pieces += [pending.decode(charset or "ascii", "replace"), text[last_end:]]
-    return printable("".join(pieces)).replace("\n", " ")
+    return make_printable("".join(pieces)).replace("\n", " ")
 
 
-def decode_octets(encoding: str, octets: bytes) -> bytes | None:
+def decode_bytes(encoding: str, encoded: bytes) -> bytes | None:
     """The octets out of the encoding of an encoded word, B or Q; None where they are not in it."""
     if encoding in {"Q", "q"}:
-        return a2b_qp(octets, header=True)
+        return a2b_qp(encoded, header=True)
     try:
-        return a2b_base64(octets + b"===")  # some mailers leave the padding out
+        return a2b_base64(encoded + b"===")  # some mailers leave the padding out
     except Error:
         return None
 

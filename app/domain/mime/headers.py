@@ -12,8 +12,8 @@ from typing import Final
 from app.domain.types import Mailbox
 
 MAX_LINE_CHARACTERS: Final = 76
-MIN_WORD_OCTETS: Final = 4  # one character
-MAX_LINE_OCTETS: Final = 998
+MIN_WORD_BYTES: Final = 4  # one character
+MAX_LINE_BYTES: Final = 998
 # A word that is longer than a line is left whole: URLs and Message-IDs must not be encoded
 # (RFC 2047 section 5). Past this it could not stand on a line of 998 octets.
 MAX_WORD_CHARACTERS: Final = 900
@@ -40,7 +40,7 @@ def text_field(name: str, value: str) -> str:
     """`Name: value` with its line end: as it is where it is plain, else in encoded words."""
     if not value or _is_plain(value):
         return fold(name, value.split(" "))
-    return f"{name}: {encoded_words(value, len(name) + 2)}{CRLF}"
+    return f"{name}: {encode_words(value, len(name) + 2)}{CRLF}"
 
 
 def mailbox_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
@@ -79,10 +79,10 @@ def write_phrase(name: str, used_characters: int) -> str:
         return name
     if is_short:
         return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return encoded_words(name, used_characters)
+    return encode_words(name, used_characters)
 
 
-def is_like_encoded_word(text: str) -> bool:
+def looks_like_encoded_word(text: str) -> bool:
     """Whether a reader may take something in it for an encoded word (RFC 2047 section 2)."""
     return "=?" in text and "?=" in text
 
@@ -92,21 +92,21 @@ def _is_plain(text: str) -> bool:
     words = text.split(" ")
     return (
         text.isascii()
-        and not is_like_encoded_word(text)
+        and not looks_like_encoded_word(text)
         and _CONTROL.search(text) is None
         and all(words)
         and max(map(len, words)) <= MAX_WORD_CHARACTERS
     )
 
 
-def encoded_words(text: str, used_characters: int) -> str:
+def encode_words(text: str, used_characters: int) -> str:
     """Encoded words (RFC 2047 section 2), the first line of them shorter by what stands before.
 
     The standard library's `Header` folds before the first word where that does not fit, which
     readers take for a space.
     """
     words, data = list[str](), b""
-    max_bytes = max(MIN_WORD_OCTETS, _compute_word_bytes(MAX_LINE_CHARACTERS - used_characters))
+    max_bytes = max(MIN_WORD_BYTES, _compute_word_bytes(MAX_LINE_CHARACTERS - used_characters))
     for character in text:
         encoded = character.encode()
         if len(data) + len(encoded) > max_bytes:
@@ -131,14 +131,14 @@ def fold(name: str, items: Sequence[str]) -> str:
     Raises ValueError where an item does not fit on a line (RFC 5322 section 2.1.1).
     """
     for item in items:
-        if len(item) >= MAX_LINE_OCTETS:
+        if len(item) >= MAX_LINE_BYTES:
             raise ValueError(
                 f"has {len(item)} characters without a blank, so the line cannot be folded; write"
-                f" at most {MAX_LINE_OCTETS - 1}"
+                f" at most {MAX_LINE_BYTES - 1}"
             )
     first, *others = items
     lines, line = list[str](), f"{name}: {first}"
-    if len(line) > MAX_LINE_OCTETS:
+    if len(line) > MAX_LINE_BYTES:
         lines, line = [f"{name}:"], first
     for item in others:
         if len(line) + 1 + len(item) > MAX_LINE_CHARACTERS:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_OCTETS, joined
+from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.mime.transfer_encoding import (
     CRLF,
-    MAX_LINE_OCTETS,
-    base64_lines,
+    MAX_LINE_BYTES,
+    encode_base64,
     quoted_printable,
 )
 
@@ -20,14 +20,14 @@ ENCODING_FIELD: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 SOFT_BREAK: Final = b"=\r\n"
-TOO_LONG: Final = f"a line has more than {MAX_LINE_OCTETS} bytes"
+TOO_LONG: Final = f"a line has more than {MAX_LINE_BYTES} bytes"
 
 
 def has_long_line(mime: bytes, start: int = 0, end: int | None = None) -> bool:
     """Whether a line between `start` and `end` is longer than SMTP allows."""
     end = len(mime) if end is None else end
-    while end - start > MAX_LINE_OCTETS:
-        line_end = mime.rfind(CRLF, start, start + MAX_LINE_OCTETS + len(CRLF))
+    while end - start > MAX_LINE_BYTES:
+        line_end = mime.rfind(CRLF, start, start + MAX_LINE_BYTES + len(CRLF))
         if line_end < 0:
             return True
         start = line_end + len(CRLF)
@@ -55,7 +55,7 @@ def encode_long_lines(mime: bytes) -> bytes:
             _check_header(mime, part)
             pieces += [mime[copied : part.start], *_encode(mime, part, is_whole=part is message)]
             copied = part.end
-    result = joined([*pieces, mime[copied:]])
+    result = join_blocks([*pieces, mime[copied:]])
     if has_long_line(result):
         raise ValueError(
             f"{TOO_LONG} in a header or outside the parts: fold it, and encode the body in"
@@ -82,13 +82,13 @@ def _check_header(mime: bytes, part: Part) -> None:
 def _encode(mime: bytes, part: Part, *, is_whole: bool) -> list[bytes]:
     """The part's header with its new encoding, and the body in it."""
     encoding = (part.header.get("content-transfer-encoding") or "7bit").lower()
-    body = part.decoded(part.end - part.header.end)
+    body = part.decode(part.end - part.header.end)
     is_text = part.kind.startswith("text/") and encoding != "base64"
     if is_text:
         name = "quoted-printable"
-        encoded = joined(_quoted_printable(body))
+        encoded = join_blocks(_quoted_printable(body))
     else:
-        name, encoded = "base64", joined(base64_lines(body))
+        name, encoded = "base64", join_blocks(encode_base64(body))
     header = mime[part.start : part.header.end].removesuffix(CRLF)
     fields = ENCODING_FIELD.sub(b"", header)
     if is_whole and part.header.get("mime-version") is None:
@@ -100,13 +100,13 @@ def _encode(mime: bytes, part: Part, *, is_whole: bool) -> list[bytes]:
 def _quoted_printable(body: bytes) -> Iterator[bytes]:
     """The body in quoted-printable, block by block; a soft break joins those that split a line."""
     start = 0
-    while len(body) - start > BLOCK_OCTETS:
-        line_end = body.rfind(CRLF, start, start + BLOCK_OCTETS)
+    while len(body) - start > BLOCK_BYTES:
+        line_end = body.rfind(CRLF, start, start + BLOCK_BYTES)
         is_whole_line = line_end >= 0
         if is_whole_line:
             end = line_end + len(CRLF)
         else:
-            end = start + BLOCK_OCTETS - body.startswith(b"\n", start + BLOCK_OCTETS)
+            end = start + BLOCK_BYTES - body.startswith(b"\n", start + BLOCK_BYTES)
         block = _encode_block(body[start:end])
         yield block if is_whole_line else _break_softly(block)
         start = end

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-UNKNOWN: Final = "application/octet-stream"
+DEFAULT_TYPE: Final = "application/octet-stream"
 
 # What runs, or is shown as a page with scripts.
 ACTIVE_TYPES: Final = frozenset(
@@ -51,7 +51,7 @@ ACTIVE_EXTENSIONS: Final = frozenset(
     }
 )
 # What a program shows by itself: nobody expects it to do anything.
-SHOWN: Final = ("image/", "audio/", "video/", "application/pdf")
+INLINE_TYPES: Final = ("image/", "audio/", "video/", "application/pdf")
 
 
 def guess_type(filename: str) -> str | None:
@@ -72,7 +72,7 @@ def find_disguise(filename: str, content_type: str) -> str | None:
             f"a file with this name is {guessed_type}, not {kind}, which may run when opened: leave"
             " content_type out, or rename the file to match"
         )
-    if is_active_name and kind.startswith(SHOWN) and kind not in ACTIVE_TYPES:
+    if is_active_name and kind.startswith(INLINE_TYPES) and kind not in ACTIVE_TYPES:
         return (
             f"a file with this name may run when opened, unlike {kind}: leave content_type out, or"
             " rename the file to match"

@@ -44,7 +44,7 @@ class Part:
         for part in self.parts:
             yield from part.walk()
 
-    def decoded(self, max_bytes: int) -> bytes:
+    def decode(self, max_bytes: int) -> bytes:
         """The first bytes of the body, out of its transfer encoding (RFC 2045 section 6)."""
         body = self._content[self.header.end : min(self.end, self.header.end + max_bytes)]
         encoding = (self.header.get("content-transfer-encoding") or "").lower()
@@ -59,7 +59,7 @@ class Part:
 
     def text(self, max_bytes: int) -> str:
         """The first bytes of the body as text, with line feeds alone."""
-        data = self.decoded(max_bytes)
+        data = self.decode(max_bytes)
         return data.decode(self.charset, "replace").replace("\r\n", "\n")
 
 

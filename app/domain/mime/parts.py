@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from app.domain.mime.attachment import Attachment, disposition_field, parse_content_type
 from app.domain.mime.calendar import Calendar
-from app.domain.mime.transfer_encoding import BOUNDARY, CRLF, base64_lines, encoded_text, is_clean
+from app.domain.mime.transfer_encoding import BOUNDARY, CRLF, encode_base64, encode_text, is_7bit
 
 OCTET_STREAM: Final = "application/octet-stream"
 MAX_LINE_CHARACTERS: Final = 78
@@ -36,7 +36,7 @@ def calendar_part(calendar: Calendar) -> Part:
 
 
 def _build_text_part(content_type: str, text: str) -> Part:
-    encoding, data = encoded_text(text)
+    encoding, data = encode_text(text)
     header = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n"
     return Part(header.encode(), (data,))
 
@@ -50,7 +50,7 @@ def file_part(attachment: Attachment) -> Part:
     content_type = _format_content_type(attachment)
     is_message = content_type.lower().startswith("message/")
     encoding = "7bit" if is_message else "base64"
-    chunks = [attachment.content] if is_message else list(base64_lines(attachment.content))
+    chunks = [attachment.content] if is_message else list(encode_base64(attachment.content))
     fields = [
         f"Content-Type: {content_type}\r\n",
         f"Content-Transfer-Encoding: {encoding}\r\n",
@@ -64,7 +64,7 @@ def file_part(attachment: Attachment) -> Part:
 def _format_content_type(attachment: Attachment) -> str:
     kind, parameters = parse_content_type(attachment.content_type) or (OCTET_STREAM, [])
     lower = kind.lower()
-    is_bare = lower.startswith("message/") and is_clean(attachment.content)
+    is_bare = lower.startswith("message/") and is_7bit(attachment.content)
     if lower.startswith(("message/", "multipart/")) and not is_bare:
         return OCTET_STREAM
     line = f"Content-Type: {'; '.join([kind, *parameters])}"

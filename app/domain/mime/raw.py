@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_OCTETS, joined
+from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.header_reader import Header, decode_words
 from app.domain.mime.originator import read_originator
 from app.domain.mime.part_reader import read_message
-from app.domain.mime.transfer_encoding import CRLF, MAX_LINE_OCTETS
+from app.domain.mime.transfer_encoding import CRLF, MAX_LINE_BYTES
 from app.domain.types import Mailbox
 
 MAX_MESSAGE_ID_CHARACTERS: Final = 512
 MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`: more is a loop
 # Each at most once (RFC 5322 section 3.6).
-SINGLE: Final = frozenset(
+UNIQUE_FIELDS: Final = frozenset(
     {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
 )
 ENVELOPE_ALONE: Final = "write those recipients only in the envelope, and leave this header out"
@@ -52,7 +52,7 @@ class RawMessage:
     is_signed: bool
 
 
-def parse(content: bytes) -> RawMessage:
+def parse_raw(content: bytes) -> RawMessage:
     """The message, of which nothing but line ends is changed: a lone LF becomes CRLF.
 
     Raises ValueError, whose text says what to mend.
@@ -84,8 +84,8 @@ def _normalize_line_ends(content: bytes) -> bytes:
         raise ValueError("contains a NUL byte; encode the part in base64")
     crlf_count, cr_count, lf_count = (content.count(line_end) for line_end in (CRLF, b"\r", b"\n"))
     if crlf_count == 0 and cr_count == 0:
-        starts = range(0, len(content), BLOCK_OCTETS)
-        content = joined(content[at : at + BLOCK_OCTETS].replace(b"\n", CRLF) for at in starts)
+        starts = range(0, len(content), BLOCK_BYTES)
+        content = join_blocks(content[at : at + BLOCK_BYTES].replace(b"\n", CRLF) for at in starts)
     elif not crlf_count == cr_count == lf_count:
         raise ValueError("some lines do not end in CRLF; end all lines in CRLF")
     return content if content.endswith(CRLF) else content + CRLF
@@ -95,10 +95,10 @@ def _check_lines(mime: bytes) -> None:
     """Raise ValueError where a line is too long; from the last line end in reach to the next."""
     start = 0
     while start < len(mime):
-        line_end = mime.rfind(CRLF, start, start + MAX_LINE_OCTETS + len(CRLF))
+        line_end = mime.rfind(CRLF, start, start + MAX_LINE_BYTES + len(CRLF))
         if line_end < 0:
             raise ValueError(
-                f"a line has more than {MAX_LINE_OCTETS} bytes: fold the header, and encode the"
+                f"a line has more than {MAX_LINE_BYTES} bytes: fold the header, and encode the"
                 " body in quoted-printable or base64"
             )
         start = line_end + len(CRLF)
@@ -125,7 +125,7 @@ def _check_fields(header: Header) -> None:
     for name in names:
         if (reason := _find_refusal(name)) is not None:
             raise ValueError(f"the header has {name.title()}: {reason}")
-        if name in SINGLE and names.count(name) > 1:
+        if name in UNIQUE_FIELDS and names.count(name) > 1:
             raise ValueError(f"the header has {name.title()} more than once")
     if "from" not in names:
         raise ValueError("the header has no From")

@@ -8,14 +8,14 @@ from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterator
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_OCTETS
+from app.domain.mime.blocks import BLOCK_BYTES
 
 CRLF: Final = b"\r\n"
-MAX_TEXT_LINE_OCTETS: Final = 78  # RFC 5322 section 2.1.1: should; what is longer is encoded
-MAX_LINE_OCTETS: Final = 998  # as above: must
-BASE64_LINE_OCTETS: Final = 76
+MAX_TEXT_LINE_BYTES: Final = 78  # RFC 5322 section 2.1.1: should; what is longer is encoded
+MAX_LINE_BYTES: Final = 998  # as above: must
+BASE64_LINE_BYTES: Final = 76
 # 57 octets make a line. A block is some 0.9 MB: it is encoded without a copy of all the rest.
-BASE64_BLOCK_OCTETS: Final = 57 * 16_384
+BASE64_BLOCK_BYTES: Final = 57 * 16_384
 
 # What delimits parts begins with this. Neither base64 nor quoted-printable can hold `=_`; what is
 # sent as it is must not hold it.
@@ -26,20 +26,20 @@ _LITERAL: Final = bytes({*b"\t\r\n", *range(32, 127)} - {*b"="})  # in quoted-pr
 _OVERLONG: Final = re.compile(rb"^(.{74})(=20|=09)\r", re.MULTILINE)
 
 
-def encoded_text(text: str) -> tuple[str, bytes]:
+def encode_text(text: str) -> tuple[str, bytes]:
     """The name of the encoding and the text in it, in CRLF lines, the last one ended as well.
 
     As it is (7bit) where it is ASCII in short lines, else in what is shorter of quoted-printable
     and base64. A lone CR or LF becomes CRLF.
     """
     data = _normalize(text)
-    longest = max(max(map(len, block.split(CRLF))) for block in line_blocks(data))
-    if longest <= MAX_TEXT_LINE_OCTETS and _is_7bit(data):
+    longest = max(max(map(len, block.split(CRLF))) for block in split_line_blocks(data))
+    if longest <= MAX_TEXT_LINE_BYTES and _is_7bit(data):
         return "7bit", data
-    unsafe_bytes = sum(len(block.translate(None, _LITERAL)) for block in line_blocks(data))
+    unsafe_bytes = sum(len(block.translate(None, _LITERAL)) for block in split_line_blocks(data))
     if unsafe_bytes * 6 > len(data):  # 2 octets more for each, against a third more for all
-        return "base64", b"".join(base64_lines(data))
-    return "quoted-printable", b"".join(map(quoted_printable, line_blocks(data)))
+        return "base64", b"".join(encode_base64(data))
+    return "quoted-printable", b"".join(map(quoted_printable, split_line_blocks(data)))
 
 
 def _normalize(text: str) -> bytes:
@@ -50,15 +50,15 @@ def _normalize(text: str) -> bytes:
     return (data if data.endswith(b"\n") else data + b"\n").replace(b"\n", CRLF)
 
 
-def line_blocks(octets: bytes) -> Iterator[bytes]:
+def split_line_blocks(content: bytes) -> Iterator[bytes]:
     """Whole lines, about so many octets at a time: between two of them others have their turn."""
     start = 0
-    while len(octets) - start > BLOCK_OCTETS:
-        end = octets.index(CRLF, start + BLOCK_OCTETS - len(CRLF)) + len(CRLF)
-        yield octets[start:end]
+    while len(content) - start > BLOCK_BYTES:
+        end = content.index(CRLF, start + BLOCK_BYTES - len(CRLF)) + len(CRLF)
+        yield content[start:end]
         start = end
-    if start < len(octets):
-        yield octets[start:]
+    if start < len(content):
+        yield content[start:]
 
 
 def _is_7bit(data: bytes) -> bool:
@@ -66,23 +66,23 @@ def _is_7bit(data: bytes) -> bool:
     return data.isascii() and b"\0" not in data and BOUNDARY not in data
 
 
-def is_clean(octets: bytes) -> bool:
+def is_7bit(content: bytes) -> bool:
     """Whether any octets can go as 7bit (RFC 2045 section 2.7), nothing of them changed."""
-    lines = octets.split(CRLF)
+    lines = content.split(CRLF)
     return (
-        _is_7bit(octets)
-        and octets.count(b"\r") == octets.count(b"\n") == len(lines) - 1
-        and max(map(len, lines)) <= MAX_LINE_OCTETS
+        _is_7bit(content)
+        and content.count(b"\r") == content.count(b"\n") == len(lines) - 1
+        and max(map(len, lines)) <= MAX_LINE_BYTES
     )
 
 
-def base64_lines(octets: bytes) -> Iterator[bytes]:
+def encode_base64(content: bytes) -> Iterator[bytes]:
     """The octets in base64, in lines of 76 characters, each with its end; block by block."""
-    view = memoryview(octets)
-    for start in range(0, len(view), BASE64_BLOCK_OCTETS):
-        encoded = b2a_base64(view[start : start + BASE64_BLOCK_OCTETS], newline=False)
-        starts = range(0, len(encoded), BASE64_LINE_OCTETS)
-        lines = [encoded[offset : offset + BASE64_LINE_OCTETS] for offset in starts]
+    view = memoryview(content)
+    for start in range(0, len(view), BASE64_BLOCK_BYTES):
+        encoded = b2a_base64(view[start : start + BASE64_BLOCK_BYTES], newline=False)
+        starts = range(0, len(encoded), BASE64_LINE_BYTES)
+        lines = [encoded[offset : offset + BASE64_LINE_BYTES] for offset in starts]
         lines.append(b"")
         yield CRLF.join(lines)
 

@@ -51,7 +51,7 @@ class Rule:
     text: str = ""
     anonymous: bool = False
 
-    def matches(self, stage: Stage, reply: Reply, said: str, *, authenticated: bool) -> bool:
+    def matches(self, stage: Stage, reply: Reply, text: str, *, authenticated: bool) -> bool:
         """Whether this row speaks of the reply; `said` is its text without quoted names."""
         return (
             stage in self.stages
@@ -61,7 +61,7 @@ class Rule:
                 not self.enhanced
                 or re.fullmatch(self.enhanced, reply.enhanced_code or "") is not None
             )
-            and (not self.text or re.search(self.text, said, re.IGNORECASE) is not None)
+            and (not self.text or re.search(self.text, text, re.IGNORECASE) is not None)
         )
 
 
@@ -272,8 +272,8 @@ def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
         scope = R if failure.stage is Stage.RCPT else M
         return _make_outcome(failure, scope, AGAIN, failure.fault.value)
     if failure.reply is not None:
-        return _judge_reply(failure, failure.reply, authenticated=authenticated)
-    return _judge_fault(failure)
+        return _classify_reply(failure, failure.reply, authenticated=authenticated)
+    return _classify_fault(failure)
 
 
 def _is_closing(failure: Failure) -> bool:
@@ -282,7 +282,7 @@ def _is_closing(failure: Failure) -> bool:
     return failure.fault is Fault.DISCONNECTED
 
 
-def _judge_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outcome:
+def _classify_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> Outcome:
     text = _strip_quoted(reply)
     for rule in REPLY_RULES:
         if rule.matches(failure.stage, reply, text, authenticated=authenticated):
@@ -302,7 +302,7 @@ def _strip_quoted(reply: Reply) -> str:
 UNFIT: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED, Fault.EIGHT_BIT_NOT_OFFERED})
 
 
-def _judge_fault(failure: Failure) -> Outcome:
+def _classify_fault(failure: Failure) -> Outcome:
     fault = failure.fault or Fault.MALFORMED
     classification = FAULT_CLASSIFICATIONS.get((failure.stage, fault)) or GENERIC_FAULTS.get(
         fault, fault.value

@@ -89,17 +89,17 @@ HINTS: Final[Mapping[str, str]] = {
 _STAGES: Final[Mapping[str, str]] = {"tls": "TLS", "dns": "DNS", "tcp": "TCP", "banner": "greeting"}
 
 
-def reason(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str:
+def explain(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str:
     """One paragraph: what the server said, word for word, and what to change.
 
     The name and its source are those of the connection; None where it did not come to EHLO.
     """
-    reply_text = said(fault)
-    advice = hint(fault, ehlo_name=ehlo_name, ehlo_source=ehlo_source)
+    reply_text = describe(fault)
+    advice = suggest(fault, ehlo_name=ehlo_name, ehlo_source=ehlo_source)
     return reply_text if advice is None else f"{reply_text.rstrip('.')}. {advice}"
 
 
-def said(fault: Outcome) -> str:
+def describe(fault: Outcome) -> str:
     """Where it went wrong, and the server's words for it, or ours where it had none."""
     stage = _STAGES.get(fault.stage.value, fault.stage.value.upper())
     if fault.reply is not None:
@@ -108,7 +108,7 @@ def said(fault: Outcome) -> str:
     return f"At {stage}: {fault.detail or fault.classification}"
 
 
-def hint(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str | None:
+def suggest(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str | None:
     """What to change; None where nobody but the server's owner can change anything."""
     template = HINTS.get(fault.classification)
     if template is None:

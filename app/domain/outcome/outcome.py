@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.outcome.replies import Reply
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 # RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: a domain without mail.
 NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
@@ -109,7 +109,7 @@ class Failure:
         return str(self.reply) if self.reply is not None else self.detail
 
 
-@value
+@frozen_dataclass
 class Outcome:
     """A failure or success, judged. `classification` is a stable word for programs."""
 
@@ -136,6 +136,6 @@ class Outcome:
         return self.classification == OUTCOME_UNKNOWN
 
 
-def delivered(reply: Reply) -> Outcome:
+def build_delivered(reply: Reply) -> Outcome:
     """The server took the message: 250 to the final dot."""
     return Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=reply)

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 SERVICE_READY: Final = 220
 COMPLETED: Final = 250
@@ -17,7 +17,7 @@ _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-@value
+@frozen_dataclass
 class Reply:
     """What the server said: `code`, the enhanced code where there was one, and the lines' text.
 
@@ -31,7 +31,7 @@ class Reply:
     @classmethod
     def parse(cls, code: int, message: str) -> "Reply":
         """From the code and the text of all lines, joined by line feeds."""
-        lines = printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
+        lines = make_printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
         match = _ENHANCED.match(lines[0])
         if match is None:
             return cls(code, "\n".join(lines))
@@ -62,7 +62,7 @@ class Reply:
         return f"{head} {self.text}".replace("\n", " ").strip()
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """The text with its control characters, but for line feeds, made visible; a tab is a space."""
     if text.isprintable():
         return text

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from app.domain.tenants.optional_fields import given
+from app.domain.tenants.optional_fields import non_null_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Quota:
 
     def as_dict(self) -> dict[str, int]:
         """The limits that there are, by name."""
-        return given(self)
+        return non_null_fields(self)
 
 
 NO_QUOTA: Final = Quota()
@@ -47,7 +47,7 @@ class Usage:
     month_messages: int = 0
     stored_bytes: int = 0
 
-    def on(self, now: datetime) -> "Usage":
+    def at(self, now: datetime) -> "Usage":
         """The same as of now: a new day, or month, begins with nothing.
 
         A clock that lags behind another's does not begin yesterday again.
@@ -76,7 +76,7 @@ def admit(
 
     Answers what will have been used then, and for each what keeps it out, if anything.
     """
-    usage, verdicts = usage.on(now), list[Exceeded | None]()
+    usage, verdicts = usage.at(now), list[Exceeded | None]()
     for size_bytes in sizes:
         verdicts.append(_find_exceeded(quota, usage, queued, size_bytes, now))
         if verdicts[-1] is None:

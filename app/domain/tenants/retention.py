@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.tenants.optional_fields import given
+from app.domain.tenants.optional_fields import non_null_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +22,13 @@ class Retention:
     message_days: int | None = None
     event_days: int | None = None
 
-    def or_else(self, default: "Retention") -> "Retention":
+    def with_defaults(self, default: "Retention") -> "Retention":
         """The same, with what it does not say as `default` has it."""
         return Retention(**(default.as_dict() | self.as_dict()))
 
     def as_dict(self) -> dict[str, int]:
         """The days that are given, by name."""
-        return given(self)
+        return non_null_fields(self)
 
 
-KEPT: Final = Retention()
+KEEP_FOREVER: Final = Retention()

@@ -6,10 +6,10 @@ is made at each transmission, not once at acceptance.
 
 from typing import Final
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 
 
-@value
+@frozen_dataclass
 class RecipientRule:
     """Which domains are sent to: all, unless there are patterns or somebody who gets all else.
 
@@ -31,14 +31,14 @@ class RecipientRule:
         return self.redirect_all_to
 
 
-ANYBODY: Final = RecipientRule()
+ALLOW_ALL: Final = RecipientRule()
 
 
 def _matches(domain: str, pattern: str) -> bool:
     return domain.endswith(pattern[1:]) if pattern.startswith("*.") else domain == pattern
 
 
-@value
+@frozen_dataclass
 class Routing:
     """The rules that an address goes through, one after the other: the tenant's, the service's.
 
@@ -65,9 +65,9 @@ class Routing:
 
     def with_rule(self, rule: RecipientRule) -> "Routing":
         """The same with a rule that comes before the others."""
-        if rule == ANYBODY:
+        if rule == ALLOW_ALL:
             return self
         return Routing((rule, *self.rules), self.simulator_domain)
 
 
-EVERYBODY: Final = Routing()
+NO_RULES: Final = Routing()

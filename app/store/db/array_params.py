@@ -29,7 +29,7 @@ class _Texts(TypeDecorator[list[str]]):
         return texts if dialect.name == "postgresql" else to_json(texts).decode()
 
 
-class _Among(FunctionElement[bool]):
+class _AnyOf(FunctionElement[bool]):
     type = Boolean()
     name = "among"
     inherit_cache = True
@@ -39,20 +39,20 @@ class _Among(FunctionElement[bool]):
         return self
 
 
-def among(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
+def any_of(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
     """Whether a column has one of the texts that this parameter is given when it is executed."""
-    return _Among(column, bindparam(parameter, type_=_Texts()))
+    return _AnyOf(column, bindparam(parameter, type_=_Texts()))
 
 
-class _Each(FunctionElement[str]):
+class _Unnest(FunctionElement[str]):
     type = Text()
     name = "each"
     inherit_cache = True
 
 
-def each_of(parameter: str) -> TableValuedAlias:
+def unnest(parameter: str) -> TableValuedAlias:
     """The texts that this parameter is given when it is executed, as a table: `value`."""
-    return _Each(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
+    return _Unnest(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
 
 
 class _Pairs(TypeDecorator[Sequence[tuple[str, str]]]):
@@ -65,43 +65,43 @@ class _Pairs(TypeDecorator[Sequence[tuple[str, str]]]):
         return to_json(value).decode()
 
 
-class _EachPair(FunctionElement[str]):
+class _UnnestPairs(FunctionElement[str]):
     type = Text()
     name = "each_pair"
     inherit_cache = True
 
 
-def pairs_of(parameter: str) -> TableValuedAlias:
+def unnest_pairs(parameter: str) -> TableValuedAlias:
     """The pairs of texts that this parameter is given, as a table: `first` and `second`."""
     columns = (column(name, Text()) for name in ("first", "second"))
-    return _EachPair(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
+    return _UnnestPairs(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
 
 
-@compiles(_EachPair)
-def _each_pair(element: _EachPair, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+@compiles(_UnnestPairs)
+def _unnest_pairs(element: _UnnestPairs, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
     pairs = compiler.process(element.clauses, **words)
     is_postgresql = compiler.dialect.name == "postgresql"
     rows = f"json_array_elements(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
     return f"(SELECT value ->> 0 AS first, value ->> 1 AS second FROM {rows})"  # noqa: S608 - as above
 
 
-@compiles(_Each, "sqlite")
-def _each_in_sqlite(element: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+@compiles(_Unnest, "sqlite")
+def _unnest_in_sqlite(element: _Unnest, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
     return f"json_each({compiler.process(element.clauses, **words)})"
 
 
-@compiles(_Each, "postgresql")
-def _each_in_postgresql(element: _Each, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
+@compiles(_Unnest, "postgresql")
+def _unnest_in_postgresql(element: _Unnest, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
     return f"(SELECT unnest({compiler.process(element.clauses, **words)}) AS value)"
 
 
-@compiles(_Among, "sqlite")
-def _in_sqlite(among: _Among, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    column, texts = (compiler.process(clause, **words) for clause in among.clauses)
+@compiles(_AnyOf, "sqlite")
+def _in_sqlite(element: _AnyOf, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
+    column, texts = (compiler.process(clause, **words) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - of compiled expressions
 
 
-@compiles(_Among, "postgresql")
-def _in_postgresql(among: _Among, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
-    column, texts = (compiler.process(clause, **words) for clause in among.clauses)
+@compiles(_AnyOf, "postgresql")
+def _in_postgresql(element: _AnyOf, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
+    column, texts = (compiler.process(clause, **words) for clause in element.clauses)
     return f"{column} = ANY ({texts})"

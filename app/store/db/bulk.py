@@ -38,7 +38,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
-from app.store.db.sqlite_driver import END
+from app.store.db.sqlite_driver import STATEMENT_END
 
 Row = Mapping[str, Any]
 Processor = Callable[[Any], Any]
@@ -83,7 +83,7 @@ class Write:
         """Set `values` where `keys` are those of the row."""
         return cls(table, keys, values, computed)
 
-    def for_each(self) -> Insert | Update:
+    def build_for_row(self) -> Insert | Update:
         """The statement with a parameter for each column of one row."""
         columns = [*self._keys, *self._values]
         return self._build_statement(
@@ -93,7 +93,7 @@ class Write:
             }
         )
 
-    def for_all(self) -> Insert | Update:
+    def build_for_rows(self) -> Insert | Update:
         """The statement with one parameter for all rows, JSON, and arrays of what is binary."""
         expressions = self._build_expressions()
         if self._keys:
@@ -144,7 +144,7 @@ class Write:
         conditions = [key == expressions[key.name] for key in self._keys]
         return update(self._table).where(*conditions).values(set_to)
 
-    def parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
+    def build_parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
         """The parameters of a compiled statement that are of this table, in its order."""
         prefix = _prefix(self._table)
         return [
@@ -212,16 +212,16 @@ class Bulk:
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         if dialect.name == "postgresql":
-            *statements, last_statement = [write.for_all() for write in self._writes]
+            *statements, last_statement = [write.build_for_rows() for write in self._writes]
             ctes = [statement.cte(f"write_{number}") for number, statement in enumerate(statements)]
             compiled = _text(last_statement.add_cte(*ctes), dialect)
-            parameters = [write.parameters(compiled, dialect) for write in self._writes]
+            parameters = [write.build_parameters(compiled, dialect) for write in self._writes]
             return _Compiled(compiled.string, parameters)
-        texts = [_text(write.for_each(), dialect) for write in self._writes]
+        texts = [_text(write.build_for_row(), dialect) for write in self._writes]
         return _Compiled(
-            "".join(f"{text.string}{END}" for text in texts),
+            "".join(f"{text.string}{STATEMENT_END}" for text in texts),
             [
-                write.parameters(text, dialect)
+                write.build_parameters(text, dialect)
                 for write, text in zip(self._writes, texts, strict=True)
             ],
         )

@@ -59,7 +59,7 @@ class DatabaseClock:
             return before, database_now, self._base.now()
 
 
-class _NoLater(FunctionElement[datetime]):
+class _NotAfterNow(FunctionElement[datetime]):
     """A moment, or the database's own time where that is earlier.
 
     SQLite has no time but the machine's, and one worker, which nobody else's clock misleads.
@@ -69,21 +69,21 @@ class _NoLater(FunctionElement[datetime]):
     inherit_cache = True
 
 
-@compiles(_NoLater)
-def _in_sqlite(element: _NoLater, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as SQLAlchemy has it
+@compiles(_NotAfterNow)
+def _in_sqlite(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as SQLAlchemy has it
     return compiler.process(element.clauses, **named)
 
 
-@compiles(_NoLater, "postgresql")
-def _in_postgresql(element: _NoLater, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as above
+@compiles(_NotAfterNow, "postgresql")
+def _in_postgresql(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as above
     # Not clock_timestamp(): a volatile function is no condition of an index.
     return f"least({compiler.process(element.clauses, **named)}, statement_timestamp())"
 
 
-def bound_now(*, is_checked: bool) -> ColumnElement[datetime]:
+def bind_now(*, is_clock_checked: bool) -> ColumnElement[datetime]:
     """The parameter `now` of a statement; with `is_checked`, never past the database's own time.
 
     So a worker whose time is wrong for any reason takes nothing before it is due.
     """
     now = bindparam("now", type_=Instant())
-    return _NoLater(now) if is_checked else now
+    return _NotAfterNow(now) if is_clock_checked else now

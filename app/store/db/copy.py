@@ -15,7 +15,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.mime.blocks import BLOCK_OCTETS
+from app.domain.mime.blocks import BLOCK_BYTES
 
 # PostgreSQL's manual, COPY, "Binary Format".
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -48,8 +48,8 @@ async def _parts(
             continue
         data = _encode_value(connection, table.c[name], value)
         yield _INTEGER.pack(len(data))
-        for start in range(0, len(data), BLOCK_OCTETS):
-            yield data[start : start + BLOCK_OCTETS]
+        for start in range(0, len(data), BLOCK_BYTES):
+            yield data[start : start + BLOCK_BYTES]
             await asyncio.sleep(0)  # a socket that takes it at once gives nobody else a turn
     yield _TRAILER
 

@@ -6,7 +6,7 @@ from sqlalchemy import Table, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-async def forget_oldest(
+async def delete_oldest(
     connection: AsyncConnection, table: Table, *, before: datetime, limit: int
 ) -> int:
     """Delete rows that were created before a moment, the oldest first; answers how many."""

@@ -17,7 +17,14 @@ from sqlalchemy.util import await_only
 
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
-from app.store.db.errors import ENDED, CommitUnknown, Refused, RolledBack, database_faults, sqlstate
+from app.store.db.errors import (
+    DISCONNECTED,
+    CommitUnknown,
+    Refused,
+    RolledBack,
+    database_faults,
+    sqlstate,
+)
 from app.store.db.postgresql_driver import CONNECT_SECONDS
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
 
@@ -32,7 +39,7 @@ _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
 LISTEN_RETRY_SECONDS: Final = 2.0
 LISTEN_CHECK_SECONDS: Final = 30.0
 POOL_WAIT_SECONDS: Final = 10.0
-MAX_REPEATS: Final = 3
+MAX_RETRIES: Final = 3
 # Statements without a name are prepared anew each time they are executed, in one message with it.
 UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
 UNNAMED: Final[Mapping[str, Any]] = {
@@ -117,7 +124,7 @@ class Database:
                 raise CommitUnknown from error
             raise
 
-    async def repeated(
+    async def retry_transaction(
         self,
         work: Callable[[AsyncConnection], Awaitable[T]],
         *,
@@ -129,7 +136,7 @@ class Database:
         For work that may be done again as it was. Raises as `transaction` does, RolledBack after
         the last of a few times.
         """
-        for _ in range(MAX_REPEATS):
+        for _ in range(MAX_RETRIES):
             with suppress(RolledBack):
                 async with self.transaction(announce=announce, autocommit=autocommit) as connection:
                     return await work(connection)
@@ -232,7 +239,7 @@ class Database:
             connection.terminate()
 
     @contextmanager
-    def sole_delivery(self) -> Iterator[bool]:
+    def lock_delivery(self) -> Iterator[bool]:
         """While the block runs, no other process delivers from this SQLite file.
 
         Answers False for PostgreSQL, which takes any number of delivering processes. Raises
@@ -244,7 +251,7 @@ class Database:
         from filelock import FileLock, Timeout
 
         path = self._url.path
-        lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE, blocking=False)
+        lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE_MODE, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -304,7 +311,7 @@ def _postgresql_engine(
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
         # What one connection has met the others are to meet: all are replaced before they are used.
-        elif sqlstate(context.original_exception).startswith(ENDED):
+        elif sqlstate(context.original_exception).startswith(DISCONNECTED):
             context.is_disconnect = True
 
     return engine
@@ -326,7 +333,7 @@ def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def make_private(*_: object) -> None:
-        sqlite_driver.make_private(path)
+        sqlite_driver.create_private_file(path)
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type

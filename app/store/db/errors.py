@@ -17,7 +17,7 @@ from app.domain.errors import Unavailable
 log = logging.getLogger(__name__)
 
 ROLLBACK: Final = "40"  # serialization failure, deadlock: the same again may well succeed
-PASSING: Final = (
+TEMPORARY: Final = (
     ROLLBACK,
     "08",  # the connection
     "53",  # no disk, no memory, too many connections
@@ -27,7 +27,7 @@ PASSING: Final = (
     "25006",  # read only: it has become a standby
 )
 # After these the connection is of no use: it has ended, or leads to a server that is no primary.
-ENDED: Final = ("08", "57P", "25006")
+DISCONNECTED: Final = ("08", "57P", "25006")
 # A connection that ends while it commits may have committed.
 IN_DOUBT: Final = ("08", "57P")
 
@@ -61,23 +61,23 @@ def database_faults() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if _is_passing(error):
+        if _is_temporary(error):
             raise _unavailable(error, error.orig) from error
         raise
     except asyncpg.PostgresError as error:  # while connecting, before SQLAlchemy translates
-        if str(error.sqlstate or "").startswith(PASSING):
+        if str(error.sqlstate or "").startswith(TEMPORARY):
             raise _unavailable(error, error) from error
         raise
     except (OSError, PoolTimeoutError, asyncpg.InterfaceError) as error:
         raise _unavailable(error, error) from error
 
 
-def _is_passing(error: DBAPIError) -> bool:
+def _is_temporary(error: DBAPIError) -> bool:
     # SQLite's "locked", "full", "readonly" and "I/O error" are all OperationalError.
     return (
         isinstance(error, OperationalError | InterfaceError)
         or error.connection_invalidated
-        or sqlstate(error.orig).startswith(PASSING)
+        or sqlstate(error.orig).startswith(TEMPORARY)
     )
 
 
@@ -90,14 +90,14 @@ def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
     log.warning("database error: %s", cause or error)
     state = sqlstate(cause)
     if state.startswith(ROLLBACK):
-        return not_written(RolledBack)
+        return database_unavailable(RolledBack)
     if state and not state.startswith(IN_DOUBT):
-        return not_written(Refused)
+        return database_unavailable(Refused)
     is_locked = str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
-    return not_written(Locked if is_locked else Unavailable)
+    return database_unavailable(Locked if is_locked else Unavailable)
 
 
-def not_written(kind: type[Unavailable] = Unavailable) -> Unavailable:
+def database_unavailable(kind: type[Unavailable] = Unavailable) -> Unavailable:
     """The problem to raise where the database does not take something now."""
     return kind(
         "database-unavailable",

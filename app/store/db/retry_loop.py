@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 FAULT_PAUSE_SECONDS: Final = 1.0
 
 
-async def repeat(
-    step: Callable[[], Awaitable[None]], what: str, is_over: Callable[[], bool] = lambda: False
+async def run_until_stopped(
+    step: Callable[[], Awaitable[None]], name: str, is_stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Do a step again and again; a database that is away, or a fault of ours, is no end.
 
     `what` is said in the log where it meets one.
     """
-    while not is_over():
+    while not is_stopped():
         try:
             await step()
         except RolledBack:
@@ -28,5 +28,5 @@ async def repeat(
         except Unavailable:
             await asyncio.sleep(FAULT_PAUSE_SECONDS)
         except Exception:
-            log.exception("unexpected error in %s", what)
+            log.exception("unexpected error in %s", name)
             await asyncio.sleep(FAULT_PAUSE_SECONDS)

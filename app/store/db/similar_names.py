@@ -13,7 +13,7 @@ MAX_CHARACTERS: Final = 32
 MAX_DIFFERENCE: Final = 3
 
 
-async def did_you_mean(
+async def suggest_name(
     connection: AsyncConnection, column: Column[Any], name: str, *conditions: ColumnElement[bool]
 ) -> str:
     """The end of a sentence that names the likely one of a column's values, or nothing."""

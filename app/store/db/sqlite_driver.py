@@ -27,18 +27,18 @@ WRITE: Final = "BEGIN IMMEDIATE"
 # The execution option with which each statement is a transaction of its own, in the same turn.
 AUTOCOMMIT: Final = "heloise_autocommit"
 # Stands after each of several statements that are executed in one turn, for rows of their own.
-END: Final = ";\x1e\n"
+STATEMENT_END: Final = ";\x1e\n"
 # The mode of what holds mail: its owner's alone.
-PRIVATE: Final = 0o600
+PRIVATE_MODE: Final = 0o600
 
 
-def make_private(path: str) -> None:
+def create_private_file(path: str) -> None:
     """Make the file, for its owner alone, before SQLite would make it for everybody to read.
 
     SQLite gives its journals the file's mode. Where it cannot be made, SQLite says why.
     """
     with suppress(OSError):  # it is there already, or SQLite cannot make it either
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -72,8 +72,8 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         """There is nothing to close: what was fetched stays."""
 
     async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
-        if END in operation:
-            await self._run(_execute_each, operation.split(END)[:-1], parameters)
+        if STATEMENT_END in operation:
+            await self._run(_execute_each, operation.split(STATEMENT_END)[:-1], parameters)
         else:
             await self._run(sqlite3.Connection.execute, operation, parameters or ())
 

@@ -12,7 +12,9 @@ UNIQUE_VIOLATIONS = frozenset({"23505", "SQLITE_CONSTRAINT_UNIQUE"})
 
 
 @asynccontextmanager
-async def taken_means(connection: AsyncConnection, conflict: Conflict) -> AsyncIterator[None]:
+async def conflict_on_duplicate(
+    connection: AsyncConnection, conflict: Conflict
+) -> AsyncIterator[None]:
     """Raise `conflict` where the block writes a value that is unique and taken.
 
     What the block did is undone then, the transaction around it lives on.

@@ -26,7 +26,7 @@ _HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::(?P<port>\d{1,5}))?", 
 HIGHEST_PORT: Final = 65535
 
 # What asyncpg reads from a DSN, and what a server takes when a session begins.
-PASSED: Final = frozenset(
+DSN_PARAMETERS: Final = frozenset(
     {
         *("host", "port", "dbname", "user", "password", "passfile", "service", "krbsrvname"),
         *("gsslib", "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
@@ -34,10 +34,10 @@ PASSED: Final = frozenset(
         *("target_session_attrs", "application_name", "options"),
     }
 )
-FILES: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
+FILE_PARAMETERS: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # What asyncpg does in this way alone.
-FIXED: Final[Mapping[str, tuple[str, ...]]] = {
+FIXED_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "channel_binding": ("disable", "prefer"),
     "client_encoding": ("UTF8", "utf8", "UTF-8", "utf-8", "auto"),
     "gssencmode": ("disable", "prefer"),
@@ -52,9 +52,15 @@ TCP_OPTIONS: Final[Mapping[str, str]] = {
     "keepalives_count": "TCP_KEEPCNT",
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
-NUMBERS: Final = ("connect_timeout", "keepalives", *TCP_OPTIONS)
-KNOWN: Final = (*PASSED, *FIXED, *NUMBERS, "fallback_application_name", "ssl")
-NO_URL: Final = "not a URL of SQLite or PostgreSQL"
+NUMBER_PARAMETERS: Final = ("connect_timeout", "keepalives", *TCP_OPTIONS)
+KNOWN_PARAMETERS: Final = (
+    *DSN_PARAMETERS,
+    *FIXED_PARAMETERS,
+    *NUMBER_PARAMETERS,
+    "fallback_application_name",
+    "ssl",
+)
+INVALID_URL: Final = "not a URL of SQLite or PostgreSQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
             "percent-encode special characters in the user name and password, such as %40 for @"
             " and %2F for /"
         )
-    raise ValueError(NO_URL)
+    raise ValueError(INVALID_URL)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -104,7 +110,7 @@ def replace_database(url: str, name: str) -> str:
         return _replaced(match, "path", f"/{name}")
     match = _POSTGRESQL.fullmatch(url)
     if match is None:
-        raise ValueError(NO_URL)
+        raise ValueError(INVALID_URL)
     if match["database"] is None:
         end = match.end("hosts")
         return f"{url[:end]}/{quote(name, safe='')}{url[end:]}"
@@ -156,8 +162,8 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
             )
     parameters = _parse_parameters(match["query"])
     _check(parameters)
-    numbers = {name: int(parameters.pop(name)) for name in NUMBERS if name in parameters}
-    dsn_parameters = {name: value for name, value in parameters.items() if name in PASSED}
+    numbers = {name: int(parameters.pop(name)) for name in NUMBER_PARAMETERS if name in parameters}
+    dsn_parameters = {name: value for name, value in parameters.items() if name in DSN_PARAMETERS}
     if "fallback_application_name" in parameters:
         dsn_parameters.setdefault("application_name", parameters["fallback_application_name"])
     if "ssl" in parameters:  # as JDBC has it, which libpq takes too
@@ -184,18 +190,18 @@ def _user(match: re.Match[str]) -> str:
 
 def _check(parameters: Mapping[str, str]) -> None:
     for name, value in parameters.items():
-        if name not in KNOWN:
-            matches = get_close_matches(name, KNOWN, n=1)
+        if name not in KNOWN_PARAMETERS:
+            matches = get_close_matches(name, KNOWN_PARAMETERS, n=1)
             hint = f"did you mean {matches[0]}?" if matches else "leave it out"
             raise ValueError(f"asyncpg has no parameter {name}; {hint}")
-        if name in FIXED and value not in FIXED[name]:
-            allowed = " or ".join(FIXED[name])
+        if name in FIXED_PARAMETERS and value not in FIXED_PARAMETERS[name]:
+            allowed = " or ".join(FIXED_PARAMETERS[name])
             raise ValueError(f"asyncpg supports only {name}={allowed}; write that")
-        if name in NUMBERS and not re.fullmatch(r"\d{1,7}", value, re.ASCII):
+        if name in NUMBER_PARAMETERS and not re.fullmatch(r"\d{1,7}", value, re.ASCII):
             raise ValueError(f"write {name} as a whole number")
         if name in {"sslmode", "ssl"} and value not in {*SSL_MODES, "true"}:
             raise ValueError(f"write {name} as one of {', '.join(SSL_MODES)}")
-        if name in FILES and not Path(value).is_file():
+        if name in FILE_PARAMETERS and not Path(value).is_file():
             raise ValueError(f"the file of {name} does not exist")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.retry import GREYLIST, PROBE
 from app.domain.types import RecipientStatus
-from app.domain.webhooks import MAX_PROBE_WAIT, MAX_RETRY_AFTER, SPREAD
+from app.domain.webhooks import JITTER, MAX_PROBE_WAIT, MAX_RETRY_AFTER
 from app.store.db.column_types import Instant
 from app.store.tables.core import (
     connection_permits,
@@ -32,7 +32,7 @@ TOLERANCE: Final = timedelta(minutes=1)
 LONGEST_LEASE: Final = timedelta(hours=1)  # HELOISE_LEASE_SECONDS takes no more
 
 
-async def clamp(connection: AsyncConnection, *, now: datetime, lease: timedelta) -> int:
+async def clamp_times(connection: AsyncConnection, *, now: datetime, lease: timedelta) -> int:
     """Clamp what delivery waits for; answers how many rows that changed.
 
     `lease` is for how long a prober has a lane to itself.
@@ -84,7 +84,7 @@ async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
     clamped = 0
     for condition, latest in (
         (webhook_deliveries.c.attempts == 0, now + LONGEST_LEASE),
-        (webhook_deliveries.c.attempts > 0, now + MAX_RETRY_AFTER * (1 + SPREAD)),
+        (webhook_deliveries.c.attempts > 0, now + MAX_RETRY_AFTER * (1 + JITTER)),
     ):
         statement = update(webhook_deliveries).where(
             condition, webhook_deliveries.c.due_at > latest

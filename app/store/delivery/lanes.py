@@ -19,21 +19,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.token_bucket import Bucket, next_permit_at, refill
 from app.domain.events import EventType
-from app.domain.value import value
-from app.store.db.array_params import among
+from app.domain.value import frozen_dataclass
+from app.store.db.array_params import any_of
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
-from app.store.events import append_of_profile
+from app.store.events import append_profile_event
 from app.store.tables.core import lanes, messages, profiles, tenant_buckets, tenants
-from app.store.tables.rate_columns import labelled, rate_limit_of
+from app.store.tables.rate_columns import build_rate_limit, label_rate_columns
 
-SILENT: Final = "server_silent"
+SERVER_SILENT: Final = "server_silent"
 # No worker plans a probe for later, nor keeps a lane to itself for longer while it probes: a time
 # beyond that was planned by a clock that was ahead, and the probe is due.
 LONGEST_PROBE: Final = LONGEST_LEASE + TOLERANCE
 
 
-@value(kw_only=True)
-class LaneDue:
+@frozen_dataclass(kw_only=True)
+class WaitingLane:
     """A lane with unfinished messages: `due_at` is when it may next be given one.
 
     One that is not `is_open` may be given none: its profile is paused or deleted. `work_at` is when
@@ -48,21 +48,21 @@ class LaneDue:
     is_failing: bool
     due_at: datetime
     is_stalled: bool = False
-    work_at: datetime | None = None
+    message_due_at: datetime | None = None
     fallback_profile_id: str | None = None
     fallback_at: datetime | None = None
 
-    def wants_fallback(self, now: datetime) -> bool:
+    def needs_fallback(self, now: datetime) -> bool:
         """Whether it has failed for so long that another profile is to send what is due."""
         return (
             self.fallback_at is not None
             and self.fallback_at <= now
-            and self.work_at is not None
-            and self.work_at <= now
+            and self.message_due_at is not None
+            and self.message_due_at <= now
         )
 
 
-async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue]:
+async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[WaitingLane]:
     """Every lane that has unfinished messages, soonest first.
 
     Two index probes for each: the cost grows neither with the queue nor with idle profiles.
@@ -72,7 +72,7 @@ async def waiting(connection: AsyncConnection, *, now: datetime) -> list[LaneDue
     return sorted(due_lanes, key=lambda lane: lane.due_at)
 
 
-async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> LaneDue:
+async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> WaitingLane:
     """One lane, whether it has messages of its own or not; without any it is due now."""
     row = (await connection.execute(_QUERY.where(profiles.c.id == profile_id))).one()
     return _lane(row, now)
@@ -87,7 +87,7 @@ _SOONEST: Final = (
 
 def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
     return [
-        *labelled(table, prefix),
+        *label_rate_columns(table, prefix),
         bucket.c.tokens.label(f"{prefix}tokens"),
         bucket.c.tokens_at.label(f"{prefix}tokens_at"),
     ]
@@ -132,7 +132,7 @@ _AT_WORK: Final = _at_work()
 _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 
-def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
+def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> WaitingLane:
     # Of ten thousand at once: to take a row apart costs a tenth of what asking it for names does.
     profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
     fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at, stalled_since = (
@@ -146,7 +146,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
         moments.append(next_probe_at)
     if any(row[_OF_LANE:]):
         moments += _permits_at(row, now)
-    return LaneDue(
+    return WaitingLane(
         profile_id=profile_id,
         tenant_id=tenant_id,
         revision=revision,
@@ -154,7 +154,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> LaneDue:
         is_failing=failing_since is not None,
         is_stalled=stalled_since is not None,
         due_at=max(moments),
-        work_at=soonest,
+        message_due_at=soonest,
         fallback_profile_id=fallback_profile_id,
         fallback_at=fallback_at,
     )
@@ -167,23 +167,23 @@ def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]
     """When there is a permit of each of the lane's rates."""
     mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     for prefix in ("profile_", "tenant_"):
-        limit, tokens = rate_limit_of(mapping, prefix), mapping[f"{prefix}tokens"]
+        limit, tokens = build_rate_limit(mapping, prefix), mapping[f"{prefix}tokens"]
         if limit is not None and tokens is not None:
             bucket = Bucket(tokens, mapping[f"{prefix}tokens_at"])
             yield next_permit_at(refill(bucket, limit, now), limit)
 
 
-async def failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
+async def load_failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
     """Those of the profiles whose servers are known to refuse them."""
     return set((await connection.execute(_FAILING, {"profile_ids": profile_ids})).scalars())
 
 
 _FAILING: Final = select(lanes.c.profile_id).where(
-    among(lanes.c.profile_id, "profile_ids"), lanes.c.failing_since.is_not(None)
+    any_of(lanes.c.profile_id, "profile_ids"), lanes.c.failing_since.is_not(None)
 )
 
 
-async def take_probe(
+async def claim_probe(
     connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
 ) -> bool:
     """Become a failing lane's one prober until a moment; False where none is due or another is."""
@@ -228,7 +228,9 @@ async def record_fault(
     if row.failing_since is None:
         data = {"code": code, "reason": reason}
         event_type = EventType.PROFILE_FAILING
-        await append_of_profile(connection, event_type, profile_id=profile_id, now=now, data=data)
+        await append_profile_event(
+            connection, event_type, profile_id=profile_id, now=now, data=data
+        )
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -260,9 +262,9 @@ async def record_stall(
     )
     if result.rowcount == 0:
         return False
-    data = {"code": SILENT, "reason": reason}
+    data = {"code": SERVER_SILENT, "reason": reason}
     event_type = EventType.PROFILE_STALLED
-    await append_of_profile(connection, event_type, profile_id=profile_id, now=now, data=data)
+    await append_profile_event(connection, event_type, profile_id=profile_id, now=now, data=data)
     return True
 
 
@@ -275,7 +277,7 @@ async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now:
     )
     if result.rowcount:
         event_type = EventType.PROFILE_RECOVERED
-        await append_of_profile(connection, event_type, profile_id=profile_id, now=now)
+        await append_profile_event(connection, event_type, profile_id=profile_id, now=now)
 
 
 async def record_concurrency(
@@ -296,4 +298,4 @@ async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: 
     )
     if result.rowcount:
         event_type = EventType.PROFILE_RECOVERED
-        await append_of_profile(connection, event_type, profile_id=profile_id, now=now)
+        await append_profile_event(connection, event_type, profile_id=profile_id, now=now)

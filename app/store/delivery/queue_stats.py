@@ -11,7 +11,7 @@ from app.store.tables.core import UNFINISHED, lanes, messages, profiles
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class QueueDepth:
     """How many messages have a status, and when the oldest of them was accepted."""
 
     status: MessageStatus
@@ -19,7 +19,7 @@ class Depth:
     oldest_at: datetime
 
 
-async def depths(connection: AsyncConnection) -> list[Depth]:
+async def load_queue_depths(connection: AsyncConnection) -> list[QueueDepth]:
     """The unfinished messages of all tenants, by status; finished ones are not looked at."""
     query = (
         select(messages.c.status, func.count(), func.min(messages.c.created_at))
@@ -27,10 +27,10 @@ async def depths(connection: AsyncConnection) -> list[Depth]:
         .group_by(messages.c.status)
     )
     rows = await connection.execute(query)
-    return [Depth(MessageStatus(status), count, oldest) for status, count, oldest in rows]
+    return [QueueDepth(MessageStatus(status), count, oldest) for status, count, oldest in rows]
 
 
-async def profile_states(connection: AsyncConnection) -> dict[ProfileState, int]:
+async def count_profile_states(connection: AsyncConnection) -> dict[ProfileState, int]:
     """How many profiles of all tenants are in each state."""
     state = case(
         (profiles.c.paused_at.is_not(None), ProfileState.PAUSED.value),

@@ -19,9 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.delivery.token_bucket import Bucket, permits, refill
+from app.domain.delivery.token_bucket import Bucket, count_permits, refill
 from app.domain.types import RateLimit
-from app.store.db.array_params import among
+from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.tables.core import (
     connection_permits,
@@ -33,29 +33,29 @@ from app.store.tables.core import (
 )
 
 
-async def profile_bucket(
+async def lock_profile_bucket(
     connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """The profile's permits as they stand now, locked until the transaction ends."""
-    return await _load_bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
+    return await _lock_bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
 
 
-async def tenant_bucket(
+async def lock_tenant_bucket(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """The tenant's permits as they stand now, locked until the transaction ends."""
-    return await _load_tenant_bucket(connection, tenant_buckets, tenant_id, limit, now)
+    return await _lock_bucket_of_tenant(connection, tenant_buckets, tenant_id, limit, now)
 
 
-async def take_verify(
+async def take_verify_permit(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     """Take one of the tenant's permits to have a server tried; answers what there was before.
 
     None is taken where there is no whole one.
     """
-    bucket = await _load_tenant_bucket(connection, verify_buckets, tenant_id, limit, now)
-    if permits(bucket):
+    bucket = await _lock_bucket_of_tenant(connection, verify_buckets, tenant_id, limit, now)
+    if count_permits(bucket):
         await connection.execute(
             update(verify_buckets)
             .where(verify_buckets.c.tenant_id == tenant_id)
@@ -64,7 +64,7 @@ async def take_verify(
     return bucket
 
 
-async def _load_tenant_bucket(
+async def _lock_bucket_of_tenant(
     connection: AsyncConnection, table: Table, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
     await connection.execute(
@@ -74,10 +74,10 @@ async def _load_tenant_bucket(
     if (await connection.execute(select(table).where(of_tenant))).one_or_none() is None:
         values = {"tenant_id": tenant_id, "tokens": float(limit.capacity), "tokens_at": now}
         await connection.execute(insert(table).values(values))
-    return await _load_bucket(connection, table, of_tenant, limit, now)
+    return await _lock_bucket(connection, table, of_tenant, limit, now)
 
 
-async def _load_bucket(
+async def _lock_bucket(
     connection: AsyncConnection,
     table: Table,
     condition: ColumnElement[bool],
@@ -115,7 +115,7 @@ async def spend_tenant(
 async def lease_connections(
     connection: AsyncConnection,
     *,
-    most: Mapping[str, int],
+    max_connections: Mapping[str, int],
     worker_id: str,
     now: datetime,
     until: datetime,
@@ -125,7 +125,7 @@ async def lease_connections(
     The share is an even one among the workers that live, as far as the others leave it free: a
     worker with more gives back what it can as soon as it asks again. Answers how many it may have.
     """
-    ids = {"profile_ids": list(most)}
+    ids = {"profile_ids": list(max_connections)}
     await connection.execute(_LOCK_LANES, ids)
     rows = (await connection.execute(_TAKEN, ids)).all()
     worker_count = max(1, (await connection.execute(_ALIVE)).scalar_one())
@@ -137,7 +137,7 @@ async def lease_connections(
         profile_id: max(
             0, min(-(-connections // worker_count), connections - other_permits[profile_id])
         )
-        for profile_id, connections in most.items()
+        for profile_id, connections in max_connections.items()
     }
     existing_ids = {row.profile_id for row in rows if row.worker_id == worker_id}
     permit_rows = [
@@ -163,12 +163,12 @@ async def lease_connections(
 # In one order, so that two workers do not lock each other out.
 _LOCK_LANES: Final = (
     select(lanes.c.profile_id)
-    .where(among(lanes.c.profile_id, "profile_ids"))
+    .where(any_of(lanes.c.profile_id, "profile_ids"))
     .order_by(lanes.c.profile_id)
     .with_for_update()
 )
 _TAKEN: Final = select(connection_permits).where(
-    among(connection_permits.c.profile_id, "profile_ids")
+    any_of(connection_permits.c.profile_id, "profile_ids")
 )
 _ALIVE: Final = select(func.count()).select_from(workers)
 _INSERT: Final = Bulk(Write.insert(connection_permits))

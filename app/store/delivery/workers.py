@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.tables.core import workers
 
 
-async def beat(
+async def record_heartbeat(
     connection: AsyncConnection,
     *,
     worker_id: str,
@@ -29,17 +29,17 @@ async def beat(
         )
 
 
-async def seen(connection: AsyncConnection, *, since: datetime) -> list[str]:
+async def list_hostnames(connection: AsyncConnection, *, since: datetime) -> list[str]:
     """The machines of those that were heard of since a moment, one for each worker."""
     query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
     return list((await connection.execute(query)).scalars())
 
 
-async def leave(connection: AsyncConnection, *, worker_id: str) -> None:
+async def deregister(connection: AsyncConnection, *, worker_id: str) -> None:
     """The worker has ended."""
     await connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
-async def forget(connection: AsyncConnection, *, before: datetime) -> None:
+async def delete_stale(connection: AsyncConnection, *, before: datetime) -> None:
     """Forget the workers that were last heard of before a moment: they ended without a word."""
     await connection.execute(delete(workers).where(workers.c.seen_at < before))

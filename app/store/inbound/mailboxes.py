@@ -15,18 +15,18 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
     """Write a new one; raises Conflict where its name is taken."""
     values = to_row(mailbox, mailboxes) | {"sealed_password": sealed_password}
-    async with taken_means(connection, _exists(mailbox.name)):
+    async with conflict_on_duplicate(connection, _build_conflict(mailbox.name)):
         await connection.execute(insert_into(mailboxes).values(values))
 
 
-def columns_of(mailbox: Mailbox) -> dict[str, Any]:
+def build_columns(mailbox: Mailbox) -> dict[str, Any]:
     """What a person sets of it, but for its password."""
     return {
         "name": mailbox.name,
@@ -42,7 +42,7 @@ def columns_of(mailbox: Mailbox) -> dict[str, Any]:
     }
 
 
-def _exists(name: str) -> Conflict:
+def _build_conflict(name: str) -> Conflict:
     return Conflict("mailbox-exists", f"A mailbox {name!r} exists already; choose another name.")
 
 
@@ -58,22 +58,22 @@ async def page(
     """A page of the tenant's, newest first."""
     query = select(mailboxes).where(mailboxes.c.tenant_id == tenant_id)
     query = newest_first(query, mailboxes.c.id, limit=limit, after=after)
-    return [mailbox_of(row) for row in (await connection.execute(query)).mappings()]
+    return [build_mailbox(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def get(
-    connection: AsyncConnection, *, tenant_id: str, mailbox_id: str, to_change: bool = False
+    connection: AsyncConnection, *, tenant_id: str, mailbox_id: str, for_update: bool = False
 ) -> Mailbox:
     """One of the tenant's, locked where it is to be changed; raises NotFound."""
     query = select(mailboxes).where(
         mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id
     )
-    if to_change:
+    if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("mailbox", mailbox_id)
-    return mailbox_of(row)
+    return build_mailbox(row)
 
 
 async def update(
@@ -90,7 +90,7 @@ async def update(
     """
     if "last_uid" in changes:
         await connection.execute(delete_from(mailbox_mails).filter_by(mailbox_id=mailbox_id))
-    async with taken_means(connection, _exists(str(changes.get("name")))):
+    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
         await connection.execute(
             update_rows(mailboxes)
             .where(mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id)
@@ -100,7 +100,7 @@ async def update(
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, mailbox_id: str) -> Mailbox:
     """Take one away, and answer which that was; raises NotFound."""
-    mailbox = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, to_change=True)
+    mailbox = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, for_update=True)
     await connection.execute(delete_from(mailboxes).where(mailboxes.c.id == mailbox_id))
     return mailbox
 
@@ -118,7 +118,7 @@ _EARLIEST: Final = select(func.min(mailboxes.c.next_poll_at)).where(
 )
 
 
-async def earliest(connection: AsyncConnection) -> datetime | None:
+async def load_next_poll_at(connection: AsyncConnection) -> datetime | None:
     """When the next mailbox has its turn; None where there is none."""
     next_poll_at: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
     return next_poll_at
@@ -142,10 +142,10 @@ async def claim(
             .where(mailboxes.c.id.in_([row["id"] for row in rows]))
             .values(next_poll_at=lease_until)
         )
-    return [ClaimedMailbox(mailbox_of(row), row["sealed_password"]) for row in rows]
+    return [ClaimedMailbox(build_mailbox(row), row["sealed_password"]) for row in rows]
 
 
-async def note_read(
+async def record_poll(
     connection: AsyncConnection, *, mailbox: Mailbox, now: datetime, next_poll_at: datetime
 ) -> None:
     """Write that a mailbox was read, up to its `last_uid`, unless it was changed meanwhile."""
@@ -167,7 +167,7 @@ async def note_read(
     )
 
 
-async def note_failure(
+async def record_failure(
     connection: AsyncConnection,
     *,
     mailbox: Mailbox,
@@ -191,6 +191,6 @@ async def note_failure(
     )
 
 
-def mailbox_of(row: RowMapping) -> Mailbox:
+def build_mailbox(row: RowMapping) -> Mailbox:
     """The mailbox of a row, its password apart."""
     return from_row(Mailbox, row, tls=MailboxTls(row["tls"]))

@@ -17,7 +17,7 @@ from app.store import events
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
-async def resume(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:
+async def list_unfinished(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:
     """The UIDs of mails that were begun and are not done; those of another UIDVALIDITY are gone."""
     of_mailbox = mailbox_mails.c.mailbox_id == mailbox.id
     await connection.execute(
@@ -67,7 +67,7 @@ async def finish(
     uid: int,
     counts: Mapping[str, int],
     now: datetime,
-    given_up: str | None = None,
+    skip_reason: str | None = None,
 ) -> None:
     """Note that a mail is done, add to the mailbox's counts, and tell where it was given up.
 
@@ -84,8 +84,8 @@ async def finish(
     if counts:
         values = {name: mailboxes.c[name] + number for name, number in counts.items()}
         await connection.execute(update(mailboxes).where(*of_mailbox).values(values))
-    if given_up is not None:
-        data = {"mailbox": mailbox.id, "reason": f"UID {uid}: {given_up}"}
+    if skip_reason is not None:
+        data = {"mailbox": mailbox.id, "reason": f"UID {uid}: {skip_reason}"}
         event = NewEvent(
             EventType.MAILBOX_MAIL_SKIPPED, now, mailbox.tenant_id, profile_id=None, data=data
         )

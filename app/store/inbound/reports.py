@@ -10,15 +10,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
-from app.domain.events import NewEvent, of_report
+from app.domain.events import NewEvent, report_event_type
 from app.domain.ids import new_id
-from app.domain.inbound.bounce_parser import Report, Reported, ReportKind
-from app.domain.mime.build import id_in_header
+from app.domain.inbound.bounce_parser import Report, ReportedRecipient, ReportKind
+from app.domain.mime.build import parse_message_id
 from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db import delete_old as aging
 from app.store.tables.core import (
-    addressed_to,
+    has_address,
     inbound_reports,
     message_contents,
     message_tags,
@@ -28,7 +28,7 @@ from app.store.tables.core import (
 )
 
 # So many messages may have one Message-ID: another try at a message has the same.
-MAX_ALIKE: Final = 20
+MAX_SAME_MESSAGE_ID: Final = 20
 MAX_IDS: Final = 20
 
 _READ: Final[Mapping[str, Insert]] = {
@@ -53,16 +53,16 @@ REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class MatchedReport:
     """What a report says of one recipient, and whose it is: None where no message was found."""
 
-    reported: Reported
+    reported: ReportedRecipient
     message_id: str | None = None
     address: str | None = None
     is_suppressed: bool = False
 
 
-async def is_new(
+async def record_digest(
     connection: AsyncConnection, *, tenant_id: str, digest: bytes, now: datetime
 ) -> bool:
     """Whether a report with this hash is read for the first time; it is noted down."""
@@ -77,7 +77,7 @@ async def receive(
     report: Report,
     now: datetime,
     is_new: bool = True,
-) -> list[Received]:
+) -> list[MatchedReport]:
     """Write down what a report says, and suppress whom it says not to be written to any more.
 
     A hard bounce does so where the tenant wants that. Where it `is_new` no more, nothing is
@@ -86,13 +86,13 @@ async def receive(
     candidates = await _load_candidates(connection, tenant_id, report)
     query = select(tenants.c.suppresses_hard_bounces).where(tenants.c.id == tenant_id)
     suppresses_hard_bounces = bool((await connection.execute(query)).scalar_one())
-    received = list[Received]()
+    received = list[MatchedReport]()
     for reported in report.recipients:
         row = _find_row(report, reported, candidates)
         if row is None and reported.kind is ReportKind.UNSUBSCRIBED:
             row = await _load_last(connection, tenant_id, reported.addresses)
         if row is None:
-            received.append(Received(reported=reported))
+            received.append(MatchedReport(reported=reported))
             continue
         suppression = None
         if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
@@ -100,9 +100,11 @@ async def receive(
             suppression = _suppression(tenant_id, tag, reported, row, now)
         if is_new:
             await _note(connection, tenant_id, reported, row, now)
-            await suppressions.add(connection, made=[suppression] if suppression else [])
+            await suppressions.add(
+                connection, new_suppressions=[suppression] if suppression else []
+            )
         received.append(
-            Received(
+            MatchedReport(
                 reported=reported,
                 message_id=row["message_id"],
                 address=None if row["erased_at"] else row["address"],
@@ -118,7 +120,7 @@ async def _load_candidates(
     """The recipients of the messages that a report may be about, the surest message first."""
     ids = [message_id for message_id, _ in report.places]
     ids += report.ids
-    ids += filter(None, map(id_in_header, report.message_ids))
+    ids += filter(None, map(parse_message_id, report.message_ids))
     ids = list(dict.fromkeys(ids))[:MAX_IDS]
     ids += await _load_given(connection, tenant_id, report.message_ids[:MAX_IDS])
     if not ids:
@@ -145,13 +147,13 @@ async def _load_given(
             message_contents.c.given_message_id.in_(message_ids),
         )
         .order_by(message_contents.c.message_id.desc())
-        .limit(MAX_ALIKE)
+        .limit(MAX_SAME_MESSAGE_ID)
     )
     return (await connection.execute(query)).scalars().all()
 
 
 def _find_row(
-    report: Report, reported: Reported, candidates: Sequence[RowMapping]
+    report: Report, reported: ReportedRecipient, candidates: Sequence[RowMapping]
 ) -> RowMapping | None:
     """The recipient that is meant: by its place, its address, or as the only one there is."""
     if len(report.recipients) == 1:
@@ -177,7 +179,7 @@ async def _load_last(
         query = (
             select(*_COLUMNS)
             .join(messages, messages.c.id == recipients.c.message_id)
-            .where(recipients.c.tenant_id == tenant_id, addressed_to(address))
+            .where(recipients.c.tenant_id == tenant_id, has_address(address))
             .order_by(recipients.c.message_id.desc())
             .limit(1)
         )
@@ -207,7 +209,7 @@ async def _find_tag(
 
 
 def _suppression(
-    tenant_id: str, tag: str | None, reported: Reported, row: RowMapping, now: datetime
+    tenant_id: str, tag: str | None, reported: ReportedRecipient, row: RowMapping, now: datetime
 ) -> Suppression | None:
     """Why the recipient is sent nothing more, if it is."""
     reason = REASONS.get(reported.kind)
@@ -228,13 +230,13 @@ def _suppression(
 async def _note(
     connection: AsyncConnection,
     tenant_id: str,
-    reported: Reported,
+    reported: ReportedRecipient,
     row: RowMapping,
     now: datetime,
 ) -> None:
     text = None if row["erased_at"] is not None else reported.text
-    is_less = row["report"] is not None and ReportKind(row["report"]).is_last
-    if reported.kind.is_last or not is_less:
+    is_less = row["report"] is not None and ReportKind(row["report"]).is_final
+    if reported.kind.is_final or not is_less:
         await connection.execute(
             update(recipients)
             .where(
@@ -250,7 +252,7 @@ async def _note(
         )
     data: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
     event = NewEvent(
-        of_report(reported.kind),
+        report_event_type(reported.kind),
         now,
         tenant_id,
         row["profile_id"],
@@ -261,6 +263,6 @@ async def _note(
     await events.append(connection, [event])
 
 
-async def forget(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Forget which reports were read before a moment; answers of how many."""
-    return await aging.forget_oldest(connection, inbound_reports, before=before, limit=limit)
+    return await aging.delete_oldest(connection, inbound_reports, before=before, limit=limit)

@@ -13,11 +13,11 @@ from app.domain.types import MessageStatus, RecipientStatus
 from app.store import events
 from app.store.outbox import results as outcomes
 from app.store.outbox import wiping
-from app.store.tables.core import addressed_to, messages, recipients
+from app.store.tables.core import has_address, messages, recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Erased:
+class ErasureResult:
     """How many messages are without the address now, and how many could not be.
 
     `being_sent` are in transmission; of `uncertain` ones nobody has said what became of them.
@@ -25,20 +25,20 @@ class Erased:
     """
 
     erased: int = 0
-    being_sent: int = 0
+    sending: int = 0
     uncertain: int = 0
-    last: str | None = None
+    last_message_id: str | None = None
 
     def __add__(self, other: Self) -> Self:
         return replace(
             other,
             erased=self.erased + other.erased,
-            being_sent=self.being_sent + other.being_sent,
+            sending=self.sending + other.sending,
             uncertain=self.uncertain + other.uncertain,
         )
 
 
-NOTHING: Final = Erased()
+NOTHING_ERASED: Final = ErasureResult()
 
 
 async def erase(
@@ -49,7 +49,7 @@ async def erase(
     after: str | None,
     now: datetime,
     limit: int,
-) -> Erased:
+) -> ErasureResult:
     """Forget an address, in any letter case, in at most `limit` messages of a tenant.
 
     Where it is still to be sent to, it is not any more. Where others are, the message keeps its
@@ -64,7 +64,7 @@ async def erase(
         .join(messages, messages.c.id == recipients.c.message_id)
         .where(
             recipients.c.tenant_id == tenant_id,
-            addressed_to(address),
+            has_address(address),
         )
         .order_by(recipients.c.message_id)
         .limit(limit)
@@ -86,11 +86,11 @@ async def erase(
         connection, [row.id for row in free_rows if row.recipient_status in TO_SEND], address, now
     )
     await _forget(connection, ids, address, now)
-    return Erased(
+    return ErasureResult(
         erased=len(ids),
-        being_sent=len(being_sent),
+        sending=len(being_sent),
         uncertain=len(uncertain),
-        last=rows[-1].id if rows else None,
+        last_message_id=rows[-1].id if rows else None,
     )
 
 
@@ -104,13 +104,13 @@ async def _cancel(
         update(recipients)
         .where(
             recipients.c.message_id.in_(message_ids),
-            addressed_to(address),
+            has_address(address),
         )
         .values(status=status.value, next_attempt_at=None, updated_at=now, finished_at=now)
         .returning(recipients.c.message_id, recipients.c.position)
     )
     places = [(row.message_id, row.position) for row in await connection.execute(statement)]
-    await events.append_of_recipients(connection, places, status, now)
+    await events.append_recipient_events(connection, places, status, now)
     await outcomes.close(connection, message_ids=message_ids, now=now)
 
 

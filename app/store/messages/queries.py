@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import Gone, NotFound
 from app.domain.ids import first_id
-from app.domain.mime.build import id_in_header
+from app.domain.mime.build import parse_message_id
 from app.domain.search import Search
 from app.domain.types import (
     Guarantee,
@@ -23,13 +23,13 @@ from app.domain.types import (
     RecipientStatus,
 )
 from app.store.db.keyset import newest_first, oldest_first
-from app.store.messages.views import AttemptView, MessageView, view_of
+from app.store.messages.views import AttemptView, MessageView, build_view
 from app.store.tables import core as tables
 from app.store.tables.core import (
     NOT_SENT,
     UNFINISHED,
-    addressed_to,
     attempt_transcripts,
+    has_address,
     message_contents,
     message_tags,
     messages,
@@ -44,12 +44,12 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
-ENDED_OTHERWISE: Final = frozenset(
+NOT_SENT_STATUSES: Final = frozenset(
     {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
 )
 
 # Who did not get a message, and will not by it.
-FAILED: Final = frozenset(
+FAILED_STATUSES: Final = frozenset(
     {RecipientStatus.BOUNCED, RecipientStatus.EXPIRED, RecipientStatus.CANCELLED}
 )
 
@@ -93,10 +93,10 @@ class MessageFilter:
     message_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
-    within: Sequence[str] | None = None
+    profile_ids: Sequence[str] | None = None
 
 
-EVERYTHING: Final = MessageFilter()
+NO_FILTER: Final = MessageFilter()
 
 
 async def page(
@@ -106,26 +106,31 @@ async def page(
     limit: int,
     now: datetime,
     after: str | None = None,
-    wanted: MessageFilter = EVERYTHING,
+    message_filter: MessageFilter = NO_FILTER,
 ) -> list[MessageView]:
     """A page of the tenant's messages that match the filter, newest first."""
-    message_ids = await ids(
-        connection, tenant_id=tenant_id, limit=limit, now=now, after=after, wanted=wanted
+    message_ids = await list_ids(
+        connection,
+        tenant_id=tenant_id,
+        limit=limit,
+        now=now,
+        after=after,
+        message_filter=message_filter,
     )
     return await _load_views(connection, tenant_id, message_ids)
 
 
-async def ids(
+async def list_ids(
     connection: AsyncConnection,
     *,
     tenant_id: str,
     limit: int,
     now: datetime,
     after: str | None = None,
-    wanted: MessageFilter = EVERYTHING,
+    message_filter: MessageFilter = NO_FILTER,
 ) -> Sequence[str]:
     """The ids of what `page` answers."""
-    query, key = _build_query(tenant_id, wanted, now)
+    query, key = _build_query(tenant_id, message_filter, now)
     query = newest_first(query, key, limit=limit, after=after)
     return (await connection.execute(query)).scalars().all()
 
@@ -135,19 +140,19 @@ async def search(
     *,
     tenant_id: str,
     limit: int,
-    look_at: int,
+    max_scanned: int,
     now: datetime,
-    matching: Search,
+    criteria: Search,
     after: str | None = None,
-    wanted: MessageFilter = EVERYTHING,
+    message_filter: MessageFilter = NO_FILTER,
 ) -> tuple[list[MessageView], str | None]:
     """At most `limit` of the messages that are wanted and match, newest first.
 
     At most `look_at` are looked at. Answers after which id the next ones come; None: there are no
     more. What was wiped has no subject, and what was erased no metadata.
     """
-    query, key = _build_query(tenant_id, wanted, now)
-    candidates = newest_first(query, key, limit=look_at, after=after).subquery()
+    query, key = _build_query(tenant_id, message_filter, now)
+    candidates = newest_first(query, key, limit=max_scanned, after=after).subquery()
     contents = (
         select(
             message_contents.c.message_id, message_contents.c.subject, message_contents.c.metadata
@@ -158,17 +163,17 @@ async def search(
     rows = (await connection.execute(contents)).all()
     message_ids = list[str]()
     for row in rows:
-        if matching.matches(row.subject, row.metadata):
+        if criteria.matches(row.subject, row.metadata):
             message_ids.append(row.message_id)
             if len(message_ids) == limit:
                 return await _load_views(connection, tenant_id, message_ids), row.message_id
-    end = rows[-1].message_id if len(rows) == look_at else None
+    end = rows[-1].message_id if len(rows) == max_scanned else None
     return await _load_views(connection, tenant_id, message_ids), end
 
 
-def of_filter(tenant_id: str, wanted: MessageFilter, now: datetime) -> Select[str]:
+def select_ids(tenant_id: str, message_filter: MessageFilter, now: datetime) -> Select[str]:
     """The ids of the tenant's messages that are wanted."""
-    return _build_query(tenant_id, wanted, now)[0]
+    return _build_query(tenant_id, message_filter, now)[0]
 
 
 async def count(
@@ -177,10 +182,10 @@ async def count(
     tenant_id: str,
     limit: int,
     now: datetime,
-    wanted: MessageFilter = EVERYTHING,
+    message_filter: MessageFilter = NO_FILTER,
 ) -> int:
     """How many messages are wanted, counted up to `limit`."""
-    query, _ = _build_query(tenant_id, wanted, now)
+    query, _ = _build_query(tenant_id, message_filter, now)
     count_query = select(func.count()).select_from(query.limit(limit).subquery())
     return int((await connection.execute(count_query)).scalar_one())
 
@@ -201,12 +206,12 @@ def _build_query(
             message_contents.c.given_message_id == message_filter.message_id,
         )
         query = query.where(
-            or_(key == id_in_header(message_filter.message_id), key.in_(ids_by_header))
+            or_(key == parse_message_id(message_filter.message_id), key.in_(ids_by_header))
         )
     if message_filter.profile_id is not None:
         of_message.append(messages.c.profile_id == message_filter.profile_id)
-    if message_filter.within is not None:
-        of_message.append(messages.c.profile_id.in_(message_filter.within))
+    if message_filter.profile_ids is not None:
+        of_message.append(messages.c.profile_id.in_(message_filter.profile_ids))
     if (after := message_filter.created_after) is not None:
         query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
         of_message.append(messages.c.created_at >= after)
@@ -233,7 +238,7 @@ def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
     """The words of the partial index that holds the messages of these statuses, if one does."""
     if MessageStatus.SENT in statuses:
         return []
-    conditions = {NOT_SENT if status in ENDED_OTHERWISE else UNFINISHED for status in statuses}
+    conditions = {NOT_SENT if status in NOT_SENT_STATUSES else UNFINISHED for status in statuses}
     return list(conditions) if len(conditions) == 1 else []
 
 
@@ -248,7 +253,7 @@ def _build_id_query(
     of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
     if recipient is not None:
         key = recipients.c.message_id
-        query = select(key).where(recipients.c.tenant_id == tenant_id, addressed_to(recipient))
+        query = select(key).where(recipients.c.tenant_id == tenant_id, has_address(recipient))
         if tag is None:
             return query, key
         return query.join(message_tags, message_tags.c.message_id == key).where(*of_tag), key
@@ -265,7 +270,7 @@ async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -
     return views[0]
 
 
-async def attempts(
+async def list_attempts(
     connection: AsyncConnection,
     *,
     tenant_id: str,
@@ -302,7 +307,7 @@ async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: 
         raise NotFound("message", message_id)
 
 
-async def raw(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
+async def load_content(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
     """The bytes that go over the wire; raises NotFound, or Gone where they are not for reading."""
     query = (
         select(
@@ -343,15 +348,17 @@ class Original:
     message_id_header: str
     metadata: Mapping[str, str]
     tags: tuple[str, ...]
-    failed: tuple[RecipientAddress, ...]
+    failed_recipients: tuple[RecipientAddress, ...]
     dsn: DsnRequest | None
     has_verp: bool
     mime: bytes = field(repr=False)
 
 
-async def original(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> Original:
+async def load_original(
+    connection: AsyncConnection, *, tenant_id: str, message_id: str
+) -> Original:
     """The message with its bytes; raises NotFound, or Gone where they are not for use."""
-    mime = await raw(connection, tenant_id=tenant_id, message_id=message_id)
+    mime = await load_content(connection, tenant_id=tenant_id, message_id=message_id)
     view = await get(connection, tenant_id=tenant_id, message_id=message_id)
     query = select(messages.c.envelope_from, messages.c.dsn, messages.c.has_verp).where(
         messages.c.tenant_id == tenant_id, messages.c.id == message_id
@@ -361,7 +368,7 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
     return Original(
         profile_id=view.profile_id,
         envelope_from=envelope.envelope_from,
-        dsn=DsnRequest.of(envelope.dsn),
+        dsn=DsnRequest.from_dict(envelope.dsn),
         has_verp=envelope.has_verp,
         priority=view.priority,
         guarantee=view.guarantee,
@@ -371,10 +378,10 @@ async def original(connection: AsyncConnection, *, tenant_id: str, message_id: s
         message_id_header=view.message_id_header,
         metadata=view.metadata,
         tags=view.tags,
-        failed=tuple(
+        failed_recipients=tuple(
             RecipientAddress(Mailbox(recipient.address, recipient.name), recipient.kind)
             for recipient in view.recipients
-            if recipient.status in FAILED and recipient.erased_at is None
+            if recipient.status in FAILED_STATUSES and recipient.erased_at is None
         ),
         mime=mime,
     )
@@ -395,7 +402,9 @@ async def _load_views(
     recipients_by_message = await _load_recipients(connection, tenant_id, ids)
     tags_by_message = await _load_tags(connection, tenant_id, ids)
     return [
-        view_of(row, recipients_by_message.get(row["id"], ()), tags_by_message.get(row["id"], ()))
+        build_view(
+            row, recipients_by_message.get(row["id"], ()), tags_by_message.get(row["id"], ())
+        )
         for row in rows
     ]
 
@@ -405,10 +414,10 @@ async def _load_recipients(
 ) -> dict[str, list[RowMapping]]:
     query = (
         select(recipients)
-        .where(_is(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
+        .where(_is_of_tenant(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
         .order_by(recipients.c.message_id, recipients.c.position)
     )
-    return _by_message((await connection.execute(query)).mappings())
+    return _group_by_message((await connection.execute(query)).mappings())
 
 
 async def _load_tags(
@@ -416,18 +425,20 @@ async def _load_tags(
 ) -> dict[str, list[RowMapping]]:
     query = (
         select(message_tags.c.message_id, message_tags.c.tag)
-        .where(_is(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids))
+        .where(
+            _is_of_tenant(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids)
+        )
         .order_by(message_tags.c.message_id)
     )
-    return _by_message((await connection.execute(query)).mappings())
+    return _group_by_message((await connection.execute(query)).mappings())
 
 
-def _is(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
+def _is_of_tenant(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
     """The tenant's, as a check alone: SQLite would rather read all that is its, by an index."""
     return column.concat("") == tenant_id
 
 
-def _by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:
+def _group_by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:
     return {
         message_id: list(group)
         for message_id, group in groupby(rows, key=lambda row: str(row["message_id"]))

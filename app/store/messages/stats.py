@@ -13,13 +13,13 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
-from app.store.messages.queries import MessageFilter, of_filter
+from app.store.messages.queries import MessageFilter, select_ids
 from app.store.tables.core import message_tags, messages, profiles, recipients
 
 MAX_GROUPS: Final = 1000
 
 
-class By(StrEnum):
+class Dimension(StrEnum):
     """What to group by. Hours and days are those of acceptance, in UTC."""
 
     PROFILE = "profile"
@@ -66,11 +66,11 @@ def _seconds_in_postgresql(element: _Seconds, compiler: SQLCompiler, **more: obj
     return f"CAST(floor(extract(epoch from {moment})) AS bigint)"
 
 
-PERIODS: Final = {By.HOUR: 3600, By.DAY: 86_400}
+PERIODS: Final = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class GroupCount:
     """The recipients of a group: how many stand where, and of how many what came back."""
 
     key: str | None
@@ -83,24 +83,24 @@ async def count(
     connection: AsyncConnection,
     *,
     tenant_id: str,
-    by: By | None,
-    wanted: MessageFilter,
+    dimension: Dimension | None,
+    message_filter: MessageFilter,
     now: datetime,
-) -> list[Count]:
+) -> list[GroupCount]:
     """The recipients of the tenant's messages that are wanted, in groups; the greatest first.
 
     Groups of time are in their order, and all others at most `MAX_GROUPS`. Without `by` there is
     one group. A recipient whose message has several tags counts for each.
     """
-    ids = of_filter(tenant_id, wanted, now).subquery()
-    key = _key(by)
+    ids = select_ids(tenant_id, message_filter, now).subquery()
+    key = _build_key(dimension)
     total = func.count().label("total")
     statuses = [
-        _how_many(recipients.c.status == recipient_status.value, recipient_status)
+        _count_where(recipients.c.status == recipient_status.value, recipient_status)
         for recipient_status in RecipientStatus
     ]
     reports = [
-        _how_many(recipients.c.report == report_kind.value, report_kind)
+        _count_where(recipients.c.report == report_kind.value, report_kind)
         for report_kind in ReportKind
     ]
     query = (
@@ -109,19 +109,19 @@ async def count(
         .join(ids, ids.c[0] == recipients.c.message_id)
         .join(messages, messages.c.id == recipients.c.message_id)
     )
-    if by is not None:
+    if dimension is not None:
         query = query.group_by(key)
-    if by is By.PROFILE:
+    if dimension is Dimension.PROFILE:
         query = query.join(profiles, profiles.c.id == messages.c.profile_id)
-    if by is By.TAG:
+    if dimension is Dimension.TAG:
         query = query.join(message_tags, message_tags.c.message_id == messages.c.id)
-    if by in PERIODS:
+    if dimension in PERIODS:
         query = query.order_by(key)
-    elif by is not None:
+    elif dimension is not None:
         query = query.order_by(total.desc(), key).limit(MAX_GROUPS)
     return [
-        Count(
-            key=_format_key(by, row.key),
+        GroupCount(
+            key=_format_key(dimension, row.key),
             recipients=row.total,
             statuses={
                 recipient_status: getattr(row, recipient_status.value) or 0
@@ -136,25 +136,25 @@ async def count(
     ]
 
 
-def _key(dimension: By | None) -> ColumnElement[Any]:
+def _build_key(dimension: Dimension | None) -> ColumnElement[Any]:
     match dimension:
-        case By.PROFILE:
+        case Dimension.PROFILE:
             return profiles.c.name
-        case By.TAG:
+        case Dimension.TAG:
             return message_tags.c.tag
-        case By.DOMAIN:
+        case Dimension.DOMAIN:
             return _Domain(recipients.c.address)
-        case By.HOUR | By.DAY:
+        case Dimension.HOUR | Dimension.DAY:
             seconds = _Seconds(messages.c.created_at)
             return seconds - seconds % literal_column(str(PERIODS[dimension]))
     return literal_column("NULL")
 
 
-def _how_many(condition: ColumnElement[bool], status: StrEnum) -> ColumnElement[int]:
+def _count_where(condition: ColumnElement[bool], status: StrEnum) -> ColumnElement[int]:
     return func.count().filter(condition).label(status.value)
 
 
-def _format_key(dimension: By | None, key: object) -> str | None:
+def _format_key(dimension: Dimension | None, key: object) -> str | None:
     if dimension in PERIODS:
         return datetime.fromtimestamp(int(str(key)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return None if key is None else str(key)

@@ -8,19 +8,19 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
-from app.domain.delivery.priority import turn_of
+from app.domain.delivery.priority import compute_turn
 from app.domain.delivery.status import FINAL, TO_SEND, RecipientEvent, next_status
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventType, NewEvent
 from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
-from app.store.outbox.queries import ClaimedRecipient, recipients_of
+from app.store.outbox.queries import ClaimedRecipient, load_recipients
 from app.store.outbox.results import close, finish_open
 from app.store.tables.core import messages, recipients
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class Schedule:
     """When a message is sent, until when it is tried, and before which others."""
 
     send_at: datetime
@@ -36,7 +36,7 @@ async def cancel(
     Raises NotFound, or Conflict where it is being sent or there is nobody left.
     """
     await _lock_free(connection, tenant_id, message_id)
-    message_recipients = (await recipients_of(connection, [message_id]))[message_id]
+    message_recipients = (await load_recipients(connection, [message_id]))[message_id]
     if not any(recipient.is_open for recipient in message_recipients):
         raise Conflict(
             "nothing-to-cancel",
@@ -50,7 +50,7 @@ async def reschedule(
     *,
     tenant_id: str,
     message_id: str,
-    changes: Callable[[Scheduled], Scheduled],
+    changes: Callable[[Schedule], Schedule],
     now: datetime,
 ) -> None:
     """Change when a scheduled message is sent, until when it is tried, and before which others.
@@ -71,8 +71,8 @@ async def reschedule(
             "message-not-scheduled",
             "You can update only scheduled messages; this one is not scheduled.",
         )
-    new_schedule = changes(Scheduled(row.send_at, row.expires_at, Priority(row.priority)))
-    turn = turn_of(new_schedule.send_at, new_schedule.priority, now)
+    new_schedule = changes(Schedule(row.send_at, row.expires_at, Priority(row.priority)))
+    turn = compute_turn(new_schedule.send_at, new_schedule.priority, now)
     await connection.execute(
         update(messages)
         .where(messages.c.id == message_id)
@@ -121,7 +121,7 @@ async def resolve(
     Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
     """
     await _lock_free(connection, tenant_id, message_id)
-    message_recipients = (await recipients_of(connection, [message_id]))[message_id]
+    message_recipients = (await load_recipients(connection, [message_id]))[message_id]
     positions = _find_uncertain(message_recipients, addresses)
     if not positions:
         return
@@ -137,7 +137,7 @@ async def resolve(
         )
     )
     places = [(message_id, position) for position in positions]
-    await events.append_of_recipients(connection, places, status, now)
+    await events.append_recipient_events(connection, places, status, now)
     if status in TO_SEND:
         await connection.execute(
             update(messages)

@@ -110,8 +110,8 @@ class AttemptView:
     transcript: str | None
 
 
-def view_of(
-    row: RowMapping, addressed: Iterable[RowMapping], tagged: Iterable[RowMapping]
+def build_view(
+    row: RowMapping, recipient_rows: Iterable[RowMapping], tag_rows: Iterable[RowMapping]
 ) -> MessageView:
     """The view of a message from its row, its recipients' and its tags'.
 
@@ -125,15 +125,15 @@ def view_of(
         row,
         status=status,
         sender=Mailbox(row["sender_address"], row["sender_name"]),
-        recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in addressed),
-        tags=tuple(sorted(tag_row["tag"] for tag_row in tagged)),
+        recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in recipient_rows),
+        tags=tuple(sorted(tag_row["tag"] for tag_row in tag_rows)),
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
         content_wiped_at=row["wiped_at"],
     )
 
 
-def _is_in_hand(row: RowMapping, status: RecipientStatus, claimed_at: datetime) -> bool:
+def _is_sending(row: RowMapping, status: RecipientStatus, claimed_at: datetime) -> bool:
     """Whether a recipient of a leased message is being sent to; one marked since the claim is."""
     if status is RecipientStatus.UNCERTAIN:
         return bool(row["updated_at"] >= claimed_at)
@@ -143,7 +143,7 @@ def _is_in_hand(row: RowMapping, status: RecipientStatus, claimed_at: datetime) 
 
 def _recipient(row: RowMapping, claimed_at: datetime | None) -> RecipientView:
     status = RecipientStatus(row["status"])
-    if claimed_at is not None and _is_in_hand(row, status, claimed_at):
+    if claimed_at is not None and _is_sending(row, status, claimed_at):
         status = RecipientStatus.SENDING
     return from_row(
         RecipientView,

@@ -42,17 +42,17 @@ async def _migrate(database: Database) -> str:
             )
         await connection.run_sync(_upgrade)
         await events.renumber(connection)
-    return schema.head()
+    return schema.head_revision()
 
 
 def _upgrade(connection: Connection) -> None:
-    revision = schema.current(connection)
+    revision = schema.load_revision(connection)
     config = Config()
-    config.set_main_option("script_location", str(schema.migrations()).replace("%", "%%"))
+    config.set_main_option("script_location", str(schema.find_migrations()).replace("%", "%%"))
     try:
         ScriptDirectory.from_config(config).get_revisions(revision or ())
     except CommandError:
-        state = schema.State(current=revision, head=schema.head())
+        state = schema.SchemaState(current=revision, head=schema.head_revision())
         raise SettingsError(f"HELOISE_DATABASE_URL: {state.fault}") from None
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

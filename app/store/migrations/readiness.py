@@ -10,8 +10,8 @@ from app.store.migrations import schema
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 5.0
+CHECK_INTERVAL_SECONDS: Final = 1.0
+CHECK_TIMEOUT_SECONDS: Final = 5.0
 READ_ONLY: Final = (
     "The database is read-only: its server is a standby, or default_transaction_read_only is on."
 )
@@ -28,12 +28,12 @@ class Readiness:
         """Why the tables cannot be used, or None: they cannot change for the worse later on."""
         return self._schema_fault
 
-    async def look(self) -> list[str]:
+    async def check(self) -> list[str]:
         """Look at the database now; answers every reason against it, none where it is ready."""
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 is_writable = await self._database.is_writable()
-                state = await schema.state(self._database)
+                state = await schema.load_state(self._database)
         except Unavailable:
             return ["The database cannot be reached."]
         except TimeoutError:
@@ -48,8 +48,8 @@ class Readiness:
     async def wait_ready(self) -> None:
         """Return once there is nothing against it."""
         logged_reasons: list[str] = []
-        while reasons := await self.look():
+        while reasons := await self.check():
             if reasons != logged_reasons:
                 log.warning("waiting for the database: %s", " ".join(reasons))
                 logged_reasons = reasons
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)

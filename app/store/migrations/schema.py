@@ -18,7 +18,7 @@ _VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", Str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class SchemaState:
     """The revision that a database is at (None: it has no tables yet), and the newest there is."""
 
     current: str | None
@@ -34,7 +34,7 @@ class State:
         """What is wrong with it and what to do; None where it is current."""
         if self.is_current:
             return None
-        if self.current is not None and self.current not in revisions():
+        if self.current is not None and self.current not in list_revisions():
             return (
                 f"The database schema is at {self.current!r}, which a newer version of Heloise"
                 f" created. This version ({app.__version__}) knows none after {self.head!r}: run"
@@ -44,30 +44,32 @@ class State:
         return f"The database schema is {description}, not at {self.head}: run `heloise migrate`."
 
 
-async def state(database: Database) -> State:
+async def load_state(database: Database) -> SchemaState:
     """Where the schema is; raises Unavailable where the database cannot be reached."""
     async with database.reading() as connection:
-        return State(current=await connection.run_sync(current), head=head())
+        return SchemaState(current=await connection.run_sync(load_revision), head=head_revision())
 
 
-def current(connection: Connection) -> str | None:
+def load_revision(connection: Connection) -> str | None:
     """The revision that the database is at, None where it has no tables yet."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
-def head() -> str:
+def head_revision() -> str:
     """The newest revision."""
-    return revisions()[-1]
+    return list_revisions()[-1]
 
 
-def revisions() -> Sequence[str]:
+def list_revisions() -> Sequence[str]:
     """All that this version has, oldest first: files are named by them, and the names sort."""
-    return sorted(path.stem.partition("_")[0] for path in migrations().glob("versions/[0-9]*.py"))
+    return sorted(
+        path.stem.partition("_")[0] for path in find_migrations().glob("versions/[0-9]*.py")
+    )
 
 
-def migrations() -> Path:
+def find_migrations() -> Path:
     """Inside the package where it is installed, beside it in a checkout."""
     package = Path(app.__file__).parent
     installed = package / "migrations"

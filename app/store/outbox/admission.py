@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
 from app.domain.types import NewMessage
-from app.domain.value import value
-from app.store.db.array_params import among, pairs_of
+from app.domain.value import frozen_dataclass
+from app.store.db.array_params import any_of, unnest_pairs
 from app.store.tables.core import lanes, profiles, suppressions
 
 
-@value
+@frozen_dataclass
 class Admission:
     """The database's answers about a group of new messages.
 
@@ -25,7 +25,7 @@ class Admission:
     may_suppress: bool
 
 
-async def look(
+async def check(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look for these profiles, and for whom these messages are to."""
@@ -34,29 +34,29 @@ async def look(
         for message in messages
         for recipient in message.recipients
     ]
-    rows = await connection.execute(_LOOK, {"profile_ids": profile_ids, "addressed": addressed})
+    rows = await connection.execute(_CHECK, {"profile_ids": profile_ids, "addressed": addressed})
     pairs = [(row.id, row.revision) for row in rows]
     ready = frozenset(pair for pair in pairs if pair[1] != _SUPPRESSION)
     return Admission(ready, may_suppress=len(ready) < len(pairs))
 
 
 _SUPPRESSION: Final = 0  # a profile's first revision is 1
-_ADDRESSED: Final = pairs_of("addressed")
-_LOOK: Final = union_all(
+_RECIPIENTS: Final = unnest_pairs("addressed")
+_CHECK: Final = union_all(
     select(profiles.c.id, profiles.c.revision)
     .join(lanes, lanes.c.profile_id == profiles.c.id)
     .where(
-        among(profiles.c.id, "profile_ids"),
+        any_of(profiles.c.id, "profile_ids"),
         profiles.c.paused_at.is_(None),
         profiles.c.deleted_at.is_(None),
         lanes.c.failing_since.is_(None),
     ),
     select(suppressions.c.id, literal(_SUPPRESSION, Integer())).join_from(
-        _ADDRESSED,
+        _RECIPIENTS,
         suppressions,
         and_(
-            suppressions.c.tenant_id == _ADDRESSED.c.first,
-            suppressions.c.address == _ADDRESSED.c.second,
+            suppressions.c.tenant_id == _RECIPIENTS.c.first,
+            suppressions.c.address == _RECIPIENTS.c.second,
         ),
     ),
 )

@@ -11,12 +11,12 @@ from app.store.tables.core import audit_log, lanes, message_tags, profiles, reci
 from app.store.tables.events import events, webhooks
 from app.store.tables.mailboxes import mailboxes
 
-AT_ONCE: Final = 500
+BATCH_SIZE: Final = 500
 
 _Columns = tuple[Column[str], ...]
 
 
-async def mask(connection: AsyncConnection, *, tenant_id: str, address: str) -> None:
+async def mask_address(connection: AsyncConnection, *, tenant_id: str, address: str) -> None:
     """Mask an address wherever a server, a reason or the audit log names it, and drop its tags.
 
     What is bound to a message is `wiping`'s; what the tenant has set itself stays.
@@ -36,7 +36,7 @@ async def mask(connection: AsyncConnection, *, tenant_id: str, address: str) -> 
     ]
     for columns, of_tenant in places:
         await _mask(connection, mention, columns, of_tenant)
-    await _untag(connection, tenant_id, mention)
+    await _delete_tags(connection, tenant_id, mention)
 
 
 async def _mask(
@@ -44,18 +44,20 @@ async def _mask(
 ) -> None:
     table = columns[0].table
     [key] = table.primary_key.columns
-    query = select(key, *columns).where(of_tenant, _may_name(columns)).order_by(key).limit(AT_ONCE)
+    query = (
+        select(key, *columns).where(of_tenant, _may_name(columns)).order_by(key).limit(BATCH_SIZE)
+    )
     rows = (await connection.execute(query)).mappings().all()
     while rows:
         for row in rows:
-            values = {column.name: mention.masked(row[column.name]) for column in columns}
+            values = {column.name: mention.mask(row[column.name]) for column in columns}
             if any(values[name] != row[name] for name in values):
                 await connection.execute(update(table).where(key == row[key.name]).values(values))
         next_query = query.where(key > rows[-1][key.name])
         rows = (await connection.execute(next_query)).mappings().all()
 
 
-async def _untag(connection: AsyncConnection, tenant_id: str, mention: Mention) -> None:
+async def _delete_tags(connection: AsyncConnection, tenant_id: str, mention: Mention) -> None:
     query = select(message_tags.c.tag).where(
         message_tags.c.tenant_id == tenant_id, _may_name([message_tags.c.tag])
     )
@@ -68,7 +70,7 @@ async def _untag(connection: AsyncConnection, tenant_id: str, mention: Mention) 
         )
 
 
-async def mask_among(
+async def mask_address_in_messages(
     connection: AsyncConnection, *, message_ids: Sequence[str], address: str
 ) -> None:
     """Mask an address in what servers said of these messages' other recipients."""
@@ -78,14 +80,14 @@ async def mask_among(
         recipients.c.message_id.in_(message_ids), _may_name(texts)
     )
     for row in (await connection.execute(query)).mappings().all():
-        values = {text.name: mention.masked(row[text.name]) for text in texts}
+        values = {text.name: mention.mask(row[text.name]) for text in texts}
         statement = update(recipients).where(
             *(column == row[column.name] for column in key_columns)
         )
         await connection.execute(statement.values(values))
 
 
-async def untag(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+async def delete_address_tags(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
     """Take away the tags of these messages that name one of their recipients."""
     query = (
         select(message_tags.c.message_id, message_tags.c.tag, recipients.c.address)

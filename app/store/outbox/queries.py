@@ -22,13 +22,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
-from app.domain.delivery.priority import turn_of
+from app.domain.delivery.priority import compute_turn
 from app.domain.delivery.status import TO_SEND
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
-from app.domain.mime.blocks import LARGE_OCTETS
-from app.domain.mime.build import id_in_header
+from app.domain.mime.blocks import LARGE_BYTES
+from app.domain.mime.build import parse_message_id
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN
 from app.domain.types import (
     Guarantee,
@@ -38,11 +38,11 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store import events, suppressions
-from app.store.db.array_params import among, each_of
+from app.store.db.array_params import any_of, unnest
 from app.store.db.bulk import Bulk, Write
-from app.store.db.clock import bound_now
+from app.store.db.clock import bind_now
 from app.store.db.column_types import EPOCH
 from app.store.db.copy import copy_row
 from app.store.tables.core import (
@@ -65,7 +65,7 @@ _STATUSES: Final = {
 }
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class ClaimedRecipient:
     """A recipient of a claimed message as it stood at the claim."""
 
@@ -83,7 +83,7 @@ class ClaimedRecipient:
         return self.status in TO_SEND
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class ClaimedMessage:
     """A message that its claimer alone may work on, until the lease ends (invariant 3).
 
@@ -104,9 +104,9 @@ class ClaimedMessage:
     dsn: DsnRequest | None = None
     has_verp: bool = False
     sealed_key: bytes | None = field(default=None, repr=False)
-    unreadable: str | None = None
+    unreadable_reason: str | None = None
 
-    def opened(self, open_content: OpenContent) -> Self:
+    def unseal(self, open_content: OpenContent) -> Self:
         """The same with its content as it goes on the wire, where it opens."""
         if self.sealed_key is None:
             return self
@@ -114,10 +114,10 @@ class ClaimedMessage:
         try:
             return replace(self, mime=open_content(sealed, row=self.id), sealed_key=None)
         except SealError as error:
-            return replace(self, mime=b"", sealed_key=None, unreadable=str(error))
+            return replace(self, mime=b"", sealed_key=None, unreadable_reason=str(error))
 
     @classmethod
-    def of_new(cls, message: NewMessage) -> Self:
+    def from_new(cls, message: NewMessage) -> Self:
         """A message that its owner wrote itself, as a claim would read it."""
         return cls(
             id=message.id,
@@ -144,7 +144,7 @@ class ClaimedMessage:
         )
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Lease:
     """Who works on these messages, and until when nobody else may."""
 
@@ -160,36 +160,38 @@ NO_LEASE: Final = Lease(owner="", until=EPOCH, message_ids=frozenset())
 
 
 async def accept(
-    connection: AsyncConnection, accepted: Sequence[NewMessage], lease: Lease = NO_LEASE
+    connection: AsyncConnection, new_messages: Sequence[NewMessage], lease: Lease = NO_LEASE
 ) -> None:
     """Write new messages, due at once, but for those that a lease is for: they have their owner."""
-    rows = [_message_row(message) for message in accepted]
+    rows = [_message_row(message) for message in new_messages]
     lease_values = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
     for row in rows:
         if row["id"] in lease.message_ids:
             row.update(lease_values)
-    contents = [_content_row(message) for message in accepted if not _is_large(connection, message)]
+    contents = [
+        _content_row(message) for message in new_messages if not _is_large(connection, message)
+    ]
     await _ACCEPT.execute(
         connection,
         rows,
         contents,
-        [row for message in accepted for row in _recipient_rows(message)],
-        [row for message in accepted for row in _tag_rows(message)],
-        events.rows_of(_build_event(message) for message in accepted),
+        [row for message in new_messages for row in _recipient_rows(message)],
+        [row for message in new_messages for row in _tag_rows(message)],
+        events.build_rows(_build_event(message) for message in new_messages),
     )
-    for message in accepted:
+    for message in new_messages:
         if _is_large(connection, message):
             await copy_row(connection, message_contents, _content_row(message))
 
 
-def takes_one_statement(connection: AsyncConnection, messages: Iterable[NewMessage]) -> bool:
+def fits_one_statement(connection: AsyncConnection, new_messages: Iterable[NewMessage]) -> bool:
     """Whether `accept` writes these by one statement, which needs no transaction around it."""
-    return not any(_is_large(connection, message) for message in messages)
+    return not any(_is_large(connection, message) for message in new_messages)
 
 
 def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
     """Whether the bytes of a message would keep the loop while a statement is made of them."""
-    return len(message.mime) > LARGE_OCTETS and connection.dialect.name == "postgresql"
+    return len(message.mime) > LARGE_BYTES and connection.dialect.name == "postgresql"
 
 
 def _build_event(message: NewMessage) -> NewEvent:
@@ -206,7 +208,7 @@ _ACCEPT: Final = Bulk(
 )
 
 
-async def stands(connection: AsyncConnection, *, message_id: str) -> bool:
+async def is_committed(connection: AsyncConnection, *, message_id: str) -> bool:
     """Whether a message is stored whose caller has lost sight of the writing of it.
 
     Who writes messages at this moment is waited for, since it may be among them: a server goes on
@@ -222,7 +224,7 @@ _AFTER_ALL_WRITERS: Final = text(f"LOCK TABLE {messages.name} IN SHARE MODE")
 
 
 def _message_row(message: NewMessage) -> dict[str, Any]:
-    turn = turn_of(message.send_at, message.priority, message.created_at)
+    turn = compute_turn(message.send_at, message.priority, message.created_at)
     return {
         "id": message.id,
         "tenant_id": message.tenant_id,
@@ -250,7 +252,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
 def _content_row(message: NewMessage) -> dict[str, Any]:
     """A sensitive message's subject stands nowhere but in its sealed bytes."""
     sealed = message.sealed
-    is_given = id_in_header(message.message_id_header) != message.id
+    is_given = parse_message_id(message.message_id_header) != message.id
     return {
         "message_id": message.id,
         "sender_address": message.sender.address,
@@ -297,8 +299,8 @@ async def claim(
     lease_until: datetime,
     max_bytes: int,
     max_recipients: int | None = None,
-    is_known: bool = False,
-    is_checked: bool = False,
+    only_known_outcomes: bool = False,
+    is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
@@ -307,20 +309,20 @@ async def claim(
     over here. With `is_known`, none with a recipient whose last outcome is not known. With
     `is_checked`, none that is not due by the database's own time, whatever `now` is.
     """
-    want = Want(profile_id, limit, max_bytes, max_recipients)
-    return await claim_of_many(
+    want = ClaimRequest(profile_id, limit, max_bytes, max_recipients)
+    return await claim_many(
         connection,
         [want],
         owner=owner,
         now=now,
         lease_until=lease_until,
-        is_known=is_known,
-        is_checked=is_checked,
+        only_known_outcomes=only_known_outcomes,
+        is_clock_checked=is_clock_checked,
     )
 
 
-@value
-class Want:
+@frozen_dataclass
+class ClaimRequest:
     """How much of what a profile has due can be taken: so many messages, as `claim` counts them."""
 
     profile_id: str
@@ -329,23 +331,27 @@ class Want:
     max_recipients: int | None = None
 
 
-async def claim_of_many(
+async def claim_many(
     connection: AsyncConnection,
-    wants: Sequence[Want],
+    requests: Sequence[ClaimRequest],
     *,
     owner: str,
     now: datetime,
     lease_until: datetime,
-    is_known: bool = False,
-    is_checked: bool = False,
+    only_known_outcomes: bool = False,
+    is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease what is due of several profiles, of each as `claim` does."""
     parameters = {
-        "profile_ids": [want.profile_id for want in wants],
+        "profile_ids": [want.profile_id for want in requests],
         "now": now,
-        "limit": max(want.limit for want in wants),
+        "limit": max(want.limit for want in requests),
     }
-    statement = _due(connection.dialect.name, is_known=is_known, is_checked=is_checked)
+    statement = _build_due_query(
+        connection.dialect.name,
+        only_known_outcomes=only_known_outcomes,
+        is_clock_checked=is_clock_checked,
+    )
     result = await connection.execute(statement, parameters)
     due_rows = sorted(result.all(), key=attrgetter("profile_id", "due_at", "id"))
     rows_by_profile = {
@@ -354,8 +360,8 @@ async def claim_of_many(
     }
     rows = [
         row
-        for want in wants
-        for row in _take_within(want, rows_by_profile.get(want.profile_id, []))
+        for want in requests
+        for row in _select_within(want, rows_by_profile.get(want.profile_id, []))
     ]
     return await _lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
@@ -376,7 +382,7 @@ async def _lease_rows(
     )
     await suppressions.apply(connection, message_ids=ids, now=now)
     contents = await _load_contents(connection, ids)
-    recipients_by_message = await recipients_of(connection, ids)
+    recipients_by_message = await load_recipients(connection, ids)
     return [
         ClaimedMessage(
             id=row.id,
@@ -390,14 +396,14 @@ async def _lease_rows(
             recipients=recipients_by_message[row.id],
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
-            dsn=DsnRequest.of(row.dsn),
+            dsn=DsnRequest.from_dict(row.dsn),
             has_verp=row.has_verp,
         )
         for row in rows
     ]
 
 
-_OF_DUE: Final = (
+_DUE_COLUMNS: Final = (
     "id",
     "tenant_id",
     "profile_id",
@@ -411,40 +417,42 @@ _OF_DUE: Final = (
     "has_verp",
     "recipient_count",
 )
-_PROFILES: Final = each_of("profile_ids")
+_PROFILES: Final = unnest("profile_ids")
 
 
 @cache
-def _due(dialect: str, *, is_known: bool, is_checked: bool) -> Select[Any]:
+def _build_due_query(
+    dialect: str, *, only_known_outcomes: bool, is_clock_checked: bool
+) -> Select[Any]:
     """What is due first of each profile; on PostgreSQL locked, but for what somebody has locked."""
     # SQLite knows no LATERAL, and has one writer.
     table = messages if dialect == "postgresql" else messages.alias()
     due_query = (
-        select(*(table.c[name] for name in _OF_DUE))
+        select(*(table.c[name] for name in _DUE_COLUMNS))
         .where(
             table.c.profile_id == _PROFILES.c.value,
-            table.c.due_at <= bound_now(is_checked=is_checked),
+            table.c.due_at <= bind_now(is_clock_checked=is_clock_checked),
         )
         .order_by(table.c.due_at, table.c.id)
         .limit(bindparam("limit"))
         .correlate(_PROFILES)
     )
-    if is_known:
-        due_query = due_query.where(~_unknown(table))
+    if only_known_outcomes:
+        due_query = due_query.where(~_has_unknown_outcome(table))
     if dialect == "postgresql":
         due: FromClause = due_query.with_for_update(skip_locked=True).lateral()
         query = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
     else:
         due = messages
         ids = due_query.with_only_columns(table.c.id)
-        columns = (messages.c[name] for name in _OF_DUE)
+        columns = (messages.c[name] for name in _DUE_COLUMNS)
         query = select(*columns, message_contents.c.size_bytes).join_from(
             _PROFILES, messages, messages.c.id.in_(ids)
         )
     return query.join(message_contents, message_contents.c.message_id == due.c.id)
 
 
-def _unknown(table: FromClause) -> ColumnElement[bool]:
+def _has_unknown_outcome(table: FromClause) -> ColumnElement[bool]:
     """That a message has a recipient to send to whose last outcome is not known."""
     return (
         select(recipients.c.message_id)
@@ -459,7 +467,7 @@ def _unknown(table: FromClause) -> ColumnElement[bool]:
 
 _LEASE: Final = (
     update(messages)
-    .where(among(messages.c.id, "ids"))
+    .where(any_of(messages.c.id, "ids"))
     .values(
         status=SENDING,
         lease_owner=bindparam("owner"),
@@ -469,12 +477,12 @@ _LEASE: Final = (
 )
 
 
-def _take_within(want: Want, rows: Sequence[Any]) -> list[Any]:
+def _select_within(request: ClaimRequest, rows: Sequence[Any]) -> list[Any]:
     """The first rows, as many as begin before they have so much together."""
     first_rows, size_bytes, recipient_count = list[Any](), 0, 0
-    for row in rows[: want.limit]:
-        is_full = size_bytes >= want.max_bytes or (
-            want.max_recipients is not None and recipient_count >= want.max_recipients
+    for row in rows[: request.limit]:
+        is_full = size_bytes >= request.max_bytes or (
+            request.max_recipients is not None and recipient_count >= request.max_recipients
         )
         if first_rows and is_full:
             break
@@ -490,10 +498,10 @@ async def _load_contents(connection: AsyncConnection, ids: Sequence[str]) -> dic
 
 _CONTENTS: Final = select(
     message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
-).where(among(message_contents.c.message_id, "ids"))
+).where(any_of(message_contents.c.message_id, "ids"))
 
 
-async def recipients_of(
+async def load_recipients(
     connection: AsyncConnection, ids: Sequence[str]
 ) -> dict[str, tuple[ClaimedRecipient, ...]]:
     """The recipients of messages that the caller holds, by message, in their order."""
@@ -526,16 +534,16 @@ _RECIPIENTS: Final = (
         recipients.c.classification,
         recipients.c.unknown_outcomes,
     )
-    .where(among(recipients.c.message_id, "ids"))
+    .where(any_of(recipients.c.message_id, "ids"))
     .order_by(recipients.c.message_id, recipients.c.position)
 )
 
 
 async def renew(
-    connection: AsyncConnection, *, owner: str, held: Sequence[str], lease_until: datetime
+    connection: AsyncConnection, *, owner: str, message_ids: Sequence[str], lease_until: datetime
 ) -> set[str]:
     """Lengthen the leases of the messages held; answers which are still the owner's."""
-    parameters = {"ids": held, "owner": owner, "lease_until": lease_until}
+    parameters = {"ids": message_ids, "owner": owner, "lease_until": lease_until}
     return set((await connection.execute(_RENEW, parameters)).scalars())
 
 
@@ -543,7 +551,7 @@ _OWNED: Final = messages.alias("owned")
 # Locked in the order in which a settlement locks them: else each would wait for the other.
 _IS_HELD: Final = messages.c.id.in_(
     select(_OWNED.c.id)
-    .where(among(_OWNED.c.id, "ids"), _OWNED.c.lease_owner == bindparam("owner"))
+    .where(any_of(_OWNED.c.id, "ids"), _OWNED.c.lease_owner == bindparam("owner"))
     .order_by(_OWNED.c.id)
     .with_for_update()
 )
@@ -556,10 +564,10 @@ _RENEW: Final = (
 
 
 async def release(
-    connection: AsyncConnection, *, owner: str, held: Sequence[str], now: datetime
+    connection: AsyncConnection, *, owner: str, message_ids: Sequence[str], now: datetime
 ) -> None:
     """Give messages back untouched, due at once."""
-    await connection.execute(_RELEASE, {"ids": held, "owner": owner, "now": now})
+    await connection.execute(_RELEASE, {"ids": message_ids, "owner": owner, "now": now})
 
 
 # A message that was not begun goes back to its place in the queue.

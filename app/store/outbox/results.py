@@ -8,20 +8,20 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.clock import rfc3339
+from app.domain.clock import format_rfc3339
 from app.domain.delivery.status import FINAL, RecipientEvent, message_status, next_status
-from app.domain.events import NewEvent, of_message, of_recipient
+from app.domain.events import NewEvent, message_event_type, recipient_event_type
 from app.domain.ids import first_id
 from app.domain.outcome.replies import Reply
 from app.domain.types import MessageStatus, RecipientStatus
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store import events, suppressions
-from app.store.db.array_params import among
+from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
-from app.store.db.clock import bound_now
+from app.store.db.clock import bind_now
 from app.store.outbox import wiping
-from app.store.outbox.queries import recipients_of
-from app.store.outbox.wiping import AtEnd
+from app.store.outbox.queries import load_recipients
+from app.store.outbox.wiping import EndActions
 from app.store.tables.core import (
     IS_TO_SEND,
     attempt_transcripts,
@@ -32,7 +32,7 @@ from app.store.tables.core import (
 )
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class RecipientUpdate:
     """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did.
 
@@ -50,7 +50,7 @@ class RecipientUpdate:
     unknown_outcomes: int = 0
 
 
-@value(kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Settlement:
     """The end of one claim: each touched recipient, then either a final status or a due time."""
 
@@ -61,14 +61,14 @@ class Settlement:
     attempts: tuple[Mapping[str, Any], ...]
 
 
-@value
-class _Held:
+@frozen_dataclass
+class _LockedMessage:
     """What is known of a message that is the caller's, and what is to be done at its end."""
 
     tenant_id: str
     profile_id: str
     status: str
-    end: AtEnd
+    end: EndActions
 
 
 async def settle(
@@ -93,7 +93,7 @@ async def settle(
         [_message_update(settlement, now) for settlement in owned_settlements],
         attempt_rows,
         _collect_transcripts(attempt_rows),
-        events.rows_of(
+        events.build_rows(
             event
             for settlement in owned_settlements
             for event in _build_events(settlement, owned[settlement.message_id], now)
@@ -106,19 +106,22 @@ async def settle(
         if recipient.is_hard_bounce
     ]
     await suppressions.add_bounced(connection, bounced, now)
-    await wiping.at_end(
+    await wiping.apply_end_actions(
         connection, {message_id: owned[message_id].end for message_id in owned}, finished_ids, now
     )
     return set(owned)
 
 
-def _build_events(settlement: Settlement, held: _Held, now: datetime) -> Iterable[NewEvent]:
+def _build_events(
+    settlement: Settlement, held: _LockedMessage, now: datetime
+) -> Iterable[NewEvent]:
     """What happened to each recipient, then to the message."""
     context = (now, held.tenant_id, held.profile_id, settlement.message_id)
     for recipient in settlement.recipients:
         data = {
             "attempts": recipient.attempts,
-            "next_attempt_at": recipient.next_attempt_at and rfc3339(recipient.next_attempt_at),
+            "next_attempt_at": recipient.next_attempt_at
+            and format_rfc3339(recipient.next_attempt_at),
             "code": recipient.reply and recipient.reply.code,
             "enhanced_code": recipient.reply and recipient.reply.enhanced_code,
             "text": recipient.reply and recipient.reply.text,
@@ -126,9 +129,11 @@ def _build_events(settlement: Settlement, held: _Held, now: datetime) -> Iterabl
             "sent_to": recipient.sent_to,
         }
         event_data = {key: value for key, value in data.items() if value is not None}
-        yield NewEvent(of_recipient(recipient.status), *context, recipient.position, event_data)
+        yield NewEvent(
+            recipient_event_type(recipient.status), *context, recipient.position, event_data
+        )
     if settlement.status is not None:
-        yield NewEvent(of_message(settlement.status), *context)
+        yield NewEvent(message_event_type(settlement.status), *context)
 
 
 async def mark(
@@ -163,13 +168,13 @@ async def mark(
 
 async def _lock_owned(
     connection: AsyncConnection, owner: str, ids: Sequence[str]
-) -> dict[str, _Held]:
+) -> dict[str, _LockedMessage]:
     """Which of them are still the owner's."""
     rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
-    return _held(rows.all())
+    return _build_locked(rows.all())
 
 
-_HELD: Final = (
+_LOCKED_COLUMNS: Final = (
     messages.c.id,
     messages.c.tenant_id,
     messages.c.profile_id,
@@ -180,20 +185,20 @@ _HELD: Final = (
 
 
 _LOCK_OWNED: Final = (
-    select(*_HELD)
-    .where(among(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
+    select(*_LOCKED_COLUMNS)
+    .where(any_of(messages.c.id, "ids"), messages.c.lease_owner == bindparam("owner"))
     .order_by(messages.c.id)
     .with_for_update()
 )
 
 
-def _held(rows: Iterable[Any]) -> dict[str, _Held]:
+def _build_locked(rows: Iterable[Any]) -> dict[str, _LockedMessage]:
     return {
-        row.id: _Held(
+        row.id: _LockedMessage(
             row.tenant_id,
             row.profile_id,
             row.status,
-            AtEnd(row.wipes_content, row.erases_recipients),
+            EndActions(row.wipes_content, row.erases_recipients),
         )
         for row in rows
     }
@@ -257,9 +262,9 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
         }
 
 
-async def note(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+async def insert_attempts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append attempts, each with its transcript where that is to be kept."""
-    await _NOTE.execute(connection, rows, _collect_transcripts(rows))
+    await _INSERT_ATTEMPTS.execute(connection, rows, _collect_transcripts(rows))
 
 
 def _collect_transcripts(attempt_rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -271,12 +276,14 @@ def _collect_transcripts(attempt_rows: Sequence[Mapping[str, Any]]) -> list[Mapp
 
 
 _WRITE_ATTEMPTS: Final = (Write.insert(attempts), Write.insert(attempt_transcripts))
-_NOTE: Final = Bulk(*_WRITE_ATTEMPTS)
+_INSERT_ATTEMPTS: Final = Bulk(*_WRITE_ATTEMPTS)
 _SETTLE: Final = Bulk(_UPDATE_RECIPIENT, _UPDATE_MESSAGE, *_WRITE_ATTEMPTS, events.APPEND)
 _CLOSE: Final = Bulk(_UPDATE_MESSAGE, events.APPEND)
 
 
-async def forget_transcripts(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def delete_old_transcripts(
+    connection: AsyncConnection, *, before: datetime, limit: int
+) -> int:
     """Delete transcripts of attempts made before a moment, the oldest first; answers how many.
 
     Attempts' ids sort by time, so no index but theirs is needed. Those that another worker deletes
@@ -301,55 +308,58 @@ def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
 
 
 @cache
-def _overdue(*, is_checked: bool) -> Select[str]:
-    now = bound_now(is_checked=is_checked)
+def _select_expired(*, is_clock_checked: bool) -> Select[str]:
+    now = bind_now(is_clock_checked=is_clock_checked)
     return select(messages.c.id).where(
         messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now)
     )
 
 
 @cache
-def _orphaned(*, is_checked: bool) -> Select[str]:
+def _select_orphaned(*, is_clock_checked: bool) -> Select[str]:
     return (
         select(messages.c.id)
         .join(profiles, profiles.c.id == messages.c.profile_id)
         .where(
             profiles.c.deleted_at.is_not(None),
             messages.c.due_at.is_not(None),
-            _is_free(bound_now(is_checked=is_checked)),
+            _is_free(bind_now(is_clock_checked=is_clock_checked)),
         )
     )
 
 
-_IS_ANY_OVER: Final = select(
-    or_(_overdue(is_checked=False).exists(), _orphaned(is_checked=False).exists())
+_HAS_EXPIRED_OR_ORPHANED: Final = select(
+    or_(
+        _select_expired(is_clock_checked=False).exists(),
+        _select_orphaned(is_clock_checked=False).exists(),
+    )
 )
 
 
-async def is_any_over(connection: AsyncConnection, *, now: datetime) -> bool:
+async def has_expired_or_orphaned(connection: AsyncConnection, *, now: datetime) -> bool:
     """Whether there is anything for `expire` or `cancel_orphans` to end."""
-    return bool((await connection.execute(_IS_ANY_OVER, {"now": now})).scalar_one())
+    return bool((await connection.execute(_HAS_EXPIRED_OR_ORPHANED, {"now": now})).scalar_one())
 
 
 async def expire(
-    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+    connection: AsyncConnection, *, now: datetime, limit: int, is_clock_checked: bool = False
 ) -> int:
     """End what is past its time and not being sent; answers how many messages that was.
 
     With `is_checked`, by the database's own time too, whatever `now` is.
     """
-    query = _overdue(is_checked=is_checked)
+    query = _select_expired(is_clock_checked=is_clock_checked)
     return await _finish(connection, query, RecipientEvent.EXPIRE, now, limit)
 
 
 async def cancel_orphans(
-    connection: AsyncConnection, *, now: datetime, limit: int, is_checked: bool = False
+    connection: AsyncConnection, *, now: datetime, limit: int, is_clock_checked: bool = False
 ) -> int:
     """End what deleted profiles left unsent and nobody is sending; answers how many that was.
 
     With `is_checked`, nobody by the database's own time too, whatever `now` is.
     """
-    query = _orphaned(is_checked=is_checked)
+    query = _select_orphaned(is_clock_checked=is_clock_checked)
     return await _finish(connection, query, RecipientEvent.CANCEL, now, limit)
 
 
@@ -388,7 +398,7 @@ async def finish_open(
         .returning(recipients.c.message_id, recipients.c.position)
     )
     places = [(row.message_id, row.position) for row in await connection.execute(statement)]
-    await events.append_of_recipients(connection, places, status, now)
+    await events.append_recipient_events(connection, places, status, now)
     await close(connection, message_ids=message_ids, now=now)
 
 
@@ -399,7 +409,7 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
     """
     if not message_ids:
         return
-    recipients_by_message = await recipients_of(connection, message_ids)
+    recipients_by_message = await load_recipients(connection, message_ids)
     statuses = {
         message_id: message_status(recipient.status for recipient in group)
         for message_id, group in recipients_by_message.items()
@@ -417,18 +427,22 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
     ]
     if not rows:
         return
-    query = select(*_HELD).where(messages.c.id.in_([row["id"] for row in rows]))
-    held_messages = _held((await connection.execute(query)).all())
+    query = select(*_LOCKED_COLUMNS).where(messages.c.id.in_([row["id"] for row in rows]))
+    held_messages = _build_locked((await connection.execute(query)).all())
     new_events = (
         NewEvent(
-            of_message(status), now, held_message.tenant_id, held_message.profile_id, message_id
+            message_event_type(status),
+            now,
+            held_message.tenant_id,
+            held_message.profile_id,
+            message_id,
         )
         for message_id, held_message in held_messages.items()
         if (status := statuses[message_id]) is not None and status != held_message.status
     )
-    await _CLOSE.execute(connection, rows, events.rows_of(new_events))
+    await _CLOSE.execute(connection, rows, events.build_rows(new_events))
     finished_ids = [str(row["id"]) for row in rows if row["finished_at"] is not None]
-    await wiping.at_end(
+    await wiping.apply_end_actions(
         connection,
         {message_id: held_messages[message_id].end for message_id in held_messages},
         finished_ids,

@@ -7,12 +7,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.value import value
+from app.domain.value import frozen_dataclass
 from app.store import events
 from app.store.outbox import mentions
 from app.store.tables.core import (
-    addressed_to,
     attempts,
+    has_address,
     idempotency_keys,
     message_contents,
     messages,
@@ -23,23 +23,26 @@ from app.store.tables.core import (
 ERASED: Final = ""
 
 
-@value
-class AtEnd:
+@frozen_dataclass
+class EndActions:
     """What happens to a message once it is final."""
 
     wipes_content: bool = False
     erases_recipients: bool = False
 
 
-NOTHING: Final = AtEnd()
+NO_ACTIONS: Final = EndActions()
 
 
-async def at_end(
-    connection: AsyncConnection, ends: Mapping[str, AtEnd], finished: Iterable[str], now: datetime
+async def apply_end_actions(
+    connection: AsyncConnection,
+    actions: Mapping[str, EndActions],
+    finished_ids: Iterable[str],
+    now: datetime,
 ) -> None:
     """Do what was to be done to messages at their end, to those of them that are finished."""
-    wiped_ids = [message_id for message_id in finished if ends[message_id] != NOTHING]
-    erased_ids = [message_id for message_id in wiped_ids if ends[message_id].erases_recipients]
+    wiped_ids = [message_id for message_id in finished_ids if actions[message_id] != NO_ACTIONS]
+    erased_ids = [message_id for message_id in wiped_ids if actions[message_id].erases_recipients]
     if wiped_ids:
         await wipe_contents(connection, message_ids=wiped_ids, now=now)
     if erased_ids:
@@ -50,10 +53,10 @@ async def wipe_contents(
     connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
 ) -> None:
     """Take away the bytes, the key that opens them and the subject; the caller holds the rows."""
-    await give_back_bytes(connection, message_ids=message_ids)
+    await release_stored_bytes(connection, message_ids=message_ids)
     await connection.execute(
         update(message_contents)
-        .where(*_whole(message_ids))
+        .where(*_is_not_wiped(message_ids))
         .values(mime=b"", sealed_key=None, subject="", wiped_at=now)
     )
 
@@ -74,10 +77,12 @@ async def erase_recipients(
     """
     conditions: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
     if address is None:
-        await mentions.untag(connection, message_ids=message_ids)
+        await mentions.delete_address_tags(connection, message_ids=message_ids)
     else:  # its tags go in all of the tenant's messages
-        conditions.append(addressed_to(address))
-        await mentions.mask_among(connection, message_ids=message_ids, address=address)
+        conditions.append(has_address(address))
+        await mentions.mask_address_in_messages(
+            connection, message_ids=message_ids, address=address
+        )
     await connection.execute(
         update(recipients)
         .where(*conditions, recipients.c.erased_at.is_(None))
@@ -99,7 +104,7 @@ async def erase_recipients(
         .values(metadata={})
     )
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(message_ids)))
-    await events.erase_words(connection, message_ids=message_ids)
+    await events.erase_replies(connection, message_ids=message_ids)
     await connection.execute(
         update(idempotency_keys)
         .where(idempotency_keys.c.message_id.in_(message_ids))
@@ -107,12 +112,12 @@ async def erase_recipients(
     )
 
 
-async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+async def release_stored_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
     """Count what is about to be wiped or deleted no longer as stored, where it is counted."""
     query = (
         select(messages.c.tenant_id, func.sum(message_contents.c.size_bytes).label("size_bytes"))
         .join(messages, messages.c.id == message_contents.c.message_id)
-        .where(*_whole(message_ids))
+        .where(*_is_not_wiped(message_ids))
         .group_by(messages.c.tenant_id)
         .order_by(messages.c.tenant_id)
     )
@@ -125,6 +130,6 @@ async def give_back_bytes(connection: AsyncConnection, *, message_ids: Sequence[
         )
 
 
-def _whole(message_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+def _is_not_wiped(message_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
     """The conditions that a content is of one of these messages, and not wiped."""
     return message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None)

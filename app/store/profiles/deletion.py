@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.delivery.status import RecipientEvent
 from app.domain.errors import Conflict, NotFound
 from app.store.outbox import results as outcomes
-from app.store.profiles.rows import SEALED, live, write
+from app.store.profiles.rows import SEALED_COLUMNS, is_live, write
 from app.store.tables.core import messages, oauth_tokens, profiles
 from app.store.tenants import queries as tenants
 
@@ -33,7 +33,7 @@ async def delete(
     """
     await tenants.lock(connection, tenant_id=tenant_id)
     # Waits for messages that are just being accepted, so that the look below sees them.
-    query = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
+    query = select(profiles.c.id).where(*is_live(tenant_id), profiles.c.id == profile_id)
     if (await connection.execute(query.with_for_update())).scalar_one_or_none() is None:
         raise NotFound("profile", profile_id)
     if cancel_pending:
@@ -49,7 +49,7 @@ async def delete(
         "updated_at": now,
         "revision": profiles.c.revision + 1,
         "is_default": False,
-        **dict.fromkeys(SEALED),
+        **dict.fromkeys(SEALED_COLUMNS),
     }
     await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
     await connection.execute(

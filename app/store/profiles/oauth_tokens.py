@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
-from app.store.profiles.rows import live
+from app.store.profiles.rows import is_live
 from app.store.tables.core import oauth_tokens, profiles
 
 
@@ -17,7 +17,7 @@ class StoredToken:
 
     sealed: bytes | None = field(repr=False)
     expires_at: datetime | None
-    renewing_by: str | None
+    renewal_owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ async def find(
     """The token that was asked for with the profile's settings of this revision."""
     query = select(
         oauth_tokens.c.sealed_access_token, oauth_tokens.c.expires_at, oauth_tokens.c.renewing_by
-    ).where(*_of(tenant_id, profile_id, revision))
+    ).where(*_is_token_of(tenant_id, profile_id, revision))
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else StoredToken(*row)
 
@@ -46,7 +46,7 @@ async def begin_renewal(
     tenant_id: str,
     profile_id: str,
     revision: int,
-    by: str,
+    owner: str,
     now: datetime,
     until: datetime,
 ) -> SealedSecrets | None:
@@ -58,7 +58,7 @@ async def begin_renewal(
     secrets = await _load_secrets(connection, tenant_id, profile_id, revision)
     of_profile = oauth_tokens.c.profile_id == profile_id
     is_older = oauth_tokens.c.profile_revision < revision
-    renewing = {"renewing_by": by, "renewing_until": until}
+    renewing = {"renewing_by": owner, "renewing_until": until}
     empty = {"profile_revision": revision, "sealed_access_token": None, "expires_at": None}
     # What was asked for with other settings is of no use, and so is whoever still asks with them.
     await connection.execute(
@@ -90,7 +90,7 @@ async def _load_secrets(
             profiles.c.sealed_oauth_private_key,
             profiles.c.sealed_oauth_refresh_token,
         )
-        .where(*live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
+        .where(*is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
         .with_for_update(key_share=True)
     )
     row = (await connection.execute(query)).one_or_none()
@@ -105,7 +105,7 @@ async def save(
     tenant_id: str,
     profile_id: str,
     revision: int,
-    by: str,
+    owner: str,
     sealed: bytes,
     expires_at: datetime,
     refresh_token: bytes | None,
@@ -118,12 +118,14 @@ async def save(
     if refresh_token is not None:
         await connection.execute(
             update(profiles)
-            .where(*live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
+            .where(
+                *is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
+            )
             .values(sealed_oauth_refresh_token=refresh_token)
         )
     await connection.execute(
         update(oauth_tokens)
-        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == by)
+        .where(*_is_token_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == owner)
         .values(
             sealed_access_token=sealed,
             expires_at=expires_at,
@@ -133,29 +135,32 @@ async def save(
     )
 
 
-async def give_up(
-    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, by: str
+async def cancel_renewal(
+    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, owner: str
 ) -> None:
     """End a renewal that came to nothing; what is there stays."""
     await connection.execute(
         update(oauth_tokens)
-        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == by)
+        .where(*_is_token_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == owner)
         .values(renewing_by=None, renewing_until=None)
     )
 
 
-async def forget(
+async def discard(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, sealed: bytes
 ) -> None:
     """Drop a token that a server refused, unless there is another by now."""
     await connection.execute(
         update(oauth_tokens)
-        .where(*_of(tenant_id, profile_id, revision), oauth_tokens.c.sealed_access_token == sealed)
+        .where(
+            *_is_token_of(tenant_id, profile_id, revision),
+            oauth_tokens.c.sealed_access_token == sealed,
+        )
         .values(sealed_access_token=None, expires_at=None)
     )
 
 
-def _of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
+def _is_token_of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
     """The conditions that a row is the token of the tenant's profile at a revision."""
-    profile_ids = select(profiles.c.id).where(*live(tenant_id), profiles.c.id == profile_id)
+    profile_ids = select(profiles.c.id).where(*is_live(tenant_id), profiles.c.id == profile_id)
     return oauth_tokens.c.profile_id.in_(profile_ids), oauth_tokens.c.profile_revision == revision

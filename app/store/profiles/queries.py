@@ -25,20 +25,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ehlo import EhloNames
 from app.domain.errors import Conflict, NotFound
-from app.domain.tenants.routing import ANYBODY, RecipientRule
+from app.domain.tenants.routing import ALLOW_ALL, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store.db import similar_names as spelling
-from app.store.db.array_params import among
+from app.store.db.array_params import any_of
 from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.profiles.deletion import delete
-from app.store.profiles.rows import PROFILE_COLUMNS, SEALED, live, profile_of, row_of, write
+from app.store.profiles.rows import (
+    PROFILE_COLUMNS,
+    SEALED_COLUMNS,
+    build_profile,
+    build_row,
+    is_live,
+    write,
+)
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import OpenSealed
 from app.store.tables.core import lanes, profiles
 from app.store.tables.core import tenants as tenants_table
-from app.store.tables.rate_columns import labelled, rate_limit_of
+from app.store.tables.rate_columns import build_rate_limit, label_rate_columns
 from app.store.tenants import queries as tenants
 
 
@@ -49,7 +56,7 @@ class DeliveryProfile:
     profile: Profile
     tenant_ehlo_name: str | None
     tenant_rate_limit: RateLimit | None = None
-    tenant_recipient_rule: RecipientRule = ANYBODY
+    tenant_recipient_rule: RecipientRule = ALLOW_ALL
     concurrency: int | None = None
     sealed: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
 
@@ -85,13 +92,13 @@ async def insert(
     NotFound where the tenant is gone.
     """
     await tenants.lock(connection, tenant_id=profile.tenant_id)
-    has_any = select(exists().where(*live(profile.tenant_id)))
+    has_any = select(exists().where(*is_live(profile.tenant_id)))
     is_default = profile.is_default or not (await connection.execute(has_any)).scalar_one()
-    row = row_of(profile) | {
+    row = build_row(profile) | {
         "is_default": is_default,
         **sealed,
     }
-    async with taken_means(connection, _build_conflict(profile.name)):
+    async with conflict_on_duplicate(connection, _build_conflict(profile.name)):
         if is_default:
             await _take_default(connection, profile.tenant_id)
         await connection.execute(insert_into(profiles).values(row))
@@ -105,7 +112,7 @@ def _build_conflict(name: str) -> Conflict:
 async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
     await connection.execute(
         update_rows(profiles)
-        .where(*live(tenant_id), profiles.c.is_default)
+        .where(*is_live(tenant_id), profiles.c.is_default)
         .values(is_default=False)
     )
 
@@ -123,20 +130,20 @@ async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> P
     return matching_profile
 
 
-async def default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
+async def get_default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
     """The profile for messages that name none, if the tenant has one."""
-    query = select(*PROFILE_COLUMNS).where(*live(tenant_id), profiles.c.is_default)
+    query = select(*PROFILE_COLUMNS).where(*is_live(tenant_id), profiles.c.is_default)
     return await _load_one(connection, query)
 
 
 def _build_query(tenant_id: str, profile: str) -> Select[Any]:
     has_id_or_name = or_(profiles.c.id == profile, profiles.c.name == profile)
-    return select(*PROFILE_COLUMNS).where(*live(tenant_id), has_id_or_name)
+    return select(*PROFILE_COLUMNS).where(*is_live(tenant_id), has_id_or_name)
 
 
 async def _load_one(connection: AsyncConnection, query: Select[Any]) -> Profile | None:
     row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else profile_of(row)
+    return None if row is None else build_profile(row)
 
 
 async def page(
@@ -145,36 +152,40 @@ async def page(
     tenant_id: str,
     limit: int,
     after: str | None,
-    within: Sequence[str] | None = None,
+    profile_ids: Sequence[str] | None = None,
 ) -> list[Profile]:
     """A page of the tenant's profiles, oldest first; with `within`, only of these ids."""
-    query = select(*PROFILE_COLUMNS).where(*live(tenant_id))
+    query = select(*PROFILE_COLUMNS).where(*is_live(tenant_id))
     query = oldest_first(query, profiles.c.id, limit=limit, after=after)
-    if within is not None:
-        query = query.where(profiles.c.id.in_(within))
-    return [profile_of(row) for row in (await connection.execute(query)).mappings()]
+    if profile_ids is not None:
+        query = query.where(profiles.c.id.in_(profile_ids))
+    return [build_profile(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def spelt_alike(
-    connection: AsyncConnection, *, tenant_id: str, name: str, within: Sequence[str] | None = None
+async def suggest_name(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    name: str,
+    profile_ids: Sequence[str] | None = None,
 ) -> str:
     """Which profile may be meant by the name of none, as `did_you_mean` says it.
 
     `within` is as in `page`.
     """
-    conditions: list[ColumnElement[bool]] = [*live(tenant_id)]
-    if within is not None:
-        conditions.append(profiles.c.id.in_(within))
-    return await spelling.did_you_mean(connection, profiles.c.name, name, *conditions)
+    conditions: list[ColumnElement[bool]] = [*is_live(tenant_id)]
+    if profile_ids is not None:
+        conditions.append(profiles.c.id.in_(profile_ids))
+    return await spelling.suggest_name(connection, profiles.c.name, name, *conditions)
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
     """How many profiles the tenant has."""
-    query = select(func.count()).select_from(profiles).where(*live(tenant_id))
+    query = select(func.count()).select_from(profiles).where(*is_live(tenant_id))
     return int((await connection.execute(query)).scalar_one())
 
 
-async def health(
+async def load_health(
     connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str]
 ) -> dict[str, LaneHealth]:
     """What is known of these profiles' servers, by profile id."""
@@ -204,34 +215,34 @@ def _health(row: dict[str, Any]) -> LaneHealth:
         row.pop(f"recommended_{suffix}") for suffix in ("ehlo_name", "why", "at")
     )
     recommendation = (
-        None if name is None else EhloRecommendation(name=name, why=why, found_at=found_at)
+        None if name is None else EhloRecommendation(name=name, reason=why, found_at=found_at)
     )
-    return LaneHealth(**row, recommended=recommendation)
+    return LaneHealth(**row, recommendation=recommendation)
 
 
-async def recommend(
+async def save_recommendation(
     connection: AsyncConnection,
     *,
     tenant_id: str,
     profile_id: str,
     revision: int,
-    found: EhloRecommendation | None,
+    recommendation: EhloRecommendation | None,
 ) -> None:
     """Write down which EHLO name the profile's server takes; nothing where it has changed since."""
     unchanged_ids = select(profiles.c.id).where(
-        *live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
+        *is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
     )
     await connection.execute(
         update_rows(lanes)
         .where(lanes.c.profile_id.in_(unchanged_ids))
-        .values(_build_recommendation(found))
+        .values(_build_recommendation(recommendation))
     )
 
 
 def _build_recommendation(recommendation: EhloRecommendation | None) -> dict[str, Any]:
     return {
         "recommended_ehlo_name": recommendation and recommendation.name,
-        "recommended_why": recommendation and recommendation.why,
+        "recommended_why": recommendation and recommendation.reason,
         "recommended_at": recommendation and recommendation.found_at,
     }
 
@@ -251,7 +262,7 @@ async def update(
     if changes.get("is_default"):
         await tenants.lock(connection, tenant_id=tenant_id)
     values = {**changes, "revision": profiles.c.revision + 1, "updated_at": now}
-    async with taken_means(connection, _build_conflict(str(changes.get("name")))):
+    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
         if changes.get("is_default"):
             await _take_default(connection, tenant_id)
         await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)
@@ -297,34 +308,34 @@ async def resume(
     await _probe_at_once(connection, profile_id, now)
 
 
-async def sealed(
+async def load_sealed_page(
     connection: AsyncConnection, *, limit: int, after: str | None
 ) -> list[SealedProfile]:
     """The sealed columns of at most `limit` profiles of all tenants that have any.
 
     Each is locked until the transaction ends, lest a new password be overwritten by an old one.
     """
-    has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED))
+    has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED_COLUMNS))
     query = oldest_first(_SEALED.where(has_any), profiles.c.id, limit=limit, after=after)
     return [_sealed_profile(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def sealed_of(
+async def load_sealed(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> SealedProfile | None:
     """The sealed columns of one live profile, locked as those of many are."""
-    query = _SEALED.where(*live(tenant_id), profiles.c.id == profile_id)
+    query = _SEALED.where(*is_live(tenant_id), profiles.c.id == profile_id)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _sealed_profile(row)
 
 
-_SEALED: Final = select(*PROFILE_COLUMNS, *(profiles.c[name] for name in SEALED)).with_for_update(
-    key_share=True
-)
+_SEALED: Final = select(
+    *PROFILE_COLUMNS, *(profiles.c[name] for name in SEALED_COLUMNS)
+).with_for_update(key_share=True)
 
 
 def _sealed_profile(row: RowMapping) -> SealedProfile:
-    return SealedProfile(profile_of(row), {name: row[name] for name in SEALED})
+    return SealedProfile(build_profile(row), {name: row[name] for name in SEALED_COLUMNS})
 
 
 async def replace_sealed(
@@ -338,7 +349,7 @@ async def replace_sealed(
     await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=sealed)
 
 
-async def for_delivery(
+async def load_for_delivery(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> DeliveryProfile | None:
     """What is needed to deliver through a profile, or None where it was deleted."""
@@ -348,7 +359,7 @@ async def for_delivery(
     return None if row is None else _delivery_profile(row)
 
 
-async def of_lanes(
+async def load_many_for_delivery(
     connection: AsyncConnection, *, profile_ids: Sequence[str]
 ) -> dict[str, DeliveryProfile]:
     """The same of these profiles, whose ever they are, by id."""
@@ -358,51 +369,51 @@ async def of_lanes(
 
 def _delivery_profile(row: RowMapping) -> DeliveryProfile:
     return DeliveryProfile(
-        profile=profile_of(row),
-        tenant_rate_limit=rate_limit_of(row, "tenant_"),
+        profile=build_profile(row),
+        tenant_rate_limit=build_rate_limit(row, "tenant_"),
         concurrency=row["concurrency"],
         tenant_ehlo_name=row["tenant_ehlo_name"],
         tenant_recipient_rule=RecipientRule(
             row["redirect_all_to"], tuple(row["allowed_recipient_domains"])
         ),
-        sealed={name: row[name] for name in SEALED},
+        sealed={name: row[name] for name in SEALED_COLUMNS},
     )
 
 
 _FOR_DELIVERY: Final = (
     select(
         *PROFILE_COLUMNS,
-        *(profiles.c[name] for name in SEALED),
+        *(profiles.c[name] for name in SEALED_COLUMNS),
         tenants_table.c.ehlo_name.label("tenant_ehlo_name"),
         tenants_table.c.redirect_all_to,
         tenants_table.c.allowed_recipient_domains,
-        *labelled(tenants_table, "tenant_"),
+        *label_rate_columns(tenants_table, "tenant_"),
         lanes.c.concurrency,
     )
     .join(tenants_table, tenants_table.c.id == profiles.c.tenant_id)
     .join(lanes, lanes.c.profile_id == profiles.c.id)
-    .where(among(profiles.c.id, "profile_ids"), profiles.c.deleted_at.is_(None))
+    .where(any_of(profiles.c.id, "profile_ids"), profiles.c.deleted_at.is_(None))
 )
 
 
 __all__ = [
     "DeliveryProfile",
     "SealedProfile",
-    "default",
     "delete",
     "find",
-    "for_delivery",
     "get",
-    "health",
+    "get_default",
     "insert",
-    "of_lanes",
+    "load_for_delivery",
+    "load_health",
+    "load_many_for_delivery",
+    "load_sealed",
+    "load_sealed_page",
     "page",
     "pause",
-    "recommend",
     "replace_sealed",
     "resume",
-    "sealed",
-    "sealed_of",
-    "spelt_alike",
+    "save_recommendation",
+    "suggest_name",
     "update",
 ]

@@ -20,9 +20,9 @@ from app.domain.types import (
     Transport,
 )
 from app.store.tables.core import profiles
-from app.store.tables.rate_columns import rate_columns, rate_limit_of
+from app.store.tables.rate_columns import build_rate_columns, build_rate_limit
 
-SEALED: Final = (
+SEALED_COLUMNS: Final = (
     "sealed_password",
     "sealed_client_key",
     "sealed_oauth_client_secret",
@@ -31,7 +31,7 @@ SEALED: Final = (
 )
 
 
-def field_of(sealed: str) -> str:
+def secret_field(sealed: str) -> str:
     """The name of the field that a sealed column is bound to: `password` for `sealed_password`."""
     return sealed.removeprefix("sealed_")
 
@@ -42,12 +42,12 @@ def _flag(sealed: str) -> str:
 
 
 PROFILE_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
-    *(column for column in profiles.c if column.name not in SEALED),
-    *(profiles.c[name].is_not(None).label(_flag(name)) for name in SEALED),
+    *(column for column in profiles.c if column.name not in SEALED_COLUMNS),
+    *(profiles.c[name].is_not(None).label(_flag(name)) for name in SEALED_COLUMNS),
 )
 
 # The fields of a profile that are columns of the same name, and what makes one of a column's value.
-_SAME: Final = tuple(field.name for field in fields(Profile) if field.name in profiles.c)
+_COPIED_COLUMNS: Final = tuple(field.name for field in fields(Profile) if field.name in profiles.c)
 _FROM_COLUMN: Final[Mapping[str, Callable[[Any], object]]] = {
     "transport": Transport,
     "tls": TlsMode,
@@ -60,36 +60,39 @@ _TIMEOUTS: Final = {field.name: f"timeout_{field.name}_seconds" for field in fie
 _RETRY: Final = {field.name: f"retry_{field.name}" for field in fields(RetryPolicy)}
 
 
-def profile_of(row: RowMapping) -> Profile:
+def build_profile(row: RowMapping) -> Profile:
     """The profile of a row that was read with `PROFILE_COLUMNS`."""
     sender = row["default_from_address"]
-    values = {name: row[name] for name in (*_SAME, *map(_flag, SEALED))}
+    values = {name: row[name] for name in (*_COPIED_COLUMNS, *map(_flag, SEALED_COLUMNS))}
     values |= {name: make(values[name]) for name, make in _FROM_COLUMN.items()}
     return Profile(
         **values,
         default_from=None if sender is None else Mailbox(sender, row["default_from_name"] or ""),
-        rate_limit=rate_limit_of(row),
+        rate_limit=build_rate_limit(row),
         timeouts=Timeouts(**{name: row[column] for name, column in _TIMEOUTS.items()}),
         retry=RetryPolicy(**{name: row[column] for name, column in _RETRY.items()}),
     )
 
 
-def row_of(profile: Profile) -> dict[str, Any]:
+def build_row(profile: Profile) -> dict[str, Any]:
     """The columns of a new profile, its sealed ones apart."""
-    sender, values = profile.default_from, {name: getattr(profile, name) for name in _SAME}
+    sender, values = (
+        profile.default_from,
+        {name: getattr(profile, name) for name in _COPIED_COLUMNS},
+    )
     return values | {
         "tls_pins": list(profile.tls_pins),
         "allowed_from": list(profile.allowed_from),
         "oauth": None if profile.oauth is None else asdict(profile.oauth),
         "default_from_address": sender.address if sender else None,
         "default_from_name": sender.name if sender else None,
-        **rate_columns(profile.rate_limit),
+        **build_rate_columns(profile.rate_limit),
         **{column: getattr(profile.timeouts, name) for name, column in _TIMEOUTS.items()},
         **{column: getattr(profile.retry, name) for name, column in _RETRY.items()},
     }
 
 
-def live(tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def is_live(tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """The conditions that a row is a profile of the tenant, and not deleted."""
     return profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None)
 
@@ -99,7 +102,9 @@ async def write(
 ) -> None:
     """Write columns of a live profile; raises NotFound where it is none of the tenant's."""
     result = await connection.execute(
-        update(profiles).where(*live(tenant_id), profiles.c.id == profile_id).values(dict(values))
+        update(profiles)
+        .where(*is_live(tenant_id), profiles.c.id == profile_id)
+        .values(dict(values))
     )
     if result.rowcount == 0:
         raise NotFound("profile", profile_id)

@@ -69,7 +69,7 @@ def request_fingerprint(row: str) -> SealContext:
     return SealContext(row, "fingerprint", None)
 
 
-def changed(before: SealContext, after: SealContext) -> list[str]:
+def changed_settings(before: SealContext, after: SealContext) -> list[str]:
     """The settings that send the secret elsewhere, or protect it in another way."""
     old: Destination = before.destination or {}
     new: Destination = after.destination or {}

@@ -121,7 +121,7 @@ class Vault:
         except (InvalidTag, ValueError):
             raise SealError(f"The content of {row} cannot be decrypted: it was altered.") from None
 
-    def resealed(self, sealed: bytes, context: SealContext) -> bytes:
+    def reseal(self, sealed: bytes, context: SealContext) -> bytes:
         """The same under the newest key; raises SealError.
 
         What was sealed before secrets had a destination is bound to this one.

@@ -548,7 +548,7 @@ folded_address: Final[ColumnElement[str]] = func.coalesce(
 )
 
 
-def addressed_to(address: str) -> ColumnElement[bool]:
+def has_address(address: str) -> ColumnElement[bool]:
     """That a recipient has this address, in any letter case."""
     return folded_address == fold(address)
 

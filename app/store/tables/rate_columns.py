@@ -7,12 +7,12 @@ from sqlalchemy import ColumnElement, RowMapping, Table
 from app.domain.types import RateLimit
 
 
-def labelled(table: Table, prefix: str) -> list[ColumnElement[Any]]:
+def label_rate_columns(table: Table, prefix: str) -> list[ColumnElement[Any]]:
     """A table's columns of a limit, for a row that has those of another table too."""
-    return [table.c[name].label(f"{prefix}{name}") for name in rate_columns(None)]
+    return [table.c[name].label(f"{prefix}{name}") for name in build_rate_columns(None)]
 
 
-def rate_limit_of(row: RowMapping, prefix: str = "") -> RateLimit | None:
+def build_rate_limit(row: RowMapping, prefix: str = "") -> RateLimit | None:
     """The limit of a row, if it has one; `prefix` is what its columns were labelled with."""
     if row[f"{prefix}rate_per_seconds"] is None:
         return None
@@ -24,7 +24,7 @@ def rate_limit_of(row: RowMapping, prefix: str = "") -> RateLimit | None:
     )
 
 
-def rate_columns(limit: RateLimit | None) -> dict[str, Any]:
+def build_rate_columns(limit: RateLimit | None) -> dict[str, Any]:
     """The columns of a limit."""
     return {
         "rate_messages": limit.messages if limit else None,

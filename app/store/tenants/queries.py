@@ -30,21 +30,21 @@ from app.store.db import similar_names as spelling
 from app.store.db.column_types import EPOCH
 from app.store.db.keyset import oldest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import lanes, messages, profiles, purges, tenants
 from app.store.tables.events import events
-from app.store.tables.rate_columns import rate_columns, rate_limit_of
+from app.store.tables.rate_columns import build_rate_columns, build_rate_limit
 
 
 async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
     """Write a new tenant; raises Conflict where its slug is taken."""
     values = {
         **to_row(tenant, tenants),
-        **rate_columns(tenant.rate_limit),
+        **build_rate_columns(tenant.rate_limit),
         "quota": tenant.quota.as_dict(),
         "retention": tenant.retention.as_dict(),
     }
-    async with taken_means(connection, _build_conflict(tenant.slug)):
+    async with conflict_on_duplicate(connection, _build_conflict(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
     await connection.execute(insert_into(purges).values(tenant_id=tenant.id, purged_at=EPOCH))
 
@@ -58,28 +58,28 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
     query = select(tenants).where(or_(tenants.c.id == tenant, tenants.c.slug == tenant))
     row = (await connection.execute(query)).one_or_none()
     if row is None:
-        hint = await spelling.did_you_mean(connection, tenants.c.slug, tenant)
+        hint = await spelling.suggest_name(connection, tenants.c.slug, tenant)
         raise NotFound("tenant", tenant, hint=hint)
-    return tenant_of(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return build_tenant(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
 
 
-def tenant_of(found: RowMapping) -> Tenant:
+def build_tenant(row: RowMapping) -> Tenant:
     """The tenant of a row that has its columns."""
     return from_row(
         Tenant,
-        found,
-        rate_limit=rate_limit_of(found),
-        quota=Quota(**found["quota"]),
-        allowed_from=tuple(found["allowed_from"]),
-        retention=Retention(**found["retention"]),
-        allowed_recipient_domains=tuple(found["allowed_recipient_domains"]),
+        row,
+        rate_limit=build_rate_limit(row),
+        quota=Quota(**row["quota"]),
+        allowed_from=tuple(row["allowed_from"]),
+        retention=Retention(**row["retention"]),
+        allowed_recipient_domains=tuple(row["allowed_recipient_domains"]),
     )
 
 
 async def page(connection: AsyncConnection, *, limit: int, after: str | None) -> list[Tenant]:
     """A page of all tenants, oldest first."""
     query = oldest_first(select(tenants), tenants.c.id, limit=limit, after=after)
-    return [tenant_of(row) for row in (await connection.execute(query)).mappings()]
+    return [build_tenant(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
@@ -92,7 +92,7 @@ async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound("tenant", tenant_id)
-    return tenant_of(row._mapping)  # noqa: SLF001 - as above
+    return build_tenant(row._mapping)  # noqa: SLF001 - as above
 
 
 async def update(
@@ -106,17 +106,17 @@ async def update(
     before = await lock(connection, tenant_id=tenant_id)
     if not changes:
         return before
-    async with taken_means(connection, _build_conflict(str(changes.get("slug")))):
+    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("slug")))):
         await connection.execute(
             update_rows(tenants).where(tenants.c.id == tenant_id).values(**changes, updated_at=now)
         )
     after = await get(connection, tenant=tenant_id)
-    if _for_delivery(after) != _for_delivery(before):
+    if _delivery_settings(after) != _delivery_settings(before):
         await _renew_profiles(connection, tenant_id, now)
     return after
 
 
-def _for_delivery(tenant: Tenant) -> tuple[object, ...]:
+def _delivery_settings(tenant: Tenant) -> tuple[object, ...]:
     return tenant.ehlo_name, tenant.rate_limit, tenant.recipient_rule
 
 

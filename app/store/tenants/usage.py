@@ -24,8 +24,8 @@ async def charge(
     Answers for each what keeps it out, if anything. Others of the tenant wait until the transaction
     ends.
     """
-    usage = await current(connection, tenant_id=tenant_id, now=now, is_locked=True)
-    queued_count = await queued(connection, tenant_id=tenant_id, quota=quota)
+    usage = await load_usage(connection, tenant_id=tenant_id, now=now, is_locked=True)
+    queued_count = await count_queued(connection, tenant_id=tenant_id, quota=quota)
     new_usage, verdicts = admit(quota, usage, queued=queued_count, sizes=sizes, now=now)
     if new_usage != usage:  # a tenant over its limit costs no writes
         await connection.execute(
@@ -36,7 +36,7 @@ async def charge(
     return verdicts
 
 
-async def queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -> int:
+async def count_queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -> int:
     """How many of the tenant's messages are not finished, as far as the quota wants to know."""
     if quota.queued_messages is None:
         return 0
@@ -49,7 +49,7 @@ async def queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -
     return int((await connection.execute(select(func.count()).select_from(subquery))).scalar_one())
 
 
-async def current(
+async def load_usage(
     connection: AsyncConnection, *, tenant_id: str, now: datetime, is_locked: bool = False
 ) -> Usage:
     """What the tenant has used; where it was not counted yet, it is looked for.
@@ -70,14 +70,14 @@ async def current(
             day_messages=row["day_messages"],
             month_messages=row["month_messages"],
             stored_bytes=row["stored_bytes"],
-        ).on(now)
+        ).at(now)
     usage = await _count_usage(connection, tenant_id, now)
     if is_locked:
         await connection.execute(insert(tenant_usage).values(tenant_id=tenant_id, **_row(usage)))
     return usage
 
 
-async def forget(connection: AsyncConnection, *, tenant_id: str) -> None:
+async def reset(connection: AsyncConnection, *, tenant_id: str) -> None:
     """Count no more: what was used is looked for once it matters again."""
     await connection.execute(delete(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id))
 

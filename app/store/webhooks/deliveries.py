@@ -24,23 +24,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import EventFilter, EventType, NewEvent, Position, ordering_key
 from app.domain.ids import first_id, new_id
-from app.domain.webhooks import DISABLED_AFTER, Answer, DeliveryStatus, Webhook, wait_for_probe
+from app.domain.webhooks import (
+    DISABLED_AFTER,
+    DeliveryStatus,
+    Webhook,
+    WebhookResponse,
+    compute_probe_wait,
+)
 from app.store import events as event_rows
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
-from app.store.webhooks.queries import webhook_of
+from app.store.webhooks.queries import build_webhook
 
 _Row = Row[*tuple[Any, ...]]
 PENDING: Final = DeliveryStatus.PENDING.value
-SPREAD_AT_ONCE: Final = 500
+ENQUEUE_BATCH: Final = 500
 # While so many are due to a webhook, no more events are looked through for it: what it does not
 # take stays in the log of events, where it costs nothing.
-ENOUGH_DUE: Final = 100
+MAX_DUE: Final = 100
 # Written out: a plan that is made for any parameter could not use the indexes over what is pending.
 _IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{PENDING}'")
 
-_AGAIN: Final = {
+_REPLAYED_VALUES: Final = {
     "status": PENDING,
     "attempts": 0,
     "lease_owner": None,
@@ -48,30 +54,30 @@ _AGAIN: Final = {
 }
 
 
-_PLACE: Final = ("webhook_id", "event_number")
+_UNIQUE_COLUMNS: Final = ("webhook_id", "event_number")
 
 
-def _new(statement: postgresql.Insert | sqlite.Insert) -> Insert:
-    return statement.on_conflict_do_nothing(index_elements=_PLACE)
+def _insert_new(statement: postgresql.Insert | sqlite.Insert) -> Insert:
+    return statement.on_conflict_do_nothing(index_elements=_UNIQUE_COLUMNS)
 
 
-def _replayed(statement: postgresql.Insert | sqlite.Insert) -> Insert:
-    values = _AGAIN | {"due_at": statement.excluded.due_at}
-    return statement.on_conflict_do_update(index_elements=_PLACE, set_=values)
+def _insert_or_replay(statement: postgresql.Insert | sqlite.Insert) -> Insert:
+    values = _REPLAYED_VALUES | {"due_at": statement.excluded.due_at}
+    return statement.on_conflict_do_update(index_elements=_UNIQUE_COLUMNS, set_=values)
 
 
 _NEW: Final[Mapping[str, Insert]] = {
-    "postgresql": _new(postgresql.insert(webhook_deliveries)),
-    "sqlite": _new(sqlite.insert(webhook_deliveries)),
+    "postgresql": _insert_new(postgresql.insert(webhook_deliveries)),
+    "sqlite": _insert_new(sqlite.insert(webhook_deliveries)),
 }
 _REPLAY: Final[Mapping[str, Insert]] = {
-    "postgresql": _replayed(postgresql.insert(webhook_deliveries)),
-    "sqlite": _replayed(sqlite.insert(webhook_deliveries)),
+    "postgresql": _insert_or_replay(postgresql.insert(webhook_deliveries)),
+    "sqlite": _insert_or_replay(sqlite.insert(webhook_deliveries)),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueWebhook:
     """A webhook to which an event may be posted, and since when."""
 
     webhook: Webhook
@@ -88,21 +94,21 @@ async def has_webhooks(connection: AsyncConnection) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class WebhookBacklog:
     """A webhook for which there are events that were not looked through."""
 
     tenant_id: str
     webhook_id: str
 
 
-async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]:
+async def find_backlogs(connection: AsyncConnection, *, now: datetime) -> list[WebhookBacklog]:
     """The webhooks for which there is news, but those to which enough is due already."""
     end = await event_rows.horizon(connection)
     has_news = exists().where(
         events.c.tenant_id == webhooks.c.tenant_id,
         tuple_(events.c.transaction_id, events.c.number)
         > tuple_(webhooks.c.read_transaction_id, webhooks.c.read_number),
-        event_rows.until(end),
+        event_rows.is_up_to(end),
     )
     has_enough_due = (
         select(webhook_deliveries.c.due_at)
@@ -113,16 +119,18 @@ async def with_news(connection: AsyncConnection, *, now: datetime) -> list[News]
         )
         .order_by(webhook_deliveries.c.due_at)
         .limit(1)
-        .offset(ENOUGH_DUE - 1)
+        .offset(MAX_DUE - 1)
         .exists()
     )
     query = select(webhooks.c.tenant_id, webhooks.c.id).where(
         webhooks.c.disabled_at.is_(None), has_news, ~has_enough_due
     )
-    return [News(*row) for row in await connection.execute(query)]
+    return [WebhookBacklog(*row) for row in await connection.execute(query)]
 
 
-async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime) -> bool:
+async def enqueue_deliveries(
+    connection: AsyncConnection, *, webhook_id: str, now: datetime
+) -> bool:
     """Look the next events through for a webhook, and write down those that are for it.
 
     Answers whether there may be more. One whom another worker is at is left to it.
@@ -135,22 +143,26 @@ async def spread(connection: AsyncConnection, *, webhook_id: str, now: datetime)
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         return False
-    webhook = webhook_of(row)
+    webhook = build_webhook(row)
     end = await event_rows.horizon(connection)
     start = Position(row["read_transaction_id"], row["read_number"])
     rows = await _load_events(
         connection,
         events.c.tenant_id == webhook.tenant_id,
-        event_rows.after(start),
-        event_rows.until(end),
+        event_rows.is_after(start),
+        event_rows.is_up_to(end),
         order=(events.c.transaction_id, events.c.number),
-        limit=SPREAD_AT_ONCE,
+        limit=ENQUEUE_BATCH,
     )
-    is_all = len(rows) < SPREAD_AT_ONCE
+    is_all = len(rows) < ENQUEUE_BATCH
     if not is_all:
         end = Position(rows[-1].transaction_id, rows[-1].number)
     await _write(
-        connection, _NEW, webhook, await _select_wanted(connection, rows, webhook.wanted), now
+        connection,
+        _NEW,
+        webhook,
+        await _select_matching(connection, rows, webhook.event_filter),
+        now,
     )
     await connection.execute(
         update(webhooks)
@@ -184,18 +196,18 @@ async def _load_events(
     return (await connection.execute(query)).all()
 
 
-async def _select_wanted(
+async def _select_matching(
     connection: AsyncConnection, rows: Sequence[_Row], event_filter: EventFilter
 ) -> list[_Row]:
     """Those of the events that a webhook is for."""
     tags = dict[str, tuple[str, ...]]()
     if event_filter.tags:
         message_ids = {row.message_id for row in rows if row.message_id is not None}
-        tags = await event_rows.tags_of(connection, message_ids)
+        tags = await event_rows.load_tags(connection, message_ids)
     return [
         row
         for row in rows
-        if event_filter.wants(row.type, row.profile_id, tags.get(row.message_id, ()))
+        if event_filter.matches(row.type, row.profile_id, tags.get(row.message_id, ()))
     ]
 
 
@@ -226,7 +238,7 @@ async def _write(
         await connection.execute(how[connection.dialect.name], values)
 
 
-async def due(connection: AsyncConnection, *, now: datetime) -> list[Due]:
+async def load_due(connection: AsyncConnection, *, now: datetime) -> list[DueWebhook]:
     """The webhooks to which something may be posted now.
 
     An index probe for each: the cost does not grow with what waits for them.
@@ -237,13 +249,13 @@ async def due(connection: AsyncConnection, *, now: datetime) -> list[Due]:
         .scalar_subquery()
     )
     query = select(webhooks, due_at.label("due_at")).where(_may_be_tried(now), due_at <= now)
-    due_webhooks = list[Due]()
+    due_webhooks = list[DueWebhook]()
     for row in (await connection.execute(query)).mappings():
         former_secret, until = row["sealed_former_secret"], row["former_secret_until"]
         secrets = [row["sealed_secret"]]
         if former_secret is not None and until > now:
             secrets.append(former_secret)
-        due_webhooks.append(Due(webhook_of(row), row["due_at"], tuple(secrets)))
+        due_webhooks.append(DueWebhook(build_webhook(row), row["due_at"], tuple(secrets)))
     return due_webhooks
 
 
@@ -348,60 +360,65 @@ async def release(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class DeliveryResult:
     """What came of telling an event; `next_at` is when it is told again, if it is."""
 
     delivery: ClaimedDelivery
-    answer: Answer
+    response: WebhookResponse
     started_at: datetime
     duration_ms: float
-    next_at: datetime | None
+    retry_at: datetime | None
 
 
 async def settle(
-    connection: AsyncConnection, *, webhook: Webhook, owner: str, told: Told, now: datetime
+    connection: AsyncConnection,
+    *,
+    webhook: Webhook,
+    owner: str,
+    result: DeliveryResult,
+    now: datetime,
 ) -> bool:
     """Write what came of it, unless another has taken over; answers whether it was written.
 
     A webhook that has failed for long, or says that it is gone, is disabled, which is an event.
     """
     table = webhook_deliveries
-    status = DeliveryStatus.DELIVERED if told.answer.is_taken else DeliveryStatus.FAILED
-    if told.next_at is not None:
+    status = DeliveryStatus.DELIVERED if result.response.is_accepted else DeliveryStatus.FAILED
+    if result.retry_at is not None:
         status = DeliveryStatus.PENDING
-    result = await connection.execute(
+    update_result = await connection.execute(
         update(table)
-        .where(table.c.id == told.delivery.id, table.c.lease_owner == owner)
+        .where(table.c.id == result.delivery.id, table.c.lease_owner == owner)
         .values(
             status=status.value,
-            attempts=told.delivery.attempts + 1,
-            due_at=told.next_at,
+            attempts=result.delivery.attempts + 1,
+            due_at=result.retry_at,
             lease_owner=None,
             finished_at=None if status is DeliveryStatus.PENDING else now,
         )
     )
-    if not result.rowcount:
+    if not update_result.rowcount:
         return False
     await connection.execute(
         insert_into(webhook_attempts).values(
             id=new_id("wha"),
-            delivery_id=told.delivery.id,
-            started_at=told.started_at,
-            duration_ms=told.duration_ms,
-            status_code=told.answer.status_code,
-            response=told.answer.response,
-            error=told.answer.error,
+            delivery_id=result.delivery.id,
+            started_at=result.started_at,
+            duration_ms=result.duration_ms,
+            status_code=result.response.status_code,
+            response=result.response.body,
+            error=result.response.error,
         )
     )
-    await _note_health(connection, webhook, told, now)
+    await _record_health(connection, webhook, result, now)
     return True
 
 
-async def _note_health(
-    connection: AsyncConnection, webhook: Webhook, told: Told, now: datetime
+async def _record_health(
+    connection: AsyncConnection, webhook: Webhook, result: DeliveryResult, now: datetime
 ) -> None:
-    of_webhook, answer = webhooks.c.id == webhook.id, told.answer
-    if answer.is_taken:
+    of_webhook, answer = webhooks.c.id == webhook.id, result.response
+    if answer.is_accepted:
         await connection.execute(
             update(webhooks)
             .where(of_webhook, webhooks.c.failing_since.is_not(None))
@@ -418,11 +435,11 @@ async def _note_health(
         return
     since = row.failing_since or now
     values: dict[str, Any] = {"failing_since": since}
-    if row.failing_since is None or told.delivery.is_probe:  # not one that was begun before it
+    if row.failing_since is None or result.delivery.is_probe:  # not one that was begun before it
         failed_probes = 0 if row.failing_since is None else row.failed_probes + 1
         values |= {
             "failed_probes": failed_probes,
-            "next_probe_at": now + wait_for_probe(failed_probes),
+            "next_probe_at": now + compute_probe_wait(failed_probes),
         }
     if answer.is_gone or now - since >= DISABLED_AFTER:
         reason = (
@@ -542,7 +559,7 @@ async def replay(
         )
         conditions.append(has_status)
     rows = await _load_events(connection, *conditions, order=(events.c.id,), limit=limit)
-    event_filter = EventFilter() if event_ids is not None else webhook.wanted
-    selected_rows = await _select_wanted(connection, rows, event_filter)
+    event_filter = EventFilter() if event_ids is not None else webhook.event_filter
+    selected_rows = await _select_matching(connection, rows, event_filter)
     await _write(connection, _REPLAY, webhook, selected_rows, now)
     return len(selected_rows), rows[-1].id if len(rows) == limit else None

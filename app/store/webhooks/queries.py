@@ -15,52 +15,52 @@ from app.domain.events import EventFilter, Position
 from app.domain.webhooks import Webhook
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import taken_means
+from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.events import webhooks
 
 
 async def insert(
     connection: AsyncConnection, *, webhook: Webhook, sealed_secret: bytes, start: Position
 ) -> None:
-    """Write a new one, for events after a place; raises Conflict where its name is taken."""
+    """Insert a webhook for events after `start`; raise Conflict if its name exists."""
     values = {
         **to_row(webhook, webhooks),
-        **columns_of(webhook),
+        **build_columns(webhook),
         "sealed_secret": sealed_secret,
         "read_transaction_id": start.transaction_id,
         "read_number": start.number,
     }
-    async with taken_means(connection, _exists(webhook.name)):
+    async with conflict_on_duplicate(connection, _build_conflict(webhook.name)):
         await connection.execute(insert_into(webhooks).values(values))
 
 
-def columns_of(webhook: Webhook) -> dict[str, Any]:
-    """What a person sets of it."""
+def build_columns(webhook: Webhook) -> dict[str, Any]:
+    """Build the columns of a webhook's settings."""
     return {
         "name": webhook.name,
         "url": webhook.url,
-        "event_types": list(webhook.wanted.types),
-        "profiles": list(webhook.wanted.profiles),
-        "tags": list(webhook.wanted.tags),
+        "event_types": list(webhook.event_filter.types),
+        "profiles": list(webhook.event_filter.profiles),
+        "tags": list(webhook.event_filter.tags),
         "is_ordered": webhook.is_ordered,
         "disabled_at": webhook.disabled_at,
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
-        "next_probe_at": None,  # who has changed it wants to see whether that helped
+        "next_probe_at": None,  # probe at once after a change
     }
 
 
-def secret_columns(sealed: bytes) -> dict[str, Any]:
-    """The columns of a secret that replaces all others at once."""
+def build_secret_columns(sealed: bytes) -> dict[str, Any]:
+    """Build the columns of a secret that replaces all others at once."""
     return {"sealed_secret": sealed, "sealed_former_secret": None, "former_secret_until": None}
 
 
-def _exists(name: str) -> Conflict:
+def _build_conflict(name: str) -> Conflict:
     return Conflict("webhook-exists", f"A webhook {name!r} exists already; choose another name.")
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
-    """How many the tenant has."""
+    """Count the tenant's webhooks."""
     query = select(func.count()).where(webhooks.c.tenant_id == tenant_id)
     return int((await connection.execute(query)).scalar_one())
 
@@ -68,23 +68,23 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Webhook]:
-    """A page of the tenant's, newest first."""
+    """Return a page of the tenant's webhooks, newest first."""
     query = select(webhooks).where(webhooks.c.tenant_id == tenant_id)
     query = newest_first(query, webhooks.c.id, limit=limit, after=after)
-    return [webhook_of(row) for row in (await connection.execute(query)).mappings()]
+    return [build_webhook(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def get(
-    connection: AsyncConnection, *, tenant_id: str, webhook_id: str, to_change: bool = False
+    connection: AsyncConnection, *, tenant_id: str, webhook_id: str, for_update: bool = False
 ) -> Webhook:
-    """One of the tenant's, locked where it is to be changed; raises NotFound."""
+    """Return a webhook, locked with `for_update`; raise NotFound."""
     query = select(webhooks).where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
-    if to_change:
+    if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("webhook", webhook_id)
-    return webhook_of(row)
+    return build_webhook(row)
 
 
 async def update(
@@ -95,8 +95,8 @@ async def update(
     changes: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Write columns; raises Conflict where the new name is taken."""
-    async with taken_means(connection, _exists(str(changes.get("name")))):
+    """Change columns; raise Conflict if the new name exists."""
+    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
         await connection.execute(
             update_rows(webhooks)
             .where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
@@ -113,7 +113,7 @@ async def rotate(
     former_until: datetime,
     now: datetime,
 ) -> None:
-    """Sign with a new secret from now on, and until a moment with the present one too."""
+    """Sign with a new secret, and until `former_until` with the current one too."""
     await connection.execute(
         update_rows(webhooks)
         .where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
@@ -127,15 +127,15 @@ async def rotate(
 
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, webhook_id: str) -> Webhook:
-    """Take one away with all that waits for it, and answer which that was; raises NotFound."""
-    webhook = await get(connection, tenant_id=tenant_id, webhook_id=webhook_id, to_change=True)
+    """Delete a webhook with its deliveries and return it; raise NotFound."""
+    webhook = await get(connection, tenant_id=tenant_id, webhook_id=webhook_id, for_update=True)
     await connection.execute(delete_from(webhooks).where(webhooks.c.id == webhook_id))
     return webhook
 
 
-def webhook_of(row: RowMapping) -> Webhook:
-    """The webhook of a row."""
+def build_webhook(row: RowMapping) -> Webhook:
+    """Build a webhook from a row."""
     wanted = EventFilter(
         types=tuple(row["event_types"]), profiles=tuple(row["profiles"]), tags=tuple(row["tags"])
     )
-    return from_row(Webhook, row, wanted=wanted)
+    return from_row(Webhook, row, event_filter=wanted)

@@ -93,6 +93,6 @@ async def test_a_worker_whose_time_is_wrong_takes_nothing_before_its_time(
     wrong = now + 3 * HOUR
     taken = await leased_messages(database, profile, owner="wrk_2", now=wrong, is_checked=True)
     async with database.transaction() as connection:
-        ended = await outcomes.expire(connection, now=wrong, limit=10, is_checked=True)
+        ended = await outcomes.expire(connection, now=wrong, limit=10, is_clock_checked=True)
     expected = set() if database.is_postgresql else {held.id, later.id}
     assert ({each.id for each in taken}, ended) == (expected, 0)

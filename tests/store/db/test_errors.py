@@ -144,7 +144,7 @@ async def test_a_fault_of_ours_stays_what_it_is(database: Database) -> None:
     with pytest.raises(DBAPIError):
         await _execute(database, "INSERT INTO kept VALUES (1, '')")
     with pytest.raises(Conflict):
-        await database.repeated(refuse)
+        await database.retry_transaction(refuse)
     assert await _count(database) == 2
 
 
@@ -192,7 +192,7 @@ async def test_a_deadlock_is_repeated_and_both_go_through(database: Database) ->
                 await barrier.wait()
             await _touch(connection, second)
 
-        await database.repeated(work)
+        await database.retry_transaction(work)
 
     await asyncio.gather(cross(1, 2), cross(2, 1))
     async with database.reading() as connection:

@@ -112,7 +112,7 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
                 now=NOW,
                 lease_until=NOW + MINUTE,
                 max_bytes=PLENTY,
-                is_checked=is_checked,
+                is_clock_checked=is_checked,
             )
         assert len(claimed) == 10
         first = await plan(connection, search(statements))
@@ -125,9 +125,9 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
     """For each of them; what belongs to the messages is found by their ids."""
     async with database.transaction() as connection:
         with noted() as statements:
-            claimed = await outbox.claim_of_many(
+            claimed = await outbox.claim_many(
                 connection,
-                [outbox.Want(profile.id, 10, PLENTY)],
+                [outbox.ClaimRequest(profile.id, 10, PLENTY)],
                 owner="wrk_1",
                 now=NOW,
                 lease_until=NOW + MINUTE,
@@ -167,14 +167,14 @@ async def test_what_stands_in_the_way_of_a_group_goes_by_whom_it_is_to(
             await connection.execute(text("ANALYZE suppressions"))
         sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
         with noted() as statements:
-            found = await admission.look(connection, sent, profile_ids=[profile.id])
+            found = await admission.check(connection, sent, profile_ids=[profile.id])
         assert found.ready == {(profile.id, profile.revision)}
         assert not found.may_suppress
         how = await plan(connection, statements[0])
         mine = a_message(profile, f"7@{profile.tenant_id}.Example.org")
-        assert (await admission.look(connection, [mine], profile_ids=[])).may_suppress
+        assert (await admission.check(connection, [mine], profile_ids=[])).may_suppress
         others = a_message(profile, f"7@{other.tenant_id}.example.org")
-        assert not (await admission.look(connection, [others], profile_ids=[])).may_suppress
+        assert not (await admission.check(connection, [others], profile_ids=[])).may_suppress
     assert "uq_suppressions_address" in how, how
     assert not re.search(r"(Seq Scan on|SCAN) (suppressions|profiles|lanes)\b", how), how
 
@@ -186,7 +186,7 @@ async def test_who_has_work_is_found_by_the_same_index(
     await made_profile(database, await made_tenant(database, "idle"))
     async with database.transaction() as connection:
         with noted() as statements:
-            waiting = await lanes.waiting(connection, now=NOW)
+            waiting = await lanes.load_waiting(connection, now=NOW)
         assert profile.id in {each.profile_id for each in waiting}
         assert len(waiting) == 2
         found = await plan(connection, statements[0])
@@ -198,11 +198,11 @@ async def test_a_sweep_reads_no_history(database: Database, profile: Profile) ->
     """It looks at what is unfinished alone."""
     assert profile
     sweeps = (
-        outcomes.is_any_over,
+        outcomes.has_expired_or_orphaned,
         partial(outcomes.expire, limit=10),
-        partial(outcomes.expire, limit=10, is_checked=True),
+        partial(outcomes.expire, limit=10, is_clock_checked=True),
         partial(outcomes.cancel_orphans, limit=10),
-        partial(outcomes.cancel_orphans, limit=10, is_checked=True),
+        partial(outcomes.cancel_orphans, limit=10, is_clock_checked=True),
     )
     for sweep in sweeps:
         async with database.transaction() as connection:
@@ -239,7 +239,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
                     limit=51,
                     now=NOW,
                     after=after,
-                    wanted=messages.MessageFilter(**filters),
+                    message_filter=messages.MessageFilter(**filters),
                 )
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)
@@ -288,7 +288,7 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
             await outbox.renew(
                 connection,
                 owner="wrk_1",
-                held=[each.id for each in claimed],
+                message_ids=[each.id for each in claimed],
                 lease_until=NOW + MINUTE,
             )
         found = await plan(connection, statements[0])

@@ -50,7 +50,7 @@ async def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
         database = Database(f"sqlite:///{tmp_path / 'heloise.db'}")
         async with database.transaction() as connection:
             await connection.execute(text("CREATE TABLE kept (id integer PRIMARY KEY)"))
-        with database.sole_delivery():
+        with database.lock_delivery():
             modes = await asyncio.to_thread(_modes, tmp_path)
         await database.close()
     finally:

@@ -10,7 +10,7 @@ from app.domain.delivery.retry import GREYLIST, PROBE
 from app.domain.types import Profile, RecipientStatus, RetryPolicy
 from app.store.db.engine import Database
 from app.store.delivery import lanes, shared_limits, workers
-from app.store.delivery.clamping import LONGEST_LEASE, clamp
+from app.store.delivery.clamping import LONGEST_LEASE, clamp_times
 from app.store.tables import core as tables
 from tests.support.rows import (
     HOUR,
@@ -36,7 +36,7 @@ async def profile(database: Database) -> Profile:
 
 async def clamped(database: Database) -> int:
     async with database.transaction() as connection:
-        return await clamp(connection, now=NOW, lease=MINUTE)
+        return await clamp_times(connection, now=NOW, lease=MINUTE)
 
 
 async def due(database: Database, message_id: str) -> datetime | None:
@@ -118,7 +118,7 @@ async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -
         async with database.transaction() as connection:
             await connection.execute(update(tables.lanes).values(next_probe_at=planned))
             lane = await lanes.find(connection, profile_id=profile.id, now=NOW)
-            taken = await lanes.take_probe(
+            taken = await lanes.claim_probe(
                 connection, profile_id=profile.id, now=NOW, until=NOW + MINUTE
             )
         assert (lane.due_at <= NOW, taken) == (is_due, is_due)
@@ -130,7 +130,7 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
     """A worker that was heard of, permits that were counted: neither waits for a day to pass."""
     tomorrow: dict[str, Any] = {"now": NOW + DAY}
     async with database.transaction() as connection:
-        await workers.beat(
+        await workers.record_heartbeat(
             connection,
             worker_id="wrk_1",
             hostname="host-1",
@@ -140,17 +140,17 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
         )
         await shared_limits.lease_connections(
             connection,
-            most={profile.id: 2},
+            max_connections={profile.id: 2},
             worker_id="wrk_1",
             until=NOW + DAY + MINUTE,
             **tomorrow,
         )
     assert await clamped(database) == 2
     async with database.transaction() as connection:
-        assert await workers.seen(connection, since=NOW + MINUTE) == []
+        assert await workers.list_hostnames(connection, since=NOW + MINUTE) == []
         granted = await shared_limits.lease_connections(
             connection,
-            most={profile.id: 2},
+            max_connections={profile.id: 2},
             worker_id="wrk_2",
             now=NOW + 2 * HOUR,
             until=NOW + 3 * HOUR,

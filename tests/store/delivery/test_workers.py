@@ -11,7 +11,7 @@ from tests.support.rows import HOUR, MINUTE, NOW
 async def beat(database: Database, worker_id: str, minutes: int) -> None:
     """A beat of a worker, so many minutes after its start."""
     async with database.transaction() as connection:
-        await workers.beat(
+        await workers.record_heartbeat(
             connection,
             worker_id=worker_id,
             hostname="host",
@@ -41,6 +41,6 @@ async def test_who_leaves_or_falls_silent_is_forgotten(database: Database) -> No
     for worker_id, minutes in (("wrk_left", 90), ("wrk_lost", 1), ("wrk_live", 90)):
         await beat(database, worker_id, minutes)
     async with database.transaction() as connection:
-        await workers.leave(connection, worker_id="wrk_left")
-        await workers.forget(connection, before=NOW + HOUR)
+        await workers.deregister(connection, worker_id="wrk_left")
+        await workers.delete_stale(connection, before=NOW + HOUR)
     assert [row[0] for row in await known(database)] == ["wrk_live"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.events import FIRST
+from app.domain.events import FIRST_POSITION
 from app.domain.inbound.mailbox import Mailbox
 from app.store import events
 from app.store.db.engine import Database
@@ -31,7 +31,7 @@ async def begin(database: Database, mailbox: Mailbox, uid: int) -> int:
 
 async def resume(database: Database, mailbox: Mailbox) -> list[int]:
     async with database.transaction() as connection:
-        return await mailbox_mails.resume(connection, mailbox=mailbox)
+        return await mailbox_mails.list_unfinished(connection, mailbox=mailbox)
 
 
 async def finish(database: Database, mailbox: Mailbox, uid: int, **more: Any) -> None:
@@ -54,7 +54,7 @@ async def test_each_try_is_counted_until_the_mail_is_done(
     assert await resume(database, mailbox) == [8, 9]
     assert (await read(database, mailbox)).last_uid == 9
     for _ in range(2):  # the second time by a reader that was taken for dead
-        await finish(database, mailbox, 8, counts={"others": 1}, given_up="too complex")
+        await finish(database, mailbox, 8, counts={"others": 1}, skip_reason="too complex")
         await finish(database, mailbox, 9, counts={})
     assert await resume(database, mailbox) == []
     after = await read(database, mailbox)
@@ -63,7 +63,7 @@ async def test_each_try_is_counted_until_the_mail_is_done(
         found = await events.page(
             connection,
             tenant_id=mailbox.tenant_id,
-            start=FIRST,
+            start=FIRST_POSITION,
             limit=10,
         )
     assert [item.data for item in found.items] == [

@@ -48,7 +48,9 @@ async def listed(database: Database, profile: Profile, **filters: Any) -> list[s
         given = {"limit": 100, "now": NOW}
         given |= {name: filters.pop(name) for name in ("limit", "now", "after") if name in filters}
         wanted = messages.MessageFilter(**filters)
-        page = await messages.page(connection, tenant_id=profile.tenant_id, wanted=wanted, **given)
+        page = await messages.page(
+            connection, tenant_id=profile.tenant_id, message_filter=wanted, **given
+        )
     return [view.id for view in page]
 
 
@@ -75,7 +77,9 @@ async def test_everything_that_was_accepted_reads_back(
     async with database.transaction() as connection:
         await outbox.accept(connection, [given])
         found = await messages.get(connection, tenant_id=given.tenant_id, message_id=given.id)
-        raw = await messages.raw(connection, tenant_id=given.tenant_id, message_id=given.id)
+        raw = await messages.load_content(
+            connection, tenant_id=given.tenant_id, message_id=given.id
+        )
     assert raw == given.mime
     assert found == messages.MessageView(
         id=given.id,
@@ -149,7 +153,7 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
         "recipient": "ann@example.org",
         "created_after": NOW,
         "created_before": NOW + MINUTE,
-        "within": [profile.id],
+        "profile_ids": [profile.id],
     }
     for count in range(len(fitting) + 1):
         for chosen in combinations(fitting, count):
@@ -219,7 +223,7 @@ async def test_a_leased_message_shows_who_is_being_sent_to(
         "sent",
     ]
     async with database.transaction() as connection:
-        await outbox.release(connection, owner="wrk_1", held=[message.id], now=NOW)
+        await outbox.release(connection, owner="wrk_1", message_ids=[message.id], now=NOW)
         await connection.execute(
             tables.messages.update().values(due_at=NOW + HOUR)  # as if it had been deferred
         )
@@ -248,8 +252,8 @@ async def test_attempts_are_paged_oldest_first(database: Database, profile: Prof
     async with database.transaction() as connection:
         await connection.execute(tables.attempts.insert(), rows)
         key = {"tenant_id": message.tenant_id, "message_id": message.id}
-        first = await messages.attempts(connection, **key, limit=2, after=None)
-        rest = await messages.attempts(connection, **key, limit=2, after=first[-1].id)
+        first = await messages.list_attempts(connection, **key, limit=2, after=None)
+        rest = await messages.list_attempts(connection, **key, limit=2, after=first[-1].id)
     found: Sequence[messages.AttemptView] = [*first, *rest]
     assert [each.id for each in found] == [row["id"] for row in rows]
     assert (found[0].started_at, found[0].duration_ms, found[0].host) == (NOW, 12.5, None)
@@ -262,8 +266,8 @@ async def test_another_tenants_message_is_not_there(database: Database, profile:
     other = await made_tenant(database, "other")
     key = {"tenant_id": other.id, "message_id": message.id}
     async with database.reading() as connection:
-        for read in (messages.get, messages.raw):
+        for read in (messages.get, messages.load_content):
             with pytest.raises(NotFound):
                 await read(connection, **key)
         with pytest.raises(NotFound):
-            await messages.attempts(connection, **key, limit=9, after=None)
+            await messages.list_attempts(connection, **key, limit=9, after=None)

@@ -9,7 +9,7 @@ from app.store.migrations.readiness import READ_ONLY, Readiness
 
 async def test_a_database_that_takes_writes_is_ready(database: Database) -> None:
     """Its schema is at head."""
-    assert await Readiness(database).look() == []
+    assert await Readiness(database).check() == []
 
 
 @pytest.mark.postgresql
@@ -25,11 +25,11 @@ async def test_a_database_that_can_only_be_read_is_not_ready(
         )
     other = Database(migrated_url)
     try:
-        assert await Readiness(other).look() == [READ_ONLY]
+        assert await Readiness(other).check() == [READ_ONLY]
     finally:
         await other.close()
         async with database.transaction() as connection:
             await connection.execute(
                 text(f"ALTER DATABASE {name} RESET default_transaction_read_only")
             )
-    assert await Readiness(database).look() == []
+    assert await Readiness(database).check() == []

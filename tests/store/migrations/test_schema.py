@@ -28,15 +28,15 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.audit import Actor, ActorKind, AuditEntry
 from app.domain.errors import SettingsError
-from app.domain.events import FIRST, EventFilter, EventType, NewEvent
+from app.domain.events import FIRST_POSITION, EventFilter, EventType, NewEvent
 from app.domain.ids import new_id
 from app.store import audit, events, idempotency, suppressions
 from app.store.db.engine import Database
-from app.store.messages.queries import MessageFilter, ids
+from app.store.messages.queries import MessageFilter, list_ids
 from app.store.migrations import migrate as migrating
 from app.store.migrations import schema
 from app.store.profiles import queries as profile_rows
-from app.store.profiles.rows import row_of
+from app.store.profiles.rows import build_row
 from app.store.tables import core as tables
 from app.store.tables import events as event_tables
 from app.store.tables.core import lanes, messages, profiles
@@ -58,10 +58,10 @@ ROOT = Path(__file__).parents[3]
 async def test_an_empty_database_has_no_schema(database_url: str) -> None:
     """Nothing is there until it is migrated."""
     database = Database(database_url)
-    before = await schema.state(database)
+    before = await schema.load_state(database)
     assert (before.current, before.is_current) == (None, False)
     head = await migrating.migrate(database)
-    after = await schema.state(database)
+    after = await schema.load_state(database)
     assert (after.current, after.head, after.is_current) == (head, head, True)
     await database.close()
 
@@ -190,7 +190,7 @@ async def test_what_was_there_before_a_migration_is_there_after_it(database_url:
         known = ("id", "slug", "name", "ehlo_name", "created_at", "updated_at")
         owner = {name: getattr(tenant, name) for name in known}
         await connection.execute(insert(tables.tenants).values(owner))
-        old = {name: value for name, value in row_of(profile).items() if name not in new}
+        old = {name: value for name, value in build_row(profile).items() if name not in new}
         await connection.execute(insert(profiles).values(old))
         await connection.execute(insert(lanes).values(profile_id=profile.id, faults=0))
     await migrating.migrate(database)
@@ -231,7 +231,9 @@ async def test_addresses_and_keys_of_before_are_known_after(database: Database) 
     async with database.transaction() as connection:
         for written in ("jörg@example.org", "ann@EXAMPLE.org"):
             wanted = MessageFilter(recipient=written)
-            found = await ids(connection, tenant_id=tenant.id, limit=9, now=NOW, wanted=wanted)
+            found = await list_ids(
+                connection, tenant_id=tenant.id, limit=9, now=NOW, message_filter=wanted
+            )
             assert list(found) == [message.id]
         left = await suppressions.page(connection, tenant_id=tenant.id, limit=9)
         assert [each.address for each in left] == ["eve@example.net", "νικοσ@example.gr"]
@@ -257,7 +259,7 @@ async def test_stored_public_names_are_renamed(database: Database) -> None:
     tenant = await made_tenant(database)
     await queued_message(database, await made_profile(database, tenant))
     webhook = a_webhook(
-        tenant.id, wanted=EventFilter(types=("recipient.bounced_later", "mailbox.*"))
+        tenant.id, event_filter=EventFilter(types=("recipient.bounced_later", "mailbox.*"))
     )
     happened = [
         NewEvent(type=type_, at=NOW, tenant_id=tenant.id, profile_id=None)
@@ -271,7 +273,7 @@ async def test_stored_public_names_are_renamed(database: Database) -> None:
         refused_as="scope-exceeds-caller",
     )
     async with database.transaction() as connection:
-        await webhooks.insert(connection, webhook=webhook, sealed_secret=b"", start=FIRST)
+        await webhooks.insert(connection, webhook=webhook, sealed_secret=b"", start=FIRST_POSITION)
         await connection.execute(delete(event_tables.events))
         await events.append(connection, happened)
         await audit.record(connection, entry)
@@ -318,11 +320,11 @@ async def test_a_newer_schema_is_left_alone(database: Database) -> None:
     """An old version of Heloise does not know what a newer one made, and says so."""
     async with database.transaction() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    assert not (await schema.state(database)).is_current
+    assert not (await schema.load_state(database)).is_current
     with pytest.raises(SettingsError, match=r"'9999'.*newer version"):
         await migrating.migrate(database)
     async with database.transaction() as connection:
         await connection.execute(
             text("UPDATE alembic_version SET version_num = :head"),
-            {"head": (await schema.state(database)).head},
+            {"head": (await schema.load_state(database)).head},
         )

@@ -179,7 +179,7 @@ async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile
     await leased_messages(database, profile, owner="wrk_2", limit=1)
     async with database.transaction() as connection:
         renewed = await outbox.renew(
-            connection, owner="wrk_1", held=[kept.id, lost.id], lease_until=NOW + HOUR
+            connection, owner="wrk_1", message_ids=[kept.id, lost.id], lease_until=NOW + HOUR
         )
     assert renewed == {kept.id}
     [taken] = await leased_messages(database, profile, owner="wrk_3", now=NOW + MINUTE)
@@ -202,7 +202,7 @@ async def test_leases_are_locked_in_the_order_of_ids(
         async with database.transaction() as connection:
             for way in ("indexscan", "bitmapscan"):  # as where the planner knows of no rows
                 await connection.execute(text(f"SET LOCAL enable_{way} = off"))
-            await write(connection, owner="wrk_1", held=ids, **given)
+            await write(connection, owner="wrk_1", message_ids=ids, **given)
 
     async def is_waiting() -> bool | None:
         query = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
@@ -226,7 +226,7 @@ async def test_what_is_given_back_is_due_at_once(database: Database, profile: Pr
     await leased_messages(database, profile, owner="wrk_1")
     for owner, status in (("wrk_2", MessageStatus.SENDING), ("wrk_1", MessageStatus.QUEUED)):
         async with database.transaction() as connection:
-            await outbox.release(connection, owner=owner, held=[message.id], now=NOW)
+            await outbox.release(connection, owner=owner, message_ids=[message.id], now=NOW)
         assert await status_of(database, profile, message.id) is status
     [again] = await leased_messages(database, profile, owner="wrk_2")
     assert [recipient.attempts for recipient in again.recipients] == [0]
@@ -257,11 +257,11 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
     await queued_message(database, second, created_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
     await leased_messages(database, profile, owner="wrk_other", limit=1)
     wants = [
-        outbox.Want(profile.id, limit=1, max_bytes=PLENTY),
-        outbox.Want(second.id, limit=5, max_bytes=PLENTY),
+        outbox.ClaimRequest(profile.id, limit=1, max_bytes=PLENTY),
+        outbox.ClaimRequest(second.id, limit=5, max_bytes=PLENTY),
     ]
     async with database.transaction() as connection:
-        claimed = await outbox.claim_of_many(
+        claimed = await outbox.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [each.id for each in claimed] == [made[profile.id][1], *made[second.id]]
@@ -280,9 +280,12 @@ async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
     for each in (profile, second):
         for _ in range(3):
             await queued_message(database, each, mime=b"x" * 100)
-    wants = [outbox.Want(profile.id, 3, max_bytes=1), outbox.Want(second.id, 3, max_bytes=150)]
+    wants = [
+        outbox.ClaimRequest(profile.id, 3, max_bytes=1),
+        outbox.ClaimRequest(second.id, 3, max_bytes=150),
+    ]
     async with database.transaction() as connection:
-        claimed = await outbox.claim_of_many(
+        claimed = await outbox.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [each.profile_id for each in claimed] == [profile.id, second.id, second.id]
@@ -293,11 +296,11 @@ async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
 ) -> None:
     """On PostgreSQL nobody waits for it; who held it before is told once its lease has ended."""
     message = await queued_message(database, profile)
-    wants = [outbox.Want(profile.id, 3, max_bytes=PLENTY)]
+    wants = [outbox.ClaimRequest(profile.id, 3, max_bytes=PLENTY)]
 
     async def claim(owner: str, now: datetime) -> list[str | None]:
         async with database.transaction() as connection:
-            claimed = await outbox.claim_of_many(
+            claimed = await outbox.claim_many(
                 connection, wants, owner=owner, now=now, lease_until=now + MINUTE
             )
             return [each.former_owner for each in claimed]

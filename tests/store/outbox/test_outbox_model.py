@@ -94,7 +94,7 @@ class Outbox(RuleBasedStateMachine):
         lease = outbox.Lease(owner=owner, until=self.model.now + LEASE, message_ids=ids)
         self.write(outbox.accept, [message], lease)
         self.model.accept_leased(message, owner)
-        self.claimed[owner][message.id] = outbox.ClaimedMessage.of_new(message)
+        self.claimed[owner][message.id] = outbox.ClaimedMessage.from_new(message)
 
     def a_message(
         self, count: int, minutes: int = 600, priority: Priority = Priority.NORMAL
@@ -129,7 +129,7 @@ class Outbox(RuleBasedStateMachine):
         """Of all that the owner believes to hold, what is still its own is lengthened."""
         held = list(self.claimed[owner])
         until = self.model.now + LEASE
-        kept = self.write(outbox.renew, owner=owner, held=held, lease_until=until)
+        kept = self.write(outbox.renew, owner=owner, message_ids=held, lease_until=until)
         assert kept == self.model.renew(owner, held)
         self.claimed[owner] = {each: self.claimed[owner][each] for each in kept}
 
@@ -163,7 +163,7 @@ class Outbox(RuleBasedStateMachine):
         held = sorted(self.claimed[owner])[: number + 1]
         for each in held:
             del self.claimed[owner][each]
-        self.write(outbox.release, owner=owner, held=held, now=self.model.now)
+        self.write(outbox.release, owner=owner, message_ids=held, now=self.model.now)
         self.model.release(owner, held)
 
     @rule(owner=owners, is_sole=st.sampled_from([False, False, True]))

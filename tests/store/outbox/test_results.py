@@ -71,7 +71,7 @@ async def view_of(database: Database, message: NewMessage) -> messages.MessageVi
 async def attempts_of(database: Database, message: NewMessage) -> int:
     """How many attempts were noted."""
     async with database.reading() as connection:
-        found = await messages.attempts(
+        found = await messages.list_attempts(
             connection, tenant_id=message.tenant_id, message_id=message.id, limit=99, after=None
         )
     return len(found)
@@ -155,7 +155,9 @@ async def test_what_is_past_its_time_expires(database: Database, profile: Profil
     free = await queued_message(database, profile)
     held_until = NOW + HOUR * 2
     async with database.transaction() as connection:
-        await outbox.renew(connection, owner="wrk_1", held=[waiting.id], lease_until=held_until)
+        await outbox.renew(
+            connection, owner="wrk_1", message_ids=[waiting.id], lease_until=held_until
+        )
         assert await outcomes.expire(connection, now=NOW + HOUR, limit=9) == 1
     assert [(await view_of(database, each)).status.value for each in (waiting, later, free)] == [
         "sending",
@@ -231,7 +233,7 @@ async def test_an_attempt_is_noted_with_what_was_said(database: Database, profil
     message = await queued_message(database, profile)
     attempt = an_attempt(message, 1) | {"transcript": '[{"from":"server","text":"220 ready"}]'}
     async with database.transaction() as connection:
-        await outcomes.note(connection, [attempt])
+        await outcomes.insert_attempts(connection, [attempt])
         rows = (await connection.execute(select(attempts.c.id))).scalars().all()
         said = (await connection.execute(select(attempt_transcripts.c.transcript))).scalars().all()
     assert (rows, said) == ([attempt["id"]], [attempt["transcript"]])

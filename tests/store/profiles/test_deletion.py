@@ -9,7 +9,7 @@ from app.store.db.engine import Database
 from app.store.messages import queries as messages
 from app.store.profiles import deletion as profile_deletion
 from app.store.profiles import queries as profiles
-from app.store.profiles.rows import SEALED
+from app.store.profiles.rows import SEALED_COLUMNS
 from app.store.tables import core as tables
 from tests.support.rows import (
     HOUR,
@@ -45,7 +45,7 @@ async def test_a_deleted_profile_is_nowhere_but_on_what_it_sent(database: Databa
     """Its secrets are erased, its name is free, and it is nobody's default."""
     tenant = await made_tenant(database)
     profile = await made_profile(
-        database, tenant, sealed=dict.fromkeys(SEALED, b"s"), username="billing"
+        database, tenant, sealed=dict.fromkeys(SEALED_COLUMNS, b"s"), username="billing"
     )
     async with database.transaction() as connection:
         token = {"profile_revision": 1, "sealed_access_token": b"t", "expires_at": NOW}
@@ -55,11 +55,11 @@ async def test_a_deleted_profile_is_nowhere_but_on_what_it_sent(database: Databa
     await delete(database, profile)
     async with database.transaction() as connection:
         assert await profiles.find(connection, tenant_id=tenant.id, profile="main") is None
-        assert await profiles.default(connection, tenant_id=tenant.id) is None
+        assert await profiles.get_default(connection, tenant_id=tenant.id) is None
         assert await profiles.page(connection, tenant_id=tenant.id, limit=9, after=None) == [other]
         key = {"tenant_id": tenant.id, "profile_id": profile.id}
-        assert await profiles.for_delivery(connection, **key) is None
-        assert await profiles.sealed(connection, limit=9, after=None) == []
+        assert await profiles.load_for_delivery(connection, **key) is None
+        assert await profiles.load_sealed_page(connection, limit=9, after=None) == []
         query = select(tables.profiles).where(tables.profiles.c.id == profile.id)
         row = (await connection.execute(query)).mappings().one()
         for change in (profiles.pause, profiles.resume):
@@ -67,7 +67,7 @@ async def test_a_deleted_profile_is_nowhere_but_on_what_it_sent(database: Databa
                 await change(connection, **key, now=NOW)
         assert (await connection.execute(select(tables.oauth_tokens))).all() == []
     assert (row["deleted_at"], row["is_default"], row["revision"]) == (NOW, False, 2)
-    assert {row[name] for name in SEALED} == {None}
+    assert {row[name] for name in SEALED_COLUMNS} == {None}
     await made_profile(database, tenant)
 
 

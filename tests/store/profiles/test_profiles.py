@@ -20,7 +20,7 @@ from app.domain.types import (
 )
 from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
-from app.store.profiles.rows import SEALED
+from app.store.profiles.rows import SEALED_COLUMNS
 from tests.support.rows import (
     HOUR,
     MINUTE,
@@ -112,7 +112,7 @@ async def test_a_new_default_takes_it_from_the_former(database: Database) -> Non
                 changes={"is_default": is_default},
                 now=NOW,
             )
-            found = await profiles.default(connection, tenant_id=tenant.id)
+            found = await profiles.get_default(connection, tenant_id=tenant.id)
             names.append(found and found.name)
     assert names == ["second", "first", None]
 
@@ -246,7 +246,7 @@ async def test_profiles_are_paged_by_id_within_their_tenant(database: Database) 
     async with database.reading() as connection:
         first = await profiles.page(connection, tenant_id=tenant.id, limit=2, after=None)
         rest = await profiles.page(connection, tenant_id=tenant.id, limit=2, after=first[-1].id)
-        assert await profiles.health(connection, tenant_id=tenant.id, profile_ids=[]) == {}
+        assert await profiles.load_health(connection, tenant_id=tenant.id, profile_ids=[]) == {}
     assert [*first, *rest] == made
 
 
@@ -259,11 +259,13 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
         sealed={"sealed_password": b"canary-p", "sealed_client_key": b"canary-k"},
     )
     async with database.reading() as connection:
-        found = await profiles.for_delivery(connection, tenant_id=tenant.id, profile_id=profile.id)
+        found = await profiles.load_for_delivery(
+            connection, tenant_id=tenant.id, profile_id=profile.id
+        )
     assert found == profiles.DeliveryProfile(
         profile=profile,
         tenant_ehlo_name="mail.example.com",
-        sealed=dict.fromkeys(SEALED)
+        sealed=dict.fromkeys(SEALED_COLUMNS)
         | {
             "sealed_password": b"canary-p",
             "sealed_client_key": b"canary-k",
@@ -275,14 +277,14 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
 async def test_sealed_columns_are_read_by_pages_and_replaced(database: Database) -> None:
     """Of all tenants, where there are any; a new sealing is no change of the profile."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    nothing = dict.fromkeys(SEALED)
+    nothing = dict.fromkeys(SEALED_COLUMNS)
     one = await made_profile(database, tenant, sealed={"sealed_password": b"old"})
     await made_profile(database, tenant, "no-secret")
     two = await made_profile(database, other, sealed={"sealed_client_key": b"old"})
     async with database.transaction() as connection:
-        [first] = await profiles.sealed(connection, limit=1, after=None)
+        [first] = await profiles.load_sealed_page(connection, limit=1, after=None)
         assert first == (one, nothing | {"sealed_password": b"old"})
-        [second] = await profiles.sealed(connection, limit=9, after=one.id)
+        [second] = await profiles.load_sealed_page(connection, limit=9, after=one.id)
         assert second == (two, nothing | {"sealed_client_key": b"old"})
         await profiles.replace_sealed(
             connection,
@@ -290,6 +292,6 @@ async def test_sealed_columns_are_read_by_pages_and_replaced(database: Database)
             profile_id=one.id,
             sealed={"sealed_password": b"new"},
         )
-        [first] = await profiles.sealed(connection, limit=1, after=None)
+        [first] = await profiles.load_sealed_page(connection, limit=1, after=None)
     assert first.sealed["sealed_password"] == b"new"
     assert await read(database, one) == one

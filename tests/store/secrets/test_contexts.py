@@ -24,7 +24,7 @@ from app.domain.types import Mailbox as Sender
 from app.domain.webhooks import Webhook
 from app.inbound.imap import Where
 from app.smtp.identity import Identity
-from app.store.profiles.rows import SEALED, field_of
+from app.store.profiles.rows import SEALED_COLUMNS, secret_field
 from app.store.secrets.contexts import OAUTH, mailbox_password, profile_secret, webhook_secret
 from app.store.secrets.encryption import SealContext, Vault
 from app.store.tables.core import profiles as profile_rows
@@ -122,7 +122,7 @@ OF_WEBHOOK: Final[dict[str, Any]] = {
     "tenant_id": "ten_2",
     "name": "other",
     "url": "https://log.example.com/another",
-    "wanted": EventFilter(tags=("receipt",)),
+    "event_filter": EventFilter(tags=("receipt",)),
     "is_ordered": True,
     "former_secret_until": LATER,
     "disabled_at": LATER,
@@ -178,7 +178,7 @@ def test_all_that_a_connection_is_made_by_is_bound_or_known_to_be_harmless() -> 
 
 
 @pytest.mark.parametrize("name", sorted(OF_PROFILE))
-@pytest.mark.parametrize("secret", [*map(field_of, SEALED), "access_token"])
+@pytest.mark.parametrize("secret", [*map(secret_field, SEALED_COLUMNS), "access_token"])
 def test_a_profiles_secret_opens_for_its_destination_alone(secret: str, name: str) -> None:
     """Whichever field of the profile is another one in the row."""
     after = replace(PROFILE, **{name: OF_PROFILE[name]})
@@ -230,7 +230,7 @@ def test_every_field_is_tried(kind: type[Any], others: dict[str, Any]) -> None:
 def test_every_sealed_column_is_known() -> None:
     """A new kind of secret has to say here where it goes, or that it goes nowhere."""
     sent = {
-        *(profile_rows.c[name] for name in SEALED),
+        *(profile_rows.c[name] for name in SEALED_COLUMNS),
         metadata.tables["oauth_tokens"].c.sealed_access_token,
         mailbox_rows.c.sealed_password,
         webhook_rows.c.sealed_secret,

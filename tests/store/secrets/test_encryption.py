@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import SealError
-from app.domain.secret_keys import new_key, parse_key
+from app.domain.secret_keys import generate_key, parse_key
 from app.store.secrets.encryption import SealContext, Vault
 
 KEY, OLD = bytes(range(32)), bytes(range(1, 33))
@@ -63,7 +63,7 @@ def test_a_value_without_a_destination_is_bound_by_resealing() -> None:
     assert not vault.is_current(old, HERE)
     with pytest.raises(SealError, match="heloise reseal"):
         vault.open(old, HERE)
-    bound = vault.resealed(old, HERE)
+    bound = vault.reseal(old, HERE)
     assert vault.is_current(bound, HERE)
     assert vault.open(bound, HERE) == SECRET
 
@@ -113,8 +113,8 @@ def test_a_key_is_read_in_both_alphabets(encode: object) -> None:
 
 def test_a_new_key_can_be_read() -> None:
     """And is never the same twice."""
-    assert len(parse_key(new_key())) == 32
-    assert new_key() != new_key()
+    assert len(parse_key(generate_key())) == 32
+    assert generate_key() != generate_key()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from sqlalchemy import func, insert, select, text
 from app.domain.errors import NotFound
 from app.domain.events import EventType, Position
 from app.domain.ids import new_id
-from app.domain.secret_keys import new_key, parse_key
-from app.domain.webhooks import MAX_PROBE_WAIT, Answer, Webhook
+from app.domain.secret_keys import generate_key, parse_key
+from app.domain.webhooks import MAX_PROBE_WAIT, Webhook, WebhookResponse
 from app.store import events
 from app.store import key_rotation as resealing
 from app.store.db.engine import Database
@@ -23,12 +23,12 @@ from app.store.tables.events import webhook_deliveries as delivery_rows
 from app.store.tables.events import webhooks as webhook_rows
 from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks import queries as webhooks
-from app.store.webhooks.deliveries import ENOUGH_DUE, SPREAD_AT_ONCE, ClaimedDelivery, Told
+from app.store.webhooks.deliveries import ENQUEUE_BATCH, MAX_DUE, ClaimedDelivery, DeliveryResult
 from tests.store.db.test_plans import plan
 from tests.support.database.statements import noted
 from tests.support.rows import MINUTE, NOW, a_webhook, made_tenant
 
-OLD, NEW = parse_key(new_key()), parse_key(new_key())
+OLD, NEW = parse_key(generate_key()), parse_key(generate_key())
 SECRET = "whsec_a-secret-of-somebody"
 
 
@@ -50,7 +50,7 @@ async def claimed_delivery(database: Database, webhook: Webhook) -> str:
         event = NewEvent(EventType.PROFILE_PAUSED, NOW, webhook.tenant_id, "prf_1")
         await events.append(connection, [event])
     async with database.transaction() as connection:
-        await webhook_deliveries.spread(connection, webhook_id=webhook.id, now=NOW)
+        await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
         [claimed] = await webhook_deliveries.claim(
             connection,
             webhook=webhook,
@@ -73,11 +73,11 @@ async def spread_all(database: Database, webhook: Webhook) -> int:
     """Look events through for the webhook until that is enough; answers how many are pending."""
     while True:
         async with database.transaction() as connection:
-            news = await webhook_deliveries.with_news(connection, now=NOW)
+            news = await webhook_deliveries.find_backlogs(connection, now=NOW)
             if not news:
                 found = await connection.execute(select(func.count()).select_from(delivery_rows))
                 return int(found.scalar_one())
-            await webhook_deliveries.spread(connection, webhook_id=webhook.id, now=NOW)
+            await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
 
 
 async def claimed(
@@ -94,24 +94,24 @@ async def settled(
     database: Database, webhook: Webhook, delivery: ClaimedDelivery, status: int, now: datetime
 ) -> None:
     """Write what the receiver answered; where it failed, the event is due again in a day."""
-    answer = Answer(status_code=status)
-    told = Told(
+    answer = WebhookResponse(status_code=status)
+    told = DeliveryResult(
         delivery=delivery,
-        answer=answer,
+        response=answer,
         started_at=now,
         duration_ms=1.0,
-        next_at=None if answer.is_taken else now + timedelta(days=1),
+        retry_at=None if answer.is_accepted else now + timedelta(days=1),
     )
     async with database.transaction() as connection:
         await webhook_deliveries.settle(
-            connection, webhook=webhook, owner="wrk_1", told=told, now=now
+            connection, webhook=webhook, owner="wrk_1", result=told, now=now
         )
 
 
 async def is_due(database: Database, now: datetime) -> bool:
     """Whether anything may be posted to any webhook."""
     async with database.reading() as connection:
-        return bool(await webhook_deliveries.due(connection, now=now))
+        return bool(await webhook_deliveries.load_due(connection, now=now))
 
 
 async def failing_webhook(database: Database, *, probes: int = 0) -> Webhook:
@@ -132,9 +132,9 @@ async def failing_webhook(database: Database, *, probes: int = 0) -> Webhook:
 async def test_what_a_webhook_does_not_take_stays_in_the_log(database: Database) -> None:
     """Rows are written for what is posted next, not for all that happened meanwhile."""
     webhook = await made_webhook(database)
-    await waiting_events(database, webhook, 3 * SPREAD_AT_ONCE)
+    await waiting_events(database, webhook, 3 * ENQUEUE_BATCH)
     pending = await spread_all(database, webhook)
-    assert ENOUGH_DUE <= pending <= ENOUGH_DUE + SPREAD_AT_ONCE
+    assert MAX_DUE <= pending <= MAX_DUE + ENQUEUE_BATCH
 
 
 async def test_one_event_is_the_probe_of_a_failing_webhook(database: Database) -> None:
@@ -185,7 +185,7 @@ async def test_a_webhook_that_somebody_changes_is_probed_at_once(database: Datab
             connection,
             tenant_id=webhook.tenant_id,
             webhook_id=webhook.id,
-            changes=webhooks.columns_of(webhook),
+            changes=webhooks.build_columns(webhook),
             now=NOW,
         )
     assert await is_due(database, NOW)
@@ -215,8 +215,8 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
     """However much waits for a dead webhook, no more of it is read than is posted."""
     webhook = await dead_webhook(database, 2000)
     steps: list[Any] = [
-        lambda connection: webhook_deliveries.with_news(connection, now=NOW),
-        lambda connection: webhook_deliveries.due(connection, now=NOW),
+        lambda connection: webhook_deliveries.find_backlogs(connection, now=NOW),
+        lambda connection: webhook_deliveries.load_due(connection, now=NOW),
         lambda connection: webhook_deliveries.claim(
             connection, webhook=webhook, owner="wrk_1", limit=8, now=NOW, lease_until=NOW + MINUTE
         ),

@@ -77,7 +77,7 @@ def during_settle() -> None:
 
 def after_commit() -> None:
     """The outcome is committed; the worker itself has not heard of it."""
-    before(Metrics, "group", lambda _, kind, *__: kind == "settle")
+    before(Metrics, "record_group", lambda _, kind, *__: kind == "settle")
 
 
 POINTS: Final = {

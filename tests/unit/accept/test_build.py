@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from app.accept.build import prepare
+from app.accept.build import prepare_message
 from app.accept.draft import Draft
-from app.accept.terms import Terms
+from app.accept.terms import AcceptPolicy
 from app.domain.address.parse import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (
@@ -50,10 +50,10 @@ def draft(**fields: Any) -> Draft:
 
 def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields: Any) -> NewMessage:
     """The message made of such a draft, with a service that keeps trying for a day."""
-    return prepare(
+    return prepare_message(
         draft(**fields),
         profile=profile,
-        terms=Terms(
+        policy=AcceptPolicy(
             now=NOW,
             max_message_bytes=limit_bytes,
             max_age_seconds=86_400,

@@ -10,23 +10,23 @@ from app.domain.outcome.replies import Reply
 def after(start: Concurrency, *seconds: float) -> Concurrency:
     """What is known after so many successes, each of which took so long."""
     for second in seconds:
-        start = start.succeeded(second)
+        start = start.record_success(second)
     return start
 
 
 def test_throttling_halves_it_down_to_one() -> None:
     """There is always one connection to try with."""
-    found = Concurrency(most=10, limit=10)
+    found = Concurrency(max_connections=10, limit=10)
     limits = []
     for _ in range(5):
-        found = found.throttled()
+        found = found.record_throttling()
         limits.append(found.limit)
     assert limits == [5, 2, 1, 1, 1]
 
 
 def test_as_many_successes_as_connections_give_one_more() -> None:
     """And never more than the profile allows."""
-    found = Concurrency(most=4, limit=2)
+    found = Concurrency(max_connections=4, limit=2)
     assert after(found, 0.1).limit == 2
     assert after(found, 0.1, 0.1).limit == 3
     assert after(found, *[0.1] * 20).limit == 4
@@ -34,18 +34,18 @@ def test_as_many_successes_as_connections_give_one_more() -> None:
 
 def test_a_server_that_gets_slow_gets_fewer() -> None:
     """Much slower than usual, and slow in itself; one slow answer is not enough."""
-    usual = after(Concurrency(most=8, limit=8), *[0.2] * 100)
+    usual = after(Concurrency(max_connections=8, limit=8), *[0.2] * 100)
     assert after(usual, 5.0).limit == 8
     assert after(usual, *[5.0] * 5).limit < 8
-    quick = after(Concurrency(most=8, limit=8), *[0.001] * 100)
+    quick = after(Concurrency(max_connections=8, limit=8), *[0.001] * 100)
     assert after(quick, *[0.1] * 20).limit == 8
 
 
 def test_another_ceiling_is_kept_to() -> None:
     """What was not learnt to be less rises with it."""
-    assert Concurrency(most=10, limit=10).within(20).limit == 20
-    assert Concurrency(most=10, limit=10).within(5).limit == 5
-    assert Concurrency(most=10, limit=3).within(20).limit == 3
+    assert Concurrency(max_connections=10, limit=10).with_max_connections(20).limit == 20
+    assert Concurrency(max_connections=10, limit=10).with_max_connections(5).limit == 5
+    assert Concurrency(max_connections=10, limit=3).with_max_connections(20).limit == 3
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.profiles.schemas import RateLimit as RateLimitBody
-from app.domain.delivery.token_bucket import Bucket, next_permit_at, permits, refill
+from app.domain.delivery.token_bucket import Bucket, count_permits, next_permit_at, refill
 from app.domain.types import RateLimit
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
@@ -39,14 +39,14 @@ def test_permits_come_evenly_up_to_the_limit(
     bucket: Bucket | None, seconds: float, expected: int
 ) -> None:
     """A bucket that was never used is full, and none is fuller than its limit."""
-    assert permits(refill(bucket, HUNDRED_A_MINUTE, after(seconds))) == expected
+    assert count_permits(refill(bucket, HUNDRED_A_MINUTE, after(seconds))) == expected
 
 
 def test_a_clock_that_lags_gives_nothing_away() -> None:
     """Replicas differ by some seconds: the later one's time stands."""
     bucket = refill(Bucket(0, after(10)), HUNDRED_A_MINUTE, NOW)
     assert bucket == Bucket(0, after(10))
-    assert permits(refill(bucket, HUNDRED_A_MINUTE, after(10))) == 0
+    assert count_permits(refill(bucket, HUNDRED_A_MINUTE, after(10))) == 0
 
 
 @pytest.mark.parametrize(("tokens", "seconds"), [(0, 0.6), (0.5, 0.3), (1, 0), (7, 0), (-1, 1.2)])
@@ -65,7 +65,7 @@ SLOW = LIMITS.filter(lambda limit: limit.messages <= limit.per_seconds)
 def test_who_waits_until_the_next_permit_finds_it(limit: RateLimit, tokens: float) -> None:
     """Neither fractions nor the microseconds of a clock make a lane wait once more."""
     bucket = Bucket(tokens, NOW)
-    assert permits(refill(bucket, limit, next_permit_at(bucket, limit))) >= 1
+    assert count_permits(refill(bucket, limit, next_permit_at(bucket, limit))) >= 1
 
 
 @given(LIMITS, st.lists(st.floats(0, 100), min_size=1, max_size=50))
@@ -75,8 +75,8 @@ def test_in_the_long_run_the_limit_holds(limit: RateLimit, waits: list[float]) -
     for wait in waits:
         now += timedelta(seconds=wait)
         found = refill(bucket, limit, now)
-        taken += permits(found)
-        bucket = Bucket(found.tokens - permits(found), found.at)
+        taken += count_permits(found)
+        bucket = Bucket(found.tokens - count_permits(found), found.at)
     earned = limit.messages * ((now - NOW).total_seconds() / limit.per_seconds)
     assert taken <= limit.messages + earned + 1
 
@@ -86,8 +86,8 @@ def spent(limit: RateLimit, moments: list[datetime]) -> list[int]:
     bucket, counts = None, []
     for moment in moments:
         found = refill(bucket, limit, moment)
-        counts.append(permits(found))
-        bucket = Bucket(found.tokens - permits(found), found.at)
+        counts.append(count_permits(found))
+        bucket = Bucket(found.tokens - count_permits(found), found.at)
     return counts
 
 

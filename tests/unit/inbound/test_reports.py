@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.inbound.bounce_parser import ReportKind, parse
+from app.domain.inbound.bounce_parser import ReportKind, parse_report
 
 CORPUS = Path(__file__).parent / "reports"
 MESSAGE = "msg_0198c5a2d3f07b6e8a4c1d2e3f405162"
@@ -68,7 +68,7 @@ def test_every_mail_of_the_corpus_has_its_case() -> None:
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
 def test_what_is_said_of_each_recipient(name: str, ends: bytes) -> None:
     """With the line ends of the wire, and as a mailbox file has them."""
-    report = parse(corpus(name).replace(b"\r\n", ends))
+    report = parse_report(corpus(name).replace(b"\r\n", ends))
     assert len(report.recipients) == len(CASES[name])
     for reported, (kind, address, code, text) in zip(report.recipients, CASES[name], strict=True):
         assert (reported.kind, reported.code) == (kind, code)
@@ -79,23 +79,23 @@ def test_what_is_said_of_each_recipient(name: str, ends: bytes) -> None:
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"unsubscribe", "delivered"}))
 def test_the_message_that_came_back_is_named(name: str) -> None:
     """By its Message-ID, from its copy, its header, a quotation or what it is an answer to."""
-    assert parse(corpus(name)).message_ids[0] == HEADER
+    assert parse_report(corpus(name)).message_ids[0] == HEADER
 
 
 def test_the_ways_to_a_message_beside_its_message_id() -> None:
     """The envelope's id, the address that it was sent to, and the reverse-path that is told."""
-    assert parse(corpus("delivered")).ids == (MESSAGE,)
-    assert parse(corpus("postfix_delayed")).places == ((MESSAGE, 1),)
-    assert parse(corpus("complaint")).places == ((MESSAGE, 0),)
+    assert parse_report(corpus("delivered")).ids == (MESSAGE,)
+    assert parse_report(corpus("postfix_delayed")).places == ((MESSAGE, 1),)
+    assert parse_report(corpus("complaint")).places == ((MESSAGE, 0),)
     told = f"bounces+{MESSAGE.partition('_')[2]}-7@example.com"
-    assert parse(corpus("gmail"), sent_to=told).places == ((MESSAGE, 7),)
+    assert parse_report(corpus("gmail"), sent_to=told).places == ((MESSAGE, 7),)
 
 
 def test_who_leaves_may_name_a_list() -> None:
     """The word behind `unsubscribe`."""
-    assert parse(corpus("unsubscribe")).tag == "newsletter"
+    assert parse_report(corpus("unsubscribe")).tag == "newsletter"
     every = corpus("unsubscribe").replace(b"Unsubscribe newsletter", b"unsubscribe")
-    assert parse(every).tag is None
+    assert parse_report(every).tag is None
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,15 @@ def test_who_leaves_may_name_a_list() -> None:
 )
 def test_a_hard_bounce_is_of_an_address_that_is_none(name: str, codes: list[bool]) -> None:
     """A mailbox that is full, or a server that does not like us, is none."""
-    assert [recipient.is_hard_bounce for recipient in parse(corpus(name)).recipients] == codes
+    assert [
+        recipient.is_hard_bounce for recipient in parse_report(corpus(name)).recipients
+    ] == codes
 
 
 def test_no_spam_is_no_complaint() -> None:
     """It says nothing of anybody (RFC 5965 section 7.3)."""
     mail = corpus("complaint").replace(b"Feedback-Type: abuse", b"Feedback-Type: not-spam")
-    assert parse(mail).recipients == ()
+    assert parse_report(mail).recipients == ()
 
 
 def test_a_report_within_a_mail_is_not_its_own() -> None:
@@ -122,7 +124,7 @@ def test_a_report_within_a_mail_is_not_its_own() -> None:
         b"--outer\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--outer--\r\n"
     )
     with pytest.raises(ValueError, match="not a delivery status notification"):
-        parse(mail)
+        parse_report(mail)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_a_report_within_a_mail_is_not_its_own() -> None:
 def test_what_is_no_report_is_told(mail: bytes) -> None:
     """An answer of a person, or of a machine, is none."""
     with pytest.raises(ValueError, match="not a delivery status notification"):
-        parse(mail)
+        parse_report(mail)
 
 
 def test_parts_that_are_nested_without_end_are_told() -> None:
@@ -148,7 +150,7 @@ def test_parts_that_are_nested_without_end_are_told() -> None:
         for n in range(3000)
     )
     with pytest.raises(ValueError, match=r"nested too deeply|neither"):
-        parse(mail)
+        parse_report(mail)
 
 
 @given(
@@ -162,7 +164,7 @@ def test_damage_never_ends_in_anything_else(name: str, at: int, junk: bytes, cut
     mail = corpus(name)
     at = min(at, len(mail))
     try:
-        report = parse(mail[:at] + junk + mail[at + cut :])
+        report = parse_report(mail[:at] + junk + mail[at + cut :])
     except ValueError:
         return
     for recipient in report.recipients:

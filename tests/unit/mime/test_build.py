@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.mime.build import Content, check_header, check_subject, message_id_header
+from app.domain.mime.build import Content, build_message_id, check_header, check_subject
 from app.domain.types import Mailbox
 from tests.support.rendered import BODIES, MESSAGE_ID, parsed, rendered
 
@@ -110,7 +110,7 @@ def test_the_same_content_renders_to_the_same_bytes() -> None:
 
 def test_the_message_id_is_made_of_the_id_and_the_senders_domain() -> None:
     """RFC 5322 section 3.6.4."""
-    header = message_id_header("msg_0198c5a2d3f07b6e8a4c1d2e3f405162", Mailbox("a@Example.com"))
+    header = build_message_id("msg_0198c5a2d3f07b6e8a4c1d2e3f405162", Mailbox("a@Example.com"))
     assert header == MESSAGE_ID
 
 

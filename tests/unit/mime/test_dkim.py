@@ -14,10 +14,10 @@ from app.domain.mime.dkim import (
     DkimKey,
     DkimSigner,
     Signing,
+    find_record_problem,
+    find_superseded,
+    generate_key,
     load_key,
-    new_key,
-    record_problem,
-    superseded,
 )
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
@@ -26,7 +26,7 @@ RSA, ED25519 = DkimAlgorithm
 
 def made(algorithm: DkimAlgorithm, **fields: object) -> tuple[DkimKey, DkimSigner]:
     """A key, and what signs with it for example.com."""
-    pem, public = new_key(algorithm)
+    pem, public = generate_key(algorithm)
     values = {"id": f"dkm_{algorithm}", "selector": f"s{algorithm.key_type}", "created_at": NOW}
     key = DkimKey(algorithm=algorithm, public_key=public, **values | fields)
     return key, DkimSigner("example.com", key.selector, algorithm, load_key(pem))
@@ -72,7 +72,7 @@ def test_both_signatures_hold(body: list[str], subject: str) -> None:
     made["From"], made["To"], made["Subject"] = "ann@example.com", "bob@example.org", subject
     header = made.as_bytes(policy=SMTP).partition(b"\r\n\r\n")[0]
     mime = header + b"\r\n\r\n" + "".join(f"{line}\r\n" for line in body).encode()
-    signed = SIGNING.signed(mime, "example.com", NOW)
+    signed = SIGNING.sign(mime, "example.com", NOW)
     assert signed.endswith(mime)
     assert verdicts(signed) == [True, True]
     assert max(map(len, signed.removesuffix(mime).split(b"\r\n"))) <= 78
@@ -91,7 +91,7 @@ def test_both_signatures_hold(body: list[str], subject: str) -> None:
 )
 def test_a_change_breaks_them(before: bytes, after: bytes) -> None:
     """Of what a reader is shown, or by a field that was added to it."""
-    signed = SIGNING.signed(message(), "example.com", NOW)
+    signed = SIGNING.sign(message(), "example.com", NOW)
     assert before in signed
     assert verdicts(signed.replace(before, after)) == [False, False]
 
@@ -107,14 +107,14 @@ def test_a_change_breaks_them(before: bytes, after: bytes) -> None:
 )
 def test_what_servers_do_to_a_message_does_not(before: bytes, after: bytes) -> None:
     """Blanks, empty lines at the end, fields of their own."""
-    signed = SIGNING.signed(message(), "example.com", NOW)
+    signed = SIGNING.sign(message(), "example.com", NOW)
     assert verdicts(signed.replace(before, after)) == [True, True]
 
 
 def test_what_one_click_needs_is_signed() -> None:
     """RFC 8058 section 4."""
     fields = {"List_Unsubscribe": "<https://example.com/u>", "List_Unsubscribe_Post": "x=y"}
-    signed = SIGNING.signed(message(**fields), "example.com", NOW)
+    signed = SIGNING.sign(message(**fields), "example.com", NOW)
     for name in (b"list-unsubscribe:", b"list-unsubscribe-post"):
         assert name in signed.partition(b"From:")[0].replace(b"\r\n ", b"")
     assert verdicts(signed.replace(b"example.com/u", b"example.net/u")) == [False, False]
@@ -133,7 +133,7 @@ def test_what_one_click_needs_is_signed() -> None:
 )
 def test_a_domain_is_signed_by_itself_or_the_nearest_above(sender: str, is_signed: bool) -> None:  # noqa: FBT001 - a column of the table
     """And by no other."""
-    signed = SIGNING.signed(message(), sender, NOW)
+    signed = SIGNING.sign(message(), sender, NOW)
     assert signed.startswith(b"DKIM-Signature:") is is_signed
 
 
@@ -141,7 +141,9 @@ def test_the_nearest_domain_wins() -> None:
     """Its own keys come before those of the domain above it."""
     own = DkimSigner("mail.example.com", "own", RSA, KEYS[0][1].key)
     signing = Signing({**SIGNING.by_domain, "mail.example.com": (own,)})
-    assert [each.domain for each in signing.signers("mail.example.com")] == ["mail.example.com"]
+    assert [each.domain for each in signing.find_signers("mail.example.com")] == [
+        "mail.example.com"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -166,15 +168,15 @@ def test_what_is_wrong_with_a_record_is_told(change: object, problem: str | None
     """Nothing, or the first thing that a verifier would stumble over."""
     assert callable(change)
     key = KEYS[0][0]
-    found = record_problem(key, [change(key.record)])
+    found = find_record_problem(key, [change(key.record)])
     assert found is None if problem is None else problem in str(found)
 
 
 def test_one_record_that_is_right_is_enough() -> None:
     """Others beside it do no harm; none at all is told."""
     key = KEYS[0][0]
-    assert record_problem(key, ["v=spf1 -all", key.record]) is None
-    assert "no such TXT record" in str(record_problem(key, []))
+    assert find_record_problem(key, ["v=spf1 -all", key.record]) is None
+    assert "no such TXT record" in str(find_record_problem(key, []))
 
 
 def test_the_newest_of_each_algorithm_signs() -> None:
@@ -185,5 +187,5 @@ def test_the_newest_of_each_algorithm_signs() -> None:
     ]
     new = made(RSA, id="dkm_2", found_at=NOW)[0]
     waiting = made(ED25519, id="dkm_3")[0]
-    assert superseded([*old, new, waiting]) == {old[0].id}
-    assert superseded(old) == set()
+    assert find_superseded([*old, new, waiting]) == {old[0].id}
+    assert find_superseded(old) == set()

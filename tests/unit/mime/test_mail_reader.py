@@ -54,7 +54,7 @@ def test_a_part_reads_as_another_library_wrote_it(text: str, charset: str, encod
     assert message.kind == "multipart/mixed"
     plain, attached = message.parts
     assert plain.text(10_000).rstrip("\n") == text
-    assert attached.decoded(10_000) == text.encode(charset)
+    assert attached.decode(10_000) == text.encode(charset)
 
 
 @given(MAIL)

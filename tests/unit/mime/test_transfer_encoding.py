@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.mime.transfer_encoding import (
-    BASE64_BLOCK_OCTETS,
-    base64_lines,
-    encoded_text,
-    is_clean,
+    BASE64_BLOCK_BYTES,
+    encode_base64,
+    encode_text,
+    is_7bit,
 )
 from tests.support.rendered import BODIES
 
@@ -40,14 +40,14 @@ def decoded(encoding: str, octets: bytes) -> bytes:
 @given(BODIES | WHITE | LONG)
 def test_any_text_reads_back_to_the_octet(text: str) -> None:
     """Spaces at the end of lines too; a lone CR or LF has become CRLF."""
-    encoding, octets = encoded_text(text)
+    encoding, octets = encode_text(text)
     assert decoded(encoding, octets) == canonical(text)
 
 
 @given(BODIES | WHITE | LONG)
 def test_every_line_is_short(text: str) -> None:
     """78 octets (RFC 5322 section 2.1.1), and 76 where it is encoded (RFC 2045 section 6.7)."""
-    encoding, octets = encoded_text(text)
+    encoding, octets = encode_text(text)
     assert octets.isascii()
     assert b"\0" not in octets
     assert octets.endswith(b"\r\n")
@@ -74,7 +74,7 @@ def test_every_line_is_short(text: str) -> None:
 )
 def test_the_encoding_is_the_shortest_that_is_safe(text: str, encoding: str) -> None:
     """What could be taken for a boundary is not safe as it is."""
-    assert encoded_text(text)[0] == encoding
+    assert encode_text(text)[0] == encoding
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_the_encoding_is_the_shortest_that_is_safe(text: str, encoding: str) -> 
 )
 def test_quoted_printable_is_as_plain_as_it_can_be(text: str, octets: bytes) -> None:
     """RFC 2045 section 6.7."""
-    assert encoded_text(text) == ("quoted-printable", octets)
+    assert encode_text(text) == ("quoted-printable", octets)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 114, 1000])
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_base64_has_lines_of_76(size: int, blocks: int) -> None:
     """Over the edges of lines and of blocks."""
-    octets = bytes(range(251)) * ((BASE64_BLOCK_OCTETS * blocks + size) // 251 + 1)
-    octets = octets[: BASE64_BLOCK_OCTETS * blocks + size]
+    octets = bytes(range(251)) * ((BASE64_BLOCK_BYTES * blocks + size) // 251 + 1)
+    octets = octets[: BASE64_BLOCK_BYTES * blocks + size]
     expected = base64.encodebytes(octets).replace(b"\n", b"\r\n")
-    assert b"".join(base64_lines(octets)) == expected
+    assert b"".join(encode_base64(octets)) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_base64_has_lines_of_76(size: int, blocks: int) -> None:
 )
 def test_what_is_not_encoded_must_be_clean(octets: bytes, *, clean: bool) -> None:
     """RFC 2045 section 2.7, and it holds no boundary."""
-    assert is_clean(octets) is clean
+    assert is_7bit(octets) is clean

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome.hints import HINTS, reason
+from app.domain.outcome.hints import HINTS, explain
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.outcome.replies import Reply
 
@@ -58,13 +58,13 @@ CASES: Final = [
 @pytest.mark.parametrize(("outcome", "text"), CASES)
 def test_a_reason_quotes_the_server_and_says_what_to_change(outcome: Outcome, text: str) -> None:
     """In one paragraph."""
-    assert reason(outcome, ehlo_name="[10.0.0.7]", ehlo_source="address_literal") == text
+    assert explain(outcome, ehlo_name="[10.0.0.7]", ehlo_source="address_literal") == text
 
 
 @pytest.mark.parametrize("classification", HINTS)
 def test_each_hint_can_be_told_whatever_is_known(classification: str) -> None:
     """Even where the connection did not come as far as EHLO."""
-    told = reason(fault(Stage.EHLO, classification), ehlo_name=None, ehlo_source=None)
+    told = explain(fault(Stage.EHLO, classification), ehlo_name=None, ehlo_source=None)
     assert told.endswith(".")
     assert "None" not in told
     assert not set("{}") & set(told)
@@ -73,6 +73,6 @@ def test_each_hint_can_be_told_whatever_is_known(classification: str) -> None:
 def test_braces_of_a_server_are_left_alone() -> None:
     """What it says is no template."""
     outcome = fault(Stage.EHLO, "ehlo_rejected", Reply(550, "{name} {0} {"))
-    told = reason(outcome, ehlo_name="mail.example.com", ehlo_source="profile")
+    told = explain(outcome, ehlo_name="mail.example.com", ehlo_source="profile")
     assert "550 {name} {0} {." in told
     assert "mail.example.com" in told

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.outcome.replies import MAX_TEXT_CHARACTERS, Reply, printable
+from app.domain.outcome.replies import MAX_TEXT_CHARACTERS, Reply, make_printable
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_no_reply_brings_control_characters_along(code: int, message: str) -> No
     """Whatever a server says may stand in a log, a database and a terminal."""
     reply = Reply.parse(code, message)
     for line in reply.text.split("\n"):
-        assert printable(line) == line
+        assert make_printable(line) == line
         assert not any(ord(character) < 32 for character in line)
         line.encode()
     assert len(reply.text) <= MAX_TEXT_CHARACTERS

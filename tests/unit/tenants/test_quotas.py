@@ -70,14 +70,14 @@ def test_what_is_kept_out_is_not_counted() -> None:
 )
 def test_a_new_day_begins_with_nothing(now: datetime, expected: tuple[int, int]) -> None:
     """And a new month; both are those of UTC, and none begins twice."""
-    usage = Usage(day=TODAY, day_messages=5, month_messages=9, stored_bytes=3).on(now)
+    usage = Usage(day=TODAY, day_messages=5, month_messages=9, stored_bytes=3).at(now)
     assert (usage.day_messages, usage.month_messages) == expected
     assert usage.stored_bytes == 3
 
 
 def test_a_new_day_keeps_the_month() -> None:
     """Until that is over too."""
-    usage = Usage(day=date(2026, 1, 30), day_messages=5, month_messages=9).on(NOW)
+    usage = Usage(day=date(2026, 1, 30), day_messages=5, month_messages=9).at(NOW)
     assert (usage.day_messages, usage.month_messages) == (0, 9)
 
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.store.webhooks.deliveries import Due
+from app.store.webhooks.deliveries import DueWebhook
 from app.webhooks.slots import IN_ALL, PER_WEBHOOK, PROBES_PER_TENANT, Slot, allot
 from tests.support.rows import a_webhook
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 
 
-def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = False) -> Due:
+def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = False) -> DueWebhook:
     """A webhook of the tenant to which events were due so many seconds after NOW."""
     made = a_webhook(
         tenant,
@@ -21,10 +21,10 @@ def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = Fal
         name=webhook,
         failing_since=NOW if is_failing else None,
     )
-    return Due(made, NOW + timedelta(seconds=seconds), ())
+    return DueWebhook(made, NOW + timedelta(seconds=seconds), ())
 
 
-def hang(waiting: Sequence[Due]) -> list[Slot]:
+def hang(waiting: Sequence[DueWebhook]) -> list[Slot]:
     """The slots that are held once nothing more may begin and nothing was answered."""
     held: list[Slot] = []
     while shares := allot(waiting, held):
