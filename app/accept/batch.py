@@ -22,7 +22,7 @@ from app.store.tenants import usage
 
 @frozen_dataclass
 class Submission:
-    """A message to accept within its tenant's quota; `request` is the one that has a key."""
+    """A message to accept within its tenant's quota; `request` has an idempotency key."""
 
     message: NewMessage
     quota: Quota = NO_QUOTA
@@ -30,17 +30,17 @@ class Submission:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes of the quota, and of the database."""
+        """The bytes that count for quota and group size."""
         return len(self.message.mime)
 
 
 @dataclass(slots=True)
 class Group:
-    """Offers that are written together, with the lease that is reserved for some of them.
+    """Messages to store together, with the lease reserved for some of them.
 
-    What came of it: `admitted` are the messages that are written, or were to be when it failed,
-    with `lease` for those that it holds. `refused`, by the ids of messages, were beyond their
-    tenants' quotas, and `earlier` has the requests that had used the keys of others.
+    After `write`: `admitted` are the stored messages, or after an error those to store, and `lease`
+    covers those that delivery takes over. `refused` maps message ids to exceeded quotas,
+    `earlier_requests` to the first requests with their keys.
     """
 
     submissions: Sequence[Submission]
@@ -52,13 +52,13 @@ class Group:
 
     @property
     def is_plain(self) -> bool:
-        """Whether no request has a key, and no quota counts."""
+        """Whether no request has a key and no quota counts."""
         return not any(offer.request or offer.quota.is_counted for offer in self.submissions)
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
-        """Write a plain group by one statement; answers whether nothing stood in the way of that.
+        """Store a plain group in one statement; return False if that is not possible.
 
-        Each statement may be a transaction of its own.
+        Each statement may be its own transaction.
         """
         messages = [offer.message for offer in self.submissions]
         if not outbox.fits_one_statement(connection, messages):
@@ -69,7 +69,7 @@ class Group:
         return not answers.may_suppress
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
-        """Write it in the transaction of the connection, and all that has to be with it."""
+        """Store the group with keys, quotas and suppressions, in the connection's transaction."""
         requests = [offer.request for offer in self.submissions if offer.request is not None]
         self.earlier_requests = await idempotency.claim(connection, requests)
         new_offers = [
@@ -112,7 +112,7 @@ class Group:
         """Apply suppressions to new messages."""
         message_ids = [message.id for message in self.admitted]
         changed_ids = await suppressions.apply(connection, message_ids=message_ids, now=now)
-        if not changed_ids:  # a suppression for a tag that none of them has
+        if not changed_ids:  # a suppression for a tag that none of the messages has
             return
         leased_ids = self.lease.message_ids & set(changed_ids)
         await outbox.release(
@@ -125,9 +125,9 @@ class Group:
 async def _charge_quotas(
     connection: AsyncConnection, submissions: Sequence[Submission], now: datetime
 ) -> dict[str, QuotaError]:
-    """The messages that their tenants' quotas have no room for, by id; all others are counted.
+    """Charge the messages to quotas; return those without room, by message id.
 
-    Tenants in the order of their ids, so that two processes do not lock each other out.
+    Locks tenants in the order of their ids, so that two processes cannot deadlock.
     """
     offers_by_tenant = dict[str, list[Submission]]()
     for offer in submissions:

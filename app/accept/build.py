@@ -36,11 +36,10 @@ def prepare_message(
     profile: Profile,
     policy: AcceptPolicy,
 ) -> NewMessage:
-    """The message as it will be stored and sent, rendered here and never again (invariant 2).
+    """Check a draft and render the message to store and send, once (invariant 2).
 
-    Raises InvalidRequest naming every wrong field, Forbidden where the profile or another rule
-    does not allow the sender or the routing a recipient, TooLarge where the rendered message has
-    more bytes than it may.
+    Raises InvalidRequest with every invalid field, Forbidden if a rule does not allow the sender or
+    a recipient, TooLarge if the rendered message is too large.
     """
     sender = draft.sender or profile.default_from
     recipients = tuple(_collect_recipients(draft))
@@ -79,7 +78,7 @@ def build_message(
     profile: Profile,
     policy: AcceptPolicy,
 ) -> NewMessage:
-    """Build the message of these bytes, with `header` as its Message-ID."""
+    """Build the message with these bytes; `header` is its Message-ID."""
     now, starts_at = policy.now, _starts_at(draft, policy.now)
     return NewMessage(
         id=message_id,
@@ -107,12 +106,12 @@ def build_message(
 
 
 def _starts_at(draft: Draft, now: datetime) -> datetime:
-    """Nothing is sent before this, and its time runs from then on."""
+    """Return when sending starts, and with it the time to live."""
     return now if draft.send_at is None else max(now, draft.send_at)
 
 
 def resolve_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, ...]:
-    """Return a draft's recipients; raises InvalidRequest if they or its times are invalid."""
+    """Return a draft's recipients; raise InvalidRequest if they or its times are invalid."""
     recipients = tuple(_collect_recipients(draft))
     errors = [*_find_recipient_errors(draft, recipients), *_find_time_errors(draft, now)]
     if errors:
@@ -135,7 +134,7 @@ def _choose_return_path(draft: Draft, sender: Mailbox) -> str:
 
 
 def build_dsn_request(options: DsnOptions | None, message_id: str) -> DsnRequest | None:
-    """What is asked of servers, with the message's id as the envelope's."""
+    """Build the DSN request with the message's id as its ENVID."""
     if options is None:
         return None
     return DsnRequest(
@@ -157,7 +156,7 @@ def _find_time_errors(draft: Draft, now: datetime) -> Iterator[FieldError]:
 
 
 def _collect_recipients(draft: Draft) -> Iterator[RecipientAddress]:
-    """Every address once: where it is named twice, the first of to, cc, bcc counts."""
+    """Yield each address once, of the first of to, cc and bcc."""
     seen_addresses: set[str] = set()
     mailboxes_by_kind = (
         (RecipientKind.TO, draft.to),
@@ -254,14 +253,14 @@ def _invalid(errors: list[FieldError]) -> InvalidRequest:
 
 
 def _count_content_bytes(draft: Draft) -> int:
-    """What text, HTML and files have at the very least: no encoding makes them shorter."""
+    """Count the bytes of text, HTML and files: encodings only add to them."""
     calendar = "" if draft.calendar is None else draft.calendar.text
     text_bytes = sum(len(text.encode()) for text in (draft.text or "", draft.html or "", calendar))
     return text_bytes + sum(len(attachment.content) for attachment in draft.attachments)
 
 
 def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
-    """Raise TooLarge where a message has more bytes than it may."""
+    """Raise TooLarge if a message has more bytes than allowed."""
     if size_bytes > max_message_bytes:
         raise TooLarge(
             "message-too-large",
@@ -295,7 +294,7 @@ def _build_content(
 
 
 def _build_option_headers(draft: Draft) -> dict[str, str]:
-    """The header fields of the caller's options."""
+    """Build the header fields of the caller's options."""
     fields = dict[str, str]()
     if draft.unsubscribe is not None:
         fields |= draft.unsubscribe.fields()

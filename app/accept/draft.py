@@ -32,10 +32,10 @@ class DsnOptions:
 
 @frozen_dataclass(kw_only=True)
 class Draft:
-    """A message as the caller gave it: each value well-formed, nothing decided yet.
+    """A message as the caller wrote it: values are well-formed, nothing is decided.
 
-    `return_path` is the reverse-path where that is not the sender's address; empty for `<>`. With
-    `has_verp` each recipient has one of its own, made from it.
+    `return_path` is the MAIL FROM address if it is not the sender's; empty for `<>`. With
+    `has_verp`, each recipient gets its own, derived from it.
     """
 
     sender: Mailbox | None

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MAX_GROUP: Final = 200
 MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
 MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
-# A restart of the database takes less; longer than this no caller waits for its answer.
+# A restart of the database takes less, and no caller waits longer.
 MAX_DOUBT_SECONDS: Final = 10.0
 RECHECK_SECONDS: Final = 0.1
 
@@ -35,10 +35,10 @@ class _Entry:
 
 
 class Handover(Protocol):
-    """Takes over messages in memory when they are stored, so that no worker has to read them."""
+    """Hands stored messages to delivery in memory, so that no worker reads them."""
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
-        """The lease to write the messages with; it may cover some or none of them."""
+        """Return the lease to store the messages with; it may cover only some."""
         ...
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
@@ -46,14 +46,14 @@ class Handover(Protocol):
         ...
 
     def withdraw(self, lease: Lease) -> None:
-        """They were not written."""
+        """Called if the messages were not stored."""
         ...
 
 
 class Committer:
-    """Writes messages down: at once where it is idle, else together with all that came meanwhile.
+    """Stores messages: at once when idle, otherwise with all that wait meanwhile.
 
-    It waits for nothing to fill a group: while one commits, the next one fills by itself.
+    It never waits to fill a group: while one commits, the next one fills.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Committer:
     async def accept(self, submission: Submission) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
 
-        Answers the request that had used the key of this one before, if any had: then nothing was
-        written. Nor where it raises: QuotaError where its tenant's quota has no room for it, and
-        Unavailable where the database does not take it now or too much waits already.
+        Returns the earlier request with the same key, if there is one; then nothing is stored.
+        Raises QuotaError if the quota has no room, and Unavailable if the database is away or too
+        many messages wait; nothing is stored then either.
         """
         with self._enqueue([submission]) as [entry]:
             return await entry.future
@@ -85,16 +85,16 @@ class Committer:
     async def accept_all(
         self, submissions: Sequence[Submission]
     ) -> list[KeyedRequest | Exception | None]:
-        """Return once the messages are durable, which are written in one transaction.
+        """Return once the messages are durable; one transaction stores them all.
 
-        Answers for each what `accept` answers or raises. Raises Unavailable where none is taken.
+        Returns for each what `accept` returns or raises. Raises Unavailable if none is stored.
         """
         with self._enqueue(submissions) as entries:
             return [await _await_outcome(entry.future) for entry in entries]
 
     @contextmanager
     def _enqueue(self, submissions: Sequence[Submission]) -> Iterator[list[_Entry]]:
-        """Offers that are to be written in one transaction, and whose callers wait in the block."""
+        """Queue messages for one transaction; their callers wait in the block."""
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
                 "overloaded",
@@ -110,12 +110,12 @@ class Committer:
             yield entries
         finally:
             self._waiting_bytes -= size_bytes
-            for entry in entries:  # where its caller went away nobody asks what became of it
+            for entry in entries:  # nobody awaits the entry of a caller that went away
                 entry.future.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Accept while the block runs; when it ends, what waits is written first."""
+        """Accept while the block runs; on exit, store what waits first."""
         task = asyncio.create_task(self._run(), name="committer")
         self._is_running = True
         try:
@@ -128,11 +128,11 @@ class Committer:
                 await task
 
     async def _run(self) -> None:
-        while True:  # and hold no message while there is none to write
+        while True:  # keep no reference to a message while idle
             await self._commit_with_others(await self._queue.get())
 
     async def _commit_with_others(self, first: list[_Entry]) -> None:
-        """Write what came first, and all that fits into one group with it."""
+        """Store the first messages with all others that fit into one group."""
         group, size_bytes, count = (
             list(first),
             sum(entry.submission.size_bytes for entry in first),
@@ -151,7 +151,7 @@ class Committer:
             self._queue.task_done()
 
     async def _commit(self, entries: Sequence[_Entry]) -> None:
-        """Write a group. If one message makes it fail, write each by itself."""
+        """Store a group. If one message makes it fail, store each by itself."""
         messages = [entry.submission.message for entry in entries]
         group = Group([entry.submission for entry in entries], self._reserve(messages))
         error = await self._write(group)
@@ -173,8 +173,8 @@ class Committer:
                 await self._commit([entry])
 
     async def _write(self, group: Group) -> Exception | None:
-        """Write, and answer why it could not be done, or None."""
-        # What is reserved is delivered here: no other process has to be told of it.
+        """Store a group; return the error, or None."""
+        # This process delivers reserved messages: it need not wake others for them.
         announce = len(group.reserved) < len(group.submissions)
         try:
             if not group.is_plain or not await self._database.retry_transaction(
@@ -197,7 +197,7 @@ class Committer:
             return NO_LEASE
         try:
             return self._handover.reserve(messages)
-        except Exception:  # it is faster, and no more than that
+        except Exception:  # continue without handover, which only saves time
             log.exception("handing messages over through the queue")
             return NO_LEASE
 
@@ -207,13 +207,13 @@ class Committer:
         try:
             self._handover.hand_over(messages, lease)
             self._handover.withdraw(reserved)
-        except Exception:  # they are stored: their leases run out by themselves
+        except Exception:  # the messages are stored, and their leases expire
             log.exception("could not hand accepted messages over to delivery")
         if len(lease) < len(reserved):
             self._database.wake()
 
     async def _resolve_doubt(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
-        """What to answer after a commit without an answer: one of its messages stands for all."""
+        """Find out whether a commit without an answer succeeded, from one of its messages."""
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
@@ -240,7 +240,7 @@ def _answer(
     entries: Sequence[_Entry], error: Exception | None, earlier: KeyedRequest | None = None
 ) -> None:
     for entry in entries:
-        if entry.future.done():  # its caller went away; the message is written all the same
+        if entry.future.done():  # the caller went away; the message is stored all the same
             continue
         if error is None:
             entry.future.set_result(earlier)

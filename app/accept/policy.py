@@ -11,7 +11,7 @@ from app.domain.value import frozen_dataclass
 
 @frozen_dataclass
 class SenderRule:
-    """Whom somebody allows to send; without patterns anyone. `who` begins a sentence."""
+    """The senders that `owner` allows; without patterns any. `owner` begins a sentence."""
 
     owner: str
     patterns: Sequence[str]
@@ -35,16 +35,16 @@ def check_senders(
     profile: Profile,
     rules: Sequence[SenderRule],
 ) -> None:
-    """Raise Forbidden where one of them is not allowed: they are held to the same patterns."""
+    """Raise Forbidden unless all three addresses match the same rules."""
     check_sender(sender, profile, rules)
     if submitter is not None:
         check_sender(submitter, profile, rules)
-    if return_path:  # without one nobody is told anything
+    if return_path:  # an empty one gets no bounces
         check_sender(Mailbox(return_path), profile, rules)
 
 
 def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule]) -> None:
-    """Raise Forbidden where the profile, or another rule, does not allow the sender."""
+    """Raise Forbidden unless the profile and all rules allow the sender."""
     for rule in (SenderRule(f"The profile {profile.name!r}", profile.allowed_from), *rules):
         rule.check(sender)
 

@@ -29,11 +29,11 @@ def prepare_raw_message(
     policy: AcceptPolicy,
     trace: bytes = b"",
 ) -> NewMessage:
-    """Return the message as it will be stored and sent: these bytes behind what they lack.
+    """Check a raw message, and add what it lacks before its bytes.
 
     That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8), and
-    before all else the `trace` (RFC 5321 section 4.4). `envelope` says whom it goes to and how.
-    Raises what `prepare` does.
+    before all else the `trace` (RFC 5321 section 4.4). `envelope` has recipients and options.
+    Raises what `prepare_message` raises.
     """
     check_message_size(len(content), policy.max_message_bytes)
     try:

@@ -23,10 +23,10 @@ def prepare_retry(
     routing: Routing = NO_RULES,
     now: datetime,
 ) -> NewMessage:
-    """A message of its own, with the same bytes and Message-ID, for these or all who failed.
+    """Build a new message with the same bytes and Message-ID for failed recipients.
 
-    It may be tried for as long as the first was. Raises Conflict where nobody failed, or one of
-    `addresses` did not, and Forbidden as for any message.
+    Sends to `addresses`, or to all that failed, for as long as the original. Raises Conflict if no
+    recipient failed or an address did not, and Forbidden as for any message.
     """
     recipients = _select_failed(original, addresses)
     check_sender(original.sender, profile, allowed_from)

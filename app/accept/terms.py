@@ -1,4 +1,4 @@
-"""Define the limits and rules that apply to a caller's messages."""
+"""Define the limits and rules for a caller's messages."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,10 +14,10 @@ SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 @frozen_dataclass(kw_only=True)
 class AcceptPolicy:
-    """Whom it may be from and go to, how large it may be, and how long it is tried at most.
+    """Allowed senders and recipients, size and lifetime of a message.
 
-    It is accepted `now`; a sensitive one is sealed with `seal_content`. `signing` says whose
-    messages are signed.
+    `now` is its acceptance. `seal_content` encrypts sensitive messages. `signing` has the DKIM
+    signers.
     """
 
     allowed_from: Sequence[SenderRule] = ()
