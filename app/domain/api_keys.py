@@ -10,24 +10,24 @@ HINT_CHARACTERS: Final = len(PREFIX) + 4
 
 
 def generate_secret() -> str:
-    """A new key such as `hel_4fQk…`: 256 random bits, fit for a URL and a header."""
+    """Generate a key such as `hel_4fQk…`: 256 random bits, safe in URLs and headers."""
     return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
 
 
 def build_hint(secret: str) -> str:
-    """How the key begins, to tell keys apart: 24 of its 256 bits, which open nothing."""
+    """Return the beginning of a key, for display: it reveals 24 of 256 bits."""
     return f"{secret[:HINT_CHARACTERS]}…"
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether it begins as a key does, so that its hint says nothing that is not known."""
+    """Whether a text begins like a key, so that its hint reveals no other secret."""
     return text.startswith(PREFIX) and len(text) > HINT_CHARACTERS
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is stored in place of the key: its SHA-256, 32 bytes.
+    """Return what is stored in place of the key: its SHA-256, 32 bytes.
 
-    A slow, salted hash protects what people choose. Nobody guesses 256 random bits, however fast
-    a guess is checked; and a key is checked at every request, which must stay cheap.
+    Slow, salted hashes protect passwords that people choose. Nobody guesses 256 random bits; and
+    each request checks a key, so the check must be cheap.
     """
     return sha256(secret.encode()).digest()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.domain.value import frozen_dataclass
 
-# A change is the value before and the one after; of what is made or deleted one of them is null.
+# The value before and after; one of them is null if the object was created or deleted.
 Changes = Mapping[str, tuple[Any, Any]]
 ALWAYS_CHANGED: Final = frozenset({"updated_at", "revision"})
 # The current request's, for answers, log lines and audit entries.
@@ -27,10 +27,10 @@ class ActorKind(StrEnum):
 
 @frozen_dataclass
 class Actor:
-    """Who acts: a key (by its id and name), an admin key or a person at a shell (by name).
+    """Who acts: a key, an admin key or a user at a shell, by name.
 
-    `source` is the address that they came from, or the machine of the shell. Of somebody unknown
-    `name` is how the key began that they gave, if it looked like one.
+    `source` is the IP address, or the machine of the shell. For an unknown actor, `name` is the
+    hint of the presented key, if it looked like one.
     """
 
     kind: ActorKind
@@ -41,7 +41,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One line of the audit log. `refused_as` is the problem's slug where nothing was done."""
+    """An entry of the audit log; `refused_as` is the problem's slug after a refusal."""
 
     id: str
     at: datetime
@@ -55,7 +55,7 @@ class AuditEntry:
 
 
 def compute_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """The fields that differ, of what was made all that it has."""
+    """Return the fields that differ; for a new object, all its fields."""
     names = [name for name in {**before, **after} if name not in ALWAYS_CHANGED]
     pairs = {name: (before.get(name), after.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -8,10 +8,10 @@ from typing import Final, Protocol
 
 
 class Clock(Protocol):
-    """What the engine and the API read time from; tests give one that they move by hand."""
+    """The time source of delivery and API; tests use one that they advance."""
 
     def now(self) -> datetime:
-        """Aware UTC wall time, for records and due times."""
+        """Return aware UTC wall time, for records and due times."""
         ...
 
     async def wait(self, event: asyncio.Event, until: datetime) -> None:
@@ -34,8 +34,8 @@ class SystemClock:
             return
 
 
-# Linux's CLOCK_MONOTONIC leaves out the time in which the machine was suspended: a worker that
-# slept for ten minutes would take leases for its own that others have taken over.
+# CLOCK_MONOTONIC excludes the time that the machine was suspended: after ten minutes of sleep a
+# worker would still claim leases that others have taken over.
 _UPTIME: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -44,9 +44,9 @@ def _uptime_seconds() -> float:
 
 
 class SteadyClock(SystemClock):
-    """The machine's time when this was made, and what has passed since.
+    """The machine's time at creation, plus the time elapsed since.
 
-    It goes on evenly where somebody, or NTP, sets the machine's clock.
+    It advances steadily even if someone, or NTP, sets the machine's clock.
     """
 
     def __init__(self, uptime_seconds: Callable[[], float] = _uptime_seconds) -> None:
@@ -58,9 +58,9 @@ class SteadyClock(SystemClock):
 
 
 def format_rfc3339(moment: datetime) -> str:
-    """An aware UTC time as RFC 3339 has it, to the microsecond."""
+    """Format an aware UTC time as RFC 3339, to the microsecond."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
-# A reading for durations only: two readings subtract, one alone says nothing.
+# For durations only: subtract two readings.
 monotonic_seconds: Final = time.monotonic

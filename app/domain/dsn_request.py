@@ -38,7 +38,7 @@ class RecipientDsn:
 class DsnRequest:
     """The parameters for servers that offer DSN; without `notify` the servers decide.
 
-    `envelope_id` stands in each notification. `recipients` holds, by address, what differs for a
+    Each notification contains `envelope_id`. `recipients` holds, by address, what differs for a
     recipient.
     """
 
@@ -48,14 +48,14 @@ class DsnRequest:
     recipients: Mapping[str, RecipientDsn] = field(default_factory=dict)
 
     def mail_parameters(self) -> str:
-        """What is said after `MAIL FROM:<…>`, a space before each parameter."""
+        """Return the parameters of MAIL FROM, each after a space."""
         returns = f" RET={_RETURNS[self.returns]}" if self.returns is not None else ""
         return f"{returns} ENVID={encode_xtext(self.envelope_id)}"
 
     def rcpt_parameters(self, address: str) -> str:
-        """What is said after `RCPT TO:<…>`, a space before each parameter.
+        """Return the parameters of RCPT TO, each after a space.
 
-        An address that is not ASCII has another form in ORCPT (RFC 6533), and is left out of it.
+        Omits ORCPT for addresses that are not ASCII, which need another form (RFC 6533).
         """
         own = self.recipients.get(address, RecipientDsn(self.notify))
         notify = f" NOTIFY={','.join(own.notify).upper()}" if own.notify else ""
@@ -63,7 +63,7 @@ class DsnRequest:
         return f"{notify} ORCPT={kind};{encode_xtext(original)}" if original.isascii() else notify
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored."""
+        """Return the stored form."""
         return {
             "notify": [condition.value for condition in self.notify],
             "returns": None if self.returns is None else self.returns.value,
@@ -76,7 +76,7 @@ class DsnRequest:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Self | None:
-        """What was stored."""
+        """Build a request from its stored form."""
         if stored is None:
             return None
         return cls(
@@ -91,12 +91,12 @@ class DsnRequest:
 
 
 def encode_xtext(text: str) -> str:
-    """ASCII as RFC 3461 section 4 has it: `+`, `=` and what is not printable as `+` and hex."""
+    """Encode ASCII as xtext (RFC 3461 section 4): `+`, `=` and unprintables in hex."""
     return "".join(
         char if "!" <= char <= "~" and char not in "+=" else f"+{ord(char):02X}" for char in text
     )
 
 
 def decode_xtext(text: str) -> str:
-    """What `xtext` wrote."""
+    """Decode xtext."""
     return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)

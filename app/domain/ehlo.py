@@ -1,7 +1,7 @@
 """Validate EHLO names and choose the effective one (RFC 5321 sections 4.1.1.1, 4.1.3).
 
 Strict servers refuse `EHLO localhost` or a container's id. So only this module chooses the name,
-from (profile, tenant, service, machine), and names its source.
+from profile, tenant, service and machine, and reports its source.
 """
 
 import ipaddress
@@ -16,13 +16,14 @@ from app.domain.value import frozen_dataclass
 
 # RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
 LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# What resolvers read as part of an IPv4 address: 127.1, 0x7f000001.
+# Resolvers read these as parts of an IPv4 address: 127.1, 0x7f000001.
 NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 MAX_NAME_BYTES: Final = 255
 IPV6_TAG: Final = "ipv6:"
 
 LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "localhost6"})
-# Top-level names that the public DNS does not hold (RFC 2606, 6761, 6762, 7686, 8375, 9476, habit).
+# Top-level domains outside the public DNS (RFC 2606, 6761, 6762, 7686, 8375, 9476, and common
+# private ones).
 PRIVATE_DOMAINS: Final = frozenset(
     {
         "alt",
@@ -63,7 +64,7 @@ class EhloSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EffectiveEhlo:
-    """The name that will be used, where it came from, and what a server may dislike about it."""
+    """The EHLO name, its source, and warnings about servers that may refuse it."""
 
     name: str
     source: EhloSource
@@ -71,9 +72,9 @@ class EffectiveEhlo:
 
 
 def parse_ehlo_name(text: str) -> str:
-    """A domain name as its A-label in lower case, or an address literal in its usual form.
+    """Normalize a domain name to its A-label, or an address literal.
 
-    Raises ValueError with a reason that says what to write instead.
+    Raises ValueError with a correction.
     """
     if not text:
         raise ValueError(f"empty; {WRITE_INSTEAD}")
@@ -115,9 +116,9 @@ def _suggest_literal(text: str) -> str | None:
 
 
 def format_address_literal(address: str) -> str:
-    """`[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3).
+    """Format `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3).
 
-    A zone is left out, and an IPv4 address inside an IPv6 one stands for itself.
+    Drops a zone, and writes a mapped IPv4 address as IPv4.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -167,7 +168,7 @@ def _check_label(label: str) -> None:
 
 @frozen_dataclass
 class EhloNames:
-    """The names to choose from, in order of precedence; None where there is none."""
+    """The candidates in order of precedence; None if one is not set."""
 
     profile: str | None = None
     tenant: str | None = None
@@ -180,7 +181,7 @@ class EhloNames:
 
 
 def effective_ehlo(names: EhloNames, local_address: str | None) -> EffectiveEhlo:
-    """The first configured name, else the machine's full name, else its address.
+    """Choose the first configured name, else the machine's full name, else its address.
 
     The machine's name counts only if it is public, so Heloise never picks `localhost`, a
     container's id or a private name.
@@ -209,7 +210,7 @@ def _find_public_name(hostname: str | None) -> str | None:
 
 
 def is_private(name: str) -> bool:
-    """Whether a name means something inside one network alone."""
+    """Whether a name is valid only inside a private network."""
     return name.rpartition(".")[2] in PRIVATE_DOMAINS
 
 

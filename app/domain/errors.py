@@ -32,7 +32,7 @@ from app.domain.tenants.quotas import Exceeded
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: its place in the request, what is wrong, and a stable type."""
+    """An invalid field: its place in the request, a message, and a stable type."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -57,7 +57,7 @@ class Problem(HeloiseError):  # noqa: N818 - RFC 9457's word
 
 
 class InvalidRequest(Problem):
-    """The request is understood but a value in it is not acceptable."""
+    """A value in the request is invalid."""
 
     def __init__(
         self, detail: str, errors: Sequence[FieldError] = (), slug: str = "invalid-request"
@@ -67,7 +67,7 @@ class InvalidRequest(Problem):
 
     @classmethod
     def at(cls, *loc: str | int, msg: str, type: str = "value_error") -> "InvalidRequest":  # noqa: A002 - pydantic's word for it
-        """One wrong field, named by its place in the body."""
+        """Build an error for one field, by its place in the body."""
         path = ".".join(str(part) for part in loc)
         return cls(f"{path}: {msg}", [FieldError(("body", *loc), msg, type)])
 

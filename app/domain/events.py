@@ -1,7 +1,7 @@
 """Define event types and events.
 
-An event is written in the transaction of its change. Details of a message are looked up on reading,
-so that an event holds nothing that was erased meanwhile.
+An event is stored in the transaction of its change. Readers look up the message's details later, so
+that events contain nothing that was erased.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class EventType(StrEnum):
     MESSAGE_FAILED = "message.failed"
     MESSAGE_CANCELLED = "message.cancelled"
     MESSAGE_HELD = "message.held"
-    RECIPIENT_QUEUED = "recipient.queued"  # again: somebody found that it was never sent
+    RECIPIENT_QUEUED = "recipient.queued"  # again, after a caller found that it was never sent
     RECIPIENT_SENT = "recipient.sent"
     RECIPIENT_DEFERRED = "recipient.deferred"
     RECIPIENT_BOUNCED = "recipient.bounced"
@@ -34,7 +34,7 @@ class EventType(StrEnum):
     RECIPIENT_SUPPRESSED = "recipient.suppressed"
     RECIPIENT_CANCELLED = "recipient.cancelled"
     RECIPIENT_UNCERTAIN = "recipient.uncertain"
-    # What came back by mail later; where the recipient stands it leaves as it is.
+    # Reports that came back by mail; they do not change the recipient's status.
     RECIPIENT_DELIVERED = "recipient.delivered"
     RECIPIENT_DELAYED = "recipient.delayed"
     RECIPIENT_BOUNCED_LATER = "recipient.bounced_later"
@@ -51,28 +51,28 @@ class EventType(StrEnum):
 
 
 def message_event_type(status: MessageStatus) -> EventType:
-    """What is told of a message that has come to stand there."""
+    """Return the event type for a message's new status."""
     return EventType(f"message.{status}")
 
 
 def report_event_type(kind: ReportKind) -> EventType:
-    """What is told of a recipient of whom something came back by mail."""
+    """Return the event type for a report about a recipient."""
     return EventType(f"recipient.{kind}")
 
 
 def recipient_event_type(status: RecipientStatus) -> EventType:
-    """What is told of a recipient who has come to stand there."""
+    """Return the event type for a recipient's new status."""
     return EventType(f"recipient.{status}")
 
 
 @frozen_dataclass
 class NewEvent:
-    """Something that happened, ready to be written.
+    """An event to store.
 
-    `position` is the recipient's in its message. `data` is what is not to be looked up later:
-    of a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`,
-    of a profile `code` and `reason`, of a webhook `webhook` and `reason`, of a mailbox `mailbox`
-    and `reason`; keys may be missing.
+    `position` is the recipient's in its message. `data` holds what readers cannot look up later: of
+    a recipient `attempts`, `next_attempt_at`, `code`, `enhanced_code`, `text`, `classification`, of
+    a profile `code` and `reason`, of a webhook `webhook` and `reason`, of a mailbox `mailbox` and
+    `reason`; keys may be missing.
     """
 
     type: EventType
@@ -86,7 +86,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in the order of events, in which nothing is ever inserted before what was read."""
+    """A position in the event log; nothing is ever inserted before a read position."""
 
     transaction_id: int
     number: int
@@ -99,7 +99,7 @@ FIRST_POSITION: Final = Position(-1, 0)
 
 
 def parse_position(text: str) -> Position:
-    """The place that a `Position` was written as; raises ValueError."""
+    """Parse a position as `str(Position)` writes it; raise ValueError."""
     transaction_id, number = map(int, text.split("."))
     if not (FIRST_POSITION.transaction_id <= transaction_id < 2**63 and 0 <= number < 2**63):
         raise ValueError("out of range")
@@ -108,7 +108,7 @@ def parse_position(text: str) -> Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage:
-    """What an event tells of the message that it is of."""
+    """The message of an event."""
 
     id: str
     message_id_header: str
@@ -118,7 +118,7 @@ class EventMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecipient:
-    """Whom an event is of, and where that one stands now; erased ones have no address."""
+    """The recipient of an event with its current status; erased ones have no address."""
 
     mailbox: Mailbox
     kind: RecipientKind
@@ -127,7 +127,7 @@ class EventRecipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, with what is known of it now."""
+    """A stored event with current details."""
 
     id: str
     position: Position
@@ -142,14 +142,14 @@ class Event:
 
     @property
     def ordering_key(self) -> str:
-        """What it happened to: events that share it are told in the order of their happening."""
+        """Receivers get events with the same key in order."""
         return ordering_key(self.id, self.message_id, self.profile_id, self.data)
 
 
 def ordering_key(
     event_id: str, message_id: str | None, profile_id: str | None, data: Mapping[str, Any] | None
 ) -> str:
-    """What an event happened to, by what its row has."""
+    """Return what the event is about, as the key of its order."""
     data = data or {}
     return message_id or data.get("webhook") or data.get("mailbox") or profile_id or event_id
 
@@ -159,7 +159,7 @@ REPLY_KEYS: Final = ("code", "enhanced_code", "text", "classification")
 
 
 def build_payload(event: Event) -> dict[str, Any]:
-    """The event as it is read and as webhooks get it; times are aware datetimes or RFC 3339."""
+    """Build the JSON of an event; times are aware datetimes or RFC 3339 strings."""
     return {
         "id": event.id,
         "type": event.type.value,
@@ -199,7 +199,7 @@ def _describe_recipient(event: Event, recipient: EventRecipient) -> dict[str, An
 
 
 def _get_status(event: Event, recipient: EventRecipient) -> str:
-    """Where the recipient stood then; what came back by mail leaves it where it stands."""
+    """Return the status at the event; reports leave it as it is."""
     if event.type in REPORT_EVENT_TYPES:
         return recipient.status.value
     return event.type.value.partition(".")[2]
@@ -207,9 +207,9 @@ def _get_status(event: Event, recipient: EventRecipient) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events are wanted: those that match each of these that is not empty.
+    """Selects events that match all non-empty conditions.
 
-    `types` are names of events, with `*` for any of them: `recipient.*`. `profiles` are ids.
+    `types` are names of events, with `*` as wildcard: `recipient.*`. `profiles` are ids.
     """
 
     types: tuple[str, ...] = ()
@@ -217,7 +217,7 @@ class EventFilter:
     tags: tuple[str, ...] = ()
 
     def matches(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
-        """Whether an event is among them."""
+        """Whether an event matches."""
         return (
             (not self.types or any(fnmatchcase(type, pattern) for pattern in self.types))
             and (not self.profiles or profile_id in self.profiles)
@@ -226,7 +226,7 @@ class EventFilter:
 
 
 def find_matching_types(patterns: Sequence[str]) -> list[str]:
-    """The types that some pattern matches; raises ValueError naming one that matches none."""
+    """Return the types that match any pattern; raise ValueError for an unmatched pattern."""
     for pattern in patterns:
         if not any(fnmatchcase(event_type, pattern) for event_type in EventType):
             names = ", ".join(EventType)

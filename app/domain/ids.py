@@ -23,11 +23,11 @@ Prefix = Literal[
     "tpl",  # template
     "evt",  # event
     "whk",  # webhook
-    "whd",  # an event for a webhook
-    "wha",  # a try to deliver it
-    "dom",  # a domain that is sent from
-    "dkm",  # a key that signs for it
-    "mbx",  # a mailbox that reports come to
+    "whd",  # delivery to a webhook
+    "wha",  # attempt of such a delivery
+    "dom",  # sending domain
+    "dkm",  # DKIM key
+    "mbx",  # mailbox
     "sub",  # a session of the submission server
 ]
 
@@ -35,15 +35,15 @@ _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
 
 
 def new_id(prefix: Prefix) -> str:
-    """A new identifier such as `msg_0193…`: the prefix, an underscore and 32 hex digits."""
+    """Generate an id such as `msg_0193…`: prefix, underscore, 32 hex digits."""
     return f"{prefix}_{uuid7().hex}"
 
 
 def first_id(prefix: Prefix, moment: datetime) -> str:
-    """Below every identifier that is made at this moment or later."""
+    """Return a lower bound for all ids generated at or after a moment."""
     return f"{prefix}_{max(0, (moment - EPOCH) // MILLISECOND):012x}"
 
 
 def is_id(text: str, prefix: Prefix) -> bool:
-    """Whether `text` has the form of an identifier with this prefix."""
+    """Whether `text` has the form of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None

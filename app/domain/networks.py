@@ -11,9 +11,9 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 section 2.4, as assigned
 
-# What IANA's special-purpose address registries list, and multicast. They are written down here:
-# Python's table differs from version to version. The few addresses in 192.0.0.0/24 and 2001::/23
-# that are reachable belong to anycast services, not to servers that anyone means to connect to.
+# IANA's special-purpose registries, and multicast. Listed here since Python's table differs by
+# version. The few reachable addresses in 192.0.0.0/24 and 2001::/23 belong to anycast services, not
+# to mail or web servers.
 SPECIAL: Final = tuple(
     map(
         ipaddress.ip_network,
@@ -33,20 +33,20 @@ SPECIAL: Final = tuple(
             "203.0.113.0/24",  # RFC 5737
             "224.0.0.0/4",  # RFC 5771: multicast
             "240.0.0.0/4",  # RFC 1112 section 4: reserved, and broadcast
-            # Of IPv6, what is within GLOBAL_UNICAST.
+            # IPv6 ranges within GLOBAL_UNICAST.
             "2001::/23",  # RFC 2928: protocol assignments, Teredo and ORCHID among them
             "2001:db8::/32",  # RFC 3849: documentation
             "3fff::/20",  # RFC 9637: documentation
         ),
     )
 )
-# Where clouds keep what only their customers' machines see: metadata with credentials, resolvers.
-# Some of it is in address space that is public elsewhere.
+# Addresses that clouds offer only to their customers' machines: metadata with credentials,
+# resolvers. Some are in address space that is public elsewhere.
 PLATFORM: Final = tuple(
     map(
         ipaddress.ip_network,
         (
-            "169.254.0.0/16",  # most of them, at several addresses
+            "169.254.0.0/16",  # most clouds, at several addresses
             "168.63.129.16",  # Azure
             "100.100.100.200",  # Alibaba Cloud
             "192.0.0.192",  # Oracle Cloud Classic
@@ -66,7 +66,7 @@ PLATFORM: Final = tuple(
 
 
 def is_public(address: IPAddress) -> bool:
-    """Globally reachable unicast; an IPv4 address inside an IPv6 one is judged itself."""
+    """Whether an address is globally reachable unicast; an embedded IPv4 address decides."""
     effective_address = embedded_ipv4(address)
     if (
         isinstance(effective_address, ipaddress.IPv6Address)
@@ -77,7 +77,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def embedded_ipv4(address: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64); else the address."""
+    """Return the IPv4 address in an IPv6 one (mapped, 6to4, NAT64), or the address."""
     address = unmap_ipv4(address)
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -87,7 +87,7 @@ def embedded_ipv4(address: IPAddress) -> IPAddress:
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """The IPv4 address of a peer that a socket of IPv6 tells in its mapped form; else the same."""
+    """Return the IPv4 address of a mapped IPv6 peer address, or the address."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
@@ -103,12 +103,12 @@ def contains(networks: Iterable[IPNetwork], address: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
-    """Where connections may go. A check of the address, not the name: names change their mind.
+    """Decides where connections may go, by address: a name may change.
 
-    `denied` networks are never connected to, `allowed` ones always, public or not; of all others
-    the public ones, and with `allow_private` every one. A cloud's own addresses (PLATFORM) need an
-    allowed network that names them: neither `allow_private` nor a wide network such as fd00::/8
-    opens them. A refusal tells a tenant nothing of the network that the service is in.
+    `denied` networks are forbidden, `allowed` ones permitted, public or not; of the others all
+    public ones, and with `allow_private` all. A cloud's own addresses (PLATFORM) need an allowed
+    network inside them: neither `allow_private` nor a wide network such as fd00::/8 permits them. A
+    refusal reveals nothing about the service's network.
     """
 
     allow_private: bool
@@ -117,7 +117,7 @@ class AddressGuard:
     denied: tuple[IPNetwork, ...] = ()
 
     def address_refusal(self, address: IPAddress) -> str | None:
-        """Why there may be no connection to this address, whatever the port."""
+        """Return why connections to an address are forbidden on any port, or None."""
         if _is_in(self.denied, address):
             return "the operator denies connections to it (HELOISE_DENIED_NETWORKS)"
         if _is_in(PLATFORM, address) and not _is_in(filter(_is_platform, self.allowed), address):
@@ -133,13 +133,13 @@ class AddressGuard:
         )
 
     def port_refusal(self, port: int) -> str | None:
-        """Why there may be no connection to this port, whatever the address."""
+        """Return why connections to a port are forbidden on any address, or None."""
         if self.is_port_allowed(port):
             return None
         return f"port {port} is not allowed (HELOISE_ALLOWED_PORTS)"
 
     def host_refusal(self, host: str) -> str | None:
-        """Why there may be no connection to this host, as far as is plain without a lookup."""
+        """Return why connections to a host are forbidden, as far as no lookup is needed."""
         addresses = _parse_addresses(host)
         return next(filter(None, map(self.address_refusal, addresses)), None)
 
@@ -154,13 +154,13 @@ def _parse_addresses(host: str) -> tuple[IPAddress, ...]:
 
 
 def _is_in(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
-    """Whether one of them holds the address, or the one that it stands for."""
+    """Whether a network contains the address, or its embedded IPv4 address."""
     forms = {address, embedded_ipv4(address)}
     return any(form in network for network in networks for form in forms)
 
 
 def _is_platform(network: IPNetwork) -> bool:
-    """Whether a network is a part of what belongs to a cloud."""
+    """Whether a network is inside a cloud's own addresses."""
     return any(_is_within(network, platform) for platform in PLATFORM)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 def split_words(text: str) -> Iterator[str]:
-    """The words of a text, in the form in which they are compared: whatever case and width."""
+    """Yield the words of a text, normalized for case and width."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     word = ""
     for char in folded:
@@ -21,16 +21,16 @@ def split_words(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Messages whose subject has all of these words, or words that begin so, and these metadata.
+    """Searches words, or beginnings of words, in the subject, and metadata.
 
-    Each of `metadata` is a key and its value; None stands for any.
+    Each of `metadata` is a key and its value; None matches any value.
     """
 
     subject: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str | None], ...] = ()
 
     def matches(self, subject: str, metadata: Mapping[str, str]) -> bool:
-        """Whether a message is one of them."""
+        """Whether a message matches."""
         for key, value in self.metadata:
             if key not in metadata or value not in {None, metadata[key]}:
                 return False

@@ -11,7 +11,7 @@ _STANDARD: Final = str.maketrans("-_", "+/")
 
 
 def parse_key(text: str) -> bytes:
-    """A key of 32 bytes from base64, in the standard or the URL-safe alphabet.
+    """Decode a key of 32 bytes from base64, standard or URL-safe.
 
     Raises ValueError, whose text does not quote the key.
     """
@@ -25,5 +25,5 @@ def parse_key(text: str) -> bytes:
 
 
 def generate_key() -> str:
-    """A new random key, as `parse_key` takes it."""
+    """Generate a random key in the format of `parse_key`."""
     return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()

@@ -10,11 +10,10 @@ PARTS: Final = ("subject", "text", "html", "mjml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateContent:
-    """One version of a template.
+    """The content of a version.
 
-    `parts` and, by language tag (RFC 5646), `locales` are Jinja sources by the names in `PARTS`;
-    `html` and `mjml` exclude each other. `references` are the names of other templates that any of
-    them names.
+    `parts` are Jinja sources by the names in `PARTS`, `locales` the same by language tag (RFC
+    5646); `html` and `mjml` exclude each other. `references` names the templates that they use.
     """
 
     parts: Mapping[str, str]
@@ -24,9 +23,9 @@ class TemplateContent:
     references: tuple[str, ...] = ()
 
     def in_locale(self, locale: str | None) -> dict[str, str]:
-        """The parts for a language: its own, then those of `de` for `de-AT`, then the plain ones.
+        """Return the parts for a language: `de-AT`, then `de`, then the default.
 
-        A language that has HTML of its own gets no MJML of another, nor the other way round.
+        If the language has HTML, MJML of another one is ignored, and vice versa.
         """
         tag, fallbacks = (locale or "").lower(), list[Mapping[str, str]]()
         locales = {name.lower(): parts for name, parts in self.locales.items()}
@@ -42,13 +41,13 @@ class TemplateContent:
         return sources
 
     def sources(self) -> list[tuple[str, str]]:
-        """Every source with the name of its part."""
+        """Return all sources with the names of their parts."""
         return [
             source for parts in (self.parts, *self.locales.values()) for source in parts.items()
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored."""
+        """Return the stored form."""
         return {
             "parts": dict(self.parts),
             "locales": {name: dict(parts) for name, parts in self.locales.items()},
@@ -60,7 +59,7 @@ class TemplateContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:
-    """A version of a template, with its number; a draft until it is published."""
+    """A numbered version of a template; a draft until it is published."""
 
     number: int
     content: TemplateContent
@@ -71,7 +70,7 @@ class TemplateVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template of a tenant's messages; `published` is the number of the version that is sent."""
+    """A template; `published` is the number of the published version."""
 
     id: str
     tenant_id: str

@@ -143,7 +143,7 @@ class SuppressionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppression:
-    """Somebody whom a tenant sends nothing to: no message at all, or none with the tag.
+    """An address that a tenant does not send to, perhaps only with a tag.
 
     `address` is in lower case.
     """
@@ -159,9 +159,9 @@ class Suppression:
 
 @frozen_dataclass
 class Mailbox:
-    """An address and the name shown beside it.
+    """An address and its display name (RFC 5322 section 3.4).
 
-    The domain is its A-label. The local part may be in any script: then it is in Unicode's NFC.
+    The domain is an A-label. The local part may be in any script, in Unicode's NFC.
     """
 
     address: str
@@ -169,7 +169,7 @@ class Mailbox:
 
     @property
     def domain(self) -> str:
-        """The part right of the last `@`, lower case."""
+        """The part after the last `@`, in lower case."""
         return self.address.rpartition("@")[2].lower()
 
 
@@ -189,22 +189,22 @@ class RateLimit:
 
     @property
     def amount(self) -> int:
-        """How many permits come in one period."""
+        """The number of permits per period."""
         return self.messages or self.recipients or 0
 
     @property
     def capacity(self) -> int:
-        """How many permits the bucket holds."""
+        """The number of permits that the bucket holds."""
         return self.burst or self.amount
 
     def cost(self, recipients: int) -> int:
-        """How many permits a message to so many recipients takes."""
+        """Return the permits for a message with this many recipients."""
         return 1 if self.recipients is None else recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Who owns profiles, keys and messages."""
+    """The owner of profiles, keys and messages."""
 
     id: str
     slug: str
@@ -222,16 +222,16 @@ class Tenant:
 
     @property
     def recipient_rule(self) -> RecipientRule:
-        """Whom it sends to, and where everything else goes."""
+        """The tenant's rule for recipients."""
         return RecipientRule(self.redirect_all_to, self.allowed_recipient_domains)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A tenant's key without the key itself, of which only a hash is kept.
+    """A tenant's key without its secret, which is stored only as a hash.
 
-    `profiles` (ids), `allowed_from` (patterns on the sender) and `networks` (which it is used from)
-    bind it; one that is empty does not.
+    `profiles` (ids), `allowed_from` (patterns of senders) and `networks` (of clients) restrict it;
+    empty ones do not.
     """
 
     id: str
@@ -248,21 +248,21 @@ class ApiKey:
     networks: tuple[str, ...] = ()
 
     def is_valid(self, now: datetime) -> bool:
-        """Neither revoked nor expired."""
+        """Whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def has_scope(self, scope: Scope) -> bool:
-        """Whether it may do this: who may change something may also look at it."""
+        """Whether the key has the scope; permission to change implies permission to read."""
         return scope in self.scopes or IMPLIED_SCOPES.get(scope) in self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds to wait for: a TCP/TLS connection, a reply to a command, the reply to the final dot.
+    """Timeouts in seconds: connecting, replies to commands, and the final dot.
 
-    The defaults before the final dot are shorter than the 2 to 5 minutes of RFC 5321 section
-    4.5.3.2: nothing is lost by them but a connection. The final dot keeps its ten (RFC 1047: an
-    impatient client sends twice).
+    Timeouts before the final dot are shorter than the 2 to 5 minutes of RFC 5321 section 4.5.3.2:
+    they cost at most a connection. The final dot keeps ten minutes (RFC 1047: impatient clients
+    send twice).
     """
 
     connect: float = 30.0
@@ -272,7 +272,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """When a recipient that was refused for now is tried again, in seconds.
+    """When to retry a deferred recipient, in seconds.
 
     The wait after the n-th failure is random, between nothing and
     `first_seconds * factor ** (n-1)`, at most `cap_seconds`. After `max_age_seconds` a message
@@ -289,9 +289,9 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuth:
-    """Where a profile's access tokens come from, its secrets apart.
+    """How to get a profile's access tokens, without secrets.
 
-    `subject` is for whom a `jwt_bearer` asks.
+    `subject` is the user that a `jwt_bearer` grant acts for.
     """
 
     grant: OAuthGrant
@@ -316,7 +316,7 @@ class SmtpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(SmtpServer):
-    """One SMTP identity: where to connect, how, and under which name. Holds no secret."""
+    """An SMTP identity: where to connect, how, and under which name; no secrets."""
 
     id: str
     tenant_id: str
@@ -352,7 +352,7 @@ class Profile(SmtpServer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EhloRecommendation:
-    """The name that the doctor found a profile's server to take, and why that one."""
+    """The EHLO name that the server accepts, and why it is recommended."""
 
     name: str
     reason: str
@@ -361,7 +361,7 @@ class EhloRecommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneHealth:
-    """What is known of a profile's server: all `None` while nothing is wrong."""
+    """The state of a profile's server; all `None` while it works."""
 
     failing_since: datetime | None = None
     code: str | None = None
@@ -374,7 +374,7 @@ class LaneHealth:
 
 
 def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
-    """A person's pause is shown before a fault: nothing is tried while it lasts."""
+    """Return the profile's state; paused comes before failing, since nothing is tried."""
     if profile.paused_at is not None:
         return ProfileState.PAUSED
     if health.failing_since is not None:
@@ -384,7 +384,7 @@ def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
 
 @frozen_dataclass
 class RecipientAddress:
-    """A recipient as the caller gave it."""
+    """A recipient as the caller wrote it."""
 
     mailbox: Mailbox
     kind: RecipientKind
@@ -392,7 +392,7 @@ class RecipientAddress:
 
 @dataclass(frozen=True, slots=True)
 class SealedContent:
-    """A message's bytes under a key of their own, and that key, sealed with the service's."""
+    """A message's bytes under a key of their own, and that key, sealed."""
 
     content: bytes = field(repr=False)
     key: bytes = field(repr=False)
@@ -400,14 +400,13 @@ class SealedContent:
 
 @frozen_dataclass(kw_only=True)
 class NewMessage:
-    """A message ready to be written: validated, resolved, rendered once (invariant 2).
+    """A message to store: validated, resolved, rendered once (invariant 2).
 
-    `mime` is the RFC 5322 message with CRLF line ends, as it goes on the wire before
-    dot-stuffing. `envelope_from` is the reverse-path of MAIL FROM. `profile_revision` is the one
-    that the message was made by. `sealed` is what is stored of a sensitive one instead of `mime`.
-    Before `send_at` nothing is sent. `retry_of` is the message whose bytes it sends once more.
-    `dsn` is what servers that offer it are asked about notifications. With `has_verp` each
-    recipient has a reverse-path of its own, made from `envelope_from`.
+    `mime` is the RFC 5322 message with CRLF line ends, before dot-stuffing. `envelope_from` is the
+    address of MAIL FROM. `profile_revision` is the revision used. `sealed` is stored instead of the
+    `mime` of a sensitive message. Sending starts at `send_at`. `retry_of` is the message that this
+    one retries. `dsn` is the request for servers with DSN. With `has_verp`, each recipient has its
+    own return path, derived from `envelope_from`.
     """
 
     id: str
@@ -434,12 +433,12 @@ class NewMessage:
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether it is to be sent at a time to come."""
+        """Whether sending starts later."""
         return self.send_at is not None and self.send_at > self.created_at
 
     @property
     def is_sensitive(self) -> bool:
-        """Whether its content is wiped once it is final."""
+        """Whether the content is wiped once the message is final."""
         return self.sealed is not None
 
 

@@ -10,16 +10,16 @@ URL_FORM: Final = "write the whole URL, such as https://www.example.com/path"
 
 _HOST: Final = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# RFC 3986 sections 3.3 and 3.4, and the percent sign of what is encoded already.
+# RFC 3986 sections 3.3 and 3.4, and the percent sign of encoded characters.
 _PATH: Final = "%/:@!$&'()*+,;=~"
 _QUERY: Final = _PATH + "?"
 
 
 def parse_url(text: str) -> str:
-    """The URL of HTTP in ASCII: scheme and host in lower case, all that RFC 3986 forbids encoded.
+    """Normalize an HTTP URL to ASCII: lower-case scheme and host, characters encoded.
 
-    A host in another script becomes its A-label (RFC 5890). Raises ValueError that says what to
-    write instead; a user name, a password and a fragment are refused too.
+    A host in another script becomes its A-label (RFC 5890). Raises ValueError with a correction,
+    also for a user name, a password or a fragment.
     """
     if any(character.isspace() for character in text):
         raise ValueError("contains a space; write a space as %20")

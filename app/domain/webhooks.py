@@ -12,7 +12,7 @@ from typing import Final
 
 from app.domain.events import EventFilter
 
-# After the first failure, the second, and so on; after the last of them it is given up.
+# The waits after the first failure, the second, and so on; then the delivery fails.
 RETRY_WAITS: Final = (
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -25,11 +25,11 @@ RETRY_WAITS: Final = (
     timedelta(hours=24),
 )
 JITTER: Final = 0.1
-# So long an answer is waited for.
+# How long to wait for a response.
 RESPONSE_TIMEOUT_SECONDS: Final = 20.0
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 MAX_PROBE_WAIT: Final = timedelta(minutes=5)
-# One that has taken nothing for so long is not tried any more.
+# A webhook that accepts nothing for this long is disabled.
 DISABLED_AFTER: Final = timedelta(days=5)
 SECRET_OVERLAP: Final = timedelta(hours=24)
 
@@ -44,10 +44,10 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Where a tenant wants to be told of events. Holds no secret.
+    """A URL that receives a tenant's events; holds no secret.
 
-    `is_ordered`: an event waits until the one before it, of the same message, was taken or given
-    up. `former_secret_until`: until then what is posted is signed with the former secret too.
+    `is_ordered`: an event waits until the previous one of the same message was delivered or failed.
+    Until `former_secret_until`, requests are also signed with the former secret.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookResponse:
-    """What a receiver said: an HTTP status and the beginning of a body, or why it said nothing."""
+    """A receiver's response: status and beginning of the body, or the error."""
 
     status_code: int | None = None
     body: str | None = field(default=None, repr=False)
@@ -75,27 +75,27 @@ class WebhookResponse:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the event was taken: 2xx."""
+        """Whether the receiver accepted the event (2xx)."""
         return self.status_code is not None and 200 <= self.status_code < 300  # noqa: PLR2004 - as HTTP has it
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing more is wanted there (410)."""
+        """Whether the receiver wants no more events (410)."""
         return self.status_code == HTTPStatus.GONE
 
     @property
     def reason(self) -> str:
-        """Why it was not taken, in words."""
+        """Describe why the event was not accepted."""
         return self.error or f"the URL answered {self.status_code}"
 
 
 def compute_retry_wait(
     failures: int, response: WebhookResponse, random: Callable[[], float]
 ) -> timedelta | None:
-    """How long to wait after so many failures; None: it is given up.
+    """Return the wait after this many failures; None means that the delivery fails.
 
-    What the receiver asks for is waited for, at most a day; else each wait is spread a little, so
-    that many that failed at once come apart.
+    Waits as long as the receiver asks, at most a day; otherwise adds jitter, to spread simultaneous
+    failures.
     """
     if failures > len(RETRY_WAITS):
         return None
@@ -106,11 +106,11 @@ def compute_retry_wait(
 
 
 def compute_probe_wait(failed_probes: int) -> timedelta:
-    """How long a failing webhook is left alone: not at all at first, then 1 s, 2 s, … 5 min.
+    """Return the wait before a probe: none at first, then 1 s to 5 min.
 
-    One event may fail by itself, so the first probe follows at once.
+    It doubles each time. A single event may fail by itself, so the first probe follows at once.
     """
     if failed_probes == 0:
         return timedelta(0)
-    # The exponent is bounded: five days of failing would overflow the float.
+    # Bounds the exponent: five days of failures would overflow the float.
     return min(timedelta(seconds=2.0 ** min(failed_probes - 1, 10)), MAX_PROBE_WAIT)

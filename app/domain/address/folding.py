@@ -10,11 +10,11 @@ CACHED_ADDRESSES: Final = 4096
 
 
 def fold(address: str) -> str:
-    """The form in which addresses are compared, whatever script and letter case they are in.
+    """Return the form in which addresses are compared, independent of case and script.
 
-    RFC 5321 section 2.4 lets a server tell `Ann` from `ann`; none is known to. The local part is in
-    Unicode's NFC and simple case folding, which takes no two letters for one but for their case:
-    `ß` is not `ss`. The domain is an A-label in lower case (RFC 5890).
+    RFC 5321 section 2.4 lets a server distinguish `Ann` from `ann`; no known server does. The local
+    part gets Unicode's NFC and simple case folding, which equates letters only if they differ in
+    case: `ß` is not `ss`. The domain becomes an A-label in lower case (RFC 5890).
     """
     return address.lower() if address.isascii() else _fold_unicode(address)
 
@@ -30,7 +30,7 @@ def _fold_unicode(address: str) -> str:
 
 
 def fold_letters(text: str) -> str:
-    """Simple case folding (Unicode 3.13): a letter stays one letter."""
+    """Apply simple case folding (Unicode 3.13): a letter stays one letter."""
     return "".join(map(_fold_letter, text))
 
 

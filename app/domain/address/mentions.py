@@ -10,14 +10,14 @@ import idna
 from app.domain.address.folding import fold, fold_letters
 from app.domain.address.parse import mask_addresses
 
-# A letter or a digit before it makes it another address, and so does a longer domain. What else may
-# stand in a local part mostly separates: `receipt-ann@example.org` is no name of its own.
+# A letter or digit before it makes another address, and so does a longer domain. Other characters
+# of a local part usually separate: `receipt-ann@example.org` mentions `ann@example.org`.
 _BEFORE: Final = r"(?<![^\W_])"
 _AFTER: Final = r"(?![^\W_]|[-.]+[^\W_])"
 
 
 class Mention:
-    """Looks for one address: in any letter case, encoded for a URL, its domain in any form."""
+    """Finds one address: in any letter case, URL-encoded, its domain in any form."""
 
     def __init__(self, address: str) -> None:
         local, _, domain = fold(address).rpartition("@")
@@ -26,7 +26,7 @@ class Mention:
         self._pattern = re.compile(f"{_BEFORE}(?:{'|'.join(forms)}){_AFTER}")
 
     def is_in(self, text: str) -> bool:
-        """Whether a text names it."""
+        """Whether a text mentions the address."""
         if "@" not in text and "%40" not in text:
             return False
         return self._is_plainly_in(text) or ("%" in text and self._is_plainly_in(unquote(text)))
@@ -36,9 +36,9 @@ class Mention:
         return self._pattern.search(letters) is not None
 
     def mask(self, value: object) -> object:
-        """The value, in which every text that names it has all addresses as `a***@example.org`.
+        """Mask all addresses as `a***@example.org`, in texts that mention this one.
 
-        A value of JSON is answered; the names of its members are looked at as well.
+        Accepts any JSON value, and masks member names too.
         """
         match value:
             case str():

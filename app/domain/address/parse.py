@@ -1,8 +1,7 @@
 """Parse addresses (RFC 5322 section 3.4) and match sender patterns.
 
-A domain in another script is kept as its A-label (RFC 5890), so that any server knows it. A local
-part in another script has no form in ASCII: it is kept in Unicode's NFC, and needs SMTPUTF8 (RFC
-6531).
+A domain in another script becomes its A-label (RFC 5890), which every server knows. A local part in
+another script has no ASCII form: it is kept in Unicode's NFC, and needs SMTPUTF8 (RFC 6531).
 """
 
 import re
@@ -16,17 +15,17 @@ from email_validator import EmailNotValidError, validate_email
 from app.domain.types import Mailbox
 
 MAX_NAME_CHARACTERS: Final = 500
-MAX_ADDRESS_CHARACTERS: Final = 320  # as written: 254 are left once the domain is an A-label
+MAX_ADDRESS_CHARACTERS: Final = 320  # as written; the A-label form has at most 254
 CACHED_ADDRESSES: Final = 4096
 MAX_MAILBOX_CHARACTERS: Final = MAX_ADDRESS_CHARACTERS + 2 * MAX_NAME_CHARACTERS + len('"" <>')
 FORMS: Final = "write a@b.example or Name <a@b.example>"
 DOMAIN_FORMS: Final = "write example.com or *.example.com"
 PATTERN_FORMS: Final = "write user@example.com, *@example.com or *@*.example.com"
 
-# A relay serves names that the internet does not know: `.test`, `.local`, `.invalid`, `localhost`.
+# A relay may serve names outside the public DNS: `.test`, `.local`, `.invalid`, `localhost`.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-# What most addresses look like; the validator would answer the same (RFC 5321 section 4.1.2).
+# A fast path for most addresses, with the validator's result (RFC 5321 section 4.1.2).
 _DOTTED: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 _ATOM: Final = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -34,22 +33,22 @@ _PLAIN: Final = re.compile(
     rf"(?=.{{3,254}}\Z)(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*"
 )
 
-# Line separators too, and what turns the direction of the text around it (Unicode TR 9): a name
-# may not show itself as an address that it is not.
+# Includes line separators and bidirectional controls (Unicode TR 9): a name must not look like
+# another address.
 _CONTROL: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# Where a local part begins is not known of every text: rather too much is masked than too little.
+# Where a local part begins is ambiguous in text: rather mask too much than too little.
 _BETWEEN_ADDRESSES: Final = re.compile(r"([\s/<>()\[\],;:\\\"]+)")
 _AT: Final = re.compile(r"(@|%40)(?=\w)")
 _QUOTED_WITHIN_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.){1,130}"(@|%40)(?=\w)')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
-# A local part in quotes (RFC 5321 section 4.1.2), and what in it some servers and readers take for
-# the end of the address, or for another one.
+# A quoted local part (RFC 5321 section 4.1.2), and characters in it that some servers and readers
+# take for the end of the address, or for another address.
 _QUOTED_LOCAL: Final = re.compile(r'("(?:[^"\\]|\\.)*")@[^@"]*')
 _MISLEADING: Final = frozenset("<>@")
-# A name without quotes may hold what people write, such as `Doe, Jane`, but no second address.
+# An unquoted name may contain punctuation, as in `Doe, Jane`, but no second address.
 _SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
 SEVERAL: Final = (
     'write each address as its own item: ["a@b.example", "c@d.example"]; quote a name with an @:'
@@ -58,15 +57,15 @@ SEVERAL: Final = (
 
 
 def make_mailbox(email: str, name: str = "") -> Mailbox:
-    """A mailbox from an address and a name in any script; raises ValueError."""
+    """Build a mailbox from an address and a name in any script; raise ValueError."""
     return Mailbox(_parse_address(email), _check_name(name))
 
 
 def parse_mailbox(text: str) -> Mailbox:
-    """A mailbox from `a@b` or `Name <a@b>`, the name quoted where it holds specials.
+    """Parse `a@b` or `Name <a@b>`, with the name quoted if it has specials.
 
-    More lenient than RFC 5322 section 3.4 in that a name without quotes may hold any script and
-    most punctuation. Raises ValueError that says what to write instead.
+    More lenient than RFC 5322 section 3.4: an unquoted name may use any script and most
+    punctuation. Raises ValueError with a correction.
     """
     if len(text) > MAX_MAILBOX_CHARACTERS:
         raise ValueError(f"too long; {FORMS}")
@@ -139,7 +138,7 @@ def _check_address(address: str) -> str:
 
 
 def _suggest_quotes(address: str) -> str | None:
-    """What to write where only the dots of a local part are wrong: there are such mailboxes."""
+    """Suggest a quoted local part if only its dots are wrong: such mailboxes exist."""
     local, _, domain = address.rpartition("@")
     if _DOTTED.fullmatch(local) is None:
         return None
@@ -151,7 +150,7 @@ def _suggest_quotes(address: str) -> str | None:
 
 
 def canonical_address(text: str) -> str:
-    """The address as it is kept, which may be written otherwise; what is none stays as it is."""
+    """Return the stored form of an address, or the text if it is no address."""
     try:
         return _parse_address(text.strip())
     except ValueError:
@@ -159,10 +158,10 @@ def canonical_address(text: str) -> str:
 
 
 def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -> bool:
-    """Whether a transaction is for servers with SMTPUTF8 alone (RFC 6531 section 3.4).
+    """Whether a transaction needs a server with SMTPUTF8 (RFC 6531 section 3.4).
 
-    It is where an address of the envelope or something in the message's header is not ASCII. Only
-    the header is looked at: what is 8-bit in a body is another extension's, 8BITMIME.
+    It does if the envelope or the message's header is not ASCII. An 8-bit body needs another
+    extension, 8BITMIME.
     """
     if not envelope_from.isascii() or not all(map(str.isascii, recipients)):
         return True
@@ -170,7 +169,7 @@ def needs_smtputf8(envelope_from: str, recipients: Iterable[str], mime: bytes) -
 
 
 def find_utf8_fields(mime: bytes) -> list[str]:
-    """The names of the header fields that are not ASCII."""
+    """Return the names of header fields that are not ASCII."""
     header = mime[: mime.find(b"\r\n\r\n")]
     fields = [field for field in re.split(rb"\r\n(?![ \t])", header) if not field.isascii()]
     return [field.partition(b":")[0].decode("ascii", "replace") for field in fields]
@@ -181,7 +180,7 @@ def _lower_first(text: str) -> str:
 
 
 def parse_pattern(text: str) -> str:
-    """A pattern of `allowed_from`, its domain as A-label in lower case; raises ValueError."""
+    """Normalize a pattern of `allowed_from`: an A-label in lower case; raise ValueError."""
     local, at, domain = text.strip().rpartition("@")
     if not at or not local or not domain:
         raise ValueError(PATTERN_FORMS)
@@ -198,7 +197,7 @@ def parse_pattern(text: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """A domain, or `*.` and one, as A-label in lower case; raises ValueError."""
+    """Normalize a domain or `*.` and a domain to an A-label; raise ValueError."""
     try:
         return parse_pattern(f"*@{text.strip()}").removeprefix("*@")
     except ValueError:
@@ -206,10 +205,7 @@ def parse_domain(text: str) -> str:
 
 
 def mask_addresses(text: str) -> str:
-    """The text with all addresses in it as `a***@example.com`, by which who knows them knows them.
-
-    One in a URL may have its `@` as `%40`.
-    """
+    """Mask all addresses in a text as `a***@example.com`; also with `%40` in URLs."""
     if "@" not in text and "%40" not in text:
         return text
     if '"' in text:
@@ -224,19 +220,19 @@ def _mask_word(word: str) -> str:
 
 
 def _mask_local(local: str) -> str:
-    """All but the first character; an `@` in it begins nothing that is an address."""
+    """Mask all but the first character; an `@` in it begins no address."""
     before, at, last = local.rpartition("@")
     return f"{before}{at}{last[0]}***" if last else local
 
 
 def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns matches, whatever the letter case; without any, all may send."""
+    """Whether a pattern matches, ignoring case; without patterns all may send."""
     patterns = tuple(patterns)
     return not patterns or any(_matches(mailbox.address.lower(), pattern) for pattern in patterns)
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Whether whatever `other` matches is matched by `pattern`."""
+    """Whether `pattern` matches everything that `other` matches."""
     return _matches(other.lower(), pattern)
 
 

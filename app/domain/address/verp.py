@@ -14,7 +14,7 @@ _TOKEN: Final = re.compile(r".*\+([0-9a-f]{32})-([0-9]{1,3})", re.DOTALL)
 
 
 def check_base(address: str) -> None:
-    """Raise ValueError where an address has no room for what stands for a recipient."""
+    """Raise ValueError if an address has no room for the recipient's token."""
     local = address.rpartition("@")[0]
     if not local:
         raise ValueError("verp needs a return_path: an empty one gets no bounces")
@@ -28,12 +28,12 @@ def check_base(address: str) -> None:
 
 
 def build_return_path(base: str, message_id: str, position: int) -> str:
-    """The address for the recipient at a position of a message."""
+    """Build the return path for the recipient at a position of a message."""
     local, _, domain = base.rpartition("@")
     return f"{local}+{message_id.rpartition('_')[2]}-{position}@{domain}"
 
 
 def parse_return_path(address: str) -> tuple[str, int] | None:
-    """The message's id and the recipient's position, if an address stands for one."""
+    """Return the message id and the recipient's position, or None."""
     match = _TOKEN.fullmatch(address.rpartition("@")[0].lower())
     return None if match is None else (f"msg_{match[1]}", int(match[2]))

@@ -12,22 +12,22 @@ from app.domain.outcome.outcome import Outcome
 from app.domain.outcome.replies import UNAVAILABLE
 from app.domain.value import frozen_dataclass
 
-# What servers say to a client that was silent for too long: it has asked for nothing.
+# The status of replies to idle clients: they say nothing about load.
 IDLE_TOO_LONG: Final = "4.4.2"
 
 FAST_WEIGHT: Final = 0.1
 SLOW_WEIGHT: Final = 0.01
-# So much slower than usual, and slow in itself, is a server that has too much to do.
+# A server this much slower than usual, and slow in absolute terms, is overloaded.
 SLOWDOWN_FACTOR: Final = 4.0
 SLOW_SECONDS: Final = 1.0
 
 
 @frozen_dataclass(kw_only=True)
 class Concurrency:
-    """The limit in force, at most `most`; `successes` since it last changed.
+    """The current limit, at most `max_connections`, and `successes` since its last change.
 
-    `fast_seconds` and `slow_seconds` are moving averages of what a transaction took, over the last
-    few and over many.
+    `fast_seconds` and `slow_seconds` are moving averages of a transaction's duration, over few and
+    over many transactions.
     """
 
     max_connections: int
@@ -37,7 +37,7 @@ class Concurrency:
     slow_seconds: float = 0.0
 
     def with_max_connections(self, max_connections: int) -> "Concurrency":
-        """The same under another ceiling; what was not learnt to be less rises with it."""
+        """Change the maximum; an unreduced limit follows it."""
         limit = (
             max_connections
             if self.limit == self.max_connections
@@ -46,13 +46,13 @@ class Concurrency:
         return replace(self, max_connections=max_connections, limit=limit)
 
     def record_throttling(self) -> "Concurrency":
-        """The server said that it was too much."""
+        """Halve the limit: the server throttles."""
         return replace(
             self, limit=max(1, self.limit // 2), successes=0, fast_seconds=self.slow_seconds
         )
 
     def record_success(self, seconds: float) -> "Concurrency":
-        """A transaction was taken; it took so long."""
+        """Record a transaction and its duration; raise the limit after enough successes."""
         fast, slow = self.fast_seconds, self.slow_seconds
         updated = Concurrency(
             max_connections=self.max_connections,
@@ -73,12 +73,12 @@ _THROTTLED: Final = re.compile(
     r"|too fast|try again later|temporarily deferred due to",
     re.IGNORECASE,
 )
-# RFC 3463 section 3.5: 4.4.5 system congestion; 4.3.2 system not accepting messages now.
+# RFC 3463 section 3.5: 4.4.5 system congestion; 4.3.2 system not accepting messages.
 _CONGESTED: Final = frozenset({"4.4.5", "4.3.2", "4.7.28", "4.7.650"})
 
 
 def is_throttling(outcome: Outcome) -> bool:
-    """Whether a server says that it gets too much at a time; it says so with 4yz alone."""
+    """Whether a reply asks for less load; only 4yz replies do."""
     reply = outcome.reply
     if reply is None or reply.is_positive or reply.is_permanent:
         return False

@@ -7,20 +7,20 @@ from app.domain.outcome.outcome import Outcome
 
 
 class DeliveryMetrics(Protocol):
-    """Who listens to facts; nothing waits for it, and nothing depends on it."""
+    """Receives events for metrics; it never blocks or changes delivery."""
 
     def record_attempt(self, row: Mapping[str, Any]) -> None:
-        """An attempt was written down: its row of `attempts`."""
+        """Record a stored attempt, with its row of `attempts`."""
         ...
 
     def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Recipients were decided."""
+        """Record the outcomes of recipients."""
         ...
 
     def record_group(self, work: str, size: int) -> None:
-        """So many messages were written in one transaction; `work` is accept, claim or settle."""
+        """Record the size of a transaction; `work` is accept, claim or settle."""
         ...
 
     def record_takeovers(self, count: int) -> None:
-        """So many messages were taken over from a worker that stopped."""
+        """Record messages taken over from a worker that stopped."""
         ...

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from app.domain.types import Priority
 
-# A message is put this much before its time: it overtakes those that waited less than that, and
-# none that waited longer. So low ones go as soon as there is nothing else, and starve at no time.
+# A head start in the queue: a message overtakes those that waited less than this, and none that
+# waited longer. So low priority never starves.
 HEAD_START: Final[Mapping[Priority, timedelta]] = {
     Priority.HIGH: timedelta(minutes=10),
     Priority.NORMAL: timedelta(minutes=1),
@@ -16,14 +16,14 @@ HEAD_START: Final[Mapping[Priority, timedelta]] = {
 
 
 class Turn(NamedTuple):
-    """A message's place in the queue, and when somebody is to look at it first."""
+    """A message's place in the queue, and when it is first due."""
 
     turn_at: datetime
     due_at: datetime
 
 
 def compute_turn(send_at: datetime | None, priority: Priority, now: datetime) -> Turn:
-    """The turn of what is sent from `send_at` on: at once, where there is none or it is past."""
+    """Compute the turn of a message for `send_at`; None or a past time means now."""
     starts_at = now if send_at is None else max(now, send_at)
     turn_at = starts_at - HEAD_START[priority]
     return Turn(turn_at, starts_at if starts_at > now else turn_at)

@@ -13,35 +13,35 @@ Random = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Delays grow from `first` by `factor` up to `cap`."""
+    """Delays that grow from `first` by `factor` up to `cap`."""
 
     first: timedelta
     factor: float
     cap: timedelta
 
     def ceiling(self, failures: int) -> timedelta:
-        """The longest wait after so many failures (1 or more)."""
+        """Return the longest delay after this many failures (1 or more)."""
         try:
             return min(self.cap, self.first * self.factor ** (failures - 1))
         except OverflowError:
             return self.cap
 
     def delay(self, failures: int, random: Random) -> timedelta:
-        """A wait drawn evenly from nothing to the ceiling: many that failed at once come apart."""
+        """Draw a delay between zero and the ceiling, to spread simultaneous failures."""
         return self.ceiling(failures) * random()
 
     def delay_at_least_half(self, failures: int, random: Random) -> timedelta:
-        """A wait drawn from the upper half: for the one prober, who must not hammer."""
+        """Draw a delay from the upper half, for a lane's single probe."""
         return self.ceiling(failures) * (0.5 + random() / 2)
 
 
 def retry_delay(
     policy: RetryPolicy, failures: int, random: Random, *, is_greylisted: bool
 ) -> timedelta:
-    """How long a recipient waits after so many failures (1 or more).
+    """Compute the delay of a recipient after this many failures (1 or more).
 
-    Greylisting servers take the same mail some minutes later (RFC 6647 section 5): to come sooner
-    is in vain, to come much later keeps the mail waiting for nothing.
+    Greylisting servers accept the same mail some minutes later (RFC 6647 section 5): an earlier
+    retry fails, a much later one delays the mail needlessly.
     """
     if is_greylisted and failures <= GREYLIST_TRIES:
         return GREYLIST.delay_at_least_half(failures, random)

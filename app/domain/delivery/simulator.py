@@ -33,7 +33,7 @@ _LOST: Final = _classify(
     )
 )
 
-# By the part left of the @, up to a +: what it answers to a first attempt, and to later ones.
+# By local part, up to a +: the outcomes of the first attempt and of later ones.
 OUTCOMES: Final[Mapping[str, tuple[Outcome, Outcome]]] = {
     "success": (_DELIVERED, _DELIVERED),
     "bounce": (_BOUNCED, _BOUNCED),
@@ -43,7 +43,7 @@ OUTCOMES: Final[Mapping[str, tuple[Outcome, Outcome]]] = {
 
 
 def simulate(address: str, attempts: int) -> Outcome:
-    """What the simulator answers to one more attempt after so many; it bounces whom it lacks."""
+    """Return the simulated outcome of an attempt; unknown local parts bounce."""
     name = address.partition("@")[0].partition("+")[0].lower()
     first, later = OUTCOMES.get(name, (_BOUNCED, _BOUNCED))
     return later if attempts else first

@@ -18,9 +18,9 @@ class RecipientEvent(StrEnum):
     EXPIRE = "expire"
     CANCEL = "cancel"
     SUPPRESS = "suppress"
-    # The durable mark of `at_most_once`: the body is about to go out, the outcome is not known yet.
+    # The durable mark of `at_most_once`, before the body is sent.
     MARK = "mark"
-    # A person or a program has found out that it was never sent.
+    # A caller has found out that the message was never sent.
     REQUEUE = "requeue"
 
 
@@ -33,7 +33,7 @@ _OPEN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
     RecipientEvent.SUPPRESS: R.SUPPRESSED,
     RecipientEvent.MARK: R.UNCERTAIN,
 }
-# Time and cancellation say nothing about what the server took, so they leave it uncertain.
+# Expiry and cancellation do not tell what the server accepted: recipients stay uncertain.
 _UNCERTAIN: Final[Mapping[RecipientEvent, RecipientStatus]] = {
     RecipientEvent.DELIVER: R.SENT,
     RecipientEvent.DEFER: R.DEFERRED,
@@ -52,11 +52,11 @@ TO_SEND: Final = frozenset({R.QUEUED, R.DEFERRED})
 
 
 class IllegalTransitionError(Exception):
-    """An event met a status that knows no such step; nothing was changed."""
+    """The table has no such step for the status; nothing was changed."""
 
 
 def next_status(status: RecipientStatus, event: RecipientEvent) -> RecipientStatus:
-    """The status after `event`. Raises IllegalTransitionError where the table has no such step."""
+    """Return the status after `event`; raise IllegalTransitionError if there is none."""
     try:
         return TRANSITIONS[status][event]
     except KeyError:
@@ -66,9 +66,9 @@ def next_status(status: RecipientStatus, event: RecipientEvent) -> RecipientStat
 
 
 def message_status(statuses: Iterable[RecipientStatus]) -> MessageStatus | None:
-    """A message's status from its recipients', or None while one of them is still to be sent.
+    """Compute a message's status from its recipients'; None while one is open.
 
-    It is final but for `held`, which waits for somebody to resolve what is uncertain.
+    All statuses but `held` are final; `held` waits for a caller to resolve uncertain recipients.
     """
     distinct_statuses = set(statuses)
     if distinct_statuses & TO_SEND:

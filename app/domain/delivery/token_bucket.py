@@ -6,22 +6,23 @@ from typing import Final
 
 from app.domain.types import RateLimit
 
-# What sums of fractions lose: a permit that is due is there, not a hair less of it.
+# Tolerates rounding errors of sums, so that a due permit is available.
 ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Permits left, as of a moment. May be a fraction."""
+    """Permits left at a moment; may be a fraction."""
 
     tokens: float
     at: datetime
 
 
 def refill(bucket: Bucket | None, limit: RateLimit, now: datetime) -> Bucket:
-    """The bucket as it stands now; one never used is full, one of a lowered limit no fuller.
+    """Return the bucket as of now; a new one is full.
 
-    Time runs forward only: a replica whose clock lags neither adds nor takes permits.
+    Time runs forward only: a replica whose clock lags neither adds nor removes permits. A lowered
+    limit caps the bucket.
     """
     if bucket is None:
         return Bucket(float(limit.capacity), now)
@@ -32,15 +33,15 @@ def refill(bucket: Bucket | None, limit: RateLimit, now: datetime) -> Bucket:
 
 
 def count_permits(bucket: Bucket) -> int:
-    """How many permits may be spent at once.
+    """Return how many permits may be spent at once.
 
-    A message is begun where there is one; what it takes beyond the bucket is owed (`Bucket.tokens`
-    below zero) and delays those behind it, so that no message is too large to go.
+    A message needs one permit to start; costs beyond the bucket make `Bucket.tokens` negative and
+    delay later messages. So no message is too large to send.
     """
     return max(0, int(bucket.tokens + ROUNDING))
 
 
 def next_permit_at(bucket: Bucket, limit: RateLimit) -> datetime:
-    """When there will be a whole permit."""
+    """Return when the next whole permit is available."""
     missing = max(0.0, 1.0 - bucket.tokens)
     return bucket.at + timedelta(seconds=limit.per_seconds) * (missing / limit.amount)

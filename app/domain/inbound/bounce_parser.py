@@ -21,10 +21,10 @@ from app.domain.outcome.replies import make_printable
 
 MAX_TEXT_CHARACTERS: Final = 1000
 MAX_RECIPIENTS: Final = 1000
-# So much is read of a text, of a message that came back, and of a report's fields.
+# Limits on the text, the returned message and the report's fields that are read.
 MAX_TEXT_BYTES: Final = 262_144
 MAX_FIELDS_BYTES: Final = 524_288
-# What a mailbox or a server has put on the way says whom a report was sent to.
+# Mailboxes and forwarding servers add the original recipient here.
 DELIVERED_TO: Final = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
@@ -34,7 +34,7 @@ _FIRST_WORD: Final = re.compile(r"[a-z-]*")
 _BLANK: Final = re.compile(rb"[ \t\r\n]*")
 # http://cr.yp.to/proto/qsbmf.txt
 _QMAIL: Final = re.compile(r"^Hi\. This is the ", re.MULTILINE)
-# What may hold an @ and is no address; then what stands between addresses.
+# Addresses inside these are ignored; then the separators between addresses.
 _ASIDE: Final = re.compile(r'"(?:[^"\\]|\\.)*"(?!@)|\((?:[^()\\]|\\.)*\)')
 _BETWEEN: Final = re.compile(r"[\s<>()\[\],;:]+")
 
@@ -43,7 +43,7 @@ RETURNED_MESSAGE: Final = frozenset(
     {"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"}
 )
 STATUS_FIELDS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-# Of the types of feedback (RFC 5965 section 7.3) those that a person sends for want of our mail.
+# The feedback types (RFC 5965 section 7.3) that express a person's complaint.
 COMPLAINTS: Final = frozenset({"abuse", "opt-out"})
 
 
@@ -55,11 +55,11 @@ class ReportKind(StrEnum):
     BOUNCED_LATER = "bounced_later"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    REPORTED = "reported"  # by a machine, to whom it may concern: nothing follows from it
+    REPORTED = "reported"  # by a machine, for information only: it has no consequence
 
     @property
     def is_final(self) -> bool:
-        """Whether a later report of a lesser kind says nothing new."""
+        """Whether a lesser report later adds nothing."""
         return self not in {ReportKind.DELIVERED, ReportKind.DELAYED, ReportKind.REPORTED}
 
 
@@ -71,7 +71,7 @@ ACTIONS: Final = {
     "relayed": ReportKind.DELIVERED,
     "expanded": ReportKind.DELIVERED,
 }
-# By the class of a status code (RFC 3463 section 2), where there is no action.
+# By class of status code (RFC 3463 section 2), if the report has no action.
 CLASSES: Final = {
     "2": ReportKind.DELIVERED,
     "4": ReportKind.DELAYED,
@@ -81,9 +81,9 @@ CLASSES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedRecipient:
-    """What is said of one recipient; an address that is not told is None.
+    """What a report says about one recipient; an undisclosed address is None.
 
-    `code` is an enhanced status code (RFC 3463), `text` what a server said, or a person.
+    `code` is an enhanced status code (RFC 3463), `text` is by a server or a person.
     """
 
     kind: ReportKind
@@ -93,17 +93,17 @@ class ReportedRecipient:
 
     @property
     def is_hard_bounce(self) -> bool:
-        """Whether there is no such recipient, and will be none."""
+        """Whether the recipient does not exist, permanently."""
         return self.kind is ReportKind.BOUNCED_LATER and self.code in NO_SUCH_MAILBOX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A mail that says something of messages that were sent.
+    """A mail about messages that were sent.
 
-    Which ones is told by `places` (a message's id and a recipient's position in it), by `ids` of
-    messages, or by `message_ids`, as in the header Message-ID; the first that leads anywhere is
-    meant. `tag` is what somebody who leaves has written behind `unsubscribe`: a tag, or any words.
+    `places` (a message's id and a recipient's position), `ids` of messages, and `message_ids`
+    (header Message-ID) identify these; the first match counts. `tag` is the text after
+    `unsubscribe`: a tag, or any words.
     """
 
     recipients: tuple[ReportedRecipient, ...]
@@ -114,14 +114,14 @@ class Report:
 
 
 class UnparsableReportError(ValueError):
-    """A mail is one of these reports, and says nothing that can be understood."""
+    """A mail has the form of a report, but no usable content."""
 
 
 def parse_report(content: bytes, *, sent_to: str | None = None) -> Report:
-    """What a mail says; `sent_to` is the address of the envelope that it came with.
+    """Parse a mail; `sent_to` is its envelope recipient.
 
-    Raises ValueError where it is none of these reports, NotUnderstoodError where it is one and
-    says nothing, and TooComplexError where it is beyond a bound; the text says what is wrong.
+    Raises ValueError if it is not a report, UnparsableReportError if it has no usable content, and
+    TooComplexError beyond a limit; the text says why.
     """
     mail = read_message(content)
     report = _parse_report(mail)
@@ -141,7 +141,7 @@ def parse_report(content: bytes, *, sent_to: str | None = None) -> Report:
 
 
 def _is_traceable(report: Report) -> bool:
-    """Whether there is anything by which a message or a recipient could be found."""
+    """Whether a report names anything that identifies a message or recipient."""
     is_addressed = any(recipient.addresses for recipient in report.recipients)
     return is_addressed or bool(report.places or report.ids or report.message_ids)
 
@@ -159,13 +159,13 @@ def _parse_report(mail: Part) -> Report | None:
         return _parse_qmail_bounce(mail, text)
     subject = _read_text(decode_words(mail.header.get("subject") or "")) or ""
     if not subject and _is_blank(mail):
-        return _parse_unsubscribe(mail, None)  # what some programs make of an address alone
+        return _parse_unsubscribe(mail, None)  # some programs reduce the request to an address
     match = UNSUBSCRIBE.fullmatch(subject)
     return None if match is None else _parse_unsubscribe(mail, match[1])
 
 
 def _parse_notification(mail: Part, status: Part) -> Report:
-    """A delivery status notification (RFC 3464): fields of the message, then of each recipient."""
+    """Parse a delivery status notification (RFC 3464): message fields, then recipients."""
     blocks = list(_read_blocks(status))
     recipients = tuple(filter(None, map(_parse_recipient, blocks)))
     if not recipients:
@@ -184,7 +184,7 @@ def _parse_notification(mail: Part, status: Part) -> Report:
 
 
 def _parse_recipient(fields: Header) -> ReportedRecipient | None:
-    """What a group of fields says of a recipient; None where it says nothing."""
+    """Parse a recipient's group of fields; None if it says nothing."""
     text = _strip_type(fields.get("diagnostic-code"))
     code = _find_status_code(_read_text(fields.get("status")), text)
     kind = ACTIONS.get(_read_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
@@ -202,7 +202,7 @@ def _parse_recipient(fields: Header) -> ReportedRecipient | None:
 
 
 def _parse_complaint(mail: Part, feedback: Part) -> Report:
-    """Feedback (RFC 5965): a complaint, or what a machine reports; no spam is none of these."""
+    """Parse feedback (RFC 5965): complaints and machine reports; "not spam" is neither."""
     fields = next(_read_blocks(feedback), feedback.header)
     kind = _read_first_word(fields.get("feedback-type"))
     if not kind:
@@ -230,7 +230,7 @@ def _parse_complaint(mail: Part, feedback: Part) -> Report:
 
 
 def _parse_exim_bounce(mail: Part, text: str) -> Report:
-    """What Exim writes where it is not told to write a notification of the standard's form."""
+    """Parse Exim's default bounce, which is not in the standard format."""
     addresses = list(_find_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
     if not addresses:
         raise UnparsableReportError("a bounce without an address in X-Failed-Recipients")
@@ -251,7 +251,7 @@ def _parse_exim_bounce(mail: Part, text: str) -> Report:
 
 
 def _collect_reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
-    """What is said of each address: the indented lines after the one that holds it alone."""
+    """Collect each address's reason: the indented lines after the line with the address alone."""
     reasons, address = dict[str, list[str]](), None
     for line in lines:
         if line.strip() in addresses:
@@ -269,7 +269,7 @@ def _collect_reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[s
 
 
 def _parse_qmail_bounce(mail: Part, text: str) -> Report:
-    """The form of qmail: paragraphs that begin with an address, then the message."""
+    """Parse qmail's bounce: paragraphs that begin with an address, then the message."""
     paragraphs, _, _ = text.partition("\n--- ")
     reasons, address = dict[str, list[str]](), None
     for line in paragraphs.split("\n"):
@@ -298,7 +298,7 @@ def _parse_qmail_bounce(mail: Part, text: str) -> Report:
 
 
 def _is_blank(mail: Part) -> bool:
-    """Whether somebody has written nothing, in text alone or beside it in HTML."""
+    """Whether a person wrote nothing, in text or HTML."""
     if mail.header.get("from") is None:
         return False
     parts = [part for part in mail.walk() if not part.kind.startswith("multipart/")]
@@ -309,7 +309,10 @@ def _is_blank(mail: Part) -> bool:
 
 
 def _parse_unsubscribe(mail: Part, tag: str | None) -> Report:
-    """Whoever writes leaves the list that the subject names, or all; of two addresses neither."""
+    """Parse a request to leave the subject's list, or all lists.
+
+    With several senders the recipient is unknown.
+    """
     senders = tuple(dict.fromkeys(_find_addresses(mail.header, ["from"])))
     addresses = senders if len(senders) == 1 else ()
     recipient = ReportedRecipient(kind=ReportKind.UNSUBSCRIBED, addresses=addresses, text="by mail")
@@ -317,7 +320,7 @@ def _parse_unsubscribe(mail: Part, tag: str | None) -> Report:
 
 
 def _read_blocks(part: Part) -> Iterator[Header]:
-    """The groups of fields in a part, with empty lines between them."""
+    """Yield the groups of fields in a part, which empty lines separate."""
     content, position = part.decode(MAX_FIELDS_BYTES), 0
     for _ in range(MAX_RECIPIENTS + 1):
         blank = _BLANK.match(content, position)
@@ -331,10 +334,10 @@ def _read_blocks(part: Part) -> Iterator[Header]:
 
 
 def _find_message_ids(mail: Part, text: str = "") -> tuple[str, ...]:
-    """By what the message could be known that a report is about, the surest first.
+    """Find Message-IDs of the reported message, the most reliable first.
 
-    That is the message that came back, whole or its header, or quoted in a text; then the one that
-    the report is an answer to.
+    These are in the returned message, whole or header only, or quoted in text; then in In-Reply-To
+    and References.
     """
     message_ids = list[str]()
     for part in mail.walk():
@@ -359,7 +362,7 @@ def _find_addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
 
 
 def _parse_address(text: str | None) -> str | None:
-    """An address as recipients are stored; None where it is none."""
+    """Parse an address into its stored form, or None."""
     try:
         return make_mailbox((text or "").strip().strip("<>")).address
     except ValueError:
@@ -367,27 +370,27 @@ def _parse_address(text: str | None) -> str | None:
 
 
 def _find_status_code(status: str | None, text: str | None) -> str | None:
-    """The status, or the one of the text where that says no more than that it failed."""
+    """Return the status code; the text's if the status is only generic."""
     codes = [match[1] for value in (status, text) if (match := _STATUS.search(value or ""))]
     detailed_codes = [code for code in codes if not code.endswith(".0.0")]
     return next(iter(detailed_codes or codes), None)
 
 
 def _read_first_word(value: str | None) -> str:
-    """A value of a fixed list, without a comment after it (RFC 3464 section 2.1.1)."""
+    """Return a token without its comment (RFC 3464 section 2.1.1)."""
     match = _FIRST_WORD.match((value or "").lower())
     return "" if match is None else match[0]
 
 
 def _strip_type(value: str | None) -> str | None:
-    """What stands behind a field's type: `rfc822; ann@example.org` (RFC 3464 section 2.1.2)."""
+    """Strip a field's type: `rfc822; ann@example.org` (RFC 3464 section 2.1.2)."""
     text = _read_text(value) or ""
     kind, separator, content = text.partition(";")
     return (content if separator else kind).strip() or None
 
 
 def _read_text(value: str | None) -> str | None:
-    """The text of a header field on one line; None where it is not there."""
+    """Return a header field's text on one line, or None."""
     return None if value is None else _shorten(value)
 
 

@@ -15,10 +15,10 @@ class MailboxTls(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
-    """Where to read, as whom, and how far that has come. Holds no secret.
+    """An IMAP folder with its server, its state and no secret.
 
-    Read is what has a higher UID than `last_uid`, which counts for `uid_validity` (RFC 3501 section
-    2.3.1.1). `reports` and `others` are how many mails were some, and were none.
+    Mails with a UID above `last_uid` are unread; UIDs are valid for `uid_validity` (RFC 3501
+    section 2.3.1.1). `reports` and `others` count mails that were reports, and that were not.
     """
 
     id: str

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 MAX_FILENAME_CHARACTERS: Final = 255
-MAX_TYPE_CHARACTERS: Final = 127  # RFC 6838 section 4.2, of type and of subtype
+MAX_TYPE_CHARACTERS: Final = 127  # RFC 6838 section 4.2, for type and for subtype
 MAX_PARAMETERS_CHARACTERS: Final = 500
 MAX_CONTENT_ID_CHARACTERS: Final = 200
 MAX_PLAIN_CHARACTERS: Final = 50  # so that `attachment; filename="…"` fits on a line
@@ -21,14 +21,14 @@ _PARAMETER: Final = re.compile(
 )
 _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.@-]+")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# Read alike by every reader; all else is written as RFC 2231 has it.
+# All readers agree on these; other names use RFC 2231.
 _PLAIN_FILENAME: Final = re.compile(rf"(?! )[A-Za-z0-9_.()+,@ -]{{1,{MAX_PLAIN_CHARACTERS}}}(?<! )")
-# A drive, a share, or a relative path: elsewhere a backslash may be a part of the name.
+# A drive, a share or a relative path; elsewhere a backslash may be part of the name.
 _WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:|\\|\.{1,2}\\")
 
 
 def strip_directories(path: str) -> str:
-    """The last part of a path, of Unix or of Windows: where a file lay is nobody's business."""
+    """Return the last part of a Unix or Windows path, to hide directories."""
     if _WINDOWS_PATH.match(path):
         path = path.replace("\\", "/")
     return path.rpartition("/")[2]
@@ -36,11 +36,10 @@ def strip_directories(path: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A file to send, as it is, under a name in any script, or under none.
+    """A file to send unchanged, under a name in any script or without name.
 
-    With a `content_id` it is a part of the HTML, which shows it as `cid:…`, and `inline` unless it
-    says otherwise. `content_type` may have parameters. One that is wrong cannot be made: that
-    raises ValueError.
+    With a `content_id` it is part of the HTML, which shows it as `cid:…`; it is then `inline` by
+    default. `content_type` may have parameters. Raises ValueError for invalid values.
     """
 
     filename: str
@@ -75,7 +74,7 @@ def _is_content_id(text: str) -> bool:
 
 
 def parse_content_type(text: str) -> tuple[str, list[str]] | None:
-    """`type/subtype` and each `name=value` of RFC 2045 section 5.1; None where it is none."""
+    """Parse `type/subtype` and its parameters (RFC 2045 section 5.1); return None if invalid."""
     kind = _TYPE.match(text)
     if kind is None or len(text) - kind.end() > MAX_PARAMETERS_CHARACTERS:
         return None
@@ -87,7 +86,7 @@ def parse_content_type(text: str) -> tuple[str, list[str]] | None:
 
 
 def disposition_field(attachment: Attachment) -> str:
-    """`Content-Disposition` with its line end, the filename on lines of its own."""
+    """Write `Content-Disposition`, with the filename on lines of its own."""
     is_inline = attachment.is_inline
     if is_inline is None:
         is_inline = attachment.content_id is not None
@@ -109,7 +108,7 @@ def _format_filename(filename: str) -> list[str]:
 
 
 def _split_sections(filename: str) -> list[str]:
-    """The name percent-encoded (RFC 2231 section 4), no character divided: readers decode each."""
+    """Percent-encode a name (RFC 2231 section 4) and split it between characters."""
     sections = [""]
     for character in filename:
         encoded = quote(character, safe="")

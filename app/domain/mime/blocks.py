@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import Final
 
-# From here on nothing goes over octets, or copies them, on the loop.
+# Above this size bytes are not scanned or copied in the event loop.
 LARGE_BYTES: Final = 1_000_000
-# What takes a thread a millisecond or two.
+# A thread processes this much in a millisecond or two.
 BLOCK_BYTES: Final = 500_000
 
 
 def join_blocks(blocks: Iterable[bytes]) -> bytes:
-    """The blocks as one. Others have their turn between two, which `bytes.join` does not give."""
+    """Join blocks, and let other threads run in between, unlike `bytes.join`."""
     buffer = BytesIO()
     for block in blocks:
         buffer.write(block)

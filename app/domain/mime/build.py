@@ -1,7 +1,7 @@
 """Render a message as bytes, once, at acceptance (invariant 2).
 
-CRLF line ends, 7-bit clean, lines of 998 octets at the most (RFC 5322, RFC 2045, RFC 2046). Only
-the header of a message whose addresses need it is in UTF-8 (RFC 6532).
+CRLF line ends, 7-bit, lines of at most 998 bytes (RFC 5322, RFC 2045, RFC 2046). The header is
+UTF-8 only if addresses need it (RFC 6532).
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ MIME_VERSION: Final = b"MIME-Version: 1.0\r\n\r\n"
 
 @frozen_dataclass(kw_only=True)
 class Content:
-    """What stands in a message. Whom it goes to in secret does not.
+    """The content of a message; blind recipients are not part of it.
 
-    Every value has passed `check_subject` or `check_header`; one of `text`, `html` and `calendar`
-    is given at least. `submitter` is who sends in the name of `sender` (RFC 5322 section 3.6.2).
+    All values have passed `check_subject` or `check_header`; at least one of `text`, `html` and
+    `calendar` is set. `submitter` sends in the name of `sender` (RFC 5322 section 3.6.2).
     """
 
     sender: Mailbox
@@ -50,14 +50,14 @@ class Content:
 
 
 def build_message_id(message_id: str, sender: Mailbox) -> str:
-    """`<uuid@domain>` (RFC 5322 section 3.6.4), from a message's id and its sender's domain."""
+    """Build `<uuid@domain>` (RFC 5322 section 3.6.4) from the id and the sender's domain."""
     _, _, digits = message_id.rpartition("_")
     uuid = "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
     return f"<{uuid}@{sender.domain}>"
 
 
 def parse_message_id(message_id: str) -> str | None:
-    """The id of the message that a Message-ID was made for by `message_id_header`, if it was."""
+    """Return the message id in a Message-ID that `build_message_id` made, or None."""
     try:
         return f"msg_{UUID(message_id.strip().strip('<').partition('@')[0]).hex}"
     except ValueError:
@@ -65,19 +65,19 @@ def parse_message_id(message_id: str) -> str | None:
 
 
 def render(content: Content) -> bytes:
-    """The message in the form of RFC 5322 that goes over the wire, before dot-stuffing."""
+    """Render the RFC 5322 message for the wire, before dot-stuffing."""
     body = _build_body(content)
     join = join_blocks if content.attachments else b"".join
     return join([_write_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
-@lru_cache(maxsize=16)  # many are accepted within one second
+@lru_cache(maxsize=16)  # many messages are accepted in the same second
 def _format_date(second: datetime) -> str:
     return f"Date: {format_datetime(second)}\r\n"
 
 
 def _write_header(content: Content) -> str:
-    """The message's own fields; ASCII, but for addresses that are not (RFC 6532)."""
+    """Write the header; ASCII, except for addresses that are not (RFC 6532)."""
     fields = [
         _format_date(content.date.replace(microsecond=0)),
         mailbox_field("From", [content.sender]),
@@ -99,7 +99,7 @@ def _write_header(content: Content) -> str:
 
 
 def _build_body(content: Content) -> Part:
-    """Text, HTML, invitation as alternatives, the HTML with what it shows; the files after them."""
+    """Build text, HTML and invitation as alternatives, with inline parts, then the files."""
     related, files = list[Part](), list[Part]()
     for attachment in content.attachments:
         is_shown = content.html is not None and attachment.content_id is not None

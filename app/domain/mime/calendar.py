@@ -13,7 +13,7 @@ _CALENDAR: Final = re.compile(r"\s*BEGIN:VCALENDAR\s", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """iCalendar text with a METHOD; one that is none cannot be made: that raises ValueError."""
+    """iCalendar text with a METHOD; raises ValueError if it is invalid."""
 
     text: str
 
@@ -29,7 +29,7 @@ class Calendar:
 
     @property
     def method(self) -> str:
-        """What it is for, such as `REQUEST`."""
+        """Return the method, such as `REQUEST`."""
         match = _METHOD.search(self.text)
         assert match is not None  # noqa: S101 - or it could not have been made
         return match[1].upper()

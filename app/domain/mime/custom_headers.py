@@ -1,8 +1,8 @@
 """Validate and encode custom header fields.
 
-A field that an RFC gives a structure is written by it: names are encoded, while addresses, ids and
-URLs stay as they are, and a line is folded between them. Any other field is text. What would be
-read wrong if it were encoded, such as JSON, is folded at blanks or refused.
+Fields with a structure defined by an RFC keep it: names are encoded, addresses, ids and URLs stay
+as they are, and lines are folded in between. Other fields are text. Values that encoding would
+break, such as JSON, are folded at blanks or refused.
 """
 
 import json
@@ -57,17 +57,17 @@ RESERVED: Final = frozenset(
 RESERVED_PREFIXES: Final = ("content-", "resent-")
 
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
-_BLANK: Final = re.compile(r"(?<! ) ")  # where a line may be folded, the other blanks after it
+_BLANK: Final = re.compile(r"(?<! ) ")  # fold before the last of several blanks
 _ID: Final = re.compile(r"<[^<> ]*>")
 _URI: Final = re.compile(r" *<([^<>]*)> *(?:\(([^()]*)\) *)?")
-# A mailbox among several: no comma, but in quotes.
+# A mailbox in a list: commas only in quotes.
 _MAILBOX: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises ValueError where a caller may not set this field, or not to this value."""
+    """Raise ValueError if a caller may not set this field, or not to this value."""
     if len(name) > MAX_NAME_CHARACTERS or _FIELD_NAME.fullmatch(name) is None:
         raise ValueError(
             "write a header name of 1 to 76 ASCII characters without spaces and colons"
@@ -84,15 +84,15 @@ def check_header(name: str, value: str) -> None:
 
 
 def custom_field(name: str, value: str) -> str:
-    """`Name: value` with its line end, by the structure that the field has.
+    """Write `Name: value` with its line end, in the structure of the field.
 
-    Raises ValueError, which says what to write, where the value cannot be written.
+    Raises ValueError, with a correction, for a value that cannot be written.
     """
     return _WRITERS.get(name.lower(), _write_text)(name, value)
 
 
 def _write_text(name: str, value: str) -> str:
-    """A field of no known structure: JSON stays as it is, text is encoded where it must be."""
+    """Write an unstructured field: JSON stays, other text is encoded if needed."""
     if _is_json(value):
         if not value.isascii():
             raise ValueError(
@@ -106,7 +106,7 @@ def _write_text(name: str, value: str) -> str:
 
 
 def _write_ascii(name: str, value: str) -> str:
-    """A field whose readers decode nothing, folded at blanks."""
+    """Write a field whose readers decode nothing, folded at blanks."""
     if not value.isascii():
         raise ValueError(
             "the value has non-ASCII characters, which no reader decodes in this header; write"
@@ -116,7 +116,7 @@ def _write_ascii(name: str, value: str) -> str:
 
 
 def _write_ids(name: str, value: str) -> str:
-    """`<id> <id>` (RFC 5322 section 3.6.4)."""
+    """Write `<id> <id>` (RFC 5322 section 3.6.4)."""
     ids = _ID.findall(value)
     if not ids or _ID.sub("", value).strip(" ,"):
         ids = value.split()
@@ -126,7 +126,7 @@ def _write_ids(name: str, value: str) -> str:
 
 
 def _write_uris(name: str, value: str) -> str:
-    """`<uri>, <uri> (comment)` (RFC 2369 section 2); a blank in a URI is none of it."""
+    """Write `<uri>, <uri> (comment)` (RFC 2369 section 2), without blanks in URIs."""
     items, end = list[str](), 0
     while uri := _URI.match(value, end):
         if not uri[1].isascii():
@@ -150,12 +150,12 @@ def _format_comment(text: str | None) -> list[str]:
 
 
 def _write_mailboxes(name: str, value: str) -> str:
-    """`Name <address>, address` (RFC 5322 section 3.4)."""
+    """Write `Name <address>, address` (RFC 5322 section 3.4)."""
     try:
         mailboxes = parse_mailboxes(value)
     except ValueError:
         if value.isascii():
-            return _write_ascii(name, value)  # what obsolete forms there are
+            return _write_ascii(name, value)  # obsolete forms
         raise
     if not all(mailbox.address.isascii() for mailbox in mailboxes):
         raise ValueError("write ASCII addresses; only `to`, `cc` and the like take others")
@@ -171,7 +171,7 @@ def parse_mailboxes(value: str) -> list[Mailbox]:
 
 
 def _write_list_id(name: str, value: str) -> str:
-    """`Name <id>` (RFC 2919 section 3)."""
+    """Write `Name <id>` (RFC 2919 section 3)."""
     head, opening, rest = value.strip(" ").rpartition("<")
     identifier, closing, remainder = rest.partition(">")
     if not opening or not closing or remainder:
@@ -187,7 +187,7 @@ def _write_list_id(name: str, value: str) -> str:
 
 
 def _write_phrases(name: str, value: str) -> str:
-    """`phrase, phrase` (RFC 5322 section 3.6.5)."""
+    """Write `phrase, phrase` (RFC 5322 section 3.6.5)."""
     if value.isascii():
         return _write_ascii(name, value)
     phrases = [write_phrase(phrase.strip(" "), len(name) + 2) for phrase in value.split(",")]
@@ -195,7 +195,7 @@ def _write_phrases(name: str, value: str) -> str:
 
 
 def _is_json(value: str) -> bool:
-    """Whether it is an object or a list: text may be a number, or stand in quotes."""
+    """Whether the text is a JSON object or list, not a mere number or string."""
     if not value.lstrip(" ").startswith(("{", "[")):
         return False
     try:

@@ -25,10 +25,10 @@ from app.domain.mime.transfer_encoding import CRLF, split_line_blocks
 RSA_BITS: Final = 2048
 PUBLIC_EXPONENT: Final = 65_537
 MAX_LINE_CHARACTERS: Final = 76
-# A string of a TXT record holds no more (RFC 1035 section 3.3.14).
+# The limit of a string in a TXT record (RFC 1035 section 3.3.14).
 MAX_STRING_BYTES: Final = 255
 
-# What a reader is shown, or acts upon (RFC 6376 section 5.4.1, RFC 8058 section 4).
+# Fields that readers see or act on (RFC 6376 section 5.4.1, RFC 8058 section 4).
 SIGNED_FIELDS: Final = (
     "from",
     "sender",
@@ -48,7 +48,7 @@ SIGNED_FIELDS: Final = (
     "list-unsubscribe",
     "list-unsubscribe-post",
 )
-# Named once more than they are there, so that nobody adds another (section 8.15).
+# Signed once more than they occur, so that nobody can add another (section 8.15).
 OVERSIGNED_FIELDS: Final = frozenset(
     {"from", "reply-to", "to", "cc", "subject", "date", "content-type"}
 )
@@ -68,7 +68,7 @@ class DkimAlgorithm(StrEnum):
 
     @property
     def key_type(self) -> str:
-        """The tag `k=` of a record."""
+        """Return the tag `k=` of a record."""
         return self.value.partition("-")[0]
 
 
@@ -82,11 +82,10 @@ class DkimKeyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DkimKey:
-    """A key of a domain without its secret half. `public_key` is base64, as the record has it.
+    """A key of a domain without its private key; `public_key` is base64.
 
-    `found_at` is when its record was last found, where it was there at the last look-up;
-    `problem` is what was wrong with it then. After `record_needed_until` nothing that was signed
-    with a retired key is under way any more.
+    `found_at` is when the last look-up found its record; `problem` is what was wrong otherwise.
+    After `record_needed_until` no message signed with a retired key is in transit.
     """
 
     id: str
@@ -102,24 +101,24 @@ class DkimKey:
 
     @property
     def status(self) -> DkimKeyStatus:
-        """Whether it signs."""
+        """The status of the key."""
         if self.retired_at is not None:
             return DkimKeyStatus.RETIRED
         return DkimKeyStatus.PENDING if self.found_at is None else DkimKeyStatus.ACTIVE
 
     @property
     def record(self) -> str:
-        """What is to stand in the DNS, as one text (RFC 6376 section 3.6.1)."""
+        """The TXT record, as one text (RFC 6376 section 3.6.1)."""
         return f"v=DKIM1; k={self.algorithm.key_type}; p={self.public_key}"
 
     def record_name(self, domain: str) -> str:
-        """Where it is to stand."""
+        """Return the DNS name of the record."""
         return f"{self.selector}._domainkey.{domain}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingDomain:
-    """A domain whose messages a tenant has signed, with its keys, newest first."""
+    """A tenant's sending domain with its keys, newest first."""
 
     id: str
     tenant_id: str
@@ -130,13 +129,13 @@ class SendingDomain:
 
     @property
     def is_signed(self) -> bool:
-        """Whether what is sent from it is signed."""
+        """Whether messages from this domain are signed."""
         return any(key.status is DkimKeyStatus.ACTIVE for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class DkimSigner:
-    """Signs for a domain, with a key whose record is known to be there."""
+    """Signs for a domain with a key whose record exists."""
 
     domain: str
     selector: str
@@ -144,7 +143,7 @@ class DkimSigner:
     key: PrivateKey = field(repr=False)
 
     def build_signature(self, header: bytes, body_hash: str, now: datetime) -> bytes:
-        """The field DKIM-Signature of a message whose header has this form, with its CRLF."""
+        """Build the DKIM-Signature field, with CRLF, for a relaxed header."""
         fields = _relax_fields(header)
         names = [
             name
@@ -163,19 +162,19 @@ class DkimSigner:
     def _sign(self, data: bytes) -> str:
         if isinstance(self.key, rsa.RSAPrivateKey):
             signature = self.key.sign(data, padding.PKCS1v15(), SHA256())
-        else:  # RFC 8463 section 3: of the hash, not of the header
+        else:  # RFC 8463 section 3: signs the hash
             signature = self.key.sign(sha256(data).digest())
         return base64.b64encode(signature).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """Whose messages are signed, and with what: signers by their domain."""
+    """The signers of each domain."""
 
     by_domain: Mapping[str, tuple[DkimSigner, ...]] = field(default_factory=dict)
 
     def find_signers(self, domain: str) -> tuple[DkimSigner, ...]:
-        """Those of a domain, or of the nearest above it that has any (RFC 7489 section 3.1.1)."""
+        """Return the signers of a domain, or of its nearest parent (RFC 7489 section 3.1.1)."""
         while domain:
             if signers := self.by_domain.get(domain):
                 return signers
@@ -183,7 +182,7 @@ class Signing:
         return ()
 
     def sign(self, mime: bytes, domain: str, now: datetime) -> bytes:
-        """A message from this domain with its signatures before it; without any, as it is."""
+        """Prepend signatures to a message from this domain, if it has signers."""
         signers = self.find_signers(domain)
         if not signers:
             return mime
@@ -197,12 +196,12 @@ NO_SIGNING: Final = Signing()
 
 
 def generate_key(algorithm: DkimAlgorithm) -> tuple[str, str]:
-    """A new key: its secret half as PEM (PKCS #8), and its public one as a record has it."""
+    """Generate a key: the private half as PEM (PKCS #8), the public for a record."""
     key: PrivateKey
     if algorithm is DkimAlgorithm.RSA_SHA256:
         key = rsa.generate_private_key(PUBLIC_EXPONENT, RSA_BITS)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    else:  # RFC 8463 section 4: the key alone
+    else:  # RFC 8463 section 4: the bare key
         key = ed25519.Ed25519PrivateKey.generate()
         public = key.public_key().public_bytes_raw()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -210,7 +209,7 @@ def generate_key(algorithm: DkimAlgorithm) -> tuple[str, str]:
 
 
 def load_key(pem: str) -> PrivateKey:
-    """The key that `new_key` made."""
+    """Load a key that `generate_key` made."""
     key = load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
         raise TypeError("no key to sign with")
@@ -218,10 +217,10 @@ def load_key(pem: str) -> PrivateKey:
 
 
 def find_record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
-    """What is wrong with the TXT records at a key's name; None where one of them is right.
+    """Describe what is wrong with a key's TXT records; None if one is right.
 
-    A record is right with the same key, whatever else it says, unless that forbids its use for
-    mail, or with SHA-256 (RFC 6376 section 3.6.1).
+    A record is right if it has the same key, unless it forbids mail or SHA-256 (RFC 6376 section
+    3.6.1).
     """
     problem = "there is no such TXT record"
     for text in records:
@@ -244,7 +243,7 @@ def find_record_problem(key: DkimKey, records: Iterable[str]) -> str | None:
 
 
 def find_superseded(keys: Iterable[DkimKey]) -> set[str]:
-    """The ids of keys that sign no more: a newer one of the same algorithm does."""
+    """Return the ids of keys that a newer one of the same algorithm replaces."""
     active = [key for key in keys if key.status is DkimKeyStatus.ACTIVE]
     newest = {key.algorithm: key.id for key in sorted(active, key=lambda key: key.id)}
     return {key.id for key in active} - set(newest.values())
@@ -264,7 +263,7 @@ def _shorten(text: str) -> str:
 
 
 def _relax_fields(header: bytes) -> dict[str, list[bytes]]:
-    """The fields of a header in their relaxed form, by name, in their order."""
+    """Return a header's fields in relaxed form, by name, in order."""
     fields = dict[str, list[bytes]]()
     for line in _FOLDS.sub(b"", header).split(CRLF):
         if line:
@@ -274,7 +273,7 @@ def _relax_fields(header: bytes) -> dict[str, list[bytes]]:
 
 
 def _select_fields(fields: Mapping[str, list[bytes]], names: Iterable[str]) -> Iterable[bytes]:
-    """The fields that are named, from the last to the first; one that is not there is nothing."""
+    """Return the named fields, last first; skip missing ones."""
     remaining = {name: list(values) for name, values in fields.items()}
     for name in names:
         if remaining.get(name):
@@ -282,26 +281,26 @@ def _select_fields(fields: Mapping[str, list[bytes]], names: Iterable[str]) -> I
 
 
 def _relax(line: bytes) -> bytes:
-    """A field in its relaxed form (RFC 6376 section 3.4.2)."""
+    """Relax a field (RFC 6376 section 3.4.2)."""
     name, _, value = line.replace(CRLF, b"").partition(b":")
     return name.strip().lower() + b":" + _SPACES.sub(b" ", value).strip() + CRLF
 
 
 def _relax_body(body: bytes) -> bytes:
-    """A body in its relaxed form (section 3.4.4)."""
+    """Relax a body (RFC 6376 section 3.4.4)."""
     relaxed_body = join_blocks(map(_relax_lines, split_line_blocks(body))).rstrip(CRLF)
     return relaxed_body + CRLF if relaxed_body else b""
 
 
 def _relax_lines(lines: bytes) -> bytes:
     lines = lines.replace(b"\t", b" ")
-    while b"  " in lines:  # as often as the longest line can be halved
+    while b"  " in lines:  # each pass halves runs of spaces
         lines = lines.replace(b"  ", b" ")
     return lines.replace(b" \r\n", CRLF)
 
 
 def _fold_list(tag: str, names: list[str]) -> str:
-    """A tag whose value is a list, in lines."""
+    """Write a tag with a list, folded."""
     lines, line = [], f" {tag}="
     for number, name in enumerate(names):
         part = name if number == len(names) - 1 else f"{name}:"

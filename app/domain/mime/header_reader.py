@@ -1,8 +1,7 @@
 """Parse an untrusted message's header in linear time, within limits.
 
 RFC 5322 section 2.2 (fields, folding), RFC 2045 section 5 (parameters), RFC 2047 (encoded words).
-Python's `email` reads none of it: some of its parsers need time and memory that grow with the
-square of what they read.
+Does not use Python's `email`: some of its parsers need quadratic time and memory.
 """
 
 import re
@@ -17,15 +16,15 @@ from app.domain.outcome.replies import make_printable
 MAX_HEADER_BYTES: Final = 65_536
 MAX_FIELD_BYTES: Final = 32_768
 MAX_FIELDS: Final = 500
-MAX_ENCODED_WORDS: Final = 500  # in a field
-MAX_PARAMETERS: Final = 100  # in a field
+MAX_ENCODED_WORDS: Final = 500  # per field
+MAX_PARAMETERS: Final = 100  # per field
 MAX_SHOWN_CHARACTERS: Final = 40
 
 _FIELD: Final = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
 _ESCAPE: Final = re.compile(r"\\(.)")
 _WORD: Final = re.compile(r"=\?([A-Za-z0-9_-]{1,40})(?:\*[^?\s]*)?\?([BbQq])\?([^?\s]*)\?=")
-# Python knows codecs that are no charsets of mail, and slow: `punycode`, `unicode_escape`.
+# Python has codecs that are no mail charsets, and slow: `punycode`, `unicode_escape`.
 _CHARSET: Final = re.compile(
     r"utf-?8|us-ascii|ascii|iso-8859-\d{1,2}|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|gb2312|gbk"
     r"|gb18030|big5|shift[_-]jis|euc-(?:jp|kr)|iso-2022-(?:jp|kr)|ks_c_5601-1987",
@@ -34,12 +33,12 @@ _CHARSET: Final = re.compile(
 
 
 class TooComplexError(ValueError):
-    """A message is beyond a bound; the text names the bound and the size."""
+    """A message exceeds a limit; the text names the limit and the size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields in their order, names as they are written, values unfolded and printable.
+    """The fields in order, names as written, values unfolded and printable.
 
     The body begins at `end`. `stray` is the first line that RFC 5322 does not allow, if any.
     """
@@ -49,15 +48,15 @@ class Header:
     stray: str | None = None
 
     def get(self, name: str) -> str | None:
-        """The value of the first field of this name, which is in lower case."""
+        """Return the first field with this name, in lower case."""
         return next(iter(self.get_all(name)), None)
 
     def get_all(self, name: str) -> list[str]:
-        """The values of all fields of this name, which is in lower case."""
+        """Return all fields with this name, in lower case."""
         return [value for field_name, value in self.fields if field_name.lower() == name]
 
     def media_type(self) -> tuple[str, dict[str, str]]:
-        """The Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
+        """Return the Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
         value = self.get("content-type") or ""
         kind = value.partition(";")[0].strip().lower()
         parameters = {
@@ -68,15 +67,15 @@ class Header:
 
 
 def check_bound(what: str, size: int, unit: str, limit: int) -> None:
-    """Raise TooComplexError where a size is above its limit."""
+    """Raise TooComplexError if a size exceeds its limit."""
     if size > limit:
         raise TooComplexError(f"{what} {size:,} {unit}; at most {limit:,} are allowed")
 
 
 def read_header(content: bytes, start: int = 0, end: int | None = None) -> Header:
-    """The header that begins at `start`, up to its empty line. Lines end in CRLF or LF.
+    """Read the header from `start` to the empty line.
 
-    Lines that are no fields are left out. Raises TooComplexError.
+    Lines end in CRLF or LF; lines that are no fields are skipped. Raises TooComplexError.
     """
     stop, body = _find_end(content, start, len(content) if end is None else end)
     check_bound("its header has", stop - start, "bytes", MAX_HEADER_BYTES)
@@ -99,7 +98,7 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
 
 
 def _find_end(content: bytes, start: int, end: int) -> tuple[int, int]:
-    """Where the last line of a header ends, and where the body begins."""
+    """Return the end of the header's last line, and the start of the body."""
     for empty in (b"\n", b"\r\n"):
         if content.startswith(empty, start, end):
             return start, start + len(empty)
@@ -116,7 +115,7 @@ def _split_lines(header: bytes) -> list[bytes]:
 
 
 def _read_value(name: str, lines: list[bytes]) -> str:
-    """A field's value without its folds, within its bounds."""
+    """Unfold a field's value, within limits."""
     value = b"".join(lines)
     what = f"its field {name[:MAX_SHOWN_CHARACTERS]} has"
     check_bound(what, len(value), "bytes", MAX_FIELD_BYTES)
@@ -127,11 +126,11 @@ def _read_value(name: str, lines: list[bytes]) -> str:
 
 
 def decode_words(text: str) -> str:
-    """The text with its encoded words read, printable and on one line.
+    """Decode encoded words; the result is printable and on one line.
 
-    Blanks between two encoded words are dropped (RFC 2047 section 6.2). What is no encoded word, or
-    has an unknown charset, stays as it is. A character may be split over words of one charset,
-    which some mailers do against section 5.
+    Drops blanks between two encoded words (RFC 2047 section 6.2). Leaves unknown charsets and other
+    text as they are. Accepts a character split over words of one charset, which some mailers send
+    against section 5.
     """
     pieces, last_end, charset, pending = list[str](), 0, "", b""
     for match in _WORD.finditer(text):
@@ -151,18 +150,18 @@ def decode_words(text: str) -> str:
 
 
 def decode_bytes(encoding: str, encoded: bytes) -> bytes | None:
-    """The octets out of the encoding of an encoded word, B or Q; None where they are not in it."""
+    """Decode the bytes of an encoded word, B or Q; None if invalid."""
     if encoding in {"Q", "q"}:
         return a2b_qp(encoded, header=True)
     try:
-        return a2b_base64(encoded + b"===")  # some mailers leave the padding out
+        return a2b_base64(encoded + b"===")  # some mailers omit the padding
     except Error:
         return None
 
 
 @lru_cache(maxsize=256)
 def is_charset(name: str) -> bool:
-    """Whether text of mail may be in this charset, and Python knows it."""
+    """Whether this is a charset of mail that Python supports."""
     if _CHARSET.fullmatch(name) is None:
         return False
     try:

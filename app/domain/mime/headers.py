@@ -1,7 +1,7 @@
 """Write header fields: encoded, folded, and safe from injection.
 
-RFC 5322 section 2.2 (fields, folding), RFC 2047 (encoded words). Every line has 998 octets or
-fewer, and 78 where it can be helped.
+RFC 5322 section 2.2 (fields, folding), RFC 2047 (encoded words). Lines have at most 998 bytes, and
+78 if possible.
 """
 
 import re
@@ -14,8 +14,8 @@ from app.domain.types import Mailbox
 MAX_LINE_CHARACTERS: Final = 76
 MIN_WORD_BYTES: Final = 4  # one character
 MAX_LINE_BYTES: Final = 998
-# A word that is longer than a line is left whole: URLs and Message-IDs must not be encoded
-# (RFC 2047 section 5). Past this it could not stand on a line of 998 octets.
+# Longer words stay whole: URLs and Message-IDs must not be encoded (RFC 2047 section 5). Beyond
+# this they do not fit on a line of 998 bytes.
 MAX_WORD_CHARACTERS: Final = 900
 CRLF: Final = "\r\n"
 
@@ -24,12 +24,12 @@ _PLAIN_PHRASE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 
 
 def check_subject(subject: str) -> None:
-    """Raises ValueError where it could not be one header field."""
+    """Raise ValueError if the text cannot be one header field."""
     check_control(subject, "it")
 
 
 def check_control(text: str, what: str) -> None:
-    """Raises ValueError, which speaks of `what`, where a text holds what may end a line."""
+    """Raise ValueError, naming `what`, if a text could end a line."""
     if _CONTROL.search(text):
         raise ValueError(
             f"{what} contains a line break or another control character; leave them out"
@@ -37,14 +37,14 @@ def check_control(text: str, what: str) -> None:
 
 
 def text_field(name: str, value: str) -> str:
-    """`Name: value` with its line end: as it is where it is plain, else in encoded words."""
+    """Write `Name: value` with its line end, in encoded words if needed."""
     if not value or _is_plain(value):
         return fold(name, value.split(" "))
     return f"{name}: {encode_words(value, len(name) + 2)}{CRLF}"
 
 
 def mailbox_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
-    """`Name: mailbox, mailbox` with its line end, each mailbox on a line of its own."""
+    """Write `Name: mailbox, mailbox` with its line end, one mailbox per line."""
     lines = [
         _format_mailbox(mailbox, len(name) + 2 if not number else 1)
         for number, mailbox in enumerate(mailboxes)
@@ -53,7 +53,7 @@ def mailbox_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
 
 
 def phrase_field(name: str, phrase: str, inner: str) -> str:
-    """`Name: phrase <inner>` with its line end."""
+    """Write `Name: phrase <inner>` with its line end."""
     return f"{name}: {_format_in_brackets(phrase, inner, len(name) + 2)}{CRLF}"
 
 
@@ -73,7 +73,7 @@ def _format_in_brackets(name: str, inner: str, used_characters: int) -> str:
 
 
 def write_phrase(name: str, used_characters: int) -> str:
-    """A display name: plain, quoted, or in encoded words (RFC 5322 section 3.2.5)."""
+    """Write a display name: plain, quoted, or encoded (RFC 5322 section 3.2.5)."""
     is_short = len(name) <= MAX_LINE_CHARACTERS // 2 and _is_plain(name)
     if is_short and _PLAIN_PHRASE.fullmatch(name):
         return name
@@ -83,12 +83,12 @@ def write_phrase(name: str, used_characters: int) -> str:
 
 
 def looks_like_encoded_word(text: str) -> bool:
-    """Whether a reader may take something in it for an encoded word (RFC 2047 section 2)."""
+    """Whether a reader may find an encoded word in the text (RFC 2047 section 2)."""
     return "=?" in text and "?=" in text
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it reads the same without encoding, however it is folded."""
+    """Whether the text reads the same without encoding, however folded."""
     words = text.split(" ")
     return (
         text.isascii()
@@ -100,10 +100,9 @@ def _is_plain(text: str) -> bool:
 
 
 def encode_words(text: str, used_characters: int) -> str:
-    """Encoded words (RFC 2047 section 2), the first line of them shorter by what stands before.
+    """Write encoded words (RFC 2047 section 2); the first line has `used_characters` less.
 
-    The standard library's `Header` folds before the first word where that does not fit, which
-    readers take for a space.
+    The standard library's `Header` may fold before the first word, which readers take for a space.
     """
     words, data = list[str](), b""
     max_bytes = max(MIN_WORD_BYTES, _compute_word_bytes(MAX_LINE_CHARACTERS - used_characters))
@@ -117,7 +116,7 @@ def encode_words(text: str, used_characters: int) -> str:
 
 
 def _compute_word_bytes(characters: int) -> int:
-    """How many octets an encoded word of so many characters holds."""
+    """Return how many bytes fit into an encoded word of this many characters."""
     return (characters - len(_encode_word(b""))) // 4 * 3
 
 
@@ -126,9 +125,9 @@ def _encode_word(data: bytes) -> str:
 
 
 def fold(name: str, items: Sequence[str]) -> str:
-    """`Name: item item` with its line end, folded between items where lines get long.
+    """Write `Name: item item` with its line end, folded between items.
 
-    Raises ValueError where an item does not fit on a line (RFC 5322 section 2.1.1).
+    Raises ValueError if an item does not fit on a line (RFC 5322 section 2.1.1).
     """
     for item in items:
         if len(item) >= MAX_LINE_BYTES:

@@ -8,26 +8,26 @@ from urllib.parse import quote, unquote
 from app.domain.address.parse import make_mailbox
 from app.domain.urls import parse_url
 
-MAX_URL_BYTES: Final = 800  # it stands on one line whole
-# As a subject; behind it may stand the tag of the list. `domain.inbound.bounce_parser` reads it.
+MAX_URL_BYTES: Final = 800  # it must fit on one line
+# The default subject; a list's tag may follow. `domain.inbound.bounce_parser` reads it.
 UNSUBSCRIBE: Final = re.compile(r"unsubscribe(?:[\s:]+(\S.*))?", re.IGNORECASE)
 
 _SCHEME: Final = re.compile(r"mailto:", re.IGNORECASE)
-_MAILTO: Final = re.compile(r"(.*?@[^?@]*)(?:\?(.*))?")  # a `?` may stand left of the @ too
-# What may stand in an address of a `mailto:` as it is (RFC 6068 section 2).
+_MAILTO: Final = re.compile(r"(.*?@[^?@]*)(?:\?(.*))?")  # the local part may contain `?`
+# Characters that `mailto:` allows unencoded in an address (RFC 6068 section 2).
 _IN_LOCAL_PART: Final = "!$'*+"
 
 
 def parse_page(text: str) -> str:
-    """A page's URL in ASCII; raises ValueError where it is none, or too long for a header."""
+    """Normalize a page's URL to ASCII; raise ValueError if invalid or too long."""
     return _check_length(parse_url(text))
 
 
 def parse_mailto(text: str) -> str:
-    """What stands behind `mailto:`: an address, and the subject by which leaving is understood.
+    """Normalize a `mailto:` target: an address and the subject of the request.
 
-    It is read with or without the scheme, and with `?subject=` and `body=` (RFC 6068); the subject
-    is `unsubscribe` where none is written. Raises ValueError that says what to write instead.
+    Accepts it with or without scheme, with `?subject=` and `body=` (RFC 6068); the default subject
+    is `unsubscribe`. Raises ValueError with a correction.
     """
     is_uri = _SCHEME.match(text) is not None
     match = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
@@ -62,10 +62,10 @@ def _check_length(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListUnsubscribe:
-    """A page, an address, or both. With `is_one_click` a POST to the page is all it takes.
+    """A page, an address or both; with `is_one_click`, one POST to the page is enough.
 
-    `url` is what `parse_page` has made, `mailto` what `parse_mailto` has. One that is wrong cannot
-    be made: that raises ValueError.
+    `url` comes from `parse_page`, `mailto` from `parse_mailto`. Raises ValueError for an invalid
+    combination.
     """
 
     url: str | None = None
@@ -79,7 +79,7 @@ class ListUnsubscribe:
             raise ValueError("one click needs an https:// url (RFC 8058 section 3.1)")
 
     def fields(self) -> dict[str, str]:
-        """The header fields."""
+        """Return the header fields."""
         ways = [self.url, None if self.mailto is None else f"mailto:{self.mailto}"]
         fields = {"List-Unsubscribe": ", ".join(f"<{way}>" for way in ways if way is not None)}
         if self.is_one_click:

@@ -13,7 +13,7 @@ from app.domain.mime.transfer_encoding import (
     quoted_printable,
 )
 
-# What signs or encrypts a part does so with its encoding (RFC 1847 section 2.1).
+# Signatures and encryption cover a part with its encoding (RFC 1847 section 2.1).
 UNTOUCHABLE: Final = ("multipart/signed", "multipart/encrypted")
 ENCODING_FIELD: Final = re.compile(
     rb"^content-transfer-encoding[ \t]*:[^\r]*(?:\r\n[ \t][^\r]*)*\r\n",
@@ -65,7 +65,7 @@ def encode_long_lines(mime: bytes) -> bytes:
 
 
 def _find_leaves(part: Part) -> Iterator[Part]:
-    """The parts that may be encoded."""
+    """Yield the parts that may be encoded."""
     if part.parts:
         if part.kind not in UNTOUCHABLE:
             for inner in part.parts:
@@ -80,7 +80,7 @@ def _check_header(mime: bytes, part: Part) -> None:
 
 
 def _encode(mime: bytes, part: Part, *, is_whole: bool) -> list[bytes]:
-    """The part's header with its new encoding, and the body in it."""
+    """Return the part's header with its new encoding, and the encoded body."""
     encoding = (part.header.get("content-transfer-encoding") or "7bit").lower()
     body = part.decode(part.end - part.header.end)
     is_text = part.kind.startswith("text/") and encoding != "base64"
@@ -98,7 +98,7 @@ def _encode(mime: bytes, part: Part, *, is_whole: bool) -> list[bytes]:
 
 
 def _quoted_printable(body: bytes) -> Iterator[bytes]:
-    """The body in quoted-printable, block by block; a soft break joins those that split a line."""
+    """Encode the body as quoted-printable, block by block, joined by soft breaks."""
     start = 0
     while len(body) - start > BLOCK_BYTES:
         line_end = body.rfind(CRLF, start, start + BLOCK_BYTES)
@@ -114,11 +114,11 @@ def _quoted_printable(body: bytes) -> Iterator[bytes]:
 
 
 def _encode_block(block: bytes) -> bytes:
-    # Its first line end decides which one the encoder breaks lines with.
+    # The first line end decides which one the encoder uses.
     return quoted_printable(block + CRLF).removesuffix(CRLF)
 
 
 def _break_softly(block: bytes) -> bytes:
-    """End the block in a soft line break, no line being longer than 76 characters."""
+    """End the block in a soft line break, with lines of at most 76 characters."""
     last = 3 if block[-3:-2] == b"=" else 1  # the last character, encoded or not
     return block[:-last] + SOFT_BREAK + block[-last:] + SOFT_BREAK

@@ -1,7 +1,7 @@
-"""Guess media types by file name, and mark those that run when opened.
+"""Guess media types by file name, and mark types that run when opened.
 
-The table is `media_types.txt`, the same wherever Heloise runs: Python's differs from version to
-version, and is added to by files of the machine.
+The table `media_types.txt` is the same on all machines: Python's differs by version, and includes
+files of the machine.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import Final
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 
-# What runs, or is shown as a page with scripts.
+# Types that run, or that show as pages with scripts.
 ACTIVE_TYPES: Final = frozenset(
     {
         "application/ecmascript",
@@ -50,20 +50,20 @@ ACTIVE_EXTENSIONS: Final = frozenset(
         *("swf", "vbe", "vbs", "wsf", "wsh", "xht", "xhtml"),
     }
 )
-# What a program shows by itself: nobody expects it to do anything.
+# Types that programs only display: nobody expects them to run.
 INLINE_TYPES: Final = ("image/", "audio/", "video/", "application/pdf")
 
 
 def guess_type(filename: str) -> str | None:
-    """The type that the last extension of a name stands for; None where it is not known."""
+    """Return the type for the last extension of a name; None if unknown."""
     return _load_types().get(_get_extension(filename))
 
 
 def find_disguise(filename: str, content_type: str) -> str | None:
-    """What is dangerous about a type under a name: one of them runs, and the other hides it.
+    """Describe a dangerous mismatch: one of type and name runs, the other hides it.
 
-    Any other type passes: who makes a file knows best what it is, and tables differ. The type has
-    no parameters.
+    Accepts all other types: tables differ, and the author knows the file best. The type has no
+    parameters.
     """
     kind, guessed_type = content_type.lower(), guess_type(filename)
     is_active_name = _get_extension(filename) in ACTIVE_EXTENSIONS
@@ -81,7 +81,7 @@ def find_disguise(filename: str, content_type: str) -> str | None:
 
 
 def _get_extension(filename: str) -> str:
-    # Windows takes spaces and dots from the end of a name.
+    # Windows ignores spaces and dots at the end of a name.
     name, dot, extension = filename.rstrip(" .").rpartition(".")
     return extension.lower() if name and dot else ""
 

@@ -1,8 +1,8 @@
 """Parse From and Sender strictly: one mailbox that all programs read alike.
 
-RFC 5322 section 3.6.2. Programs disagree about malformed and obsolete forms: routes, comments in
-odd places, several addresses. One of them may show another sender than was checked here, so only
-the plain forms are taken.
+RFC 5322 section 3.6.2. Programs disagree about malformed and obsolete forms: routes, misplaced
+comments, several addresses. A program might show another sender than the checked one, so only plain
+forms are accepted.
 """
 
 import re
@@ -26,7 +26,7 @@ _MISLEADING: Final = frozenset("<>@\N{REPLACEMENT CHARACTER}")
 
 
 def read_originator(value: str) -> Mailbox:
-    """The mailbox of a From or Sender field; raises ValueError that says what to write instead."""
+    """Parse the mailbox of a From or Sender field; raise ValueError with a correction."""
     value = value.strip()
     if match := _COMMENTED.fullmatch(value):
         address, name = match[1], _decode(match[2])
@@ -44,7 +44,7 @@ def read_originator(value: str) -> Mailbox:
 
 
 def _read_phrase(phrase: str) -> str:
-    """A display name: words, quoted strings and encoded words."""
+    """Parse a display name: words, quoted strings and encoded words."""
     words, atoms, position = list[str](), list[str](), 0
     phrase = phrase.strip()
     while position < len(phrase):
@@ -62,7 +62,7 @@ def _read_phrase(phrase: str) -> str:
 
 
 def _decode(words: str) -> str:
-    """What encoded words say; some programs read them before they look for the address."""
+    """Decode encoded words, which some programs do before they look for the address."""
     name = decode_words(words)
     if name != words and not _MISLEADING.isdisjoint(name):
         raise ValueError(f"an encoded word is malformed or contains <, > or @; {FORMS}")
@@ -70,7 +70,7 @@ def _decode(words: str) -> str:
 
 
 def _is_same(address: str, canonical_address: str) -> bool:
-    """Whether an address was written as it is known, the domain as A-label or U-label."""
+    """Whether an address is canonical, with its domain as A-label or U-label."""
     local, _, domain = address.rpartition("@")
     canonical_local, _, canonical_domain = canonical_address.rpartition("@")
     names = {canonical_domain.lower()}

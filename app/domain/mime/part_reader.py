@@ -1,6 +1,6 @@
 """Parse an untrusted message's parts (RFC 2046) in linear time, within limits.
 
-Each level of parts is one search for its boundary, so the time is at most the size times the depth.
+Each level takes one search for its boundary, so the time is at most size times depth.
 """
 
 from binascii import Error, a2b_base64, a2b_qp
@@ -25,9 +25,9 @@ MAX_BOUNDARY_CHARACTERS: Final = 200  # RFC 2046 section 5.1.1 allows 70
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A message, or a part of one: where it starts, its header, where its body ends, and its parts.
+    """A message or a part of one: start, header, end of body, and parts.
 
-    A message within a message is not opened: its parts are not those of the outer one.
+    Does not open attached messages: their parts do not belong to the outer one.
     """
 
     header: Header
@@ -39,13 +39,13 @@ class Part:
     parts: list["Part"] = field(default_factory=list)
 
     def walk(self) -> Iterator["Part"]:
-        """This part, and all parts in it, in their order."""
+        """Yield this part and all parts in it, in order."""
         yield self
         for part in self.parts:
             yield from part.walk()
 
     def decode(self, max_bytes: int) -> bytes:
-        """The first bytes of the body, out of its transfer encoding (RFC 2045 section 6)."""
+        """Decode the first bytes of the body (RFC 2045 section 6)."""
         body = self._content[self.header.end : min(self.end, self.header.end + max_bytes)]
         encoding = (self.header.get("content-transfer-encoding") or "").lower()
         if encoding == "quoted-printable":
@@ -53,18 +53,18 @@ class Part:
         if encoding != "base64":
             return body
         try:
-            return a2b_base64(body + b"===")  # some mailers leave the padding out
+            return a2b_base64(body + b"===")  # some mailers omit the padding
         except Error:
             return body
 
     def text(self, max_bytes: int) -> str:
-        """The first bytes of the body as text, with line feeds alone."""
+        """Decode the beginning of the body as text with line feeds."""
         data = self.decode(max_bytes)
         return data.decode(self.charset, "replace").replace("\r\n", "\n")
 
 
 def read_message(content: bytes) -> Part:
-    """A message with its parts; raises TooComplexError where it is beyond a bound."""
+    """Parse a message with its parts; raise TooComplexError beyond a limit."""
     message, boundary = _read_part(content, 0, len(content))
     pending, count, lines, header_bytes = [(message, boundary, 1)], 1, 0, 0
     while pending:
@@ -95,7 +95,7 @@ def read_message(content: bytes) -> Part:
 
 
 def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
-    """A part without the parts in it, and the boundary between those; empty where it has none."""
+    """Read a part without its children, and their boundary; empty if there is none."""
     header = read_header(content, start, end)
     kind, parameters = header.media_type()
     charset = parameters.get("charset", "utf-8")
@@ -110,9 +110,9 @@ def _read_part(content: bytes, start: int, end: int) -> tuple[Part, bytes]:
 def _find_parts(
     content: bytes, start: int, end: int, boundary: bytes
 ) -> Iterator[tuple[int, int] | None]:
-    """Where the parts begin and end; None for a line that only begins as a delimiter does.
+    """Find the children's ranges; None marks a line that only resembles a delimiter.
 
-    The last part may lack the line that closes it.
+    The last child may lack its closing delimiter.
     """
     delimiter, part_start = b"--" + boundary, None
     at = start if content.startswith(delimiter, start, end) else -1
@@ -134,7 +134,7 @@ def _find_parts(
 
 
 def _exclude_line_end(content: bytes, at: int) -> int:
-    """The line end before a delimiter belongs to that (RFC 2046 section 5.1.1)."""
+    """Exclude the line end before a delimiter, which belongs to it (RFC 2046 section 5.1.1)."""
     for line_end in (b"\r\n", b"\n"):
         if content.startswith(line_end, at - len(line_end)):
             return at - len(line_end)

@@ -1,6 +1,6 @@
 """Build the MIME parts of a body (RFC 2045, RFC 2046).
 
-Pieces are put together once, at the end: no part is copied into the one around it.
+Chunks are joined once, at the end: no part is copied into its parent.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,19 @@ MultipartKind = Literal["alternative", "related", "mixed"]
 
 
 class Part(NamedTuple):
-    """`header` holds its fields without the empty line; `chunks` make up its body."""
+    """A part: `header` has fields without the empty line, `chunks` the body."""
 
     header: bytes
     chunks: Sequence[bytes]
 
 
 def text_part(subtype: Literal["plain", "html"], text: str) -> Part:
-    """A text in any script (RFC 2046 section 4.1)."""
+    """Build a text part in any script (RFC 2046 section 4.1)."""
     return _build_text_part(f'text/{subtype}; charset="utf-8"', text)
 
 
 def calendar_part(calendar: Calendar) -> Part:
-    """An invitation that stands beside the text (RFC 6047 section 2.4)."""
+    """Build an invitation beside the text (RFC 6047 section 2.4)."""
     return _build_text_part(
         f'text/calendar; charset="utf-8"; method={calendar.method}', calendar.text
     )
@@ -42,10 +42,10 @@ def _build_text_part(content_type: str, text: str) -> Part:
 
 
 def file_part(attachment: Attachment) -> Part:
-    """A file in base64.
+    """Build a file in base64.
 
-    What is a message itself may not be encoded (RFC 2045 section 6.4): it goes as it is where it
-    can, else, as anything composite, with its bytes kept and its type not told.
+    Attached messages must not be encoded (RFC 2045 section 6.4): they are sent as they are if
+    possible, otherwise as base64 of an unspecified type, as other composite types.
     """
     content_type = _format_content_type(attachment)
     is_message = content_type.lower().startswith("message/")
@@ -73,13 +73,13 @@ def _format_content_type(attachment: Attachment) -> str:
 
 
 def multipart(kind: MultipartKind, parts: Iterable[Part]) -> Part:
-    """Parts in one; each kind stands in a message once, so its boundary is its own."""
+    """Combine parts; a message has one part of each kind, so boundaries are unique."""
     boundary = BOUNDARY + kind.encode()
     chunks = list[bytes]()
     for header, part_chunks in parts:
         chunks += (CRLF, b"--", boundary, CRLF, header, CRLF, *part_chunks)
     chunks += (CRLF, b"--", boundary, b"--", CRLF)
-    del chunks[0]  # the line end before a boundary is none of the part's; here nothing is before
+    del chunks[0]  # a boundary's leading line end belongs to it; nothing precedes it here
     type_parameter = b'; type="text/html"' if kind == "related" else b""  # RFC 2387 section 3.1
     header = b'Content-Type: multipart/%b%b;\r\n boundary="%b"\r\n' % (
         kind.encode(),

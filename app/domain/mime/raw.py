@@ -1,6 +1,6 @@
 """Check and complete a raw message (RFC 5322, RFC 6409, RFC 6854).
 
-Nothing here knows how the message came: an error says what is wrong with the message.
+Errors describe the message, independent of how it was submitted.
 """
 
 import re
@@ -16,8 +16,8 @@ from app.domain.mime.transfer_encoding import CRLF, MAX_LINE_BYTES
 from app.domain.types import Mailbox
 
 MAX_MESSAGE_ID_CHARACTERS: Final = 512
-MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`: more is a loop
-# Each at most once (RFC 5322 section 3.6).
+MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`; more hops are a loop
+# At most one of each (RFC 5322 section 3.6).
 UNIQUE_FIELDS: Final = frozenset(
     {"date", "from", "sender", "reply-to", "to", "cc", "message-id", "subject", "mime-version"}
 )
@@ -41,7 +41,7 @@ _SIGNING_DOMAIN: Final = re.compile(r"(?:^|;)\s*d\s*=\s*([^;\s]*)")  # RFC 6376 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawMessage:
-    """The bytes with CRLF line ends, and what stands in their header; None where it is missing."""
+    """The bytes with CRLF line ends, and values of the header; None if missing."""
 
     mime: bytes = field(repr=False)
     sender: Mailbox
@@ -53,9 +53,9 @@ class RawMessage:
 
 
 def parse_raw(content: bytes) -> RawMessage:
-    """The message, of which nothing but line ends is changed: a lone LF becomes CRLF.
+    """Parse a message and change nothing but line ends: LF becomes CRLF.
 
-    Raises ValueError, whose text says what to mend.
+    Raises ValueError with a correction.
     """
     mime = _normalize_line_ends(content)
     header = read_message(mime).header
@@ -79,7 +79,7 @@ def parse_raw(content: bytes) -> RawMessage:
 
 
 def _normalize_line_ends(content: bytes) -> bytes:
-    """The lines with their ends; raises ValueError where some have one and some another."""
+    """Normalize line ends; raise ValueError if they are mixed."""
     if b"\0" in content:
         raise ValueError("contains a NUL byte; encode the part in base64")
     crlf_count, cr_count, lf_count = (content.count(line_end) for line_end in (CRLF, b"\r", b"\n"))
@@ -92,7 +92,7 @@ def _normalize_line_ends(content: bytes) -> bytes:
 
 
 def _check_lines(mime: bytes) -> None:
-    """Raise ValueError where a line is too long; from the last line end in reach to the next."""
+    """Raise ValueError if a line is too long."""
     start = 0
     while start < len(mime):
         line_end = mime.rfind(CRLF, start, start + MAX_LINE_BYTES + len(CRLF))
@@ -114,7 +114,7 @@ def _check_characters(header: bytes) -> None:
 
 
 def _check_fields(header: Header) -> None:
-    """Raise ValueError where a line is no field, or a field may not be there, or only once."""
+    """Raise ValueError for lines that are no fields, and forbidden or repeated fields."""
     if header.stray is not None:
         if blank := _BLANK_BEFORE_COLON.match(header.stray):
             raise ValueError(
@@ -136,7 +136,7 @@ def _check_fields(header: Header) -> None:
 
 
 def _find_refusal(name: str) -> str | None:
-    """Why a message may not have this field, if it may not."""
+    """Return why a message may not have this field, or None."""
     reasons = (reason for prefix, reason in NOT_SENT_PREFIXES.items() if name.startswith(prefix))
     return NOT_SENT.get(name) or next(reasons, None)
 
@@ -161,7 +161,7 @@ def _check_message_id(value: str | None) -> str | None:
 
 
 def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
-    """Raise ValueError where a domain signs that is neither From's, nor above it, nor below."""
+    """Raise ValueError if a signing domain is not aligned with From's."""
     domains = [domain for signature in signatures for domain in _SIGNING_DOMAIN.findall(signature)]
     for domain in domains:
         if not _is_aligned(domain.lower(), sender.domain.lower()):
@@ -172,5 +172,5 @@ def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
 
 
 def _is_aligned(domain: str, other: str) -> bool:
-    """Whether two domains are one, or one is above the other (RFC 7489 section 3.1.1)."""
+    """Whether two domains are equal, or one contains the other (RFC 7489 section 3.1.1)."""
     return f".{domain}".endswith(f".{other}") or f".{other}".endswith(f".{domain}")

@@ -1,6 +1,6 @@
 """Encode bodies for transfer (RFC 2045 section 6).
 
-The work is done by the standard library's C functions, a block or a whole text at a time.
+Uses the standard library's C functions, for a block or a whole text at a time.
 """
 
 import re
@@ -11,39 +11,39 @@ from typing import Final
 from app.domain.mime.blocks import BLOCK_BYTES
 
 CRLF: Final = b"\r\n"
-MAX_TEXT_LINE_BYTES: Final = 78  # RFC 5322 section 2.1.1: should; what is longer is encoded
-MAX_LINE_BYTES: Final = 998  # as above: must
+MAX_TEXT_LINE_BYTES: Final = 78  # RFC 5322 section 2.1.1: should; longer lines are encoded
+MAX_LINE_BYTES: Final = 998  # RFC 5322 section 2.1.1: must
 BASE64_LINE_BYTES: Final = 76
-# 57 octets make a line. A block is some 0.9 MB: it is encoded without a copy of all the rest.
+# 57 bytes make a line. A block has some 0.9 MB, to avoid a copy of the whole.
 BASE64_BLOCK_BYTES: Final = 57 * 16_384
 
-# What delimits parts begins with this. Neither base64 nor quoted-printable can hold `=_`; what is
-# sent as it is must not hold it.
+# The prefix of boundaries. Base64 and quoted-printable cannot contain `=_`; unencoded content must
+# not.
 BOUNDARY: Final = b"=_heloise_"
 
 _LITERAL: Final = bytes({*b"\t\r\n", *range(32, 127)} - {*b"="})  # in quoted-printable
-# A space before a line end is encoded after the line was measured, and makes it longer than 76.
+# A trailing space is encoded after the line was measured, and makes it longer than 76.
 _OVERLONG: Final = re.compile(rb"^(.{74})(=20|=09)\r", re.MULTILINE)
 
 
 def encode_text(text: str) -> tuple[str, bytes]:
-    """The name of the encoding and the text in it, in CRLF lines, the last one ended as well.
+    """Encode a text with CRLF lines; return the encoding's name and the bytes.
 
-    As it is (7bit) where it is ASCII in short lines, else in what is shorter of quoted-printable
-    and base64. A lone CR or LF becomes CRLF.
+    Short ASCII lines stay as they are (7bit); other text gets the shorter of quoted-printable and
+    base64. A lone CR or LF becomes CRLF.
     """
     data = _normalize(text)
     longest = max(max(map(len, block.split(CRLF))) for block in split_line_blocks(data))
     if longest <= MAX_TEXT_LINE_BYTES and _is_7bit(data):
         return "7bit", data
     unsafe_bytes = sum(len(block.translate(None, _LITERAL)) for block in split_line_blocks(data))
-    if unsafe_bytes * 6 > len(data):  # 2 octets more for each, against a third more for all
+    if unsafe_bytes * 6 > len(data):  # 2 more bytes for each, against a third more for all
         return "base64", b"".join(encode_base64(data))
     return "quoted-printable", b"".join(map(quoted_printable, split_line_blocks(data)))
 
 
 def _normalize(text: str) -> bytes:
-    """The text in UTF-8 and CRLF lines, the last one ended too."""
+    """Encode as UTF-8 with CRLF lines, the last one ended too."""
     data = text.encode()
     if b"\r" in data:
         data = data.replace(CRLF, b"\n").replace(b"\r", b"\n")
@@ -51,7 +51,7 @@ def _normalize(text: str) -> bytes:
 
 
 def split_line_blocks(content: bytes) -> Iterator[bytes]:
-    """Whole lines, about so many octets at a time: between two of them others have their turn."""
+    """Yield blocks of whole lines, so that other threads run in between."""
     start = 0
     while len(content) - start > BLOCK_BYTES:
         end = content.index(CRLF, start + BLOCK_BYTES - len(CRLF)) + len(CRLF)
@@ -62,12 +62,12 @@ def split_line_blocks(content: bytes) -> Iterator[bytes]:
 
 
 def _is_7bit(data: bytes) -> bool:
-    """Whether octets in lines can stand as they are in one part among others."""
+    """Whether lines may be sent unencoded in a part among others."""
     return data.isascii() and b"\0" not in data and BOUNDARY not in data
 
 
 def is_7bit(content: bytes) -> bool:
-    """Whether any octets can go as 7bit (RFC 2045 section 2.7), nothing of them changed."""
+    """Whether bytes may be sent unchanged as 7bit (RFC 2045 section 2.7)."""
     lines = content.split(CRLF)
     return (
         _is_7bit(content)
@@ -77,7 +77,7 @@ def is_7bit(content: bytes) -> bool:
 
 
 def encode_base64(content: bytes) -> Iterator[bytes]:
-    """The octets in base64, in lines of 76 characters, each with its end; block by block."""
+    """Encode in base64, in lines of 76 characters, block by block."""
     view = memoryview(content)
     for start in range(0, len(view), BASE64_BLOCK_BYTES):
         encoded = b2a_base64(view[start : start + BASE64_BLOCK_BYTES], newline=False)

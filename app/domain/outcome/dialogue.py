@@ -8,9 +8,9 @@ Speaker = Literal["client", "server", "note"]
 
 
 class Line(NamedTuple):
-    """What was said, by whom, at which stage, so many milliseconds after the connection began.
+    """A line of the dialogue; `ms` counts from the start of the connection.
 
-    `note` is what nobody said: that TLS began, that the connection ended.
+    `note` is an event without text: TLS began, the connection ended.
     """
 
     ms: float
@@ -20,11 +20,11 @@ class Line(NamedTuple):
 
     @classmethod
     def parse(cls, written: str) -> "Line":
-        """From a line as `smtp.transcript` writes it."""
+        """Parse a line as `smtp.transcript` writes it."""
         ms, stage, speaker, text = written.split(" ", 3)
         return cls(float(ms), Stage(stage), cast("Speaker", speaker), text)
 
 
 def parse_dialogue(text: str) -> list[Line]:
-    """From a whole transcript; empty for an empty one."""
+    """Parse a transcript; return no lines for an empty one."""
     return [Line.parse(line) for line in text.split("\n")] if text else []

@@ -1,9 +1,8 @@
 """The failure table: classify a refusal or fault by stage, scope and next step.
 
-It follows RFC 5321 section 4.2.1 (4yz: try again, 5yz: never try again), and what servers really
-do: those that delay their verdict on the EHLO name reply to RCPT (Postfix's `smtpd_delay_reject`),
-and a client that is refused before MAIL has learnt nothing about the message. The first matching
-rule decides.
+Follows RFC 5321 section 4.2.1 (4yz: try again, 5yz: never try again), and the practice of servers:
+some reply about the EHLO name only at RCPT (Postfix's `smtpd_delay_reject`), and a refusal before
+MAIL says nothing about the message. The first matching rule decides.
 """
 
 import re
@@ -37,9 +36,9 @@ TRANSACTION: Final = ENVELOPE | CONTENT
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: the stages, a pattern on the basic code, on the enhanced code and on the text.
+    """A row: stages, and patterns of the code, the enhanced code and the text.
 
-    `anonymous` rows speak to those alone who have not logged in.
+    `anonymous` rows apply only to clients that have not logged in.
     """
 
     stages: frozenset[Stage]
@@ -52,7 +51,7 @@ class Rule:
     anonymous: bool = False
 
     def matches(self, stage: Stage, reply: Reply, text: str, *, authenticated: bool) -> bool:
-        """Whether this row speaks of the reply; `said` is its text without quoted names."""
+        """Whether the row matches a reply; `text` is its text without quoted names."""
         return (
             stage in self.stages
             and not (self.anonymous and authenticated)
@@ -82,38 +81,38 @@ RELAY: Final = (
     r"relay(ing)? (access )?(denied|not permitted|not allowed|prohibited)|unable to relay"
     r"|rcpthosts"
 )
-# "Too many recipients from [192.0.2.1]" is a rate limit of Postfix's: at once it would be in vain.
+# "Too many recipients from [192.0.2.1]" is Postfix's rate limit: do not repeat at once.
 TOO_MANY: Final = r"too many recipients(?! from)"
-# RFC 3463: longer than the mailbox, or the system, takes.
+# RFC 3463: the message exceeds a limit of the mailbox or of the system.
 TOO_LARGE: Final = r"5\.(2\.3|3\.4)"
 # RFC 5321 section 4.2.3 has "exceeded storage allocation" for 552.
 MAILBOX_FULL: Final = r"\b(mailbox|inbox|quota)\b|storage allocation"
-# Gmail, to an account's own password: 535 5.7.8 or, behind a second factor, 534 5.7.9.
+# Gmail, for an account's password: 535 5.7.8 or, with two-factor authentication, 534 5.7.9.
 NEEDS_APP_LOGIN: Final = (
     r"application-specific password|support\.google\.com/mail/\?p=(bad|weblogin|invalid)"
 )
-# Microsoft 365, 535 5.7.139: of the mailbox or its organisation.
+# Microsoft 365, 535 5.7.139: a setting of the mailbox or its organisation.
 BASIC_AUTH_DISABLED: Final = (
     r"basic authentication is disabled|smtpclientauthentication is disabled"
 )
 GREYLISTING: Final = r"gr[ea]y.?list"
 
 REPLY_RULES: Final = (
-    # The profile's fault, wherever a server chooses to say so.
+    # Faults of the profile, at any stage.
     Rule(ENVELOPE, "[45]..", P, DEFER, "ehlo_rejected", text=NAME),
     Rule(ENVELOPE, "[45]..", P, DEFER, "client_rejected", text=CLIENT),
     Rule(ENVELOPE | AUTH, "451|523|530|538", P, DEFER, "tls_required", text=NEEDS_TLS),
     Rule(AUTH, "538", P, DEFER, "tls_required"),  # RFC 4954 section 6
-    # Of no password: at AUTH nothing but TLS, or another login, can be missing.
+    # At AUTH this is not about the password: TLS or another login is missing.
     Rule(TRANSACTION | AUTH, "530", P, DEFER, "authentication_required"),
     Rule(ENVELOPE, "5..", P, DEFER, "authentication_required", text=NEEDS_AUTH, anonymous=True),
     # Gmail's "Daily user sending limit exceeded", Microsoft 365's "you've reached your daily limit
-    # for message recipients", Amazon SES's "Throttling failure": an hour later it will do.
+    # for message recipients", Amazon SES's "Throttling failure": these pass with time.
     Rule(TRANSACTION, "55[04]", P, DEFER, "sending_limit", enhanced=r"5\.4\.5|5\.1\.90"),
     Rule(TRANSACTION, "454", P, DEFER, "sending_limit", text=r"throttling"),
     Rule(RCPT, "454|55[0-4]", P, DEFER, "relay_denied", text=RELAY, anonymous=True),
-    # Postfix to a stranger on a submission port. Exchange says 550 5.4.1 "Access denied" of a
-    # recipient that is not there.
+    # Postfix, to an anonymous client on a submission port. Exchange says 550 5.4.1 "Access denied"
+    # about an unknown recipient.
     Rule(
         RCPT,
         "554",
@@ -124,18 +123,19 @@ REPLY_RULES: Final = (
         text="access denied",
         anonymous=True,
     ),
-    # Postfix takes the handshake and hangs up after it (`smtpd_tls_req_ccert`).
+    # Postfix accepts the handshake, then disconnects (`smtpd_tls_req_ccert`).
     Rule(
         BANNER | EHLO, "4..|5..", P, DEFER, "tls_client_certificate_refused", text=NEEDS_CERTIFICATE
     ),
-    # Before MAIL nothing has been said of any message.
+    # Before MAIL a reply is not about a message.
     Rule(BANNER, "4..", P, DEFER, "service_unavailable"),
     Rule(BANNER, "...", P, DEFER, "banner_rejected"),
-    # Gmail to who greets as localhost: "421 4.7.0 Try again later, closing connection. (EHLO)".
+    # Gmail to clients that greet as localhost: "421 4.7.0 Try again later, closing connection.
+    # (EHLO)".
     Rule(EHLO, "421", P, DEFER, "ehlo_rejected", text=NAME),
     Rule(EHLO, "421", P, DEFER, "service_unavailable"),
     Rule(EHLO, "50[02]", P, DEFER, "ehlo_unknown"),
-    # "503 Duplicate EHLO" to the one after STARTTLS: it is not about the name.
+    # "503 Duplicate EHLO" after STARTTLS is not about the name.
     Rule(EHLO, "503", P, DEFER, "ehlo_out_of_sequence"),
     Rule(EHLO, "...", P, DEFER, "ehlo_rejected"),
     Rule(TLS, "...", P, DEFER, "tls_rejected"),
@@ -154,13 +154,13 @@ REPLY_RULES: Final = (
     Rule(MAIL, "5..", M, BOUNCE, "sender_rejected"),
     Rule(RCPT, "421", M, DEFER, "service_unavailable"),
     Rule(RCPT, "[45]..", R, AGAIN, "too_many_recipients", enhanced=r"[45]\.5\.3"),
-    # 552 of old, now 452: RFC 5321 section 4.5.3.1.10.
+    # Formerly 552, now 452: RFC 5321 section 4.5.3.1.10.
     Rule(RCPT, "45[0-2]|552", R, AGAIN, "too_many_recipients", text=TOO_MANY),
     Rule(RCPT, "4..", R, DEFER, "mailbox_full", enhanced=r"4\.2\.2"),
     Rule(RCPT, "452", R, DEFER, "mailbox_full", text=r"mailbox|quota"),
     Rule(RCPT, "452", R, DEFER, "recipient_deferred", enhanced=r"4\..*"),
     Rule(RCPT, "452", R, DEFER, "recipient_deferred", text=r"storage|space|disk|full"),
-    Rule(RCPT, "452", R, AGAIN, "too_many_recipients"),  # which is what it says where it is bare
+    Rule(RCPT, "452", R, AGAIN, "too_many_recipients"),  # the usual meaning of a bare 452
     Rule(RCPT, "5..", R, BOUNCE, "message_too_large", enhanced=TOO_LARGE),
     Rule(RCPT, "552", R, BOUNCE, "message_too_large", text=r"message (is )?(too|size)"),
     Rule(RCPT, "552", R, BOUNCE, "mailbox_full"),
@@ -180,8 +180,8 @@ REPLY_RULES: Final = (
     Rule(CONTENT, "5..", M, BOUNCE, "content_rejected"),
 )
 
-# Without a reply: before MAIL the profile is at fault, after it the message waits, and after the
-# final dot nobody knows.
+# Without a reply: before MAIL the profile is at fault, later the message waits, and after the final
+# dot the outcome is unknown.
 FAULT_CLASSIFICATIONS: Final = {
     (Stage.DNS, Fault.NOT_FOUND): "dns_not_found",
     (Stage.DNS, Fault.LOOKUP_FAILED): "dns_failed",
@@ -208,7 +208,7 @@ FAULT_CLASSIFICATIONS: Final = {
     (Stage.AUTH, Fault.TOKEN_UNAVAILABLE): "oauth_token_unavailable",
     (Stage.AUTH, Fault.TOKEN_REFUSED): "oauth_token_refused",
 }
-# What a refused login means where no password was sent: Gmail speaks of one all the same.
+# A refused login without a password: Gmail mentions a password all the same.
 OF_TOKENS: Final = dict.fromkeys(("auth_rejected", "app_password_required"), TOKEN_REJECTED)
 GENERIC_FAULTS: Final = {
     Fault.TIMEOUT: "timeout",
@@ -219,9 +219,9 @@ GENERIC_FAULTS: Final = {
 
 _QUOTED: Final = re.compile(r"<[^<>]*>|\S+@\S+")
 
-# What of a command that is none, or none here: 554 and 555 beside RFC 5321 section 4.2.4's.
+# Codes for unknown or unsupported commands: 554 and 555 beside RFC 5321 section 4.2.4's.
 _OF_COMMAND: Final = frozenset({500, 501, 502, 503, 504, 554, 555})
-# RFC 5321 section 4.1.1.11 has 555 and 504 for parameters, many servers 501, and 500 of old.
+# RFC 5321 section 4.1.1.11 has 555 and 504 for parameters; many servers use 501, old ones 500.
 _OF_PARAMETERS: Final = frozenset({500, 501, 504, 555})
 _SURELY_OF_PARAMETERS: Final = frozenset({504, 555})
 INVALID_ARGUMENTS: Final = r"[45]\.5\.4"  # RFC 3463 section 3.6
@@ -233,14 +233,14 @@ ABOUT_PARAMETERS: Final = (
 
 
 def refuses_command(reply: Reply) -> bool:
-    """Whether a reply says that the command is not known, or not taken here."""
+    """Whether a reply means that the command is unknown or not supported."""
     return reply.code in _OF_COMMAND
 
 
 def refuses_parameters(reply: Reply) -> bool:
-    """Whether a reply to a command with parameters may mean these, and not what is asked for.
+    """Whether a reply may refuse the command's parameters instead of its purpose.
 
-    By its enhanced code; where it has none, by its code and its words.
+    Decides by the enhanced code, or without one by code and text.
     """
     text = _strip_quoted(reply)
     if not reply.is_refusal or re.search(NAME, text, re.IGNORECASE):
@@ -257,12 +257,12 @@ def refuses_parameters(reply: Reply) -> bool:
 
 
 def classify(failure: Failure, *, fresh: bool, authenticated: bool) -> Outcome:
-    """Judge one failure.
+    """Classify a failure.
 
-    `fresh` tells that this was the connection's first transaction: a used one that is closed under
-    MAIL was idle for too long, or used enough, and says nothing about profile or message.
-    `authenticated` tells whether AUTH had succeeded: to a stranger "relay denied" means the
-    profile, to a known user the recipient.
+    `fresh`: this was the connection's first transaction. A reused connection that closes at MAIL
+    was idle or used for too long, which says nothing about profile or message. `authenticated`:
+    AUTH succeeded. To an anonymous client "relay denied" is about the profile, to a known one about
+    the recipient.
     """
     if failure.stage is Stage.MAIL and not fresh and _is_closing(failure):
         return _make_outcome(failure, FailureScope.CONNECTION, DEFER, "connection_lost")
@@ -294,11 +294,11 @@ def _classify_reply(failure: Failure, reply: Reply, *, authenticated: bool) -> O
 
 
 def _strip_quoted(reply: Reply) -> str:
-    # The server quotes addresses and names of the caller's choosing: `helo@example.org` is no HELO.
+    # Replies quote addresses and names that callers choose: `helo@example.org` is no HELO.
     return " ".join(_QUOTED.sub("", reply.text).split())
 
 
-# What the server could not take, as it says itself before anything is sent.
+# The server announced before the transaction that it cannot accept these.
 UNFIT: Final = frozenset({Fault.TOO_LARGE, Fault.SMTPUTF8_NOT_OFFERED, Fault.EIGHT_BIT_NOT_OFFERED})
 
 
@@ -332,7 +332,7 @@ def _make_outcome(
 
 
 def _describe_contradiction(reply: Reply | None) -> str:
-    """What is told of a reply whose two codes disagree: the basic one decides (RFC 5321 4.2.1)."""
+    """Describe a reply whose codes disagree: the basic one decides (RFC 5321 section 4.2.1)."""
     if reply is None or reply.enhanced_code is None:
         return ""
     if reply.enhanced_code.startswith(str(reply.code)[0]):

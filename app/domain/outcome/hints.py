@@ -90,9 +90,9 @@ _STAGES: Final[Mapping[str, str]] = {"tls": "TLS", "dns": "DNS", "tcp": "TCP", "
 
 
 def explain(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str:
-    """One paragraph: what the server said, word for word, and what to change.
+    """Write a paragraph: the server's exact words, and what to change.
 
-    The name and its source are those of the connection; None where it did not come to EHLO.
+    Name and source are the connection's; None if it did not reach EHLO.
     """
     reply_text = describe(fault)
     advice = suggest(fault, ehlo_name=ehlo_name, ehlo_source=ehlo_source)
@@ -100,7 +100,7 @@ def explain(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -
 
 
 def describe(fault: Outcome) -> str:
-    """Where it went wrong, and the server's words for it, or ours where it had none."""
+    """Name the stage, and quote the server, or describe the fault."""
     stage = _STAGES.get(fault.stage.value, fault.stage.value.upper())
     if fault.reply is not None:
         detail = f" ({fault.detail})" if fault.detail else ""
@@ -109,7 +109,7 @@ def describe(fault: Outcome) -> str:
 
 
 def suggest(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -> str | None:
-    """What to change; None where nobody but the server's owner can change anything."""
+    """Suggest what to change; None if only the server's owner can change it."""
     template = HINTS.get(fault.classification)
     if template is None:
         return None

@@ -1,6 +1,6 @@
 """Define failures at SMTP stages, and classified outcomes.
 
-`domain.outcome.failure_table` judges.
+`domain.outcome.failure_table` classifies failures.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final
 from app.domain.outcome.replies import Reply
 from app.domain.value import frozen_dataclass
 
-# RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: a domain without mail.
+# RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: null MX.
 NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 GREYLISTED: Final = "greylisted"
@@ -54,11 +54,11 @@ class Verdict(StrEnum):
 
 
 class Fault(StrEnum):
-    """What went wrong where the server gave no reply.
+    """What failed without a server's reply.
 
-    A token server gave no token (`TOKEN_UNAVAILABLE`, `TOKEN_REFUSED`). Three faults may stand
-    beside a reply: the mail server does not take the token (`TOKEN_REJECTED`), it does not take
-    BDAT (`CHUNKING`), or it refuses a command's parameters and nothing else (`PARAMETERS`).
+    `TOKEN_UNAVAILABLE` and `TOKEN_REFUSED` are a token server's. Three faults may accompany a
+    reply: the mail server refuses the token (`TOKEN_REJECTED`), BDAT (`CHUNKING`), or only a
+    command's parameters (`PARAMETERS`).
     """
 
     NOT_FOUND = "not_found"
@@ -98,7 +98,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A stage that did not succeed: the server's reply, or the fault where there was none."""
+    """A failed stage: the server's reply, or the fault if there was none."""
 
     stage: Stage
     reply: Reply | None = None
@@ -111,7 +111,7 @@ class Failure:
 
 @frozen_dataclass
 class Outcome:
-    """A failure or success, judged. `classification` is a stable word for programs."""
+    """A classified failure or success; `classification` is stable, for programs."""
 
     stage: Stage
     verdict: Verdict
@@ -122,7 +122,7 @@ class Outcome:
 
     @property
     def is_hard_bounce(self) -> bool:
-        """Whether the server says of the recipient that there is none, and will be none."""
+        """Whether the server says that the recipient does not exist, permanently."""
         return (
             self.verdict is Verdict.BOUNCE
             and self.stage is Stage.RCPT
@@ -132,10 +132,10 @@ class Outcome:
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether the server may have taken the message though nobody heard it say so."""
+        """Whether the server may have accepted the message without an answer."""
         return self.classification == OUTCOME_UNKNOWN
 
 
 def build_delivered(reply: Reply) -> Outcome:
-    """The server took the message: 250 to the final dot."""
+    """Build the outcome of a success: 250 to the final dot."""
     return Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=reply)

@@ -19,9 +19,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @frozen_dataclass
 class Reply:
-    """What the server said: `code`, the enhanced code where there was one, and the lines' text.
+    """A server's reply: code, enhanced code if any, and text.
 
-    `text` holds one line per line of the reply, without codes, printable and bounded.
+    `text` holds the lines of the reply without codes, printable and bounded.
     """
 
     code: int
@@ -30,7 +30,7 @@ class Reply:
 
     @classmethod
     def parse(cls, code: int, message: str) -> "Reply":
-        """From the code and the text of all lines, joined by line feeds."""
+        """Build a reply from its code and its lines, joined by line feeds."""
         lines = make_printable(message[:MAX_TEXT_CHARACTERS]).split("\n")
         match = _ENHANCED.match(lines[0])
         if match is None:
@@ -39,7 +39,7 @@ class Reply:
 
     @property
     def is_positive(self) -> bool:
-        """2yz: the first digit decides, whatever the others say."""
+        """2yz: only the first digit counts."""
         return 200 <= self.code < 300  # noqa: PLR2004 - RFC 5321 section 4.2.1
 
     @property
@@ -54,7 +54,7 @@ class Reply:
 
     @property
     def is_permanent(self) -> bool:
-        """5yz: the basic code decides, whatever the enhanced code says."""
+        """5yz: the basic code counts, not the enhanced code."""
         return 500 <= self.code < 600  # noqa: PLR2004 - RFC 5321 section 4.2.1
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Reply:
 
 
 def make_printable(text: str) -> str:
-    """The text with its control characters, but for line feeds, made visible; a tab is a space."""
+    """Escape control characters, except line feeds; a tab becomes a space."""
     if text.isprintable():
         return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\t", " "))

@@ -10,9 +10,9 @@ from app.domain.tenants.optional_fields import non_null_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """What a tenant may use; None is no limit. Days and months are those of UTC.
+    """A tenant's limits; None means no limit. Days and months are in UTC.
 
-    `requests_per_second` holds in each process, all others over all of them together.
+    `requests_per_second` applies per process, all others to the whole service.
     """
 
     requests_per_second: int | None = None
@@ -26,12 +26,12 @@ class Quota:
 
     @property
     def is_counted(self) -> bool:
-        """Whether what is accepted has to be counted."""
+        """Whether accepted messages must be counted."""
         limits = (self.messages_per_day, self.messages_per_month, self.stored_bytes)
         return any(limit is not None for limit in (*limits, self.queued_messages))
 
     def as_dict(self) -> dict[str, int]:
-        """The limits that there are, by name."""
+        """Return the limits that are set, by name."""
         return non_null_fields(self)
 
 
@@ -40,7 +40,7 @@ NO_QUOTA: Final = Quota()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a tenant has used: messages accepted on a day and in its month, bytes that are kept."""
+    """A tenant's usage: messages of a day and of its month, and stored bytes."""
 
     day: date
     day_messages: int = 0
@@ -48,9 +48,9 @@ class Usage:
     stored_bytes: int = 0
 
     def at(self, now: datetime) -> "Usage":
-        """The same as of now: a new day, or month, begins with nothing.
+        """Return the usage as of now: a new day or month starts at zero.
 
-        A clock that lags behind another's does not begin yesterday again.
+        A lagging clock does not start yesterday again.
         """
         today = now.astimezone(UTC).date()
         if today <= self.day:
@@ -62,7 +62,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
-    """Which limit allows no more, its value, and when it begins anew, if by itself."""
+    """An exceeded limit, its value, and when it resets, if it does."""
 
     limit: str
     value: int
@@ -72,9 +72,9 @@ class Exceeded:
 def admit(
     quota: Quota, usage: Usage, *, queued: int, sizes: Sequence[int], now: datetime
 ) -> tuple[Usage, list[Exceeded | None]]:
-    """Which of these messages, by their bytes, may be accepted, one after the other.
+    """Decide which of the messages, by their bytes, the quota admits, in order.
 
-    Answers what will have been used then, and for each what keeps it out, if anything.
+    Returns the new usage, and for each message the exceeded limit or None.
     """
     usage, verdicts = usage.at(now), list[Exceeded | None]()
     for size_bytes in sizes:
@@ -107,7 +107,7 @@ def _find_exceeded(
 
 
 def resets_at(limit: str, now: datetime) -> datetime | None:
-    """When a limit begins anew by itself, if ever."""
+    """Return when a limit resets, or None."""
     match limit:
         case "messages_per_day":
             return day_end(now)
@@ -118,20 +118,20 @@ def resets_at(limit: str, now: datetime) -> datetime | None:
 
 
 def day_start(now: datetime) -> datetime:
-    """When the day of UTC began."""
+    """Return the start of the day in UTC."""
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def day_end(now: datetime) -> datetime:
-    """When the day of UTC is over."""
+    """Return the end of the day in UTC."""
     return day_start(now) + timedelta(days=1)
 
 
 def month_start(now: datetime) -> datetime:
-    """When the month of UTC began."""
+    """Return the start of the month in UTC."""
     return day_start(now).replace(day=1)
 
 
 def month_end(now: datetime) -> datetime:
-    """When the month of UTC is over."""
+    """Return the end of the month in UTC."""
     return (month_start(now) + timedelta(days=31)).replace(day=1)

@@ -8,12 +8,12 @@ from app.domain.tenants.optional_fields import non_null_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Days after which something is taken away; None keeps it with the message.
+    """Days until Heloise deletes something; None keeps it with the message.
 
-    `content_days`: the bytes and the subject. `recipient_days`: whatever names a recipient, and the
-    content with it. `attempt_days`: the attempts. `message_days`: the message with all of these.
-    These are from acceptance, and nothing is taken from a message that is not finished; it is taken
-    once it is. `event_days`: what happened, from then on, with what webhooks said to it.
+    `content_days`: bytes and subject. `recipient_days`: everything that names a recipient, and the
+    content. `attempt_days`: attempts. `message_days`: the message and all of these. They count from
+    acceptance; for an unfinished message, deletion waits until it is finished. `event_days`:
+    events, and the responses of webhooks, from the event on.
     """
 
     content_days: int | None = None
@@ -23,11 +23,11 @@ class Retention:
     event_days: int | None = None
 
     def with_defaults(self, default: "Retention") -> "Retention":
-        """The same, with what it does not say as `default` has it."""
+        """Fill unset periods from `default`."""
         return Retention(**(default.as_dict() | self.as_dict()))
 
     def as_dict(self) -> dict[str, int]:
-        """The days that are given, by name."""
+        """Return the periods that are set, by name."""
         return non_null_fields(self)
 
 

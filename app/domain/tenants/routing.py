@@ -1,7 +1,7 @@
 """Decide which recipients are allowed, refused or redirected.
 
-For staging: real people must not get messages, whatever a copied database contains. So the decision
-is made at each transmission, not once at acceptance.
+For staging: real people must not get messages, whatever a copied database contains. So Heloise
+decides at each transmission, not only at acceptance.
 """
 
 from typing import Final
@@ -11,17 +11,17 @@ from app.domain.value import frozen_dataclass
 
 @frozen_dataclass
 class RecipientRule:
-    """Which domains are sent to: all, unless there are patterns or somebody who gets all else.
+    """Restricts recipients to domains, and redirects or refuses the others.
 
-    `domains` are such as `example.com` or `*.example.com`. `redirect_all_to` gets what is for any
-    other; without one that is refused.
+    `domains` are patterns such as `example.com` or `*.example.com`. `redirect_all_to` gets all
+    other mail; without it other mail is refused. Without both, all recipients are allowed.
     """
 
     redirect_all_to: str | None = None
     domains: tuple[str, ...] = ()
 
     def destination(self, address: str) -> str | None:
-        """Where mail to an address goes; None where it may not go anywhere."""
+        """Return where mail to an address goes, or None if it is refused."""
         if self.domains:
             domain = address.rpartition("@")[2].lower()
             if any(_matches(domain, pattern) for pattern in self.domains):
@@ -40,9 +40,9 @@ def _matches(domain: str, pattern: str) -> bool:
 
 @frozen_dataclass
 class Routing:
-    """The rules that an address goes through, one after the other: the tenant's, the service's.
+    """The rules that apply in order: the tenant's, then the service's.
 
-    Addresses at `simulator_domain` go to no server.
+    Mail to `simulator_domain` goes to no server.
     """
 
     rules: tuple[RecipientRule, ...] = ()
@@ -54,7 +54,7 @@ class Routing:
         return self.simulator_domain is not None and domain == self.simulator_domain
 
     def destination(self, address: str) -> str | None:
-        """The address that a server is told; None where it is told none."""
+        """Return the address for RCPT TO, or None if there is none."""
         if self.is_simulated(address):
             return None
         destination: str | None = address
@@ -64,7 +64,7 @@ class Routing:
         return destination
 
     def with_rule(self, rule: RecipientRule) -> "Routing":
-        """The same with a rule that comes before the others."""
+        """Add a rule before the others."""
         if rule == ALLOW_ALL:
             return self
         return Routing((rule, *self.rules), self.simulator_domain)
