@@ -1,8 +1,7 @@
-"""How Alembic reaches the database: over a connection that it is given, or a developer's.
+"""Run Alembic on a connection of the service, or of a developer.
 
-`app.store.migrations.schema` gives one.
-`alembic revision --autogenerate -m "…"` compares the tables in code with the database that
-HELOISE_DATABASE_URL names.
+`app.store.migrations.migrate` passes its connection. `alembic revision --autogenerate -m "…"`
+compares the tables in code with the database of HELOISE_DATABASE_URL.
 """
 
 import asyncio
@@ -16,12 +15,12 @@ from app.store.tables.metadata import metadata
 
 
 def run(connection: Connection) -> None:
-    """Run the wanted migrations in the transaction that the connection is in."""
+    """Run the migrations in the connection's transaction."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
         compare_type=True,
-        # SQLite alters a table by making it anew.
+        # SQLite alters a table by copying it.
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
     )
@@ -30,7 +29,7 @@ def run(connection: Connection) -> None:
 
 
 async def run_by_hand() -> None:
-    """Run on the database of the settings, for a developer at the command line."""
+    """Run on the database of the settings, for a developer."""
     database = Database(load().database_url)
     try:
         async with database.transaction() as connection:
@@ -39,7 +38,7 @@ async def run_by_hand() -> None:
         await database.close()
 
 
-if (given := context.config.attributes.get("connection")) is not None:
-    run(given)
+if (connection := context.config.attributes.get("connection")) is not None:
+    run(connection)
 else:
     asyncio.run(run_by_hand())

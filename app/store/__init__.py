@@ -1,1 +1,1 @@
-"""SQL only: every function takes a connection, and none commits."""
+"""SQL only. Every function takes a connection; none commits."""

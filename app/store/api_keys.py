@@ -20,14 +20,14 @@ _COLUMNS: Final = tuple(column for column in api_keys.c if column.name != "hash"
 
 
 async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> None:  # noqa: A002 - the column's name
-    """Write a new key, and in place of its secret the hash; raises NotFound without its tenant."""
+    """Insert a key with the hash of its secret; raise NotFound without its tenant."""
     await tenants.lock(connection, tenant_id=key.tenant_id)
     values = to_row(key, api_keys) | {"hash": hash, "scopes": sorted(key.scopes)}
     await connection.execute(insert_into(api_keys).values(values))
 
 
 async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | None:  # noqa: A002 - the column's name
-    """The key with this hash, of whichever tenant: it is what names the tenant."""
+    """Return the key with this hash, of any tenant."""
     row = (await connection.execute(select(*_COLUMNS).where(api_keys.c.hash == hash))).one_or_none()
     return None if row is None else _key(row)
 
@@ -35,14 +35,14 @@ async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | 
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None
 ) -> list[ApiKey]:
-    """A page of the tenant's keys, oldest first, revoked ones included."""
+    """Return a page of the tenant's keys, oldest first, including revoked ones."""
     query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
     query = oldest_first(query, api_keys.c.id, limit=limit, after=after)
     return [_key(row) for row in await connection.execute(query)]
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, key_id: str) -> ApiKey:
-    """The tenant's key with this id; raises NotFound."""
+    """Return the tenant's key with this id; raise NotFound."""
     query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
@@ -53,7 +53,7 @@ async def get(connection: AsyncConnection, *, tenant_id: str, key_id: str) -> Ap
 async def revoke(
     connection: AsyncConnection, *, tenant_id: str, key_id: str, now: datetime
 ) -> None:
-    """End a key, once: a second time keeps the first time's moment. Raises NotFound."""
+    """Revoke a key; a second call keeps the first time. Raises NotFound."""
     result = await connection.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
@@ -66,7 +66,7 @@ async def revoke(
 async def set_expiry(
     connection: AsyncConnection, *, tenant_id: str, key_id: str, moment: datetime
 ) -> None:
-    """Let a key expire then, unless it does so earlier. Raises NotFound."""
+    """Let a key expire at `moment`, unless it expires earlier. Raises NotFound."""
     is_later = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > moment)
     result = await connection.execute(
         update(api_keys)
@@ -93,9 +93,9 @@ _TOUCH: Final = (
 
 
 async def record_use(connection: AsyncConnection, *, last_used_at: Mapping[str, datetime]) -> None:
-    """Write when keys were last used, key id to moment, never backwards.
+    """Record the last use of keys, by id; never move a time back.
 
-    In the order of ids, so that two processes that write the same keys do not lock each other out.
+    Keys are written in the order of their ids, so that two processes cannot deadlock.
     """
     if last_used_at:
         rows = [{"b_id": key_id, "b_used": last_used_at[key_id]} for key_id in sorted(last_used_at)]

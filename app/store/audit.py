@@ -16,12 +16,12 @@ MAX_CHARACTERS: Final = 255
 
 
 async def record(connection: AsyncConnection, entry: AuditEntry) -> None:
-    """Write one line."""
+    """Insert an entry."""
     await connection.execute(insert(audit_log).values(_row(entry)))
 
 
 async def amend(connection: AsyncConnection, *, entry_id: str, changes: Changes) -> None:
-    """Write what a line says was changed, for an act that has come further."""
+    """Replace the changes of an entry, for an action that progresses."""
     await connection.execute(
         update(audit_log).where(audit_log.c.id == entry_id).values(changes=_pairs(changes))
     )
@@ -35,7 +35,7 @@ async def page(
     after: str | None = None,
     action: str | None = None,
 ) -> list[AuditEntry]:
-    """A page of a tenant's entries, or with None of all entries, newest first."""
+    """Return a page of a tenant's entries, or of all with None, newest first."""
     query = newest_first(select(audit_log), audit_log.c.id, limit=limit, after=after)
     if tenant_id is not None:
         query = query.where(audit_log.c.tenant_id == tenant_id)
@@ -45,7 +45,7 @@ async def page(
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
-    """Delete at most `limit` lines that are older; answers how many there were."""
+    """Delete up to `limit` older entries; return how many."""
     query = (
         select(audit_log.c.id)
         .where(audit_log.c.id < first_id("aud", before))

@@ -22,7 +22,7 @@ from app.store.tables.domains import dkim_keys, sending_domains
 
 
 class SealedKey(NamedTuple):
-    """What signs for a domain now."""
+    """A key that signs for a domain."""
 
     domain: str
     key_id: str
@@ -32,7 +32,7 @@ class SealedKey(NamedTuple):
 
 
 async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
-    """Write a new one without keys; raises Conflict where the tenant has it already."""
+    """Insert a domain without keys; raise Conflict if the tenant has it already."""
     conflict = Conflict(
         "domain-exists", f"The domain {domain.domain} exists already; get it, or rotate its keys."
     )
@@ -44,7 +44,7 @@ async def insert(connection: AsyncConnection, *, domain: SendingDomain) -> None:
 async def insert_key(
     connection: AsyncConnection, *, domain_id: str, key: DkimKey, sealed_private_key: bytes
 ) -> None:
-    """Write a new key of a domain."""
+    """Insert a key of a domain."""
     values = to_row(key, dkim_keys) | {"domain_id": domain_id}
     await connection.execute(
         insert_into(dkim_keys).values(values | {"sealed_private_key": sealed_private_key})
@@ -52,7 +52,7 @@ async def insert_key(
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
-    """How many the tenant has."""
+    """Count the tenant's domains."""
     query = select(func.count()).where(sending_domains.c.tenant_id == tenant_id)
     return int((await connection.execute(query)).scalar_one())
 
@@ -60,7 +60,7 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[SendingDomain]:
-    """A page of the tenant's with their keys, newest first."""
+    """Return a page of the tenant's domains with their keys, newest first."""
     query = select(sending_domains).where(sending_domains.c.tenant_id == tenant_id)
     query = newest_first(query, sending_domains.c.id, limit=limit, after=after)
     rows = (await connection.execute(query)).mappings().all()
@@ -71,7 +71,7 @@ async def page(
 async def get(
     connection: AsyncConnection, *, tenant_id: str, domain: str, for_update: bool = False
 ) -> SendingDomain:
-    """One of the tenant's by id or name, locked where it is to be changed; raises NotFound."""
+    """Return a domain by id or name, locked with `for_update`; raise NotFound."""
     table = sending_domains.c
     column = table.id if is_id(domain, "dom") else table.domain
     query = select(sending_domains).where(table.tenant_id == tenant_id, column == domain)
@@ -85,7 +85,7 @@ async def get(
 
 
 async def load_signing_keys(connection: AsyncConnection, *, tenant_id: str) -> Sequence[SealedKey]:
-    """What signs for the tenant's domains: the keys whose records are there, oldest first."""
+    """Load the tenant's keys whose DNS records exist, oldest first."""
     query = (
         select(
             sending_domains.c.domain,
@@ -110,7 +110,7 @@ async def load_signing_keys(connection: AsyncConnection, *, tenant_id: str) -> S
 
 
 async def update_keys(connection: AsyncConnection, *, domain: SendingDomain, now: datetime) -> None:
-    """Write how a domain's keys stand; of one that is retired the secret half is forgotten."""
+    """Store the state of a domain's keys; delete the private key of retired ones."""
     for key in domain.keys:
         values = {
             "found_at": key.found_at,
@@ -134,7 +134,7 @@ async def update_keys(connection: AsyncConnection, *, domain: SendingDomain, now
 
 
 async def load_last_expiry(connection: AsyncConnection, *, tenant_id: str) -> datetime | None:
-    """Until when what the tenant has accepted may still be sent; None where nothing waits."""
+    """Return when the tenant's last unfinished message expires, or None."""
     query = select(func.max(messages.c.expires_at)).where(
         messages.c.tenant_id == tenant_id, UNFINISHED
     )
@@ -145,7 +145,7 @@ async def load_last_expiry(connection: AsyncConnection, *, tenant_id: str) -> da
 async def delete_retired_keys(
     connection: AsyncConnection, *, domain: SendingDomain, now: datetime
 ) -> None:
-    """Delete the keys whose records nobody needs any more."""
+    """Delete the retired keys whose records are no longer needed."""
     await connection.execute(
         delete_from(dkim_keys).where(
             dkim_keys.c.domain_id == domain.id, dkim_keys.c.record_needed_until < now
@@ -154,7 +154,7 @@ async def delete_retired_keys(
 
 
 async def delete(connection: AsyncConnection, *, domain: SendingDomain) -> None:
-    """Delete it with its keys."""
+    """Delete a domain with its keys."""
     await connection.execute(
         delete_from(sending_domains).where(
             sending_domains.c.tenant_id == domain.tenant_id, sending_domains.c.id == domain.id

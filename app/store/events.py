@@ -1,7 +1,7 @@
 """Write events with their change, and read them in order without gaps.
 
-The order is that of transactions, and within one of writing. What is read ends before the first
-transaction that is not over, so that nothing can appear before it later.
+Events are ordered by transaction, and within a transaction as written. Reads stop before the first
+open transaction, so that no event can appear behind a reader.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ LAST_NUMBER: Final = 2**63 - 1
 
 
 class _Transaction(FunctionElement[int]):
-    """The number of the transaction that writes; SQLite has one at a time, and needs none."""
+    """The id of the writing transaction; 0 on SQLite, which has one writer."""
 
     type = BigInteger()
     inherit_cache = True
@@ -78,12 +78,12 @@ _APPEND: Final = Bulk(APPEND)
 
 
 async def append(connection: AsyncConnection, new_events: Sequence[NewEvent]) -> None:
-    """Write what happened, in this order."""
+    """Insert events in this order."""
     await _APPEND.execute(connection, build_rows(new_events))
 
 
 def build_rows(new_events: Iterable[NewEvent]) -> list[Mapping[str, Any]]:
-    """What `APPEND` writes of what happened, in this order."""
+    """Build the rows that `APPEND` writes, in this order."""
     return [
         {
             "id": new_id("evt"),
@@ -105,7 +105,10 @@ async def append_recipient_events(
     status: RecipientStatus,
     now: datetime,
 ) -> None:
-    """Write where recipients have come to stand, each by its message and its position there."""
+    """Insert an event for each recipient that reached `status`.
+
+    A place is a message id and the recipient's position.
+    """
     ordered = sorted(places)
     if not ordered:
         return
@@ -139,14 +142,14 @@ async def append_profile_event(
     now: datetime,
     data: dict[str, Any] | None = None,
 ) -> None:
-    """Write what happened to a profile."""
+    """Insert an event of a profile."""
     query = select(profiles.c.tenant_id).where(profiles.c.id == profile_id)
     tenant_id = (await connection.execute(query)).scalar_one()
     await append(connection, [NewEvent(kind, now, tenant_id, profile_id, data=data)])
 
 
 async def horizon(connection: AsyncConnection) -> Position:
-    """Up to where events can be read: all that comes later comes after it."""
+    """Return the position up to which events are readable: later ones sort after it."""
     if connection.dialect.name == "postgresql":
         xmin_query = select(func.pg_snapshot_xmin(func.pg_current_snapshot()))
         xmin = int((await connection.execute(xmin_query)).scalar_one())
@@ -156,12 +159,12 @@ async def horizon(connection: AsyncConnection) -> Position:
 
 
 def is_after(position: Position) -> ColumnElement[bool]:
-    """That an event comes after a place in the order."""
+    """Build the condition that an event comes after a position."""
     return _place() > _at(position)
 
 
 def is_up_to(position: Position) -> ColumnElement[bool]:
-    """That an event comes at a place in the order, or before."""
+    """Build the condition that an event comes at a position or before it."""
     return _place() <= _at(position)
 
 
@@ -177,7 +180,7 @@ def _at(position: Position) -> ColumnElement[Any]:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """A part of a tenant's events, and the place after which the next ones come."""
+    """A page of a tenant's events, and the position to continue after."""
 
     items: list[Event]
     end: Position
@@ -194,12 +197,12 @@ async def page(
     message_id: str | None = None,
     created_after: datetime | None = None,
 ) -> EventPage:
-    """At most `limit` of the tenant's events after a place that match all that is given.
+    """Return up to `limit` of the tenant's events after `start`, in order.
 
-    They are in their order; of types and profiles each is one of several.
+    Events match all filters; `types` and `profile_ids` list alternatives.
     """
     end = await horizon(connection)
-    if start.transaction_id > end.transaction_id:  # it was read in another cluster: see renumber
+    if start.transaction_id > end.transaction_id:  # read in another cluster: see renumber
         start = Position(0, start.number)
     query = (
         _QUERY.where(events.c.tenant_id == tenant_id, is_after(start), is_up_to(end))
@@ -221,7 +224,7 @@ async def page(
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:
-    """One of the tenant's events, if it is kept."""
+    """Return an event of the tenant, or None."""
     query = _QUERY.where(events.c.tenant_id == tenant_id, events.c.id == event_id)
     return next(iter(await _load_events(connection, query)), None)
 
@@ -257,7 +260,7 @@ async def _load_events(connection: AsyncConnection, query: Select[Any]) -> list[
 async def load_tags(
     connection: AsyncConnection, message_ids: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The tags of messages, by message; one that has none is not there."""
+    """Load the tags of messages, by message id; messages without tags are left out."""
     query = (
         select(message_tags.c.message_id, message_tags.c.tag)
         .where(message_tags.c.message_id.in_(list(message_ids)))
@@ -303,9 +306,9 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
 async def delete_old(
     connection: AsyncConnection, *, tenant_id: str, before: datetime, limit: int
 ) -> int:
-    """Delete at most `limit` of a tenant's events that are older; answers how many there were.
+    """Delete up to `limit` old events of a tenant; return how many.
 
-    The first in their order are looked at alone: no index is needed to find those that are old.
+    Looks only at the first ones in order, so it needs no index on the time.
     """
     query = (
         select(events.c.number, events.c.created_at)
@@ -322,14 +325,14 @@ async def delete_old(
 
 
 async def delete_of_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Delete what is told of messages that are deleted."""
+    """Delete the events of deleted messages."""
     await connection.execute(delete(events).where(events.c.message_id.in_(message_ids)))
 
 
 async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Take away what servers said of these messages' recipients, and where they were sent to.
+    """Delete server replies and new destinations from events of these messages.
 
-    What receivers of webhooks answered goes, too: it may be what they were sent.
+    Also deletes the answers of webhook receivers, which may repeat what they received.
     """
     numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
     delivery_ids = select(webhook_deliveries.c.id).where(
@@ -348,10 +351,10 @@ async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[st
 
 
 async def renumber(connection: AsyncConnection) -> None:
-    """Make events of another PostgreSQL cluster, whose dump was restored here, the earliest.
+    """Make events from a restored dump of another PostgreSQL cluster the earliest.
 
-    A new cluster counts its transactions from the beginning: what the former one wrote would else
-    be of transactions to come, which nobody may read.
+    A new cluster starts to count its transactions again. Without this, the restored events belong
+    to future transactions, which no reader may see.
     """
     if connection.dialect.name != "postgresql":
         return

@@ -20,10 +20,10 @@ _INSERT: Final[Mapping[str, Insert]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedRequest:
-    """A request with a key, what it made, and what was answered to it.
+    """A request with a key, the message that it made, and its response.
 
-    The key is kept as its hash alone, since it may name somebody.
-    `sealed_fingerprint` tells its body from another. `response` is None once it is not kept.
+    Stores only the hash of the key, which may contain personal data. `sealed_fingerprint`
+    identifies the body. `response` is None after its deletion.
     """
 
     tenant_id: str
@@ -37,7 +37,7 @@ class KeyedRequest:
 async def find(
     connection: AsyncConnection, *, tenant_id: str, hashes: Sequence[str]
 ) -> dict[str, KeyedRequest]:
-    """The requests that used these keys first, those that were used, by the key's hash."""
+    """Return the first requests with these keys, by key hash."""
     query = select(idempotency_keys).where(
         idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key_hash.in_(hashes)
     )
@@ -48,10 +48,10 @@ async def find(
 async def claim(
     connection: AsyncConnection, requests: Sequence[KeyedRequest]
 ) -> dict[str, KeyedRequest]:
-    """Write down keys that are new; answers who was first, by the message of who was not.
+    """Insert new keys; return the earlier requests with the others, by new message id.
 
-    Whoever writes the same key elsewhere is waited for. The keys are taken in one order, so that
-    two groups do not lock each other out.
+    Waits for a concurrent insert of the same key. Inserts in one order, so that two groups cannot
+    deadlock.
     """
     if not requests:
         return {}
@@ -81,7 +81,7 @@ async def claim(
 
 
 async def release(connection: AsyncConnection, requests: Sequence[KeyedRequest]) -> None:
-    """Forget keys that were claimed for messages which are not accepted after all."""
+    """Delete the claimed keys of messages that were refused."""
     if requests:
         ids = [request.message_id for request in requests]
         await connection.execute(
@@ -90,5 +90,5 @@ async def release(connection: AsyncConnection, requests: Sequence[KeyedRequest])
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
-    """Delete keys that were used before a moment, the oldest first; answers how many."""
+    """Delete up to `limit` keys used before a moment, oldest first; return how many."""
     return await aging.delete_oldest(connection, idempotency_keys, before=before, limit=limit)

@@ -28,9 +28,9 @@ BATCH_SIZE: Final = 200
 
 
 async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
-    """Seal the credentials of all tenants' profiles anew; answers of how many that was.
+    """Reseal the credentials of all profiles; return how many profiles changed.
 
-    Raises SealError that says whose does not open.
+    Raises SealError, which names the row that does not open.
     """
     count, after = 0, None
     while rows := await profiles.load_sealed_page(connection, limit=BATCH_SIZE, after=after):
@@ -43,7 +43,7 @@ async def reseal_profiles(connection: AsyncConnection, vault: Vault) -> int:
 async def reseal_profile(
     connection: AsyncConnection, vault: Vault, *, tenant_id: str, profile_id: str
 ) -> None:
-    """Seal the credentials of one profile anew, where they are not under the newest key."""
+    """Reseal the credentials of a profile that are not under the newest key."""
     row = await profiles.load_sealed(connection, tenant_id=tenant_id, profile_id=profile_id)
     if row is not None:
         await _reseal(connection, vault, row)
@@ -69,7 +69,7 @@ async def _reseal(connection: AsyncConnection, vault: Vault, row: SealedProfile)
 def _reseal_columns(
     vault: Vault, sealed: Mapping[str, bytes | None], contexts: Mapping[str, SealContext]
 ) -> dict[str, bytes]:
-    """The columns of a row that are not under the newest key, sealed anew; raises SealError."""
+    """Return the columns not under the newest key, resealed; raise SealError."""
     return {
         name: vault.reseal(value, contexts[name])
         for name, value in sealed.items()
@@ -78,7 +78,7 @@ def _reseal_columns(
 
 
 async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
-    """Seal the secrets of webhooks anew; answers of how many that was."""
+    """Reseal the secrets of webhooks; return how many webhooks changed."""
     query = select(webhooks).order_by(webhooks.c.id).with_for_update()
     count = 0
     for row in (await connection.execute(query)).mappings().all():
@@ -93,7 +93,7 @@ async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
 
 
 async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
-    """Seal the keys that sign messages anew; answers of how many that was."""
+    """Reseal DKIM private keys; return how many changed."""
     query = (
         select(dkim_keys.c.id, dkim_keys.c.sealed_private_key)
         .where(dkim_keys.c.sealed_private_key.is_not(None))
@@ -113,7 +113,7 @@ async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
 
 
 async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
-    """Seal the passwords of mailboxes anew; answers of how many that was."""
+    """Reseal the passwords of mailboxes; return how many changed."""
     query = select(mailboxes).order_by(mailboxes.c.id).with_for_update()
     count = 0
     for row in (await connection.execute(query)).mappings().all():
@@ -128,7 +128,7 @@ async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
 
 
 async def reseal_contents(connection: AsyncConnection, vault: Vault) -> int:
-    """Seal the keys of sensitive messages that wait anew; answers of how many that was."""
+    """Reseal the keys of sensitive messages; return how many changed."""
     count, after = 0, ""
     while rows := await _load_sealed_contents(connection, after):
         for message_id, sealed_key in rows:

@@ -17,9 +17,9 @@ from app.store.tables.core import attempts, messages, purges, tenants
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """Of how many messages content, recipients, attempts or all was taken away; of events, too.
+    """How many messages lost content, recipients or attempts, or were deleted; and events.
 
-    `is_done`: nothing of the tenant's is left that is old enough.
+    `is_done`: nothing of the tenant is left that is old enough.
     """
 
     contents: int = 0
@@ -32,7 +32,7 @@ class Purged:
 
 @dataclass(frozen=True, slots=True)
 class _Old:
-    """Messages of one age, the oldest first: those that are finished, and those that are not."""
+    """Messages of one age, oldest first, finished and unfinished."""
 
     finished: Sequence[str]
     unfinished: Sequence[str]
@@ -51,11 +51,11 @@ async def purge(
     limit: int,
     tenant_id: str | None = None,
 ) -> Purged | None:
-    """Take away what is old of one tenant, of each kind from at most `limit` messages, and events.
+    """Delete expired data of one tenant: of each kind, up to `limit` rows.
 
-    It is the tenant whose turn was longest ago and `before` that moment, or the one that is named;
-    None where there is none. One whom another process purges just now is left to it. `default` is
-    for what the tenant does not say itself.
+    Without `tenant_id`, takes the tenant that was purged longest ago, before `before`. Skips a
+    tenant that another process purges. Returns None if there is none. `default` applies where the
+    tenant sets no period.
     """
     query = (
         select(purges, tenants.c.retention)
@@ -75,7 +75,7 @@ async def purge(
         Retention(**row["retention"]).with_defaults(default),
     )
     counts, values, is_done = dict[str, int](), dict[str, Any](), True
-    # What goes as a whole needs no care before.
+    # Messages come first: what is deleted as a whole needs no other step.
     for kind, days, remove in (
         ("messages", retention.message_days, _delete),
         ("recipients", retention.recipient_days, _erase),
@@ -123,9 +123,9 @@ async def _load_old(
     limit: int,
     only_finished: bool,
 ) -> _Old:
-    """The tenant's messages from before a moment, from the one `after` which nothing was done.
+    """Load the tenant's messages from before a moment, after the last handled one.
 
-    Ids sort by time, so no index but the one over them is needed.
+    Ids sort by time, so their index is enough.
     """
     query = (
         select(messages.c.id, messages.c.finished_at)

@@ -36,7 +36,7 @@ _ADD: Final[Mapping[str, Insert]] = {
 
 
 async def insert(connection: AsyncConnection, *, suppression: Suppression) -> None:
-    """Write a new one; raises Conflict where there is one for the address and tag."""
+    """Insert a suppression; raise Conflict if the address and tag have one."""
     conflict = Conflict(
         "suppression-exists",
         f"{suppression.address} is suppressed already; to change the suppression, delete it first.",
@@ -46,7 +46,7 @@ async def insert(connection: AsyncConnection, *, suppression: Suppression) -> No
 
 
 async def add(connection: AsyncConnection, *, new_suppressions: Sequence[Suppression]) -> int:
-    """Write those that are not there yet, whose tenants they carry; answers how many that is."""
+    """Insert the suppressions that do not exist yet; return how many."""
     if not new_suppressions:
         return 0
     query = (
@@ -63,7 +63,7 @@ async def add(connection: AsyncConnection, *, new_suppressions: Sequence[Suppres
 async def add_bounced(
     connection: AsyncConnection, bounced: Sequence[tuple[str, int]], now: datetime
 ) -> None:
-    """Suppress recipients of messages, by position, where their tenants want that."""
+    """Suppress bounced recipients, by message and position, if their tenants want that."""
     if not bounced:
         return
     query = (
@@ -105,7 +105,7 @@ async def page(
     tag: str | None = None,
     reasons: Sequence[SuppressionReason] = (),
 ) -> list[Suppression]:
-    """A page of the tenant's that match all filters, newest first."""
+    """Return a page of the tenant's matching suppressions, newest first."""
     query = select(suppressions).where(suppressions.c.tenant_id == tenant_id)
     query = newest_first(query, suppressions.c.id, limit=limit, after=after)
     if address is not None:
@@ -120,7 +120,7 @@ async def page(
 async def delete(
     connection: AsyncConnection, *, tenant_id: str, suppression_id: str
 ) -> Suppression:
-    """Take one away, and answer which that was; raises NotFound."""
+    """Delete a suppression and return it; raise NotFound."""
     conditions = (suppressions.c.tenant_id == tenant_id, suppressions.c.id == suppression_id)
     query = select(suppressions).where(*conditions).with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
@@ -133,9 +133,10 @@ async def delete(
 async def apply(
     connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
 ) -> list[str]:
-    """Send nothing more of these messages to whom their tenants suppress; the caller holds them.
+    """Suppress recipients of these messages, which the caller has locked.
 
-    Answers which messages had such a recipient. One that has nobody else left is not ended here.
+    Returns the ids of messages with a suppressed recipient. Does not finish messages that have no
+    recipient left.
     """
     rows = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
     places = [(row.message_id, row.position) for row in rows]

@@ -23,7 +23,7 @@ from app.store.tables.templates import template_versions, templates
 async def insert(
     connection: AsyncConnection, *, template: Template, content: TemplateContent
 ) -> None:
-    """Write a new one with its first draft; raises Conflict where its name is taken."""
+    """Insert a template with its first draft; raise Conflict if its name exists."""
     async with conflict_on_duplicate(connection, _build_conflict(template.name)):
         await connection.execute(insert_into(templates).values(to_row(template, templates)))
     await _insert_version(connection, template.id, 1, content, template.created_at)
@@ -53,7 +53,7 @@ async def _insert_version(
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
-    """How many the tenant has."""
+    """Count the tenant's templates."""
     query = select(func.count()).where(templates.c.tenant_id == tenant_id)
     return int((await connection.execute(query)).scalar_one())
 
@@ -61,7 +61,7 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Template]:
-    """A page of the tenant's, newest first."""
+    """Return a page of the tenant's templates, newest first."""
     query = select(templates).where(templates.c.tenant_id == tenant_id)
     query = newest_first(query, templates.c.id, limit=limit, after=after)
     return [_template(row) for row in (await connection.execute(query)).mappings()]
@@ -75,9 +75,9 @@ async def get(
     for_update: bool = False,
     with_hint: bool = True,
 ) -> Template:
-    """One of the tenant's by id or name, locked where it is to be changed.
+    """Return a template by id or name, locked with `for_update`.
 
-    Raises NotFound, which with `hints` names the one that may be meant.
+    Raises NotFound, which with `with_hint` suggests a similar name.
     """
     column = templates.c.id if is_id(template, "tpl") else templates.c.name
     query = select(templates).where(templates.c.tenant_id == tenant_id, column == template)
@@ -98,7 +98,7 @@ async def get(
 async def get_version(
     connection: AsyncConnection, *, tenant_id: str, template: Template, number: int | None = None
 ) -> TemplateVersion:
-    """A version of a template, or the last one; raises NotFound."""
+    """Return a version of a template, by default the last; raise NotFound."""
     matches = await list_versions(
         connection, tenant_id=tenant_id, template=template, limit=1, number=number
     )
@@ -115,7 +115,7 @@ async def list_versions(
     limit: int,
     number: int | None = None,
 ) -> list[TemplateVersion]:
-    """At most `limit` versions, the last first, or the one with a number."""
+    """Return up to `limit` versions, last first, or the one with this number."""
     query = (
         select(template_versions)
         .join(templates, templates.c.id == template_versions.c.template_id)
@@ -131,7 +131,7 @@ async def list_versions(
 async def load_published(
     connection: AsyncConnection, *, tenant_id: str, names: Collection[str]
 ) -> dict[str, TemplateContent]:
-    """What is published of these templates, by name; one of which nothing is, is not there."""
+    """Load the published content of these templates, by name; leave out unpublished ones."""
     query = (
         select(templates.c.name, template_versions.c.content)
         .join(
@@ -148,7 +148,7 @@ async def load_published(
 async def rename(
     connection: AsyncConnection, *, tenant_id: str, template: Template, name: str, now: datetime
 ) -> None:
-    """Give it another name; raises Conflict where that is taken."""
+    """Rename a template; raise Conflict if the name exists."""
     async with conflict_on_duplicate(connection, _build_conflict(name)):
         await connection.execute(
             update_rows(templates)
@@ -165,7 +165,7 @@ async def write_draft(
     content: TemplateContent,
     now: datetime,
 ) -> None:
-    """Write the draft: over the one there is, or as the next version."""
+    """Replace the draft, or add one as the next version."""
     last_version = await get_version(connection, tenant_id=tenant_id, template=template)
     if last_version.published_at is not None:
         await _insert_version(connection, template.id, last_version.number + 1, content, now)
@@ -183,7 +183,7 @@ async def write_draft(
 async def publish(
     connection: AsyncConnection, *, tenant_id: str, template: Template, number: int, now: datetime
 ) -> None:
-    """Have a version sent from now on; the first time it becomes unchangeable."""
+    """Publish a version; its first publication freezes it."""
     await connection.execute(
         update_rows(template_versions)
         .where(
@@ -201,7 +201,7 @@ async def publish(
 
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, template: Template) -> None:
-    """Delete it with all of its versions."""
+    """Delete a template with all its versions."""
     await connection.execute(
         delete_from(templates).where(
             templates.c.tenant_id == tenant_id, templates.c.id == template.id

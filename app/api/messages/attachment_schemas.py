@@ -17,7 +17,7 @@ from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.media_types import DEFAULT_TYPE, find_disguise, guess_type
 
 MAX_ATTACHMENTS: Final = 100
-QUANTUM: Final = 4  # characters of base64 for three octets
+QUANTUM: Final = 4  # characters of base64 for three bytes
 
 
 def _decode(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Compare a column with a list as one parameter, so that statements compile once."""
+"""Pass lists as single parameters, so that statements compile once."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class _Texts(TypeDecorator[list[str]]):
-    """Several texts as one parameter: an array on PostgreSQL, a JSON array on SQLite."""
+    """A list of texts as one parameter: an array on PostgreSQL, JSON on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -35,12 +35,12 @@ class _AnyOf(FunctionElement[bool]):
     inherit_cache = True
 
     def self_group(self, against: object = None) -> Self:  # noqa: ARG002 - SQLAlchemy's own signature
-        """Itself: on SQLite `= 1` would be put after it, and no index be used."""
+        """Add no parentheses: SQLite would append `= 1` and use no index."""
         return self
 
 
 def any_of(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
-    """Whether a column has one of the texts that this parameter is given when it is executed."""
+    """Build the condition that a column has one of the texts in a parameter."""
     return _AnyOf(column, bindparam(parameter, type_=_Texts()))
 
 
@@ -51,7 +51,7 @@ class _Unnest(FunctionElement[str]):
 
 
 def unnest(parameter: str) -> TableValuedAlias:
-    """The texts that this parameter is given when it is executed, as a table: `value`."""
+    """Build a table from the texts in a parameter; its column is `value`."""
     return _Unnest(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
 
 
@@ -72,7 +72,7 @@ class _UnnestPairs(FunctionElement[str]):
 
 
 def unnest_pairs(parameter: str) -> TableValuedAlias:
-    """The pairs of texts that this parameter is given, as a table: `first` and `second`."""
+    """Build a table from the pairs in a parameter; its columns are `first` and `second`."""
     columns = (column(name, Text()) for name in ("first", "second"))
     return _UnnestPairs(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
 

@@ -1,9 +1,9 @@
 """Write many rows of one or more tables in one statement.
 
-SQLAlchemy's work on each row's parameters costs more than the database's work on the row.
-PostgreSQL, where each execution has a cost of its own, gets all rows of a table as JSON and
-executes once: asyncpg's array encoding is slower than JSON on both ends. SQLite executes per row,
-all in one turn of the connection's thread.
+SQLAlchemy spends more on each row's parameters than the database spends on the row. On PostgreSQL,
+where each execution costs a round trip, all rows of a table go as one JSON parameter: asyncpg's
+array encoding is slower than JSON on both ends. SQLite executes per row, in one turn of the
+connection's thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,16 +42,16 @@ from app.store.db.sqlite_driver import STATEMENT_END
 
 Row = Mapping[str, Any]
 Processor = Callable[[Any], Any]
-# What makes of rows the value of one parameter.
+# Computes the value of one parameter from the rows.
 _Parameter = Callable[[Sequence[Row]], Any]
 _ROWS: Final = "rows"
 _NUMBER: Final = "number"
 
 
 class Write:
-    """An INSERT or UPDATE for rows that give its values by the names of columns.
+    """An INSERT or UPDATE for rows that map column names to values.
 
-    What a row lacks is NULL. `computed` are columns that the statement itself knows what to set to.
+    A missing value is NULL. `computed` are expressions that the statement evaluates itself.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Write:
 
     @classmethod
     def insert(cls, table: Table, columns: Sequence[str] = (), **computed: Any) -> Self:  # noqa: ANN401 - an expression of any type
-        """Into these columns of a table, or into all."""
+        """Insert into these columns, or into all."""
         return cls(table, (), columns or [table_column.name for table_column in table.c], computed)
 
     @classmethod
@@ -80,11 +80,11 @@ class Write:
         values: Sequence[str],
         **computed: Any,  # noqa: ANN401 - as above
     ) -> Self:
-        """Set `values` where `keys` are those of the row."""
+        """Set `values` in the row with these `keys`."""
         return cls(table, keys, values, computed)
 
     def build_for_row(self) -> Insert | Update:
-        """The statement with a parameter for each column of one row."""
+        """Build the statement with one parameter per column, for a single row."""
         columns = [*self._keys, *self._values]
         return self._build_statement(
             {
@@ -94,7 +94,7 @@ class Write:
         )
 
     def build_for_rows(self) -> Insert | Update:
-        """The statement with one parameter for all rows, JSON, and arrays of what is binary."""
+        """Build the statement with one JSON parameter for all rows, and arrays of bytes."""
         expressions = self._build_expressions()
         if self._keys:
             return self._build_statement(expressions)
@@ -102,7 +102,7 @@ class Write:
         return insert(self._table).from_select(list(set_to), select(*set_to.values()))
 
     def _build_expressions(self) -> dict[str, ColumnElement[Any]]:
-        """What the rows give, by the names of columns."""
+        """Build the expressions that read the columns from the rows."""
         columns = [*self._keys, *self._values]
         typed_columns = [
             column(table_column.name, _unbounded(table_column.type)) for table_column in columns
@@ -128,7 +128,7 @@ class Write:
 
     @property
     def _binary(self) -> frozenset[str]:
-        """The columns for whose values JSON has no form."""
+        """The columns whose values JSON cannot express."""
         return frozenset(
             table_column.name
             for table_column in self._values
@@ -145,7 +145,7 @@ class Write:
         return update(self._table).where(*conditions).values(set_to)
 
     def build_parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
-        """The parameters of a compiled statement that are of this table, in its order."""
+        """Return this table's parameters of a compiled statement, in order."""
         prefix = _prefix(self._table)
         return [
             self._parameter(name.removeprefix(prefix), dialect)
@@ -166,7 +166,7 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _number_rows(left_out: frozenset[str], rows: Sequence[Row]) -> str:
-    """With the place of each, where in the arrays what is left out of it stands."""
+    """Number the rows and drop the binary columns: arrays hold these, by number."""
     numbered_rows = [
         {name: value for name, value in row.items() if name not in left_out} for row in rows
     ]
@@ -182,18 +182,18 @@ def _column(name: str, process: Processor | None, rows: Sequence[Row]) -> list[A
 
 class _Compiled(NamedTuple):
     sql: str
-    parameters: list[list[_Parameter]]  # of each of its writes
+    parameters: list[list[_Parameter]]  # for each write
 
 
 class Bulk:
-    """Writes that are done together, each to a table of its own."""
+    """Writes to different tables that run as one statement."""
 
     def __init__(self, *writes: Write) -> None:
         self._writes = writes
         self._compiled: dict[str, _Compiled] = {}
 
     async def execute(self, connection: AsyncConnection, *rows: Sequence[Row]) -> None:
-        """Do each for its rows; raises as `AsyncConnection.execute` does."""
+        """Run each write for its rows; raise what `AsyncConnection.execute` raises."""
         if not any(rows):
             return
         dialect = connection.dialect
@@ -234,7 +234,7 @@ def _text(statement: Insert | Update, dialect: Dialect) -> SQLCompiler:
 
 
 def _unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
-    """The type to send: a cast to one with a length would cut what is too long without a word."""
+    """Drop a length: a cast to VARCHAR(n) would silently truncate."""
     return Text() if isinstance(type_, String) else type_
 
 
@@ -243,5 +243,5 @@ def _parameter(table_column: Column[Any], type_: TypeEngine[Any]) -> ColumnEleme
 
 
 def _prefix(table: Table) -> str:
-    """What the names of a table's parameters begin with: no other table's do."""
+    """Return the prefix of a table's parameter names, which is unique."""
     return f"{table.name}__"

@@ -1,4 +1,4 @@
-"""Measure the database's clock, on which all replicas agree."""
+"""Measure the database's clock, which all replicas share."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from app.store.db.engine import Database
 
 
 class DatabaseClock:
-    """A steady clock, set by the database's as often as it is measured.
+    """A steady clock, set to the database's clock at each measurement.
 
-    Due times and leases are compared over all replicas, so all must read one clock (invariant 3):
-    PostgreSQL's, and on SQLite the one of the machine, which every process of a file shares. In
-    between time goes on by `base`: a step of a machine's wall clock moves no time of Heloise's.
+    All replicas compare due times and leases, so they need one clock (invariant 3): PostgreSQL's,
+    or the machine's on SQLite, which all processes of a file share. Between measurements time
+    advances with `base`, so a step of the wall clock has no effect.
     """
 
     def __init__(
@@ -37,21 +37,21 @@ class DatabaseClock:
         await self._base.wait(event, until - self._offset)
 
     async def measure(self) -> None:
-        """Look at the database's clock; raises Unavailable, and changes nothing, if it is away.
+        """Adjust to the database's clock; raise Unavailable and change nothing if it is away.
 
-        An offset that the answer's own time on the way explains as well is kept: else each
-        measurement would make the time jump by a part of a round trip.
+        Keeps an offset that lies within the round trip's uncertainty: otherwise each measurement
+        would make the time jump by part of a round trip.
         """
         before, database_now, after = await self._ask()
         if not database_now - after <= self._offset <= database_now - before:
             self._offset = database_now - before - (after - before) / 2
 
     async def _ask(self) -> tuple[datetime, datetime, datetime]:
-        """The database's time, between the base's before and after it was asked."""
+        """Return the database's time between two readings of the base clock."""
         if not self._database.is_postgresql:
             return self._base.now(), self._wall.now(), self._base.now()
         async with self._database.reading() as connection:
-            await connection.execute(text("SELECT 1"))  # it connects and begins before it asks
+            await connection.execute(text("SELECT 1"))  # connect and begin before the measurement
             before = self._base.now()
             database_now: datetime = (
                 await connection.execute(text("SELECT clock_timestamp()"))
@@ -60,9 +60,9 @@ class DatabaseClock:
 
 
 class _NotAfterNow(FunctionElement[datetime]):
-    """A moment, or the database's own time where that is earlier.
+    """A time, or the database's current time if that is earlier.
 
-    SQLite has no time but the machine's, and one worker, which nobody else's clock misleads.
+    On SQLite, which has only the machine's clock and one worker, the time as it is.
     """
 
     type = Instant()
@@ -76,14 +76,14 @@ def _in_sqlite(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> st
 
 @compiles(_NotAfterNow, "postgresql")
 def _in_postgresql(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as above
-    # Not clock_timestamp(): a volatile function is no condition of an index.
+    # clock_timestamp() is volatile, so no index could be used.
     return f"least({compiler.process(element.clauses, **named)}, statement_timestamp())"
 
 
 def bind_now(*, is_clock_checked: bool) -> ColumnElement[datetime]:
-    """The parameter `now` of a statement; with `is_checked`, never past the database's own time.
+    """Build the parameter `now`, which `is_clock_checked` caps at the database's time.
 
-    So a worker whose time is wrong for any reason takes nothing before it is due.
+    So a worker with a wrong clock takes nothing before it is due.
     """
     now = bindparam("now", type_=Instant())
     return _NotAfterNow(now) if is_clock_checked else now

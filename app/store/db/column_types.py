@@ -16,7 +16,7 @@ MICROSECOND: Final = timedelta(microseconds=1)
 class Instant(TypeDecorator[datetime]):
     """An aware UTC time: `timestamptz` on PostgreSQL, microseconds since 1970 on SQLite.
 
-    SQLite has no time type, and its text form would sort right only by luck of formatting.
+    SQLite has no time type; text would sort correctly only in one format.
     """
 
     impl = BigInteger
@@ -36,7 +36,7 @@ class Instant(TypeDecorator[datetime]):
         return _in_utc if dialect.name == "postgresql" else _instant
 
 
-# A moment is written in many columns of many rows.
+# Many rows and columns hold the same time.
 @lru_cache
 def _microseconds(value: datetime | None) -> int | None:
     return None if value is None else (value - EPOCH) // MICROSECOND
@@ -51,6 +51,6 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(UTC)
 
 
-# Identifiers compare by bytes: collation "C" keeps PostgreSQL's index order the order of time.
+# Identifiers compare by bytes: collation "C" keeps PostgreSQL's index in the order of time.
 Id: Final = String(40).with_variant(String(40, collation="C"), "postgresql")
 Json: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -1,7 +1,7 @@
 """Send a row with large bytes to PostgreSQL in parts.
 
-A driver makes the parameters of a statement whole before it sends any, on the loop: three copies of
-the octets, one after another.
+A driver builds all parameters of a statement before it sends any, in the event loop: three copies
+of the bytes.
 """
 
 import asyncio
@@ -27,10 +27,9 @@ _JSONB_VERSION: Final = b"\x01"
 
 
 async def copy_row(connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> None:
-    """Insert a row of strings, octets, JSON, booleans and 32-bit integers into these columns.
+    """Insert a row of strings, bytes, JSON, booleans and 32-bit integers.
 
-    In the transaction of the connection, in which something was done before. Raises what asyncpg
-    does.
+    Uses the connection's transaction, which must have begun. Raises asyncpg's errors.
     """
     driver: asyncpg.Connection[Any] = (await connection.get_raw_connection()).driver_connection
     await driver.copy_to_table(
@@ -50,12 +49,12 @@ async def _parts(
         yield _INTEGER.pack(len(data))
         for start in range(0, len(data), BLOCK_BYTES):
             yield data[start : start + BLOCK_BYTES]
-            await asyncio.sleep(0)  # a socket that takes it at once gives nobody else a turn
+            await asyncio.sleep(0)  # give other tasks a turn: a fast socket never waits
     yield _TRAILER
 
 
 def _encode_value(connection: AsyncConnection, column: Column[Any], value: Any) -> bytes:  # noqa: ANN401 - a value is of any type
-    """A value in the binary form of its column's type."""
+    """Encode a value in the binary format of its column's type."""
     if isinstance(column.type.dialect_impl(connection.dialect), JSONB):
         return _JSONB_VERSION + to_json(value)
     match value:

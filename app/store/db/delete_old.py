@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 async def delete_oldest(
     connection: AsyncConnection, table: Table, *, before: datetime, limit: int
 ) -> int:
-    """Delete rows that were created before a moment, the oldest first; answers how many."""
+    """Delete up to `limit` rows created before a moment, oldest first; return how many."""
     key_columns = list(table.primary_key.columns)
     query = (
         select(*key_columns)

@@ -1,4 +1,4 @@
-"""Open databases and transactions, notify workers, and hide differences of dialects."""
+"""Open databases and transactions, notify workers, and hide dialect differences."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ LISTEN_RETRY_SECONDS: Final = 2.0
 LISTEN_CHECK_SECONDS: Final = 30.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_RETRIES: Final = 3
-# Statements without a name are prepared anew each time they are executed, in one message with it.
+# Unnamed statements are prepared at each execution, in the same message.
 UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
 UNNAMED: Final[Mapping[str, Any]] = {
     **UNNAMED_IN_DRIVER,
@@ -50,11 +50,11 @@ UNNAMED: Final[Mapping[str, Any]] = {
 
 
 class Database:
-    """One database: where transactions begin and end, and where new work is announced.
+    """A database: opens transactions and announces new work.
 
-    How long SQLite waits for another process's lock may be written into its URL, in seconds:
-    `sqlite:///file.db?timeout=2`. PostgreSQL has `answer_seconds` to take a connection and
-    to answer a statement, and without them as long as a statement takes.
+    The URL may set how long SQLite waits for another process's lock, in seconds:
+    `sqlite:///file.db?timeout=2`. On PostgreSQL, `answer_seconds` limits connecting and each
+    statement; by default a statement has no limit.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Database:
                 pool_size=pool_size,
                 is_pooled=self.is_pooled,
             )
-            # Each statement sees what was committed before it, in a transaction or not (READ
-            # COMMITTED): so none is begun and ended, which are round trips of their own.
+            # Under READ COMMITTED each statement sees what was committed before it, in a
+            # transaction or not: autocommit saves the round trips of BEGIN and COMMIT.
             self._autocommit = self._writer.execution_options(isolation_level="AUTOCOMMIT")
             self._reader = self._autocommit
         else:
@@ -81,26 +81,25 @@ class Database:
 
     @property
     def is_postgresql(self) -> bool:
-        """Whether it is PostgreSQL; else it is SQLite."""
+        """Whether the database is PostgreSQL; otherwise it is SQLite."""
         return isinstance(self._url, PostgresqlUrl)
 
     @asynccontextmanager
     async def transaction(
         self, *, announce: bool = False, autocommit: bool = False
     ) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits when the block ends and rolls back when it raises.
+        """Open a transaction that commits at the block's end, or rolls back on errors.
 
-        With `announce`, every delivering process is woken once the commit stands: those elsewhere
-        by NOTIFY (PostgreSQL), those here directly. With `autocommit`, each statement is a
-        transaction of its own, which spares the ways to begin and to commit it.
+        With `announce`, wakes all delivering processes after the commit: others by NOTIFY
+        (PostgreSQL), this one directly. With `autocommit`, each statement is its own transaction,
+        which saves the round trips of BEGIN and COMMIT.
 
-        Raises Unavailable where the database is locked, full or gone; nothing is half done then:
-        RolledBack where it may be repeated at once, CommitUnknown where all of it or nothing was
-        done.
+        Raises Unavailable if the database is locked, full or away; nothing is half done. Raises
+        RolledBack if you can repeat it at once, CommitUnknown if it may have committed.
         """
         engine = self._autocommit if autocommit else self._writer
         with database_faults():
-            async with engine.connect() as connection:  # it rolls back what is not committed
+            async with engine.connect() as connection:  # rolls back what is not committed
                 await connection.begin()
                 with self._committing() if autocommit else nullcontext():
                     yield connection
@@ -113,7 +112,7 @@ class Database:
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
-        """Tell the faults that leave in doubt whether what stands in the block was committed."""
+        """Turn faults that leave the commit in doubt into CommitUnknown."""
         try:
             with database_faults():
                 yield
@@ -131,10 +130,10 @@ class Database:
         announce: bool = False,
         autocommit: bool = False,
     ) -> T:
-        """What `work` answers in a transaction, repeated where that is rolled back for another.
+        """Run `work` in a transaction, and repeat it after a rollback for another.
 
-        For work that may be done again as it was. Raises as `transaction` does, RolledBack after
-        the last of a few times.
+        `work` must be repeatable. Raises what `transaction` raises; RolledBack after the last
+        retry.
         """
         for _ in range(MAX_RETRIES):
             with suppress(RolledBack):
@@ -145,20 +144,19 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reads alone: on SQLite it waits for no writer, and cannot write.
+        """Open a connection for reads; on SQLite it waits for no writer.
 
-        On PostgreSQL each statement sees what stands when it begins, on SQLite the first one.
+        On PostgreSQL each statement sees the latest commits, on SQLite all see those of the first.
         """
         with database_faults():
             async with self._reader.begin() as connection:
                 yield connection
 
     async def is_pooled(self) -> bool:
-        """Whether a pooler such as pgbouncer stands between: it is asked once.
+        """Whether a pooler such as pgbouncer is in between; asks once.
 
-        A pooler gives its clients a process id of its own making. In its transaction mode a
-        connection may come to another server process with each transaction: what is prepared under
-        a name, and whoever listens, stays behind.
+        A pooler gives its clients made-up process ids. In transaction mode each transaction may use
+        another server process, so prepared statements and LISTEN do not work.
         """
         if self._is_pooled is None:
             connection = await self._connect(**UNNAMED_IN_DRIVER)
@@ -178,9 +176,9 @@ class Database:
         )
 
     async def is_writable(self) -> bool:
-        """Whether the server takes writes; one that does not is left by every connection.
+        """Whether the server accepts writes; if not, replace all connections.
 
-        After a failover an open connection may lead to what was the primary. Raises Unavailable.
+        After a failover an open connection may lead to the former primary. Raises Unavailable.
         """
         if not self.is_postgresql:
             return True
@@ -191,13 +189,13 @@ class Database:
         return bool(is_writable)
 
     def wake(self) -> None:
-        """Tell the delivery of this process that there may be work."""
+        """Wake this process's delivery: there may be work."""
         for listener in self._listeners:
             listener()
 
     @asynccontextmanager
     async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
-        """While the block runs, call `wake` after each announcement, here or in another process."""
+        """Call `wake` after each announcement of any process, while the block runs."""
         self._listeners.append(wake)
         task = asyncio.create_task(self._listen(wake)) if self.is_postgresql else None
         try:
@@ -228,8 +226,8 @@ class Database:
             await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
             wake()
             while not closed.is_set():
-                # A path that was cut without a word takes hours to be noticed by itself, and a
-                # server that is no primary any more announces nothing.
+                # A silently cut path would go unnoticed for hours, and a former primary announces
+                # nothing.
                 if not await connection.fetchval(IS_WRITABLE, timeout=CONNECT_SECONDS):
                     raise OSError("the server can only be read")
                 with suppress(TimeoutError):
@@ -240,10 +238,10 @@ class Database:
 
     @contextmanager
     def lock_delivery(self) -> Iterator[bool]:
-        """While the block runs, no other process delivers from this SQLite file.
+        """Keep other processes from delivering from this SQLite file, while the block runs.
 
-        Answers False for PostgreSQL, which takes any number of delivering processes. Raises
-        SettingsError where another process has the file; the lock of one that died is free.
+        Yields False for PostgreSQL, which allows any number of delivering processes. Raises
+        SettingsError if another process has the lock; a dead process holds none.
         """
         if not isinstance(self._url, SqliteUrl):
             yield False
@@ -267,12 +265,12 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._writer.dispose()
-        if not self.is_postgresql:  # where both have one pool
+        if not self.is_postgresql:  # otherwise both are one pool
             await self._reader.dispose()
 
 
 def _json(value: object) -> str:
-    """As the standard library's, in a tenth of the time."""
+    """Serialize as the standard library does, in a tenth of the time."""
     return to_json(value).decode()
 
 
@@ -300,17 +298,18 @@ def _postgresql_engine(
 
     @event.listens_for(engine.sync_engine, "checkout")
     def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
-        # The loop has seen a server's end already, so this costs no round trip, as a ping would.
+        # The event loop has already seen a closed connection: unlike a ping, this costs no round
+        # trip.
         if connection.driver_connection.is_closed():
             raise DisconnectionError
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def give_up(context: ExceptionContext) -> None:
-        # Who did not answer in time would not answer ROLLBACK either: the connection is closed.
+        # A server that did not answer in time would not answer ROLLBACK: close the connection.
         if isinstance(context.original_exception, TimeoutError):
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
-        # What one connection has met the others are to meet: all are replaced before they are used.
+        # The other connections have the same fate: replace them before use.
         elif sqlstate(context.original_exception).startswith(DISCONNECTED):
             context.is_disconnect = True
 
@@ -325,9 +324,9 @@ def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
         json_serializer=_json,
-        # A connection ends its own transaction: to end it once more is a turn of its thread.
+        # A connection ends its own transaction; another rollback would cost a turn of its thread.
         pool_reset_on_return=None,
-        # None hands BEGIN to us: the driver's own comes too late to hold for the first read.
+        # None leaves BEGIN to us: the driver's own comes too late to cover the first read.
         connect_args={"isolation_level": None, "timeout": url.busy_timeout_seconds},
     )
 
@@ -341,7 +340,7 @@ def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
-        if begin == sqlite_driver.READ:  # whose end nobody waits for
+        if begin == sqlite_driver.READ:  # its end is not awaited
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 

@@ -16,36 +16,36 @@ from app.domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-ROLLBACK: Final = "40"  # serialization failure, deadlock: the same again may well succeed
+ROLLBACK: Final = "40"  # serialization failure, deadlock: a retry may succeed
 TEMPORARY: Final = (
     ROLLBACK,
-    "08",  # the connection
-    "53",  # no disk, no memory, too many connections
-    "55P03",  # a lock was not to be had in time
-    "57",  # an operator: shutdown, crash of a neighbour, starting up, cancelled
-    "58",  # the system below: I/O
-    "25006",  # read only: it has become a standby
+    "08",  # connection error
+    "53",  # disk full, out of memory, too many connections
+    "55P03",  # lock timeout
+    "57",  # operator: shutdown, crash, startup, cancelled
+    "58",  # system error: I/O
+    "25006",  # read only: the server became a standby
 )
-# After these the connection is of no use: it has ended, or leads to a server that is no primary.
+# After these the connection is useless: it is closed, or leads to a standby.
 DISCONNECTED: Final = ("08", "57P", "25006")
-# A connection that ends while it commits may have committed.
+# A connection that breaks during COMMIT may have committed.
 IN_DOUBT: Final = ("08", "57P")
 
 
 class Refused(Unavailable):
-    """The database answered that it does not do it now: nothing of it was done."""
+    """The database refused the transaction; nothing was written."""
 
 
 class RolledBack(Refused):
-    """The database broke the transaction off in favour of another: it may be repeated at once."""
+    """The database rolled back in favour of another transaction: retry at once."""
 
 
 class Locked(Refused):
-    """SQLite's file was another process's to write for longer than one waits for it."""
+    """Another process held SQLite's write lock for too long."""
 
 
 class CommitUnknown(Unavailable):
-    """The connection was lost while it committed: whether the transaction stands is not known."""
+    """The connection broke during the commit, which may have succeeded."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,14 +57,14 @@ class CommitUnknown(Unavailable):
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Turn the driver's errors that a later try may mend into Unavailable."""
+    """Turn temporary driver errors into Unavailable."""
     try:
         yield
     except DBAPIError as error:
         if _is_temporary(error):
             raise _unavailable(error, error.orig) from error
         raise
-    except asyncpg.PostgresError as error:  # while connecting, before SQLAlchemy translates
+    except asyncpg.PostgresError as error:  # SQLAlchemy does not translate errors of connecting
         if str(error.sqlstate or "").startswith(TEMPORARY):
             raise _unavailable(error, error) from error
         raise
@@ -82,7 +82,7 @@ def _is_temporary(error: DBAPIError) -> bool:
 
 
 def sqlstate(error: BaseException | None) -> str:
-    """The server's own code for what it answered, empty where it answered nothing."""
+    """Return the server's SQLSTATE, or an empty string if the server did not answer."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
@@ -98,7 +98,7 @@ def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
 
 
 def database_unavailable(kind: type[Unavailable] = Unavailable) -> Unavailable:
-    """The problem to raise where the database does not take something now."""
+    """Build the error for writes that the database does not accept now."""
     return kind(
         "database-unavailable",
         "The database is not available. Nothing was written; try again.",

@@ -1,6 +1,6 @@
-"""Page through rows by id: ids are UUIDv7, so their order is the order of creation.
+"""Page through rows by id: ids are UUIDv7, so they sort by creation.
 
-`after` is the id that the previous page ended with; None for the first page.
+`after` is the last id of the previous page; None for the first page.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -46,7 +46,7 @@ def newest_first(
 async def read_pages(
     load: Callable[..., Awaitable[Sequence[Row]]], *, limit: int, after: str | None = None
 ) -> AsyncIterator[Sequence[Row]]:
-    """The pages of a list until its end; `load` reads one from `limit` and `after`."""
+    """Yield all pages; `load` reads one from `limit` and `after`."""
     while True:
         rows = await load(limit=limit, after=after)
         yield rows

@@ -19,11 +19,11 @@ async def connect(
     answer_seconds: float | None = None,
     **named: Any,  # noqa: ANN401 - as below
 ) -> Any:  # noqa: ANN401 - asyncpg has no types
-    """A connection; `answer_seconds` is how long each statement may take.
+    """Open a connection whose statements may take `answer_seconds` each.
 
-    What else is named is asyncpg's. The URL's own `connect_timeout` comes before `connect_seconds`.
-    Raises SettingsError where the URL or the database can never do, and what asyncpg raises where
-    the server is away or refuses.
+    Passes other keywords to asyncpg. The URL's `connect_timeout` overrides `connect_seconds`.
+    Raises SettingsError for an unusable URL or database, and asyncpg's errors if the server is away
+    or refuses.
     """
     try:
         connection = await asyncpg.connect(
@@ -49,6 +49,6 @@ def _set_options(connection: Any, url: PostgresqlUrl) -> None:  # noqa: ANN401 -
     if not url.socket_options:
         return
     raw = connection._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way to it
-    if raw.family in {socket.AF_INET, socket.AF_INET6}:  # a socket of the system has no TCP
+    if raw.family in {socket.AF_INET, socket.AF_INET6}:  # a Unix socket has no TCP options
         for option in url.socket_options:
             raw.setsockopt(*option)

@@ -16,10 +16,7 @@ FAULT_PAUSE_SECONDS: Final = 1.0
 async def run_until_stopped(
     step: Callable[[], Awaitable[None]], name: str, is_stopped: Callable[[], bool] = lambda: False
 ) -> None:
-    """Do a step again and again; a database that is away, or a fault of ours, is no end.
-
-    `what` is said in the log where it meets one.
-    """
+    """Repeat a step, also after database errors and bugs; log these with `name`."""
     while not is_stopped():
         try:
             await step()

@@ -10,12 +10,12 @@ Value = TypeVar("Value")
 
 
 def to_row(value: object, table: Table) -> dict[str, Any]:
-    """The fields of a dataclass that are columns of the table."""
+    """Return the fields of a dataclass that are columns of the table."""
     return {name: getattr(value, name) for name in _list_fields(type(value)) if name in table.c}
 
 
 def from_row(kind: type[Value], row: Mapping[Any, Any], /, **values: object) -> Value:
-    """Make a dataclass from `values`, and from the columns of a row for all other fields."""
+    """Build a dataclass from `values`, and from a row's columns for other fields."""
     names = [name for name in _list_fields(kind) if name not in values]
     return kind(**{name: row[name] for name in names}, **values)
 

@@ -6,17 +6,17 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# To compare so much takes 20 ms at worst, of names that were made for it.
+# The worst names take 20 ms to compare.
 MAX_COMPARED: Final = 100
 MAX_CHARACTERS: Final = 32
-# What is spelt alike is about as long.
+# Similar names have a similar length.
 MAX_DIFFERENCE: Final = 3
 
 
 async def suggest_name(
     connection: AsyncConnection, column: Column[Any], name: str, *conditions: ColumnElement[bool]
 ) -> str:
-    """The end of a sentence that names the likely one of a column's values, or nothing."""
+    """Return "; did you mean …?" with the most similar value, or nothing."""
     length = func.length(column)
     query = (
         select(column)

@@ -1,8 +1,8 @@
 """Run each SQLite statement in one turn of the connection's thread.
 
-aiosqlite takes four: to make a cursor, execute, fetch, and close. Each costs more than most
-statements do. So a transaction begins in the turn of its first statement, and nobody waits for the
-end of one that has only read.
+aiosqlite takes four turns: create a cursor, execute, fetch, close. Each costs more than most
+statements do. So a transaction begins in the turn of its first statement, and the end of a
+read-only transaction is not awaited.
 """
 
 import os
@@ -24,25 +24,25 @@ from app.store.db.url import SQLITE_DRIVER
 
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
-# The execution option with which each statement is a transaction of its own, in the same turn.
+# The execution option that makes each statement its own transaction, in the same turn.
 AUTOCOMMIT: Final = "heloise_autocommit"
-# Stands after each of several statements that are executed in one turn, for rows of their own.
+# Ends each statement of a text with several, each with its own rows.
 STATEMENT_END: Final = ";\x1e\n"
-# The mode of what holds mail: its owner's alone.
+# Files that hold mail are readable only by their owner.
 PRIVATE_MODE: Final = 0o600
 
 
 def create_private_file(path: str) -> None:
-    """Make the file, for its owner alone, before SQLite would make it for everybody to read.
+    """Create the database file before SQLite would create it readable for everybody.
 
-    SQLite gives its journals the file's mode. Where it cannot be made, SQLite says why.
+    SQLite's journals inherit the mode. If the file cannot be created, SQLite reports the reason.
     """
-    with suppress(OSError):  # it is there already, or SQLite cannot make it either
+    with suppress(OSError):  # it exists, or SQLite fails to create it as well
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
-    """What a statement has answered, which was all fetched with it."""
+    """The result of a statement, already fetched."""
 
     __slots__ = ("_description", "_last_row_id", "_row_count", "arraysize")
 
@@ -69,7 +69,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         self._rows.clear()
 
     async def _async_soft_close(self) -> None:
-        """There is nothing to close: what was fetched stays."""
+        """Do nothing: the rows are already fetched."""
 
     async def _execute_async(self, operation: Any, parameters: Any) -> None:  # noqa: ANN401 - as above
         if STATEMENT_END in operation:
@@ -120,12 +120,12 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         self._only_reads = self.autocommit = False
 
     def begin_with(self, statement: str, *, autocommit: bool) -> None:
-        """Execute this before the next statement, or each; `BEGIN` begins what only reads."""
+        """Execute this before the next statement, or each; a plain `BEGIN` is read-only."""
         self._begin, self._only_reads = statement, statement == READ
         self.autocommit = autocommit
 
     def take_begin(self) -> str | None:
-        """What is to be executed before a statement, if this has not been."""
+        """Return the pending BEGIN statement, if any."""
         begin = self._begin
         if not self.autocommit:
             self._begin = None
@@ -141,26 +141,26 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         if self.take_begin() is not None:
             return
         if self._only_reads and (reader := self._connection._connection) is not None:  # noqa: SLF001 - as above
-            # Whatever comes next on this connection comes after it.
+            # The thread runs the connection's calls in order.
             self._connection._tx.put_nowait((None, reader.rollback))  # noqa: SLF001 - as above
         else:
             end()
 
 
 class _Driver(AsyncAdapt_aiosqlite_dbapi):
-    def connect(self, *given: Any, **named: Any) -> AsyncAdapt_aiosqlite_connection:  # noqa: ANN401 - as above
-        adapted_connection = super().connect(*given, **named)
+    def connect(self, *arguments: Any, **options: Any) -> AsyncAdapt_aiosqlite_connection:  # noqa: ANN401 - as above
+        adapted_connection = super().connect(*arguments, **options)
         return _Connection(self, adapted_connection._connection)  # noqa: SLF001 - as above
 
 
 class Dialect(SQLiteDialect_aiosqlite):
-    """SQLite as SQLAlchemy knows it."""
+    """SQLAlchemy's SQLite dialect with this driver."""
 
     supports_statement_cache = True
 
     @classmethod
     def import_dbapi(cls) -> AsyncAdapt_aiosqlite_dbapi:
-        """The module aiosqlite, with connections of ours."""
+        """Return aiosqlite with this module's connections."""
         return _Driver(__import__("aiosqlite"), sqlite3)
 
 

@@ -1,4 +1,4 @@
-"""Turn unique-constraint violations into Conflict, as checking first would race."""
+"""Turn unique-constraint violations into Conflict; checking first would race."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +15,9 @@ UNIQUE_VIOLATIONS = frozenset({"23505", "SQLITE_CONSTRAINT_UNIQUE"})
 async def conflict_on_duplicate(
     connection: AsyncConnection, conflict: Conflict
 ) -> AsyncIterator[None]:
-    """Raise `conflict` where the block writes a value that is unique and taken.
+    """Raise `conflict` if the block violates a unique constraint.
 
-    What the block did is undone then, the transaction around it lives on.
+    Undoes the block; the transaction around it continues.
     """
     try:
         async with connection.begin_nested():
@@ -29,6 +29,6 @@ async def conflict_on_duplicate(
 
 
 def _code(error: IntegrityError) -> str:
-    """PostgreSQL's SQLSTATE, or SQLite's name of its extended result code."""
+    """Return PostgreSQL's SQLSTATE, or the name of SQLite's extended result code."""
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
     return str(code)

@@ -1,7 +1,7 @@
-"""Parse database URLs, without opening a database.
+"""Parse database URLs without opening a database.
 
-PostgreSQL's parameters are libpq's (PostgreSQL's manual, "Parameter Key Words"), as far as asyncpg,
-which connects, can keep them. One that it cannot keep is refused: to ignore it might cost safety.
+PostgreSQL's parameters are libpq's (PostgreSQL's manual, "Parameter Key Words"), as far as asyncpg
+supports them. Others raise an error: ignoring them might weaken security.
 """
 
 import re
@@ -25,7 +25,7 @@ _POSTGRESQL: Final = re.compile(
 _HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::(?P<port>\d{1,5}))?", re.ASCII)
 HIGHEST_PORT: Final = 65535
 
-# What asyncpg reads from a DSN, and what a server takes when a session begins.
+# Parameters that asyncpg reads from a DSN, or that a server accepts at session start.
 DSN_PARAMETERS: Final = frozenset(
     {
         *("host", "port", "dbname", "user", "password", "passfile", "service", "krbsrvname"),
@@ -36,7 +36,7 @@ DSN_PARAMETERS: Final = frozenset(
 )
 FILE_PARAMETERS: Final = ("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# What asyncpg does in this way alone.
+# Parameters with the only values that asyncpg implements.
 FIXED_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "channel_binding": ("disable", "prefer"),
     "client_encoding": ("UTF8", "utf8", "UTF-8", "utf-8", "auto"),
@@ -73,10 +73,10 @@ class SqliteUrl:
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlUrl:
-    """What asyncpg connects by, and what it does not read from a DSN.
+    """The DSN for asyncpg, and the settings that asyncpg does not read from it.
 
-    `connect_seconds` is None where the URL does not say. `socket_options` are an option and a
-    number, each at a level.
+    `connect_seconds` is None if the URL does not set it. `socket_options` holds (level, option,
+    value).
     """
 
     dsn: str = field(repr=False)
@@ -85,7 +85,7 @@ class PostgresqlUrl:
 
 
 def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
-    """What the URL says; raises ValueError with what to write instead, and no value of it."""
+    """Parse a URL; raise ValueError with a correction, which quotes no value."""
     if match := _SQLITE.fullmatch(url):
         return _sqlite(match["path"], match["query"])
     if match := _POSTGRESQL.fullmatch(url):
@@ -99,13 +99,13 @@ def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL, or None where the database is another one."""
+    """Return the file of a SQLite URL, or None for another database."""
     database_url = parse_database_url(url)
     return database_url.path if isinstance(database_url, SqliteUrl) else None
 
 
 def replace_database(url: str, name: str) -> str:
-    """The same server's URL with another database, or the same URL with another file."""
+    """Return the URL of another database on the same server, or of another file."""
     if match := _SQLITE.fullmatch(url):
         return _replaced(match, "path", f"/{name}")
     match = _POSTGRESQL.fullmatch(url)
@@ -122,14 +122,14 @@ def _replaced(match: re.Match[str], group: str, text: str) -> str:
 
 
 def mask_passwords(url: str) -> str:
-    """The URL as it may be shown."""
+    """Mask the passwords in a URL."""
     if (match := _POSTGRESQL.fullmatch(url)) and match["password"] is not None:
         url = _replaced(match, "password", MASK)
     return re.sub(r"(?i)([?&][^=&]*password[^=&]*=)[^&]*", rf"\g<1>{MASK}", url)
 
 
 def _parse_parameters(query: str | None) -> dict[str, str]:
-    # To libpq a plus stands for itself.
+    # In libpq a plus is literal.
     parameters = dict(parse_qsl((query or "").replace("+", "%2B"), keep_blank_values=True))
     for name, value in parameters.items():
         if not value:
@@ -166,7 +166,7 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
     dsn_parameters = {name: value for name, value in parameters.items() if name in DSN_PARAMETERS}
     if "fallback_application_name" in parameters:
         dsn_parameters.setdefault("application_name", parameters["fallback_application_name"])
-    if "ssl" in parameters:  # as JDBC has it, which libpq takes too
+    if "ssl" in parameters:  # JDBC's name, which libpq accepts too
         dsn_parameters.setdefault(
             "sslmode", "require" if parameters["ssl"] == "true" else parameters["ssl"]
         )
@@ -175,7 +175,7 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
     connect_seconds = numbers.pop("connect_timeout", None)
     return PostgresqlUrl(
         dsn=f"{dsn}?{urlencode(dsn_parameters)}" if dsn_parameters else dsn,
-        # Zero asks to wait for ever, which nobody is helped by.
+        # Zero means to wait forever; use the default limit instead.
         connect_seconds=float(connect_seconds) if connect_seconds else None,
         socket_options=tuple(_socket_options(numbers)),
     )
@@ -206,11 +206,11 @@ def _check(parameters: Mapping[str, str]) -> None:
 
 
 def _socket_options(numbers: Mapping[str, int]) -> list[tuple[int, int, int]]:
-    """TCP keepalive as libpq has it: on, unless `keepalives=0`, where anything of it is set."""
+    """Return libpq's TCP keepalive options: on unless `keepalives=0`, if any is set."""
     if not numbers:
         return []
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, numbers.get("keepalives", 1))]
     for name, constant in TCP_OPTIONS.items():
-        if numbers.get(name) and hasattr(socket, constant):  # zero is the system's own
+        if numbers.get(name) and hasattr(socket, constant):  # zero keeps the system's default
             options.append((socket.IPPROTO_TCP, getattr(socket, constant), numbers[name]))
     return options

@@ -1,6 +1,6 @@
 """Correct stored times that lie too far ahead, after a clock error.
 
-Each is brought to the latest that a schedule could make it now.
+Each time moves to the latest that a schedule could set now.
 """
 
 from datetime import datetime, timedelta
@@ -27,15 +27,15 @@ from app.store.tables.core import (
 from app.store.tables.events import webhook_deliveries, webhooks
 from app.store.tables.mailboxes import mailboxes
 
-# Clocks of machines differ by less; a time that is this little ahead harms nobody.
+# Clocks of machines differ by less, and a time so little ahead does no harm.
 TOLERANCE: Final = timedelta(minutes=1)
-LONGEST_LEASE: Final = timedelta(hours=1)  # HELOISE_LEASE_SECONDS takes no more
+LONGEST_LEASE: Final = timedelta(hours=1)  # the maximum of HELOISE_LEASE_SECONDS
 
 
 async def clamp_times(connection: AsyncConnection, *, now: datetime, lease: timedelta) -> int:
-    """Clamp what delivery waits for; answers how many rows that changed.
+    """Clamp the times that delivery waits for; return how many rows changed.
 
-    `lease` is for how long a prober has a lane to itself.
+    `lease` is how long a probe reserves a lane.
     """
     probe = now + max(PROBE.cap, lease)
     clamped = 0
@@ -80,7 +80,7 @@ async def _clamp_mailboxes(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
-    """Events that a webhook was never told wait for nothing; others as long as it may ask for."""
+    """Clamp new deliveries to a lease, and retried ones to the longest Retry-After."""
     clamped = 0
     for condition, latest in (
         (webhook_deliveries.c.attempts == 0, now + LONGEST_LEASE),
@@ -94,7 +94,7 @@ async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
-    """What is leased for too long, what waits too long for a retry, and what was never tried."""
+    """Clamp leased messages, retries, and messages without an attempt."""
     is_held = messages.c.lease_owner.is_not(None)
     leased_update = update(messages).where(
         is_held, messages.c.due_at > now + LONGEST_LEASE + TOLERANCE
@@ -103,7 +103,7 @@ async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
     for seconds in await _distinct(connection, profiles.c.retry_cap_seconds):
         latest = now + max(timedelta(seconds=seconds), GREYLIST.cap)
         clamped += await _clamp_retries(connection, seconds, latest, now)
-    # One that was never tried is due from its `send_at` on, or from when it was accepted on.
+    # A message without an attempt is due at `send_at`, or else since its acceptance.
     first_due_at = case(
         (messages.c.send_at > now, messages.c.send_at), else_=literal(now, Instant())
     )
@@ -119,7 +119,7 @@ async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
 async def _clamp_retries(
     connection: AsyncConnection, cap_seconds: float, latest: datetime, now: datetime
 ) -> int:
-    """Those of the messages of profiles whose retries wait for so long at the most."""
+    """Clamp retries of messages whose profiles have this longest delay."""
     profile_ids = select(profiles.c.id).where(profiles.c.retry_cap_seconds == cap_seconds)
     conditions = (
         messages.c.profile_id.in_(profile_ids),
@@ -143,7 +143,7 @@ async def _clamp_retries(
 
 
 def _is_deferred() -> ColumnElement[bool]:
-    """That a message has a recipient who was tried, and is to be tried again."""
+    """Build the condition that a message has a deferred recipient."""
     return (
         select(recipients.c.message_id)
         .where(

@@ -27,18 +27,18 @@ from app.store.tables.core import lanes, messages, profiles, tenant_buckets, ten
 from app.store.tables.rate_columns import build_rate_limit, label_rate_columns
 
 SERVER_SILENT: Final = "server_silent"
-# No worker plans a probe for later, nor keeps a lane to itself for longer while it probes: a time
-# beyond that was planned by a clock that was ahead, and the probe is due.
+# Probes are planned, and lanes reserved for them, at most this far ahead. A later time comes from a
+# clock that was ahead, and the probe is due.
 LONGEST_PROBE: Final = LONGEST_LEASE + TOLERANCE
 
 
 @frozen_dataclass(kw_only=True)
 class WaitingLane:
-    """A lane with unfinished messages: `due_at` is when it may next be given one.
+    """A lane with unfinished messages; `due_at` is when it may next claim one.
 
-    One that is not `is_open` may be given none: its profile is paused or deleted. `work_at` is when
-    its next message is due, whatever stands in the way; from `fallback_at` on another profile may
-    send it. Both are None where there is nothing of the kind.
+    The profile of a lane that is not `is_open` is paused or deleted. `message_due_at` is when its
+    next message is due, whatever blocks the lane; from `fallback_at` on, another profile may send
+    it. Both may be None.
     """
 
     profile_id: str
@@ -53,7 +53,7 @@ class WaitingLane:
     fallback_at: datetime | None = None
 
     def needs_fallback(self, now: datetime) -> bool:
-        """Whether it has failed for so long that another profile is to send what is due."""
+        """Whether the lane has failed so long that the fallback profile sends."""
         return (
             self.fallback_at is not None
             and self.fallback_at <= now
@@ -63,9 +63,9 @@ class WaitingLane:
 
 
 async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[WaitingLane]:
-    """Every lane that has unfinished messages, soonest first.
+    """Load all lanes with unfinished messages, soonest first.
 
-    Two index probes for each: the cost grows neither with the queue nor with idle profiles.
+    Costs two index probes per lane, independent of the queue's length and of idle profiles.
     """
     rows = (await connection.execute(_WAITING)).all()
     due_lanes = [_lane(row, now) for row in rows if row.soonest is not None]
@@ -73,7 +73,7 @@ async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[Wa
 
 
 async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> WaitingLane:
-    """One lane, whether it has messages of its own or not; without any it is due now."""
+    """Load a lane; without messages it is due now."""
     row = (await connection.execute(_QUERY.where(profiles.c.id == profile_id))).one()
     return _lane(row, now)
 
@@ -116,7 +116,7 @@ _QUERY: Final[Select[Any]] = (
 
 
 def _at_work() -> CTE:
-    """The profiles that have unfinished messages, from one to the next in the index over these."""
+    """Build the recursive query for profiles with unfinished messages, one index probe each."""
     first_profile_id = select(func.min(messages.c.profile_id).label("profile_id"))
     at_work = first_profile_id.where(messages.c.due_at.is_not(None)).cte("at_work", recursive=True)
     later_messages = messages.alias()
@@ -133,7 +133,7 @@ _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 
 def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> WaitingLane:
-    # Of ten thousand at once: to take a row apart costs a tenth of what asking it for names does.
+    # With ten thousand lanes, unpacking a row costs a tenth of access by name.
     profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
     fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at, stalled_since = (
         health
@@ -164,7 +164,7 @@ _OF_LANE: Final = 11
 
 
 def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]:
-    """When there is a permit of each of the lane's rates."""
+    """Yield when each rate limit of the lane next has a permit."""
     mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     for prefix in ("profile_", "tenant_"):
         limit, tokens = build_rate_limit(mapping, prefix), mapping[f"{prefix}tokens"]
@@ -174,7 +174,7 @@ def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]
 
 
 async def load_failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:
-    """Those of the profiles whose servers are known to refuse them."""
+    """Return which of the profiles are failing."""
     return set((await connection.execute(_FAILING, {"profile_ids": profile_ids})).scalars())
 
 
@@ -186,7 +186,7 @@ _FAILING: Final = select(lanes.c.profile_id).where(
 async def claim_probe(
     connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
 ) -> bool:
-    """Become a failing lane's one prober until a moment; False where none is due or another is."""
+    """Reserve a failing lane for a probe; False if none is due."""
     result = await connection.execute(
         update(lanes)
         .where(
@@ -210,11 +210,11 @@ async def record_fault(
     wait: Callable[[int], timedelta],
     is_probe: bool,
 ) -> bool:
-    """Record a fault of the profile: it fails from now on, and is probed after `wait(faults)`.
+    """Mark the profile as failing and plan its next probe after `wait(faults)`.
 
-    Answers whether it was recorded. A fault met under a former revision says nothing about the
-    profile as it is now. Of several connections that fail at once the first counts, and of a
-    profile that is failing already only its probe: else one outage would count many times over.
+    Returns whether it was recorded. A fault under a former revision says nothing about the current
+    profile. Of several connections that fail at once only the first counts, and for a failing
+    profile only its probe: otherwise one outage would count many times.
     """
     query = (
         select(lanes.c.failing_since, lanes.c.faults)
@@ -250,7 +250,10 @@ async def record_fault(
 async def record_stall(
     connection: AsyncConnection, *, profile_id: str, reason: str, now: datetime
 ) -> bool:
-    """Note that the server is silent on every connection; False if that is known or it fails."""
+    """Mark a profile as stalled: its server is silent on every connection.
+
+    Returns False if it is stalled or failing already.
+    """
     result = await connection.execute(
         update(lanes)
         .where(
@@ -269,7 +272,7 @@ async def record_stall(
 
 
 async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
-    """The server speaks again."""
+    """Clear the mark of a stalled profile."""
     result = await connection.execute(
         update(lanes)
         .where(lanes.c.profile_id == profile_id, lanes.c.stalled_since.is_not(None))
@@ -283,14 +286,14 @@ async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now:
 async def record_concurrency(
     connection: AsyncConnection, *, profile_id: str, concurrency: int | None
 ) -> None:
-    """Write how many connections at a time the server was found to take; None: all it may."""
+    """Store how many connections the server handles; None means the profile's maximum."""
     await connection.execute(
         update(lanes).where(lanes.c.profile_id == profile_id).values(concurrency=concurrency)
     )
 
 
 async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
-    """The server took the profile's session: nothing is wrong any more."""
+    """Clear the faults of a failing profile."""
     result = await connection.execute(
         update(lanes)
         .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))

@@ -12,7 +12,7 @@ from app.store.tables.core import UNFINISHED, lanes, messages, profiles
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many messages have a status, and when the oldest of them was accepted."""
+    """How many messages have a status, and when the oldest was accepted."""
 
     status: MessageStatus
     count: int
@@ -20,7 +20,7 @@ class QueueDepth:
 
 
 async def load_queue_depths(connection: AsyncConnection) -> list[QueueDepth]:
-    """The unfinished messages of all tenants, by status; finished ones are not looked at."""
+    """Count the unfinished messages of all tenants by status."""
     query = (
         select(messages.c.status, func.count(), func.min(messages.c.created_at))
         .where(UNFINISHED)
@@ -31,7 +31,7 @@ async def load_queue_depths(connection: AsyncConnection) -> list[QueueDepth]:
 
 
 async def count_profile_states(connection: AsyncConnection) -> dict[ProfileState, int]:
-    """How many profiles of all tenants are in each state."""
+    """Count the profiles of all tenants by state."""
     state = case(
         (profiles.c.paused_at.is_not(None), ProfileState.PAUSED.value),
         (lanes.c.failing_since.is_not(None), ProfileState.FAILING.value),

@@ -1,6 +1,6 @@
 """Grant send and connection permits across all replicas (invariant 7).
 
-A worker takes a slice for a whole claim, so that no message costs a round trip of its own.
+A worker takes permits for a whole claim, so that messages cost no extra round trips.
 """
 
 from collections import Counter
@@ -36,23 +36,23 @@ from app.store.tables.core import (
 async def lock_profile_bucket(
     connection: AsyncConnection, *, profile_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
-    """The profile's permits as they stand now, locked until the transaction ends."""
+    """Return the profile's current permits, locked until the transaction ends."""
     return await _lock_bucket(connection, lanes, lanes.c.profile_id == profile_id, limit, now)
 
 
 async def lock_tenant_bucket(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
-    """The tenant's permits as they stand now, locked until the transaction ends."""
+    """Return the tenant's current permits, locked until the transaction ends."""
     return await _lock_bucket_of_tenant(connection, tenant_buckets, tenant_id, limit, now)
 
 
 async def take_verify_permit(
     connection: AsyncConnection, *, tenant_id: str, limit: RateLimit, now: datetime
 ) -> Bucket:
-    """Take one of the tenant's permits to have a server tried; answers what there was before.
+    """Take a permit to verify a server; return the bucket before.
 
-    None is taken where there is no whole one.
+    Takes nothing if there is no whole permit.
     """
     bucket = await _lock_bucket_of_tenant(connection, verify_buckets, tenant_id, limit, now)
     if count_permits(bucket):
@@ -93,7 +93,7 @@ async def _lock_bucket(
 async def spend_profile(
     connection: AsyncConnection, *, profile_id: str, bucket: Bucket, permits: int
 ) -> None:
-    """Write the profile's bucket back, less what was spent."""
+    """Store the profile's bucket less the spent permits."""
     await connection.execute(
         update(lanes)
         .where(lanes.c.profile_id == profile_id)
@@ -104,7 +104,7 @@ async def spend_profile(
 async def spend_tenant(
     connection: AsyncConnection, *, tenant_id: str, bucket: Bucket, permits: int
 ) -> None:
-    """Write the tenant's bucket back, less what was spent."""
+    """Store the tenant's bucket less the spent permits."""
     await connection.execute(
         update(tenant_buckets)
         .where(tenant_buckets.c.tenant_id == tenant_id)
@@ -120,10 +120,10 @@ async def lease_connections(
     now: datetime,
     until: datetime,
 ) -> dict[str, int]:
-    """Take this worker's share of the `most` connections of each profile, until a moment.
+    """Lease this worker's share of each profile's connections until a moment.
 
-    The share is an even one among the workers that live, as far as the others leave it free: a
-    worker with more gives back what it can as soon as it asks again. Answers how many it may have.
+    Live workers share equally, as far as the others' leases allow; a worker with more returns the
+    rest at its next call. Returns the number of connections by profile.
     """
     ids = {"profile_ids": list(max_connections)}
     await connection.execute(_LOCK_LANES, ids)
@@ -160,7 +160,7 @@ async def lease_connections(
     return granted_permits
 
 
-# In one order, so that two workers do not lock each other out.
+# Locked in one order, so that two workers cannot deadlock.
 _LOCK_LANES: Final = (
     select(lanes.c.profile_id)
     .where(any_of(lanes.c.profile_id, "profile_ids"))
@@ -182,7 +182,7 @@ _UPDATE: Final = Bulk(
 async def renew_connections(
     connection: AsyncConnection, *, worker_id: str, until: datetime
 ) -> None:
-    """Keep every connection permit of a worker until a later moment."""
+    """Extend all connection permits of a worker."""
     await connection.execute(
         update(connection_permits)
         .where(connection_permits.c.worker_id == worker_id)
@@ -193,7 +193,7 @@ async def renew_connections(
 async def return_connections(
     connection: AsyncConnection, *, worker_id: str, profile_id: str | None = None
 ) -> None:
-    """Give back a worker's permits, for one profile or for all."""
+    """Return a worker's permits, for one profile or for all."""
     conditions = [connection_permits.c.worker_id == worker_id]
     if profile_id is not None:
         conditions.append(connection_permits.c.profile_id == profile_id)

@@ -17,7 +17,7 @@ async def record_heartbeat(
     started_at: datetime,
     now: datetime,
 ) -> None:
-    """Write that the worker is alive. Its id is its own: nobody else writes the row."""
+    """Record that a worker is alive; only the worker itself writes its row."""
     result = await connection.execute(
         update(workers).where(workers.c.id == worker_id).values(seen_at=now)
     )
@@ -30,16 +30,16 @@ async def record_heartbeat(
 
 
 async def list_hostnames(connection: AsyncConnection, *, since: datetime) -> list[str]:
-    """The machines of those that were heard of since a moment, one for each worker."""
+    """Return the hostnames of workers seen since a moment, one per worker."""
     query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
     return list((await connection.execute(query)).scalars())
 
 
 async def deregister(connection: AsyncConnection, *, worker_id: str) -> None:
-    """The worker has ended."""
+    """Delete a worker that ends."""
     await connection.execute(delete(workers).where(workers.c.id == worker_id))
 
 
 async def delete_stale(connection: AsyncConnection, *, before: datetime) -> None:
-    """Forget the workers that were last heard of before a moment: they ended without a word."""
+    """Delete workers last seen before a moment: they crashed."""
     await connection.execute(delete(workers).where(workers.c.seen_at < before))

@@ -1,1 +1,1 @@
-"""Mailboxes, the mails in them, and reports read from them."""
+"""Mailboxes, the mails in them, and reports."""

@@ -20,14 +20,14 @@ from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
-    """Write a new one; raises Conflict where its name is taken."""
+    """Insert a mailbox; raise Conflict if its name exists."""
     values = to_row(mailbox, mailboxes) | {"sealed_password": sealed_password}
     async with conflict_on_duplicate(connection, _build_conflict(mailbox.name)):
         await connection.execute(insert_into(mailboxes).values(values))
 
 
 def build_columns(mailbox: Mailbox) -> dict[str, Any]:
-    """What a person sets of it, but for its password."""
+    """Build the columns of a mailbox's settings, without the password."""
     return {
         "name": mailbox.name,
         "host": mailbox.host,
@@ -47,7 +47,7 @@ def _build_conflict(name: str) -> Conflict:
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
-    """How many the tenant has."""
+    """Count the tenant's mailboxes."""
     query = select(func.count()).where(mailboxes.c.tenant_id == tenant_id)
     return int((await connection.execute(query)).scalar_one())
 
@@ -55,7 +55,7 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Mailbox]:
-    """A page of the tenant's, newest first."""
+    """Return a page of the tenant's mailboxes, newest first."""
     query = select(mailboxes).where(mailboxes.c.tenant_id == tenant_id)
     query = newest_first(query, mailboxes.c.id, limit=limit, after=after)
     return [build_mailbox(row) for row in (await connection.execute(query)).mappings()]
@@ -64,7 +64,7 @@ async def page(
 async def get(
     connection: AsyncConnection, *, tenant_id: str, mailbox_id: str, for_update: bool = False
 ) -> Mailbox:
-    """One of the tenant's, locked where it is to be changed; raises NotFound."""
+    """Return a mailbox, locked with `for_update`; raise NotFound."""
     query = select(mailboxes).where(
         mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id
     )
@@ -84,9 +84,9 @@ async def update(
     changes: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Write columns, and have it read at once; raises Conflict where the new name is taken.
+    """Change columns and poll at once; raise Conflict if the new name exists.
 
-    What was begun is forgotten where it is read from the beginning.
+    A change of `last_uid` discards mails in progress.
     """
     if "last_uid" in changes:
         await connection.execute(delete_from(mailbox_mails).filter_by(mailbox_id=mailbox_id))
@@ -99,7 +99,7 @@ async def update(
 
 
 async def delete(connection: AsyncConnection, *, tenant_id: str, mailbox_id: str) -> Mailbox:
-    """Take one away, and answer which that was; raises NotFound."""
+    """Delete a mailbox and return it; raise NotFound."""
     mailbox = await get(connection, tenant_id=tenant_id, mailbox_id=mailbox_id, for_update=True)
     await connection.execute(delete_from(mailboxes).where(mailboxes.c.id == mailbox_id))
     return mailbox
@@ -107,7 +107,7 @@ async def delete(connection: AsyncConnection, *, tenant_id: str, mailbox_id: str
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMailbox:
-    """A mailbox that its claimer alone reads, until another may."""
+    """A mailbox that only its claimer reads, until the lease ends."""
 
     mailbox: Mailbox
     sealed_password: bytes = field(repr=False)
@@ -119,7 +119,7 @@ _EARLIEST: Final = select(func.min(mailboxes.c.next_poll_at)).where(
 
 
 async def load_next_poll_at(connection: AsyncConnection) -> datetime | None:
-    """When the next mailbox has its turn; None where there is none."""
+    """Return when the next mailbox is due; None without mailboxes."""
     next_poll_at: datetime | None = (await connection.execute(_EARLIEST)).scalar_one()
     return next_poll_at
 
@@ -127,7 +127,7 @@ async def load_next_poll_at(connection: AsyncConnection) -> datetime | None:
 async def claim(
     connection: AsyncConnection, *, now: datetime, limit: int, lease_until: datetime
 ) -> list[ClaimedMailbox]:
-    """Those whose turn it is, of all tenants, at most so many."""
+    """Lease up to `limit` due mailboxes of all tenants."""
     query = (
         select(mailboxes)
         .where(mailboxes.c.next_poll_at <= now, mailboxes.c.disabled_at.is_(None))
@@ -148,7 +148,7 @@ async def claim(
 async def record_poll(
     connection: AsyncConnection, *, mailbox: Mailbox, now: datetime, next_poll_at: datetime
 ) -> None:
-    """Write that a mailbox was read, up to its `last_uid`, unless it was changed meanwhile."""
+    """Record a poll up to `last_uid`, unless the mailbox has changed."""
     await connection.execute(
         update_rows(mailboxes)
         .where(
@@ -175,7 +175,7 @@ async def record_failure(
     now: datetime,
     next_poll_at: datetime,
 ) -> None:
-    """Write why a mailbox could not be read."""
+    """Record why a mailbox could not be read."""
     await connection.execute(
         update_rows(mailboxes)
         .where(
@@ -192,5 +192,5 @@ async def record_failure(
 
 
 def build_mailbox(row: RowMapping) -> Mailbox:
-    """The mailbox of a row, its password apart."""
+    """Build a mailbox from a row, without its password."""
     return from_row(Mailbox, row, tls=MailboxTls(row["tls"]))

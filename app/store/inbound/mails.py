@@ -1,7 +1,7 @@
 """Track mailbox mails in progress, and skip those that crash the reader.
 
-A mail is noted before it is read. If the process dies, the note counts as a failed try; after a few
-tries the mail is skipped.
+A mail is recorded before it is read. If the process dies, the record counts as a failed try; after
+a few tries the mail is skipped.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
 async def list_unfinished(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:
-    """The UIDs of mails that were begun and are not done; those of another UIDVALIDITY are gone."""
+    """Return the UIDs of unfinished mails; delete those of another UIDVALIDITY."""
     of_mailbox = mailbox_mails.c.mailbox_id == mailbox.id
     await connection.execute(
         delete(mailbox_mails).where(
@@ -30,10 +30,9 @@ async def list_unfinished(connection: AsyncConnection, *, mailbox: Mailbox) -> l
 
 
 async def begin(connection: AsyncConnection, *, mailbox: Mailbox, uid: int) -> int:
-    """Note that a mail is about to be read; answers for how many-th time.
+    """Record that a mail is about to be read; return the number of this try.
 
-    The mailbox is read up to `last_uid` then. Answers 0, and writes nothing, where somebody changed
-    the mailbox meanwhile.
+    Also stores `last_uid`. Returns 0 and writes nothing if the mailbox has changed.
     """
     result = await connection.execute(
         update(mailboxes)
@@ -69,12 +68,12 @@ async def finish(
     now: datetime,
     skip_reason: str | None = None,
 ) -> None:
-    """Note that a mail is done, add to the mailbox's counts, and tell where it was given up.
+    """Record that a mail is done or skipped, and add to the mailbox's counts.
 
-    Nothing is added or told where somebody else has noted that before.
+    Does nothing if another process has done so.
     """
     of_mailbox = (mailboxes.c.tenant_id == mailbox.tenant_id, mailboxes.c.id == mailbox.id)
-    # First the mailbox, then the mail, as `begin` does: in another order two would wait for ever.
+    # Locks first the mailbox, then the mail, as `begin` does: otherwise both could deadlock.
     await connection.execute(select(mailboxes.c.id).where(*of_mailbox).with_for_update())
     result = await connection.execute(
         delete(mailbox_mails).filter_by(mailbox_id=mailbox.id, uid=uid)

@@ -27,7 +27,7 @@ from app.store.tables.core import (
     tenants,
 )
 
-# So many messages may have one Message-ID: another try at a message has the same.
+# Retries share a Message-ID.
 MAX_SAME_MESSAGE_ID: Final = 20
 MAX_IDS: Final = 20
 
@@ -54,7 +54,7 @@ REASONS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedReport:
-    """What a report says of one recipient, and whose it is: None where no message was found."""
+    """A report about one recipient, and its match; None without a message."""
 
     reported: ReportedRecipient
     message_id: str | None = None
@@ -65,7 +65,7 @@ class MatchedReport:
 async def record_digest(
     connection: AsyncConnection, *, tenant_id: str, digest: bytes, now: datetime
 ) -> bool:
-    """Whether a report with this hash is read for the first time; it is noted down."""
+    """Record a report's hash; return whether it is new."""
     row = {"tenant_id": tenant_id, "digest": digest, "created_at": now}
     return bool((await connection.execute(_READ[connection.dialect.name], row)).rowcount)
 
@@ -78,10 +78,10 @@ async def receive(
     now: datetime,
     is_new: bool = True,
 ) -> list[MatchedReport]:
-    """Write down what a report says, and suppress whom it says not to be written to any more.
+    """Store a report, and suppress recipients as it requires.
 
-    A hard bounce does so where the tenant wants that. Where it `is_new` no more, nothing is
-    written. Answers what is said of each recipient.
+    Hard bounces suppress only if the tenant wants that. Writes nothing unless `is_new`. Returns a
+    match for each recipient of the report.
     """
     candidates = await _load_candidates(connection, tenant_id, report)
     query = select(tenants.c.suppresses_hard_bounces).where(tenants.c.id == tenant_id)
@@ -117,7 +117,7 @@ async def receive(
 async def _load_candidates(
     connection: AsyncConnection, tenant_id: str, report: Report
 ) -> list[RowMapping]:
-    """The recipients of the messages that a report may be about, the surest message first."""
+    """Load recipients of the messages that a report may be about, the likeliest first."""
     ids = [message_id for message_id, _ in report.places]
     ids += report.ids
     ids += filter(None, map(parse_message_id, report.message_ids))
@@ -137,7 +137,7 @@ async def _load_candidates(
 async def _load_given(
     connection: AsyncConnection, tenant_id: str, message_ids: Collection[str]
 ) -> Sequence[str]:
-    """The messages with a Message-ID that was not made from their own id, newest first."""
+    """Return messages with a Message-ID that was not made from their id, newest first."""
     query = (
         select(message_contents.c.message_id)
         .join(messages, messages.c.id == message_contents.c.message_id)
@@ -155,7 +155,7 @@ async def _load_given(
 def _find_row(
     report: Report, reported: ReportedRecipient, candidates: Sequence[RowMapping]
 ) -> RowMapping | None:
-    """The recipient that is meant: by its place, its address, or as the only one there is."""
+    """Find the recipient: by its place, its address, or as the only one."""
     if len(report.recipients) == 1:
         rows_by_place = {(row["message_id"], row["position"]): row for row in candidates}
         if placed_row := next(
@@ -166,7 +166,7 @@ def _find_row(
     for row in candidates:
         if fold(row["address"]) in addresses or fold(row["sent_to"] or "") in addresses:
             return row
-    # Whoever forwards mail reports another address, and whoever redacts a complaint none.
+    # Forwarders report another address, and redacted complaints have none.
     sole_rows = [row for row in candidates if row["recipient_count"] == 1]
     return sole_rows[0] if sole_rows and len(report.recipients) == 1 else None
 
@@ -174,7 +174,7 @@ def _find_row(
 async def _load_last(
     connection: AsyncConnection, tenant_id: str, addresses: Iterable[str]
 ) -> RowMapping | None:
-    """The last recipient with an address: an unsubscribe request names only its sender."""
+    """Load the last recipient with an address: unsubscribe requests name only the sender."""
     for address in addresses:
         query = (
             select(*_COLUMNS)
@@ -191,10 +191,10 @@ async def _load_last(
 async def _find_tag(
     connection: AsyncConnection, tenant_id: str, word: str | None, row: RowMapping
 ) -> str | None:
-    """The tag that somebody has left; None, for all, where none of these words is one.
+    """Return the tag to suppress; None, for all mail, if the word is no tag.
 
-    That is a tag of some message of the tenant, or in other letter case one of the message that
-    came last: a suppression for any other word would hold nothing back.
+    A tag must exist in some message of the tenant or, ignoring case, in the last message: a
+    suppression for another word would have no effect.
     """
     if word is None:
         return None
@@ -211,7 +211,7 @@ async def _find_tag(
 def _suppression(
     tenant_id: str, tag: str | None, reported: ReportedRecipient, row: RowMapping, now: datetime
 ) -> Suppression | None:
-    """Why the recipient is sent nothing more, if it is."""
+    """Build the suppression that a report requires, or None."""
     reason = REASONS.get(reported.kind)
     is_soft = reported.kind is ReportKind.BOUNCED_LATER and not reported.is_hard_bounce
     if reason is None or is_soft or row["erased_at"] is not None:
@@ -264,5 +264,5 @@ async def _note(
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
-    """Forget which reports were read before a moment; answers of how many."""
+    """Delete up to `limit` old digests of reports; return how many."""
     return await aging.delete_oldest(connection, inbound_reports, before=before, limit=limit)

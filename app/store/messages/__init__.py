@@ -1,1 +1,1 @@
-"""Read messages, and apply what callers decide of them."""
+"""Read messages, and apply callers' decisions."""

@@ -18,10 +18,10 @@ from app.store.tables.core import has_address, messages, recipients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureResult:
-    """How many messages are without the address now, and how many could not be.
+    """How many messages no longer contain the address, and how many could not be changed.
 
-    `being_sent` are in transmission; of `uncertain` ones nobody has said what became of them.
-    `last` is the last message that was looked at, None where there was none.
+    `sending` messages are in transmission; `uncertain` ones have an unknown outcome.
+    `last_message_id` is the last message examined, or None.
     """
 
     erased: int = 0
@@ -50,10 +50,10 @@ async def erase(
     now: datetime,
     limit: int,
 ) -> ErasureResult:
-    """Forget an address, in any letter case, in at most `limit` messages of a tenant.
+    """Erase an address in up to `limit` messages of a tenant, ignoring case.
 
-    Where it is still to be sent to, it is not any more. Where others are, the message keeps its
-    content for them until it is final.
+    Cancels the recipient if it is still open. A message with other open recipients keeps its
+    content until it is final.
     """
     query = (
         select(

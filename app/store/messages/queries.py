@@ -37,8 +37,7 @@ from app.store.tables.core import (
     recipients,
 )
 
-# An id tells when it was made, its row when it was accepted: the same moment, but for a clock
-# that was set between the two.
+# The id's time and `created_at` differ only if a clock was set in between.
 CLOCK_SLACK: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -48,7 +47,7 @@ NOT_SENT_STATUSES: Final = frozenset(
     {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
 )
 
-# Who did not get a message, and will not by it.
+# These recipients did not get the message, and will not get it.
 FAILED_STATUSES: Final = frozenset(
     {RecipientStatus.BOUNCED, RecipientStatus.EXPIRED, RecipientStatus.CANCELLED}
 )
@@ -79,11 +78,11 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """Which messages are wanted: those that match all that is given.
+    """Which messages to select: those that match all filters.
 
-    `created_after` is inclusive, `created_before` is not; `recipient` is matched in any letter
-    case; `within` are the ids of the only profiles whose messages are looked at. `message_id` is
-    the header field Message-ID. Of `statuses` each is one of several; none: any.
+    `created_after` is inclusive, `created_before` exclusive. `recipient` ignores case. `message_id`
+    is the header field Message-ID. `profile_ids` restricts to these profiles. `statuses` lists
+    alternatives; empty means any.
     """
 
     statuses: Collection[MessageStatus] = ()
@@ -108,7 +107,7 @@ async def page(
     after: str | None = None,
     message_filter: MessageFilter = NO_FILTER,
 ) -> list[MessageView]:
-    """A page of the tenant's messages that match the filter, newest first."""
+    """Return a page of the tenant's matching messages, newest first."""
     message_ids = await list_ids(
         connection,
         tenant_id=tenant_id,
@@ -129,7 +128,7 @@ async def list_ids(
     after: str | None = None,
     message_filter: MessageFilter = NO_FILTER,
 ) -> Sequence[str]:
-    """The ids of what `page` answers."""
+    """Return the ids of such a page."""
     query, key = _build_query(tenant_id, message_filter, now)
     query = newest_first(query, key, limit=limit, after=after)
     return (await connection.execute(query)).scalars().all()
@@ -146,10 +145,10 @@ async def search(
     after: str | None = None,
     message_filter: MessageFilter = NO_FILTER,
 ) -> tuple[list[MessageView], str | None]:
-    """At most `limit` of the messages that are wanted and match, newest first.
+    """Return up to `limit` messages that match filter and search, newest first.
 
-    At most `look_at` are looked at. Answers after which id the next ones come; None: there are no
-    more. What was wiped has no subject, and what was erased no metadata.
+    Examines up to `max_scanned` messages. Also returns the id to continue before, or None at the
+    end. Wiped messages have no subject, erased ones no metadata.
     """
     query, key = _build_query(tenant_id, message_filter, now)
     candidates = newest_first(query, key, limit=max_scanned, after=after).subquery()
@@ -172,7 +171,7 @@ async def search(
 
 
 def select_ids(tenant_id: str, message_filter: MessageFilter, now: datetime) -> Select[str]:
-    """The ids of the tenant's messages that are wanted."""
+    """Build the query for the ids of the tenant's matching messages."""
     return _build_query(tenant_id, message_filter, now)[0]
 
 
@@ -184,7 +183,7 @@ async def count(
     now: datetime,
     message_filter: MessageFilter = NO_FILTER,
 ) -> int:
-    """How many messages are wanted, counted up to `limit`."""
+    """Count the matching messages, up to `limit`."""
     query, _ = _build_query(tenant_id, message_filter, now)
     count_query = select(func.count()).select_from(query.limit(limit).subquery())
     return int((await connection.execute(count_query)).scalar_one())
@@ -193,12 +192,12 @@ async def count(
 def _build_query(
     tenant_id: str, message_filter: MessageFilter, now: datetime
 ) -> tuple[Select[str], ColumnElement[str]]:
-    """The ids of the tenant's messages that are wanted, and the column that holds them."""
+    """Build the query for matching ids; return it with their column."""
     query, key = _build_id_query(tenant_id, message_filter.tag, message_filter.recipient)
     of_message = list[ColumnElement[bool] | TextClause]()
     if message_filter.statuses:
         of_message.append(or_(*(_has_status(status, now) for status in message_filter.statuses)))
-        if key is messages.c.id:  # by a recipient or a tag another index is gone by
+        if key is messages.c.id:  # a query by recipient or tag uses another index
             of_message += _partial(message_filter.statuses)
     if message_filter.message_id is not None:
         ids_by_header = select(message_contents.c.message_id).where(
@@ -224,7 +223,7 @@ def _build_query(
 
 
 def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
-    """That a message stands there now: until its time has come one that waits is scheduled."""
+    """Build the condition for a status now: waiting messages are scheduled until `send_at`."""
     is_later = messages.c.send_at > now
     if status is MessageStatus.SCHEDULED:
         return and_(messages.c.status == MessageStatus.QUEUED.value, is_later)
@@ -235,7 +234,7 @@ def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
 
 
 def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
-    """The words of the partial index that holds the messages of these statuses, if one does."""
+    """Return the condition of the partial index that covers these statuses, if any."""
     if MessageStatus.SENT in statuses:
         return []
     conditions = {NOT_SENT if status in NOT_SENT_STATUSES else UNFINISHED for status in statuses}
@@ -245,10 +244,10 @@ def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
 def _build_id_query(
     tenant_id: str, tag: str | None, recipient: str | None
 ) -> tuple[Select[str], ColumnElement[str]]:
-    """The ids of the messages with this tag and this recipient, and the column that holds them.
+    """Build the query for ids by tag and recipient; return it with their column.
 
-    Ids are looked for apart from what is read of them, and where they stand in the order of an
-    index: so a page costs a page, on SQLite too, which would rather read all and sort it.
+    Selects ids in the order of an index, and their content later. So a page costs a page on SQLite
+    too, which would otherwise read everything and sort it.
     """
     of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
     if recipient is not None:
@@ -263,7 +262,7 @@ def _build_id_query(
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:
-    """The tenant's message with this id; raises NotFound."""
+    """Return the tenant's message with this id; raise NotFound."""
     views = await _load_views(connection, tenant_id, [message_id])
     if not views:
         raise NotFound("message", message_id)
@@ -279,7 +278,7 @@ async def list_attempts(
     after: str | None,
     with_transcripts: bool = False,
 ) -> list[AttemptView]:
-    """A page of the attempts to send a message, oldest first; raises NotFound."""
+    """Return a page of a message's attempts, oldest first; raise NotFound."""
     await _check_owner(connection, tenant_id, message_id)
     transcript = attempt_transcripts.c.transcript
     query = select(
@@ -295,7 +294,7 @@ async def list_attempts(
 
 
 _ATTEMPT_COLUMNS: Final = tuple(
-    each.name for each in fields(AttemptView) if each.name != "transcript"
+    column.name for column in fields(AttemptView) if column.name != "transcript"
 )
 
 
@@ -308,7 +307,7 @@ async def _check_owner(connection: AsyncConnection, tenant_id: str, message_id: 
 
 
 async def load_content(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> bytes:
-    """The bytes that go over the wire; raises NotFound, or Gone where they are not for reading."""
+    """Return the bytes for the wire; raise NotFound, or Gone if wiped or sensitive."""
     query = (
         select(
             message_contents.c.mime, message_contents.c.is_sensitive, message_contents.c.wiped_at
@@ -336,7 +335,7 @@ async def load_content(connection: AsyncConnection, *, tenant_id: str, message_i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """What another try at a message is made from. `failed` are those who did not get it."""
+    """The data for a retry; `failed_recipients` did not get the message."""
 
     profile_id: str
     envelope_from: str
@@ -357,7 +356,7 @@ class Original:
 async def load_original(
     connection: AsyncConnection, *, tenant_id: str, message_id: str
 ) -> Original:
-    """The message with its bytes; raises NotFound, or Gone where they are not for use."""
+    """Load a message with its bytes; raise NotFound, or Gone if wiped or sensitive."""
     mime = await load_content(connection, tenant_id=tenant_id, message_id=message_id)
     view = await get(connection, tenant_id=tenant_id, message_id=message_id)
     query = select(messages.c.envelope_from, messages.c.dsn, messages.c.has_verp).where(
@@ -390,7 +389,7 @@ async def load_original(
 async def _load_views(
     connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
 ) -> list[MessageView]:
-    """The tenant's messages with these ids, newest first."""
+    """Load the tenant's messages with these ids, newest first."""
     query = (
         select(*_COLUMNS)
         .join(message_contents, message_contents.c.message_id == messages.c.id)
@@ -434,7 +433,7 @@ async def _load_tags(
 
 
 def _is_of_tenant(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
-    """The tenant's, as a check alone: SQLite would rather read all that is its, by an index."""
+    """Build the tenant's condition without index: SQLite would read all its rows by it."""
     return column.concat("") == tenant_id
 
 

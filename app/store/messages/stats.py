@@ -20,7 +20,7 @@ MAX_GROUPS: Final = 1000
 
 
 class Dimension(StrEnum):
-    """What to group by. Hours and days are those of acceptance, in UTC."""
+    """How to group. Hours and days are those of acceptance, in UTC."""
 
     PROFILE = "profile"
     TAG = "tag"
@@ -30,7 +30,7 @@ class Dimension(StrEnum):
 
 
 class _Domain(FunctionElement[str]):
-    """What stands right of the last @ of an address, in lower case."""
+    """The part after the last @ of an address, in lower case."""
 
     type = String()
     inherit_cache = True
@@ -39,7 +39,7 @@ class _Domain(FunctionElement[str]):
 @compiles(_Domain)
 def _domain_in_sqlite(element: _Domain, compiler: SQLCompiler, **more: object) -> str:
     address = compiler.process(element.clauses, **more)
-    # What is left of it once all but its end was taken away: SQLite finds the first @ alone.
+    # Trims everything after the last @, and removes the rest: SQLite finds only the first @.
     return f"lower(replace({address}, rtrim({address}, replace({address}, '@', '')), ''))"
 
 
@@ -49,7 +49,7 @@ def _domain_in_postgresql(element: _Domain, compiler: SQLCompiler, **more: objec
 
 
 class _Seconds(FunctionElement[int]):
-    """A time as whole seconds since 1970."""
+    """A time in whole seconds since 1970."""
 
     type = BigInteger()
     inherit_cache = True
@@ -71,7 +71,7 @@ PERIODS: Final = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCount:
-    """The recipients of a group: how many stand where, and of how many what came back."""
+    """The recipients of a group by status and by report."""
 
     key: str | None
     recipients: int
@@ -87,10 +87,10 @@ async def count(
     message_filter: MessageFilter,
     now: datetime,
 ) -> list[GroupCount]:
-    """The recipients of the tenant's messages that are wanted, in groups; the greatest first.
+    """Count recipients of the tenant's matching messages by group, the largest first.
 
-    Groups of time are in their order, and all others at most `MAX_GROUPS`. Without `by` there is
-    one group. A recipient whose message has several tags counts for each.
+    Groups of time come in order; of others, up to `MAX_GROUPS`. Without a dimension there is one
+    group. A recipient of a message with several tags counts for each.
     """
     ids = select_ids(tenant_id, message_filter, now).subquery()
     key = _build_key(dimension)

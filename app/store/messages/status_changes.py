@@ -21,7 +21,7 @@ from app.store.tables.core import messages, recipients
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a message is sent, until when it is tried, and before which others."""
+    """When to send a message, when to give up, and its priority."""
 
     send_at: datetime
     expires_at: datetime
@@ -31,9 +31,9 @@ class Schedule:
 async def cancel(
     connection: AsyncConnection, *, tenant_id: str, message_id: str, now: datetime
 ) -> None:
-    """Send a message to nobody any more who has not got it yet.
+    """Cancel all open recipients of a message.
 
-    Raises NotFound, or Conflict where it is being sent or there is nobody left.
+    Raises NotFound, or Conflict if the message is in transmission or has no open recipient.
     """
     await _lock_free(connection, tenant_id, message_id)
     message_recipients = (await load_recipients(connection, [message_id]))[message_id]
@@ -53,9 +53,9 @@ async def reschedule(
     changes: Callable[[Schedule], Schedule],
     now: datetime,
 ) -> None:
-    """Change when a scheduled message is sent, until when it is tried, and before which others.
+    """Change the schedule or the priority of a scheduled message.
 
-    Raises NotFound, Conflict where its time has come already, and what `changes` raises.
+    Raises NotFound, Conflict if `send_at` has passed, and what `changes` raises.
     """
     await _lock_free(connection, tenant_id, message_id)
     query = select(
@@ -91,7 +91,7 @@ async def reschedule(
 
 
 async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: str) -> None:
-    """Hold the message; raises NotFound, or Conflict where somebody is sending it."""
+    """Lock the message; raise NotFound, or Conflict while Heloise sends it."""
     query = (
         select(messages.c.status)
         .where(messages.c.tenant_id == tenant_id, messages.c.id == message_id)
@@ -116,9 +116,9 @@ async def resolve(
     event: RecipientEvent,
     now: datetime,
 ) -> None:
-    """Say what became of uncertain recipients: of these, or of all where `addresses` is None.
+    """Decide uncertain recipients: those at `addresses`, or all with None.
 
-    Raises NotFound, or Conflict where the message is being sent or one of them is not uncertain.
+    Raises NotFound, or Conflict if the message is in transmission or an address is not uncertain.
     """
     await _lock_free(connection, tenant_id, message_id)
     message_recipients = (await load_recipients(connection, [message_id]))[message_id]
@@ -150,7 +150,7 @@ async def resolve(
 def _find_uncertain(
     recipients: Sequence[ClaimedRecipient], addresses: Sequence[str] | None
 ) -> list[int]:
-    """The positions to resolve; raises Conflict where an address names no uncertain recipient."""
+    """Return the positions to resolve; raise Conflict if an address is not uncertain."""
     positions = {
         fold(recipient.address): recipient.position
         for recipient in recipients

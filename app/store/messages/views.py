@@ -22,7 +22,7 @@ from app.store.db.rows import from_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientView:
-    """A recipient as it stands."""
+    """A recipient with its current status."""
 
     address: str
     name: str
@@ -44,9 +44,9 @@ class RecipientView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
-    """A message as it stands, with its recipients in the order of to, cc, bcc.
+    """A message with its current status and its recipients, as to, cc, bcc.
 
-    Of one that `is_sensitive` the subject is not kept.
+    The subject of a sensitive message is not kept.
     """
 
     id: str
@@ -72,7 +72,7 @@ class MessageView:
     retry_of: str | None
 
     def status_at(self, now: datetime) -> MessageStatus:
-        """Where it stands: one that is to be sent later is `scheduled` until then."""
+        """Return the status: a queued message is `scheduled` until `send_at`."""
         if self.status is MessageStatus.QUEUED and self.send_at is not None and self.send_at > now:
             return MessageStatus.SCHEDULED
         return self.status
@@ -80,9 +80,9 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One try to send a message; `recipients` holds an entry for each one it spoke of.
+    """An attempt to send a message; `recipients` has an entry for each recipient in it.
 
-    `transcript` is as `smtp.transcript` writes it; None where it is not kept, or not asked for.
+    `transcript` has the format of `smtp.transcript`; None if not kept or not requested.
     """
 
     id: str
@@ -113,10 +113,10 @@ class AttemptView:
 def build_view(
     row: RowMapping, recipient_rows: Iterable[RowMapping], tag_rows: Iterable[RowMapping]
 ) -> MessageView:
-    """The view of a message from its row, its recipients' and its tags'.
+    """Build a view from the rows of a message, its recipients and its tags.
 
-    A recipient is `sending` while its message is leased and it was its turn at the claim, which
-    wrote `updated_at`. That is derived here and never stored.
+    A recipient is `sending` if its message is leased and it was due at the claim, whose time is
+    `updated_at`. This is computed, never stored.
     """
     status = MessageStatus(row["status"])
     claimed_at = row["updated_at"] if status is MessageStatus.SENDING else None
@@ -134,7 +134,7 @@ def build_view(
 
 
 def _is_sending(row: RowMapping, status: RecipientStatus, claimed_at: datetime) -> bool:
-    """Whether a recipient of a leased message is being sent to; one marked since the claim is."""
+    """Whether a leased message is being sent to this recipient, or marked since the claim."""
     if status is RecipientStatus.UNCERTAIN:
         return bool(row["updated_at"] >= claimed_at)
     due_at = row["next_attempt_at"]

@@ -1,1 +1,1 @@
-"""The schema's version, and how the database gets there."""
+"""The schema's revision, and migrations to it."""

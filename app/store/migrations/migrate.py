@@ -15,21 +15,21 @@ from app.store.db.engine import Database
 from app.store.db.errors import Locked
 from app.store.migrations import schema
 
-# Any number that nothing else on the same database locks by.
+# Any number that no other application locks on the same database.
 MIGRATION_LOCK: Final = 0x48454C4F495345
-# Each as long as SQLite waits for a lock, which is 5 seconds.
+# Each wait lasts as long as SQLite waits for a lock: 5 seconds.
 MAX_WAITS: Final = 120
 
 
 async def migrate(database: Database) -> str:
-    """Bring the schema to the newest revision, and answer which that is.
+    """Migrate to the newest revision, and return it.
 
-    It is one transaction: all or nothing. Any number may run at once: SQLite's transaction has
-    the write lock from its first moment, PostgreSQL's waits here for a lock of ours. Raises
-    SettingsError where the database belongs to a newer version of Heloise.
+    Runs in one transaction. Several processes may call this at once: SQLite locks the file from the
+    beginning, PostgreSQL takes an advisory lock. Raises SettingsError if the database belongs to a
+    newer version of Heloise.
     """
     for _ in range(MAX_WAITS):
-        with suppress(Locked):  # whoever has it may be at a large table
+        with suppress(Locked):  # another process may be migrating a large table
             return await _migrate(database)
     return await _migrate(database)
 

@@ -18,18 +18,18 @@ READ_ONLY: Final = (
 
 
 class Readiness:
-    """What stood in the way of using the database when somebody last looked."""
+    """Checks the database, and remembers the fault of its schema."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._schema_fault: str | None = "The database is not checked yet."
 
     def fault(self) -> str | None:
-        """Why the tables cannot be used, or None: they cannot change for the worse later on."""
+        """Return why the tables cannot be used, or None; a sound schema stays sound."""
         return self._schema_fault
 
     async def check(self) -> list[str]:
-        """Look at the database now; answers every reason against it, none where it is ready."""
+        """Check the database; return all faults."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 is_writable = await self._database.is_writable()
@@ -46,7 +46,7 @@ class Readiness:
         return [] if self._schema_fault is None else [self._schema_fault]
 
     async def wait_ready(self) -> None:
-        """Return once there is nothing against it."""
+        """Wait until the database is ready."""
         logged_reasons: list[str] = []
         while reasons := await self.check():
             if reasons != logged_reasons:

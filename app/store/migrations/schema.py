@@ -1,6 +1,6 @@
 """Compare the database's schema revision with the code's.
 
-What brings it there is `migrate`, which a service that is up to date has no need of.
+`migrate` is separate, since an up-to-date service does not need it.
 """
 
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ _VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", Str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaState:
-    """The revision that a database is at (None: it has no tables yet), and the newest there is."""
+    """The database's revision (None: no tables yet) and the newest."""
 
     current: str | None
     head: str
 
     @property
     def is_current(self) -> bool:
-        """Whether this version of Heloise can work with it."""
+        """Whether this version of Heloise works with the database."""
         return self.current == self.head
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with it and what to do; None where it is current."""
+        """Describe the mismatch and its fix; None if there is none."""
         if self.is_current:
             return None
         if self.current is not None and self.current not in list_revisions():
@@ -45,32 +45,32 @@ class SchemaState:
 
 
 async def load_state(database: Database) -> SchemaState:
-    """Where the schema is; raises Unavailable where the database cannot be reached."""
+    """Load the schema's state; raise Unavailable if the database is away."""
     async with database.reading() as connection:
         return SchemaState(current=await connection.run_sync(load_revision), head=head_revision())
 
 
 def load_revision(connection: Connection) -> str | None:
-    """The revision that the database is at, None where it has no tables yet."""
+    """Return the database's revision, or None without tables."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
 def head_revision() -> str:
-    """The newest revision."""
+    """Return the newest revision."""
     return list_revisions()[-1]
 
 
 def list_revisions() -> Sequence[str]:
-    """All that this version has, oldest first: files are named by them, and the names sort."""
+    """Return all revisions, oldest first: file names begin with them, and sort."""
     return sorted(
         path.stem.partition("_")[0] for path in find_migrations().glob("versions/[0-9]*.py")
     )
 
 
 def find_migrations() -> Path:
-    """Inside the package where it is installed, beside it in a checkout."""
+    """Return the directory: in the installed package, or beside it in a checkout."""
     package = Path(app.__file__).parent
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"

@@ -15,10 +15,10 @@ from app.store.tables.core import lanes, profiles, suppressions
 
 @frozen_dataclass
 class Admission:
-    """The database's answers about a group of new messages.
+    """What the database knows about a group of new messages.
 
-    `ready`: of the requested profiles, by id and revision, those that are active and not known to
-    fail. `may_suppress`: whether the tenant suppresses a recipient, if not for any message.
+    `ready`: the id and revision of each requested profile that is active and not failing.
+    `may_suppress`: whether a tenant suppresses one of the recipients, if only for a tag.
     """
 
     ready: frozenset[tuple[str, int]]
@@ -28,7 +28,7 @@ class Admission:
 async def check(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
-    """Look for these profiles, and for whom these messages are to."""
+    """Look up these profiles, and suppressions of the messages' recipients."""
     addressed = [
         (message.tenant_id, fold(recipient.mailbox.address))
         for message in messages
@@ -40,7 +40,7 @@ async def check(
     return Admission(ready, may_suppress=len(ready) < len(pairs))
 
 
-_SUPPRESSION: Final = 0  # a profile's first revision is 1
+_SUPPRESSION: Final = 0  # profiles begin with revision 1
 _RECIPIENTS: Final = unnest_pairs("addressed")
 _CHECK: Final = union_all(
     select(profiles.c.id, profiles.c.revision)

@@ -17,9 +17,9 @@ _Columns = tuple[Column[str], ...]
 
 
 async def mask_address(connection: AsyncConnection, *, tenant_id: str, address: str) -> None:
-    """Mask an address wherever a server, a reason or the audit log names it, and drop its tags.
+    """Mask an address in replies, reasons and the audit log, and delete its tags.
 
-    What is bound to a message is `wiping`'s; what the tenant has set itself stays.
+    `wiping` handles texts of messages; settings of the tenant stay.
     """
     mention = Mention(address)
     profile_ids = select(profiles.c.id).where(profiles.c.tenant_id == tenant_id)
@@ -73,7 +73,7 @@ async def _delete_tags(connection: AsyncConnection, tenant_id: str, mention: Men
 async def mask_address_in_messages(
     connection: AsyncConnection, *, message_ids: Sequence[str], address: str
 ) -> None:
-    """Mask an address in what servers said of these messages' other recipients."""
+    """Mask an address in the replies about these messages' other recipients."""
     mention, texts = Mention(address), (recipients.c.reply_text, recipients.c.report_text)
     key_columns = (recipients.c.message_id, recipients.c.position)
     query = select(*key_columns, *texts).where(
@@ -88,7 +88,7 @@ async def mask_address_in_messages(
 
 
 async def delete_address_tags(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Take away the tags of these messages that name one of their recipients."""
+    """Delete the tags of these messages that name one of their recipients."""
     query = (
         select(message_tags.c.message_id, message_tags.c.tag, recipients.c.address)
         .join(recipients, recipients.c.message_id == message_tags.c.message_id)
@@ -105,6 +105,6 @@ async def delete_address_tags(connection: AsyncConnection, *, message_ids: Seque
 
 
 def _may_name(columns: Iterable[Column[str]]) -> ColumnElement[bool]:
-    """That there is an @ in a text, which may be written for a URL."""
+    """Build the condition that a text contains an @, perhaps URL-encoded."""
     texts = [cast(column, Text) for column in columns]
     return or_(*(text.contains(sign, autoescape=True) for text in texts for sign in ("@", "%40")))

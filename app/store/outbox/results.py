@@ -34,9 +34,10 @@ from app.store.tables.core import (
 
 @frozen_dataclass(kw_only=True)
 class RecipientUpdate:
-    """What became of one recipient in an attempt; `sent_to` is where it went instead, if it did.
+    """The result of one recipient in an attempt.
 
-    `is_hard_bounce`: there is no such recipient, as its server says.
+    `sent_to` is the address after a redirect. `is_hard_bounce`: its server says that the recipient
+    does not exist.
     """
 
     position: int
@@ -52,7 +53,7 @@ class RecipientUpdate:
 
 @frozen_dataclass(kw_only=True)
 class Settlement:
-    """The end of one claim: each touched recipient, then either a final status or a due time."""
+    """The end of a claim: results of recipients, and a final status or due time."""
 
     message_id: str
     recipients: tuple[RecipientUpdate, ...]
@@ -63,7 +64,7 @@ class Settlement:
 
 @frozen_dataclass
 class _LockedMessage:
-    """What is known of a message that is the caller's, and what is to be done at its end."""
+    """A locked message of the caller, and the actions at its end."""
 
     tenant_id: str
     profile_id: str
@@ -74,9 +75,9 @@ class _LockedMessage:
 async def settle(
     connection: AsyncConnection, *, owner: str, settlements: Sequence[Settlement], now: datetime
 ) -> set[str]:
-    """Write outcomes for the messages whose lease is still the owner's; answers which these were.
+    """Write outcomes of messages that the owner still leases; return their ids.
 
-    What a former owner reports about a message that was taken over changes nothing (invariant 3).
+    Ignores results of a former owner for a message that another has taken over (invariant 3).
     """
     ids = [settlement.message_id for settlement in settlements]
     owned = await _lock_owned(connection, owner, ids)
@@ -115,7 +116,7 @@ async def settle(
 def _build_events(
     settlement: Settlement, held: _LockedMessage, now: datetime
 ) -> Iterable[NewEvent]:
-    """What happened to each recipient, then to the message."""
+    """Yield the events of each recipient, then of the message."""
     context = (now, held.tenant_id, held.profile_id, settlement.message_id)
     for recipient in settlement.recipients:
         data = {
@@ -144,9 +145,9 @@ async def mark(
     positions: Sequence[int],
     now: datetime,
 ) -> bool:
-    """Make recipients `uncertain` before the body goes out to them (invariant 5).
+    """Make recipients `uncertain` before the body is sent to them (invariant 5).
 
-    Answers False, and changes nothing, where the lease is not the owner's any more.
+    Returns False and changes nothing if the owner has lost the lease.
     """
     if not await _lock_owned(connection, owner, [message_id]):
         return False
@@ -169,7 +170,7 @@ async def mark(
 async def _lock_owned(
     connection: AsyncConnection, owner: str, ids: Sequence[str]
 ) -> dict[str, _LockedMessage]:
-    """Which of them are still the owner's."""
+    """Lock those of the messages that the owner still leases."""
     rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
     return _build_locked(rows.all())
 
@@ -263,7 +264,7 @@ def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[s
 
 
 async def insert_attempts(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append attempts, each with its transcript where that is to be kept."""
+    """Insert attempts, each with its transcript if that is kept."""
     await _INSERT_ATTEMPTS.execute(connection, rows, _collect_transcripts(rows))
 
 
@@ -284,10 +285,9 @@ _CLOSE: Final = Bulk(_UPDATE_MESSAGE, events.APPEND)
 async def delete_old_transcripts(
     connection: AsyncConnection, *, before: datetime, limit: int
 ) -> int:
-    """Delete transcripts of attempts made before a moment, the oldest first; answers how many.
+    """Delete up to `limit` old transcripts, oldest first; return how many.
 
-    Attempts' ids sort by time, so no index but theirs is needed. Those that another worker deletes
-    just now are left to it.
+    Attempt ids sort by time, so their index is enough. Skips rows that another worker deletes.
     """
     query = (
         select(attempt_transcripts.c.attempt_id)
@@ -303,7 +303,7 @@ async def delete_old_transcripts(
 
 
 def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """That nobody holds a message, or its holder's lease has ended."""
+    """Build the condition that no lease of the message is in force."""
     return or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now)
 
 
@@ -337,16 +337,16 @@ _HAS_EXPIRED_OR_ORPHANED: Final = select(
 
 
 async def has_expired_or_orphaned(connection: AsyncConnection, *, now: datetime) -> bool:
-    """Whether there is anything for `expire` or `cancel_orphans` to end."""
+    """Whether `expire` or `cancel_orphans` has something to do."""
     return bool((await connection.execute(_HAS_EXPIRED_OR_ORPHANED, {"now": now})).scalar_one())
 
 
 async def expire(
     connection: AsyncConnection, *, now: datetime, limit: int, is_clock_checked: bool = False
 ) -> int:
-    """End what is past its time and not being sent; answers how many messages that was.
+    """Finish unleased messages that have expired; return how many.
 
-    With `is_checked`, by the database's own time too, whatever `now` is.
+    With `is_clock_checked`, they have expired by the database's own time too.
     """
     query = _select_expired(is_clock_checked=is_clock_checked)
     return await _finish(connection, query, RecipientEvent.EXPIRE, now, limit)
@@ -355,9 +355,9 @@ async def expire(
 async def cancel_orphans(
     connection: AsyncConnection, *, now: datetime, limit: int, is_clock_checked: bool = False
 ) -> int:
-    """End what deleted profiles left unsent and nobody is sending; answers how many that was.
+    """Cancel unleased messages of deleted profiles; return how many.
 
-    With `is_checked`, nobody by the database's own time too, whatever `now` is.
+    With `is_clock_checked`, leases have ended by the database's own time too.
     """
     query = _select_orphaned(is_clock_checked=is_clock_checked)
     return await _finish(connection, query, RecipientEvent.CANCEL, now, limit)
@@ -383,10 +383,10 @@ async def finish_open(
     event: RecipientEvent,
     now: datetime,
 ) -> None:
-    """Bring every recipient of these messages that is still to be sent to its end by one event.
+    """Apply an event to every open recipient of messages that the caller has locked.
 
-    The caller holds the rows: nobody is sending these messages. What the server last said stays,
-    and what is uncertain too: neither time nor cancellation tells what the server took.
+    Keeps the server's last reply, and uncertain recipients: neither time nor cancellation tells
+    what the server accepted.
     """
     if not message_ids:
         return
@@ -403,9 +403,9 @@ async def finish_open(
 
 
 async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime) -> None:
-    """Finish the messages that have no unsent recipients; their recipients decide the status.
+    """Finish messages without open recipients, with the status that these determine.
 
-    The caller holds the rows. A message with an unsent recipient stays as it is.
+    The caller has locked the rows. A message with an open recipient stays as it is.
     """
     if not message_ids:
         return

@@ -25,7 +25,7 @@ ERASED: Final = ""
 
 @frozen_dataclass
 class EndActions:
-    """What happens to a message once it is final."""
+    """What to delete once a message is final."""
 
     wipes_content: bool = False
     erases_recipients: bool = False
@@ -40,7 +40,7 @@ async def apply_end_actions(
     finished_ids: Iterable[str],
     now: datetime,
 ) -> None:
-    """Do what was to be done to messages at their end, to those of them that are finished."""
+    """Apply the planned actions to those messages that are finished."""
     wiped_ids = [message_id for message_id in finished_ids if actions[message_id] != NO_ACTIONS]
     erased_ids = [message_id for message_id in wiped_ids if actions[message_id].erases_recipients]
     if wiped_ids:
@@ -52,7 +52,7 @@ async def apply_end_actions(
 async def wipe_contents(
     connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
 ) -> None:
-    """Take away the bytes, the key that opens them and the subject; the caller holds the rows."""
+    """Delete the bytes, their key and the subject; the caller has locked the rows."""
     await release_stored_bytes(connection, message_ids=message_ids)
     await connection.execute(
         update(message_contents)
@@ -69,16 +69,16 @@ async def erase_recipients(
     address: str | None = None,
     keep_content_of: Collection[str] = (),
 ) -> None:
-    """Take away all that names the recipients, or the one with this address.
+    """Delete everything that names the recipients, or the one with this address.
 
-    That is the address, the name beside it and the server's words, and of the message its content,
-    its metadata, its attempts and tags with the address. The status of each recipient stays, and
-    the content of messages that are still to be sent to others. The caller holds the rows.
+    Deletes address, name and server replies; and of the message its content, metadata, attempts,
+    and tags with the address. Keeps the recipients' status, and the content of messages in
+    `keep_content_of`, which still go to others. The caller has locked the rows.
     """
     conditions: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
     if address is None:
         await mentions.delete_address_tags(connection, message_ids=message_ids)
-    else:  # its tags go in all of the tenant's messages
+    else:  # the caller has removed its tags from all messages of the tenant
         conditions.append(has_address(address))
         await mentions.mask_address_in_messages(
             connection, message_ids=message_ids, address=address
@@ -113,7 +113,7 @@ async def erase_recipients(
 
 
 async def release_stored_bytes(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Count what is about to be wiped or deleted no longer as stored, where it is counted."""
+    """Subtract content to be deleted from the stored bytes of its tenants."""
     query = (
         select(messages.c.tenant_id, func.sum(message_contents.c.size_bytes).label("size_bytes"))
         .join(messages, messages.c.id == message_contents.c.message_id)
@@ -131,5 +131,5 @@ async def release_stored_bytes(connection: AsyncConnection, *, message_ids: Sequ
 
 
 def _is_not_wiped(message_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
-    """The conditions that a content is of one of these messages, and not wiped."""
+    """Build the conditions for unwiped content of these messages."""
     return message_contents.c.message_id.in_(message_ids), message_contents.c.wiped_at.is_(None)

@@ -14,7 +14,7 @@ from app.store.profiles.rows import SEALED_COLUMNS, is_live, write
 from app.store.tables.core import messages, oauth_tokens, profiles
 from app.store.tenants import queries as tenants
 
-# So many messages are cancelled by one statement, well below SQLite's 32,766 bound parameters.
+# Messages per statement, well below SQLite's 32,766 bound parameters.
 CANCEL_BATCH: Final = 500
 
 
@@ -26,13 +26,13 @@ async def delete(
     now: datetime,
     cancel_pending: bool,
 ) -> None:
-    """Delete a profile and erase its credentials; what it sent stays readable.
+    """Delete a profile and its credentials; what it sent stays readable.
 
-    Raises NotFound, or Conflict while it has unfinished messages. With `cancel_pending` these are
-    cancelled, but for those being transmitted at this moment, which end truthfully.
+    Raises NotFound, or Conflict while it has unfinished messages. `cancel_pending` cancels these,
+    except messages in transmission, which end normally.
     """
     await tenants.lock(connection, tenant_id=tenant_id)
-    # Waits for messages that are just being accepted, so that the look below sees them.
+    # Waits for messages that are being accepted, so that the next query sees them.
     query = select(profiles.c.id).where(*is_live(tenant_id), profiles.c.id == profile_id)
     if (await connection.execute(query.with_for_update())).scalar_one_or_none() is None:
         raise NotFound("profile", profile_id)
@@ -69,7 +69,7 @@ async def _has_pending(connection: AsyncConnection, tenant_id: str, profile_id: 
 async def _cancel_pending(
     connection: AsyncConnection, tenant_id: str, profile_id: str, now: datetime
 ) -> None:
-    """Cancel what nobody holds; a row that is locked is just being claimed or settled."""
+    """Cancel unleased messages; locked rows are being claimed or settled."""
     place = tuple_(messages.c.due_at, messages.c.id)
     query = (
         select(messages.c.due_at, messages.c.id)

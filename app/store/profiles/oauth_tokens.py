@@ -1,4 +1,4 @@
-"""Store access tokens for all replicas, of which one at a time renews a token."""
+"""Store access tokens for all replicas; one replica at a time renews a token."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ from app.store.tables.core import oauth_tokens, profiles
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """A profile's token, if it has one now, and who is about to renew it."""
+    """A profile's token, if there is one, and who renews it."""
 
     sealed: bytes | None = field(repr=False)
     expires_at: datetime | None
@@ -22,7 +22,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class SealedSecrets:
-    """What a token is asked for with, still sealed."""
+    """The credentials for a token request, still sealed."""
 
     client_secret: bytes | None = field(repr=False)
     private_key: bytes | None = field(repr=False)
@@ -32,7 +32,7 @@ class SealedSecrets:
 async def find(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int
 ) -> StoredToken | None:
-    """The token that was asked for with the profile's settings of this revision."""
+    """Return the token for this revision of the profile."""
     query = select(
         oauth_tokens.c.sealed_access_token, oauth_tokens.c.expires_at, oauth_tokens.c.renewing_by
     ).where(*_is_token_of(tenant_id, profile_id, revision))
@@ -50,17 +50,16 @@ async def begin_renewal(
     now: datetime,
     until: datetime,
 ) -> SealedSecrets | None:
-    """Take it on to renew the token, and what that is done with; None where another does.
+    """Reserve the renewal until a moment; return its credentials, or None if reserved.
 
-    Whoever took it on and was not heard of by its `until` has lost it. Raises NotFound where the
-    profile is no more at this revision.
+    A reservation ends at its `until`. Raises NotFound if the profile has another revision.
     """
     secrets = await _load_secrets(connection, tenant_id, profile_id, revision)
     of_profile = oauth_tokens.c.profile_id == profile_id
     is_older = oauth_tokens.c.profile_revision < revision
     renewing = {"renewing_by": owner, "renewing_until": until}
     empty = {"profile_revision": revision, "sealed_access_token": None, "expires_at": None}
-    # What was asked for with other settings is of no use, and so is whoever still asks with them.
+    # Tokens for other settings are useless, and so are renewals of them.
     await connection.execute(
         update(oauth_tokens)
         .where(of_profile, is_older)
@@ -83,7 +82,7 @@ async def begin_renewal(
 async def _load_secrets(
     connection: AsyncConnection, tenant_id: str, profile_id: str, revision: int
 ) -> SealedSecrets:
-    """The profile's own, its row locked, so that those who begin at one moment do so in turn."""
+    """Lock the profile and return its credentials, so that concurrent renewals take turns."""
     query = (
         select(
             profiles.c.sealed_oauth_client_secret,
@@ -110,10 +109,10 @@ async def save(
     expires_at: datetime,
     refresh_token: bytes | None,
 ) -> None:
-    """Write a new token, where nobody else took it on meanwhile, and end the renewal.
+    """Store a new token and end the renewal, unless another owner took over.
 
-    `refresh_token`, where there is a new one in place of the old, is written all the same: the old
-    one may be dead. The profile stays at its revision, for nothing of its identity changes.
+    Stores a new `refresh_token` in any case, since the old one may be invalid. The revision stays:
+    nothing of the profile's identity changes.
     """
     if refresh_token is not None:
         await connection.execute(
@@ -138,7 +137,7 @@ async def save(
 async def cancel_renewal(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, owner: str
 ) -> None:
-    """End a renewal that came to nothing; what is there stays."""
+    """End a failed renewal; keep the current token."""
     await connection.execute(
         update(oauth_tokens)
         .where(*_is_token_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == owner)
@@ -149,7 +148,7 @@ async def cancel_renewal(
 async def discard(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, sealed: bytes
 ) -> None:
-    """Drop a token that a server refused, unless there is another by now."""
+    """Delete a token that a server refused, unless it was replaced."""
     await connection.execute(
         update(oauth_tokens)
         .where(
@@ -161,6 +160,6 @@ async def discard(
 
 
 def _is_token_of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
-    """The conditions that a row is the token of the tenant's profile at a revision."""
+    """Build the conditions for the token of a profile's revision."""
     profile_ids = select(profiles.c.id).where(*is_live(tenant_id), profiles.c.id == profile_id)
     return oauth_tokens.c.profile_id.in_(profile_ids), oauth_tokens.c.profile_revision == revision

@@ -1,6 +1,6 @@
 """Store profiles. A deleted profile's row stays for its messages.
 
-A change increments `revision`, which retires connections, and makes the lane's next probe due.
+A change increments `revision`, which retires connections, and makes the next probe due.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ from app.store.tenants import queries as tenants
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryProfile:
-    """What delivery works by: the profile, its tenant's EHLO name, its credentials still sealed."""
+    """A profile for delivery: with settings of its tenant and sealed credentials."""
 
     profile: Profile
     tenant_ehlo_name: str | None
@@ -74,7 +74,7 @@ class DeliveryProfile:
 
 
 class SealedProfile(NamedTuple):
-    """A profile and its sealed columns by name, to seal them anew."""
+    """A profile and its sealed columns by name, for resealing."""
 
     profile: Profile
     sealed: Mapping[str, bytes | None]
@@ -86,10 +86,10 @@ async def insert(
     profile: Profile,
     sealed: Mapping[str, bytes | None],
 ) -> None:
-    """Write a new profile and its lane; a tenant's first becomes its default by itself.
+    """Insert a profile and its lane; a tenant's first profile becomes its default.
 
-    `sealed` are its sealed columns, as far as it has any. Raises Conflict where the name is taken,
-    NotFound where the tenant is gone.
+    `sealed` holds the sealed columns that are set. Raises Conflict if the name exists, NotFound if
+    the tenant is gone.
     """
     await tenants.lock(connection, tenant_id=profile.tenant_id)
     has_any = select(exists().where(*is_live(profile.tenant_id)))
@@ -118,12 +118,12 @@ async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile | None:
-    """The tenant's profile with this id or name, if there is one."""
+    """Return the tenant's profile with this id or name, or None."""
     return await _load_one(connection, _build_query(tenant_id, profile))
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> Profile:
-    """The tenant's profile with this id or name; raises NotFound."""
+    """Return the tenant's profile with this id or name; raise NotFound."""
     matching_profile = await find(connection, tenant_id=tenant_id, profile=profile)
     if matching_profile is None:
         raise NotFound("profile", profile)
@@ -131,7 +131,7 @@ async def get(connection: AsyncConnection, *, tenant_id: str, profile: str) -> P
 
 
 async def get_default(connection: AsyncConnection, *, tenant_id: str) -> Profile | None:
-    """The profile for messages that name none, if the tenant has one."""
+    """Return the profile for messages that name none, or None."""
     query = select(*PROFILE_COLUMNS).where(*is_live(tenant_id), profiles.c.is_default)
     return await _load_one(connection, query)
 
@@ -154,7 +154,7 @@ async def page(
     after: str | None,
     profile_ids: Sequence[str] | None = None,
 ) -> list[Profile]:
-    """A page of the tenant's profiles, oldest first; with `within`, only of these ids."""
+    """Return a page of the tenant's profiles, oldest first; `profile_ids` restricts it."""
     query = select(*PROFILE_COLUMNS).where(*is_live(tenant_id))
     query = oldest_first(query, profiles.c.id, limit=limit, after=after)
     if profile_ids is not None:
@@ -169,10 +169,7 @@ async def suggest_name(
     name: str,
     profile_ids: Sequence[str] | None = None,
 ) -> str:
-    """Which profile may be meant by the name of none, as `did_you_mean` says it.
-
-    `within` is as in `page`.
-    """
+    """Suggest a profile with a similar name, as `similar_names.suggest_name` does."""
     conditions: list[ColumnElement[bool]] = [*is_live(tenant_id)]
     if profile_ids is not None:
         conditions.append(profiles.c.id.in_(profile_ids))
@@ -180,7 +177,7 @@ async def suggest_name(
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
-    """How many profiles the tenant has."""
+    """Count the tenant's profiles."""
     query = select(func.count()).select_from(profiles).where(*is_live(tenant_id))
     return int((await connection.execute(query)).scalar_one())
 
@@ -188,7 +185,7 @@ async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
 async def load_health(
     connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str]
 ) -> dict[str, LaneHealth]:
-    """What is known of these profiles' servers, by profile id."""
+    """Load the health of these profiles' lanes, by profile id."""
     query = (
         select(
             lanes.c.profile_id,
@@ -228,7 +225,7 @@ async def save_recommendation(
     revision: int,
     recommendation: EhloRecommendation | None,
 ) -> None:
-    """Write down which EHLO name the profile's server takes; nothing where it has changed since."""
+    """Store the EHLO name that the server accepts, unless the profile has changed."""
     unchanged_ids = select(profiles.c.id).where(
         *is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
     )
@@ -255,9 +252,9 @@ async def update(
     changes: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Change columns; raises NotFound, or Conflict where the name is taken.
+    """Change columns; raise NotFound, or Conflict if the name exists.
 
-    Connections made before are stale from now on, and a failing server is to be tried at once.
+    Retires open connections, and makes the next probe of a failing server due.
     """
     if changes.get("is_default"):
         await tenants.lock(connection, tenant_id=tenant_id)
@@ -285,7 +282,7 @@ async def _probe_at_once(connection: AsyncConnection, profile_id: str, now: date
 async def pause(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
 ) -> None:
-    """Let nothing be sent through it; a second time keeps the first moment. Raises NotFound."""
+    """Stop sending; a second call keeps the first time. Raises NotFound."""
     paused_at = func.coalesce(profiles.c.paused_at, literal(now, Instant()))
     await write(
         connection,
@@ -298,7 +295,7 @@ async def pause(
 async def resume(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, now: datetime
 ) -> None:
-    """Let it be sent through again; a failing server is to be tried at once. Raises NotFound."""
+    """Send again, and probe a failing server at once. Raises NotFound."""
     await write(
         connection,
         tenant_id=tenant_id,
@@ -311,9 +308,9 @@ async def resume(
 async def load_sealed_page(
     connection: AsyncConnection, *, limit: int, after: str | None
 ) -> list[SealedProfile]:
-    """The sealed columns of at most `limit` profiles of all tenants that have any.
+    """Load the sealed columns of up to `limit` profiles of all tenants.
 
-    Each is locked until the transaction ends, lest a new password be overwritten by an old one.
+    Locks each profile until the transaction ends, so that no old password overwrites a new one.
     """
     has_any = or_(*(profiles.c[name].is_not(None) for name in SEALED_COLUMNS))
     query = oldest_first(_SEALED.where(has_any), profiles.c.id, limit=limit, after=after)
@@ -323,7 +320,7 @@ async def load_sealed_page(
 async def load_sealed(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> SealedProfile | None:
-    """The sealed columns of one live profile, locked as those of many are."""
+    """Load and lock the sealed columns of one live profile."""
     query = _SEALED.where(*is_live(tenant_id), profiles.c.id == profile_id)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _sealed_profile(row)
@@ -345,14 +342,14 @@ async def replace_sealed(
     profile_id: str,
     sealed: Mapping[str, bytes | None],
 ) -> None:
-    """Write the same credentials sealed anew: nothing changes but the key. Raises NotFound."""
+    """Store resealed credentials; nothing else changes. Raises NotFound."""
     await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=sealed)
 
 
 async def load_for_delivery(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str
 ) -> DeliveryProfile | None:
-    """What is needed to deliver through a profile, or None where it was deleted."""
+    """Load a profile with all that delivery needs, or None if it is deleted."""
     parameters = {"tenant_id": tenant_id, "profile_ids": [profile_id]}
     query = _FOR_DELIVERY.where(profiles.c.tenant_id == bindparam("tenant_id"))
     row = (await connection.execute(query, parameters)).mappings().one_or_none()
@@ -362,7 +359,7 @@ async def load_for_delivery(
 async def load_many_for_delivery(
     connection: AsyncConnection, *, profile_ids: Sequence[str]
 ) -> dict[str, DeliveryProfile]:
-    """The same of these profiles, whose ever they are, by id."""
+    """Load these profiles for delivery, of any tenant, by id."""
     rows = await connection.execute(_FOR_DELIVERY, {"profile_ids": profile_ids})
     return {row["id"]: _delivery_profile(row) for row in rows.mappings()}
 

@@ -1,4 +1,4 @@
-"""Map profiles to rows, without reading encrypted columns unnecessarily."""
+"""Map profiles to rows, and read encrypted columns only when needed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
@@ -32,12 +32,12 @@ SEALED_COLUMNS: Final = (
 
 
 def secret_field(sealed: str) -> str:
-    """The name of the field that a sealed column is bound to: `password` for `sealed_password`."""
+    """Return the field of a sealed column: `password` for `sealed_password`."""
     return sealed.removeprefix("sealed_")
 
 
 def _flag(sealed: str) -> str:
-    """`has_password` for `sealed_password`."""
+    """Return `has_password` for `sealed_password`."""
     return sealed.replace("sealed_", "has_", 1)
 
 
@@ -61,7 +61,7 @@ _RETRY: Final = {field.name: f"retry_{field.name}" for field in fields(RetryPoli
 
 
 def build_profile(row: RowMapping) -> Profile:
-    """The profile of a row that was read with `PROFILE_COLUMNS`."""
+    """Build a profile from a row with `PROFILE_COLUMNS`."""
     sender = row["default_from_address"]
     values = {name: row[name] for name in (*_COPIED_COLUMNS, *map(_flag, SEALED_COLUMNS))}
     values |= {name: make(values[name]) for name, make in _FROM_COLUMN.items()}
@@ -75,7 +75,7 @@ def build_profile(row: RowMapping) -> Profile:
 
 
 def build_row(profile: Profile) -> dict[str, Any]:
-    """The columns of a new profile, its sealed ones apart."""
+    """Build the row of a new profile, without sealed columns."""
     sender, values = (
         profile.default_from,
         {name: getattr(profile, name) for name in _COPIED_COLUMNS},
@@ -93,14 +93,14 @@ def build_row(profile: Profile) -> dict[str, Any]:
 
 
 def is_live(tenant_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """The conditions that a row is a profile of the tenant, and not deleted."""
+    """Build the conditions for the tenant's profiles that are not deleted."""
     return profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None)
 
 
 async def write(
     connection: AsyncConnection, *, tenant_id: str, profile_id: str, values: Mapping[str, Any]
 ) -> None:
-    """Write columns of a live profile; raises NotFound where it is none of the tenant's."""
+    """Update columns of a live profile; raise NotFound."""
     result = await connection.execute(
         update(profiles)
         .where(*is_live(tenant_id), profiles.c.id == profile_id)

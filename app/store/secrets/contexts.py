@@ -1,7 +1,6 @@
 """Define what each encrypted secret is bound to: row, field and destination.
 
-All code that encrypts, decrypts or changes a secret asks here, so that the destination is always
-the same.
+All code that encrypts, decrypts or changes a secret gets the destination here.
 """
 
 from dataclasses import fields
@@ -12,16 +11,16 @@ from app.domain.types import Profile, SmtpServer
 from app.domain.webhooks import Webhook
 from app.store.secrets.encryption import Destination, SealContext
 
-# It is never sent, but proves who the profile is to whichever server it is pointed at.
+# The key is never sent, but proves the profile's identity to any server.
 CLIENT_KEY: Final = "client_key"
-# What access tokens are asked for with, and the token: it logs in to the SMTP server then.
+# The credentials of token requests, and the token, which the SMTP server gets.
 OAUTH: Final = frozenset(
     {"oauth_client_secret", "oauth_private_key", "oauth_refresh_token", "access_token"}
 )
 
 
 def profile_secret(profile: Profile, field: str) -> SealContext:
-    """What a secret of a profile is bound to."""
+    """Build the context of a profile's secret."""
     destination = _server(profile)
     if field != CLIENT_KEY:
         destination |= {
@@ -34,13 +33,13 @@ def profile_secret(profile: Profile, field: str) -> SealContext:
 
 
 def _server(profile: Profile) -> dict[str, Any]:
-    """The SMTP server, and how it proves that it is the one."""
+    """Return the SMTP server and how it is authenticated."""
     server = {field.name: getattr(profile, field.name) for field in fields(SmtpServer)}
     return server | {"tls": profile.tls.value, "tls_pins": sorted(profile.tls_pins)}
 
 
 def mailbox_password(mailbox: Mailbox) -> SealContext:
-    """What the password of a mailbox is bound to."""
+    """Build the context of a mailbox's password."""
     return SealContext(
         mailbox.id,
         "password",
@@ -55,22 +54,22 @@ def mailbox_password(mailbox: Mailbox) -> SealContext:
 
 
 def webhook_secret(webhook: Webhook) -> SealContext:
-    """What the secret of a webhook is bound to: the whole URL, for a host may have many owners."""
+    """Build the context of a webhook's secret: the whole URL, as hosts have many owners."""
     return SealContext(webhook.id, "secret", {"url": webhook.url})
 
 
 def dkim_private_key(key_id: str) -> SealContext:
-    """What a key that signs messages is bound to; it is sent to nobody."""
+    """Build the context of a DKIM key, which is never sent."""
     return SealContext(key_id, "private_key", None)
 
 
 def request_fingerprint(row: str) -> SealContext:
-    """What the fingerprint of a request with an Idempotency-Key is bound to."""
+    """Build the context of the fingerprint of a request with an Idempotency-Key."""
     return SealContext(row, "fingerprint", None)
 
 
 def changed_settings(before: SealContext, after: SealContext) -> list[str]:
-    """The settings that send the secret elsewhere, or protect it in another way."""
+    """Return the settings that change the secret's destination or its protection."""
     old: Destination = before.destination or {}
     new: Destination = after.destination or {}
     return [name for name in {**old, **new} if old.get(name) != new.get(name)]

@@ -1,8 +1,8 @@
 """Encrypt credentials for one field of one row, with rotatable keys.
 
 A sealed value is `version (1) | key id (8) | nonce (12) | ciphertext and tag`, lengths in bytes.
-The associated data binds version, key id, row and field, and in version 2 the destination too: the
-value opens neither in another row or field, nor once the row sends it elsewhere (invariant 9).
+The associated data binds version, key id, row and field, and in version 2 the destination: the
+value does not open in another row or field, nor for another destination (invariant 9).
 """
 
 import base64
@@ -27,16 +27,16 @@ KEY_ID_BYTES: Final = 8
 # Random nonces of 96 bits: one key may seal 2**32 values (NIST SP 800-38D section 8.3).
 NONCE_BYTES: Final = 12
 HEAD_BYTES: Final = VERSION_BYTES + KEY_ID_BYTES
-# The field that a message's own key is bound to.
+# The field of a message's own key.
 CONTENT_KEY: Final = "content_key"
 
-# To whom a secret is sent and how that is protected, by the names that the API gives the settings.
+# Where a secret is sent and how that is protected, by the API's names of the settings.
 Destination = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class SealContext:
-    """What a sealed value is bound to; `destination` is None where it is sent to nobody."""
+    """What a sealed value is bound to; `destination` is None if it is never sent."""
 
     row: str
     field: str
@@ -44,25 +44,25 @@ class SealContext:
 
     @property
     def version(self) -> bytes:
-        """The form of what is sealed for it."""
+        """The version of a value sealed in this context."""
         return UNBOUND if self.destination is None else BOUND
 
     def associated_data(self, head: bytes) -> bytes:
-        """What AES-GCM authenticates beside the text."""
+        """Return the associated data for AES-GCM."""
         parts = [head, self.row.encode(), self.field.encode()]
         if self.destination is not None:
             parts.append(json.dumps(self.destination, sort_keys=True).encode())
         return b"\0".join(parts)
 
 
-# `Vault.open`, for those who open and never seal.
+# `Vault.open`, for code that never seals.
 OpenSealed = Callable[[bytes, SealContext], str]
 
 
 class Vault:
-    """Seals under the newest of its keys, opens under any of them.
+    """Seals under the newest key, opens under any key.
 
-    Raises SealError where it is given no key.
+    Raises SealError without keys.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -72,13 +72,13 @@ class Vault:
         self._newest = _key_id(keys[0])
 
     def seal(self, text: str, context: SealContext) -> bytes:
-        """The text, encrypted for this context alone."""
+        """Encrypt a text for this context."""
         head, nonce = context.version + self._newest, os.urandom(NONCE_BYTES)
         cipher = self._ciphers[self._newest]
         return head + nonce + cipher.encrypt(nonce, text.encode(), context.associated_data(head))
 
     def open(self, sealed: bytes, context: SealContext) -> str:
-        """The text that was sealed for this context; raises SealError."""
+        """Decrypt a text that was sealed for this context; raise SealError."""
         head, nonce = sealed[:HEAD_BYTES], sealed[HEAD_BYTES : HEAD_BYTES + NONCE_BYTES]
         cipher = self._ciphers.get(head[VERSION_BYTES:])
         if cipher is None:
@@ -95,7 +95,7 @@ class Vault:
             plaintext = cipher.decrypt(
                 nonce, sealed[HEAD_BYTES + NONCE_BYTES :], context.associated_data(head)
             )
-        except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
+        except (InvalidTag, ValueError):  # ValueError: too short for a nonce
             raise SealError(
                 f"The {context.field} of {context.row} cannot be decrypted: it was altered, copied"
                 " from elsewhere, or encrypted for another destination."
@@ -103,9 +103,9 @@ class Vault:
         return plaintext.decode()
 
     def seal_content(self, content: bytes, *, row: str) -> SealedContent:
-        """The bytes under a random key of their own, which is sealed as any other secret.
+        """Encrypt bytes under a random key, and seal that key.
 
-        Once that key is gone nobody opens them, whatever else of them is left somewhere.
+        Without the key nobody can decrypt any copy of them.
         """
         key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         encrypted = nonce + AESGCM(key).encrypt(nonce, content, row.encode())
@@ -113,7 +113,7 @@ class Vault:
         return SealedContent(encrypted, sealed)
 
     def open_content(self, sealed: SealedContent, *, row: str) -> bytes:
-        """The bytes that were sealed for this row; raises SealError."""
+        """Decrypt the bytes of this row; raise SealError."""
         key = base64.b64decode(self.open(sealed.key, content_key(row)))
         nonce, encrypted = sealed.content[:NONCE_BYTES], sealed.content[NONCE_BYTES:]
         try:
@@ -122,24 +122,24 @@ class Vault:
             raise SealError(f"The content of {row} cannot be decrypted: it was altered.") from None
 
     def reseal(self, sealed: bytes, context: SealContext) -> bytes:
-        """The same under the newest key; raises SealError.
+        """Seal a value again under the newest key; raise SealError.
 
-        What was sealed before secrets had a destination is bound to this one.
+        Binds values without a destination to the context's.
         """
         is_bound = not sealed.startswith(UNBOUND)
         old_context = context if is_bound else replace(context, destination=None)
         return self.seal(self.open(sealed, old_context), context)
 
     def is_current(self, sealed: bytes, context: SealContext) -> bool:
-        """Whether it is sealed under the newest key, in the form of today."""
+        """Whether a value has the newest key and the current version."""
         return sealed[:HEAD_BYTES] == context.version + self._newest
 
 
 def content_key(message_id: str) -> SealContext:
-    """What the key of a sensitive message is bound to."""
+    """Build the context of a sensitive message's key."""
     return SealContext(message_id, CONTENT_KEY, None)
 
 
 def _key_id(key: bytes) -> bytes:
-    """A name for the key that says nothing about it."""
+    """Return an identifier that reveals nothing about the key."""
     return sha256(b"heloise vault key id\0" + key).digest()[:KEY_ID_BYTES]

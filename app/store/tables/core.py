@@ -66,22 +66,22 @@ tenants = Table(
     Column("rate_recipients", Integer),
     Column("rate_per_seconds", Integer),
     Column("rate_burst", Integer),
-    # The limits that there are, by name; patterns on whom it may send as, any where empty.
+    # The limits that are set, by name; patterns of allowed senders, empty for any.
     Column("quota", Json, nullable=False, server_default="{}"),
     Column("allowed_from", Json, nullable=False, server_default="[]"),
-    # How many days what is kept, by name; the service's own where it says nothing.
+    # Retention periods in days, by name; unset ones are the service's.
     Column("retention", Json, nullable=False, server_default="{}"),
-    # Where everything goes that may not go to whom it is for; which domains it may.
+    # Where messages to other domains go; allowed domains.
     Column("redirect_all_to", String(320)),
     Column("allowed_recipient_domains", Json, nullable=False, server_default="[]"),
-    # Whether somebody whom a server does not know is sent nothing more.
+    # Whether a hard bounce suppresses the recipient.
     Column("suppresses_hard_bounces", Boolean, nullable=False, server_default=false()),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     _rate_whole(),
 )
 
-# When a tenant's history was last purged, and up to which message: what is older is done.
+# When a tenant's history was last purged, and up to which message each kind is done.
 purges = Table(
     "purges",
     metadata,
@@ -92,7 +92,7 @@ purges = Table(
     Column("attempts_until", Id),
 )
 
-# Whom a tenant sends nothing to: nothing at all where the tag is empty, else nothing with the tag.
+# Addresses that a tenant does not send to: not at all if the tag is empty, else not with the tag.
 suppressions = Table(
     "suppressions",
     metadata,
@@ -108,7 +108,7 @@ suppressions = Table(
     Index("uq_suppressions_address", "tenant_id", "address", "tag", unique=True),
 )
 
-# Reports that were read, by a hash of their bytes: none is told twice. Kept for a month.
+# Hashes of the reports that were read, so that none counts twice. Kept for a month.
 inbound_reports = Table(
     "inbound_reports",
     metadata,
@@ -119,12 +119,12 @@ inbound_reports = Table(
     Index("ix_inbound_reports_created", "created_at"),
 )
 
-# Requests that came with a key, each of which is done once; kept for a day.
+# Requests with an idempotency key, each of which runs once; kept for a day.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    # The key itself may name somebody.
+    # A hash, since the key may contain personal data.
     Column("key_hash", String(64), nullable=False),
     Column("message_id", Id, nullable=False),
     Column("sealed_fingerprint", LargeBinary, nullable=False),
@@ -135,7 +135,7 @@ idempotency_keys = Table(
     Index("ix_idempotency_keys_created", "created_at"),
 )
 
-# What a tenant with a quota has used: on a day, in its month, and in all.
+# The usage of a tenant with a quota: of a day, of its month, and in total.
 tenant_usage = Table(
     "tenant_usage",
     metadata,
@@ -146,7 +146,7 @@ tenant_usage = Table(
     Column("stored_bytes", BigInteger, nullable=False),
 )
 
-# What is left of a tenant's rate limit, apart from what a person sets (invariant 7).
+# The rest of a tenant's rate limit, apart from its settings (invariant 7).
 tenant_buckets = Table(
     "tenant_buckets",
     metadata,
@@ -155,7 +155,7 @@ tenant_buckets = Table(
     Column("tokens_at", Instant, nullable=False),
 )
 
-# How many more times a tenant may have servers tried, as distinct from sending through them.
+# How many more servers a tenant may verify, apart from its rate limit for sending.
 verify_buckets = Table(
     "verify_buckets",
     metadata,
@@ -177,14 +177,14 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
-    # What it is bound to: profiles by id, patterns on the sender, networks; none where empty.
+    # Restrictions: profile ids, patterns of senders, networks; empty for none.
     Column("profiles", Json, nullable=False, server_default="[]"),
     Column("allowed_from", Json, nullable=False, server_default="[]"),
     Column("networks", Json, nullable=False, server_default="[]"),
     Index("ix_api_keys_tenant", "tenant_id", "id"),
 )
 
-# It outlives the tenant that it speaks of, so that who deleted that is known.
+# Entries outlive their tenant, so that its deletion is recorded.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -219,7 +219,7 @@ profiles = Table(
     Column("client_certificate", Text),
     Column("sealed_client_key", LargeBinary),
     Column("tls_min_version", String(3), nullable=False, server_default="1.2"),
-    # The name to ask for and to find in the certificate, where that is not the host's.
+    # The name for SNI and the certificate, if it is not the host's.
     Column("tls_server_name", String(255)),
     Column("tls_pins", Json, nullable=False, server_default="[]"),
     Column("ehlo_name", String(255)),
@@ -228,7 +228,7 @@ profiles = Table(
     Column("username", String(320)),
     Column("sealed_password", LargeBinary),
     Column("allow_plaintext_auth", Boolean, nullable=False),
-    # Where access tokens come from: grant, token_url, client_id, scope, subject.
+    # How to get access tokens: grant, token_url, client_id, scope, subject.
     Column("oauth", Json),
     Column("sealed_oauth_client_secret", LargeBinary),
     Column("sealed_oauth_private_key", LargeBinary),
@@ -250,15 +250,15 @@ profiles = Table(
     Column("retry_cap_seconds", Float, nullable=False),
     Column("retry_max_age_seconds", Integer),
     Column("retry_max_unknown_outcomes", SmallInteger, nullable=False, server_default="3"),
-    # Whose server takes over where this one's has failed for so long.
+    # The profile that takes over when this one has failed for long.
     Column("fallback_profile_id", Id, ForeignKey("profiles.id")),
     Column("fallback_after_seconds", Integer, nullable=False),
     Column("paused_at", Instant),
-    # Counts the changes: a delivering process compares it to know that its connections are stale.
+    # Counts changes: delivering processes compare it to find stale connections.
     Column("revision", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    # A deleted profile stays as the name of what it sent; its credentials are erased.
+    # A deleted profile keeps its name for its messages; its credentials are erased.
     Column("deleted_at", Instant),
     _one_of("transport", "smtp", "sandbox"),
     _one_of("tls", "starttls", "implicit", "opportunistic", "none"),
@@ -294,8 +294,8 @@ profiles = Table(
     ),
 )
 
-# What changes as a profile delivers, apart from what a person sets: one narrow row a profile,
-# shared by all replicas (invariants 6 and 7).
+# What changes during delivery, apart from settings: one narrow row per profile, shared by all
+# replicas (invariants 6 and 7).
 lanes = Table(
     "lanes",
     metadata,
@@ -305,13 +305,13 @@ lanes = Table(
     Column("reason", Text),
     Column("next_probe_at", Instant),
     Column("faults", Integer, nullable=False),
-    # Since when the server has been silent on every connection, where it is not known to fail.
+    # Since when the server is silent on every connection, if the profile is not failing.
     Column("stalled_since", Instant),
     Column("tokens", Float),
     Column("tokens_at", Instant),
-    # How many connections at a time the server was found to take; null: as many as may be.
+    # How many connections the server handles; NULL: the profile's maximum.
     Column("concurrency", Integer),
-    # Which EHLO name the doctor found the server to take.
+    # The EHLO name that the server accepts, found by a diagnosis.
     Column("recommended_ehlo_name", String(255)),
     Column("recommended_why", Text),
     Column("recommended_at", Instant),
@@ -330,12 +330,12 @@ lanes = Table(
     ),
 )
 
-# The access token of a profile, shared by all replicas; one of them renews it at a time.
+# A profile's access token, shared by all replicas; one of them renews it at a time.
 oauth_tokens = Table(
     "oauth_tokens",
     metadata,
     Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
-    # It was asked for with the settings of this revision, and is of no use to another.
+    # The token belongs to this revision of the settings only.
     Column("profile_revision", Integer, nullable=False),
     Column("sealed_access_token", LargeBinary),
     Column("expires_at", Instant),
@@ -347,8 +347,8 @@ oauth_tokens = Table(
     CheckConstraint("(renewing_by IS NULL) = (renewing_until IS NULL)", name="renewing_whole"),
 )
 
-# How many connections a worker may have to a profile's server, until a moment: together never more
-# than the profile's `max_connections` (invariant 7).
+# How many connections a worker may open to a profile's server, until a moment: in total at most the
+# profile's `max_connections` (invariant 7).
 connection_permits = Table(
     "connection_permits",
     metadata,
@@ -360,7 +360,7 @@ connection_permits = Table(
     Index("ix_connection_permits_worker", "worker_id"),
 )
 
-# A query says the same words, or its plan does not find the index.
+# A query must repeat this text, or its plan does not use the index.
 UNFINISHED: Final = text("finished_at IS NULL")
 NOT_SENT: Final = text("status IN ('partially_sent', 'failed', 'cancelled')")
 
@@ -371,10 +371,10 @@ messages = Table(
     Column("tenant_id", Id, ForeignKey("tenants.id"), nullable=False),
     Column("profile_id", Id, ForeignKey("profiles.id"), nullable=False),
     Column("status", String(16), nullable=False),
-    # When somebody should look at the message next: its turn, or, while it is leased, the moment
-    # at which the lease ends. One column, so one index serves new work, retries and takeovers.
+    # When to look at the message next: its turn or, while it is leased, the end of the lease. One
+    # column, so that one index serves new messages, retries and takeovers.
     Column("due_at", Instant),
-    # Its place in the queue: when it was accepted, less the head start of its priority.
+    # Its place in the queue: its acceptance less the head start of its priority.
     Column("turn_at", Instant, nullable=False),
     Column("lease_owner", Id),
     Column("priority", String(8), nullable=False),
@@ -385,14 +385,13 @@ messages = Table(
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("finished_at", Instant),
-    # From when on it may be sent, where that was asked for; of which message it is another try.
+    # The requested start; the message that this one retries.
     Column("send_at", Instant),
     Column("retry_of", Id),
-    # What servers are asked about notifications (RFC 3461); whether each recipient has a
-    # reverse-path of its own.
+    # The DSN request (RFC 3461); whether each recipient has its own return path.
     Column("dsn", Json),
     Column("has_verp", Boolean, nullable=False, server_default=false()),
-    # What happens once it is final: to its content, and to all that names its recipients.
+    # What to delete once the message is final: its content, or all that names recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),
     _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
@@ -422,11 +421,11 @@ messages = Table(
         postgresql_where=text("due_at IS NOT NULL"),
     ),
     Index("ix_messages_tenant", "tenant_id", "id"),
-    # For a list by profile, and for the foreign key's own look when a profile row goes.
-    # Both columns are named, lest SQLite prefer the tenant's index and read all of its history.
+    # For lists by profile, and for the foreign key when a profile row is deleted. Names both
+    # columns, or SQLite would prefer the tenant's index and read all its history.
     Index("ix_messages_profile", "profile_id", "tenant_id", "id"),
-    # What a delivery changes stands in no index but those over what is unfinished. `sent` has none:
-    # most of a tenant's messages are.
+    # Columns that delivery changes have only partial indexes, over unfinished messages. `sent` has
+    # none: most messages have this status.
     Index(
         "ix_messages_unfinished",
         "tenant_id",
@@ -444,8 +443,8 @@ messages = Table(
     ),
 )
 
-# Written once and never updated (invariant 2), but to be wiped. The bytes stand after what is read
-# without them.
+# Written once; only wiping updates it (invariant 2). The bytes come last, behind the columns that
+# are read without them.
 message_contents = Table(
     "message_contents",
     metadata,
@@ -454,12 +453,12 @@ message_contents = Table(
     Column("sender_name", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("message_id_header", String(512), nullable=False),
-    # The same where it was not made from the message's own id, by which it is found else.
+    # The Message-ID if it was not made from the message's id, which is found without it.
     Column("given_message_id", String(512)),
     Column("metadata", Json, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("mime", LargeBinary, nullable=False),
-    # The bytes of a sensitive message are sealed with a key of its own.
+    # The bytes of a sensitive message are encrypted with a key of their own.
     Column("is_sensitive", Boolean, nullable=False, server_default=false()),
     Column("wiped_at", Instant),
     Column("sealed_key", LargeBinary),
@@ -502,15 +501,14 @@ recipients = Table(
     Column("classification", String(64)),
     Column("updated_at", Instant, nullable=False),
     Column("finished_at", Instant),
-    # The form in which the address is compared, where that is not ASCII: a database's own lower()
-    # would know some letters, or none.
+    # The folded address, unless it is ASCII: a database's lower() knows few letters or none.
     Column("folded_address", String(320)),
-    # How many of the attempts nobody knows the outcome of; NULL: none.
+    # How many attempts have an unknown outcome; NULL: none.
     Column("unknown_outcomes", SmallInteger),
-    # Where it went instead of to `address`, if it did.
+    # The address after a redirect.
     Column("sent_to", String(320)),
     Column("erased_at", Instant),
-    # What came back by mail after it was sent, and when.
+    # A report that came back by mail, and when.
     Column("report", String(16)),
     Column("report_code", String(16)),
     Column("report_text", Text),
@@ -542,20 +540,20 @@ recipients = Table(
     ),
 )
 
-# As the index has it; compared with what `domain.address.folding.fold` answers.
+# Matches the index; its other side is the result of `domain.address.folding.fold`.
 folded_address: Final[ColumnElement[str]] = func.coalesce(
     recipients.c.folded_address, func.lower(recipients.c.address)
 )
 
 
 def has_address(address: str) -> ColumnElement[bool]:
-    """That a recipient has this address, in any letter case."""
+    """Build the condition that a recipient has this address, ignoring case."""
     return folded_address == fold(address)
 
 
-# Words of the statement: as parameters they would be put into it anew each time.
+# Literals: parameters would be rendered at each execution.
 IS_TO_SEND: Final = recipients.c.status.in_(
-    [literal_column(f"'{each.value}'") for each in sorted(TO_SEND)]
+    [literal_column(f"'{status.value}'") for status in sorted(TO_SEND)]
 )
 
 
@@ -586,12 +584,12 @@ attempts = Table(
     Column("reply_text", Text),
     Column("detail", Text),
     Column("outcome_unknown", Boolean, nullable=False),
-    # One entry a recipient this attempt spoke of: address, verdict, classification, reply.
+    # One entry per recipient of the attempt: address, verdict, classification, reply.
     Column("recipients", Json, nullable=False),
     Index("ix_attempts_message", "message_id", "id"),
 )
 
-# The dialogue of an attempt, apart from it: attempts stay, these go after some days.
+# Transcripts are separate from attempts, since they are deleted after some days.
 attempt_transcripts = Table(
     "attempt_transcripts",
     metadata,

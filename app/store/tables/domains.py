@@ -10,7 +10,7 @@ sending_domains = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    # An A-label, in lower case.
+    # An A-label in lower case.
     Column("domain", String(253), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -26,10 +26,10 @@ dkim_keys = Table(
     Column("selector", String(63), nullable=False),
     Column("algorithm", String(16), nullable=False),
     Column("public_key", Text, nullable=False),
-    # A key that signs no more has no secret half any more.
+    # A retired key has no private key.
     Column("sealed_private_key", LargeBinary),
     Column("created_at", Instant, nullable=False),
-    # When its record was last found, and is there as far as is known; what is wrong with it else.
+    # When its record was last found, unless it has gone; otherwise what is wrong with it.
     Column("found_at", Instant),
     Column("checked_at", Instant),
     Column("problem", Text),

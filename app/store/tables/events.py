@@ -22,22 +22,21 @@ from sqlalchemy import (
 from app.store.db.column_types import Id, Instant, Json
 from app.store.tables.core import metadata
 
-# SQLite numbers rows by itself in an INTEGER PRIMARY KEY alone.
+# SQLite assigns numbers only to an INTEGER PRIMARY KEY.
 Number: Final = BigInteger().with_variant(Integer(), "sqlite")
 _PENDING: Final[dict[str, Any]] = {
     "sqlite_where": text("status = 'pending'"),
     "postgresql_where": text("status = 'pending'"),
 }
 
-# Append only. It refers to nothing: a check for each would cost more than the row.
+# Append only. No foreign keys: their checks would cost more than the row.
 events = Table(
     "events",
     metadata,
     Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", Id, nullable=False),
     Column("tenant_id", Id, nullable=False),
-    # Numbers are given out in one order and committed in another; of transactions it is known
-    # which are over.
+    # Numbers are assigned in one order and committed in another; transactions show which are over.
     Column("transaction_id", BigInteger, nullable=False),
     Column("type", String(32), nullable=False),
     Column("profile_id", Id),
@@ -58,7 +57,7 @@ webhooks = Table(
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
     Column("name", String(100), nullable=False),
     Column("url", Text, nullable=False),
-    # Which events it is for: patterns of their types, profiles by id, tags; any where empty.
+    # The filter: patterns of types, profile ids, tags; empty for any.
     Column("event_types", Json, nullable=False),
     Column("profiles", Json, nullable=False),
     Column("tags", Json, nullable=False),
@@ -69,10 +68,10 @@ webhooks = Table(
     Column("disabled_at", Instant),
     Column("disabled_reason", Text),
     Column("failing_since", Instant),
-    # While it fails: when one event may be posted to see whether it takes any again; null: at once.
+    # When to probe a failing webhook with one event; NULL: at once.
     Column("next_probe_at", Instant),
     Column("failed_probes", Integer, nullable=False, default=0, server_default="0"),
-    # Up to where events were looked through for it.
+    # The position up to which events were enqueued.
     Column("read_transaction_id", BigInteger, nullable=False),
     Column("read_number", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -97,7 +96,7 @@ webhook_deliveries = Table(
     Column("ordering_key", String(40), nullable=False),
     Column("status", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    # When it has its turn; while somebody is at it, when another may take it over.
+    # When it is due; while it is leased, when the lease ends.
     Column("due_at", Instant),
     Column("lease_owner", Id),
     Column("created_at", Instant, nullable=False),
@@ -113,7 +112,7 @@ webhook_deliveries = Table(
     Index("ix_webhook_deliveries_order", "webhook_id", "ordering_key", "event_number", **_PENDING),
 )
 
-# Append only: what a receiver said each time.
+# Append only: each response of the receiver.
 webhook_attempts = Table(
     "webhook_attempts",
     metadata,

@@ -35,10 +35,10 @@ mailboxes = Table(
     Column("poll_seconds", Integer, nullable=False),
     Column("deletes_reports", Boolean, nullable=False),
     Column("disabled_at", Instant),
-    # How far it was read, and for which numbering that counts.
+    # The last UID that was read, and its UIDVALIDITY.
     Column("uid_validity", BigInteger),
     Column("last_uid", BigInteger, nullable=False),
-    # When it has its turn; while somebody reads it, when another may.
+    # When it is due; while it is leased, when the lease ends.
     Column("next_poll_at", Instant, nullable=False),
     Column("polled_at", Instant),
     Column("failing_since", Instant),
@@ -55,7 +55,7 @@ mailboxes = Table(
     Index("ix_mailboxes_due", "next_poll_at"),
 )
 
-# Mails that somebody has begun to read and has not done with, by their number in the folder.
+# Mails in progress, by UID.
 mailbox_mails = Table(
     "mailbox_mails",
     metadata,

@@ -8,12 +8,12 @@ from app.domain.types import RateLimit
 
 
 def label_rate_columns(table: Table, prefix: str) -> list[ColumnElement[Any]]:
-    """A table's columns of a limit, for a row that has those of another table too."""
+    """Label a table's rate columns with a prefix, to select them beside another table's."""
     return [table.c[name].label(f"{prefix}{name}") for name in build_rate_columns(None)]
 
 
 def build_rate_limit(row: RowMapping, prefix: str = "") -> RateLimit | None:
-    """The limit of a row, if it has one; `prefix` is what its columns were labelled with."""
+    """Build the rate limit of a row, if any, from columns with this prefix."""
     if row[f"{prefix}rate_per_seconds"] is None:
         return None
     return RateLimit(
@@ -25,7 +25,7 @@ def build_rate_limit(row: RowMapping, prefix: str = "") -> RateLimit | None:
 
 
 def build_rate_columns(limit: RateLimit | None) -> dict[str, Any]:
-    """The columns of a limit."""
+    """Build the columns of a rate limit."""
     return {
         "rate_messages": limit.messages if limit else None,
         "rate_recipients": limit.recipients if limit else None,

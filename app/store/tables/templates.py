@@ -11,7 +11,7 @@ templates = Table(
     Column("id", Id, primary_key=True),
     Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
     Column("name", String(100), nullable=False),
-    # The number of the version that is sent.
+    # The number of the published version.
     Column("published", Integer),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -19,7 +19,7 @@ templates = Table(
     Index("ix_templates_tenant", "tenant_id", "id"),
 )
 
-# Once it was published a version is written no more. The last one may be a draft.
+# A published version never changes. The last version may be a draft.
 template_versions = Table(
     "template_versions",
     metadata,

@@ -37,7 +37,7 @@ from app.store.tables.rate_columns import build_rate_columns, build_rate_limit
 
 
 async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
-    """Write a new tenant; raises Conflict where its slug is taken."""
+    """Insert a tenant; raise Conflict if its slug exists."""
     values = {
         **to_row(tenant, tenants),
         **build_rate_columns(tenant.rate_limit),
@@ -54,7 +54,7 @@ def _build_conflict(slug: str) -> Conflict:
 
 
 async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
-    """The tenant with this id or slug; raises NotFound."""
+    """Return the tenant with this id or slug; raise NotFound."""
     query = select(tenants).where(or_(tenants.c.id == tenant, tenants.c.slug == tenant))
     row = (await connection.execute(query)).one_or_none()
     if row is None:
@@ -64,7 +64,7 @@ async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
 
 
 def build_tenant(row: RowMapping) -> Tenant:
-    """The tenant of a row that has its columns."""
+    """Build a tenant from a row."""
     return from_row(
         Tenant,
         row,
@@ -77,16 +77,16 @@ def build_tenant(row: RowMapping) -> Tenant:
 
 
 async def page(connection: AsyncConnection, *, limit: int, after: str | None) -> list[Tenant]:
-    """A page of all tenants, oldest first."""
+    """Return a page of all tenants, oldest first."""
     query = oldest_first(select(tenants), tenants.c.id, limit=limit, after=after)
     return [build_tenant(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
-    """The tenant, which nobody else changes or takes away until the transaction ends.
+    """Lock and return the tenant until the transaction ends; raise NotFound.
 
-    Whoever changes which profiles it has, or which is its default, takes this lock first, so that
-    there is one order of locks and no deadlock. Messages are accepted meanwhile. Raises NotFound.
+    Code that adds, removes or changes the default of its profiles takes this lock first: one order
+    of locks, so no deadlock. It does not block accepting messages.
     """
     query = select(tenants).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
     row = (await connection.execute(query)).one_or_none()
@@ -98,10 +98,10 @@ async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
 async def update(
     connection: AsyncConnection, *, tenant_id: str, changes: Mapping[str, Any], now: datetime
 ) -> Tenant:
-    """Change columns; raises NotFound, or Conflict where the slug is taken.
+    """Change columns; raise NotFound, or Conflict if the slug exists.
 
-    Under another EHLO name or limit, or with others to send to, every profile counts as changed:
-    its connections are stale, and a server that refused the former name is to be tried at once.
+    A change of EHLO name, rate limit or routing counts as a change of every profile: it retires
+    their connections, and probes failing servers at once.
     """
     before = await lock(connection, tenant_id=tenant_id)
     if not changes:
@@ -136,7 +136,7 @@ async def _renew_profiles(connection: AsyncConnection, tenant_id: str, now: date
 
 
 async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
-    """Delete a tenant with its keys and its history; raises NotFound.
+    """Delete a tenant with its keys and its history; raise NotFound.
 
     Raises Conflict while it has profiles or unfinished messages.
     """
@@ -162,7 +162,7 @@ async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
 
 
 def _has_unfinished(tenant_id: str) -> ColumnElement[bool]:
-    """Looked for profile by profile: the index over what is due begins with the profile."""
+    """Build the condition by profile: the index over due messages begins with it."""
     return exists().where(
         profiles.c.tenant_id == tenant_id,
         messages.c.profile_id == profiles.c.id,

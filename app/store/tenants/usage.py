@@ -19,15 +19,15 @@ async def charge(
     sizes: Sequence[int],
     now: datetime,
 ) -> list[Exceeded | None]:
-    """Count messages of these sizes in bytes, those that the quota allows.
+    """Count messages of these sizes in bytes, as far as the quota allows.
 
-    Answers for each what keeps it out, if anything. Others of the tenant wait until the transaction
+    Returns for each the exceeded limit, or None. Locks the tenant's usage until the transaction
     ends.
     """
     usage = await load_usage(connection, tenant_id=tenant_id, now=now, is_locked=True)
     queued_count = await count_queued(connection, tenant_id=tenant_id, quota=quota)
     new_usage, verdicts = admit(quota, usage, queued=queued_count, sizes=sizes, now=now)
-    if new_usage != usage:  # a tenant over its limit costs no writes
+    if new_usage != usage:  # over its limit a tenant causes no writes
         await connection.execute(
             update(tenant_usage)
             .where(tenant_usage.c.tenant_id == tenant_id)
@@ -37,7 +37,7 @@ async def charge(
 
 
 async def count_queued(connection: AsyncConnection, *, tenant_id: str, quota: Quota) -> int:
-    """How many of the tenant's messages are not finished, as far as the quota wants to know."""
+    """Count the tenant's unfinished messages, up to the quota's limit."""
     if quota.queued_messages is None:
         return 0
     subquery = (
@@ -52,16 +52,16 @@ async def count_queued(connection: AsyncConnection, *, tenant_id: str, quota: Qu
 async def load_usage(
     connection: AsyncConnection, *, tenant_id: str, now: datetime, is_locked: bool = False
 ) -> Usage:
-    """What the tenant has used; where it was not counted yet, it is looked for.
+    """Return the tenant's usage; compute it if it is not counted yet.
 
-    With `is_locked` nobody else changes it until the transaction ends, and it has its row.
+    With `is_locked`, stores it and locks it until the transaction ends.
     """
     if is_locked:
         await connection.execute(
             select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
         )
     query = select(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id)
-    if is_locked:  # who wipes messages counts them here without the tenant's lock
+    if is_locked:  # wiping updates it without the tenant's lock
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is not None:
@@ -78,7 +78,7 @@ async def load_usage(
 
 
 async def reset(connection: AsyncConnection, *, tenant_id: str) -> None:
-    """Count no more: what was used is looked for once it matters again."""
+    """Delete the count; the next use computes it."""
     await connection.execute(delete(tenant_usage).where(tenant_usage.c.tenant_id == tenant_id))
 
 

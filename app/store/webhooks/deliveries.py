@@ -40,10 +40,10 @@ from app.store.webhooks.queries import build_webhook
 _Row = Row[*tuple[Any, ...]]
 PENDING: Final = DeliveryStatus.PENDING.value
 ENQUEUE_BATCH: Final = 500
-# While so many are due to a webhook, no more events are looked through for it: what it does not
-# take stays in the log of events, where it costs nothing.
+# With so many due deliveries a webhook gets no new ones: events it does not accept wait in the
+# event log, which costs nothing.
 MAX_DUE: Final = 100
-# Written out: a plan that is made for any parameter could not use the indexes over what is pending.
+# A literal: the plan for a parameter could not use the partial indexes.
 _IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{PENDING}'")
 
 _REPLAYED_VALUES: Final = {
@@ -78,7 +78,7 @@ _REPLAY: Final[Mapping[str, Insert]] = {
 
 @dataclass(frozen=True, slots=True)
 class DueWebhook:
-    """A webhook to which an event may be posted, and since when."""
+    """A webhook with due deliveries, and since when."""
 
     webhook: Webhook
     due_at: datetime
@@ -89,20 +89,20 @@ _HAS_WEBHOOKS: Final = select(exists().where(webhooks.c.disabled_at.is_(None)))
 
 
 async def has_webhooks(connection: AsyncConnection) -> bool:
-    """Whether there is one at all that is to be told anything."""
+    """Whether any webhook is enabled."""
     return bool((await connection.execute(_HAS_WEBHOOKS)).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookBacklog:
-    """A webhook for which there are events that were not looked through."""
+    """A webhook with events that were not enqueued yet."""
 
     tenant_id: str
     webhook_id: str
 
 
 async def find_backlogs(connection: AsyncConnection, *, now: datetime) -> list[WebhookBacklog]:
-    """The webhooks for which there is news, but those to which enough is due already."""
+    """Return webhooks with new events, except those with enough due deliveries."""
     end = await event_rows.horizon(connection)
     has_news = exists().where(
         events.c.tenant_id == webhooks.c.tenant_id,
@@ -131,9 +131,9 @@ async def find_backlogs(connection: AsyncConnection, *, now: datetime) -> list[W
 async def enqueue_deliveries(
     connection: AsyncConnection, *, webhook_id: str, now: datetime
 ) -> bool:
-    """Look the next events through for a webhook, and write down those that are for it.
+    """Enqueue the next matching events for a webhook; return whether there are more.
 
-    Answers whether there may be more. One whom another worker is at is left to it.
+    Skips a webhook that another worker has locked.
     """
     query = (
         select(webhooks)
@@ -178,7 +178,7 @@ async def _load_events(
     order: Sequence[ColumnElement[Any]],
     limit: int,
 ) -> Sequence[_Row]:
-    """What is to be known of events to say whom they are for."""
+    """Load the columns of events that filters need."""
     query = (
         select(
             events.c.number,
@@ -199,7 +199,7 @@ async def _load_events(
 async def _select_matching(
     connection: AsyncConnection, rows: Sequence[_Row], event_filter: EventFilter
 ) -> list[_Row]:
-    """Those of the events that a webhook is for."""
+    """Return the events that match a filter."""
     tags = dict[str, tuple[str, ...]]()
     if event_filter.tags:
         message_ids = {row.message_id for row in rows if row.message_id is not None}
@@ -239,9 +239,9 @@ async def _write(
 
 
 async def load_due(connection: AsyncConnection, *, now: datetime) -> list[DueWebhook]:
-    """The webhooks to which something may be posted now.
+    """Load the webhooks with due deliveries.
 
-    An index probe for each: the cost does not grow with what waits for them.
+    Costs one index probe per webhook, independent of its backlog.
     """
     due_at = (
         select(func.min(webhook_deliveries.c.due_at))
@@ -269,9 +269,9 @@ def _may_be_tried(now: datetime) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """An event that its claimer alone tells, until the lease ends.
+    """A delivery that only its claimer makes, until the lease ends.
 
-    `is_probe`: its webhook was failing, and nothing else is posted there meanwhile.
+    `is_probe`: the webhook is failing, and gets nothing else meanwhile.
     """
 
     id: str
@@ -290,9 +290,9 @@ async def claim(
     now: datetime,
     lease_until: datetime,
 ) -> list[ClaimedDelivery]:
-    """Lease up to `limit` events that are due to a webhook, the earliest first.
+    """Lease up to `limit` due deliveries of a webhook, the earliest first.
 
-    Of one that fails it is a single one, the probe, and none while another worker has that.
+    A failing webhook gets a single one, the probe, and none while another worker has it.
     """
     query = (
         select(webhooks.c.failing_since)
@@ -351,7 +351,7 @@ async def _lease(
 async def release(
     connection: AsyncConnection, *, owner: str, ids: Sequence[str], now: datetime
 ) -> None:
-    """Give events back untold, due at once."""
+    """Return deliveries to the queue, due at once."""
     await connection.execute(
         update(webhook_deliveries)
         .where(webhook_deliveries.c.id.in_(ids), webhook_deliveries.c.lease_owner == owner)
@@ -361,7 +361,7 @@ async def release(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
-    """What came of telling an event; `next_at` is when it is told again, if it is."""
+    """The result of a delivery; `retry_at` is None if it ends."""
 
     delivery: ClaimedDelivery
     response: WebhookResponse
@@ -378,9 +378,9 @@ async def settle(
     result: DeliveryResult,
     now: datetime,
 ) -> bool:
-    """Write what came of it, unless another has taken over; answers whether it was written.
+    """Store a result, unless another worker took over; return whether it was stored.
 
-    A webhook that has failed for long, or says that it is gone, is disabled, which is an event.
+    Disables a webhook that has failed for long or answers 410, and appends an event.
     """
     table = webhook_deliveries
     status = DeliveryStatus.DELIVERED if result.response.is_accepted else DeliveryStatus.FAILED
@@ -435,7 +435,7 @@ async def _record_health(
         return
     since = row.failing_since or now
     values: dict[str, Any] = {"failing_since": since}
-    if row.failing_since is None or result.delivery.is_probe:  # not one that was begun before it
+    if row.failing_since is None or result.delivery.is_probe:  # ignore deliveries that began before
         failed_probes = 0 if row.failing_since is None else row.failed_probes + 1
         values |= {
             "failed_probes": failed_probes,
@@ -456,7 +456,7 @@ async def _record_health(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
-    """One time that an event was told, and what was said to it."""
+    """One attempt of a delivery, and the response."""
 
     started_at: datetime
     duration_ms: float
@@ -467,7 +467,7 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event for a webhook as it stands; `log` has every attempt, oldest first."""
+    """A delivery with its current status; `log` has every attempt, oldest first."""
 
     id: str
     event_id: str
@@ -490,7 +490,7 @@ async def page(
     statuses: Sequence[DeliveryStatus] = (),
     event_id: str | None = None,
 ) -> list[Delivery]:
-    """A page of a webhook's, newest first."""
+    """Return a page of a webhook's deliveries, newest first."""
     table = webhook_deliveries
     query = select(table).where(table.c.tenant_id == tenant_id, table.c.webhook_id == webhook_id)
     query = newest_first(query, table.c.id, limit=limit, after=after)
@@ -537,10 +537,10 @@ async def replay(
     created_before: datetime | None = None,
     status: DeliveryStatus | None = None,
 ) -> tuple[int, str | None]:
-    """Tell at most `limit` events once more, as if it were the first time.
+    """Deliver up to `limit` events again, as new.
 
-    Those that are named, whatever the webhook is for; or of those it is for all of a time, or with
-    `status` those that stand so. Answers how many, and where to go on `after`, if there are more.
+    Selects these `event_ids`, whatever the filter; or matching events of a period, or with a status
+    of their delivery. Returns how many, and the id to continue after, if there are more.
     """
     conditions: list[ColumnElement[bool]] = [events.c.tenant_id == tenant_id]
     if event_ids is not None:
