@@ -24,7 +24,7 @@ from app.smtp.identity import Identity
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened, open_session
+from app.smtp.session_opening import OpenFailure, open_session
 from benchmarks.pipelined import send_by_hand
 
 Client = Callable[[int, bytes, int, int], float]
@@ -88,8 +88,8 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
         return Mail(SENDER, [RECIPIENT], content) if taken else None
 
     async def send_all(session: Session) -> None:
-        while (mail := session.begun or following()) is not None:
-            ended = await session.send(mail, following=following)
+        while (mail := session.begun_mail or following()) is not None:
+            ended = await session.send(mail, next_mail=following)
             if ended.reply is None:
                 raise RuntimeError(f"not sent: {ended}")
 
@@ -109,7 +109,7 @@ async def _opened(port: int) -> Session:
         ehlo_names=EhloNames(EHLO_NAME),
     )
     session = await open_session(identity, NETWORK)
-    if isinstance(session, NotOpened):
+    if isinstance(session, OpenFailure):
         raise ConnectionError(session.failure)
     return session
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from app import __version__
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_fields, print_json
 from app.cli.trial.database import commits_per_second, fsyncs_per_second, new_database
 from app.cli.trial.service import TrialService
@@ -59,7 +59,7 @@ def bench(
     PostgreSQL server. Does not touch your database. All mail goes to a discarding SMTP server on
     loopback.
     """
-    settings = checked_settings()
+    settings = load_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and remove what was made
     result = _measure(settings, messages)
     if as_json:

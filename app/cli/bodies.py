@@ -14,7 +14,7 @@ from app.domain.errors import FieldError, InvalidRequest
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def checked(model: type[Body], given: object) -> Body:
+def validate_body(model: type[Body], given: object) -> Body:
     """The body, or InvalidRequest that names each wrong field; no value is echoed."""
     try:
         return model.model_validate_json(json.dumps(given))
@@ -25,7 +25,7 @@ def checked(model: type[Body], given: object) -> Body:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def validation_errors() -> Iterator[None]:
     """Tell what the API refuses of a body as a whole in the form in which `checked` does."""
     try:
         yield

@@ -27,7 +27,7 @@ T = TypeVar("T")
 PAGE_ROWS: Final = 200
 
 
-def my_act() -> Act:
+def make_audit_context() -> Act:
     """Who works at this command line, as the audit log will have it."""
     actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
     return Act(actor=actor, now=SystemClock().now())
@@ -41,7 +41,7 @@ def _user() -> str:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """The database that the settings name; what is wrong with it is told without SQL."""
     path = sqlite_path(settings.database_url)
     if path is not None and not path.parent.is_dir():
@@ -72,7 +72,7 @@ async def require_schema(settings: Settings) -> None:
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():
         raise SettingsError(f"the database {path} does not exist; run heloise migrate")
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         state = await schema.load_state(database)
     if state.fault is not None:
         raise SettingsError(state.fault.replace("`", ""))
@@ -90,7 +90,7 @@ def transact(
     async def run() -> T:
         await require_schema(settings)
         async with (
-            opened(settings) as database,
+            open_database(settings) as database,
             database.transaction(announce=announce) as connection,
         ):
             return await work(connection)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app import dev as development
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 
 app = typer.Typer(add_completion=False)
 
@@ -26,5 +26,5 @@ def dev(
 
     The first start creates a tenant, a key and two profiles, and prints a request to paste.
     """
-    checked_settings()
+    load_settings()
     development.main(data_folder=data, host=host, port=port, smtp_port=smtp_port)

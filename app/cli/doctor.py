@@ -9,11 +9,11 @@ import typer
 from pydantic import BaseModel
 
 from app.api.profiles.verify_schemas import VerifyRead
-from app.cli.database import opened, read_all
-from app.cli.environment import checked_settings
+from app.cli.database import open_database, read_all
+from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verify_views import print_findings, print_verify
-from app.cli.verifying import verified
+from app.cli.verifying import verify_stored
 from app.diagnostics.ehlo_advice import Verdict
 from app.diagnostics.machine_findings import (
     Finding,
@@ -36,12 +36,12 @@ from app.worker import find_hostname, make_verifier
 
 app = typer.Typer(add_completion=False)
 
-WRONG: Final = 1
-AT_ONCE: Final = 5
+UNSOUND: Final = 1
+MAX_CONCURRENT: Final = 5
 COLUMNS: Final = ("tenant", "profile", "greets as", "ok", "code", "hint")
 
 
-class ProfileFound(BaseModel):
+class ProfileResult(BaseModel):
     """What became of one profile."""
 
     tenant: str
@@ -49,9 +49,9 @@ class ProfileFound(BaseModel):
     verify: VerifyRead
 
 
-class _Examined(NamedTuple):
+class _Examination(NamedTuple):
     machine: list[Finding]
-    profiles: list[ProfileFound]
+    profiles: list[ProfileResult]
 
     @property
     def is_sound(self) -> bool:
@@ -70,7 +70,7 @@ def doctor(
 
     Sends no mail. Exits with 1 if it finds a problem.
     """
-    settings = checked_settings()
+    settings = load_settings()
     examined = asyncio.run(_examine(settings, tenant))
     if as_json:
         print_json({"ok": examined.is_sound, **examined._asdict()})
@@ -78,10 +78,10 @@ def doctor(
         print_findings(examined.machine)
         _print_profiles(examined.profiles)
     if not examined.is_sound:
-        raise typer.Exit(WRONG)
+        raise typer.Exit(UNSOUND)
 
 
-def _print_profiles(results: Sequence[ProfileFound]) -> None:
+def _print_profiles(results: Sequence[ProfileResult]) -> None:
     rows = [
         (
             result.tenant,
@@ -101,7 +101,7 @@ def _print_profiles(results: Sequence[ProfileFound]) -> None:
             print_verify(result.verify)
 
 
-async def _examine(settings: Settings, tenant: str | None) -> _Examined:
+async def _examine(settings: Settings, tenant: str | None) -> _Examination:
     vault, machine = None, []
     try:
         vault = Vault(settings.encryption_keys())
@@ -113,8 +113,8 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():  # which opening it would make
         detail = f"the database {path} does not exist; run heloise migrate"
-        return _Examined([*machine, Finding("database", Verdict.FAIL, detail)], [])
-    async with opened(settings) as database:
+        return _Examination([*machine, Finding("database", Verdict.FAIL, detail)], [])
+    async with open_database(settings) as database:
         machine += await database_findings(
             database,
             lease_seconds=settings.lease_seconds,
@@ -124,21 +124,21 @@ async def _examine(settings: Settings, tenant: str | None) -> _Examined:
             finding.status is not Verdict.FAIL for finding in machine if finding.check == "database"
         )
         results = await _verify_all(settings, database, tenant) if is_usable else []
-    return _Examined(machine, results)
+    return _Examination(machine, results)
 
 
 async def _verify_all(
     settings: Settings, database: Database, tenant: str | None
-) -> list[ProfileFound]:
+) -> list[ProfileResult]:
     clock = DatabaseClock(database)
     await clock.measure()
     verifier = make_verifier(settings, database, clock)
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def verify(owner: Tenant, profile: Profile) -> ProfileFound:
+    async def verify(owner: Tenant, profile: Profile) -> ProfileResult:
         async with slots:
-            result = await verified(database, verifier, profile)
-        return ProfileFound(tenant=owner.slug, profile=profile.name, verify=result)
+            result = await verify_stored(database, verifier, profile)
+        return ProfileResult(tenant=owner.slug, profile=profile.name, verify=result)
 
     owned_profiles = await _list_profiles(database, tenant)
     return list(

@@ -6,10 +6,10 @@ import typer
 
 from app.settings import Settings, load, unknown_variables
 
-OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]
+TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]
 
 
-def checked_settings() -> Settings:
+def load_settings() -> Settings:
     """The settings; what looks like one and is none is warned about by name."""
     settings = load()
     for name, closest in unknown_variables():

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
-from app.cli.bodies import checked, refusals
-from app.cli.database import my_act, read_all, transact
-from app.cli.environment import OfTenant, checked_settings
+from app.cli.bodies import validate_body, validation_errors
+from app.cli.database import make_audit_context, read_all, transact
+from app.cli.environment import TenantOption, load_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys
@@ -36,7 +36,7 @@ COLUMNS = (
     "revoked_at",
     "last_used_at",
 )
-Which = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, key_….")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, key_….")]
 
 
 Profiles = Annotated[
@@ -58,7 +58,7 @@ Networks = Annotated[
 
 @app.command()
 def create(
-    tenant: OfTenant,
+    tenant: TenantOption,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
     scope: Annotated[
         list[Scope] | None, typer.Option(help="A scope; repeatable. Default: all.")
@@ -74,9 +74,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Heloise shows it only this once."""
-    act = my_act()
+    act = make_audit_context()
     expires_at = act.now + timedelta(days=expires_in_days) if expires_in_days else None
-    body = checked(
+    body = validate_body(
         KeyCreate,
         {
             "name": name,
@@ -89,16 +89,16 @@ def create(
     )
 
     async def make(connection: AsyncConnection) -> key_actions.Made:
-        with refusals():
+        with validation_errors():
             return await key_actions.create(connection, act, body, tenant=tenant)
 
-    _print_created(transact(checked_settings(), make), as_json=as_json)
+    _print_created(transact(load_settings(), make), as_json=as_json)
 
 
 @app.command()
 def rotate(
-    key: Which,
-    tenant: OfTenant,
+    key: KeyArgument,
+    tenant: TenantOption,
     overlap_seconds: Annotated[
         int,
         typer.Option(min=0, max=MAX_OVERLAP_SECONDS, help="How long the old key keeps working."),
@@ -107,11 +107,13 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Create a key with the same rights. The old one works for a day, or as long as you say."""
-    body = checked(KeyRotate, {"overlap_seconds": overlap_seconds})
+    body = validate_body(KeyRotate, {"overlap_seconds": overlap_seconds})
 
     created_key = transact(
-        checked_settings(),
-        lambda connection: key_actions.rotate(connection, my_act(), key, body, tenant=tenant),
+        load_settings(),
+        lambda connection: key_actions.rotate(
+            connection, make_audit_context(), key, body, tenant=tenant
+        ),
     )
     _print_created(created_key, as_json=as_json)
 
@@ -127,14 +129,14 @@ def _print_created(created_key: key_actions.Made, *, as_json: bool) -> None:
 
 
 @app.command("list")
-def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
+def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
     """List the keys of a tenant, without the keys themselves."""
 
     async def rows(connection: AsyncConnection) -> list[ApiKey]:
         owner = await tenants.get(connection, tenant=tenant)
         return await read_all(partial(api_keys.page, connection, tenant_id=owner.id))
 
-    key_rows = [_row(key) for key in transact(checked_settings(), rows)]
+    key_rows = [_row(key) for key in transact(load_settings(), rows)]
     if as_json:
         print_json(key_rows)
     else:
@@ -142,11 +144,11 @@ def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key: Which, tenant: OfTenant) -> None:
+def revoke(key: KeyArgument, tenant: TenantOption) -> None:
     """Revoke a key. All processes refuse it within seconds."""
     transact(
-        checked_settings(),
-        lambda connection: key_actions.revoke(connection, my_act(), key, tenant=tenant),
+        load_settings(),
+        lambda connection: key_actions.revoke(connection, make_audit_context(), key, tenant=tenant),
     )
     typer.echo(f"Revoked {key}.")
 

@@ -4,8 +4,8 @@ import asyncio
 
 import typer
 
-from app.cli.database import opened
-from app.cli.environment import checked_settings
+from app.cli.database import open_database
+from app.cli.environment import load_settings
 from app.settings import Settings
 from app.store.migrations import migrate as migrating
 
@@ -18,10 +18,10 @@ def migrate() -> None:
 
     Several processes may run this at once. It does nothing if the schema is current.
     """
-    head = asyncio.run(_migrate(checked_settings()))
+    head = asyncio.run(_migrate(load_settings()))
     typer.echo(f"The schema is at {head}.")
 
 
 async def _migrate(settings: Settings) -> str:
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         return await migrating.migrate(database)

@@ -35,7 +35,7 @@ File = Annotated[
 ]
 
 
-class Given(TypedDict):
+class ProfileOptions(TypedDict):
     """The options of a profile, in the order of the help."""
 
     name: Annotated[str | None, typer.Option(help="Unique in the tenant.")]
@@ -103,12 +103,12 @@ class Given(TypedDict):
 FLAGS: Final = frozenset({"ask_password", "is_default"})
 
 
-def taken(command: Callable[..., None]) -> Callable[..., None]:
+def add_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each of `Given`, where its signature says `**given`."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     option_parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=_find_default(name), annotation=kind)
-        for name, kind in get_type_hints(Given, include_extras=True).items()
+        for name, kind in get_type_hints(ProfileOptions, include_extras=True).items()
     ]
     own_parameters = [
         parameter for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD
@@ -129,23 +129,25 @@ def _find_default(name: str) -> bool | None:
     return False if name in FLAGS else None
 
 
-def told(file: Path | None, given: Given) -> dict[str, Any]:
+def read_body(file: Path | None, options_given: ProfileOptions) -> dict[str, Any]:
     """The body that file and options say together; raises InvalidRequest.
 
     A secret never stands among the arguments: every user of a machine can list those.
     """
     body = _read_object(file)
     options: dict[str, Any] = {
-        name: value for name, value in given.items() if name not in NO_FIELDS
+        name: value for name, value in options_given.items() if name not in NO_FIELDS
     }
-    options["password"] = _read_password(given["password_file"], ask=given["ask_password"])
-    options["client_secret"] = _read_first_line(given["client_secret_file"])
-    options["refresh_token"] = _read_first_line(given["refresh_token_file"])
-    key = given["private_key_file"]
+    options["password"] = _read_password(
+        options_given["password_file"], ask=options_given["ask_password"]
+    )
+    options["client_secret"] = _read_first_line(options_given["client_secret_file"])
+    options["refresh_token"] = _read_first_line(options_given["refresh_token_file"])
+    key = options_given["private_key_file"]
     options["private_key"] = None if key is None else read_text(key)
-    options["tenant"] = given["entra_tenant"]
-    options["is_default"] = given["is_default"] or None
-    options["tls_pins"] = given["tls_pins"] or None
+    options["tenant"] = options_given["entra_tenant"]
+    options["is_default"] = options_given["is_default"] or None
+    options["tls_pins"] = options_given["tls_pins"] or None
     fields = {name: value for name, value in options.items() if value is not None}
     auth = {name: value for name, value in fields.items() if name in Auth.model_fields}
     body |= {name: value for name, value in fields.items() if name not in auth}

@@ -28,15 +28,15 @@ COLUMNS: Final = (
 )
 
 
-async def read_of(
+async def read_profile(
     connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
 ) -> ProfileRead:
     """What may be shown of the profile with this name or id; raises NotFound."""
     stored_profile = await require_profile(connection, owner.id, profile, by=None)
-    return (await reads(connection, settings, owner, [stored_profile]))[0]
+    return (await make_reads(connection, settings, owner, [stored_profile]))[0]
 
 
-async def reads(
+async def make_reads(
     connection: AsyncConnection, settings: Settings, owner: Tenant, found: Sequence[Profile]
 ) -> list[ProfileRead]:
     """What may be shown of these profiles, in their order."""
@@ -64,7 +64,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", value
 
 
-def row_of(read: ProfileRead) -> list[object]:
+def make_row(read: ProfileRead) -> list[object]:
     """A profile as a row under `COLUMNS`."""
     connection = [read.id, read.name, read.host, read.port, read.tls]
     return [*connection, read.effective_ehlo.name, read.auth.username, read.state, read.reason]

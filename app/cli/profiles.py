@@ -16,13 +16,13 @@ from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.auth.audit import Act
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
-from app.cli.bodies import checked, refusals
-from app.cli.database import my_act, opened, read_all, require_schema, transact
-from app.cli.environment import OfTenant, checked_settings
+from app.cli.bodies import validate_body, validation_errors
+from app.cli.database import make_audit_context, open_database, read_all, require_schema, transact
+from app.cli.environment import TenantOption, load_settings
 from app.cli.printing import AsJson, print_json, print_table
-from app.cli.profile_views import COLUMNS, print_profile, read_of, reads, row_of
+from app.cli.profile_views import COLUMNS, make_reads, make_row, print_profile, read_profile
 from app.cli.verify_views import print_verify
-from app.cli.verifying import verified
+from app.cli.verifying import verify_stored
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile
@@ -38,87 +38,89 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Which = Annotated[str, typer.Argument(metavar="PROFILE", help="The profile's name or id.")]
+ProfileArgument = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="The profile's name or id.")
+]
 Change = Callable[[AsyncConnection, Act, Profile], Awaitable[None]]
 
 
 @app.command()
-@options.taken
+@options.add_options
 def create(
     file: options.File = None,
     *,
-    tenant: OfTenant,
+    tenant: TenantOption,
     as_json: AsJson = False,
-    **given: Unpack[options.Given],
+    **given: Unpack[options.ProfileOptions],
 ) -> None:
     """Create a profile. Heloise stores its password encrypted and never shows it."""
-    body, settings = checked(ProfileCreate, options.told(file, given)), checked_settings()
+    body, settings = validate_body(ProfileCreate, options.read_body(file, given)), load_settings()
     vault = Vault(settings.encryption_keys())
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
-        with refusals():
+        with validation_errors():
             profile = await profile_actions.create(
                 connection,
-                my_act(),
+                make_audit_context(),
                 body,
                 tenant_id=owner.id,
                 vault=vault,
                 guard=settings.guard(),
             )
-        return await read_of(connection, settings, owner, profile.id)
+        return await read_profile(connection, settings, owner, profile.id)
 
     print_profile(transact(settings, insert), as_json=as_json)
 
 
 @app.command("list")
-def list_all(tenant: OfTenant, *, as_json: AsJson = False) -> None:
+def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
     """List a tenant's profiles with their EHLO names and states."""
-    settings = checked_settings()
+    settings = load_settings()
 
     async def rows(connection: AsyncConnection) -> list[ProfileRead]:
         owner = await tenants.get(connection, tenant=tenant)
         stored_profiles = await read_all(partial(profiles.page, connection, tenant_id=owner.id))
-        return await reads(connection, settings, owner, stored_profiles)
+        return await make_reads(connection, settings, owner, stored_profiles)
 
     profile_reads = transact(settings, rows)
     if as_json:
         print_json(profile_reads)
     else:
-        print_table(COLUMNS, [row_of(profile_read) for profile_read in profile_reads])
+        print_table(COLUMNS, [make_row(profile_read) for profile_read in profile_reads])
 
 
 @app.command()
-def show(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+def show(profile: ProfileArgument, tenant: TenantOption, *, as_json: AsJson = False) -> None:
     """Show a profile with its EHLO name and state."""
-    settings = checked_settings()
+    settings = load_settings()
 
     async def read(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
-        return await read_of(connection, settings, owner, profile)
+        return await read_profile(connection, settings, owner, profile)
 
     print_profile(transact(settings, read), as_json=as_json)
 
 
 @app.command()
-@options.taken
+@options.add_options
 def update(
-    profile: Which,
+    profile: ProfileArgument,
     file: options.File = None,
     *,
-    tenant: OfTenant,
+    tenant: TenantOption,
     as_json: AsJson = False,
-    **given: Unpack[options.Given],
+    **given: Unpack[options.ProfileOptions],
 ) -> None:
     """Update a profile. Omitted fields stay; null in the file removes a value.
 
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
-    body, settings = checked(ProfileUpdate, options.told(file, given)), checked_settings()
+    body, settings = validate_body(ProfileUpdate, options.read_body(file, given)), load_settings()
     vault = Vault(settings.encryption_keys())
 
     async def change(connection: AsyncConnection, act: Act, before: Profile) -> None:
-        with refusals():
+        with validation_errors():
             await profile_actions.update(
                 connection, act, before, body, vault=vault, guard=settings.guard()
             )
@@ -128,8 +130,8 @@ def update(
 
 @app.command()
 def verify(
-    profile: Which,
-    tenant: OfTenant,
+    profile: ProfileArgument,
+    tenant: TenantOption,
     *,
     recipient: Annotated[
         str | None,
@@ -150,10 +152,10 @@ def verify(
     Exits with 1 if a stage fails.
     """
     fields = {"recipient": recipient, "sender": sender}
-    body = checked(
+    body = validate_body(
         ProfileVerify, {name: value for name, value in fields.items() if value is not None}
     )
-    result = asyncio.run(_verify(checked_settings(), tenant, profile, body))
+    result = asyncio.run(_verify(load_settings(), tenant, profile, body))
     if as_json:
         print_json(result)
     else:
@@ -164,34 +166,34 @@ def verify(
 
 async def _verify(settings: Settings, tenant: str, profile: str, body: ProfileVerify) -> VerifyRead:
     await require_schema(settings)
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
             stored_profile = await require_profile(connection, owner.id, profile, by=None)
-        with refusals():
+        with validation_errors():
             check = check_asked(stored_profile, body)
         verifier = make_verifier(settings, database, SystemClock())
-        return await verified(database, verifier, stored_profile, check)
+        return await verify_stored(database, verifier, stored_profile, check)
 
 
 @app.command()
-def pause(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+def pause(profile: ProfileArgument, tenant: TenantOption, *, as_json: AsJson = False) -> None:
     """Stop sending through a profile. Its messages wait."""
-    profile_read = _apply_change(checked_settings(), tenant, profile, profile_actions.pause)
+    profile_read = _apply_change(load_settings(), tenant, profile, profile_actions.pause)
     print_profile(profile_read, as_json=as_json)
 
 
 @app.command()
-def resume(profile: Which, tenant: OfTenant, *, as_json: AsJson = False) -> None:
+def resume(profile: ProfileArgument, tenant: TenantOption, *, as_json: AsJson = False) -> None:
     """Resume sending. Heloise tries a failing profile's server at once."""
-    profile_read = _apply_change(checked_settings(), tenant, profile, profile_actions.resume)
+    profile_read = _apply_change(load_settings(), tenant, profile, profile_actions.resume)
     print_profile(profile_read, as_json=as_json)
 
 
 @app.command()
 def delete(
-    profile: Which,
-    tenant: OfTenant,
+    profile: ProfileArgument,
+    tenant: TenantOption,
     *,
     cancel_pending: Annotated[
         bool,
@@ -206,12 +208,12 @@ def delete(
             connection, owner.id, profile, by=None, to_change=True
         )
         await profile_actions.delete(
-            connection, my_act(), stored_profile, cancel_pending=cancel_pending
+            connection, make_audit_context(), stored_profile, cancel_pending=cancel_pending
         )
         return stored_profile
 
     try:
-        deleted_profile = transact(checked_settings(), remove, announce=True)
+        deleted_profile = transact(load_settings(), remove, announce=True)
     except Conflict as error:
         raise Conflict(
             error.slug,
@@ -229,7 +231,7 @@ def _apply_change(settings: Settings, tenant: str, profile: str, change: Change)
         stored_profile = await require_profile(
             connection, owner.id, profile, by=None, to_change=True
         )
-        await change(connection, my_act(), stored_profile)
-        return await read_of(connection, settings, owner, stored_profile.id)
+        await change(connection, make_audit_context(), stored_profile)
+        return await read_profile(connection, settings, owner, stored_profile.id)
 
     return transact(settings, work, announce=True)

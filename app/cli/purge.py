@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.database import my_act, opened, require_schema
-from app.cli.environment import checked_settings
+from app.cli.database import make_audit_context, open_database, require_schema
+from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_json
 from app.domain.clock import SystemClock
 from app.settings import Settings
@@ -17,8 +17,8 @@ from app.store.tenants import queries as tenants
 
 app = typer.Typer(add_completion=False)
 
-AT_ONCE: Final = 500
-COUNTED: Final = ("messages", "contents", "recipients", "attempts", "events")
+BATCH_ROWS: Final = 500
+COUNTERS: Final = ("messages", "contents", "recipients", "attempts", "events")
 
 
 @app.command()
@@ -35,7 +35,7 @@ def purge(
     Delivering processes do this every hour; this command does all of it at once, in small
     transactions. You can stop it and run it again.
     """
-    counts = asyncio.run(_purge(checked_settings(), tenant))
+    counts = asyncio.run(_purge(load_settings(), tenant))
     if as_json:
         print_json(dict(counts))
     else:
@@ -48,13 +48,13 @@ def purge(
 
 async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
     await require_schema(settings)
-    counts = Counter(dict.fromkeys(COUNTED, 0))
-    async with opened(settings) as database:
+    counts = Counter(dict.fromkeys(COUNTERS, 0))
+    async with open_database(settings) as database:
         tenant_id = None
         if tenant is not None:
             async with database.reading() as connection:
                 tenant_id = (await tenants.get(connection, tenant=tenant)).id
-        act = my_act()
+        act = make_audit_context()
         async with database.transaction() as connection:
             line = await act.begin(
                 connection, "purge", tenant_id=tenant_id, object_id="messages", asked={}
@@ -66,13 +66,13 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
                 default=settings.retention(),
                 before=act.now,
                 now=SystemClock().now(),
-                limit=AT_ONCE,
+                limit=BATCH_ROWS,
                 tenant_id=tenant_id,
             )
             if purged is None:
                 await line.note(connection, **counts, finished=True)
                 return None
-            total = {name: counts[name] + getattr(purged, name) for name in COUNTED}
+            total = {name: counts[name] + getattr(purged, name) for name in COUNTERS}
             await line.note(connection, **total)
             return Counter(total)
 

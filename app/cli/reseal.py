@@ -4,7 +4,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.database import transact
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.store import key_rotation as resealing
 from app.store.secrets.encryption import Vault
 
@@ -18,7 +18,7 @@ def reseal() -> None:
     Afterwards you can remove the older keys from HELOISE_SECRET_KEYS. If a credential cannot be
     decrypted, the command names it and changes nothing.
     """
-    settings = checked_settings()
+    settings = load_settings()
     vault = Vault(settings.encryption_keys())
 
     async def work(connection: AsyncConnection) -> dict[str, int]:

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.api.http.server_protocol import BoundedProtocol
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
 from app.process import listen
 from app.settings import Settings, variable
@@ -64,7 +64,7 @@ def serve(
     If the database schema is missing or old, /readyz answers 503 until you run `heloise migrate`.
     """
     _override(host=host, port=port, delivery="false" if no_delivery else None)
-    settings = checked_settings()
+    settings = load_settings()
     settings.encryption_keys()
     if workers > 1 and sqlite_path(settings.database_url) is not None:
         raise SettingsError(

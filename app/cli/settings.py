@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.cli.printing import print_json, print_table
 from app.cli.reference import as_env_file, as_markdown
 from app.settings import Settings, about, description, sources, variable
@@ -40,7 +40,7 @@ def settings(
     elif shape is Shape.MARKDOWN:
         typer.echo(as_markdown(), nl=False)
     else:
-        _print_values(checked_settings(), as_json=as_json or shape is Shape.JSON)
+        _print_values(load_settings(), as_json=as_json or shape is Shape.JSON)
 
 
 def _print_values(loaded: Settings, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
 from app.cli.database import require_schema
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
 from app.main import run_submission
 from app.process import give_large_blocks_back, shorten_turns, spare_collector
@@ -33,7 +33,7 @@ def submission() -> None:
     Needs PostgreSQL, where any number may run. With SQLite, set HELOISE_SUBMISSION=true for
     `heloise serve` instead. SIGTERM stops it after the messages that are being stored.
     """
-    settings = checked_settings()
+    settings = load_settings()
     settings.encryption_keys()
     if sqlite_path(settings.database_url) is not None:
         raise SettingsError(

@@ -7,9 +7,9 @@ import typer
 
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
-from app.cli.bodies import checked
-from app.cli.database import my_act, read_all, transact
-from app.cli.environment import checked_settings
+from app.cli.bodies import validate_body
+from app.cli.database import make_audit_context, read_all, transact
+from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
 from app.store.tenants import queries as tenants
@@ -33,7 +33,7 @@ COLUMNS = (
     "created_at",
     "updated_at",
 )
-Which = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug or id.")]
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug or id.")]
 Name = Annotated[str | None, typer.Option(help="A display name.")]
 EhloName = Annotated[str | None, typer.Option(help="The EHLO name of profiles that set none.")]
 
@@ -95,9 +95,10 @@ def create(
         "allowed_recipient_domains": allowed_recipient_domain or [],
         "suppresses_hard_bounces": bool(suppresses_hard_bounces),
     }
-    body = checked(TenantCreate, fields)
+    body = validate_body(TenantCreate, fields)
     tenant = transact(
-        checked_settings(), lambda connection: tenant_actions.create(connection, my_act(), body)
+        load_settings(),
+        lambda connection: tenant_actions.create(connection, make_audit_context(), body),
     )
     _print(tenant, as_json=as_json)
 
@@ -105,9 +106,7 @@ def create(
 @app.command("list")
 def list_all(*, as_json: AsJson = False) -> None:
     """List all tenants."""
-    rows = transact(
-        checked_settings(), lambda connection: read_all(partial(tenants.page, connection))
-    )
+    rows = transact(load_settings(), lambda connection: read_all(partial(tenants.page, connection)))
     if as_json:
         print_json(rows)
     else:
@@ -115,17 +114,17 @@ def list_all(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(tenant: Which, *, as_json: AsJson = False) -> None:
+def show(tenant: TenantArgument, *, as_json: AsJson = False) -> None:
     """Show a tenant."""
     stored_tenant = transact(
-        checked_settings(), lambda connection: tenants.get(connection, tenant=tenant)
+        load_settings(), lambda connection: tenants.get(connection, tenant=tenant)
     )
     _print(stored_tenant, as_json=as_json)
 
 
 @app.command()
 def update(
-    tenant: Which,
+    tenant: TenantArgument,
     *,
     slug: Annotated[str | None, typer.Option(help="A new slug.")] = None,
     name: Name = None,
@@ -175,21 +174,22 @@ def update(
         "allowed_recipient_domains": (no_allowed_recipient_domains, []),
     }
     changes |= {name: nothing for name, (is_cleared, nothing) in cleared.items() if is_cleared}
-    body = checked(TenantUpdate, changes)
+    body = validate_body(TenantUpdate, changes)
 
     changed = transact(
-        checked_settings(),
-        lambda connection: tenant_actions.update(connection, my_act(), tenant, body),
+        load_settings(),
+        lambda connection: tenant_actions.update(connection, make_audit_context(), tenant, body),
         announce=True,
     )
     _print(changed, as_json=as_json)
 
 
 @app.command()
-def delete(tenant: Which) -> None:
+def delete(tenant: TenantArgument) -> None:
     """Delete a tenant and its history. Refused while it has profiles."""
     deleted_tenant = transact(
-        checked_settings(), lambda connection: tenant_actions.delete(connection, my_act(), tenant)
+        load_settings(),
+        lambda connection: tenant_actions.delete(connection, make_audit_context(), tenant),
     )
     typer.echo(f"Deleted {deleted_tenant.slug}.")
 

@@ -10,7 +10,7 @@ from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
 
 
-async def verified(
+async def verify_stored(
     database: Database, verifier: Verifier, profile: Profile, check: Check | None = None
 ) -> VerifyRead:
     """What was found; what the doctor recommends is kept. Raises NotFound, Conflict."""
@@ -22,6 +22,6 @@ async def verified(
         raise NotFound("profile", profile.name)
     if delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
-    report = await verifier.saved(delivery_profile, check)
+    report = await verifier.verify_stored(delivery_profile, check)
     await remember(database, delivery_profile.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())

@@ -10,7 +10,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
 from app.cli.database import require_schema
-from app.cli.environment import checked_settings
+from app.cli.environment import load_settings
 from app.process import give_large_blocks_back, shorten_turns, spare_collector
 from app.settings import Settings
 from app.worker import run_worker
@@ -24,7 +24,7 @@ def worker() -> None:
 
     On PostgreSQL any number may run. SIGTERM stops it after what is being transmitted is done.
     """
-    settings = checked_settings()
+    settings = load_settings()
     settings.encryption_keys()
     # Until it works there is nothing to finish: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -20,7 +20,7 @@ from app.domain.types import Guarantee
 from app.domain.value import frozen_dataclass
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
-from app.smtp.session import Following, Session
+from app.smtp.session import NextMail, Session
 from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 
@@ -54,7 +54,7 @@ class Attempts:
     seconds: float = 0.0
     via: str | None = None
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
-    begun: Turn | None = None
+    next_turn: Turn | None = None
     routing: Routing = NO_RULES
     revision: int = 0
     session: Session | None = None
@@ -85,9 +85,9 @@ class Attempts:
 
     def take_turn(self, now: datetime) -> Turn | None:
         """Take the turn that was begun, or the next; None where no recipient is left."""
-        begun, self.begun = self.begun, None
-        if begun is not None:
-            return begun
+        next_turn, self.next_turn = self.next_turn, None
+        if next_turn is not None:
+            return next_turn
         waiting = [
             (recipient, destination)
             for recipient in self.list_pending(now)
@@ -110,13 +110,13 @@ class Attempts:
 
     def begin_next(self, now: datetime) -> Mail | None:
         """Return the mail of the next turn, which must then be sent as it is."""
-        self.begun = self.take_turn(now)
-        return None if self.begun is None else self.begun.mail
+        self.next_turn = self.take_turn(now)
+        return None if self.next_turn is None else self.next_turn.mail
 
     def can_use(self, session: Session) -> bool:
         """Whether the session has begun no mail but this one."""
-        own_mail = None if self.begun is None else self.begun.mail
-        return session.begun is None or session.begun is own_mail
+        own_mail = None if self.next_turn is None else self.next_turn.mail
+        return session.begun_mail is None or session.begun_mail is own_mail
 
 
 Mark = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
@@ -127,7 +127,7 @@ async def transact(
     session: Session,
     recorder: Recorder,
     mark: Mark,
-    next_mail: Following | None = None,
+    next_mail: NextMail | None = None,
 ) -> None:
     """Send the message to all pending recipients, in as many transactions as the server wants.
 
@@ -154,7 +154,7 @@ async def _transact_once(
     recorder: Recorder,
     mark: Mark,
     turn: Turn,
-    next_mail: Following | None,
+    next_mail: NextMail | None,
 ) -> TransactionResult:
     started_at, start = recorder.now(), monotonic_seconds()
     is_fresh = session.transactions == 0
@@ -188,7 +188,7 @@ async def _transact_once(
         transaction = await session.send(
             turn.mail,
             before_body=before_body if is_at_most_once else None,
-            following=next_mail,
+            next_mail=next_mail,
         )
     except asyncio.CancelledError:
         record(build_interrupted_result(session.stage))

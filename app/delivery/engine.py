@@ -175,7 +175,7 @@ class Engine:
         await asyncio.gather(*(lane.close() for lane in lanes))
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
-                await self.handover.wait_given_back()
+                await self.handover.wait_returned()
                 await self._settler.wait_empty()
                 await self._maintenance.deregister()
         except (Unavailable, TimeoutError):

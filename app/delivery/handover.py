@@ -30,7 +30,7 @@ class Handover:
         """Hand over nothing more; what is being written is given back."""
         self._is_stopping = True
 
-    async def wait_given_back(self) -> None:
+    async def wait_returned(self) -> None:
         """Return once all that could not be begun is given back."""
         await asyncio.gather(*self._returning)
 

@@ -17,7 +17,7 @@ from app.delivery.sender import Sender
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
-from app.smtp.session import Following, Session
+from app.smtp.session import NextMail, Session
 from app.store.outbox.queries import ClaimedMessage
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Lane:
         return Attempts(message, via=via, routing=self.config.routing)
 
     async def _deliver(
-        self, attempts: Attempts, session: Session | None, next_mail: Following
+        self, attempts: Attempts, session: Session | None, next_mail: NextMail
     ) -> Session | None:
         """Work on one message; returns the session, where it may carry another."""
         attempts.revision = self.config.profile.revision

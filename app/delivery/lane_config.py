@@ -8,7 +8,7 @@ from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile, RateLimit, Transport
 from app.oauth.token_cache import AccessTokens
-from app.smtp.identity import NO_NAMES, Identity, identity_of
+from app.smtp.identity import NO_NAMES, Identity, make_identity
 from app.store.profiles.queries import DeliveryProfile
 from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import profile_secret
@@ -68,7 +68,7 @@ class LaneConfigFactory:
         except SealError as error:
             return LaneConfig(profile, None, _credentials_fault(error))
         names = delivery_profile.ehlo_names(self.ehlo_names)
-        return LaneConfig(profile, identity_of(profile, secrets, names))
+        return LaneConfig(profile, make_identity(profile, secrets, names))
 
     def is_stale(self, delivery_profile: DeliveryProfile) -> bool:
         """Whether a credential is sealed under a key that is not the newest."""

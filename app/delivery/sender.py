@@ -19,8 +19,8 @@ from app.smtp.extensions import Distrust
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.pool import Pool
 from app.smtp.resolve import Network
-from app.smtp.session import Following, Session
-from app.smtp.session_opening import NotOpened, not_opened, open_session
+from app.smtp.session import NextMail, Session
+from app.smtp.session_opening import OpenFailure, make_open_failure, open_session
 from app.store.outbox.queries import ClaimedRecipient
 
 CAPTURED: Final = Outcome(
@@ -65,7 +65,7 @@ class Sender:
         attempts: Attempts,
         session: Session | None,
         config: LaneConfig,
-        next_mail: Following | None = None,
+        next_mail: NextMail | None = None,
     ) -> Session | None:
         """Work on one message; answers the session, where it may carry another.
 
@@ -94,7 +94,7 @@ class Sender:
             except BaseException:
                 session.abort()
                 raise
-            if session.distrusted and self._distrust.note(config.identity, session.distrusted):
+            if session.distrusted and self._distrust.add(config.identity, session.distrusted):
                 self._pool.retire_idle()
             # Where only the connection was at fault, a new one is tried at once.
             if attempts.fault is None or attempts.fault.scope is not FailureScope.CONNECTION:
@@ -117,24 +117,26 @@ class Sender:
         self._record_not_opened(attempts, opened, started_at, monotonic_seconds() - start)
         return None
 
-    async def _open_session(self, config: LaneConfig, identity: Identity) -> Session | NotOpened:
+    async def _open_session(self, config: LaneConfig, identity: Identity) -> Session | OpenFailure:
         """Open a session, with an access token where the profile uses OAuth 2.0."""
         profile, tokens = config.profile, config.tokens
         token = None
         if tokens is not None and profile.oauth is not None and identity.wants_auth:
             token_or_failure = await tokens.get(profile)
             if isinstance(token_or_failure, Failure):
-                return not_opened(identity, token_or_failure)
+                return make_open_failure(identity, token_or_failure)
             token = token_or_failure
-        distrusted = self._distrust.of(identity)
+        distrusted = self._distrust.get(identity)
         opened = await open_session(identity, self._network, distrusted=distrusted, token=token)
-        is_rejected = isinstance(opened, NotOpened) and opened.failure.fault is Fault.TOKEN_REJECTED
+        is_rejected = (
+            isinstance(opened, OpenFailure) and opened.failure.fault is Fault.TOKEN_REJECTED
+        )
         if is_rejected and tokens is not None and token is not None:
             await tokens.forget(profile, token)
         return opened
 
     def _record_not_opened(
-        self, attempts: Attempts, opened: NotOpened, started_at: datetime, seconds: float
+        self, attempts: Attempts, opened: OpenFailure, started_at: datetime, seconds: float
     ) -> None:
         fault = classify(opened.failure, fresh=True, authenticated=False)
         attempts.fault, attempts.facts = fault, opened.facts

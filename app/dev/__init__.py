@@ -17,7 +17,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from app import telemetry
 from app.api.http.server_protocol import BoundedProtocol
 from app.dev import first_run, routes
-from app.dev.catcher import Catcher, catching
+from app.dev.catcher import Catcher, serve_catcher
 from app.dev.first_run import LOOPBACK, Keys
 from app.dev.inbox import Inbox
 from app.dev.screen import Screen
@@ -40,14 +40,14 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
     Raises SettingsError where the folder or a port cannot be used.
     """
     with ExitStack() as stack:
-        stack.enter_context(_folder_of_ours(data_folder))
+        stack.enter_context(_make_data_folder(data_folder))
         http = stack.enter_context(listen(host, port, "--port"))
         smtp = stack.enter_context(listen(LOOPBACK, smtp_port, "--smtp-port"))
         keys = first_run.read_or_make_keys(data_folder)
-        settings = first_run.settings_for(data_folder, keys, host=host, port=port)
+        settings = first_run.make_settings(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
-            url=f"http://{_shown(host)}:{port}",
+            url=f"http://{_format_host(host)}:{port}",
             smtp_port=smtp_port,
             data_folder=data_folder,
             inbox_needs_key=not routes.is_loopback(host),
@@ -56,13 +56,13 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
             runner.run(_run(settings, keys, screen, data_folder, http, smtp))
 
 
-def _shown(host: str) -> str:
+def _format_host(host: str) -> str:
     """A host as it stands in a URL that works on this machine."""
     return ANY_ADDRESS.get(host) or (f"[{host}]" if ":" in host else host)
 
 
 @contextmanager
-def _folder_of_ours(folder: Path) -> Iterator[None]:
+def _make_data_folder(folder: Path) -> Iterator[None]:
     """Make the folder, for this user alone, and keep every other process out of it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ async def _run(
     app = create_app(settings, hostname=socket.gethostname())
     routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
-    async with catching(catcher, smtp):
+    async with serve_catcher(catcher, smtp):
         await _serve(app, http, settings, on_started=partial(screen.show_start, keys))
 
 

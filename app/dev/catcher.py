@@ -130,7 +130,7 @@ def _authenticate(
 
 
 @asynccontextmanager
-async def catching(catcher: Catcher, listening: socket.socket) -> AsyncIterator[None]:
+async def serve_catcher(catcher: Catcher, listening: socket.socket) -> AsyncIterator[None]:
     """Catch while the block runs; connections that are left then are cut."""
     # At each login it warns that a property is deprecated which it sets itself.
     logging.getLogger("mail.log").setLevel(logging.ERROR)

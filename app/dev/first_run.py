@@ -88,7 +88,7 @@ def read_or_make_keys(folder: Path) -> Keys:
     return keys
 
 
-def settings_for(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
+def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
     """The settings to try things out with.
 
     Database and keys are always the folder's own, so that nothing is tried out on what

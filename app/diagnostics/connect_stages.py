@@ -4,21 +4,21 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.diagnostics.failed_stage import failed
-from app.diagnostics.report import AddressTried, StageReport, Status, Step
+from app.diagnostics.failed_stage import failed_stage_report
+from app.diagnostics.report import AddressAttempt, StageReport, Status, Step
 from app.domain.clock import monotonic_seconds
 from app.domain.networks import AddressGuard, IPAddress
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import Identity
-from app.smtp.resolve import Dialled, Network, dial_all
+from app.smtp.resolve import DialResult, Network, dial_all
 
 
 def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
     """Whether it may be connected to, as far as is known without asking the DNS."""
     started = monotonic_seconds()
     if (failure := _find_refusal(identity, guard)) is not None:
-        return failed(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
+        return failed_stage_report(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
     return _make_passed_report(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
 
 
@@ -31,11 +31,11 @@ async def dns_stage(
     try:
         addresses = await network.addresses(replace(identity, timeouts=waits))
     except StageFailedError as error:
-        return failed(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
+        return failed_stage_report(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
     report = _make_passed_report(
         Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, addresses))}"
     )
-    tried = tuple(AddressTried(address=str(address)) for address in addresses)
+    tried = tuple(AddressAttempt(address=str(address)) for address in addresses)
     return replace(report, addresses=tried), addresses
 
 
@@ -48,7 +48,7 @@ async def tcp_stage(
     tried = tuple(_make_address_report(result) for result in results)
     errors = [result.error for result in results if result.error is not None]
     if sock is None:
-        report = failed(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
+        report = failed_stage_report(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
     elif errors:
         detail = f"cannot connect to all addresses: {'; '.join(map(str, errors))}"
         report = replace(_make_passed_report(Step.TCP, started, detail), status=Status.WARNING)
@@ -67,9 +67,9 @@ def _find_refusal(identity: Identity, guard: AddressGuard) -> Failure | None:
     return None
 
 
-def _make_address_report(dialled: Dialled) -> AddressTried:
+def _make_address_report(dialled: DialResult) -> AddressAttempt:
     error = dialled.error
-    return AddressTried(
+    return AddressAttempt(
         address=str(dialled.address),
         duration_ms=round(dialled.seconds * 1000, 3),
         error=None if error is None else error.failure.detail,

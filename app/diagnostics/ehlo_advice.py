@@ -38,11 +38,11 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Lookup:
     """What a lookup gave: `found`, or what went wrong; both empty where there is nothing."""
 
-    found: tuple[str, ...] = ()
-    trouble: str = ""
+    values: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,10 @@ class NameFacts:
 
     name: str
     outgoing_address: str | None
-    is_told: bool = False
-    addresses: Looked = field(default_factory=Looked)
-    pointers: Looked = field(default_factory=Looked)
-    pointer_addresses: dict[str, Looked] = field(default_factory=dict)
+    is_server_reported: bool = False
+    addresses: Lookup = field(default_factory=Lookup)
+    pointers: Lookup = field(default_factory=Lookup)
+    pointer_addresses: dict[str, Lookup] = field(default_factory=dict)
 
 
 async def look_up(
@@ -66,7 +66,7 @@ async def look_up(
     name: str,
     outgoing_address: str | None,
     *,
-    is_told: bool,
+    is_server_reported: bool,
     seconds: float,
 ) -> NameFacts:
     """Ask the DNS about a name and an address, in at most twice so many seconds. Raises nothing."""
@@ -77,40 +77,40 @@ async def look_up(
         else _look_up_pointers(resolver, outgoing_address, seconds),
     )
     pointer_addresses = await asyncio.gather(
-        *(_look_up_addresses(resolver, pointer, seconds) for pointer in pointers.found)
+        *(_look_up_addresses(resolver, pointer, seconds) for pointer in pointers.values)
     )
     return NameFacts(
         name=name,
         outgoing_address=outgoing_address,
-        is_told=is_told,
+        is_server_reported=is_server_reported,
         addresses=addresses,
         pointers=pointers,
-        pointer_addresses=dict(zip(pointers.found, pointer_addresses, strict=True)),
+        pointer_addresses=dict(zip(pointers.values, pointer_addresses, strict=True)),
     )
 
 
-async def _skip_lookup() -> Looked:
-    return Looked()
+async def _skip_lookup() -> Lookup:
+    return Lookup()
 
 
-async def _look_up_addresses(resolver: Resolver, name: str, seconds: float) -> Looked:
+async def _look_up_addresses(resolver: Resolver, name: str, seconds: float) -> Lookup:
     try:
-        return Looked(tuple(map(str, await resolver.addresses(name, seconds))))
+        return Lookup(tuple(map(str, await resolver.addresses(name, seconds))))
     except StageFailedError as error:
         return _explain_failure(error)
 
 
-async def _look_up_pointers(resolver: Resolver, address: str, seconds: float) -> Looked:
+async def _look_up_pointers(resolver: Resolver, address: str, seconds: float) -> Lookup:
     try:
-        return Looked(tuple(await resolver.pointers(address, seconds)))
+        return Lookup(tuple(await resolver.pointers(address, seconds)))
     except StageFailedError as error:
         return _explain_failure(error)
 
 
-def _explain_failure(error: StageFailedError) -> Looked:
+def _explain_failure(error: StageFailedError) -> Lookup:
     if error.failure.fault is Fault.NOT_FOUND:
-        return Looked()
-    return Looked(trouble=error.failure.detail)
+        return Lookup()
+    return Lookup(error=error.failure.detail)
 
 
 def advise(facts: NameFacts) -> tuple[Advice, ...]:
@@ -141,12 +141,12 @@ def _check_form(name: str) -> Advice:
 
 def _check_resolution(facts: NameFacts) -> Advice:
     name, lookup = facts.name, facts.addresses
-    if lookup.trouble:
-        return Advice("name_resolves", Verdict.WARN, lookup.trouble, RFC_5321_NAME)
-    if not lookup.found:
+    if lookup.error:
+        return Advice("name_resolves", Verdict.WARN, lookup.error, RFC_5321_NAME)
+    if not lookup.values:
         detail = f"{name} has no A or AAAA record; add one"
         return Advice("name_resolves", Verdict.FAIL, detail, RFC_5321_NAME)
-    detail = f"{name} resolves to {_join(lookup.found)}"
+    detail = f"{name} resolves to {_join(lookup.values)}"
     return Advice("name_resolves", Verdict.OK, detail, RFC_5321_NAME)
 
 
@@ -155,7 +155,7 @@ def _check_address(facts: NameFacts) -> Sequence[Advice]:
 
     Section 4.1.4 forbids to refuse mail for it, and strict servers do so all the same.
     """
-    ours, addresses = facts.outgoing_address, facts.addresses.found
+    ours, addresses = facts.outgoing_address, facts.addresses.values
     if ours is None or not addresses:
         return ()
     reason = "RFC 5321 section 4.1.4"
@@ -168,7 +168,7 @@ def _check_address(facts: NameFacts) -> Sequence[Advice]:
 
 
 def _check_outgoing_address(facts: NameFacts) -> Advice:
-    if facts.is_told:
+    if facts.is_server_reported:
         detail = f"the server sees us from {facts.outgoing_address}"
         return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
     if facts.outgoing_address is not None and is_public(_parse_address(facts.outgoing_address)):
@@ -185,16 +185,16 @@ def _check_pointer(facts: NameFacts) -> Sequence[Advice]:
     ours, lookup = facts.outgoing_address, facts.pointers
     if ours is None:
         return ()
-    if lookup.trouble:
-        return (Advice("pointer_exists", Verdict.WARN, lookup.trouble, RFC_1912_PTR),)
+    if lookup.error:
+        return (Advice("pointer_exists", Verdict.WARN, lookup.error, RFC_1912_PTR),)
     severe = Verdict.FAIL if is_public(_parse_address(ours)) else Verdict.WARN
-    if not lookup.found:
+    if not lookup.values:
         detail = (
             f"{ours} has no PTR record; ask the owner of the address (usually your hosting"
             " provider) to add one"
         )
         return (Advice("pointer_exists", severe, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
-    names = _join(lookup.found)
+    names = _join(lookup.values)
     exists = Advice(
         "pointer_exists", Verdict.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
     )
@@ -206,12 +206,12 @@ def _check_agreement(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
     both_ways = [
         name
         for name, lookup in facts.pointer_addresses.items()
-        if _normalize(ours) in {_normalize(address) for address in lookup.found}
+        if _normalize(ours) in {_normalize(address) for address in lookup.values}
     ]
     reason = f"{RFC_1912_PTR}; {GOOGLE}"
     if not both_ways:
         detail = (
-            f"{_join(facts.pointers.found)} does not resolve to {ours}; make the PTR record and"
+            f"{_join(facts.pointers.values)} does not resolve to {ours}; make the PTR record and"
             " the address record agree"
         )
         return Advice("pointer_agrees", severe, detail, reason)
@@ -228,7 +228,7 @@ def _check_agreement(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
 
 
 def _describe_sight(facts: NameFacts) -> str:
-    return "the server sees us from" if facts.is_told else "we connect from"
+    return "the server sees us from" if facts.is_server_reported else "we connect from"
 
 
 def _parse_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -33,7 +33,7 @@ class Candidate:
     source: NameSource
 
 
-def candidates(
+def list_candidates(
     names: EhloNames, *, pointers: Sequence[str], outgoing_address: str | None
 ) -> tuple[Candidate, ...]:
     """At most six names, each once; what cannot be said to a server is left out.
@@ -64,7 +64,7 @@ def _names(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
             continue
 
 
-def seen_address(greeting: str) -> str | None:
+def parse_seen_address(greeting: str) -> str | None:
     """The address that a server says it sees us from, in the first line of its EHLO answer.
 
     `mx.google.com at your service, [192.0.2.1]`; the last one that stands there, since the name we

@@ -7,7 +7,7 @@ from typing import Final
 
 from app.diagnostics.ehlo_advice import Verdict, advise, look_up
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
-from app.diagnostics.report import Diagnosis, NameTried, Recommendation
+from app.diagnostics.report import Diagnosis, NameTrial, Recommendation
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE
@@ -16,7 +16,7 @@ from app.smtp.dns import Resolver
 from app.smtp.identity import Identity
 from app.smtp.resolve import Network
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened, open_session
+from app.smtp.session_opening import OpenFailure, open_session
 
 EHLO_REJECTED: Final = "ehlo_rejected"
 PAUSE_SECONDS: Final = 0.5
@@ -24,7 +24,7 @@ PAUSE_SECONDS: Final = 0.5
 LOOKUP_SHARE: Final = 0.3
 MAX_GOODBYES: Final = 3
 
-WHENCE: Final = {
+SOURCE_DESCRIPTIONS: Final = {
     NameSource.PROFILE: "the profile's own name",
     NameSource.TENANT: "the tenant's name",
     NameSource.SERVICE: "the service's name (HELOISE_EHLO_NAME)",
@@ -42,7 +42,7 @@ class Check:
     recipient: str
 
 
-class Doctor:
+class EhloTrials:
     """Tries candidates on a server, politely.
 
     One connection is used for as many names as the server refuses on it, and a new one only after
@@ -67,11 +67,11 @@ class Doctor:
         self._check = check
         self._token = token
         self._pause_seconds = pause_seconds
-        self._tried: dict[str, NameTried] = {}
+        self._tried: dict[str, NameTrial] = {}
         self._goodbyes = 0
         self._end = ""
 
-    async def examine(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
+    async def run(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
         """What the server says to each name, in at most so many seconds; those left are untried."""
         lookup_seconds = seconds * LOOKUP_SHARE
         try:
@@ -80,7 +80,7 @@ class Doctor:
         except TimeoutError:
             self._end = "not tried: out of time"
         table = tuple(
-            self._tried.get(candidate.name) or NameTried(candidate=candidate, is_accepted=None)
+            self._tried.get(candidate.name) or NameTrial(candidate=candidate, is_accepted=None)
             for candidate in names
         )
         recommended = await recommend(table, self._network.resolver, lookup_seconds)
@@ -125,7 +125,7 @@ class Doctor:
         detail = "" if failure is None else f"refused for another reason: {failure}"
         self._accept(candidate, at, detail)
 
-    def _note_not_opened(self, by_name: dict[str, Candidate], opened: NotOpened) -> None:
+    def _note_not_opened(self, by_name: dict[str, Candidate], opened: OpenFailure) -> None:
         """A connection that ended early says something of the name that it had come to, if any."""
         failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
@@ -141,7 +141,7 @@ class Doctor:
             self._end = f"Heloise stopped trying: {failure}"
 
     def _refuse(self, candidate: Candidate, failure: Failure) -> None:
-        self._tried[candidate.name] = NameTried(
+        self._tried[candidate.name] = NameTrial(
             candidate=candidate,
             is_accepted=False,
             at=failure.stage.value,
@@ -150,7 +150,7 @@ class Doctor:
         )
 
     def _accept(self, candidate: Candidate, at: Stage, detail: str) -> None:
-        self._tried[candidate.name] = NameTried(
+        self._tried[candidate.name] = NameTrial(
             candidate=candidate, is_accepted=True, at=at.value, detail=detail
         )
 
@@ -165,7 +165,7 @@ def _is_about_name(failure: Failure) -> bool:
 
 
 async def recommend(
-    table: Sequence[NameTried], resolver: Resolver, seconds: float
+    table: Sequence[NameTrial], resolver: Resolver, seconds: float
 ) -> Recommendation | None:
     """The best of the names that were taken: one that the DNS speaks for, else the first.
 
@@ -176,7 +176,7 @@ async def recommend(
         return None
     facts = await asyncio.gather(
         *(
-            look_up(resolver, candidate.name, None, is_told=False, seconds=seconds)
+            look_up(resolver, candidate.name, None, is_server_reported=False, seconds=seconds)
             for candidate in accepted
         )
     )
@@ -193,5 +193,6 @@ async def recommend(
     )[0]
     resolves = " and has an address in the DNS" if best in named else ""
     return Recommendation(
-        name=best.name, reason=f"the server accepts it; it is {WHENCE[best.source]}{resolves}"
+        name=best.name,
+        reason=f"the server accepts it; it is {SOURCE_DESCRIPTIONS[best.source]}{resolves}",
     )

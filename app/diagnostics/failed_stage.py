@@ -9,14 +9,14 @@ from app.domain.outcome.hints import describe, suggest
 from app.domain.outcome.outcome import Failure
 from app.smtp.identity import ConnectionFacts
 
-NOTHING_KNOWN = ConnectionFacts()
+NO_FACTS = ConnectionFacts()
 
 
-def failed(
+def failed_stage_report(
     step: Step,
     failure: Failure,
     *,
-    facts: ConnectionFacts = NOTHING_KNOWN,
+    facts: ConnectionFacts = NO_FACTS,
     duration_ms: float = 0.0,
     transcript: Sequence[Line] = (),
 ) -> StageReport:

@@ -11,7 +11,7 @@ from app.diagnostics.ehlo_advice import Verdict
 from app.domain.clock import Clock, SystemClock
 from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.errors import SealError, Unavailable
-from app.smtp.outgoing import outgoing_address
+from app.smtp.outgoing import find_outgoing_address
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.delivery import workers
@@ -155,7 +155,7 @@ async def _is_heloise(host: str, port: int) -> bool:
 
 def name_finding(names: EhloNames) -> Finding:
     """The EHLO name of profiles whose tenant and themselves set none."""
-    ehlo = effective_ehlo(names, outgoing_address(None))
+    ehlo = effective_ehlo(names, find_outgoing_address(None))
     detail = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
     verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
     return Finding("ehlo_name", verdict, " ".join([f"{detail}.", *ehlo.warnings]))

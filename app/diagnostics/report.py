@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddressTried:
+class AddressAttempt:
     """One of the server's addresses: how long its connection took, or what went wrong."""
 
     address: str
@@ -59,7 +59,7 @@ class StageReport:
     code: str | None = None
     hint: str | None = None
     transcript: tuple[Line, ...] = ()
-    addresses: tuple[AddressTried, ...] = ()
+    addresses: tuple[AddressAttempt, ...] = ()
     ehlo_name: str | None = None
     ehlo_source: str | None = None
     greeting: str | None = None
@@ -72,7 +72,7 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NameTried:
+class NameTrial:
     """A candidate and what became of it: `is_accepted` is None where it was not tried.
 
     `at` is the stage that refused it, or the last one that it was taken at.
@@ -97,7 +97,7 @@ class Recommendation:
 class Diagnosis:
     """What the doctor found: the names it tried, and the one to set where any was taken."""
 
-    names: tuple[NameTried, ...]
+    names: tuple[NameTrial, ...]
     recommendation: Recommendation | None
     detail: str = ""
 
@@ -118,16 +118,16 @@ class Report:
         return all(stage.status is not Status.FAILED for stage in self.stages)
 
     @property
-    def failed(self) -> StageReport | None:
+    def failed_stage(self) -> StageReport | None:
         """The stage at which it ended."""
         return next((stage for stage in self.stages if stage.status is Status.FAILED), None)
 
 
 __all__ = [
-    "AddressTried",
+    "AddressAttempt",
     "Certificate",
     "Diagnosis",
-    "NameTried",
+    "NameTrial",
     "Recommendation",
     "Report",
     "StageReport",

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from app.diagnostics.failed_stage import failed
+from app.diagnostics.failed_stage import failed_stage_report
 from app.diagnostics.report import StageReport, Status, Step
 from app.domain.ehlo import LOOPBACK
 from app.domain.outcome.dialogue import Line
@@ -14,7 +14,7 @@ from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened
+from app.smtp.session_opening import OpenFailure
 
 STEPS: Final = {
     Stage.BANNER: Step.BANNER,
@@ -33,8 +33,8 @@ class _Run(NamedTuple):
     duration_ms: float
 
 
-def opened_stages(
-    opened: Session | NotOpened, identity: Identity, now: datetime
+def report_opening(
+    opened: Session | OpenFailure, identity: Identity, now: datetime
 ) -> list[StageReport]:
     """A report for each stage that was begun; the last one is the one that failed, if any did."""
     facts = opened.facts
@@ -47,7 +47,7 @@ def opened_stages(
     passed_report = _report_passed(run, facts, identity, now)
     # What was waited for in vain counts too.
     waited_ms = opened.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
-    failed_report = failed(
+    failed_report = failed_stage_report(
         at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
     )
     last_report = replace(
@@ -61,7 +61,7 @@ def opened_stages(
     return [*reports[: len(runs)], last_report]
 
 
-def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageReport]:
+def report_check(session: Session, failure: Failure | None) -> Iterator[StageReport]:
     """A report for each of MAIL and RCPT that was asked, of which one may have failed.
 
     That the server does not take BDAT is a warning at the last one: delivery goes on by DATA.
@@ -73,7 +73,7 @@ def checked_stages(session: Session, failure: Failure | None) -> Iterator[StageR
         began_ms, ended_ms = (stage_lines[0].ms, stage_lines[-1].ms) if stage_lines else (0.0, 0.0)
         if failure is not None and failure.stage is at:
             took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
-            yield failed(
+            yield failed_stage_report(
                 step,
                 failure,
                 facts=session.facts,
@@ -113,7 +113,7 @@ def _split_runs(lines: Sequence[Line]) -> Iterator[_Run]:
         ended_ms = stage_lines[-1].ms
 
 
-def _failed_step(opened: NotOpened, runs: Sequence[_Run]) -> Step:
+def _failed_step(opened: OpenFailure, runs: Sequence[_Run]) -> Step:
     at = STEPS.get(opened.failure.stage, Step.TCP)
     return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second(runs) else at
 
@@ -187,7 +187,7 @@ def _report_tls(
     return tls_report
 
 
-def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
+def fill_stages(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
     """A report for every stage; one that was not tried says why."""
     tried = {report.stage: report for report in done}
     ended = next((report.stage.value for report in done if report.status is Status.FAILED), None)
@@ -200,11 +200,11 @@ def in_order(done: Sequence[StageReport], identity: Identity) -> Iterator[StageR
             f"not reached: failed at {ended}" if ended else None
         )
         yield tried.get(step) or StageReport(
-            stage=step, status=Status.SKIPPED, detail=why or _UNASKED[step]
+            stage=step, status=Status.SKIPPED, detail=why or _NOT_REQUESTED[step]
         )
 
 
-_UNASKED: Final = dict.fromkeys(Step, "not needed here") | {
+_NOT_REQUESTED: Final = dict.fromkeys(Step, "not needed here") | {
     Step.MAIL: "no recipient given: many servers check the EHLO name only at MAIL or RCPT, so set"
     " a recipient to be sure",
     Step.RCPT: "no recipient given",

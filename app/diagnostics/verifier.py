@@ -7,19 +7,19 @@ from typing import Final
 
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
-from app.diagnostics.verify import Subject, Token, no_token, verify
+from app.diagnostics.verify import Subject, Token, get_no_token, verify
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
 from app.oauth.token_cache import AccessTokens
 from app.oauth.token_types import Granted, TokenRequest
-from app.smtp.identity import NO_NAMES, identity_of
+from app.smtp.identity import NO_NAMES, make_identity
 from app.smtp.resolve import Network
 from app.store.profiles.queries import DeliveryProfile
 from app.store.secrets.encryption import OpenSealed
 
-NONE: Final[Mapping[str, str]] = {}
+NO_SECRETS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +32,34 @@ class Verifier:
     ehlo_names: EhloNames = NO_NAMES
     now: Callable[[], datetime]
 
-    async def saved(self, found: DeliveryProfile, check: Check | None = None) -> Report:
+    async def verify_stored(
+        self, delivery_profile: DeliveryProfile, check: Check | None = None
+    ) -> Report:
         """Try a profile as delivery would."""
-        profile = found.profile
+        profile = delivery_profile.profile
         try:
-            secrets = found.open_secrets(self.open_sealed)
+            secrets = delivery_profile.open_secrets(self.open_sealed)
         except SealError as error:
             failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
-            return await self._verify(found, NONE, _make_failing_token(failure), check)
+            return await self._verify(
+                delivery_profile, NO_SECRETS, _make_failing_token(failure), check
+            )
 
         async def token() -> str | Failure:
             return await self.tokens.get(profile)
 
-        return await self._verify(found, secrets, token if profile.oauth else no_token, check)
+        return await self._verify(
+            delivery_profile, secrets, token if profile.oauth else get_no_token, check
+        )
 
-    async def unsaved(
-        self, found: DeliveryProfile, secrets: Mapping[str, str], check: Check | None = None
+    async def verify_unsaved(
+        self,
+        delivery_profile: DeliveryProfile,
+        secrets: Mapping[str, str],
+        check: Check | None = None,
     ) -> Report:
         """Try a profile that is not stored, with secrets by name: nothing of it is kept."""
-        oauth, username = found.profile.oauth, found.profile.username
+        oauth, username = delivery_profile.profile.oauth, delivery_profile.profile.username
 
         async def token() -> str | Failure | None:
             if oauth is None:
@@ -67,7 +76,7 @@ class Verifier:
             granted = await ask(request, self.network, now=self.now())
             return granted.access_token if isinstance(granted, Granted) else granted
 
-        return await self._verify(found, secrets, token, check)
+        return await self._verify(delivery_profile, secrets, token, check)
 
     async def _verify(
         self,
@@ -77,7 +86,7 @@ class Verifier:
         check: Check | None,
     ) -> Report:
         names = delivery_profile.ehlo_names(self.ehlo_names)
-        identity = identity_of(delivery_profile.profile, secrets, names)
+        identity = make_identity(delivery_profile.profile, secrets, names)
         subject = Subject(identity=identity, token=token, check=check)
         return await verify(subject, self.network, now=self.now())
 
@@ -89,7 +98,7 @@ def _make_failing_token(failure: Failure) -> Token:
     return token
 
 
-def check_of(profile: Profile, recipient: str | None, sender: str | None) -> Check | None:
+def make_check(profile: Profile, recipient: str | None, sender: str | None) -> Check | None:
     """Whom to name at MAIL and RCPT; raises ValueError where no sender is known for it."""
     if recipient is None:
         return None

@@ -10,25 +10,25 @@ from typing import Final
 
 from app.diagnostics.connect_stages import dns_stage, guard_stage, tcp_stage
 from app.diagnostics.ehlo_advice import advise, look_up
-from app.diagnostics.ehlo_candidates import candidates, seen_address
-from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, Doctor
-from app.diagnostics.failed_stage import failed
+from app.diagnostics.ehlo_candidates import list_candidates, parse_seen_address
+from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, EhloTrials
+from app.diagnostics.failed_stage import failed_stage_report
 from app.diagnostics.report import Report, StageReport, Status, Step
-from app.diagnostics.session_stages import checked_stages, in_order, opened_stages
+from app.diagnostics.session_stages import fill_stages, report_check, report_opening
 from app.domain.clock import monotonic_seconds
 from app.domain.ehlo import LOOPBACK
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
-from app.smtp.outgoing import outgoing_address
+from app.smtp.implicit_tls import TLS_FIRST, answers_client_hello
+from app.smtp.outgoing import find_outgoing_address
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened, Opening, not_opened
+from app.smtp.session_opening import OpenFailure, Opening, make_open_failure
 from app.smtp.transcript import Transcript
 
-WHOLE_SECONDS: Final = 30.0
+TOTAL_SECONDS: Final = 30.0
 # Shares of the whole time.
 DNS_SHARE: Final = 1 / 6
 TCP_SHARE: Final = 1 / 3
@@ -37,7 +37,7 @@ MUTE_SHARE: Final = 1 / 10
 # Kept for finding out why: what the DNS says of the name, the names that would be taken.
 LOOKUP_SHARE: Final = 1 / 10
 ADVICE_SHARE: Final = 2 * LOOKUP_SHARE
-DOCTOR_SHARE: Final = 1 / 3
+TRIALS_SHARE: Final = 1 / 3
 CHECK_SHARE: Final = 1 / 4
 CLOSER_LOOK_SHARE: Final = 11 / 30
 
@@ -58,7 +58,7 @@ TOKEN_TOO_SLOW: Final = Failure(
 Token = Callable[[], Awaitable[str | Failure | None]]
 
 
-async def no_token() -> None:
+async def get_no_token() -> None:
     """Who needs no access token."""
     return
 
@@ -71,12 +71,12 @@ class Subject:
     """
 
     identity: Identity
-    token: Token = no_token
+    token: Token = get_no_token
     check: Check | None = None
 
 
 async def verify(
-    subject: Subject, network: Network, *, now: datetime, seconds: float = WHOLE_SECONDS
+    subject: Subject, network: Network, *, now: datetime, seconds: float = TOTAL_SECONDS
 ) -> Report:
     """Try everything but sending, in at most so many seconds. Raises nothing that a server does."""
     run = _Run(subject, network, now, seconds)
@@ -112,34 +112,36 @@ class _Run:
             async with asyncio.timeout(self._remaining_seconds(ADVICE_SHARE)):
                 await self._run()
         except TimeoutError:
-            self._stages.append(failed(_find_current_step(self._stages), TOO_SLOW))
+            self._stages.append(failed_stage_report(_find_current_step(self._stages), TOO_SLOW))
         local_address = self._facts.local_address or identity.source_address
-        local_address = local_address or outgoing_address(identity.host)
-        visible_address = seen_address((*self._facts.greetings, "")[0])
+        local_address = local_address or find_outgoing_address(identity.host)
+        visible_address = parse_seen_address((*self._facts.greetings, "")[0])
         ehlo = identity.ehlo(local_address or LOOPBACK)
         resolver, diagnosis = self._network.resolver, None
         facts = await look_up(
             resolver,
             ehlo.name,
             visible_address or local_address,
-            is_told=visible_address is not None,
+            is_server_reported=visible_address is not None,
             seconds=self._whole * LOOKUP_SHARE,
         )
         if self._is_refused_name():
-            names = candidates(
+            names = list_candidates(
                 identity.ehlo_names,
-                pointers=facts.pointers.found,
+                pointers=facts.pointers.values,
                 outgoing_address=visible_address or local_address,
             )
-            doctor = Doctor(identity, self._network, check=self._subject.check, token=self._token)
-            seconds = min(self._whole * DOCTOR_SHARE, self._remaining_seconds())
-            diagnosis = await doctor.examine(names, seconds=seconds)
+            doctor = EhloTrials(
+                identity, self._network, check=self._subject.check, token=self._token
+            )
+            seconds = min(self._whole * TRIALS_SHARE, self._remaining_seconds())
+            diagnosis = await doctor.run(names, seconds=seconds)
             if (best := diagnosis.recommendation) is not None:
                 hint = f"Set `ehlo_name` to {best.name}: {best.reason}."
                 self._stages[-1] = replace(self._stages[-1], hint=hint)
         return Report(
             ehlo=ehlo,
-            stages=tuple(in_order(self._stages, identity)),
+            stages=tuple(fill_stages(self._stages, identity)),
             advice=advise(facts),
             diagnosis=diagnosis,
         )
@@ -170,7 +172,7 @@ class _Run:
     async def _smtp(self, sock: socket.socket) -> None:
         opened = await self._open(sock)
         self._facts = opened.facts
-        self._stages += opened_stages(opened, self._identity, self._now)
+        self._stages += report_opening(opened, self._identity, self._now)
         if isinstance(opened, Session):
             try:
                 if self._subject.check is not None:
@@ -178,7 +180,7 @@ class _Run:
             finally:
                 await opened.quit()
 
-    async def _open(self, sock: socket.socket) -> Session | NotOpened:
+    async def _open(self, sock: socket.socket) -> Session | OpenFailure:
         """A session, or why there is none within the time that is left."""
         transcript = Transcript()
         try:
@@ -188,24 +190,24 @@ class _Run:
             token = TOKEN_TOO_SLOW
         if isinstance(token, Failure):
             sock.close()
-            return not_opened(self._identity, token)
+            return make_open_failure(self._identity, token)
         self._token = token
         opening = Opening(self._identity, transcript, token=token)
-        task = asyncio.create_task(opening.on(sock))
+        task = asyncio.create_task(opening.open(sock))
         try:
             if await self._is_mute(task, transcript):
-                return opening.ended_by(TLS_FIRST)
+                return opening.make_failure(TLS_FIRST)
             async with asyncio.timeout(self._remaining_seconds(CLOSER_LOOK_SHARE)):
                 return await task
         except TimeoutError:
-            return opening.ended_by(replace(TOO_SLOW, stage=transcript.stage))
+            return opening.make_failure(replace(TOO_SLOW, stage=transcript.stage))
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _is_mute(
-        self, task: asyncio.Task[Session | NotOpened], transcript: Transcript
+        self, task: asyncio.Task[Session | OpenFailure], transcript: Transcript
     ) -> bool:
         """Whether the server says nothing because it waits for TLS to begin."""
         seconds = self._whole * MUTE_SHARE
@@ -218,7 +220,7 @@ class _Run:
             sock = await connect(self._identity, self._network)
         except StageFailedError:
             return False
-        return await speaks_tls_first(sock, self._identity, seconds)
+        return await answers_client_hello(sock, self._identity, seconds)
 
     async def _ask(self, session: Session, check: Check) -> None:
         """MAIL and RCPT, and what the server says to them."""
@@ -227,7 +229,7 @@ class _Run:
                 failure = await session.check(check.sender, check.recipient, tries_chunk=True)
         except TimeoutError:
             failure = replace(TOO_SLOW, stage=session.transcript.stage)
-        self._stages += checked_stages(session, failure)
+        self._stages += report_check(session, failure)
 
 
 def _find_current_step(done: Sequence[StageReport]) -> Step:

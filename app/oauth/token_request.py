@@ -15,7 +15,7 @@ from app.domain.outcome.replies import make_printable
 from app.domain.types import OAuthGrant
 from app.http_client import GuardedTransport
 from app.oauth.token_types import Granted, TokenRequest
-from app.smtp.redaction import redacted
+from app.smtp.redaction import redact
 from app.smtp.resolve import Network
 
 ANSWER_SECONDS: Final = 20.0
@@ -113,6 +113,6 @@ def _make_unavailable(what: str, request: TokenRequest) -> Failure:
 
 def _make_failure(fault: Fault, what: str, request: TokenRequest) -> Failure:
     """Bounded, on one line, and without the secrets that the server may have said back."""
-    text = make_printable(redacted(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
+    text = make_printable(redact(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
     url = request.oauth.token_url.partition("?")[0]  # a query may hold a key
     return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {text}")

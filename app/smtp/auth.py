@@ -13,14 +13,14 @@ from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import Reply, make_printable
 from app.domain.types import AuthMechanism
 from app.smtp import sasl
-from app.smtp.faults import StageFailedError, fail, refuse, stage
+from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
 from app.smtp.identity import Identity
-from app.smtp.redaction import credentials, redacted, secret_forms
+from app.smtp.redaction import list_secret_forms, make_credentials, redact
 from app.smtp.sasl import Credentials, Dialogue, Response
 
 # Best first. What proves the password goes before what says it.
-BY_PASSWORD: Final = (sasl.SCRAM_SHA_256, sasl.CRAM_MD5, sasl.PLAIN, sasl.LOGIN)
-HIDES_SECRET: Final = frozenset({sasl.SCRAM_SHA_256, sasl.CRAM_MD5})
+PASSWORD_MECHANISMS: Final = (sasl.SCRAM_SHA_256, sasl.CRAM_MD5, sasl.PLAIN, sasl.LOGIN)
+CHALLENGE_RESPONSE_MECHANISMS: Final = frozenset({sasl.SCRAM_SHA_256, sasl.CRAM_MD5})
 CONTINUE: Final = 334
 SUCCESSFUL: Final = 235
 UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: nothing was checked
@@ -28,16 +28,16 @@ UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: nothing was checked
 MAX_COMMAND_BYTES: Final = 512
 # What servers say to an initial response on the line of AUTH which look for none there: nothing
 # was checked.
-OTHER_FORM: Final = frozenset({500, 501, 504, 555})
+INITIAL_RESPONSE_REJECTED: Final = frozenset({500, 501, 504, 555})
 MAX_NAMED_CHARACTERS: Final = 200
 MAX_ERROR_CHARACTERS: Final = 500
-HASHED: Final = (
+SPECIAL_FORM_HINT: Final = (
     "{} needs the password in a special form on the server; if the password is right, set"
     " auth.mechanism=plain"
 )
 
 
-def pick(
+def choose_mechanisms(
     identity: Identity, offered: frozenset[str], *, encrypted: bool, has_token: bool = False
 ) -> tuple[str, ...]:
     """The mechanisms to use of those the server offers, the best first.
@@ -47,19 +47,23 @@ def pick(
     """
     possible = [
         mechanism
-        for mechanism in _choose_mechanisms(identity, has_token=has_token)
+        for mechanism in _list_candidates(identity, has_token=has_token)
         if mechanism in offered
     ]
     if not possible:
         names = make_printable(", ".join(sorted(offered)).upper())[:MAX_NAMED_CHARACTERS]
         names = names or "no mechanism at all"
         hint = "" if encrypted else "; many servers offer AUTH only once TLS is on"
-        raise fail(Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}")
+        raise fault_error(
+            Stage.AUTH, Fault.NOT_OFFERED, f"the server offers {names} for AUTH{hint}"
+        )
     allowed = encrypted or identity.allow_plaintext_auth
-    safe = tuple(mechanism for mechanism in possible if allowed or mechanism in HIDES_SECRET)
+    safe = tuple(
+        mechanism for mechanism in possible if allowed or mechanism in CHALLENGE_RESPONSE_MECHANISMS
+    )
     if not safe:
         secret = "access token" if possible[0] in sasl.OAUTH else "password"
-        raise fail(
+        raise fault_error(
             Stage.AUTH,
             Fault.UNENCRYPTED,
             f"the connection is not encrypted, so Heloise did not send the {secret}; use"
@@ -68,14 +72,14 @@ def pick(
     return safe
 
 
-def _choose_mechanisms(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
+def _list_candidates(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
     if identity.mechanism is AuthMechanism.OAUTH2:
         return sasl.OAUTH
     if identity.mechanism is not AuthMechanism.AUTO:
         return (identity.mechanism.value,)
     if not has_token:
-        return BY_PASSWORD
-    return sasl.OAUTH if identity.password is None else (*sasl.OAUTH, *BY_PASSWORD)
+        return PASSWORD_MECHANISMS
+    return sasl.OAUTH if identity.password is None else (*sasl.OAUTH, *PASSWORD_MECHANISMS)
 
 
 async def authenticate(
@@ -87,19 +91,21 @@ async def authenticate(
     next one only where the server offers one that it does not know.
     """
     if identity.mechanism is AuthMechanism.OAUTH2 and token is None:
-        raise fail(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token")
+        raise fault_error(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token")
     offered = frozenset(name.lower() for name in smtp.server_auth_methods)
-    mechanisms = pick(identity, offered, encrypted=encrypted, has_token=token is not None)
-    who = credentials(identity, token)
+    mechanisms = choose_mechanisms(
+        identity, offered, encrypted=encrypted, has_token=token is not None
+    )
+    credentials = make_credentials(identity, token)
     for mechanism in mechanisms:
         try:
-            await _Login(smtp, mechanism, who, identity.timeouts.command).run()
+            await _Login(smtp, mechanism, credentials, identity.timeouts.command).run()
         except StageFailedError as error:
             reply = error.failure.reply
             is_unknown = reply is not None and reply.code == UNKNOWN_MECHANISM
             if is_unknown and mechanism != mechanisms[-1]:
                 continue
-            raise StageFailedError(_redact(error.failure, who)) from None
+            raise StageFailedError(_redact(error.failure, credentials)) from None
         break
     return mechanism
 
@@ -108,24 +114,26 @@ class _Login:
     """One mechanism, spoken with the server to its end."""
 
     def __init__(
-        self, smtp: aiosmtplib.SMTP, mechanism: str, who: Credentials, seconds: float
+        self, smtp: aiosmtplib.SMTP, mechanism: str, credentials: Credentials, seconds: float
     ) -> None:
         self._smtp = smtp
         self._mechanism = mechanism
-        self._who = who
+        self._credentials = credentials
         self._seconds = seconds
         self._challenge = b""
 
     async def run(self) -> None:
-        dialogue = sasl.dialogue(self._mechanism, self._who)
-        response = await self._next(dialogue, None)
-        code, text = await self._begin(response.said)
+        dialogue = sasl.start_dialogue(self._mechanism, self._credentials)
+        response = await self._respond(dialogue, None)
+        code, text = await self._begin(response.data)
         while code == CONTINUE:
             self._challenge = text.encode("utf-8", "replace").strip()
-            response = await self._next(dialogue, self._challenge)
-            code, text = await self._say(base64.b64encode(response.said or b""))
+            response = await self._respond(dialogue, self._challenge)
+            code, text = await self._send(base64.b64encode(response.data or b""))
         if code != SUCCESSFUL:
-            raise StageFailedError(self._explain_refusal(refuse(Stage.AUTH, code, text).failure))
+            raise StageFailedError(
+                self._explain_refusal(reply_error(Stage.AUTH, code, text).failure)
+            )
         if not response.may_end:
             raise self._unfinished()
 
@@ -137,29 +145,29 @@ class _Login:
         """
         words = (b"AUTH", self._mechanism.upper().encode())
         if initial is None:
-            return await self._say(*words)
+            return await self._send(*words)
         encoded = base64.b64encode(initial)
-        is_said = len(b" ".join([*words, encoded])) + len(b"\r\n") <= MAX_COMMAND_BYTES
-        code, text = await self._say(*words, *([encoded] if is_said else []))
-        if is_said and code in OTHER_FORM:
-            is_said = False
-            code, text = await self._say(*words)
-        if code == CONTINUE and self._is_initial_wanted(text, is_said=is_said):
-            code, text = await self._say(encoded)
+        is_sent = len(b" ".join([*words, encoded])) + len(b"\r\n") <= MAX_COMMAND_BYTES
+        code, text = await self._send(*words, *([encoded] if is_sent else []))
+        if is_sent and code in INITIAL_RESPONSE_REJECTED:
+            is_sent = False
+            code, text = await self._send(*words)
+        if code == CONTINUE and self._is_initial_wanted(text, is_sent=is_sent):
+            code, text = await self._send(encoded)
         return code, text
 
-    def _is_initial_wanted(self, text: str, *, is_said: bool) -> bool:
+    def _is_initial_wanted(self, text: str, *, is_sent: bool) -> bool:
         """Whether a challenge is no more than the request for the initial response."""
         if self._mechanism == sasl.LOGIN:  # whose questions say what they are for
-            return not is_said and not sasl.is_about_password(text.encode("utf-8", "replace"))
-        return not is_said or self._mechanism == sasl.PLAIN or not text.strip()
+            return not is_sent and not sasl.is_about_password(text.encode("utf-8", "replace"))
+        return not is_sent or self._mechanism == sasl.PLAIN or not text.strip()
 
-    async def _say(self, *words: bytes) -> tuple[int, str]:
+    async def _send(self, *words: bytes) -> tuple[int, str]:
         with stage(Stage.AUTH):
             code, text = await self._smtp.execute_command(*words, timeout=self._seconds)
         return code, text
 
-    async def _next(self, dialogue: Dialogue, challenge: bytes | None) -> Response:
+    async def _respond(self, dialogue: Dialogue, challenge: bytes | None) -> Response:
         """What to say next. A server chooses how long SCRAM computes, so that is done beside."""
         is_slow = challenge is not None and self._mechanism == sasl.SCRAM_SHA_256
         try:
@@ -177,14 +185,14 @@ class _Login:
 
     def _malformed(self) -> StageFailedError:
         detail = f"the server sent an invalid {self._mechanism.upper()} challenge"
-        return fail(Stage.AUTH, Fault.MALFORMED, detail)
+        return fault_error(Stage.AUTH, Fault.MALFORMED, detail)
 
     def _unfinished(self) -> StageFailedError:
         """The server reports success before it has proved its identity."""
         if self._mechanism != sasl.SCRAM_SHA_256:
             return self._malformed()
         detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"
-        return fail(Stage.AUTH, Fault.UNPROVEN, detail)
+        return fault_error(Stage.AUTH, Fault.UNPROVEN, detail)
 
     def _explain_refusal(self, failure: Failure) -> Failure:
         """The refusal, with what else is known of its reason."""
@@ -194,8 +202,11 @@ class _Login:
             return replace(
                 failure, fault=Fault.TOKEN_REJECTED, detail=_parse_token_error(self._challenge)
             )
-        if self._mechanism in HIDES_SECRET and failure.reply.code != UNKNOWN_MECHANISM:
-            return replace(failure, detail=HASHED.format(self._mechanism.upper()))
+        if (
+            self._mechanism in CHALLENGE_RESPONSE_MECHANISMS
+            and failure.reply.code != UNKNOWN_MECHANISM
+        ):
+            return replace(failure, detail=SPECIAL_FORM_HINT.format(self._mechanism.upper()))
         return failure
 
 
@@ -218,17 +229,17 @@ def _parse_token_error(challenge: bytes) -> str:
     return make_printable(text)[:MAX_ERROR_CHARACTERS].replace("\n", " ")
 
 
-def _redact(failure: Failure, who: Credentials) -> Failure:
+def _redact(failure: Failure, credentials: Credentials) -> Failure:
     """The failure without the secrets in any form the server may have sent back (invariant 9)."""
     if failure.reply is None:
         # What is no reply is not quoted: nobody knows in what form it holds what.
         is_quoted = failure.fault is Fault.MALFORMED
         detail = "the server did not speak SMTP" if is_quoted else failure.detail
         return Failure(failure.stage, fault=failure.fault, detail=detail)
-    forms = secret_forms(who)
+    forms = list_secret_forms(credentials)
     reply = failure.reply
     return replace(
         failure,
-        reply=Reply(reply.code, redacted(reply.text, forms), reply.enhanced_code),
-        detail=redacted(failure.detail, forms),
+        reply=Reply(reply.code, redact(reply.text, forms), reply.enhanced_code),
+        detail=redact(failure.detail, forms),
     )

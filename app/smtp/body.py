@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Final
 
 BLOCK_BYTES: Final = 256 * 1024
-NOTHING: Final = b".\r\n"
+END_OF_DATA: Final = b".\r\n"
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
-def _canonical(mime: bytes) -> bytes:
+def _normalize_line_ends(mime: bytes) -> bytes:
     """The message with every line ended by CRLF, the last one too.
 
     There are servers that take LF . LF for the end and what follows for a message of its own
@@ -21,42 +21,42 @@ def _canonical(mime: bytes) -> bytes:
     return mime if mime.endswith(b"\r\n") or not mime else mime + b"\r\n"
 
 
-def dot_stuffed(mime: bytes) -> list[bytes]:
+def encode_data(mime: bytes) -> list[bytes]:
     """The parts of what goes on the wire after DATA, its end the last (RFC 5321 section 4.5.2)."""
-    body = _canonical(mime).replace(b"\r\n.", b"\r\n..")
-    return [b".", body, NOTHING] if body.startswith(b".") else [body, NOTHING]
+    body = _normalize_line_ends(mime).replace(b"\r\n.", b"\r\n..")
+    return [b".", body, END_OF_DATA] if body.startswith(b".") else [body, END_OF_DATA]
 
 
-def first_chunk(mime: bytes) -> bytes:
+def encode_first_chunk(mime: bytes) -> bytes:
     """A BDAT of the message's first byte, by which a server shows that it knows BDAT (RFC 3030).
 
     One that does not know it reads on by lines: one byte ends none, so it is no command.
     """
-    byte = _canonical(mime[:1])[:1]
+    byte = _normalize_line_ends(mime[:1])[:1]
     return b"BDAT %d\r\n%b" % (len(byte), byte)
 
 
-def counted(mime: bytes, start: int = 0) -> list[bytes]:
+def encode_last_chunk(mime: bytes, start: int = 0) -> list[bytes]:
     """The parts of the last BDAT: the message from its byte `start` on (RFC 3030 section 2)."""
-    body = _canonical(mime)[start:]
+    body = _normalize_line_ends(mime)[start:]
     return [b"BDAT %d LAST\r\n" % len(body), body]
 
 
-def dot_stuffed_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def iter_data_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     """What `dot_stuffed` has, in blocks of whole lines that are worth a wait each.
 
     Each is made when its turn comes, of `size` bytes or a line more.
     """
     start = 0
     while (end := mime.find(b"\r\n", start + size) + 2) > 1:
-        yield b"".join(dot_stuffed(mime[start:end])[:-1])
+        yield b"".join(encode_data(mime[start:end])[:-1])
         start = end
-    yield b"".join(dot_stuffed(mime[start:]))
+    yield b"".join(encode_data(mime[start:]))
 
 
-def counted_blocks(mime: bytes, start: int = 0) -> Iterator[bytes]:
+def iter_chunk_blocks(mime: bytes, start: int = 0) -> Iterator[bytes]:
     """What `counted` has, in such blocks."""
-    header, body = counted(mime, start)
+    header, body = encode_last_chunk(mime, start)
     yield header
     for begin in range(0, len(body), BLOCK_BYTES):
         yield body[begin : begin + BLOCK_BYTES]

@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-MAX_TOLD_CHARACTERS: Final = 200
-MAX_TOLD_NAMES: Final = 8
+MAX_TEXT_CHARACTERS: Final = 200
+MAX_LISTED_NAMES: Final = 8
 
 _Names = x509.SubjectAlternativeName
 _UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension)
@@ -45,10 +45,10 @@ class Certificate:
     chain: tuple[ChainLink, ...]
 
     @classmethod
-    def of(cls, shown: Sequence[bytes]) -> Self | None:
+    def from_chain(cls, der_chain: Sequence[bytes]) -> Self | None:
         """From a chain in DER; None where there is none, or none that can be read."""
         try:
-            chain = [x509.load_der_x509_certificate(data) for data in shown]
+            chain = [x509.load_der_x509_certificate(data) for data in der_chain]
             links = tuple(_make_link(certificate) for certificate in chain)
             return cls(names=_read_names(chain[0]), chain=links) if chain else None
         except _UNREADABLE:
@@ -85,10 +85,10 @@ class Certificate:
         return self.chain[0].self_signed
 
     @property
-    def told_names(self) -> str:
+    def listed_names(self) -> str:
         """The names that it is for, in words: the first few of them."""
-        text = ", ".join(self.names[:MAX_TOLD_NAMES]) or "no name at all"
-        omitted = len(self.names) - MAX_TOLD_NAMES
+        text = ", ".join(self.names[:MAX_LISTED_NAMES]) or "no name at all"
+        omitted = len(self.names) - MAX_LISTED_NAMES
         return f"{text} and {omitted} more" if omitted > 0 else text
 
     def expires_in_days(self, now: datetime) -> int:
@@ -132,4 +132,4 @@ def _read_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def _clean_text(text: str) -> str:
     """What a stranger wrote, fit to be shown."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_TOLD_CHARACTERS])
+    return "".join(char if char.isprintable() else "?" for char in text[:MAX_TEXT_CHARACTERS])

@@ -21,7 +21,7 @@ from dns.nameserver import Do53Nameserver
 
 from app.domain.networks import IPAddress
 from app.domain.outcome.outcome import Fault, Stage
-from app.smtp.faults import StageFailedError, fail
+from app.smtp.faults import StageFailedError, fault_error
 
 HOSTS: Final = Path("/etc/hosts")
 CONF: Final = Path("/etc/resolv.conf")
@@ -55,8 +55,8 @@ class Resolver:
         self._servers = [Do53Nameserver(address, port) for address, port in servers]
         self._hosts = hosts
         self._conf = conf
-        self._read_at = _changed_at(conf)
-        self._resolver = _resolver(conf, self._servers)
+        self._read_at = _read_version(conf)
+        self._make_resolver = _make_resolver(conf, self._servers)
 
     async def addresses(self, host: str, seconds: float) -> list[IPAddress]:
         """Where a host is, both families in turn, IPv6 first (RFC 8305 section 4).
@@ -71,9 +71,9 @@ class Resolver:
         if host == "localhost" or host.endswith(".localhost"):
             return list(LOCALHOST)
         if host.endswith(".invalid"):  # section 6.4
-            raise fail(Stage.DNS, Fault.NOT_FOUND, f"{host} cannot exist in the DNS")
+            raise fault_error(Stage.DNS, Fault.NOT_FOUND, f"{host} cannot exist in the DNS")
         answers = await _gather_both(
-            self._ask(host, "AAAA", seconds), self._ask(host, "A", seconds)
+            self._read_texts(host, "AAAA", seconds), self._read_texts(host, "A", seconds)
         )
         families = [answer for answer in answers if isinstance(answer, list)]
         if not any(families):
@@ -86,7 +86,7 @@ class Resolver:
         """The names that the address's owner gave it (PTR), as in `addresses` else."""
         reverse = dns.reversename.from_address(address.partition("%")[0])
         try:
-            records = await self._ask(reverse, "PTR", seconds)
+            records = await self._read_texts(reverse, "PTR", seconds)
         except (dns.exception.DNSException, OSError) as error:
             raise _make_error(address, [error]) from error
         return [name.rstrip(".").lower() for name in records][:MAX_NAMES]
@@ -97,7 +97,7 @@ class Resolver:
         Raises StageFailedError as in `addresses` where it is not known.
         """
         try:
-            records = await self._records(dns.name.from_text(f"{name}."), "TXT", seconds)
+            records = await self._query(dns.name.from_text(f"{name}."), "TXT", seconds)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError) as error:
@@ -106,24 +106,26 @@ class Resolver:
             :MAX_TEXTS
         ]
 
-    async def _ask(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
-        return [record.to_text() for record in await self._records(name, kind, seconds)]
+    async def _read_texts(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
+        return [record.to_text() for record in await self._query(name, kind, seconds)]
 
-    async def _records(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[Any]:
+    async def _query(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[Any]:
         # dnspython's own limit does not hold where a server answers with one CNAME after another.
         async with asyncio.timeout(seconds):
-            answer = await self._current().resolve(name, kind, lifetime=seconds, search=True)
+            answer = await self._refresh_resolver().resolve(
+                name, kind, lifetime=seconds, search=True
+            )
         return list(answer)
 
-    def _current(self) -> dns.asyncresolver.Resolver:
+    def _refresh_resolver(self) -> dns.asyncresolver.Resolver:
         """Read resolv.conf again: the network may change at run time."""
-        if (changed_at := _changed_at(self._conf)) != self._read_at:
+        if (changed_at := _read_version(self._conf)) != self._read_at:
             self._read_at = changed_at
-            self._resolver = _resolver(self._conf, self._servers)
-        return self._resolver
+            self._make_resolver = _make_resolver(self._conf, self._servers)
+        return self._make_resolver
 
 
-def _resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolver.Resolver:
+def _make_resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolver.Resolver:
     resolver = dns.asyncresolver.Resolver(configure=False)
     try:
         resolver.read_resolv_conf(conf)
@@ -131,11 +133,11 @@ def _resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncresolve
         resolver.nameservers = list(DEFAULT_SERVERS)
     if servers:
         resolver.nameservers = list(servers)
-    resolver.cache = _Found(MAX_CACHED)
+    resolver.cache = _Cache(MAX_CACHED)
     return resolver
 
 
-class _Found(dns.resolver.LRUCache):
+class _Cache(dns.resolver.LRUCache):
     """What is there. A name that is not is asked for anew: somebody may just have added it.
 
     dnspython keeps an absence for 5 minutes where the server does not say how long, as Docker's.
@@ -149,7 +151,7 @@ class _Found(dns.resolver.LRUCache):
         super().put(key, value)
 
 
-def _changed_at(path: Path) -> tuple[int, int] | None:
+def _read_version(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
@@ -212,9 +214,9 @@ def _make_error(name: str, errors: Sequence[BaseException]) -> StageFailedError:
     broken = [error for error in errors if not isinstance(error, absent + late)]
     if broken:
         detail = f"the DNS could not answer for {name}: {str(broken[0])[:MAX_DETAIL_CHARACTERS]}"
-        return fail(Stage.DNS, Fault.LOOKUP_FAILED, detail)
+        return fault_error(Stage.DNS, Fault.LOOKUP_FAILED, detail)
     if any(isinstance(error, late) for error in errors):
-        return fail(Stage.DNS, Fault.TIMEOUT, f"the DNS did not answer for {name} in time")
+        return fault_error(Stage.DNS, Fault.TIMEOUT, f"the DNS did not answer for {name} in time")
     if any(isinstance(error, dns.resolver.NoAnswer) for error in errors):
-        return fail(Stage.DNS, Fault.NOT_FOUND, f"{name} is in the DNS, but has no address")
-    return fail(Stage.DNS, Fault.NOT_FOUND, f"{name} is not in the DNS")
+        return fault_error(Stage.DNS, Fault.NOT_FOUND, f"{name} is in the DNS, but has no address")
+    return fault_error(Stage.DNS, Fault.NOT_FOUND, f"{name} is not in the DNS")

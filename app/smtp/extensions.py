@@ -48,7 +48,7 @@ class Extensions:
     dsn: bool = False
 
     @classmethod
-    def of(cls, offered: Mapping[str, str]) -> Self:
+    def from_ehlo(cls, offered: Mapping[str, str]) -> Self:
         """From the keywords of the EHLO answer, in lower case, and their parameters."""
         limit = offered.get("size", "").strip()
         # RFC 1870: a limit of 0, or none, says that there is no fixed one.
@@ -107,15 +107,15 @@ class Distrust:
         self._monotonic = monotonic
         self._until: dict[tuple[str, str, int], dict[Extension, float]] = {}
 
-    def of(self, identity: Identity) -> frozenset[Extension]:
+    def get(self, identity: Identity) -> frozenset[Extension]:
         """What is left out towards the identity's server now."""
         now = self._monotonic()
         until = self._until.get(_place(identity), {})
         return frozenset(extension for extension, end in until.items() if now < end)
 
-    def note(self, identity: Identity, refused: Collection[Extension]) -> bool:
+    def add(self, identity: Identity, refused: Collection[Extension]) -> bool:
         """Leave these out from now on; answers whether that is news."""
-        news = frozenset(refused) - self.of(identity)
+        news = frozenset(refused) - self.get(identity)
         if not news:
             return False
         now = self._monotonic()

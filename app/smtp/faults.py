@@ -12,8 +12,8 @@ from aiosmtplib.errors import (
 
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import Reply
-from app.smtp.protocol import MalformedReplyError, refusal
-from app.smtp.tls_handshake import HandshakeError, fault_of, is_client_refusal
+from app.smtp.protocol import MalformedReplyError, make_refusal
+from app.smtp.tls_handshake import HandshakeError, classify_tls_error, is_client_refusal
 
 MALFORMED_CODE = -1
 # Where a server that has ended the handshake speaks first: with TLS from the first byte, or after
@@ -28,42 +28,42 @@ class StageFailedError(Exception):
     `shown` is the chain of certificates that the server showed in a handshake that failed.
     """
 
-    def __init__(self, failure: Failure, shown: tuple[bytes, ...] = ()) -> None:
+    def __init__(self, failure: Failure, chain: tuple[bytes, ...] = ()) -> None:
         super().__init__(str(failure))
         self.failure = failure
-        self.shown = shown
+        self.chain = chain
 
 
 class ServerClosedError(ConnectionError):
     """The server closed or announced to close the connection."""
 
 
-def fail(
-    stage: Stage, fault: Fault, detail: str, shown: tuple[bytes, ...] = ()
+def fault_error(
+    stage: Stage, fault: Fault, detail: str, chain: tuple[bytes, ...] = ()
 ) -> StageFailedError:
     """A stage that failed without a reply."""
-    return StageFailedError(Failure(stage, fault=fault, detail=detail), shown)
+    return StageFailedError(Failure(stage, fault=fault, detail=detail), chain)
 
 
-def refuse(stage: Stage, code: int, message: str) -> StageFailedError:
+def reply_error(stage: Stage, code: int, message: str) -> StageFailedError:
     """A stage that the server's reply ended. aiosmtplib gives -1 for what is no reply at all."""
     if code == MALFORMED_CODE:
-        return malformed(stage, message)
-    return refused_by(stage, Reply.parse(code, message))
+        return malformed_error(stage, message)
+    return refusal_error(stage, Reply.parse(code, message))
 
 
-def malformed(stage: Stage, said: str) -> StageFailedError:
+def malformed_error(stage: Stage, said: str) -> StageFailedError:
     """A stage at which came what is no reply.
 
     How another kind of service greets is not told: a profile is no means to look around with.
     """
     detail = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
-    return fail(stage, Fault.MALFORMED, detail)
+    return fault_error(stage, Fault.MALFORMED, detail)
 
 
-def refused_by(stage: Stage, reply: Reply) -> StageFailedError:
+def refusal_error(stage: Stage, reply: Reply) -> StageFailedError:
     """The reply to a stage is a refusal."""
-    return StageFailedError(refusal(stage, reply))
+    return StageFailedError(make_refusal(stage, reply))
 
 
 class stage:  # noqa: N801 - `with stage(Stage.MAIL):`, and a generator costs three times as much
@@ -85,11 +85,11 @@ class stage:  # noqa: N801 - `with stage(Stage.MAIL):`, and a generator costs th
 def _map_error(at: Stage, error: BaseException) -> StageFailedError | None:
     match error:
         case MalformedReplyError():
-            return malformed(at, str(error))
+            return malformed_error(at, str(error))
         case SMTPResponseException():
-            return refuse(at, error.code, error.message)
+            return reply_error(at, error.code, error.message)
         case SMTPTimeoutError() | TimeoutError():
-            return fail(at, Fault.TIMEOUT, "the server did not answer in time")
+            return fault_error(at, Fault.TIMEOUT, "the server did not answer in time")
         case SMTPException() | OSError():
             return _map_lost_connection(at, error)
         case _:
@@ -102,14 +102,14 @@ def _map_lost_connection(at: Stage, error: Exception) -> StageFailedError:
         return _map_tls_error(at, cause)
     disconnect_errors = SMTPServerDisconnected | ServerClosedError
     if isinstance(error, disconnect_errors) or isinstance(cause, disconnect_errors):
-        return fail(at, Fault.DISCONNECTED, "the server closed the connection")
-    return fail(at, Fault.DISCONNECTED, f"the connection was lost: {error}")
+        return fault_error(at, Fault.DISCONNECTED, "the server closed the connection")
+    return fault_error(at, Fault.DISCONNECTED, f"the connection was lost: {error}")
 
 
 def _map_tls_error(at: Stage, error: ssl.SSLError) -> StageFailedError:
     """A handshake that failed; or TLS that broke later, which is a connection that was lost."""
     if at is Stage.TLS or (at in FIRST_WORDS and is_client_refusal(error)):
-        fault, detail = fault_of(error)
-        shown = error.shown if isinstance(error, HandshakeError) else ()
-        return fail(Stage.TLS, fault, detail, shown)
-    return fail(at, Fault.DISCONNECTED, f"the TLS connection broke: {error.reason or error}")
+        fault, detail = classify_tls_error(error)
+        chain = error.chain if isinstance(error, HandshakeError) else ()
+        return fault_error(Stage.TLS, fault, detail, chain)
+    return fault_error(at, Fault.DISCONNECTED, f"the TLS connection broke: {error.reason or error}")

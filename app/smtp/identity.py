@@ -60,7 +60,7 @@ _OF_PROFILE: Final = {field.name for field in fields(Profile)} & {
 }
 
 
-def identity_of(profile: Profile, secrets: Mapping[str, str], ehlo_names: EhloNames) -> Identity:
+def make_identity(profile: Profile, secrets: Mapping[str, str], ehlo_names: EhloNames) -> Identity:
     """Build a profile's identity; `secrets` are its decrypted `password` and `client_key`."""
     values = {name: getattr(profile, name) for name in _OF_PROFILE}
     return Identity(
@@ -96,9 +96,9 @@ class ConnectionFacts:
     tls_cipher: str | None = None
     auth_offered: tuple[str, ...] = ()
     auth_mechanism: str | None = None
-    shown: tuple[bytes, ...] = field(default=(), repr=False)
+    certificate_chain: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def certificate(self) -> Certificate | None:
         """The server's certificate, parsed on each access."""
-        return Certificate.of(self.shown)
+        return Certificate.from_chain(self.certificate_chain)

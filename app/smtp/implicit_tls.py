@@ -23,7 +23,7 @@ TLS_FIRST: Final = Failure(
 )
 
 
-async def mute_no_more(failure: Failure, identity: Identity, network: Network) -> Failure:
+async def detect_implicit_tls(failure: Failure, identity: Identity, network: Network) -> Failure:
     """The same failure, or TLS_FIRST where that is why no greeting came in time.
 
     Takes a second connection. Raises nothing.
@@ -36,10 +36,10 @@ async def mute_no_more(failure: Failure, identity: Identity, network: Network) -
     except StageFailedError:
         return failure
     seconds = min(PROOF_SECONDS, identity.timeouts.connect)
-    return TLS_FIRST if await speaks_tls_first(sock, identity, seconds) else failure
+    return TLS_FIRST if await answers_client_hello(sock, identity, seconds) else failure
 
 
-async def speaks_tls_first(sock: socket.socket, identity: Identity, seconds: float) -> bool:
+async def answers_client_hello(sock: socket.socket, identity: Identity, seconds: float) -> bool:
     """Whether a server that has said nothing yet answers the first words of TLS by TLS.
 
     It has so many seconds for it. Nothing more is said, and `sock` is closed. Raises nothing.

@@ -7,11 +7,11 @@ from typing import Final
 from app.domain.types import Profile
 
 # Documentation addresses (RFC 5737, RFC 3849): they take the default route, and nothing is sent.
-ANYWHERE: Final = ("192.0.2.1", "2001:db8::1")
+INTERNET_ADDRESSES: Final = ("192.0.2.1", "2001:db8::1")
 ANY_PORT: Final = 9
 
 
-def outgoing_address(host: str | None) -> str | None:
+def find_outgoing_address(host: str | None) -> str | None:
     """The local address towards `host` where it is an IP address, else towards the internet.
 
     None where there is no route. Connecting a UDP socket asks the routing table, nobody else.
@@ -19,7 +19,7 @@ def outgoing_address(host: str | None) -> str | None:
     try:
         targets: tuple[str, ...] = (str(ipaddress.ip_address(host or "")),)
     except ValueError:
-        targets = ANYWHERE
+        targets = INTERNET_ADDRESSES
     for target in targets:
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -33,4 +33,4 @@ def outgoing_address(host: str | None) -> str | None:
 
 def local_address(profile: Profile) -> str | None:
     """The local address for connections of a profile; None where there is no route."""
-    return profile.source_address or outgoing_address(profile.host)
+    return profile.source_address or find_outgoing_address(profile.host)

@@ -5,9 +5,9 @@ import ssl
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import pin_of
-from app.smtp.faults import fail
+from app.smtp.faults import fault_error
 from app.smtp.identity import Identity
-from app.smtp.tls_handshake import shown_chain, verified_chain
+from app.smtp.tls_handshake import read_sent_chain, read_verified_chain
 
 
 def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
@@ -19,8 +19,8 @@ def check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
     if not identity.tls_pins:
         return
     is_verified = identity.tls is not TlsMode.OPPORTUNISTIC
-    chain = verified_chain(tls) if is_verified else shown_chain(tls)[:1]
+    chain = read_verified_chain(tls) if is_verified else read_sent_chain(tls)[:1]
     pins = [pin for certificate in chain if (pin := pin_of(certificate)) is not None]
     if not set(pins) & set(identity.tls_pins):
         detail = f"none of the server's keys is pinned; its own first: {', '.join(pins)}"
-        raise fail(Stage.TLS, Fault.PIN_MISMATCH, detail, shown_chain(tls))
+        raise fault_error(Stage.TLS, Fault.PIN_MISMATCH, detail, read_sent_chain(tls))

@@ -71,7 +71,7 @@ class Pool:
 
     def keep(self, session: Session) -> None:
         """Hold a session for the next message, for a while; one that is not free is closed."""
-        if session.begun is not None:
+        if session.begun_mail is not None:
             session.abort()
             return
         timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, session)

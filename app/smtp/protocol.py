@@ -16,7 +16,7 @@ from app.domain.outcome.failure_table import refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.domain.value import frozen_dataclass
-from app.smtp.body import first_chunk
+from app.smtp.body import encode_first_chunk
 from app.smtp.extensions import Extension, Extensions, refused_extensions
 
 MAX_LINE_BYTES: Final = 8192
@@ -40,10 +40,10 @@ class ReplyReader:
     What the server says is passed on as it may be `shown`.
     """
 
-    def __init__(self, shown: Callable[[str], str]) -> None:
-        self._shown = shown
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._shown = redact
         # What is answered to MAIL, RCPT and DATA is the same again and again.
-        self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply_of_line, shown))
+        self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply_of_line, redact))
         self._buffer = b""
         self._lines: list[bytes] = []
         self._pending_bytes = 0
@@ -76,22 +76,22 @@ class ReplyReader:
             raise MalformedReplyError("an endless reply")
 
 
-def _reply_of_line(shown: Callable[[str], str], line: bytes) -> Reply | None:
+def _reply_of_line(redact: Callable[[str], str], line: bytes) -> Reply | None:
     """A reply of one line; None for a blank line, which some servers send between replies."""
-    return _reply(shown, line) if line.strip(BLANKS) else None
+    return _reply(redact, line) if line.strip(BLANKS) else None
 
 
-def _reply(shown: Callable[[str], str], *lines: bytes) -> Reply:
-    _check_line(shown, lines[-1])
+def _reply(redact: Callable[[str], str], *lines: bytes) -> Reply:
+    _check_line(redact, lines[-1])
     texts = [line[CODE_DIGITS + 1 :].strip(b" \t\r") for line in lines]
     text = b"\n".join(texts).decode("utf-8", "surrogateescape")
     reply = Reply.parse(int(lines[-1][:CODE_DIGITS]), text)
-    return replace(reply, text=shown(reply.text))
+    return replace(reply, text=redact(reply.text))
 
 
-def _check_line(shown: Callable[[str], str], line: bytes) -> None:
+def _check_line(redact: Callable[[str], str], line: bytes) -> None:
     if not line[:CODE_DIGITS].isdigit() or len(line) > MAX_LINE_BYTES:
-        raise MalformedReplyError(shown(line[:MAX_LINE_BYTES].decode("utf-8", "ignore")))
+        raise MalformedReplyError(redact(line[:MAX_LINE_BYTES].decode("utf-8", "ignore")))
 
 
 @frozen_dataclass
@@ -104,7 +104,7 @@ class Mail:
     dsn: DsnRequest | None = None
 
 
-def command(line: str) -> bytes:
+def encode_command(line: str) -> bytes:
     """A command with its end; raises ValueError where it holds what would begin another."""
     if not line.isprintable() and _CONTROL.search(line):
         raise ValueError(f"a command contains a control character: {line!r}")
@@ -134,9 +134,9 @@ class Exchange:
         to_all = (Stage.RCPT,) * len(mail.recipients)
         self.stages = (Stage.MAIL, *to_all, Stage.DATA, Stage.DATA)
         self.refused: dict[str, Failure] = {}
-        self.taken: list[str] = []
+        self.accepted: list[str] = []
         self.failure: Failure | None = None
-        self.is_awaited = False
+        self.is_content_awaited = False
         self.distrusted: frozenset[Extension] = frozenset()
         self.has_proved_chunking = False
         self._is_chunked = extensions.chunking
@@ -152,14 +152,14 @@ class Exchange:
     @property
     def is_over(self) -> bool:
         """Whether the envelope is complete."""
-        is_in_vain = self.stage is Stage.DATA and not self.taken
+        is_in_vain = self.stage is Stage.DATA and not self.accepted
         return self.failure is not None or is_in_vain or self._answer_count == len(self.commands)
 
     @property
     def is_proving(self) -> bool:
         """Whether nothing is missing but the answer that proves that the server knows BDAT."""
         is_at_data = self.stage is Stage.DATA and self._answer_count < len(self.commands)
-        return self._must_prove and is_at_data and bool(self.taken) and self.failure is None
+        return self._must_prove and is_at_data and bool(self.accepted) and self.failure is None
 
     def receive(self, reply: Reply) -> None:
         """The answer to the next command."""
@@ -178,23 +178,23 @@ class Exchange:
     def _receive_rcpt(self, number: int, reply: Reply) -> None:
         address = self.mail.recipients[number - 1]
         if reply.is_positive:
-            self.taken.append(address)
-            self.is_awaited = self._is_chunked
+            self.accepted.append(address)
+            self.is_content_awaited = self._is_chunked
         elif reply.is_refusal and reply.code != UNAVAILABLE:
             self.refused[address] = self._make_refusal(number, reply)
         else:
-            self.failure = refusal(Stage.RCPT, reply)
+            self.failure = make_refusal(Stage.RCPT, reply)
 
     def _receive_start(self, reply: Reply) -> None:
         """The answer to DATA, or to the chunk in its place."""
         is_started = reply.is_positive if self._must_prove else reply.is_intermediate
         self.has_proved_chunking = self._must_prove and is_started
         # A chunk for nobody is taken back by RSET, as the envelope is.
-        self.is_awaited = is_started and (bool(self.taken) or not self._must_prove)
-        if self.failure is None and self.taken and not is_started:
-            self.failure = refusal(Stage.DATA, reply)
+        self.is_content_awaited = is_started and (bool(self.accepted) or not self._must_prove)
+        if self.failure is None and self.accepted and not is_started:
+            self.failure = make_refusal(Stage.DATA, reply)
             if self._must_prove and (refuses_command(reply) or not reply.is_refusal):
-                self.failure = chunking_broken(self.failure)
+                self.failure = make_chunking_failure(self.failure)
 
     def _make_refusal(self, number: int, reply: Reply) -> Failure:
         """A refusal of a command, or of no more than the parameters that we have added to it."""
@@ -202,7 +202,9 @@ class Exchange:
         parameters = self.commands[number].decode().partition("> ")[2]
         refused = refused_extensions(reply, f" {parameters}")
         self.distrusted |= refused
-        return Failure(at, reply=reply, fault=Fault.PARAMETERS) if refused else refusal(at, reply)
+        return (
+            Failure(at, reply=reply, fault=Fault.PARAMETERS) if refused else make_refusal(at, reply)
+        )
 
 
 class _Needs(NamedTuple):
@@ -250,24 +252,26 @@ def _make_commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[by
     script = " SMTPUTF8" if needs.smtputf8 else ""
     dsn = mail.dsn if extensions.dsn else None
     mail_parameters = dsn.mail_parameters() if dsn is not None else ""
-    lines = [command(f"MAIL FROM:<{mail.envelope_from}>{size}{body}{script}{mail_parameters}")]
+    lines = [
+        encode_command(f"MAIL FROM:<{mail.envelope_from}>{size}{body}{script}{mail_parameters}")
+    ]
     for address in mail.recipients:
         parameters = dsn.rcpt_parameters(address) if dsn is not None else ""
-        lines.append(command(f"RCPT TO:<{address}>{parameters}"))
+        lines.append(encode_command(f"RCPT TO:<{address}>{parameters}"))
     if not extensions.chunking:
         lines.append(DATA)
     elif not extensions.is_chunking_proved:
-        lines.append(first_chunk(mail.mime))
+        lines.append(encode_first_chunk(mail.mime))
     return lines
 
 
-def chunking_broken(failure: Failure) -> Failure:
+def make_chunking_failure(failure: Failure) -> Failure:
     """The same failure, of BDAT itself and not of the message."""
     detail = "; ".join(filter(None, [CHUNKING_BROKEN, failure.detail]))
     return replace(failure, fault=Fault.CHUNKING, detail=detail)
 
 
-def refusal(at: Stage, reply: Reply) -> Failure:
+def make_refusal(at: Stage, reply: Reply) -> Failure:
     """A reply that is not the one that was needed; neither 4yz nor 5yz is out of turn."""
     if reply.is_refusal:
         return Failure(at, reply=reply)

@@ -28,12 +28,12 @@ class RecordedProtocol(SMTPProtocol):
         return super()._read_response_from_buffer()
 
     def write(self, data: bytes) -> None:
-        self._transcript.client(data)
+        self._transcript.add_command(data)
         super().write(data)
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's signature
         response = await super().read_response(timeout=timeout)
         if response.code == MALFORMED_CODE and self._transcript.stage is Stage.BANNER:
             return response  # the failure says all that may be told
-        self._transcript.server(Reply.parse(response.code, response.message))
+        self._transcript.add_reply(Reply.parse(response.code, response.message))
         return response

@@ -14,7 +14,7 @@ REDACTED: Final = "***"
 MIN_REDACTED_CHARACTERS: Final = 3
 
 
-def credentials(identity: Identity, token: str | None = None) -> Credentials:
+def make_credentials(identity: Identity, token: str | None = None) -> Credentials:
     """The identity's credentials."""
     return Credentials(
         username=identity.username or "",
@@ -25,22 +25,28 @@ def credentials(identity: Identity, token: str | None = None) -> Credentials:
     )
 
 
-def secret_forms(who: Credentials) -> tuple[str, ...]:
+def list_secret_forms(credentials: Credentials) -> tuple[str, ...]:
     """The password and the access token as they are, and as SASL encodes them; longest first."""
     forms = set[str]()
-    if who.password:
-        password = who.password.encode()
+    if credentials.password:
+        password = credentials.password.encode()
         # A password is stripped where it stands at the end of a line.
-        forms |= {make_printable(who.password), make_printable(who.password.strip())}
-        forms |= {_base64(password), _base64(sasl.plain(who))}
-    if who.token:
-        messages = (sasl.xoauth2(who), sasl.oauthbearer(who))
-        forms |= {make_printable(who.token), *map(_base64, (who.token.encode(), *messages))}
+        forms |= {
+            make_printable(credentials.password),
+            make_printable(credentials.password.strip()),
+        }
+        forms |= {_base64(password), _base64(sasl.plain_response(credentials))}
+    if credentials.token:
+        messages = (sasl.xoauth2_response(credentials), sasl.oauthbearer_response(credentials))
+        forms |= {
+            make_printable(credentials.token),
+            *map(_base64, (credentials.token.encode(), *messages)),
+        }
     long_enough = (form for form in forms if len(form) >= MIN_REDACTED_CHARACTERS)
     return tuple(sorted(long_enough, key=len, reverse=True))
 
 
-def redacted(text: str, forms: Iterable[str]) -> str:
+def redact(text: str, forms: Iterable[str]) -> str:
     """The text without these forms (invariant 9)."""
     lower_text = text.lower()
     for form in forms:

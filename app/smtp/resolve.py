@@ -15,7 +15,7 @@ from app.domain.clock import monotonic_seconds
 from app.domain.networks import AddressGuard, IPAddress
 from app.domain.outcome.outcome import Fault, Stage
 from app.smtp.dns import Resolver
-from app.smtp.faults import StageFailedError, fail
+from app.smtp.faults import StageFailedError, fault_error
 from app.smtp.identity import Identity
 
 # RFC 8305 section 5: so long an address has before the next one is tried beside it.
@@ -35,7 +35,7 @@ class Network:
         Raises StageFailedError.
         """
         if reason := self.guard.port_refusal(identity.port):
-            raise fail(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
+            raise fault_error(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
         found = await self.allowed_addresses(identity.host, identity.timeouts.connect)
         return _filter_reachable(found, identity)
 
@@ -44,12 +44,12 @@ class Network:
         found = await self.resolver.addresses(host, seconds)
         for address in found:
             if reason := self.guard.address_refusal(address):
-                raise fail(Stage.DNS, Fault.NOT_ALLOWED, f"{host}: {reason}")
+                raise fault_error(Stage.DNS, Fault.NOT_ALLOWED, f"{host}: {reason}")
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Dialled:
+class DialResult:
     """What came of connecting to one address, and in how many seconds."""
 
     address: IPAddress
@@ -64,11 +64,11 @@ async def connect(identity: Identity, network: Network) -> socket.socket:
     """
     addresses = await network.addresses(identity)
     where = f"{identity.host} [{', '.join(map(str, addresses))}] port {identity.port}"
-    with _dialling(where):
+    with _map_dial_errors(where):
         async with asyncio.timeout(identity.timeouts.connect):
             sock = await start_connection(
-                [_info(address, identity.port) for address in addresses],
-                local_addr_infos=_source(identity),
+                [_make_address_info(address, identity.port) for address in addresses],
+                local_addr_infos=_make_source_info(identity),
                 happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS,
             )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,24 +77,24 @@ async def connect(identity: Identity, network: Network) -> socket.socket:
 
 async def dial_all(
     identity: Identity, addresses: Sequence[IPAddress]
-) -> tuple[socket.socket | None, list[Dialled]]:
+) -> tuple[socket.socket | None, list[DialResult]]:
     """Connect to every address at once: the socket that is kept, if any, and what came of each.
 
     The first that connected is kept; the others are closed.
     """
     open_sockets: list[socket.socket] = []
 
-    async def dial(address: IPAddress) -> Dialled:
+    async def dial(address: IPAddress) -> DialResult:
         started = monotonic_seconds()
         try:
             sock = await _dial(identity, address)
         except StageFailedError as error:
-            return Dialled(address, monotonic_seconds() - started, error)
+            return DialResult(address, monotonic_seconds() - started, error)
         if open_sockets:
             sock.close()
         else:
             open_sockets.append(sock)
-        return Dialled(address, monotonic_seconds() - started)
+        return DialResult(address, monotonic_seconds() - started)
 
     try:
         dialled = await asyncio.gather(*map(dial, addresses))
@@ -106,35 +106,36 @@ async def dial_all(
 
 
 async def _dial(identity: Identity, address: IPAddress) -> socket.socket:
-    with _dialling(f"{identity.host} [{address}] port {identity.port}"):
+    with _map_dial_errors(f"{identity.host} [{address}] port {identity.port}"):
         async with asyncio.timeout(identity.timeouts.connect):
             sock = await start_connection(
-                [_info(address, identity.port)], local_addr_infos=_source(identity)
+                [_make_address_info(address, identity.port)],
+                local_addr_infos=_make_source_info(identity),
             )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
 @contextmanager
-def _dialling(where: str) -> Iterator[None]:
+def _map_dial_errors(where: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise fail(Stage.TCP, Fault.TIMEOUT, f"{where} did not answer in time") from error
+        raise fault_error(Stage.TCP, Fault.TIMEOUT, f"{where} did not answer in time") from error
     except (OSError, RuntimeError) as error:  # uvloop's word for a family that is not there
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise fail(Stage.TCP, Fault.UNREACHABLE, f"{where}: {reason}") from error
+        raise fault_error(Stage.TCP, Fault.UNREACHABLE, f"{where}: {reason}") from error
 
 
-def _info(address: IPAddress, port: int) -> AddrInfoType:
+def _make_address_info(address: IPAddress, port: int) -> AddrInfoType:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port)
 
 
-def _source(identity: Identity) -> list[AddrInfoType] | None:
+def _make_source_info(identity: Identity) -> list[AddrInfoType] | None:
     if identity.source_address is None:
         return None
-    return [_info(ipaddress.ip_address(identity.source_address), 0)]
+    return [_make_address_info(ipaddress.ip_address(identity.source_address), 0)]
 
 
 def _filter_reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
@@ -145,5 +146,5 @@ def _filter_reachable(addresses: list[IPAddress], identity: Identity) -> list[IP
     reachable = [address for address in addresses if address.version == source.version]
     if not reachable:
         detail = f"{identity.host} has no IPv{source.version} address for connections from {source}"
-        raise fail(Stage.TCP, Fault.UNREACHABLE, detail)
+        raise fault_error(Stage.TCP, Fault.UNREACHABLE, detail)
     return reachable

@@ -28,7 +28,7 @@ _PASSWORD: Final = re.compile(rb"pass", re.IGNORECASE)
 class Response(NamedTuple):
     """What the client says; None: nothing before it is asked. `may_end`: 235 may follow it."""
 
-    said: bytes | None
+    data: bytes | None
     may_end: bool = False
 
 
@@ -50,7 +50,7 @@ class Credentials:
     port: int = 0
 
 
-def dialogue(mechanism: str, who: Credentials) -> Dialogue:
+def start_dialogue(mechanism: str, credentials: Credentials) -> Dialogue:
     """The client's part of a mechanism.
 
     Sent a challenge it raises ValueError where that is none of the mechanism's, UnprovenError where
@@ -63,44 +63,44 @@ def dialogue(mechanism: str, who: Credentials) -> Dialogue:
         SCRAM_SHA_256: _scram,
         OAUTHBEARER: _oauthbearer,
         XOAUTH2: _xoauth2,
-    }[mechanism](who)
+    }[mechanism](credentials)
 
 
-def plain(who: Credentials) -> bytes:
+def plain_response(credentials: Credentials) -> bytes:
     """RFC 4616: empty authorization identity, user name, password."""
-    return f"\0{who.username}\0{who.password}".encode()
+    return f"\0{credentials.username}\0{credentials.password}".encode()
 
 
-def oauthbearer(who: Credentials) -> bytes:
+def oauthbearer_response(credentials: Credentials) -> bytes:
     """RFC 7628 section 3.1, after the GS2 header of RFC 5801; where the token is for is told."""
     # RFC 5801 section 4: these two stand for themselves nowhere in the header.
-    name = who.username.replace("=", "=3D").replace(",", "=2C")
-    where = f"host={who.host}\1port={who.port}"
-    return f"n,a={name},\1{where}\1auth=Bearer {who.token}\1\1".encode()
+    name = credentials.username.replace("=", "=3D").replace(",", "=2C")
+    where = f"host={credentials.host}\1port={credentials.port}"
+    return f"n,a={name},\1{where}\1auth=Bearer {credentials.token}\1\1".encode()
 
 
-def xoauth2(who: Credentials) -> bytes:
+def xoauth2_response(credentials: Credentials) -> bytes:
     """https://developers.google.com/workspace/gmail/imap/xoauth2-protocol."""
-    return f"user={who.username}\1auth=Bearer {who.token}\1\1".encode()
+    return f"user={credentials.username}\1auth=Bearer {credentials.token}\1\1".encode()
 
 
-def _plain(who: Credentials) -> Dialogue:
-    yield Response(plain(who), may_end=True)
+def _plain(credentials: Credentials) -> Dialogue:
+    yield Response(plain_response(credentials), may_end=True)
 
 
-def _login(who: Credentials) -> Dialogue:
+def _login(credentials: Credentials) -> Dialogue:
     # A server that overlooks the user name on the line of AUTH asks for it, and whoever took its
     # question for the next one would tell the password as a name.
-    challenge = yield Response(who.username.encode())
+    challenge = yield Response(credentials.username.encode())
     for _ in range(MAX_QUESTIONS):
         if not is_about_user(challenge):
             break
-        challenge = yield Response(who.username.encode())
+        challenge = yield Response(credentials.username.encode())
     else:
         return
-    challenge = yield Response(who.password.encode(), may_end=True)
+    challenge = yield Response(credentials.password.encode(), may_end=True)
     if is_about_user(challenge):  # asked for in the other order
-        yield Response(who.username.encode(), may_end=True)
+        yield Response(credentials.username.encode(), may_end=True)
 
 
 def is_about_user(challenge: bytes) -> bool:
@@ -122,17 +122,17 @@ def _decode_question(challenge: bytes) -> bytes:
         return challenge
 
 
-def _cram_md5(who: Credentials) -> Dialogue:
+def _cram_md5(credentials: Credentials) -> Dialogue:
     challenge = yield Response(None)
-    digest = hmac.new(who.password.encode(), _decode(challenge), hashlib.md5).hexdigest()
-    yield Response(f"{who.username} {digest}".encode(), may_end=True)
+    digest = hmac.new(credentials.password.encode(), _decode(challenge), hashlib.md5).hexdigest()
+    yield Response(f"{credentials.username} {digest}".encode(), may_end=True)
 
 
-def _scram(who: Credentials) -> Dialogue:
+def _scram(credentials: Credentials) -> Dialogue:
     from scramp import ScramClient, ScramException
 
     try:
-        client = ScramClient(["SCRAM-SHA-256"], who.username, who.password)
+        client = ScramClient(["SCRAM-SHA-256"], credentials.username, credentials.password)
         challenge = yield Response(client.get_client_first().encode())
         client.set_server_first(_decode(challenge).decode())
         proof: str = client.get_client_final()
@@ -149,13 +149,13 @@ def _scram(who: Credentials) -> Dialogue:
     yield Response(b"", may_end=True)
 
 
-def _oauthbearer(who: Credentials) -> Dialogue:
-    yield Response(oauthbearer(who), may_end=True)
+def _oauthbearer(credentials: Credentials) -> Dialogue:
+    yield Response(oauthbearer_response(credentials), may_end=True)
     yield Response(b"\1")  # RFC 7628 section 3.2.3: the error was heard
 
 
-def _xoauth2(who: Credentials) -> Dialogue:
-    yield Response(xoauth2(who), may_end=True)
+def _xoauth2(credentials: Credentials) -> Dialogue:
+    yield Response(xoauth2_response(credentials), may_end=True)
     yield Response(b"")
 
 

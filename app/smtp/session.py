@@ -13,26 +13,26 @@ from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.domain.value import frozen_dataclass
 from app.smtp.body import (
     BLOCK_BYTES,
-    NOTHING,
-    counted,
-    counted_blocks,
-    dot_stuffed,
-    dot_stuffed_blocks,
+    END_OF_DATA,
+    encode_data,
+    encode_last_chunk,
+    iter_chunk_blocks,
+    iter_data_blocks,
 )
 from app.smtp.extensions import Extension, Extensions
-from app.smtp.faults import StageFailedError, fail, refused_by, stage
+from app.smtp.faults import StageFailedError, fault_error, refusal_error, stage
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.protocol import DATA, Exchange, Mail, chunking_broken, command
+from app.smtp.protocol import DATA, Exchange, Mail, encode_command, make_chunking_failure
 from app.smtp.transcript import Entry, Transcript
-from app.smtp.wire import Answers, Wire
+from app.smtp.wire import PendingReplies, Wire
 
 BeforeBody = Callable[[Collection[str]], Awaitable[bool]]
-Following = Callable[[], Mail | None]
+NextMail = Callable[[], Mail | None]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
 TRANSACTION_FAILED: Final = 554
 # What is known before anything is said leaves the session as it was.
-UNSAID: Final = UNFIT
+PREFLIGHT_FAULTS: Final = UNFIT
 _EXTENSIONS: Final[Mapping[Fault | None, Extension]] = {
     Fault.PIPELINING: Extension.PIPELINING,
     Fault.CHUNKING: Extension.CHUNKING,
@@ -53,18 +53,18 @@ class Transaction:
     reply: Reply | None = None
 
 
-class _Begun(NamedTuple):
+class _PipelinedEnvelope(NamedTuple):
     """A pipelined envelope and its pending replies."""
 
     exchange: Exchange
-    answers: Answers
-    said_at: float
+    pending: PendingReplies
+    sent_at: float
 
     def dialogue(self) -> Callable[[], Iterator[Entry]]:
         """Maps replies to stages, without keeping the mail."""
         exchange = self.exchange
         return partial(
-            _list_entries, exchange.stages, exchange.commands, self.said_at, self.answers
+            _list_entries, exchange.stages, exchange.commands, self.sent_at, self.pending
         )
 
 
@@ -93,7 +93,7 @@ class Session:
     ) -> None:
         self._wire = wire
         self._extensions = extensions
-        self._begun: _Begun | None = None
+        self._pipelined: _PipelinedEnvelope | None = None
         self.identity = identity
         self.facts = facts
         self.transcript = transcript
@@ -113,9 +113,9 @@ class Session:
         return self._wire.silent_seconds
 
     @property
-    def begun(self) -> Mail | None:
+    def begun_mail(self) -> Mail | None:
         """The mail whose envelope was already sent, and that must go next."""
-        return None if self._begun is None else self._begun.exchange.mail
+        return None if self._pipelined is None else self._pipelined.exchange.mail
 
     @property
     def is_authenticated(self) -> bool:
@@ -125,7 +125,7 @@ class Session:
     async def is_alive(self) -> bool:
         """Whether the server still answers (NOOP); the session is of no use where it does not."""
         try:
-            reply = await self._command(Stage.MAIL, command("NOOP"))
+            reply = await self._command(Stage.MAIL, encode_command("NOOP"))
         except StageFailedError:
             self.abort()
             return False
@@ -136,7 +136,7 @@ class Session:
         mail: Mail,
         *,
         before_body: BeforeBody | None = None,
-        following: Following | None = None,
+        next_mail: NextMail | None = None,
     ) -> Transaction:
         """One mail transaction. Raises nothing that the server or the network does.
 
@@ -149,25 +149,25 @@ class Session:
         """
         self.stage = Stage.MAIL
         self.transactions += 1
-        begun, self._begun = self._begun, None
+        envelope, self._pipelined = self._pipelined, None
         if self.transactions > 1:
-            at = monotonic_seconds() if begun is None else begun.said_at
+            at = monotonic_seconds() if envelope is None else envelope.sent_at
             note = partial(
                 _describe_connection, self.facts, self.transactions, at - self.opened_seconds
             )
             self.transcript.restart(note, at)
-        exchange = begun.exchange if begun is not None else Exchange(mail, self._extensions)
+        exchange = envelope.exchange if envelope is not None else Exchange(mail, self._extensions)
         try:
-            await self._envelope(mail, exchange, begun)
-            if not exchange.taken:
+            await self._exchange_envelope(mail, exchange, envelope)
+            if not exchange.accepted:
                 await self._give_up(exchange)
                 return Transaction(exchange.refused)
             if before_body is not None:
                 await _call_before_body(exchange, before_body)
-            reply = await self._content(exchange, following)
+            reply = await self._send_content(exchange, next_mail)
         except StageFailedError as error:
             if error.failure.reply is None:
-                self.transcript.note(error.failure.detail)
+                self.transcript.add_note(error.failure.detail)
             await self._recover(error.failure)
             return Transaction(exchange.refused, failure=error.failure)
         except BaseException:
@@ -184,43 +184,47 @@ class Session:
         self.distrusted = self.distrusted.union(extensions)
         self._extensions = self._extensions.without(extensions)
 
-    async def _envelope(self, mail: Mail, exchange: Exchange, begun: _Begun | None) -> None:
+    async def _exchange_envelope(
+        self, mail: Mail, exchange: Exchange, envelope: _PipelinedEnvelope | None
+    ) -> None:
         """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
         if exchange.mail is not mail:
-            raise fail(Stage.MAIL, Fault.DISCONNECTED, "another mail's envelope had begun")
-        if begun is not None:
-            await self._hear(exchange, begun)
+            raise fault_error(Stage.MAIL, Fault.DISCONNECTED, "another mail's envelope had begun")
+        if envelope is not None:
+            await self._read_envelope_replies(exchange, envelope)
         elif exchange.unfit is not None:
             raise StageFailedError(exchange.unfit)
         elif self._extensions.pipelining:
-            await self._hear(exchange, self._begin(exchange))
+            await self._read_envelope_replies(exchange, self._send_envelope(exchange))
         else:
-            await self._say_one_by_one(exchange)
+            await self._send_one_by_one(exchange)
         if exchange.has_proved_chunking:
             self._extensions = replace(self._extensions, is_chunking_proved=True)
         if exchange.failure is not None:
-            if exchange.is_awaited:  # it would take whatever comes now for the content
+            if exchange.is_content_awaited:  # it would take whatever comes now for the content
                 self.abort()
             raise StageFailedError(exchange.failure)
 
-    def _say(self, lines: Sequence[bytes]) -> Answers:
-        return self._wire.ask(lines, len(lines), self.identity.timeouts.command)
+    def _send(self, lines: Sequence[bytes]) -> PendingReplies:
+        return self._wire.send(lines, len(lines), self.identity.timeouts.command)
 
-    def _begin(self, exchange: Exchange) -> _Begun:
+    def _send_envelope(self, exchange: Exchange) -> _PipelinedEnvelope:
         """Say a whole envelope at once."""
-        return _Begun(exchange, self._say(exchange.commands), monotonic_seconds())
+        return _PipelinedEnvelope(exchange, self._send(exchange.commands), monotonic_seconds())
 
-    async def _hear(self, exchange: Exchange, begun: _Begun) -> None:
+    async def _read_envelope_replies(
+        self, exchange: Exchange, envelope: _PipelinedEnvelope
+    ) -> None:
         """Process the replies to pipelined commands."""
-        answers = begun.answers
-        self.transcript.tell_later(begun.dialogue())
+        pending = envelope.pending
+        self.transcript.add_deferred(envelope.dialogue())
         error: StageFailedError | None = None
         try:
-            await answers.wait(Stage.MAIL)
+            await pending.wait(Stage.MAIL)
         except StageFailedError as failed:
             error = failed
         finally:
-            for reply in answers.replies:
+            for reply in pending.replies:
                 exchange.receive(reply)
             self.stage = self.transcript.stage = exchange.stage
         if error is not None and exchange.failure is None:
@@ -232,13 +236,13 @@ class Session:
         One that has taken them before and closes the connection now just does so.
         """
         if exchange.is_proving:
-            return StageFailedError(chunking_broken(error.failure))
+            return StageFailedError(make_chunking_failure(error.failure))
         fault = error.failure.fault or Fault.MALFORMED
         is_closed = fault is Fault.DISCONNECTED and self.transactions > 1
         at, detail = exchange.stage, error.failure.detail
-        return fail(at, fault if is_closed else Fault.PIPELINING, detail)
+        return fault_error(at, fault if is_closed else Fault.PIPELINING, detail)
 
-    async def _say_one_by_one(self, exchange: Exchange) -> None:
+    async def _send_one_by_one(self, exchange: Exchange) -> None:
         try:
             for line in exchange.commands:
                 if exchange.is_over:
@@ -246,99 +250,99 @@ class Session:
                 exchange.receive(await self._command(exchange.stage, line))
         except StageFailedError as error:
             if exchange.is_proving:
-                raise StageFailedError(chunking_broken(error.failure)) from error
+                raise StageFailedError(make_chunking_failure(error.failure)) from error
             raise
 
-    async def _content(self, exchange: Exchange, following: Following | None) -> Reply:
+    async def _send_content(self, exchange: Exchange, next_mail: NextMail | None) -> Reply:
         mime = exchange.mail.mime
         is_chunked, is_long = self._extensions.chunking, len(mime) > BLOCK_BYTES
-        answers = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
-        if answers.error is not None:  # the connection ended meanwhile: nothing has gone out
-            await answers.wait(Stage.DATA)
+        pending = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
+        if pending.error is not None:  # the connection ended meanwhile: nothing has gone out
+            await pending.wait(Stage.DATA)
         start = exchange.sent_bytes
         if is_long:
-            blocks = counted_blocks(mime, start) if is_chunked else dot_stuffed_blocks(mime)
-            parts = [await self._write_long(blocks, answers)]
-            self._wire.limit(answers, self.identity.timeouts.data)
+            blocks = iter_chunk_blocks(mime, start) if is_chunked else iter_data_blocks(mime)
+            parts = [await self._write_long(blocks, pending)]
+            self._wire.limit(pending, self.identity.timeouts.data)
         else:
-            parts = counted(mime, start) if is_chunked else dot_stuffed(mime)
-        next_exchange = self._make_next_exchange(exchange, following)
+            parts = encode_last_chunk(mime, start) if is_chunked else encode_data(mime)
+        next_exchange = self._make_next_exchange(exchange, next_mail)
         self.stage = self.transcript.stage = Stage.DOT
         at = monotonic_seconds()
-        self.transcript.note(f"sending the message: {len(mime)} bytes", at)
+        self.transcript.add_note(f"sending the message: {len(mime)} bytes", at)
         self._wire.write(parts if next_exchange is None else parts + next_exchange.commands)
         if next_exchange is not None:
             seconds = self.identity.timeouts.command
             expected = self._wire.expect(len(next_exchange.commands), seconds)
-            self._begun = _Begun(next_exchange, expected, at)
-        [reply] = await answers.wait(Stage.DOT)
-        self.transcript.server(reply, answers.times[0])
+            self._pipelined = _PipelinedEnvelope(next_exchange, expected, at)
+        [reply] = await pending.wait(Stage.DOT)
+        self.transcript.add_reply(reply, pending.times[0])
         if not reply.is_positive:
             raise self._make_refusal(Stage.DOT, reply)
         return reply
 
     def _make_refusal(self, at: Stage, reply: Reply) -> StageFailedError:
         """A refusal of the content; or of BDAT, though the server has taken a chunk before."""
-        error = refused_by(at, reply)
+        error = refusal_error(at, reply)
         is_of_content = reply.code == TRANSACTION_FAILED or not refuses_command(reply)
         if is_of_content or not self._extensions.chunking:
             return error
-        return StageFailedError(chunking_broken(error.failure))
+        return StageFailedError(make_chunking_failure(error.failure))
 
     def _make_next_exchange(
-        self, exchange: Exchange, following: Following | None
+        self, exchange: Exchange, next_mail: NextMail | None
     ) -> Exchange | None:
         """The exchange to begin together with the content, if one may be."""
-        if following is None or exchange.refused or not self._extensions.pipelining:
+        if next_mail is None or exchange.refused or not self._extensions.pipelining:
             return None
-        if (mail := following()) is None:
+        if (mail := next_mail()) is None:
             return None
         next_exchange = Exchange(mail, self._extensions)
         return next_exchange if next_exchange.unfit is None else None
 
-    async def _write_long(self, blocks: Iterator[bytes], answers: Answers) -> bytes:
+    async def _write_long(self, blocks: Iterator[bytes], pending: PendingReplies) -> bytes:
         """Write no faster than the server reads; answers the last block, which is yet to go out.
 
         The server has `command` seconds to take each block, and may say before the end that it
         has had enough.
         """
         block = next(blocks)
-        for following in blocks:
+        for next_mail in blocks:
             with stage(Stage.DATA):
-                await self._wire.write_block(block, answers, self.identity.timeouts.command)
-            if answers.is_done:
-                raise await self._end_transmission(answers)
-            block = following
+                await self._wire.write_block(block, pending, self.identity.timeouts.command)
+            if pending.is_done:
+                raise await self._end_transmission(pending)
+            block = next_mail
         return block
 
-    async def _end_transmission(self, answers: Answers) -> StageFailedError:
+    async def _end_transmission(self, pending: PendingReplies) -> StageFailedError:
         """The server replied during the transmission, so the session is unusable."""
         self.abort()
         try:
-            [reply] = await answers.wait(Stage.DATA)
+            [reply] = await pending.wait(Stage.DATA)
         except StageFailedError as error:
             return error
-        self.transcript.server(reply)
+        self.transcript.add_reply(reply)
         return self._make_refusal(Stage.DATA, reply)
 
     async def _command(self, at: Stage, line: bytes) -> Reply:
         self.stage = self.transcript.stage = at
-        self.transcript.client(b"." if line is NOTHING else line)
-        [reply] = await self._say([line]).wait(at)
-        self.transcript.server(reply)
+        self.transcript.add_command(b"." if line is END_OF_DATA else line)
+        [reply] = await self._send([line]).wait(at)
+        self.transcript.add_reply(reply)
         return reply
 
     async def _give_up(self, exchange: Exchange) -> None:
         """Abort the transaction, and be ready for the next one."""
-        if exchange.is_awaited:  # RFC 2920 section 3.1: it has nobody to send this to
+        if exchange.is_content_awaited:  # RFC 2920 section 3.1: it has nobody to send this to
             with suppress(StageFailedError):
-                await self._command(Stage.DATA, NOTHING)
+                await self._command(Stage.DATA, END_OF_DATA)
         await self._rset()
 
     async def _rset(self, stage: Stage = Stage.MAIL) -> None:
         """Forget the transaction; a session that cannot is closed."""
         try:
-            reply = await self._command(stage, command("RSET"))
+            reply = await self._command(stage, encode_command("RSET"))
         except StageFailedError:
             self.abort()
         else:
@@ -350,11 +354,11 @@ class Session:
         if failure.fault in _EXTENSIONS:
             self._distrust({_EXTENSIONS[failure.fault]})
         said_goodbye = failure.reply is not None and failure.reply.code == UNAVAILABLE
-        lost = failure.reply is None and failure.fault not in UNSAID
+        lost = failure.reply is None and failure.fault not in PREFLIGHT_FAULTS
         # Whoever refuses BDAT may read what comes next as the rest of a line.
         if said_goodbye or lost or failure.fault is Fault.CHUNKING:
             self.abort()
-        elif self.is_open and self._begun is None and failure.reply is not None:
+        elif self.is_open and self._pipelined is None and failure.reply is not None:
             await self._rset()
 
     async def check(
@@ -373,9 +377,9 @@ class Session:
         has_chunk = tries_chunk and exchange.commands[-1] is not DATA
         exchange.commands = exchange.commands[: 3 if has_chunk else 2]
         try:
-            await self._say_one_by_one(exchange)
+            await self._send_one_by_one(exchange)
         except StageFailedError as error:
-            self.transcript.note(error.failure.detail)
+            self.transcript.add_note(error.failure.detail)
             await self._recover(error.failure)
             return error.failure
         if exchange.failure is not None and exchange.failure.fault is Fault.CHUNKING:
@@ -389,10 +393,10 @@ class Session:
 
         One that still owes an answer, because whoever asked went away, is told nothing more.
         """
-        if self._begun is None and not self._wire.is_awaited:
-            answers = self._wire.ask([command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
+        if self._pipelined is None and not self._wire.has_pending_replies:
+            pending = self._wire.send([encode_command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
             with suppress(StageFailedError):
-                await answers.wait(Stage.MAIL)
+                await pending.wait(Stage.MAIL)
         self._wire.close()
 
     def abort(self) -> None:
@@ -401,8 +405,8 @@ class Session:
 
 
 async def _call_before_body(exchange: Exchange, before_body: BeforeBody) -> None:
-    if not await before_body(exchange.taken):
-        raise fail(
+    if not await before_body(exchange.accepted):
+        raise fault_error(
             Stage.DATA,
             Fault.ABANDONED,
             "not sent: the mark before the transmission could not be stored",
@@ -410,11 +414,11 @@ async def _call_before_body(exchange: Exchange, before_body: BeforeBody) -> None
 
 
 def _list_entries(
-    stages: Sequence[Stage], commands: Sequence[bytes], said_at: float, answers: Answers
+    stages: Sequence[Stage], commands: Sequence[bytes], sent_at: float, pending: PendingReplies
 ) -> Iterator[Entry]:
     for at, line in zip(stages, commands, strict=False):
-        yield said_at, at, "client", line
-    for at, moment, reply in zip(stages, answers.times, answers.replies, strict=False):
+        yield sent_at, at, "client", line
+    for at, moment, reply in zip(stages, pending.times, pending.replies, strict=False):
         yield moment, at, "server", reply
 
 

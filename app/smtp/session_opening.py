@@ -21,14 +21,14 @@ from app.domain.outcome.replies import (
 from app.domain.types import TlsMode
 from app.smtp.auth import authenticate
 from app.smtp.extensions import Extension, Extensions
-from app.smtp.faults import StageFailedError, fail, refuse, stage
+from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.implicit_tls import mute_no_more
-from app.smtp.redaction import credentials, secret_forms
+from app.smtp.implicit_tls import detect_implicit_tls
+from app.smtp.redaction import list_secret_forms, make_credentials
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.tls import attach, start_tls, tls_context
-from app.smtp.tls_handshake import shown_chain
+from app.smtp.tls_handshake import read_sent_chain
 from app.smtp.transcript import Transcript
 from app.smtp.wire import Wire
 
@@ -37,7 +37,7 @@ NO_SUCH_COMMAND: Final = frozenset({COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTE
 
 
 @dataclass(frozen=True, slots=True)
-class NotOpened:
+class OpenFailure:
     """A session that did not come to be: at which stage, what was known by then, and what said."""
 
     failure: Failure
@@ -45,12 +45,12 @@ class NotOpened:
     transcript: Transcript
 
 
-def not_opened(identity: Identity, failure: Failure) -> NotOpened:
+def make_open_failure(identity: Identity, failure: Failure) -> OpenFailure:
     """A session that failed before its connection was tried."""
     transcript = Transcript()
     transcript.stage = failure.stage
-    transcript.note(failure.detail)
-    return NotOpened(failure, ConnectionFacts(host=identity.host, port=identity.port), transcript)
+    transcript.add_note(failure.detail)
+    return OpenFailure(failure, ConnectionFacts(host=identity.host, port=identity.port), transcript)
 
 
 async def open_session(
@@ -60,28 +60,28 @@ async def open_session(
     names: Sequence[str] = (),
     token: str | None = None,
     distrusted: Collection[Extension] = (),
-) -> Session | NotOpened:
+) -> Session | OpenFailure:
     """Connect, greet, secure, log in. Raises nothing that the server or the network does.
 
     `names`, `token` and `distrusted` are `Opening`'s.
     """
     transcript = Transcript()
     try:
-        await _context(identity)  # nobody is connected to where it cannot be made
+        await _load_context(identity)  # nobody is connected to where it cannot be made
         sock = await connect(identity, network)
     except StageFailedError as error:
         transcript.stage = error.failure.stage
-        transcript.note(error.failure.detail)
+        transcript.add_note(error.failure.detail)
         facts = ConnectionFacts(host=identity.host, port=identity.port)
-        return NotOpened(error.failure, facts, transcript)
+        return OpenFailure(error.failure, facts, transcript)
     opening = Opening(identity, transcript, names=names, token=token, distrusted=distrusted)
-    opened = await opening.on(sock)
-    if isinstance(opened, NotOpened):
-        return replace(opened, failure=await mute_no_more(opened.failure, identity, network))
+    opened = await opening.open(sock)
+    if isinstance(opened, OpenFailure):
+        return replace(opened, failure=await detect_implicit_tls(opened.failure, identity, network))
     return opened
 
 
-async def _context(identity: Identity) -> ssl.SSLContext | None:
+async def _load_context(identity: Identity) -> ssl.SSLContext | None:
     if identity.tls is TlsMode.NONE:
         return None
     return await asyncio.to_thread(tls_context, identity)
@@ -111,9 +111,9 @@ class Opening:
         self._distrusted = distrusted
         self.facts = ConnectionFacts(host=identity.host, port=identity.port)
         self._smtp: aiosmtplib.SMTP | None = None
-        transcript.keep_secret(secret_forms(credentials(identity, token)))
+        transcript.keep_secret(list_secret_forms(make_credentials(identity, token)))
 
-    async def on(self, sock: socket.socket) -> Session | NotOpened:
+    async def open(self, sock: socket.socket) -> Session | OpenFailure:
         """What follows once the host is connected to. Raises nothing that the server does."""
         try:
             return await self._run(sock)
@@ -121,17 +121,17 @@ class Opening:
             self._abort()
             self._transcript.stage = error.failure.stage
             if error.failure.reply is None:
-                self._transcript.note(error.failure.detail)
-            if error.shown:  # the certificates that a handshake which failed has shown
-                self.facts = replace(self.facts, shown=error.shown)
-            return self.ended_by(self._transcript.cleaned(error.failure))
+                self._transcript.add_note(error.failure.detail)
+            if error.chain:  # the certificates that a handshake which failed has shown
+                self.facts = replace(self.facts, certificate_chain=error.chain)
+            return self.make_failure(self._transcript.redact_failure(error.failure))
         except BaseException:
             self._abort()
             raise
 
-    def ended_by(self, failure: Failure) -> NotOpened:
+    def make_failure(self, failure: Failure) -> OpenFailure:
         """The session that did not come to be, with what was known by then."""
-        return NotOpened(failure, self.facts, self._transcript)
+        return OpenFailure(failure, self.facts, self._transcript)
 
     def _abort(self) -> None:
         if self._smtp is not None and self._smtp.transport is not None:
@@ -142,12 +142,12 @@ class Opening:
         identity = self.identity
         try:
             self._note_connected(sock)
-            context = await _context(identity)
+            context = await _load_context(identity)
         except BaseException:
             sock.close()
             raise
         is_implicit = identity.tls is TlsMode.IMPLICIT
-        smtp = self._smtp = self._client()
+        smtp = self._smtp = self._make_client()
         self._transcript.stage = Stage.TLS if is_implicit else Stage.BANNER
         await attach(smtp, sock, identity, self._transcript, context if is_implicit else None)
         self._note_tls(smtp)
@@ -157,7 +157,7 @@ class Opening:
             await self._start_tls(smtp, context)
         if identity.wants_auth:
             await self._log_in(smtp)
-        return self._session(smtp)
+        return self._make_session(smtp)
 
     async def _log_in(self, smtp: aiosmtplib.SMTP) -> None:
         self._transcript.stage = Stage.AUTH
@@ -167,13 +167,13 @@ class Opening:
         mechanism = await authenticate(smtp, self.identity, encrypted=encrypted, token=self._token)
         self.facts = replace(self.facts, auth_mechanism=mechanism)
 
-    def _session(self, smtp: aiosmtplib.SMTP) -> Session:
+    def _make_session(self, smtp: aiosmtplib.SMTP) -> Session:
         """From here on the connection is spoken through by the session alone."""
         protocol = smtp.protocol
         if protocol is None or protocol.transport is None:
-            raise fail(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
-        extensions = Extensions.of(smtp.esmtp_extensions).without(self._distrusted)
-        wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.shown)
+            raise fault_error(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
+        extensions = Extensions.from_ehlo(smtp.esmtp_extensions).without(self._distrusted)
+        wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.redact)
         if protocol._buffer:  # noqa: SLF001 - no public attribute tells
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
         return Session(wire, extensions, self.identity, self.facts, self._transcript)
@@ -190,9 +190,9 @@ class Opening:
             ehlo_source=ehlo.source.value,
         )
         self._transcript.stage = Stage.TCP
-        self._transcript.note(f"connected to {remote} port {self.identity.port}")
+        self._transcript.add_note(f"connected to {remote} port {self.identity.port}")
 
-    def _client(self) -> aiosmtplib.SMTP:
+    def _make_client(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
             hostname=self.identity.host,
             local_hostname=self.facts.ehlo_name,
@@ -203,12 +203,14 @@ class Opening:
         self._transcript.stage = Stage.BANNER
         with stage(Stage.BANNER):
             if smtp.protocol is None:
-                raise fail(Stage.BANNER, Fault.DISCONNECTED, "the server closed the connection")
+                raise fault_error(
+                    Stage.BANNER, Fault.DISCONNECTED, "the server closed the connection"
+                )
             code, text = await smtp.protocol.read_response(timeout=self.identity.timeouts.command)
         if code != SERVICE_READY:
-            raise refuse(Stage.BANNER, code, text)
+            raise reply_error(Stage.BANNER, code, text)
         self.facts = replace(
-            self.facts, banner=self._transcript.shown(text[:MAX_BANNER_CHARACTERS])
+            self.facts, banner=self._transcript.redact(text[:MAX_BANNER_CHARACTERS])
         )
 
     async def _greet_by_any(self, smtp: aiosmtplib.SMTP) -> None:
@@ -222,7 +224,7 @@ class Opening:
                 reply = error.failure.reply
                 if reply is None or reply.code == UNAVAILABLE or not smtp.is_connected:
                     raise
-                failure = self._transcript.cleaned(error.failure)
+                failure = self._transcript.redact_failure(error.failure)
                 refused = (*self.facts.refused_names, (name, failure))
                 self.facts = replace(self.facts, refused_names=refused)
                 if name == self._names[-1]:
@@ -246,7 +248,7 @@ class Opening:
                 raise
             with stage(Stage.EHLO):
                 _, answer = await smtp.helo()
-        greeting = self._transcript.shown(Reply.parse(COMPLETED, answer).text)
+        greeting = self._transcript.redact(Reply.parse(COMPLETED, answer).text)
         greetings = (*self.facts.greetings, greeting)
         self.facts = replace(self.facts, greetings=greetings)
 
@@ -256,7 +258,7 @@ class Opening:
             if not self.identity.requires_starttls:
                 return
             detail = "the server does not offer STARTTLS, which the profile requires"
-            raise fail(Stage.TLS, Fault.NOT_OFFERED, detail)
+            raise fault_error(Stage.TLS, Fault.NOT_OFFERED, detail)
         await start_tls(smtp, context, self.identity)
         self._note_tls(smtp)
         await self._greet(smtp)
@@ -267,6 +269,9 @@ class Opening:
             # The version that `cipher` tells is the one that the cipher was defined in.
             version, cipher = tls.version(), tls.cipher()[0]
             self.facts = replace(
-                self.facts, tls_version=version, tls_cipher=cipher, shown=shown_chain(tls)
+                self.facts,
+                tls_version=version,
+                tls_cipher=cipher,
+                certificate_chain=read_sent_chain(tls),
             )
-            self._transcript.note(f"{version} {cipher}")
+            self._transcript.add_note(f"{version} {cipher}")

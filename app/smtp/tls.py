@@ -15,14 +15,14 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.outcome.replies import SERVICE_READY
 from app.domain.types import TlsMode
-from app.smtp.faults import StageFailedError, fail, refuse, stage
+from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
 from app.smtp.identity import Identity
 from app.smtp.pins import check_pins
 from app.smtp.recording import RecordedProtocol
 from app.smtp.tls_handshake import Handshake
 from app.smtp.transcript import Transcript
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 MAX_CONTEXTS: Final = 256
 MIN_VERSIONS: Final = {
@@ -49,7 +49,7 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
             _load_client_certificate(context, identity)
     except (ssl.SSLError, ValueError) as error:
         detail = "could not load the profile's tls_ca or client certificate"
-        raise fail(Stage.TLS, Fault.CERTIFICATE, detail) from error
+        raise fault_error(Stage.TLS, Fault.CERTIFICATE, detail) from error
     context.sslobject_class = Handshake
     context.minimum_version = MIN_VERSIONS[identity.tls_min_version]
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
@@ -108,7 +108,7 @@ async def attach(
     _check_secured(smtp.transport, identity)
 
 
-async def _handshake(opening: Awaitable[Made], identity: Identity) -> Made:
+async def _handshake(opening: Awaitable[Result], identity: Identity) -> Result:
     with stage(Stage.TLS):
         async with asyncio.timeout(identity.timeouts.connect):
             return await opening
@@ -123,7 +123,7 @@ def _check_secured(transport: asyncio.BaseTransport | None, identity: Identity) 
     tls = None if transport is None else transport.get_extra_info("ssl_object")
     # Where the server hangs up in the midst of the handshake, asyncio may raise nothing.
     if tls is None:
-        raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+        raise fault_error(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
     check_pins(tls, identity)
 
 
@@ -137,10 +137,10 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
     with stage(Stage.TLS):
         code, text = await smtp.execute_command(b"STARTTLS", timeout=identity.timeouts.command)
         if code != SERVICE_READY:
-            raise refuse(Stage.TLS, code, text)
+            raise reply_error(Stage.TLS, code, text)
         protocol = smtp.protocol
         if protocol is None:
-            raise fail(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
+            raise fault_error(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
         if protocol._buffer.strip():  # noqa: SLF001 - no public attribute tells
             raise _make_stripped_error()
         protocol._buffer.clear()  # noqa: SLF001 - as above
@@ -172,4 +172,4 @@ async def _encrypt(
 
 def _make_stripped_error() -> StageFailedError:
     detail = "the server sent plain text after its reply to STARTTLS"
-    return fail(Stage.TLS, Fault.STRIPPED, detail)
+    return fault_error(Stage.TLS, Fault.STRIPPED, detail)

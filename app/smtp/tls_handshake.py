@@ -53,10 +53,10 @@ class HandshakeError(ssl.SSLError):
     `is_agreed` tells whether client and server had found a version and a cipher by then.
     """
 
-    def __init__(self, cause: ssl.SSLError, *, shown: tuple[bytes, ...], is_agreed: bool) -> None:
+    def __init__(self, cause: ssl.SSLError, *, chain: tuple[bytes, ...], is_agreed: bool) -> None:
         super().__init__(*cause.args)
         self.cause = cause
-        self.shown = shown
+        self.chain = chain
         self.is_agreed = is_agreed
 
 
@@ -71,15 +71,15 @@ class Handshake(ssl.SSLObject):
             raise
         except ssl.SSLError as error:
             is_agreed = self.cipher() is not None
-            raise HandshakeError(error, shown=shown_chain(self), is_agreed=is_agreed) from error
+            raise HandshakeError(error, chain=read_sent_chain(self), is_agreed=is_agreed) from error
 
 
-def shown_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+def read_sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The certificates that the server showed, in DER, its own first."""
     return _read_chain(tls, "get_unverified_chain")
 
 
-def verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+def read_verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The certificates by which the server's was verified, in DER, its own first."""
     return _read_chain(tls, "get_verified_chain")
 
@@ -97,11 +97,11 @@ def _read_chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
     )
 
 
-def fault_of(error: ssl.SSLError) -> tuple[Fault, str]:
+def classify_tls_error(error: ssl.SSLError) -> tuple[Fault, str]:
     """What a handshake failed of, and the words for it."""
     cause = error.cause if isinstance(error, HandshakeError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _describe_distrust(cause, error.shown if isinstance(error, HandshakeError) else ())
+        return _describe_distrust(cause, error.chain if isinstance(error, HandshakeError) else ())
     if cause.reason == NOT_TLS:
         return Fault.PLAIN_TEXT, "the server sent plain text instead of TLS"
     if cause.reason in TOO_OLD:
@@ -121,11 +121,11 @@ def is_client_refusal(error: ssl.SSLError) -> bool:
 
 
 def _describe_distrust(
-    error: ssl.SSLCertVerificationError, shown: tuple[bytes, ...]
+    error: ssl.SSLCertVerificationError, chain: tuple[bytes, ...]
 ) -> tuple[Fault, str]:
     fault = CERTIFICATE_FAULTS.get(error.verify_code, Fault.CERTIFICATE)
     message = f"certificate verification failed: {error.verify_message}".rstrip(".")
-    certificate = Certificate.of(shown)
+    certificate = Certificate.from_chain(chain)
     return (
         fault,
         message if certificate is None else f"{message}; {_explain_fault(fault, certificate)}",
@@ -137,7 +137,7 @@ def _explain_fault(fault: Fault, certificate: Certificate) -> str:
     chain = certificate.chain
     match fault:
         case Fault.NAME_MISMATCH:
-            return f"it is for {certificate.told_names}"
+            return f"it is for {certificate.listed_names}"
         case Fault.EXPIRED:
             first = min(chain, key=lambda link: link.not_after)
             return f"{first.subject} expired at {first.not_after:{DAY}}"

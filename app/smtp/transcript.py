@@ -14,15 +14,15 @@ from app.domain.clock import monotonic_seconds
 from app.domain.outcome.dialogue import Line, Speaker, parse_dialogue
 from app.domain.outcome.outcome import Failure, Stage
 from app.domain.outcome.replies import Reply, make_printable
-from app.smtp.redaction import REDACTED, redacted
+from app.smtp.redaction import REDACTED, redact
 
 MAX_LINES: Final = 200
 MAX_LINE_CHARACTERS: Final = 300
 CHALLENGE: Final = 334  # RFC 4954 section 4
 AUTH_WORDS: Final = 2
 
-Said = str | bytes | Reply | Callable[[], str]
-Entry = tuple[float, Stage, Speaker, Said]
+Content = str | bytes | Reply | Callable[[], str]
+Entry = tuple[float, Stage, Speaker, Content]
 
 
 class Transcript:
@@ -52,7 +52,7 @@ class Transcript:
             half = MAX_LINES // 2
             ms, stage_word, _ = lines[half - 1].split(" ", 2)
             lines[half:-half] = [f"{ms} {stage_word} note {left_out} lines omitted"]
-        return redacted("\n".join(lines), self._secret_forms)
+        return redact("\n".join(lines), self._secret_forms)
 
     @property
     def lines(self) -> list[Line]:
@@ -74,38 +74,38 @@ class Transcript:
         self.stage = Stage.MAIL
         self._add("note", note, at)
 
-    def tell_later(self, tell: Callable[[], Iterable[Entry]]) -> None:
+    def add_deferred(self, tell: Callable[[], Iterable[Entry]]) -> None:
         """Add lines with given times."""
         self._entry_sources.append(tell)
 
-    def note(self, text: str, at: float | None = None) -> None:
+    def add_note(self, text: str, at: float | None = None) -> None:
         """What happened without a word."""
         self._add("note", text, at)
 
-    def client(self, said: bytes, at: float | None = None) -> None:
+    def add_command(self, said: bytes, at: float | None = None) -> None:
         """A command; of AUTH and what follows it no more than the mechanism."""
         self._add("client", _redact_auth(said) if self.stage is Stage.AUTH else said, at)
 
-    def server(self, reply: Reply, at: float | None = None) -> None:
+    def add_reply(self, reply: Reply, at: float | None = None) -> None:
         """Add a reply; hides SASL challenges."""
         self._add("server", reply, at)
 
-    def _add(self, speaker: Speaker, content: Said, at: float | None) -> None:
+    def _add(self, speaker: Speaker, content: Content, at: float | None) -> None:
         self._entries.append((at or monotonic_seconds(), self.stage, speaker, content))
         if len(self._entries) > MAX_LINES:
             del self._entries[MAX_LINES // 2]
             self._left_out += 1
 
-    def cleaned(self, failure: Failure) -> Failure:
+    def redact_failure(self, failure: Failure) -> Failure:
         """Redact a failure: a server can echo secrets."""
         reply = failure.reply
         if reply is not None:
-            reply = replace(reply, text=self.shown(reply.text))
-        return replace(failure, reply=reply, detail=self.shown(failure.detail))
+            reply = replace(reply, text=self.redact(reply.text))
+        return replace(failure, reply=reply, detail=self.redact(failure.detail))
 
-    def shown(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text as it may be shown: printable, and without what is secret."""
-        return make_printable(redacted(text, self._secret_forms))
+        return make_printable(redact(text, self._secret_forms))
 
 
 def _redact_auth(command: bytes) -> str:
@@ -114,7 +114,7 @@ def _redact_auth(command: bytes) -> str:
     return " ".join([*shown_words, REDACTED] if len(words) > len(shown_words) else shown_words)
 
 
-def _render_lines(stage: Stage, content: Said) -> Sequence[str]:
+def _render_lines(stage: Stage, content: Content) -> Sequence[str]:
     if isinstance(content, bytes):
         # Behind a command there may be a chunk.
         return (content.partition(b"\r\n")[0].decode("utf-8", "replace"),)

@@ -12,10 +12,10 @@ from app.domain.outcome.replies import UNAVAILABLE, Reply
 from app.smtp.faults import ServerClosedError, stage
 from app.smtp.protocol import MalformedReplyError, ReplyReader
 
-UNASKED: Final = "unexpected data before a command"
+UNEXPECTED_DATA: Final = "unexpected data before a command"
 
 
-class Answers:
+class PendingReplies:
     """The replies to commands that were said together, as they come in.
 
     Each has `seconds` from `since`, a reading of the loop's clock: when the one before it came, or
@@ -64,11 +64,11 @@ class Wire(asyncio.Protocol):
     server says is passed on as it may be `shown`.
     """
 
-    def __init__(self, transport: asyncio.Transport, shown: Callable[[str], str]) -> None:
+    def __init__(self, transport: asyncio.Transport, redact: Callable[[str], str]) -> None:
         self._transport = transport
-        self._reader = ReplyReader(shown)
+        self._reader = ReplyReader(redact)
         self._loop = asyncio.get_running_loop()
-        self._awaited: deque[Answers] = deque()
+        self._awaited: deque[PendingReplies] = deque()
         self._error: Exception | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -81,7 +81,7 @@ class Wire(asyncio.Protocol):
         return self._error is None and not self._transport.is_closing()
 
     @property
-    def is_awaited(self) -> bool:
+    def has_pending_replies(self) -> bool:
         """Whether the server has not answered all that it was asked."""
         return bool(self._awaited)
 
@@ -90,7 +90,7 @@ class Wire(asyncio.Protocol):
         """For how long the server has owed an answer, and has neither said nor read anything."""
         return self._loop.time() - self._awaited[0].since if self._awaited else 0.0
 
-    def ask(self, parts: Sequence[bytes], count: int, seconds: float) -> Answers:
+    def send(self, parts: Sequence[bytes], count: int, seconds: float) -> PendingReplies:
         """Write, and expect so many replies, each within `seconds` of the one before it."""
         self.write(parts)
         return self.expect(count, seconds)
@@ -100,33 +100,33 @@ class Wire(asyncio.Protocol):
         if self.is_open:
             self._transport.write(b"".join(parts))
 
-    def expect(self, count: int, seconds: float | None) -> Answers:
+    def expect(self, count: int, seconds: float | None) -> PendingReplies:
         """Expect replies, with as long as it takes where no `seconds` are given."""
-        answers = Answers(count, seconds or math.inf, self._loop.time())
+        pending = PendingReplies(count, seconds or math.inf, self._loop.time())
         if self._error is None and self._transport.is_closing():
             self._error = ServerClosedError()
-        answers.error = self._error
-        if answers.error is None:
-            self._awaited.append(answers)
-            if self._awaited[0] is answers:
+        pending.error = self._error
+        if pending.error is None:
+            self._awaited.append(pending)
+            if self._awaited[0] is pending:
                 self._watch_first()
-        return answers
+        return pending
 
-    def limit(self, answers: Answers, seconds: float) -> None:
+    def limit(self, pending: PendingReplies, seconds: float) -> None:
         """Give the answers so many seconds from now on."""
-        answers.since, answers.seconds = self._loop.time(), seconds
+        pending.since, pending.seconds = self._loop.time(), seconds
         if self._awaited:
             self._watch_first()
 
-    async def write_block(self, block: bytes, answers: Answers, seconds: float) -> None:
+    async def write_block(self, block: bytes, pending: PendingReplies, seconds: float) -> None:
         """Write, and return once the server can take more or `answers` is done.
 
         Raises TimeoutError where it does not read on within `seconds`.
         """
         if self.is_open:
             self._transport.write(block)
-        if self._is_paused and self.is_open and not answers.is_done:
-            self._drained = answers.waiter = self._loop.create_future()
+        if self._is_paused and self.is_open and not pending.is_done:
+            self._drained = pending.waiter = self._loop.create_future()
             async with asyncio.timeout(seconds):
                 await self._drained
 
@@ -154,14 +154,14 @@ class Wire(asyncio.Protocol):
     def _receive(self, reply: Reply, at: float) -> None:
         if not self._awaited:
             closed = reply.code == UNAVAILABLE
-            self._fail(ServerClosedError() if closed else MalformedReplyError(UNASKED))
+            self._fail(ServerClosedError() if closed else MalformedReplyError(UNEXPECTED_DATA))
             return
-        answers = self._awaited[0]
-        answers.replies.append(reply)
-        answers.times.append(at)
-        if len(answers.replies) == answers.count:
+        pending = self._awaited[0]
+        pending.replies.append(reply)
+        pending.times.append(at)
+        if len(pending.replies) == pending.count:
             self._awaited.popleft()
-            answers.wake()
+            pending.wake()
         if reply.code == UNAVAILABLE:  # whatever was asked besides gets no answer
             self._fail(ServerClosedError())
 
@@ -187,9 +187,9 @@ class Wire(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
         while self._awaited:
-            answers = self._awaited.popleft()
-            answers.error = self._error
-            answers.wake()
+            pending = self._awaited.popleft()
+            pending.error = self._error
+            pending.wake()
 
     def _watch_first(self) -> None:
         """One timer looks after all replies: most come long before it has to."""
@@ -201,9 +201,9 @@ class Wire(asyncio.Protocol):
             if self._watch.when() <= deadline:
                 return
             self._watch.cancel()
-        self._watch = self._loop.call_at(deadline, self._look)
+        self._watch = self._loop.call_at(deadline, self._check_deadline)
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         self._watch = None
         if not self._awaited:
             return

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.templating import LENGTH_BYTES
-from app.templating.rendering import answer
+from app.templating.rendering import run_job
 
 MEMORY_BYTES: Final = 384 * 1024 * 1024
 # The parent kills what takes too long; this is for one that has lost its parent.
@@ -46,7 +46,7 @@ WARM_UP: Final = {
 
 def main() -> None:
     """Do jobs until there are no more."""
-    answer(WARM_UP)
+    run_job(WARM_UP)
     _load_codecs()
     _confine()
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
@@ -55,7 +55,7 @@ def main() -> None:
         job = json.loads(jobs.read(int.from_bytes(head)))
         _allow_time()
         try:
-            result = answer(job)
+            result = run_job(job)
         except MemoryError:
             _write(results, TOO_MUCH)
             return  # with all that it holds

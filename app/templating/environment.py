@@ -28,7 +28,7 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from app.templating.values import KINDS, NULL, Method, is_null, printed, to_json
+from app.templating.values import KINDS, NULL, Method, format_value, is_null, to_json
 
 ESCAPED: Final = frozenset({"html", "mjml"})
 # What dense code of so many characters takes is a tenth of what the process may have.
@@ -165,7 +165,7 @@ def _join(
 ) -> str:
     if attribute is not None:
         values = map(make_attrgetter(context.environment, attribute), values)
-    text: str = do_join(context, map(printed, values), d)
+    text: str = do_join(context, map(format_value, values), d)
     return text
 
 
@@ -175,7 +175,7 @@ def _format_attributes(
     values: Mapping[str, Any],
     autospace: bool = True,  # noqa: FBT001, FBT002 - Jinja's
 ) -> str:
-    attributes = {name: printed(value) for name, value in values.items() if not is_null(value)}
+    attributes = {name: format_value(value) for name, value in values.items() if not is_null(value)}
     return do_xmlattr(context, attributes, autospace)
 
 
@@ -183,6 +183,6 @@ FILTERS: Final[Mapping[str, Any]] = {
     "join": _join,
     "pprint": partial(to_json, indent=2, ensure_ascii=False),
     "random": _choose,
-    "string": printed,
+    "string": format_value,
     "xmlattr": _format_attributes,
 }

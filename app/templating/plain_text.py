@@ -50,7 +50,7 @@ _INVISIBLE: Final = {0xA0: " ", 0xAD: None, 0x200B: None, 0x2060: None, 0xFEFF: 
 _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 
 
-def text_of(html: str) -> str:
+def extract_text(html: str) -> str:
     """The text of a page, in lines; empty where there is none."""
     reader = _Reader()
     # An element stands here twice: to begin it, and to end it when all in it is read.

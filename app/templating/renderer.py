@@ -93,7 +93,7 @@ class Renderer:
         result = await self._run_job(job, tenant_id)
         return Rendered(result.get("subject"), result.get("text"), result.get("html"))
 
-    async def text_of(self, html: str, *, tenant_id: str) -> str:
+    async def extract_text(self, html: str, *, tenant_id: str) -> str:
         """The HTML as plain text. Raises as `render` does."""
         return str((await self._run_job({"do": "text", "html": html}, tenant_id))["text"])
 

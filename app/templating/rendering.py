@@ -17,7 +17,7 @@ from jinja2.meta import find_referenced_templates
 from mjml import mjml2html
 
 from app.templating.environment import TemplateEnvironment
-from app.templating.plain_text import text_of
+from app.templating.plain_text import extract_text
 from app.templating.values import from_json
 
 Job = Mapping[str, Any]
@@ -41,7 +41,7 @@ _IGNORED: Final = '<style data-css-inline="ignore"'
 _DOCTYPE: Final = re.compile(r"<!doctype[^>]{0,300}>", re.IGNORECASE)
 
 
-class WrongError(Exception):
+class JobError(Exception):
     """A template, or what it was given, is wrong; `part` is where, or `variables`."""
 
     def __init__(self, part: str, message: str, line: int | None = None) -> None:
@@ -49,11 +49,11 @@ class WrongError(Exception):
         self.part, self.line = part, line
 
 
-def answer(job: Job) -> dict[str, Any]:
+def run_job(job: Job) -> dict[str, Any]:
     """The result of a job."""
     try:
         return JOBS[job["do"]](job)
-    except WrongError as error:
+    except JobError as error:
         message = _hide_paths(str(error))
         return {"error": {"part": error.part, "line": error.line, "message": message}}
 
@@ -70,12 +70,12 @@ def _check(job: Job) -> dict[str, Any]:
         try:
             tree = TemplateEnvironment(part, {}).parse(source)
         except TemplateSyntaxError as error:
-            raise WrongError(part, str(error.message), error.lineno) from None
+            raise JobError(part, str(error.message), error.lineno) from None
         except RecursionError:
-            raise WrongError(part, "nested too deeply; nest less") from None
+            raise JobError(part, "nested too deeply; nest less") from None
         for name in find_referenced_templates(tree):
             if name is None:
-                raise WrongError(part, "write the name of another template in quotes")
+                raise JobError(part, "write the name of another template in quotes")
             references.add(name)
     if job["schema"] is not None:
         _make_validator(job["schema"])
@@ -101,12 +101,12 @@ def _render(job: Job) -> dict[str, Any]:
     if html is not None and job["inlines_css"] and _STYLE.search(html):
         html = results["html"] = _inline_styles(html)
     if html is not None and "text" not in results:
-        results["text"] = text_of(html)
+        results["text"] = extract_text(html)
     return results
 
 
 def _extract_text(job: Job) -> dict[str, Any]:
-    return {"text": text_of(job["html"])}
+    return {"text": extract_text(job["html"])}
 
 
 JOBS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
@@ -126,7 +126,7 @@ class _Room:
         """Use some; raises WrongError where there are not so many."""
         self._remaining_characters -= characters
         if self._remaining_characters < 0:
-            raise WrongError(part, "renders more text than a message may have")
+            raise JobError(part, "renders more text than a message may have")
 
 
 def _render_part(
@@ -144,11 +144,11 @@ def _render_part(
         for piece in environment.template(source).generate(variables):
             room.take(part, len(piece))
             pieces.append(piece)
-    except (WrongError, MemoryError):
+    except (JobError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the template decides what is raised
         line = error.lineno if isinstance(error, TemplateSyntaxError) else _find_line(error)
-        raise WrongError(part, _describe_error(part, error), line) from None
+        raise JobError(part, _describe_error(part, error), line) from None
     return "".join(pieces)
 
 
@@ -188,7 +188,7 @@ def _compile_mjml(mjml: str) -> str:
     try:
         return str(mjml2html(mjml, disable_comments=False, fonts={}))
     except ValueError as error:
-        raise WrongError("mjml", str(error)) from None
+        raise JobError("mjml", str(error)) from None
 
 
 def _inline_styles(html: str) -> str:
@@ -201,7 +201,7 @@ def _inline_styles(html: str) -> str:
             load_remote_stylesheets=False,
         )
     except css_inline.InlineError as error:
-        raise WrongError("html", str(error)) from None
+        raise JobError("html", str(error)) from None
     page = page.replace(_IGNORED, "<style")
     doctype = _DOCTYPE.search(html)
     return page if doctype is None else page.replace("<!DOCTYPE html>", doctype[0], 1)
@@ -211,14 +211,14 @@ def _make_validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - J
     try:
         return jsonschema_rs.validator_for(schema, offline=True)
     except (ValueError, TypeError) as error:
-        raise WrongError("variables_schema", _get_first_line(error)) from None
+        raise JobError("variables_schema", _get_first_line(error)) from None
 
 
 def _validate(schema: Any, variables: Mapping[str, Any]) -> None:  # noqa: ANN401 - JSON
     for error in _make_validator(schema).iter_errors(variables):
         path: Sequence[str | int] = error.instance_path
         location = ".".join(["variables", *map(str, path)])
-        raise WrongError("variables", f"{location}: {error.message}")
+        raise JobError("variables", f"{location}: {error.message}")
 
 
 def _get_first_line(error: Exception) -> str:

@@ -82,7 +82,7 @@ def to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - json's own
     return json.dumps(value, default=_convert, **options)
 
 
-def printed(value: Any) -> str:  # noqa: ANN401 - whatever a template prints
+def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a template prints
     """What `{{ value }}` prints. Raises TemplateRuntimeError for what is no text."""
     if isinstance(value, str):
         return value

@@ -123,7 +123,7 @@ async def test_what_was_reserved_is_given_back_by_a_lane_that_has_failed(
     assert lease.message_ids == {message.id}
     worker.move(E.POLLED_DUE, *PATHS[state])
     worker.handover.hand_over([message], lease)
-    await worker.handover.wait_given_back()
+    await worker.handover.wait_returned()
     await worker.lane.wait_idle()
     assert worker.settler.waiting == int(is_begun)
     assert (message.id in worker.leases) is is_begun

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from app.dev.catcher import Catcher, catching
+from app.dev.catcher import Catcher, serve_catcher
 from app.dev.inbox import Inbox, Mail
 from app.domain.ids import new_id
 
@@ -44,7 +44,7 @@ async def catching_inbox(tmp_path: Path) -> AsyncIterator[Catching]:
     inbox = Inbox(tmp_path / "inbox")
     catcher = Catcher(inbox, on_mail=lambda _: None, max_message_bytes=40_000_000)
     listening = socket.create_server(("127.0.0.1", 0), backlog=200)
-    async with catching(catcher, listening):
+    async with serve_catcher(catcher, listening):
         yield Catching(inbox, listening.getsockname()[1])
 
 
@@ -119,7 +119,7 @@ async def test_a_connection_that_is_left_is_cut(tmp_path: Path) -> None:
         Inbox(tmp_path / "inbox"), on_mail=lambda _: None, max_message_bytes=1_000_000
     )
     listening = socket.create_server(("127.0.0.1", 0))
-    async with catching(catcher, listening):
+    async with serve_catcher(catcher, listening):
         client = smtplib.SMTP()
         await asyncio.to_thread(client.connect, *listening.getsockname())
     assert client.sock is not None

@@ -7,7 +7,7 @@ from typing import Any, Final
 import trustme
 
 from app.diagnostics.ehlo_trials import Check
-from app.diagnostics.verify import Subject, Token, no_token
+from app.diagnostics.verify import Subject, Token, get_no_token
 from app.domain.ehlo import EhloNames
 from app.domain.types import Timeouts, TlsMode
 from app.smtp.dns import Resolver
@@ -50,7 +50,7 @@ class SmallInternet:
         server: SmtpServer,
         *,
         check: Check | None = None,
-        token: Token = no_token,
+        token: Token = get_no_token,
         **fields: Any,
     ) -> Subject:
         """A profile that suits the host, but for the fields given."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.diagnostics.ehlo_advice import Advice, Looked, NameFacts, Verdict, advise, look_up
+from app.diagnostics.ehlo_advice import Advice, Lookup, NameFacts, Verdict, advise, look_up
 from app.smtp.dns import Resolver
 from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refused, servfail, silent
 
@@ -29,7 +29,9 @@ async def advice(
     dns: DnsServer, name: str = NAME, address: str | None = PUBLIC, *, is_told: bool = True
 ) -> dict[str, Advice]:
     """What is said, by the check."""
-    facts = await look_up(Resolver([dns.address]), name, address, is_told=is_told, seconds=0.5)
+    facts = await look_up(
+        Resolver([dns.address]), name, address, is_server_reported=is_told, seconds=0.5
+    )
     return {each.check: each for each in advise(facts)}
 
 
@@ -168,7 +170,7 @@ async def test_one_of_several_pointers_is_enough(dns: DnsServer) -> None:
 
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("fe80::1%eth0"))
 LOOKED = st.builds(
-    Looked, found=st.lists(ADDRESSES, max_size=6).map(tuple), trouble=st.sampled_from(["", "mute"])
+    Lookup, values=st.lists(ADDRESSES, max_size=6).map(tuple), error=st.sampled_from(["", "mute"])
 )
 NAMES = st.sampled_from([NAME, "localhost", "x", "[192.0.2.1]", "[IPv6:2001:db8::1]", "a.local"])
 
@@ -181,15 +183,15 @@ NAMES = st.sampled_from([NAME, "localhost", "x", "[192.0.2.1]", "[IPv6:2001:db8:
     theirs=st.dictionaries(NAMES, LOOKED, max_size=3),
 )
 def test_there_is_advice_whatever_was_found(
-    name: str, address: str | None, addresses: Looked, theirs: dict[str, Looked], *, told: bool
+    name: str, address: str | None, addresses: Lookup, theirs: dict[str, Lookup], *, told: bool
 ) -> None:
     """Each check once, each with words and a rule."""
     facts = NameFacts(
         name=name,
         outgoing_address=address,
-        is_told=told and address is not None,
+        is_server_reported=told and address is not None,
         addresses=addresses,
-        pointers=Looked(tuple(theirs)),
+        pointers=Lookup(tuple(theirs)),
         pointer_addresses=theirs,
     )
     found = advise(facts)

@@ -2,7 +2,12 @@
 
 import pytest
 
-from app.diagnostics.ehlo_candidates import MAX_CANDIDATES, NameSource, candidates, seen_address
+from app.diagnostics.ehlo_candidates import (
+    MAX_CANDIDATES,
+    NameSource,
+    list_candidates,
+    parse_seen_address,
+)
 from app.domain.ehlo import EhloNames
 
 NAMED = {
@@ -15,7 +20,7 @@ NAMED = {
 
 def found(pointers: list[str], address: str | None, **names: str | None) -> list[tuple[str, str]]:
     """The candidates' names and sources."""
-    listed = candidates(EhloNames(**names), pointers=pointers, outgoing_address=address)
+    listed = list_candidates(EhloNames(**names), pointers=pointers, outgoing_address=address)
     return [(each.name, each.source.value) for each in listed]
 
 
@@ -94,4 +99,4 @@ def test_the_address_that_a_server_sees_is_read_from_its_greeting(
     greeting: str, address: str | None
 ) -> None:
     """From the first line alone, the last address in it: the name we gave may be one too."""
-    assert seen_address(greeting) == address
+    assert parse_seen_address(greeting) == address

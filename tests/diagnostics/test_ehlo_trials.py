@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
-from app.diagnostics.ehlo_trials import Check, Doctor
+from app.diagnostics.ehlo_trials import Check, EhloTrials
 from app.diagnostics.report import Diagnosis
 from app.domain.types import TlsMode
 from tests.diagnostics.small_internet import (
@@ -48,8 +48,8 @@ async def examined(
 ) -> Diagnosis:
     """What the doctor says; nobody is greeted any more when it is done."""
     identity = net.subject(server, **fields).identity
-    doctor = Doctor(identity, net.network, check=check, pause_seconds=pause_seconds)
-    found = await doctor.examine(names, seconds=seconds)
+    doctor = EhloTrials(identity, net.network, check=check, pause_seconds=pause_seconds)
+    found = await doctor.run(names, seconds=seconds)
     await server.wait_until(lambda seen: seen.open_connections == 0)
     return found
 
@@ -94,8 +94,8 @@ async def test_a_server_that_refuses_and_hangs_up_is_called_again(net: SmallInte
         port = server.sockets[0].getsockname()[1]
         async with SmtpServer() as other:
             identity = net.subject(other, port=port).identity
-        doctor = Doctor(identity, net.network, pause_seconds=0)
-        found = await doctor.examine(NAMES, seconds=SECONDS)
+        doctor = EhloTrials(identity, net.network, pause_seconds=0)
+        found = await doctor.run(NAMES, seconds=SECONDS)
     assert table(found) == {each.name: each.name == "d.example.com" for each in NAMES}
 
 
@@ -193,7 +193,7 @@ async def test_a_server_that_cannot_be_reached_any_more_ends_it(net: SmallIntern
     """No name is blamed for it."""
     async with SmtpServer() as server:
         pass
-    found = await Doctor(net.subject(server).identity, net.network).examine(NAMES, seconds=SECONDS)
+    found = await EhloTrials(net.subject(server).identity, net.network).run(NAMES, seconds=SECONDS)
     assert set(table(found).values()) == {None}
     assert "refused" in found.detail
 

@@ -75,10 +75,10 @@ async def test_the_code_names_the_cause_and_the_hint_mends_it(row: Row, net: Sma
     async with aclosing(WRONG[row.wrong](net)) as attempts:
         before = await anext(attempts)
         report = await tried(before, net)
-        assert report.failed is not None
-        assert (report.failed.stage, report.failed.code) == (Step(row.stage), row.code)
-        hint = report.failed.hint or ""
+        assert report.failed_stage is not None
+        assert (report.failed_stage.stage, report.failed_stage.code) == (Step(row.stage), row.code)
+        hint = report.failed_stage.hint or ""
         after = await attempts.asend(report)
         assert {name for name in changed(before, after) if f"`{name}" not in hint} == set()
         mended = await tried(after, net)
-        assert mended.is_ok, mended.failed
+        assert mended.is_ok, mended.failed_stage

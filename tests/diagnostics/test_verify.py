@@ -82,7 +82,7 @@ async def test_the_stages_are_those_of_a_delivery(
         check = CHECK if with_check else None
         report = await tried(net, net.subject(server, tls=mode, check=check, **login))
         await server.wait_until(lambda seen: seen.open_connections == 0)
-    assert report.is_ok, report.failed
+    assert report.is_ok, report.failed_stage
     assert begun(report) == [*BEFORE, *after_tcp]
     assert {each.stage for each in report.stages} == set(Step)
     assert all(stage.detail for stage in report.stages)
@@ -179,10 +179,10 @@ async def test_who_refuses_the_recipient_or_sender_does_not_blame_the_name(
     """The stage failed with the server's words; no other name is tried."""
     async with SmtpServer({stage: reply}) as server:
         report = await tried(net, net.subject(server, check=CHECK))
-    assert report.failed is not None
-    assert report.failed.stage.value == stage
-    assert reply.split(" ", 2)[2] in report.failed.detail
-    assert report.failed.code == code
+    assert report.failed_stage is not None
+    assert report.failed_stage.stage.value == stage
+    assert reply.split(" ", 2)[2] in report.failed_stage.detail
+    assert report.failed_stage.code == code
     assert report.diagnosis is None
     assert len(server.sessions) == 1
 
@@ -209,10 +209,10 @@ async def test_where_no_address_answers_each_says_why(net: SmallInternet) -> Non
         port = closed.port
     with mute("127.0.0.1", port), mute("127.0.0.2", port):
         report = await tried(net, net.subject(closed, timeouts=SHORT_OF_PATIENCE))
-    assert report.failed is not None
-    assert (report.failed.stage, report.failed.code) == (Step.TCP, "connect_timeout")
-    assert all(address.error for address in report.failed.addresses)
-    assert len(report.failed.addresses) == 2
+    assert report.failed_stage is not None
+    assert (report.failed_stage.stage, report.failed_stage.code) == (Step.TCP, "connect_timeout")
+    assert all(address.error for address in report.failed_stage.addresses)
+    assert len(report.failed_stage.addresses) == 2
 
 
 @pytest.mark.parametrize(("days", "status"), [(20, Status.WARNING), (22, Status.OK)])
@@ -257,8 +257,8 @@ async def test_a_mute_dns_costs_its_share_and_is_told(net: SmallInternet) -> Non
         net.dns.behave(name, silent)
     async with SmtpServer() as server:
         report = await tried(net, net.subject(server), seconds=3)
-    assert report.failed is not None
-    assert (report.failed.stage, report.failed.code) == (Step.DNS, "dns_timeout")
+    assert report.failed_stage is not None
+    assert (report.failed_stage.stage, report.failed_stage.code) == (Step.DNS, "dns_timeout")
     told = {each.check: each for each in report.advice}
     assert told["name_resolves"].status.value == "warning"
 
@@ -277,12 +277,12 @@ async def test_where_a_server_hangs_up_on_the_name_others_are_tried(net: SmallIn
     script = {"ehlo": lambda name: None if name == PTR_NAME else DISCONNECT}
     async with SmtpServer(script) as server:
         report = await tried(net, net.subject(server))
-    assert report.failed is not None
-    assert (report.failed.stage, report.failed.code) == (Step.EHLO, "connection_lost")
+    assert report.failed_stage is not None
+    assert (report.failed_stage.stage, report.failed_stage.code) == (Step.EHLO, "connection_lost")
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME
-    assert f"`ehlo_name` to {PTR_NAME}" in (report.failed.hint or "")
+    assert f"`ehlo_name` to {PTR_NAME}" in (report.failed_stage.hint or "")
 
 
 @pytest.mark.parametrize("stage", ["banner", "ehlo", "auth", "mail", "rcpt"])
@@ -312,8 +312,8 @@ async def test_the_doctor_logs_in_by_the_token_that_verify_had(net: SmallInterne
     async with SmtpServer(script, tokens=tokens, mechanisms=["XOAUTH2"]) as server:
         oauth = IN_CLEAR | {"username": USER, "mechanism": AuthMechanism.OAUTH2}
         report = await tried(net, net.subject(server, check=CHECK, token=token, **oauth))
-    assert report.failed is not None
-    assert report.failed.code == "ehlo_rejected"
+    assert report.failed_stage is not None
+    assert report.failed_stage.code == "ehlo_rejected"
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME

@@ -105,9 +105,9 @@ async def test_it_ends_whatever_a_server_does(
         async with asyncio.timeout(CLEARLY_TOO_LONG):
             report = await tried(net, subject(net, server), seconds=SECONDS)
         await come_true(lambda: connections_to(server.port) == 0)
-    assert report.failed is not None
-    assert report.failed.stage.value == stage
-    at = [each.stage for each in report.stages].index(report.failed.stage)
+    assert report.failed_stage is not None
+    assert report.failed_stage.stage.value == stage
+    at = [each.stage for each in report.stages].index(report.failed_stage.stage)
     for later in report.stages[at + 1 :]:
         assert later.status is Status.SKIPPED
     for before in report.stages[3:at]:
@@ -117,10 +117,10 @@ async def test_it_ends_whatever_a_server_does(
         assert found or before.stage is Step.MAIL
     assert len(str(report)) < MAX_REPORT_CHARACTERS
     if action == SILENCE:  # what was waited for in vain is its time
-        assert max(report.stages, key=lambda each: each.duration_ms) is report.failed
-    assert report.failed.code
-    assert report.failed.hint
-    assert report.failed.detail
+        assert max(report.stages, key=lambda each: each.duration_ms) is report.failed_stage
+    assert report.failed_stage.code
+    assert report.failed_stage.hint
+    assert report.failed_stage.detail
 
 
 @pytest.mark.parametrize("serve", [one_line, chatting])
@@ -135,8 +135,8 @@ async def test_it_ends_where_a_line_or_a_reply_never_does(net: SmallInternet, se
             report = await tried(net, asked, seconds=SECONDS)
         await come_true(lambda: connections_to(port) == 0)
         await come_true(lambda: left_behind(before) == [])
-    assert report.failed is not None
-    assert report.failed.stage in {Step.BANNER, Step.EHLO}
+    assert report.failed_stage is not None
+    assert report.failed_stage.stage in {Step.BANNER, Step.EHLO}
     assert len(str(report)) < MAX_REPORT_CHARACTERS
 
 
@@ -151,8 +151,11 @@ async def test_a_token_that_does_not_come_is_not_waited_for(net: SmallInternet) 
         async with asyncio.timeout(CLEARLY_TOO_LONG):
             report = await tried(net, subject(net, server, token=never), seconds=SECONDS)
         await server.wait_until(lambda seen: seen.open_connections == 0)
-    assert report.failed is not None
-    assert (report.failed.stage, report.failed.code) == (Step.AUTH, "oauth_token_unavailable")
+    assert report.failed_stage is not None
+    assert (report.failed_stage.stage, report.failed_stage.code) == (
+        Step.AUTH,
+        "oauth_token_unavailable",
+    )
 
 
 async def test_a_refused_token_is_told_where_it_is_needed(net: SmallInternet) -> None:
@@ -164,9 +167,12 @@ async def test_a_refused_token_is_told_where_it_is_needed(net: SmallInternet) ->
 
     async with SmtpServer(tls=net.server_tls(), tokens={}) as server:
         report = await tried(net, subject(net, server, token=refused))
-    assert report.failed is not None
-    assert (report.failed.stage, report.failed.code) == (Step.AUTH, "oauth_token_refused")
-    assert "no such app" in report.failed.detail
+    assert report.failed_stage is not None
+    assert (report.failed_stage.stage, report.failed_stage.code) == (
+        Step.AUTH,
+        "oauth_token_refused",
+    )
+    assert "no such app" in report.failed_stage.detail
 
 
 async def test_a_refused_name_and_a_mute_dns_together_end_in_time(net: SmallInternet) -> None:
@@ -178,7 +184,7 @@ async def test_a_refused_name_and_a_mute_dns_together_end_in_time(net: SmallInte
             net.dns.behave(name, silent)
         async with asyncio.timeout(CLEARLY_TOO_LONG):
             report = await tried(net, asked, seconds=SECONDS)
-    assert report.failed is not None
-    assert report.failed.code == "ehlo_rejected"
+    assert report.failed_stage is not None
+    assert report.failed_stage.code == "ehlo_rejected"
     assert report.diagnosis is not None
     assert {each.is_accepted for each in report.diagnosis.names} <= {False, None}

@@ -96,9 +96,9 @@ async def old_tls(net: SmallInternet) -> Attempts:
 async def another_key(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         report: Report = yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(OTHER_KEY,))
-        assert report.failed is not None
-        assert report.failed.certificate is not None
-        pin = report.failed.certificate.pin
+        assert report.failed_stage is not None
+        assert report.failed_stage.certificate is not None
+        pin = report.failed_stage.certificate.pin
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(pin,))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check
-from app.diagnostics.report import NameTried, Report, Step
+from app.diagnostics.report import NameTrial, Report, Step
 from app.diagnostics.verify import Subject, verify
 from app.domain.ehlo import EhloNames
 from app.domain.types import TlsMode
@@ -92,7 +92,7 @@ def identity(port: int, name: str) -> Identity:
     )
 
 
-def said_of(tried: NameTried) -> tuple[str, str, str]:
+def said_of(tried: NameTrial) -> tuple[str, str, str]:
     """A row of the doctor's table, as the file has it."""
     if tried.is_accepted:
         return tried.candidate.name, "taken", ""
@@ -123,9 +123,12 @@ async def test_a_refused_name_is_told_and_a_good_one_found(
 
     async def examined(start: Said) -> None:
         report = await verified(start.name, CHECK if "delayed" in start.service else None)
-        assert report.failed is not None, start
-        assert (report.failed.stage, report.failed.code) == (Step(start.at), EHLO_REJECTED)
-        assert start.reply in report.failed.detail
+        assert report.failed_stage is not None, start
+        assert (report.failed_stage.stage, report.failed_stage.code) == (
+            Step(start.at),
+            EHLO_REJECTED,
+        )
+        assert start.reply in report.failed_stage.detail
         assert report.diagnosis is not None
         table = [said_of(each) for each in report.diagnosis.names]
         expected = [SAID[*place, name] for name, _, _ in table]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from app.templating.child import WARM_UP
-from app.templating.rendering import answer
+from app.templating.rendering import run_job
 
 MEMORY_BYTES: Final = 2 * 1024**3
 PROCESSOR_SECONDS: Final = 90
@@ -204,7 +204,7 @@ def main() -> None:
     """Measure every way."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
-    answer(WARM_UP)
+    run_job(WARM_UP)
     for name, make in WAYS.items():
         jobs = [make(size) for size in (SIZE, SIZE * GROWTH)]
         seconds = [min(_seconds(each) for _ in range(TIMES)) for each in jobs]
@@ -215,13 +215,13 @@ def main() -> None:
 
 def _seconds(each: Job) -> float:
     before = time.process_time()
-    answer(each)
+    run_job(each)
     return time.process_time() - before
 
 
 def _peak_bytes(each: Job) -> int:
     tracemalloc.start()
-    answer(each)
+    run_job(each)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak

@@ -19,9 +19,9 @@ from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.certificate import Certificate
-from app.smtp.implicit_tls import TLS_FIRST, speaks_tls_first
-from app.smtp.session_opening import NotOpened
-from app.smtp.tls_handshake import Handshake, shown_chain
+from app.smtp.implicit_tls import TLS_FIRST, answers_client_hello
+from app.smtp.session_opening import OpenFailure
+from app.smtp.tls_handshake import Handshake, read_sent_chain
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
 from tests.support.smtp_identities import IMPATIENT, identity, opened, refusal, session_to
@@ -53,7 +53,7 @@ async def refused(
     """The word, why, and the certificate as the facts of the connection that failed have it."""
     async with SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server:
         found = await opened(server, tls=mode, tls_ca=ca_pem)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert found.facts.certificate is not None
     word = classify(found.failure, fresh=True, authenticated=False).classification
     return word, found.failure, found.facts.certificate
@@ -94,7 +94,7 @@ def test_a_certificate_expires_in_whole_days(now: datetime, days: int, ca: trust
     """Fewer than none once it has."""
     leaf = ca.issue_cert("mx.example.org", not_after=END)
     shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    found = Certificate.of([shown])
+    found = Certificate.from_chain([shown])
     assert found is not None
     assert found.expires_in_days(now) == days
 
@@ -102,7 +102,7 @@ def test_a_certificate_expires_in_whole_days(now: datetime, days: int, ca: trust
 @pytest.mark.parametrize("shown", [[], [b""], [b"nonsense"]])
 def test_what_cannot_be_read_is_no_certificate(shown: list[bytes]) -> None:
     """OpenSSL has the say whether it is one."""
-    assert Certificate.of(shown) is None
+    assert Certificate.from_chain(shown) is None
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -187,7 +187,7 @@ async def test_a_name_that_a_stranger_wrote_is_fit_to_be_shown(ca: trustme.CA) -
     """No terminal obeys it, and none is endless."""
     leaf = ca.issue_cert("mx.example.org", common_name="\x1b[2J" + "a" * 60)
     shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    found = Certificate.of([shown])
+    found = Certificate.from_chain([shown])
     assert found is not None
     assert found.subject.isprintable()
 
@@ -200,13 +200,13 @@ def test_a_chain_is_there_once_the_server_has_shown_it(ca: trustme.CA) -> None:
     ours = client.wrap_bio(to_client, to_server, server_hostname="mx.example.org")
     tls = leaf_tls(ca.issue_cert("mx.example.org"))
     theirs = tls.wrap_bio(to_server, to_client, server_side=True)
-    assert shown_chain(ours) == ()
+    assert read_sent_chain(ours) == ()
     for side in (ours, theirs, ours):
         try:
             side.do_handshake()
         except ssl.SSLWantReadError:
             continue
-    assert Certificate.of(shown_chain(ours)) is not None
+    assert Certificate.from_chain(read_sent_chain(ours)) is not None
 
 
 async def dialled(server: SmtpServer) -> socket.socket:
@@ -221,7 +221,7 @@ async def test_a_port_that_is_mute_until_tls_begins_is_found_out(server_tls: Ser
     """465 for 587: the proof is that TLS is answered by TLS."""
     async with SmtpServer(tls=server_tls(), is_implicit=True) as server:
         sock = await dialled(server)
-        assert await speaks_tls_first(sock, identity(server), seconds=5)
+        assert await answers_client_hello(sock, identity(server), seconds=5)
         assert sock.fileno() == -1
     judged = classify(TLS_FIRST, fresh=True, authenticated=False)
     assert judged.classification == "port_mismatch_implicit_tls"
@@ -249,5 +249,5 @@ async def test_a_port_that_does_not_answer_in_tls_is_not_taken_for_one(banner: s
     """Whether it is mute, gone or polite; and it has no more time than is given."""
     async with SmtpServer({"banner": banner}) as server:
         sock = await dialled(server)
-        assert not await speaks_tls_first(sock, identity(server), seconds=0.2)
+        assert not await answers_client_hello(sock, identity(server), seconds=0.2)
         assert sock.fileno() == -1

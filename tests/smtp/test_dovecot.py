@@ -9,7 +9,7 @@ import pytest
 from app.domain.outcome.failure_table import classify
 from app.domain.types import AuthMechanism
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened, open_session
+from app.smtp.session_opening import OpenFailure, open_session
 from tests.support.servers.dovecot import HASHED_PASSWORD, HASHED_USER, PASSWORD, USER, dovecot_at
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.token_server import TokenServer
@@ -37,7 +37,7 @@ async def relay() -> AsyncIterator[SmtpServer]:
 
 async def opened(
     relay: SmtpServer, *, token: str | None = None, **fields: Any
-) -> Session | NotOpened:
+) -> Session | OpenFailure:
     """A session with Dovecot, in clear."""
     who = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True} | fields
     return await open_session(identity(relay, **who), ANYWHERE, token=token)
@@ -63,7 +63,7 @@ async def test_a_wrong_password_is_refused_by_each(relay: SmtpServer) -> None:
     """With 535, whatever way it was proven."""
     for mechanism in ("scram-sha-256", "cram-md5", "plain", "login"):
         found = await opened(relay, mechanism=AuthMechanism(mechanism), password="wrong")
-        assert isinstance(found, NotOpened)
+        assert isinstance(found, OpenFailure)
         assert str(found.failure).startswith("535 5.7.8")
 
 
@@ -71,7 +71,7 @@ async def test_a_password_kept_as_a_hash_is_told_of(relay: SmtpServer) -> None:
     """The right one is refused by SCRAM, and what to write instead works."""
     who = {"username": HASHED_USER, "password": HASHED_PASSWORD}
     found = await opened(relay, **who)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert "auth.mechanism=plain" in found.failure.detail
     session = await opened(relay, mechanism=AuthMechanism.PLAIN, **who)
     assert isinstance(session, Session)
@@ -85,7 +85,7 @@ async def test_an_access_token_logs_in_and_a_wrong_one_is_told(relay: SmtpServer
     assert session.facts.auth_mechanism == "oauthbearer"
     session.abort()
     found = await opened(relay, mechanism=AuthMechanism.OAUTH2, token="another")
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert "status=" in found.failure.detail
     judged = classify(found.failure, fresh=True, authenticated=False)
     assert judged.classification == "oauth_token_rejected"

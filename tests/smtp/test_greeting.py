@@ -9,7 +9,7 @@ from app.domain.ehlo import EhloNames
 from app.domain.outcome.outcome import Stage
 from app.domain.types import TlsMode
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened
+from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to
@@ -129,7 +129,7 @@ async def test_with_every_name_refused_the_last_ones_refusal_is_told() -> None:
     """And all of them are known."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
         found = await opened(server, names=TRIED)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert (found.failure.stage, str(found.failure)) == (Stage.EHLO, REFUSED)
     assert tuple(name for name, _ in found.facts.refused_names) == TRIED
 
@@ -139,7 +139,7 @@ async def test_no_name_is_tried_once_the_server_has_had_enough(end: str | bytes)
     """A goodbye is no refusal of the name that it comes for."""
     async with SmtpServer({"ehlo": [REFUSED, end]}) as server:
         found = await opened(server, names=TRIED)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert server.sessions[0].ehlo == ["localhost", "pod-1"]
     assert [name for name, _ in found.facts.refused_names] == ["localhost"]
     assert found.facts.ehlo_name == "pod-1"

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from app.domain.outcome.outcome import Fault, Stage
-from app.smtp.session_opening import NotOpened, open_session
+from app.smtp.session_opening import OpenFailure, open_session
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.smtp_identities import ANYWHERE, IMPATIENT, identity
 
@@ -33,7 +33,7 @@ async def test_the_greeting_of_another_service_is_not_told(greeting: str) -> Non
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, SmtpServer() as known:
         port = server.sockets[0].getsockname()[1]
         opened = await open_session(identity(known, port=port, timeouts=IMPATIENT), ANYWHERE)
-    assert isinstance(opened, NotOpened)
+    assert isinstance(opened, OpenFailure)
     assert (opened.failure.stage, opened.failure.fault) == (Stage.BANNER, Fault.MALFORMED)
     assert "did not speak SMTP" in opened.failure.detail
     shown = f"{opened.failure} {opened.facts} {opened.transcript.text}"

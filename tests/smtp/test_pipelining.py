@@ -32,7 +32,7 @@ def commands(server: SmtpServer, session: int = 0) -> list[str]:
 async def send_all(session: Session, mails: Sequence[Mail]) -> list[Any]:
     """One after the other, each begun together with the content of the one before."""
     coming = iter([*mails[1:], None])
-    return [await session.send(each, following=lambda: next(coming)) for each in mails]
+    return [await session.send(each, next_mail=lambda: next(coming)) for each in mails]
 
 
 @BOTH
@@ -58,7 +58,7 @@ async def test_the_next_envelope_goes_out_with_the_content(extensions: tuple[str
         async with session_to(server) as session:
             found = await send_all(session, mails)
             assert session.transactions == 5
-            assert session.begun is None
+            assert session.begun_mail is None
     assert [str(each.reply) for each in found] == [
         f"250 2.0.0 Ok: queued as {number}" for number in range(5)
     ]
@@ -76,9 +76,9 @@ async def test_the_content_of_one_does_not_wait_for_the_envelope_of_the_next(
         gate.set()
         server.script["dot"] = lambda _: gate.clear()
         following = mail(2)
-        first = await session.send(mail(1), following=lambda: following)
+        first = await session.send(mail(1), next_mail=lambda: following)
         assert first.reply is not None
-        assert session.begun is following
+        assert session.begun_mail is following
         gate.set()
         assert (await session.send(following)).reply is not None
 
@@ -178,7 +178,7 @@ async def test_354_after_a_refused_sender_closes_the_connection() -> None:
 async def test_an_envelope_that_was_begun_takes_no_other_mail(extensions: tuple[str, ...]) -> None:
     """The connection is closed instead, and the other mail is sent elsewhere."""
     async with SmtpServer(extensions=extensions) as server, session_to(server) as session:
-        await session.send(mail(1), following=lambda: mail(2))
+        await session.send(mail(1), next_mail=lambda: mail(2))
         transaction = await session.send(mail(3))
         assert transaction.failure is not None
         assert transaction.failure.fault is Fault.DISCONNECTED
@@ -190,8 +190,8 @@ async def test_nothing_follows_where_somebody_was_refused() -> None:
     """Who is to be tried again at once needs the connection."""
     script = {"rcpt": [None, "452 4.5.3 Too many recipients"]}
     async with SmtpServer(script, extensions=PIPELINED) as server, session_to(server) as session:
-        await session.send(mail(1, [ANN, BOB]), following=lambda: mail(2))
-        assert session.begun is None
+        await session.send(mail(1, [ANN, BOB]), next_mail=lambda: mail(2))
+        assert session.begun_mail is None
 
 
 @pytest.mark.parametrize("action", [DISCONNECT, SILENCE, b"nonsense\r\n"])

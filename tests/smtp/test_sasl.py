@@ -8,7 +8,7 @@ import pytest
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import AuthMechanism, Timeouts, TlsMode
-from app.smtp.session_opening import NotOpened
+from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to
@@ -145,10 +145,10 @@ async def test_a_challenge_that_is_none_is_the_profiles_fault(
             **WHO,
         )
     if fault is None and mechanism is AuthMechanism.LOGIN:
-        assert not isinstance(found, NotOpened)
+        assert not isinstance(found, OpenFailure)
         found.abort()
         return
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert (found.failure.stage, found.failure.fault) == (Stage.AUTH, fault or Fault.MALFORMED)
 
 
@@ -338,7 +338,7 @@ async def test_a_token_that_the_server_says_back_is_not_repeated() -> None:
         script = {"auth": f"535 5.7.8 No such token: {echo}"}
         async with SmtpServer(script, tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
             found = await opened(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
-        assert isinstance(found, NotOpened)
+        assert isinstance(found, OpenFailure)
         assert str(found.failure) == "535 5.7.8 No such token: ***"
         assert echo not in f"{found!r} {found.transcript.lines}"
 
@@ -381,7 +381,7 @@ async def test_a_password_that_the_server_says_back_is_not_repeated(echo: str, f
         found = await opened(
             server, mechanism=AuthMechanism.PLAIN, allow_plaintext_auth=True, **WHO
         )
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert found.failure.stage is Stage.AUTH
     for form_of_it in ECHOES:
         assert form_of_it.casefold() not in _everything(found.failure).casefold()

@@ -10,7 +10,7 @@ import trustme
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.types import Timeouts, TlsMode
-from app.smtp.session_opening import NotOpened
+from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
 from tests.support.smtp_identities import opened, refusal, send, session_to
@@ -202,7 +202,7 @@ async def test_certificates_that_do_not_load_are_the_profiles_fault(
     """And nobody is connected to."""
     async with SmtpServer() as server:
         found = await opened(server, tls=TlsMode.STARTTLS, **fields)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     assert (found.failure.stage, found.failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
     assert server.sessions == []
 

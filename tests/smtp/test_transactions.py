@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from app.domain.outcome.outcome import Fault, Stage
-from app.smtp.body import dot_stuffed
+from app.smtp.body import encode_data
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 from tests.support.smtp_identities import ANN, IMPATIENT, MIME, send, session_to
 
@@ -178,7 +178,7 @@ SMUGGLED: Final = b"MAIL FROM:<admin@example.com>\r\nRCPT TO:<eve@example.net>\r
 )
 async def test_no_message_can_end_another_one(end: bytes) -> None:
     """SMTP smuggling: no sequence that some server takes for the end stands on the wire."""
-    wire = b"".join(dot_stuffed(b"a" + end + SMUGGLED))
+    wire = b"".join(encode_data(b"a" + end + SMUGGLED))
     assert wire.count(b"\n") == wire.count(b"\r") == wire.count(b"\r\n")
     assert wire.find(b"\r\n.\r\n") == len(wire) - 5
     async with SmtpServer() as server, session_to(server) as session:

@@ -12,7 +12,7 @@ from app.domain.outcome.outcome import Failure, Stage
 from app.domain.types import TlsMode
 from app.smtp.protocol import Mail
 from app.smtp.session import Session
-from app.smtp.session_opening import NotOpened
+from app.smtp.session_opening import OpenFailure
 from app.smtp.transcript import MAX_LINE_CHARACTERS, MAX_LINES, Transcript
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
@@ -158,7 +158,7 @@ async def test_a_password_that_is_refused_and_said_back_is_not_kept(
     script = {"auth": f"535 5.7.8 ann says {echo}, which is wrong"}
     async with SmtpServer(script, users=USERS, mechanisms=[mechanism]) as server:
         found = await opened(server, **WHO)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     last = found.transcript.lines[-1]
     assert last.text == "535 5.7.8 ann says ***, which is wrong"
     assert echo not in repr((found.failure, found.facts, found.transcript.lines))
@@ -229,8 +229,8 @@ async def test_a_message_whose_envelope_went_ahead_begins_with_the_note_too() ->
         SmtpServer(extensions=["PIPELINING"]) as server,
         session_to(server) as session,
     ):
-        await session.send(Mail(SENDER, [ANN], MIME), following=lambda: second)
-        assert session.begun is second
+        await session.send(Mail(SENDER, [ANN], MIME), next_mail=lambda: second)
+        assert session.begun_mail is second
         await session.send(second)
         lines = session.transcript.lines
     assert lines[0].text.startswith("message 2 on the connection")
@@ -277,4 +277,4 @@ def test_a_refusal_is_kept_without_what_is_secret() -> None:
     """The transcript knows what that is, and so cleans what is kept besides it."""
     transcript = Transcript(["hunter2"])
     failure = Failure(Stage.MAIL, detail="it said Hunter2")
-    assert transcript.cleaned(failure).detail == "it said ***"
+    assert transcript.redact_failure(failure).detail == "it said ***"

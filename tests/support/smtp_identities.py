@@ -24,7 +24,7 @@ from app.smtp.identity import Identity
 from app.smtp.protocol import Mail
 from app.smtp.resolve import Network
 from app.smtp.session import Session, Transaction
-from app.smtp.session_opening import NotOpened, open_session
+from app.smtp.session_opening import OpenFailure, open_session
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
 
@@ -67,7 +67,7 @@ async def opened(
     names: Sequence[str] = (),
     token: str | None = None,
     **fields: Any,
-) -> Session | NotOpened:
+) -> Session | OpenFailure:
     """A session of such an identity, or why there is none."""
     return await open_session(
         identity(server, **fields), network, names=names, token=token, distrusted=distrusted
@@ -77,7 +77,7 @@ async def opened(
 async def refusal(server: SmtpServer, **fields: Any) -> Failure:
     """Why there is no session."""
     found = await opened(server, **fields)
-    assert isinstance(found, NotOpened)
+    assert isinstance(found, OpenFailure)
     return found.failure
 
 
@@ -125,7 +125,7 @@ async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> O
 
 async def _outcome(server: SmtpServer, mime: bytes, **fields: Any) -> Outcome:
     found = await opened(server, **fields)
-    if isinstance(found, NotOpened):
+    if isinstance(found, OpenFailure):
         return classify(found.failure, fresh=True, authenticated=False)
     transaction = await send(found, mime=mime)
     await found.quit()

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from app.templating.plain_text import text_of
+from app.templating.plain_text import extract_text
 
 PAGE: Final = """<html><head><style>p{}</style><title>T</title></head><body><h1>Hi</h1>
 <p>Hello <b>Ann</b>, <a href="https://x.example/a?b=1&amp;c=2">click <i>here</i></a>
@@ -51,8 +51,8 @@ City
 
 def test_a_page_reads_as_plain_text() -> None:
     """Links show where they lead, tables are lines, and what is hidden is left out."""
-    assert text_of(PAGE) == TEXT
-    assert text_of(LAYOUT) == LAID_OUT
+    assert extract_text(PAGE) == TEXT
+    assert extract_text(LAYOUT) == LAID_OUT
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_page_reads_as_plain_text() -> None:
 def test_no_mark_is_escaped(text: str) -> None:
     """The text of a paragraph is that text."""
     escaped = text.replace("&", "&amp;")
-    assert text_of(f"<p>{escaped}</p>") == f"{text}\n"
+    assert extract_text(f"<p>{escaped}</p>") == f"{text}\n"
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_no_mark_is_escaped(text: str) -> None:
 )
 def test_what_a_reader_sees(html: str, text: str) -> None:
     """Line by line."""
-    assert text_of(html) == f"{text}\n"
+    assert extract_text(html) == f"{text}\n"
 
 
 @pytest.mark.parametrize("html", ["", " ", "<p></p>", "<style>p{}</style>", "<p>&nbsp;</p>"])
 def test_nothing_to_see_is_no_text(html: str) -> None:
     """Not even a line end."""
-    assert text_of(html) == ""
+    assert extract_text(html) == ""
 
 
 @pytest.mark.parametrize("opened", ["<div>", "<ul><li>", "<table><tr><td>", "<b>", "<blockquote>"])
 def test_what_is_nested_deeply_is_read(opened: str) -> None:
     """Without a recursion, and without long lines."""
-    text = text_of(opened * 3000 + "x<br>y")
+    text = extract_text(opened * 3000 + "x<br>y")
     assert text.split()[-2:] == ["x", "y"]
     assert len(text) < 200

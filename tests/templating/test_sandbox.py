@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.templating.environment import TemplateEnvironment
 from app.templating.renderer import Renderer, TemplateError
-from app.templating.rendering import answer
+from app.templating.rendering import run_job
 from tests.templating.renderings import USUAL, error_of, rendered
 
 VARIABLES: Final = {
@@ -94,7 +94,7 @@ GLOBALS: Final = {
 def in_this_process(part: str, source: str) -> str:
     """What it is where files can be opened."""
     job: dict[str, Any] = {"do": "render", "parts": {part: source}, **USUAL}
-    result: str = answer(job | {"variables": VARIABLES})[part]
+    result: str = run_job(job | {"variables": VARIABLES})[part]
     return result
 
 

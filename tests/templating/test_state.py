@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.templating.renderer import Renderer
-from app.templating.rendering import answer
+from app.templating.rendering import run_job
 from tests.templating.renderings import rendered
 
 # A partial that counts how often it was used, in each way that Jinja can keep something.
@@ -70,7 +70,7 @@ def test_two_renderings_give_in_either_order_what_each_gives_alone(
 ) -> None:
     """Whatever they share: source, partials, process."""
     order = [one, other, other, one, one]
-    results = [(job, answer(job)) for job in order]
+    results = [(job, run_job(job)) for job in order]
     for job in (one, other):
         mine = [result for done, result in results if done == job]
         assert "error" not in mine[0]

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from app.templating.renderer import Renderer
-from app.templating.rendering import answer
+from app.templating.rendering import run_job
 from tests.templating.renderings import USUAL, rendered
 
 # Names that Python's own types have.
@@ -24,7 +24,7 @@ VARIABLES: Final[dict[str, Any]] = {
 def made(source: str, part: str = "text", variables: Any = VARIABLES) -> str:
     """What comes of a source, or what is wrong with it."""
     job = {"do": "render", "parts": {part: source}, **USUAL, "variables": variables}
-    result = answer(job)
+    result = run_job(job)
     return str(result[part] if part in result else result["error"]["message"])
 
 

@@ -71,7 +71,7 @@ async def _fill_in_template(
     if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:
         return draft
     try:
-        text = await services.renderer.text_of(draft.html, tenant_id=caller.tenant_id)
+        text = await services.renderer.extract_text(draft.html, tenant_id=caller.tenant_id)
     except (TemplateError, Unavailable) as error:  # it goes without
         log.warning("could not derive text from HTML: %s", error)
         return draft

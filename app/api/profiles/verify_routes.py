@@ -18,7 +18,7 @@ from app.api.services import Services, ServicesOf
 from app.auth.profiles import require_profile
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
-from app.diagnostics.verifier import check_of
+from app.diagnostics.verifier import make_check
 from app.domain.delivery.token_bucket import count_permits, next_permit_at
 from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
 from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
@@ -59,7 +59,7 @@ async def verify_unsaved_profile(
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
     delivery_profile = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
-    report = await services.verifier.unsaved(delivery_profile, given_secrets(body), check)
+    report = await services.verifier.verify_unsaved(delivery_profile, given_secrets(body), check)
     return VerifyRead.of(report, services.now())
 
 
@@ -98,7 +98,7 @@ async def verify_profile(
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
     check = check_asked(delivery_profile.profile, verify_body)
     await take_permit(services, caller.tenant_id)
-    report = await services.verifier.saved(delivery_profile, check)
+    report = await services.verifier.verify_stored(delivery_profile, check)
     await remember(services.database, delivery_profile.profile, report, services.now())
     return VerifyRead.of(report, services.now())
 
@@ -107,7 +107,7 @@ def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check
     """Whom to name at MAIL and RCPT, if anybody; raises InvalidRequest without a sender."""
     recipient = asked.recipient.address if asked.recipient else None
     try:
-        return check_of(profile, recipient, asked.sender.address if asked.sender else None)
+        return make_check(profile, recipient, asked.sender.address if asked.sender else None)
     except ValueError as error:
         raise InvalidRequest.at("sender", msg=str(error)) from None
 

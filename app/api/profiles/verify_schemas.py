@@ -15,7 +15,7 @@ from app.diagnostics.ehlo_candidates import NameSource
 from app.diagnostics.report import (
     Certificate,
     Diagnosis,
-    NameTried,
+    NameTrial,
     Report,
     StageReport,
     Status,
@@ -147,7 +147,7 @@ class NameRead(Answer):
     reply: str | None = Field(description="The server's reply.")
 
     @classmethod
-    def of(cls, found: NameTried) -> Self:
+    def of(cls, found: NameTrial) -> Self:
         """What became of a name."""
         return cls(
             name=found.candidate.name,
@@ -204,7 +204,7 @@ class VerifyRead(Answer):
     @classmethod
     def of(cls, report: Report, now: datetime) -> Self:
         """A report as it is answered."""
-        failed = report.failed
+        failed = report.failed_stage
         return cls(
             ok=report.is_ok,
             code=failed.code if failed else None,

@@ -17,7 +17,7 @@ from app.api.profiles.builder import new_profile
 from app.api.profiles.schemas import ProfileCreate
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
-from app.cli.database import my_act
+from app.cli.database import make_audit_context
 from app.cli.trial.load import Load, put_load, request
 from app.cli.trial.message import CONTENT, SENDER
 from app.cli.trial.processes import (
@@ -167,7 +167,7 @@ class TrialService:
 
 
 async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port: int) -> None:
-    act = my_act()
+    act = make_audit_context()
     tenant = await tenant_actions.create(connection, act, TenantCreate(slug=NAME))
     key = KeyCreate(name=NAME, scopes=list(Scope))
     await key_actions.create(connection, act, key, tenant=tenant.id, secret=secret)
