@@ -18,16 +18,15 @@ from app.smtp.identity import Identity
 from app.smtp.redaction import list_secret_forms, make_credentials, redact
 from app.smtp.sasl import Credentials, Dialogue, Response
 
-# Best first. What proves the password goes before what says it.
+# Best first: mechanisms that prove the password precede those that send it.
 PASSWORD_MECHANISMS: Final = (sasl.SCRAM_SHA_256, sasl.CRAM_MD5, sasl.PLAIN, sasl.LOGIN)
 CHALLENGE_RESPONSE_MECHANISMS: Final = frozenset({sasl.SCRAM_SHA_256, sasl.CRAM_MD5})
 CONTINUE: Final = 334
 SUCCESSFUL: Final = 235
-UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: nothing was checked
-# RFC 4954 section 4: a line of AUTH that would be longer goes without the initial response.
+UNKNOWN_MECHANISM: Final = 504  # RFC 4954 section 4: the server checked nothing
+# RFC 4954 section 4: a longer AUTH line must omit the initial response.
 MAX_COMMAND_BYTES: Final = 512
-# What servers say to an initial response on the line of AUTH which look for none there: nothing
-# was checked.
+# Replies of servers that expect no initial response on the AUTH line; they checked nothing.
 INITIAL_RESPONSE_REJECTED: Final = frozenset({500, 501, 504, 555})
 MAX_NAMED_CHARACTERS: Final = 200
 MAX_ERROR_CHARACTERS: Final = 500
@@ -40,9 +39,9 @@ SPECIAL_FORM_HINT: Final = (
 def choose_mechanisms(
     identity: Identity, offered: frozenset[str], *, encrypted: bool, has_token: bool = False
 ) -> tuple[str, ...]:
-    """The mechanisms to use of those the server offers, the best first.
+    """List the usable mechanisms that the server offers, best first.
 
-    Raises StageFailedError where there is none, or where it would send the password or the token in
+    Raises StageFailedError if there is none, or if all of them would send the password or token in
     clear without `allow_plaintext_auth`.
     """
     possible = [
@@ -85,10 +84,10 @@ def _list_candidates(identity: Identity, *, has_token: bool) -> tuple[str, ...]:
 async def authenticate(
     smtp: aiosmtplib.SMTP, identity: Identity, *, encrypted: bool, token: str | None = None
 ) -> str:
-    """Log in; answers the mechanism used. Raises StageFailedError.
+    """Log in, and return the mechanism used. Raises StageFailedError.
 
-    One mechanism is tried, lest a wrong password count twice against the account; under `auto` the
-    next one only where the server offers one that it does not know.
+    Tries one mechanism, because a wrong password must not count twice against the account. With
+    `auto`, tries the next one only if the server does not know the first.
     """
     if identity.mechanism is AuthMechanism.OAUTH2 and token is None:
         raise fault_error(Stage.AUTH, Fault.TOKEN_UNAVAILABLE, "there is no access token")
@@ -111,7 +110,7 @@ async def authenticate(
 
 
 class _Login:
-    """One mechanism, spoken with the server to its end."""
+    """Run one mechanism with the server."""
 
     def __init__(
         self, smtp: aiosmtplib.SMTP, mechanism: str, credentials: Credentials, seconds: float
@@ -138,10 +137,10 @@ class _Login:
             raise self._unfinished()
 
     async def _begin(self, initial: bytes | None) -> tuple[int, str]:
-        """Say AUTH and the initial response, on one line or on two; answers what is said then.
+        """Send AUTH and the initial response, and return the reply.
 
-        On one where it fits (RFC 4954 section 4), and on two for a server that refuses or overlooks
-        it there.
+        The initial response is on the AUTH line if it fits (RFC 4954 section 4). If the server
+        refuses or ignores it there, send it on its own line.
         """
         words = (b"AUTH", self._mechanism.upper().encode())
         if initial is None:
@@ -157,8 +156,8 @@ class _Login:
         return code, text
 
     def _is_initial_wanted(self, text: str, *, is_sent: bool) -> bool:
-        """Whether a challenge is no more than the request for the initial response."""
-        if self._mechanism == sasl.LOGIN:  # whose questions say what they are for
+        """Whether a challenge only requests the initial response."""
+        if self._mechanism == sasl.LOGIN:  # its questions name what they ask for
             return not is_sent and not sasl.is_about_password(text.encode("utf-8", "replace"))
         return not is_sent or self._mechanism == sasl.PLAIN or not text.strip()
 
@@ -168,7 +167,7 @@ class _Login:
         return code, text
 
     async def _respond(self, dialogue: Dialogue, challenge: bytes | None) -> Response:
-        """What to say next. A server chooses how long SCRAM computes, so that is done beside."""
+        """Compute the next response, SCRAM in a thread: the server chooses its cost."""
         is_slow = challenge is not None and self._mechanism == sasl.SCRAM_SHA_256
         try:
             if is_slow:
@@ -188,14 +187,14 @@ class _Login:
         return fault_error(Stage.AUTH, Fault.MALFORMED, detail)
 
     def _unfinished(self) -> StageFailedError:
-        """The server reports success before it has proved its identity."""
+        """Build the error for success before the server proved its identity."""
         if self._mechanism != sasl.SCRAM_SHA_256:
             return self._malformed()
         detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"
         return fault_error(Stage.AUTH, Fault.UNPROVEN, detail)
 
     def _explain_refusal(self, failure: Failure) -> Failure:
-        """The refusal, with what else is known of its reason."""
+        """Add the known reason to a refusal."""
         if failure.reply is None or not failure.reply.is_permanent:
             return failure
         if self._mechanism in sasl.OAUTH:
@@ -211,14 +210,14 @@ class _Login:
 
 
 def _step(dialogue: Dialogue, challenge: bytes | None) -> Response | None:
-    """One step; None where the dialogue is over. A StopIteration must not leave a thread."""
+    """Run one step; None at the end. A StopIteration must not leave a thread."""
     with suppress(StopIteration):
         return next(dialogue) if challenge is None else dialogue.send(challenge)
     return None
 
 
 def _parse_token_error(challenge: bytes) -> str:
-    """What a server says of a token it refuses: JSON in base64 (RFC 7628 section 3.2.2)."""
+    """Read why the server refused a token: base64 JSON (RFC 7628 section 3.2.2)."""
     try:
         error_fields = json.loads(base64.b64decode(challenge))
     except (ValueError, RecursionError):
@@ -230,9 +229,9 @@ def _parse_token_error(challenge: bytes) -> str:
 
 
 def _redact(failure: Failure, credentials: Credentials) -> Failure:
-    """The failure without the secrets in any form the server may have sent back (invariant 9)."""
+    """Remove secrets from a failure, in every form a server may echo (invariant 9)."""
     if failure.reply is None:
-        # What is no reply is not quoted: nobody knows in what form it holds what.
+        # Never quote malformed replies: they may hold secrets in any form.
         is_quoted = failure.fault is Fault.MALFORMED
         detail = "the server did not speak SMTP" if is_quoted else failure.detail
         return Failure(failure.stage, fault=failure.fault, detail=detail)

@@ -11,10 +11,10 @@ _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
 def _normalize_line_ends(mime: bytes) -> bytes:
-    """The message with every line ended by CRLF, the last one too.
+    """End every line with CRLF, including the last.
 
-    There are servers that take LF . LF for the end and what follows for a message of its own
-    (RFC 5321 section 2.3.8 forbids a lone CR or LF).
+    Some servers treat LF . LF as the end, and the rest as another message. RFC 5321 section 2.3.8
+    forbids a lone CR or LF.
     """
     if not mime.count(b"\r\n") == mime.count(b"\n") == mime.count(b"\r"):
         mime = _LINE_END.sub(b"\r\n", mime)
@@ -22,30 +22,30 @@ def _normalize_line_ends(mime: bytes) -> bytes:
 
 
 def encode_data(mime: bytes) -> list[bytes]:
-    """The parts of what goes on the wire after DATA, its end the last (RFC 5321 section 4.5.2)."""
+    """Return the dot-stuffed body in parts; the last is its end (RFC 5321 section 4.5.2)."""
     body = _normalize_line_ends(mime).replace(b"\r\n.", b"\r\n..")
     return [b".", body, END_OF_DATA] if body.startswith(b".") else [body, END_OF_DATA]
 
 
 def encode_first_chunk(mime: bytes) -> bytes:
-    """A BDAT of the message's first byte, by which a server shows that it knows BDAT (RFC 3030).
+    """Return a BDAT with the first byte, which tests for BDAT (RFC 3030).
 
-    One that does not know it reads on by lines: one byte ends none, so it is no command.
+    A server that does not know BDAT reads lines. One byte ends no line, so it is no command.
     """
     byte = _normalize_line_ends(mime[:1])[:1]
     return b"BDAT %d\r\n%b" % (len(byte), byte)
 
 
 def encode_last_chunk(mime: bytes, start: int = 0) -> list[bytes]:
-    """The parts of the last BDAT: the message from its byte `start` on (RFC 3030 section 2)."""
+    """Return the last BDAT in parts: the message from byte `start` (RFC 3030 section 2)."""
     body = _normalize_line_ends(mime)[start:]
     return [b"BDAT %d LAST\r\n" % len(body), body]
 
 
 def iter_data_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """What `dot_stuffed` has, in blocks of whole lines that are worth a wait each.
+    """Yield the dot-stuffed body in blocks of whole lines.
 
-    Each is made when its turn comes, of `size` bytes or a line more.
+    Builds each block on demand, with `size` bytes and the rest of the last line.
     """
     start = 0
     while (end := mime.find(b"\r\n", start + size) + 2) > 1:
@@ -55,7 +55,7 @@ def iter_data_blocks(mime: bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
 
 
 def iter_chunk_blocks(mime: bytes, start: int = 0) -> Iterator[bytes]:
-    """What `counted` has, in such blocks."""
+    """Yield the last BDAT in blocks of `BLOCK_BYTES`."""
     header, body = encode_last_chunk(mime, start)
     yield header
     for begin in range(0, len(body), BLOCK_BYTES):

@@ -20,7 +20,7 @@ _UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainLink:
-    """One certificate of a chain; `pin` is its key's, as a profile's `tls_pins` has it."""
+    """One certificate of a chain; `pin` has the format of `tls_pins`."""
 
     subject: str
     issuer: str
@@ -30,15 +30,15 @@ class ChainLink:
 
     @property
     def self_signed(self) -> bool:
-        """Whether it is self-issued."""
+        """Whether the certificate is self-issued."""
         return self.subject == self.issuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A server's certificate with the chain that it showed, itself the first.
+    """A server's certificate with the chain that the server sent, its own first.
 
-    `names` are the host names and the addresses that it is for.
+    `names` are the host names and addresses that it covers.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Certificate:
 
     @classmethod
     def from_chain(cls, der_chain: Sequence[bytes]) -> Self | None:
-        """From a chain in DER; None where there is none, or none that can be read."""
+        """Parse a DER chain; None if it is empty or unreadable."""
         try:
             chain = [x509.load_der_x509_certificate(data) for data in der_chain]
             links = tuple(_make_link(certificate) for certificate in chain)
@@ -66,38 +66,38 @@ class Certificate:
 
     @property
     def not_before(self) -> datetime:
-        """Since when it is valid."""
+        """The start of its validity."""
         return self.chain[0].not_before
 
     @property
     def not_after(self) -> datetime:
-        """Until when it is valid."""
+        """The end of its validity."""
         return self.chain[0].not_after
 
     @property
     def pin(self) -> str:
-        """Its key's pin, as a profile's `tls_pins` has it."""
+        """The pin of its key, in the format of `tls_pins`."""
         return self.chain[0].pin
 
     @property
     def self_signed(self) -> bool:
-        """Whether it is self-issued."""
+        """Whether the certificate is self-issued."""
         return self.chain[0].self_signed
 
     @property
     def listed_names(self) -> str:
-        """The names that it is for, in words: the first few of them."""
+        """The first names that it covers, as text."""
         text = ", ".join(self.names[:MAX_LISTED_NAMES]) or "no name at all"
         omitted = len(self.names) - MAX_LISTED_NAMES
         return f"{text} and {omitted} more" if omitted > 0 else text
 
     def expires_in_days(self, now: datetime) -> int:
-        """For how many whole days it is still valid; negative once it is not."""
+        """Count the whole days until it expires; negative afterwards."""
         return (self.not_after - now).days
 
 
 def pin_of(certificate: bytes) -> str | None:
-    """The pin of the key of a certificate in DER; None where it cannot be read."""
+    """Compute the pin of a DER certificate's key; None if unreadable."""
     try:
         return _compute_pin(x509.load_der_x509_certificate(certificate))
     except _UNREADABLE:
@@ -115,7 +115,7 @@ def _make_link(certificate: x509.Certificate) -> ChainLink:
 
 
 def _compute_pin(certificate: x509.Certificate) -> str:
-    """RFC 7469 section 2.4: of the key alone, so that it outlives a renewed certificate."""
+    """Hash the key alone, so a renewal keeps the pin (RFC 7469 section 2.4)."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
 
@@ -131,5 +131,5 @@ def _read_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def _clean_text(text: str) -> str:
-    """What a stranger wrote, fit to be shown."""
+    """Shorten foreign text, and replace unprintable characters."""
     return "".join(char if char.isprintable() else "?" for char in text[:MAX_TEXT_CHARACTERS])

@@ -25,28 +25,28 @@ from app.smtp.faults import StageFailedError, fault_error
 
 HOSTS: Final = Path("/etc/hosts")
 CONF: Final = Path("/etc/resolv.conf")
-# RFC 6761 section 6.3: known without asking, whatever the hosts file says.
+# RFC 6761 section 6.3: localhost needs no lookup.
 LOCALHOST: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 DNS_PORT: Final = 53
-# So long one family's answer waits for the other's: some servers never answer for AAAA. RFC 8305
-# section 3 says 0.05 s, for people; here a name's addresses had better be all there.
+# How long one family's answer waits for the other's: some servers never answer for AAAA. RFC 8305
+# section 3 recommends 0.05 s for people; mail prefers complete answers.
 OTHER_FAMILY_SECONDS: Final = 0.5
 MAX_CACHED: Final = 4096
-# A name that has addresses of one family alone is not asked for the other with each connection.
+# Avoids a lookup of the missing family for every connection.
 MAX_ABSENT_SECONDS: Final = 5.0
 MAX_NAMES: Final = 8
 MAX_ADDRESSES: Final = 16
 MAX_TEXTS: Final = 16
 MAX_DETAIL_CHARACTERS: Final = 300
-# What resolv.conf(5) says where there is no such file.
+# The default of resolv.conf(5) without a file.
 DEFAULT_SERVERS: Final = (Do53Nameserver("127.0.0.1", DNS_PORT),)
 
 
 class Resolver:
-    """Answers from the hosts file, then from the DNS; what is found it keeps for its TTL.
+    """Resolves names from the hosts file, then from the DNS; caches answers for their TTL.
 
-    `servers` are asked instead of those of /etc/resolv.conf, each an address and a port; what else
-    that file says (search domains, ndots) holds all the same.
+    `servers` (address, port) replace those of /etc/resolv.conf. Its other options, such as search
+    domains and ndots, still apply.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Resolver:
         self._make_resolver = _make_resolver(conf, self._servers)
 
     async def addresses(self, host: str, seconds: float) -> list[IPAddress]:
-        """Where a host is, both families in turn, IPv6 first (RFC 8305 section 4).
+        """Resolve a host to addresses of both families, IPv6 first (RFC 8305 section 4).
 
-        An IP address stands for itself. Raises StageFailedError: NOT_FOUND, TIMEOUT or
-        LOOKUP_FAILED at the stage DNS.
+        Returns an IP address unchanged. Raises StageFailedError at the stage DNS: NOT_FOUND,
+        TIMEOUT or LOOKUP_FAILED.
         """
         if (literal := _parse_literal(host)) is not None:
             return [literal]
@@ -83,7 +83,7 @@ class Resolver:
         return [ipaddress.ip_address(text) for text in _interleave(*families)][:MAX_ADDRESSES]
 
     async def pointers(self, address: str, seconds: float) -> list[str]:
-        """The names that the address's owner gave it (PTR), as in `addresses` else."""
+        """Return the PTR names of an address. Raises like `addresses`."""
         reverse = dns.reversename.from_address(address.partition("%")[0])
         try:
             records = await self._read_texts(reverse, "PTR", seconds)
@@ -92,9 +92,9 @@ class Resolver:
         return [name.rstrip(".").lower() for name in records][:MAX_NAMES]
 
     async def texts(self, name: str, seconds: float) -> list[str]:
-        """The TXT records of a full name, the strings of each put together; none is no error.
+        """Return the TXT records of a full name, each joined; empty if there is none.
 
-        Raises StageFailedError as in `addresses` where it is not known.
+        Raises StageFailedError like `addresses` if the lookup fails.
         """
         try:
             records = await self._query(dns.name.from_text(f"{name}."), "TXT", seconds)
@@ -110,7 +110,7 @@ class Resolver:
         return [record.to_text() for record in await self._query(name, kind, seconds)]
 
     async def _query(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[Any]:
-        # dnspython's own limit does not hold where a server answers with one CNAME after another.
+        # dnspython's own limit does not bound endless CNAME chains.
         async with asyncio.timeout(seconds):
             answer = await self._refresh_resolver().resolve(
                 name, kind, lifetime=seconds, search=True
@@ -129,7 +129,7 @@ def _make_resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncre
     resolver = dns.asyncresolver.Resolver(configure=False)
     try:
         resolver.read_resolv_conf(conf)
-    except (dns.exception.DNSException, ValueError):  # not there, or not to be read
+    except (dns.exception.DNSException, ValueError):  # missing or unreadable
         resolver.nameservers = list(DEFAULT_SERVERS)
     if servers:
         resolver.nameservers = list(servers)
@@ -138,9 +138,9 @@ def _make_resolver(conf: Path, servers: Sequence[Do53Nameserver]) -> dns.asyncre
 
 
 class _Cache(dns.resolver.LRUCache):
-    """What is there. A name that is not is asked for anew: somebody may just have added it.
+    """Caches existing names only, so that a new name works at once.
 
-    dnspython keeps an absence for 5 minutes where the server does not say how long, as Docker's.
+    dnspython caches an absence for 5 minutes if the server gives no TTL, as Docker's does.
     """
 
     def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
@@ -162,7 +162,7 @@ def _read_version(path: Path) -> tuple[int, int] | None:
 async def _gather_both(
     *lookups: Coroutine[None, None, list[str]],
 ) -> list[list[str] | BaseException]:
-    """What came of each; where one has an answer, the other has a moment left."""
+    """Wait for both lookups; after the first answer, only a moment for the other."""
     tasks = [asyncio.create_task(lookup) for lookup in lookups]
     try:
         done, late = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -205,7 +205,7 @@ def _interleave(first: Sequence[str], second: Sequence[str] = ()) -> list[str]:
 
 
 def _make_error(name: str, errors: Sequence[BaseException]) -> StageFailedError:
-    """What is wrong, of both families: a broken server says nothing of whether a name is there."""
+    """Choose the error of both families; a broken server proves no absence."""
     for error in errors:
         if not isinstance(error, dns.exception.DNSException | OSError):
             raise error

@@ -21,7 +21,7 @@ DISTRUST_SECONDS: Final = 3600.0
 
 
 class Extension(StrEnum):
-    """What can be left out where a server refuses it; each is the name of a field below."""
+    """Extensions that Heloise can do without; the values are fields of `Extensions`."""
 
     PIPELINING = "pipelining"
     CHUNKING = "chunking"
@@ -32,9 +32,10 @@ class Extension(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """What a server offers that a mail transaction makes use of; `max_bytes` by its SIZE.
+    """The extensions of a server that matter for mail transactions.
 
-    `is_chunking_proved`: the server has taken a chunk. `body`: BODY=8BITMIME may be said.
+    `is_chunking_proved`: the server has accepted a chunk. `body`: BODY=8BITMIME is usable.
+    `max_bytes` comes from SIZE.
     """
 
     pipelining: bool = False
@@ -49,9 +50,9 @@ class Extensions:
 
     @classmethod
     def from_ehlo(cls, offered: Mapping[str, str]) -> Self:
-        """From the keywords of the EHLO answer, in lower case, and their parameters."""
+        """Read the lower-case keywords of an EHLO reply, and their parameters."""
         limit = offered.get("size", "").strip()
-        # RFC 1870: a limit of 0, or none, says that there is no fixed one.
+        # RFC 1870: 0 or no value means no fixed limit.
         has_limit = _SIZE_LIMIT.fullmatch(limit) is not None and int(limit) > 0
         return cls(
             pipelining="pipelining" in offered,
@@ -64,11 +65,11 @@ class Extensions:
         )
 
     def without(self, refused: Collection[Extension]) -> Self:
-        """The same, but for what the server does not keep to."""
+        """Return a copy without the extensions that the server refused."""
         return replace(self, **dict.fromkeys(refused, False)) if refused else self
 
 
-# The parameters of MAIL and RCPT by which each extension is asked for, and how replies name it.
+# The MAIL and RCPT parameters of each extension, and its names in replies.
 _PARAMETERS: Final = {
     Extension.SIZE: ("SIZE", r"size"),
     Extension.BODY: ("BODY", r"body|8bitmime"),
@@ -77,10 +78,10 @@ _PARAMETERS: Final = {
 
 
 def refused_extensions(reply: Reply, parameters: str) -> frozenset[Extension]:
-    """The extensions that a reply refuses by refusing the `parameters` of its command.
+    """Find the extensions that a reply refuses through a command's `parameters`.
 
-    Those that it names, else all that the parameters belong to; none where it refuses something
-    else.
+    Returns those that the reply names, or else all that the parameters use. Empty if the reply
+    refuses something else.
     """
     carried = {
         extension
@@ -98,9 +99,9 @@ def refused_extensions(reply: Reply, parameters: str) -> frozenset[Extension]:
 
 
 class Distrust:
-    """What servers did not keep to, by profile: each extension is left out for an hour.
+    """Remembers broken extensions by profile, and leaves each out for an hour.
 
-    A profile learns for itself: what one tenant makes a server refuse changes nothing for another.
+    A profile learns only for itself, so a tenant cannot affect another one.
     """
 
     def __init__(self, monotonic: Callable[[], float] = monotonic_seconds) -> None:
@@ -108,13 +109,13 @@ class Distrust:
         self._until: dict[tuple[str, str, int], dict[Extension, float]] = {}
 
     def get(self, identity: Identity) -> frozenset[Extension]:
-        """What is left out towards the identity's server now."""
+        """Return the extensions to leave out for this identity's server."""
         now = self._monotonic()
         until = self._until.get(_place(identity), {})
         return frozenset(extension for extension, end in until.items() if now < end)
 
     def add(self, identity: Identity, refused: Collection[Extension]) -> bool:
-        """Leave these out from now on; answers whether that is news."""
+        """Leave these extensions out from now on; returns whether any is new."""
         news = frozenset(refused) - self.get(identity)
         if not news:
             return False

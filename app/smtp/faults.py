@@ -16,16 +16,15 @@ from app.smtp.protocol import MalformedReplyError, make_refusal
 from app.smtp.tls_handshake import HandshakeError, classify_tls_error, is_client_refusal
 
 MALFORMED_CODE = -1
-# Where a server that has ended the handshake speaks first: with TLS from the first byte, or after
-# STARTTLS.
+# The server's first reply after the handshake: with implicit TLS, or after STARTTLS.
 FIRST_WORDS: Final = frozenset({Stage.BANNER, Stage.EHLO})
 NO_SMTP: Final = "the server did not speak SMTP"
 
 
 class StageFailedError(Exception):
-    """A stage failed. Never leaves this package: the session answers with the `failure`.
+    """A stage failed. Never leaves this package: the session returns the `failure`.
 
-    `shown` is the chain of certificates that the server showed in a handshake that failed.
+    `chain` is the certificate chain that the server sent in a failed handshake.
     """
 
     def __init__(self, failure: Failure, chain: tuple[bytes, ...] = ()) -> None:
@@ -41,33 +40,33 @@ class ServerClosedError(ConnectionError):
 def fault_error(
     stage: Stage, fault: Fault, detail: str, chain: tuple[bytes, ...] = ()
 ) -> StageFailedError:
-    """A stage that failed without a reply."""
+    """Build the error of a stage that failed without a reply."""
     return StageFailedError(Failure(stage, fault=fault, detail=detail), chain)
 
 
 def reply_error(stage: Stage, code: int, message: str) -> StageFailedError:
-    """A stage that the server's reply ended. aiosmtplib gives -1 for what is no reply at all."""
+    """Build the error of a refusing reply. aiosmtplib uses -1 for malformed replies."""
     if code == MALFORMED_CODE:
         return malformed_error(stage, message)
     return refusal_error(stage, Reply.parse(code, message))
 
 
 def malformed_error(stage: Stage, said: str) -> StageFailedError:
-    """A stage at which came what is no reply.
+    """Build the error of a malformed reply.
 
-    How another kind of service greets is not told: a profile is no means to look around with.
+    Hides other services' greetings, so that a profile cannot scan a network.
     """
     detail = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
     return fault_error(stage, Fault.MALFORMED, detail)
 
 
 def refusal_error(stage: Stage, reply: Reply) -> StageFailedError:
-    """The reply to a stage is a refusal."""
+    """Build the error of a refusing reply."""
     return StageFailedError(make_refusal(stage, reply))
 
 
 class stage:  # noqa: N801 - `with stage(Stage.MAIL):`, and a generator costs three times as much
-    """Whatever goes wrong on the wire inside the block is a failure of this stage."""
+    """Turn every network error in the block into a failure of this stage."""
 
     __slots__ = ("_at",)
 
@@ -107,7 +106,7 @@ def _map_lost_connection(at: Stage, error: Exception) -> StageFailedError:
 
 
 def _map_tls_error(at: Stage, error: ssl.SSLError) -> StageFailedError:
-    """A handshake that failed; or TLS that broke later, which is a connection that was lost."""
+    """Distinguish a failed handshake from TLS that broke later."""
     if at is Stage.TLS or (at in FIRST_WORDS and is_client_refusal(error)):
         fault, detail = classify_tls_error(error)
         chain = error.chain if isinstance(error, HandshakeError) else ()

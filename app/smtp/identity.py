@@ -76,11 +76,11 @@ def make_identity(profile: Profile, secrets: Mapping[str, str], ehlo_names: Ehlo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFacts:
-    """What is known of a connection so far; `None` for what it did not come to.
+    """What is known of a connection so far; None for what it has not reached.
 
-    `greetings` are the texts of the EHLO answers, before TLS and after it. `refused_names` are the
-    EHLO names that were tried in vain. `shown` is the chain of certificates that the server
-    showed, in DER.
+    `greetings` are the texts of the EHLO replies, before and after TLS. `refused_names` are the
+    EHLO names that the server refused. `certificate_chain` is the chain that the server sent, in
+    DER.
     """
 
     host: str | None = None

@@ -11,7 +11,7 @@ from app.smtp.faults import StageFailedError
 from app.smtp.identity import Identity
 from app.smtp.resolve import Network, connect
 
-# RFC 8446 section 5.1: an alert is an answer in TLS as well.
+# RFC 8446 section 5.1: an alert is TLS too.
 ALERT: Final = b"\x15"
 HANDSHAKE: Final = b"\x16"
 
@@ -24,9 +24,9 @@ TLS_FIRST: Final = Failure(
 
 
 async def detect_implicit_tls(failure: Failure, identity: Identity, network: Network) -> Failure:
-    """The same failure, or TLS_FIRST where that is why no greeting came in time.
+    """Return TLS_FIRST if that explains a missing greeting, else the failure.
 
-    Takes a second connection. Raises nothing.
+    Opens a second connection. Raises nothing.
     """
     is_mute = (failure.stage, failure.fault) == (Stage.BANNER, Fault.TIMEOUT)
     if not is_mute or identity.tls is TlsMode.IMPLICIT:
@@ -40,9 +40,9 @@ async def detect_implicit_tls(failure: Failure, identity: Identity, network: Net
 
 
 async def answers_client_hello(sock: socket.socket, identity: Identity, seconds: float) -> bool:
-    """Whether a server that has said nothing yet answers the first words of TLS by TLS.
+    """Whether a silent server answers a ClientHello with TLS, within `seconds`.
 
-    It has so many seconds for it. Nothing more is said, and `sock` is closed. Raises nothing.
+    Sends nothing else, and closes `sock`. Raises nothing.
     """
     loop = asyncio.get_running_loop()
     try:

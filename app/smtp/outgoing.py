@@ -12,9 +12,9 @@ ANY_PORT: Final = 9
 
 
 def find_outgoing_address(host: str | None) -> str | None:
-    """The local address towards `host` where it is an IP address, else towards the internet.
+    """Find the local address for connections to an IP address or the internet.
 
-    None where there is no route. Connecting a UDP socket asks the routing table, nobody else.
+    None if there is no route. Connecting a UDP socket only reads the routing table.
     """
     try:
         targets: tuple[str, ...] = (str(ipaddress.ip_address(host or "")),)

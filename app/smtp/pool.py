@@ -10,14 +10,13 @@ from app.smtp.identity import Identity
 from app.smtp.session import Session
 
 IDLE_SECONDS: Final = 10.0
-# Servers, and firewalls on the way, drop what is old or silent: nothing is kept for long, and one
-# that was silent is asked whether it is still there.
+# Servers and firewalls drop old or silent connections, so keep none for long and check silent ones.
 MAX_AGE_SECONDS: Final = 300.0
 CHECK_AFTER_SECONDS: Final = 3.0
 
 
 class Pool:
-    """Idle sessions, newest last. The taker of a session owns it until it returns it."""
+    """Idle sessions, newest last. A caller owns a session from `take` to `keep`."""
 
     def __init__(
         self,
@@ -34,16 +33,16 @@ class Pool:
 
     @property
     def has_sessions(self) -> bool:
-        """Whether a connection is kept, or on its way out."""
+        """Whether a connection is idle or closing."""
         return bool(self._idle or self._closing)
 
     @property
     def idle(self) -> int:
-        """How many connections are kept."""
+        """The number of idle connections."""
         return len(self._idle)
 
     def is_fit(self, session: Session, identity: Identity) -> bool:
-        """Whether the session may carry one more message of this identity (invariant 8)."""
+        """Whether the session may carry another message of this identity (invariant 8)."""
         return (
             session.is_open
             and session.identity == identity
@@ -52,7 +51,7 @@ class Pool:
         )
 
     async def take(self, identity: Identity) -> Session | None:
-        """A warm session of exactly this identity, which the server still answers, or None."""
+        """Return an idle, live session of exactly this identity, or None."""
         while self._idle:
             session, timer = self._idle.pop()
             timer.cancel()
@@ -70,7 +69,7 @@ class Pool:
         return is_recent or await session.is_alive()
 
     def keep(self, session: Session) -> None:
-        """Hold a session for the next message, for a while; one that is not free is closed."""
+        """Keep a session for the next message; abort it if a mail is begun."""
         if session.begun_mail is not None:
             session.abort()
             return
@@ -91,7 +90,7 @@ class Pool:
         task.add_done_callback(self._closing.discard)
 
     def shrink(self, most: int) -> None:
-        """Close idle sessions until there are so many at the most, those idle longest first."""
+        """Close the sessions idle longest, until at most `most` remain."""
         while len(self._idle) > most:
             session, timer = self._idle.popleft()
             timer.cancel()
@@ -105,6 +104,6 @@ class Pool:
             self.retire(session)
 
     async def close(self) -> None:
-        """Close all idle sessions with QUIT, and wait for that."""
+        """Close all idle sessions with QUIT, and wait until they are closed."""
         self.retire_idle()
         await asyncio.gather(*self._closing)

@@ -35,30 +35,30 @@ class MalformedReplyError(Exception):
 
 
 class ReplyReader:
-    """Bytes in, whole replies out (RFC 5321 section 4.2.1), bounded in what is kept of them.
+    """Parses bytes into replies (RFC 5321 section 4.2.1), with bounded memory.
 
-    What the server says is passed on as it may be `shown`.
+    `redact` removes secrets from the texts.
     """
 
     def __init__(self, redact: Callable[[str], str]) -> None:
-        self._shown = redact
-        # What is answered to MAIL, RCPT and DATA is the same again and again.
+        self._redact = redact
+        # Replies to MAIL, RCPT and DATA repeat.
         self._reply_of_line = lru_cache(maxsize=KNOWN_LINES)(partial(_reply_of_line, redact))
         self._buffer = b""
         self._lines: list[bytes] = []
         self._pending_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """The replies that are whole now; raises MalformedReplyError after those before it."""
+        """Yield the completed replies. Raises MalformedReplyError after the valid ones."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
         for line in whole:
             if line[CODE_DIGITS : CODE_DIGITS + 1] == b"-":
-                _check_line(self._shown, line)
+                _check_line(self._redact, line)
                 self._lines.append(line)
                 self._count_pending(line)
             elif self._lines and line.strip(BLANKS):
                 lines, self._lines, self._pending_bytes = self._lines, [], 0
-                yield _reply(self._shown, *lines, line)
+                yield _reply(self._redact, *lines, line)
             elif not self._lines and (reply := self._reply_of_line(line)) is not None:
                 self._pending_bytes = 0
                 yield reply
@@ -67,7 +67,7 @@ class ReplyReader:
         self._check_bounds()
 
     def _count_pending(self, line: bytes) -> None:
-        """Count what makes no reply yet, lest there be no end of it."""
+        """Count bytes without a complete reply, to bound them."""
         self._pending_bytes += len(line) + 1
         self._check_bounds()
 
@@ -77,7 +77,7 @@ class ReplyReader:
 
 
 def _reply_of_line(redact: Callable[[str], str], line: bytes) -> Reply | None:
-    """A reply of one line; None for a blank line, which some servers send between replies."""
+    """Parse a one-line reply; None for a blank line, which some servers send."""
     return _reply(redact, line) if line.strip(BLANKS) else None
 
 
@@ -105,23 +105,22 @@ class Mail:
 
 
 def encode_command(line: str) -> bytes:
-    """A command with its end; raises ValueError where it holds what would begin another."""
+    """Encode a command line. Raises ValueError if it contains a control character."""
     if not line.isprintable() and _CONTROL.search(line):
         raise ValueError(f"a command contains a control character: {line!r}")
     return line.encode() + b"\r\n"
 
 
 class Exchange:
-    """One mail transaction up to its content: `commands` in order, and what is answered to them.
+    """One mail transaction up to its content: `commands` in order, and their replies.
 
-    `unfit` is why the server could not take it, known before anything is said. `stages` are those
-    of the answers, in order. `refused` holds the recipients that the server refused, `taken` those
-    that it took. `failure` is what stopped all of it. `is_awaited` tells that the server waits for
-    the content: by 354, or with CHUNKING as soon as it has taken somebody. `distrusted` are the
-    extensions that it was found not to keep to.
+    `unfit` is a failure known before the first command. `stages` are those of the replies, in
+    order. `refused` and `accepted` are the recipients by the server's reply. `failure` ends the
+    transaction. `is_content_awaited`: the server waits for content, after 354, or with CHUNKING
+    after the first accepted recipient. `distrusted` are extensions that turned out to be broken.
 
-    A server that announces CHUNKING has to prove that it knows BDAT before it gets the content: the
-    last command is then a chunk of `sent_bytes`, in the place of DATA.
+    A server that announces CHUNKING must prove it before it gets the content: the last command is
+    then a chunk of `sent_bytes` instead of DATA.
     """
 
     def __init__(self, mail: Mail, extensions: Extensions) -> None:
@@ -130,7 +129,7 @@ class Exchange:
         self.mail = mail
         self.unfit = _explain_unfit(mail, extensions, needs)
         self.commands = _make_commands(mail, extensions, needs)
-        # After DATA, or the first chunk, all that comes is of the content.
+        # Replies after DATA or the first chunk concern the content.
         to_all = (Stage.RCPT,) * len(mail.recipients)
         self.stages = (Stage.MAIL, *to_all, Stage.DATA, Stage.DATA)
         self.refused: dict[str, Failure] = {}
@@ -146,7 +145,7 @@ class Exchange:
 
     @property
     def stage(self) -> Stage:
-        """To which stage the next answer belongs."""
+        """The stage of the next reply."""
         return self.stages[self._answer_count]
 
     @property
@@ -157,12 +156,12 @@ class Exchange:
 
     @property
     def is_proving(self) -> bool:
-        """Whether nothing is missing but the answer that proves that the server knows BDAT."""
+        """Whether only the reply that proves CHUNKING is missing."""
         is_at_data = self.stage is Stage.DATA and self._answer_count < len(self.commands)
         return self._must_prove and is_at_data and bool(self.accepted) and self.failure is None
 
     def receive(self, reply: Reply) -> None:
-        """The answer to the next command."""
+        """Process the reply to the next command."""
         number = self._answer_count
         at = self.stages[number]
         self._answer_count = number + 1
@@ -186,10 +185,10 @@ class Exchange:
             self.failure = make_refusal(Stage.RCPT, reply)
 
     def _receive_start(self, reply: Reply) -> None:
-        """The answer to DATA, or to the chunk in its place."""
+        """Process the reply to DATA, or to the chunk that replaces it."""
         is_started = reply.is_positive if self._must_prove else reply.is_intermediate
         self.has_proved_chunking = self._must_prove and is_started
-        # A chunk for nobody is taken back by RSET, as the envelope is.
+        # RSET takes back a chunk without recipients, like the envelope.
         self.is_content_awaited = is_started and (bool(self.accepted) or not self._must_prove)
         if self.failure is None and self.accepted and not is_started:
             self.failure = make_refusal(Stage.DATA, reply)
@@ -197,7 +196,7 @@ class Exchange:
                 self.failure = make_chunking_failure(self.failure)
 
     def _make_refusal(self, number: int, reply: Reply) -> Failure:
-        """A refusal of a command, or of no more than the parameters that we have added to it."""
+        """Build the failure of a command, or only of the parameters Heloise added."""
         at = self.stages[number]
         parameters = self.commands[number].decode().partition("> ")[2]
         refused = refused_extensions(reply, f" {parameters}")
@@ -208,7 +207,7 @@ class Exchange:
 
 
 class _Needs(NamedTuple):
-    """Which extensions a mail cannot do without."""
+    """The extensions that a mail requires."""
 
     smtputf8: bool
     eight_bit: bool
@@ -222,7 +221,7 @@ def _explain_unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure
     if needs.smtputf8 and not extensions.smtputf8:
         detail = _explain_smtputf8(mail)
         return Failure(Stage.MAIL, fault=Fault.SMTPUTF8_NOT_OFFERED, detail=detail)
-    # RFC 6531 section 3.1: who offers SMTPUTF8 offers 8BITMIME.
+    # RFC 6531 section 3.1: SMTPUTF8 implies 8BITMIME.
     if needs.eight_bit and not (extensions.eight_bit or extensions.smtputf8):
         detail = (
             "the message has 8-bit text, and the server does not offer 8BITMIME: send it in"
@@ -233,7 +232,7 @@ def _explain_unfit(mail: Mail, extensions: Extensions, needs: _Needs) -> Failure
 
 
 def _explain_smtputf8(mail: Mail) -> str:
-    """What of a mail is not ASCII: it may be another recipient's address, in the header."""
+    """Explain what is not ASCII; a header may name another recipient's address."""
     if not all(map(str.isascii, (mail.envelope_from, *mail.recipients))):
         return (
             "an address of the message is not ASCII, and the server does not offer SMTPUTF8:"
@@ -266,13 +265,13 @@ def _make_commands(mail: Mail, extensions: Extensions, needs: _Needs) -> list[by
 
 
 def make_chunking_failure(failure: Failure) -> Failure:
-    """The same failure, of BDAT itself and not of the message."""
+    """Return the failure as one of BDAT, not of the message."""
     detail = "; ".join(filter(None, [CHUNKING_BROKEN, failure.detail]))
     return replace(failure, fault=Fault.CHUNKING, detail=detail)
 
 
 def make_refusal(at: Stage, reply: Reply) -> Failure:
-    """A reply that is not the one that was needed; neither 4yz nor 5yz is out of turn."""
+    """Build the failure of an unwanted reply; malformed unless it is 4yz or 5yz."""
     if reply.is_refusal:
         return Failure(at, reply=reply)
     detail = f"the server sent an unexpected reply: {reply}"

@@ -34,6 +34,6 @@ class RecordedProtocol(SMTPProtocol):
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's signature
         response = await super().read_response(timeout=timeout)
         if response.code == MALFORMED_CODE and self._transcript.stage is Stage.BANNER:
-            return response  # the failure says all that may be told
+            return response  # the failure says all that may be shown
         self._transcript.add_reply(Reply.parse(response.code, response.message))
         return response

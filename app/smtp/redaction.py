@@ -15,7 +15,7 @@ MIN_REDACTED_CHARACTERS: Final = 3
 
 
 def make_credentials(identity: Identity, token: str | None = None) -> Credentials:
-    """The identity's credentials."""
+    """Build SASL credentials from an identity."""
     return Credentials(
         username=identity.username or "",
         password=identity.password or "",
@@ -26,11 +26,11 @@ def make_credentials(identity: Identity, token: str | None = None) -> Credential
 
 
 def list_secret_forms(credentials: Credentials) -> tuple[str, ...]:
-    """The password and the access token as they are, and as SASL encodes them; longest first."""
+    """List password and token, plain and as SASL encodes them; longest first."""
     forms = set[str]()
     if credentials.password:
         password = credentials.password.encode()
-        # A password is stripped where it stands at the end of a line.
+        # Parsing strips a password at the end of a line.
         forms |= {
             make_printable(credentials.password),
             make_printable(credentials.password.strip()),
@@ -47,12 +47,10 @@ def list_secret_forms(credentials: Credentials) -> tuple[str, ...]:
 
 
 def redact(text: str, forms: Iterable[str]) -> str:
-    """The text without these forms (invariant 9)."""
+    """Replace these forms with `***` (invariant 9)."""
     lower_text = text.lower()
     for form in forms:
-        if (
-            form.lower() in lower_text
-        ):  # each line of each message passes here: `re` costs ten times that
+        if form.lower() in lower_text:  # hot path: `re` costs ten times as much
             text = re.sub(re.escape(form), REDACTED, text, flags=re.IGNORECASE)
     return text
 

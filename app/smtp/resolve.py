@@ -18,19 +18,19 @@ from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError, fault_error
 from app.smtp.identity import Identity
 
-# RFC 8305 section 5: so long an address has before the next one is tried beside it.
+# RFC 8305 section 5: the head start of an address before the next one.
 ATTEMPT_DELAY_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How hosts are looked up, and where connections may go."""
+    """Looks up hosts, and checks where connections may go."""
 
     guard: AddressGuard
     resolver: Resolver
 
     async def addresses(self, identity: Identity) -> list[IPAddress]:
-        """The host's addresses, each of which may be connected to from the source address.
+        """Resolve a host to allowed addresses of the source address's family.
 
         Raises StageFailedError.
         """
@@ -40,7 +40,7 @@ class Network:
         return _filter_reachable(found, identity)
 
     async def allowed_addresses(self, host: str, seconds: float) -> list[IPAddress]:
-        """A host's addresses, each of which may be connected to; raises StageFailedError."""
+        """Resolve a host; raises StageFailedError if any address is not allowed."""
         found = await self.resolver.addresses(host, seconds)
         for address in found:
             if reason := self.guard.address_refusal(address):
@@ -50,7 +50,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class DialResult:
-    """What came of connecting to one address, and in how many seconds."""
+    """The result of connecting to one address."""
 
     address: IPAddress
     seconds: float
@@ -58,9 +58,9 @@ class DialResult:
 
 
 async def connect(identity: Identity, network: Network) -> socket.socket:
-    """A socket connected to the address of the host that answers first (RFC 8305).
+    """Connect to the address of the host that answers first (RFC 8305).
 
-    The address connected to is the very one checked. Raises StageFailedError.
+    Connects only to the checked addresses. Raises StageFailedError.
     """
     addresses = await network.addresses(identity)
     where = f"{identity.host} [{', '.join(map(str, addresses))}] port {identity.port}"
@@ -78,9 +78,9 @@ async def connect(identity: Identity, network: Network) -> socket.socket:
 async def dial_all(
     identity: Identity, addresses: Sequence[IPAddress]
 ) -> tuple[socket.socket | None, list[DialResult]]:
-    """Connect to every address at once: the socket that is kept, if any, and what came of each.
+    """Connect to every address at once; return the first socket and all results.
 
-    The first that connected is kept; the others are closed.
+    Closes the other sockets.
     """
     open_sockets: list[socket.socket] = []
 
@@ -122,7 +122,7 @@ def _map_dial_errors(where: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise fault_error(Stage.TCP, Fault.TIMEOUT, f"{where} did not answer in time") from error
-    except (OSError, RuntimeError) as error:  # uvloop's word for a family that is not there
+    except (OSError, RuntimeError) as error:  # uvloop raises it for a missing address family
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise fault_error(Stage.TCP, Fault.UNREACHABLE, f"{where}: {reason}") from error
 
@@ -139,7 +139,7 @@ def _make_source_info(identity: Identity) -> list[AddrInfoType] | None:
 
 
 def _filter_reachable(addresses: list[IPAddress], identity: Identity) -> list[IPAddress]:
-    """Those of the source address's own family."""
+    """Keep the addresses of the source address's family."""
     if identity.source_address is None:
         return addresses
     source = ipaddress.ip_address(identity.source_address)

@@ -26,7 +26,10 @@ _PASSWORD: Final = re.compile(rb"pass", re.IGNORECASE)
 
 
 class Response(NamedTuple):
-    """What the client says; None: nothing before it is asked. `may_end`: 235 may follow it."""
+    """The client's next response; `data` is None if the server speaks first.
+
+    `may_end`: 235 may follow.
+    """
 
     data: bytes | None
     may_end: bool = False
@@ -51,10 +54,10 @@ class Credentials:
 
 
 def start_dialogue(mechanism: str, credentials: Credentials) -> Dialogue:
-    """The client's part of a mechanism.
+    """Start the client's part of a mechanism; send it each challenge.
 
-    Sent a challenge it raises ValueError where that is none of the mechanism's, UnprovenError where
-    the server is not the one that knows the password.
+    Raises ValueError for an invalid challenge, and UnprovenError if the server does not know the
+    password.
     """
     return {
         PLAIN: _plain,
@@ -67,20 +70,23 @@ def start_dialogue(mechanism: str, credentials: Credentials) -> Dialogue:
 
 
 def plain_response(credentials: Credentials) -> bytes:
-    """RFC 4616: empty authorization identity, user name, password."""
+    """Encode PLAIN: empty authorization identity, user name, password (RFC 4616)."""
     return f"\0{credentials.username}\0{credentials.password}".encode()
 
 
 def oauthbearer_response(credentials: Credentials) -> bytes:
-    """RFC 7628 section 3.1, after the GS2 header of RFC 5801; where the token is for is told."""
-    # RFC 5801 section 4: these two stand for themselves nowhere in the header.
+    """Encode OAUTHBEARER with host and port (RFC 7628 section 3.1)."""
+    # RFC 5801 section 4: the header must escape these two.
     name = credentials.username.replace("=", "=3D").replace(",", "=2C")
     where = f"host={credentials.host}\1port={credentials.port}"
     return f"n,a={name},\1{where}\1auth=Bearer {credentials.token}\1\1".encode()
 
 
 def xoauth2_response(credentials: Credentials) -> bytes:
-    """https://developers.google.com/workspace/gmail/imap/xoauth2-protocol."""
+    """Encode XOAUTH2.
+
+    See https://developers.google.com/workspace/gmail/imap/xoauth2-protocol.
+    """
     return f"user={credentials.username}\1auth=Bearer {credentials.token}\1\1".encode()
 
 
@@ -89,8 +95,8 @@ def _plain(credentials: Credentials) -> Dialogue:
 
 
 def _login(credentials: Credentials) -> Dialogue:
-    # A server that overlooks the user name on the line of AUTH asks for it, and whoever took its
-    # question for the next one would tell the password as a name.
+    # A server that ignores the user name on the AUTH line asks for it again. Answering with the
+    # password would send it as a name.
     challenge = yield Response(credentials.username.encode())
     for _ in range(MAX_QUESTIONS):
         if not is_about_user(challenge):
@@ -99,12 +105,12 @@ def _login(credentials: Credentials) -> Dialogue:
     else:
         return
     challenge = yield Response(credentials.password.encode(), may_end=True)
-    if is_about_user(challenge):  # asked for in the other order
+    if is_about_user(challenge):  # some servers ask in the other order
         yield Response(credentials.username.encode(), may_end=True)
 
 
 def is_about_user(challenge: bytes) -> bool:
-    """Whether LOGIN's question, in whatever words, is for the user name."""
+    """Whether LOGIN's question is for the user name."""
     question = _decode_question(challenge)
     return _USER.search(question) is not None and _PASSWORD.search(question) is None
 
@@ -139,7 +145,7 @@ def _scram(credentials: Credentials) -> Dialogue:
     except ScramException as error:
         raise ValueError(str(error)) from None
     final = _decode((yield Response(proof.encode()))).decode()
-    if final.startswith("e="):  # RFC 5802 section 7: refused, which the reply will say as well
+    if final.startswith("e="):  # RFC 5802 section 7: a refusal; the reply reports it too
         yield Response(b"")
         return
     try:
@@ -151,7 +157,7 @@ def _scram(credentials: Credentials) -> Dialogue:
 
 def _oauthbearer(credentials: Credentials) -> Dialogue:
     yield Response(oauthbearer_response(credentials), may_end=True)
-    yield Response(b"\1")  # RFC 7628 section 3.2.3: the error was heard
+    yield Response(b"\1")  # RFC 7628 section 3.2.3: acknowledge the error
 
 
 def _xoauth2(credentials: Credentials) -> Dialogue:

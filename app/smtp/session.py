@@ -31,7 +31,7 @@ NextMail = Callable[[], Mail | None]
 
 QUIT_TIMEOUT_SECONDS: Final = 5.0
 TRANSACTION_FAILED: Final = 554
-# What is known before anything is said leaves the session as it was.
+# Failures found before the first command leave the session usable.
 PREFLIGHT_FAULTS: Final = UNFIT
 _EXTENSIONS: Final[Mapping[Fault | None, Extension]] = {
     Fault.PIPELINING: Extension.PIPELINING,
@@ -41,11 +41,11 @@ _EXTENSIONS: Final[Mapping[Fault | None, Extension]] = {
 
 @frozen_dataclass
 class Transaction:
-    """How one mail transaction ended.
+    """The result of one mail transaction.
 
-    `refused` holds the recipients that the server itself refused at RCPT. All others share one
-    end: `reply` where the server took the message, else `failure`. With every recipient refused
-    both are None.
+    `refused` holds the recipients that the server refused at RCPT. All others share one result:
+    `reply` if the server accepted the message, else `failure`. Both are None if all recipients were
+    refused.
     """
 
     refused: dict[str, Failure] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class _PipelinedEnvelope(NamedTuple):
     sent_at: float
 
     def dialogue(self) -> Callable[[], Iterator[Entry]]:
-        """Maps replies to stages, without keeping the mail."""
+        """Return a source of transcript entries that does not keep the mail."""
         exchange = self.exchange
         return partial(
             _list_entries, exchange.stages, exchange.commands, self.sent_at, self.pending
@@ -69,18 +69,17 @@ class _PipelinedEnvelope(NamedTuple):
 
 
 class Session:
-    """A connection on which the server has accepted the EHLO name and, where asked, the user.
+    """An open connection after EHLO and, if the profile requires it, AUTH.
 
-    `transactions` counts those that were begun, whatever came of them. `stage` tells how far the
-    last one has come: DOT from the moment on at which the end of the message goes out, when the
-    server may have taken it though nobody has heard it say so. `opened_seconds` and `used_seconds`
-    are monotonic readings.
+    `transactions` counts the transactions begun. `stage` is how far the last one came: DOT as soon
+    as its end is sent, because the server may then have accepted it. `opened_seconds` and
+    `used_seconds` are monotonic readings.
 
-    Where the server offers PIPELINING (RFC 2920) an envelope is one write, and that of the message
-    that follows goes out together with the content before it: about one round trip a message.
-    `distrusted` is what the server has announced and not kept to: this session leaves it out.
+    With PIPELINING (RFC 2920) an envelope is one write, and the next envelope leaves together with
+    the content before it: about one round trip per message. `distrusted` are extensions that the
+    server announced but broke; this session does not use them.
 
-    `transcript` is that of the last transaction, after how the session was opened for the first.
+    `transcript` covers the last transaction; for the first one, also the opening.
     """
 
     def __init__(
@@ -104,17 +103,17 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server has not closed the connection, as far as is known."""
+        """Whether the connection is open, as far as known."""
         return self._wire.is_open
 
     @property
     def silent_seconds(self) -> float:
-        """For how long the server has owed an answer, and has neither said nor read anything."""
+        """Seconds since the server last sent or read, while a reply is pending."""
         return self._wire.silent_seconds
 
     @property
     def begun_mail(self) -> Mail | None:
-        """The mail whose envelope was already sent, and that must go next."""
+        """The mail whose envelope is already sent, and that must go next."""
         return None if self._pipelined is None else self._pipelined.exchange.mail
 
     @property
@@ -123,7 +122,7 @@ class Session:
         return self.facts.auth_mechanism is not None
 
     async def is_alive(self) -> bool:
-        """Whether the server still answers (NOOP); the session is of no use where it does not."""
+        """Whether the server answers NOOP; aborts the session if not."""
         try:
             reply = await self._command(Stage.MAIL, encode_command("NOOP"))
         except StageFailedError:
@@ -138,14 +137,14 @@ class Session:
         before_body: BeforeBody | None = None,
         next_mail: NextMail | None = None,
     ) -> Transaction:
-        """One mail transaction. Raises nothing that the server or the network does.
+        """Run one mail transaction. Returns failures of server and network.
 
-        `before_body` is asked once the server waits for the body, with the recipients that it
-        took; where it says no, nothing of the body goes out. `following` is asked, once all are
-        taken and if that can be of use, for the mail that is to be the next one sent here: its
-        envelope is begun then, and the session is of use for nothing else before it was sent.
+        Calls `before_body` with the accepted recipients once the server waits for the body; sends
+        no body if it returns False. Calls `next_mail` only if all recipients were accepted and
+        pipelining can use it, and sends the envelope of the mail that it returns. The session must
+        then send that mail next.
 
-        Where it is cancelled the connection is closed: what was under way is not known to end.
+        Cancelling closes the connection.
         """
         self.stage = Stage.MAIL
         self.transactions += 1
@@ -180,14 +179,14 @@ class Session:
         return Transaction(exchange.refused, reply=reply)
 
     def _distrust(self, extensions: Collection[Extension]) -> None:
-        """Leave out from now on what the server does not keep to."""
+        """Stop using these extensions."""
         self.distrusted = self.distrusted.union(extensions)
         self._extensions = self._extensions.without(extensions)
 
     async def _exchange_envelope(
         self, mail: Mail, exchange: Exchange, envelope: _PipelinedEnvelope | None
     ) -> None:
-        """Say MAIL, RCPT and DATA, and hear what comes of them; raises StageFailedError."""
+        """Send MAIL, RCPT and DATA, and process the replies. Raises StageFailedError."""
         if exchange.mail is not mail:
             raise fault_error(Stage.MAIL, Fault.DISCONNECTED, "another mail's envelope had begun")
         if envelope is not None:
@@ -201,7 +200,7 @@ class Session:
         if exchange.has_proved_chunking:
             self._extensions = replace(self._extensions, is_chunking_proved=True)
         if exchange.failure is not None:
-            if exchange.is_content_awaited:  # it would take whatever comes now for the content
+            if exchange.is_content_awaited:  # the server would read the next command as content
                 self.abort()
             raise StageFailedError(exchange.failure)
 
@@ -209,7 +208,7 @@ class Session:
         return self._wire.send(lines, len(lines), self.identity.timeouts.command)
 
     def _send_envelope(self, exchange: Exchange) -> _PipelinedEnvelope:
-        """Say a whole envelope at once."""
+        """Send a whole envelope at once."""
         return _PipelinedEnvelope(exchange, self._send(exchange.commands), monotonic_seconds())
 
     async def _read_envelope_replies(
@@ -231,9 +230,9 @@ class Session:
             raise self._explain_confusion(exchange, error)
 
     def _explain_confusion(self, exchange: Exchange, error: StageFailedError) -> StageFailedError:
-        """A server that fails over several commands at once is to be asked one by one.
+        """Blame pipelining for a failure over several commands.
 
-        One that has taken them before and closes the connection now just does so.
+        Except for a closed connection on a server that has pipelined before.
         """
         if exchange.is_proving:
             return StageFailedError(make_chunking_failure(error.failure))
@@ -257,7 +256,7 @@ class Session:
         mime = exchange.mail.mime
         is_chunked, is_long = self._extensions.chunking, len(mime) > BLOCK_BYTES
         pending = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
-        if pending.error is not None:  # the connection ended meanwhile: nothing has gone out
+        if pending.error is not None:  # the connection ended before any content was sent
             await pending.wait(Stage.DATA)
         start = exchange.sent_bytes
         if is_long:
@@ -282,7 +281,7 @@ class Session:
         return reply
 
     def _make_refusal(self, at: Stage, reply: Reply) -> StageFailedError:
-        """A refusal of the content; or of BDAT, though the server has taken a chunk before."""
+        """Build a refusal of the content, or of BDAT after an accepted chunk."""
         error = refusal_error(at, reply)
         is_of_content = reply.code == TRANSACTION_FAILED or not refuses_command(reply)
         if is_of_content or not self._extensions.chunking:
@@ -292,7 +291,7 @@ class Session:
     def _make_next_exchange(
         self, exchange: Exchange, next_mail: NextMail | None
     ) -> Exchange | None:
-        """The exchange to begin together with the content, if one may be."""
+        """Build the exchange to begin together with the content, if allowed."""
         if next_mail is None or exchange.refused or not self._extensions.pipelining:
             return None
         if (mail := next_mail()) is None:
@@ -301,10 +300,9 @@ class Session:
         return next_exchange if next_exchange.unfit is None else None
 
     async def _write_long(self, blocks: Iterator[bytes], pending: PendingReplies) -> bytes:
-        """Write no faster than the server reads; answers the last block, which is yet to go out.
+        """Write blocks as fast as the server reads; return the last one unsent.
 
-        The server has `command` seconds to take each block, and may say before the end that it
-        has had enough.
+        The server has the `command` timeout for each block, and may reply before the end.
         """
         block = next(blocks)
         for next_mail in blocks:
@@ -316,7 +314,7 @@ class Session:
         return block
 
     async def _end_transmission(self, pending: PendingReplies) -> StageFailedError:
-        """The server replied during the transmission, so the session is unusable."""
+        """Abort, and return the error of a reply during the transmission."""
         self.abort()
         try:
             [reply] = await pending.wait(Stage.DATA)
@@ -333,14 +331,14 @@ class Session:
         return reply
 
     async def _give_up(self, exchange: Exchange) -> None:
-        """Abort the transaction, and be ready for the next one."""
-        if exchange.is_content_awaited:  # RFC 2920 section 3.1: it has nobody to send this to
+        """Abort the transaction, and prepare for the next one."""
+        if exchange.is_content_awaited:  # RFC 2920 section 3.1: end the empty content
             with suppress(StageFailedError):
                 await self._command(Stage.DATA, END_OF_DATA)
         await self._rset()
 
     async def _rset(self, stage: Stage = Stage.MAIL) -> None:
-        """Forget the transaction; a session that cannot is closed."""
+        """Send RSET; abort the session if it fails."""
         try:
             reply = await self._command(stage, encode_command("RSET"))
         except StageFailedError:
@@ -350,12 +348,12 @@ class Session:
                 self.abort()
 
     async def _recover(self, failure: Failure) -> None:
-        """Make the session fit for the next message, or close it where it cannot be trusted."""
+        """Reset the session for the next message, or abort it."""
         if failure.fault in _EXTENSIONS:
             self._distrust({_EXTENSIONS[failure.fault]})
         said_goodbye = failure.reply is not None and failure.reply.code == UNAVAILABLE
         lost = failure.reply is None and failure.fault not in PREFLIGHT_FAULTS
-        # Whoever refuses BDAT may read what comes next as the rest of a line.
+        # A server that refuses BDAT may read the next bytes as the rest of a line.
         if said_goodbye or lost or failure.fault is Fault.CHUNKING:
             self.abort()
         elif self.is_open and self._pipelined is None and failure.reply is not None:
@@ -364,10 +362,10 @@ class Session:
     async def check(
         self, envelope_from: str, recipient: str, *, tries_chunk: bool = False
     ) -> Failure | None:
-        """Ask at MAIL and RCPT what the server thinks, and take it back (RSET); never DATA.
+        """Test sender and recipient with MAIL and RCPT, then RSET; never DATA.
 
-        With `tries_chunk`, one that announces CHUNKING is also asked whether it takes a chunk that
-        is not the last. Answers what it refused, if anything.
+        With `tries_chunk`, also tests a first chunk if the server announces CHUNKING. Returns the
+        refusal, if any.
         """
         of_no_size = self._extensions.without({Extension.SIZE})
         exchange = Exchange(Mail(envelope_from, [recipient], b" "), of_no_size)
@@ -389,9 +387,9 @@ class Session:
         return exchange.failure or next(iter(exchange.refused.values()), None)
 
     async def quit(self) -> None:
-        """Say QUIT and close; a server that does not answer is not waited for.
+        """Send QUIT and close; does not wait long for the reply.
 
-        One that still owes an answer, because whoever asked went away, is told nothing more.
+        Sends no QUIT while a reply is pending.
         """
         if self._pipelined is None and not self._wire.has_pending_replies:
             pending = self._wire.send([encode_command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
@@ -400,7 +398,7 @@ class Session:
         self._wire.close()
 
     def abort(self) -> None:
-        """Close at once, with what the server has not read yet."""
+        """Close at once, and drop unsent data."""
         self._wire.abort()
 
 
@@ -423,7 +421,7 @@ def _list_entries(
 
 
 def _describe_connection(facts: ConnectionFacts, number: int, seconds: float) -> str:
-    """Which connection a transaction goes on with."""
+    """Describe the connection that a further transaction uses."""
     how = facts.tls_version or "no TLS"
     return (
         f"message {number} on the connection to {facts.remote_address}, opened {seconds:.1f} s ago"

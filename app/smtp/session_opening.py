@@ -38,7 +38,7 @@ NO_SUCH_COMMAND: Final = frozenset({COMMAND_UNRECOGNIZED, COMMAND_NOT_IMPLEMENTE
 
 @dataclass(frozen=True, slots=True)
 class OpenFailure:
-    """A session that did not come to be: at which stage, what was known by then, and what said."""
+    """A session that could not open: the failure, the facts and the transcript."""
 
     failure: Failure
     facts: ConnectionFacts
@@ -46,7 +46,7 @@ class OpenFailure:
 
 
 def make_open_failure(identity: Identity, failure: Failure) -> OpenFailure:
-    """A session that failed before its connection was tried."""
+    """Build the failure of a session that never connected."""
     transcript = Transcript()
     transcript.stage = failure.stage
     transcript.add_note(failure.detail)
@@ -61,13 +61,13 @@ async def open_session(
     token: str | None = None,
     distrusted: Collection[Extension] = (),
 ) -> Session | OpenFailure:
-    """Connect, greet, secure, log in. Raises nothing that the server or the network does.
+    """Connect, greet, secure and log in. Returns failures of server and network.
 
-    `names`, `token` and `distrusted` are `Opening`'s.
+    See `Opening` for `names`, `token` and `distrusted`.
     """
     transcript = Transcript()
     try:
-        await _load_context(identity)  # nobody is connected to where it cannot be made
+        await _load_context(identity)  # do not connect if it cannot be built
         sock = await connect(identity, network)
     except StageFailedError as error:
         transcript.stage = error.failure.stage
@@ -88,11 +88,10 @@ async def _load_context(identity: Identity) -> ssl.SSLContext | None:
 
 
 class Opening:
-    """A session in the making: its facts and its transcript grow, so that a failure can tell them.
+    """Opens a session; keeps facts and transcript for a failure.
 
-    `names` are said instead of the identity's own EHLO name, one after another as long as the
-    server refuses and stays: the first that it takes is the connection's. `token` is the OAuth
-    access token to log in with. What is `distrusted` is left out, whatever the server offers.
+    Tries `names` in order instead of the identity's EHLO name, until the server accepts one or
+    hangs up. `token` is the OAuth access token for AUTH. Ignores the `distrusted` extensions.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Opening:
         transcript.keep_secret(list_secret_forms(make_credentials(identity, token)))
 
     async def open(self, sock: socket.socket) -> Session | OpenFailure:
-        """What follows once the host is connected to. Raises nothing that the server does."""
+        """Open a session on a connected socket. Returns failures of the server."""
         try:
             return await self._run(sock)
         except StageFailedError as error:
@@ -122,7 +121,7 @@ class Opening:
             self._transcript.stage = error.failure.stage
             if error.failure.reply is None:
                 self._transcript.add_note(error.failure.detail)
-            if error.chain:  # the certificates that a handshake which failed has shown
+            if error.chain:  # from a failed handshake
                 self.facts = replace(self.facts, certificate_chain=error.chain)
             return self.make_failure(self._transcript.redact_failure(error.failure))
         except BaseException:
@@ -130,12 +129,12 @@ class Opening:
             raise
 
     def make_failure(self, failure: Failure) -> OpenFailure:
-        """The session that did not come to be, with what was known by then."""
+        """Build the failure, with the facts so far."""
         return OpenFailure(failure, self.facts, self._transcript)
 
     def _abort(self) -> None:
         if self._smtp is not None and self._smtp.transport is not None:
-            # `close` alone would wait for a peer that has stopped reading.
+            # `close` would wait for a server that does not read.
             cast("asyncio.WriteTransport", self._smtp.transport).abort()
 
     async def _run(self, sock: socket.socket) -> Session:
@@ -152,7 +151,7 @@ class Opening:
         await attach(smtp, sock, identity, self._transcript, context if is_implicit else None)
         self._note_tls(smtp)
         await self._read_banner(smtp)
-        await self._greet_by_any(smtp)
+        await self._greet_with_any_name(smtp)
         if context is not None and not is_implicit:
             await self._start_tls(smtp, context)
         if identity.wants_auth:
@@ -168,13 +167,13 @@ class Opening:
         self.facts = replace(self.facts, auth_mechanism=mechanism)
 
     def _make_session(self, smtp: aiosmtplib.SMTP) -> Session:
-        """From here on the connection is spoken through by the session alone."""
+        """Hand the connection to a session."""
         protocol = smtp.protocol
         if protocol is None or protocol.transport is None:
             raise fault_error(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
         extensions = Extensions.from_ehlo(smtp.esmtp_extensions).without(self._distrusted)
         wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.redact)
-        if protocol._buffer:  # noqa: SLF001 - no public attribute tells
+        if protocol._buffer:  # noqa: SLF001 - there is no public attribute
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
         return Session(wire, extensions, self.identity, self.facts, self._transcript)
 
@@ -213,7 +212,7 @@ class Opening:
             self.facts, banner=self._transcript.redact(text[:MAX_BANNER_CHARACTERS])
         )
 
-    async def _greet_by_any(self, smtp: aiosmtplib.SMTP) -> None:
+    async def _greet_with_any_name(self, smtp: aiosmtplib.SMTP) -> None:
         """Greet, by each of the names in turn where there are several to try."""
         for name in self._names:
             smtp.local_hostname = name
@@ -232,10 +231,9 @@ class Opening:
         return await self._greet(smtp)
 
     async def _greet(self, smtp: aiosmtplib.SMTP) -> None:
-        """EHLO by the name that was decided; HELO only for a server that does not know the word.
+        """Send EHLO; HELO only if the server does not know EHLO (RFC 5321 section 4.1.1.1).
 
-        RFC 5321 section 4.1.1.1. Neither STARTTLS nor AUTH is there after HELO, so who needs one of
-        them stops here.
+        HELO offers neither STARTTLS nor AUTH, so it fails if the profile requires either.
         """
         self._transcript.stage = Stage.EHLO
         try:
@@ -266,7 +264,7 @@ class Opening:
     def _note_tls(self, smtp: aiosmtplib.SMTP) -> None:
         tls = smtp.get_transport_info("ssl_object") if smtp.is_connected else None
         if tls is not None:
-            # The version that `cipher` tells is the one that the cipher was defined in.
+            # `cipher` reports the version that defined the cipher.
             version, cipher = tls.version(), tls.cipher()[0]
             self.facts = replace(
                 self.facts,

@@ -31,17 +31,17 @@ MIN_VERSIONS: Final = {
     "1.2": ssl.TLSVersion.TLSv1_2,
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
-# Both old versions sign with MD5 and SHA-1, which OpenSSL 3 does at no other level.
+# Both old versions sign with MD5 and SHA-1; OpenSSL 3 allows them only at level 0.
 OLD_CIPHERS: Final = "DEFAULT:@SECLEVEL=0"
 
 
 @lru_cache(maxsize=MAX_CONTEXTS)
 def tls_context(identity: Identity) -> ssl.SSLContext:
-    """The context for an identity, made once, and off the event loop: it takes milliseconds.
+    """Build an identity's TLS context. Cached; takes milliseconds, so call it in a thread.
 
-    Certificates and names are verified but under `opportunistic` (RFC 7435): there, encryption
-    without a name is still better than none. A `tls_ca` is trusted instead of the public
-    authorities. Raises StageFailedError where the profile's own certificates do not load.
+    Verifies certificates and names, except with `opportunistic` (RFC 7435), where unverified
+    encryption is better than none. `tls_ca` replaces the public authorities. Raises
+    StageFailedError if the profile's certificates do not load.
     """
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=identity.tls_ca)
@@ -55,7 +55,7 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
         context.set_ciphers(OLD_CIPHERS)
     if identity.tls_ca is not None:
-        # An intermediate authority's certificate does, as it does by default from Python 3.13 on.
+        # Accept an intermediate authority, as Python 3.13 does by default.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if identity.tls is TlsMode.OPPORTUNISTIC:
         context.check_hostname = False
@@ -64,12 +64,12 @@ def tls_context(identity: Identity) -> ssl.SSLContext:
 
 
 def _load_client_certificate(context: ssl.SSLContext, identity: Identity) -> None:
-    # OpenSSL reads certificates for itself only from a file: one that is private and soon gone.
+    # OpenSSL loads client certificates only from files.
     with tempfile.TemporaryDirectory(prefix="heloise-") as folder:
         path = Path(folder, "client.pem")
         path.touch(mode=0o600)
         path.write_text(f"{identity.client_certificate}\n{identity.client_key or ''}\n")
-        # A key behind a passphrase would have OpenSSL ask for it at the terminal.
+        # Without a password, OpenSSL prompts on the terminal for an encrypted key.
         context.load_cert_chain(path, password="")
 
 
@@ -80,11 +80,10 @@ async def attach(
     transcript: Transcript,
     context: ssl.SSLContext | None,
 ) -> None:
-    """Let `smtp` speak through a connected socket, after a TLS handshake where there is a context.
+    """Attach `smtp` to a connected socket, after a TLS handshake if there is a context.
 
-    aiosmtplib's own `connect` has one time for the handshake and the greeting, which differ
-    (RFC 5321 section 4.5.3.2.1), and does not tell in which of them it failed. Raises
-    StageFailedError.
+    aiosmtplib's `connect` has one timeout for handshake and greeting, which differ (RFC 5321
+    section 4.5.3.2.1), and does not report which failed. Raises StageFailedError.
     """
 
     def protocol() -> SMTPProtocol:
@@ -115,24 +114,23 @@ async def _handshake(opening: Awaitable[Result], identity: Identity) -> Result:
 
 
 def _extend_timeout(seconds: float) -> float:
-    """More than the time that is taken here: asyncio's own end of patience looks like a hang-up."""
+    """Exceed our own timeout: asyncio's looks like a closed connection."""
     return seconds * 2
 
 
 def _check_secured(transport: asyncio.BaseTransport | None, identity: Identity) -> None:
     tls = None if transport is None else transport.get_extra_info("ssl_object")
-    # Where the server hangs up in the midst of the handshake, asyncio may raise nothing.
+    # If the server hangs up during the handshake, asyncio may raise nothing.
     if tls is None:
         raise fault_error(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
     check_pins(tls, identity)
 
 
 async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Identity) -> None:
-    """STARTTLS (RFC 3207), after which nothing that was said before counts.
+    """Run STARTTLS (RFC 3207), and forget everything before it.
 
-    aiosmtplib's own would throw away what came together with the server's answer. Here it ends the
-    session: nobody but a man in the middle has anything to say before the handshake. Raises
-    StageFailedError.
+    aiosmtplib discards data that arrives with the reply. Here such data ends the session: only a
+    man in the middle sends it. Raises StageFailedError.
     """
     with stage(Stage.TLS):
         code, text = await smtp.execute_command(b"STARTTLS", timeout=identity.timeouts.command)
@@ -141,7 +139,7 @@ async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Id
         protocol = smtp.protocol
         if protocol is None:
             raise fault_error(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
-        if protocol._buffer.strip():  # noqa: SLF001 - no public attribute tells
+        if protocol._buffer.strip():  # noqa: SLF001 - there is no public attribute
             raise _make_stripped_error()
         protocol._buffer.clear()  # noqa: SLF001 - as above
         protocol.transport = smtp.transport = await _encrypt(protocol, context, identity)

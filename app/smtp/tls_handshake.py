@@ -8,7 +8,7 @@ from typing import Final
 from app.domain.outcome.outcome import Fault
 from app.smtp.certificate import Certificate
 
-# OpenSSL's word for a first byte that begins no TLS record.
+# OpenSSL's reason if the first byte begins no TLS record.
 NOT_TLS: Final = "WRONG_VERSION_NUMBER"
 TOO_OLD: Final = frozenset(
     {
@@ -18,16 +18,15 @@ TOO_OLD: Final = frozenset(
         "WRONG_SSL_VERSION",
     }
 )
-# OpenSSL's x509_vfy.h: a host name or an address that is not the certificate's, one that is not
-# valid yet, and one that no longer is.
+# From OpenSSL's x509_vfy.h: host name mismatch, address mismatch, not yet valid, expired.
 CERTIFICATE_FAULTS: Final = {
     62: Fault.NAME_MISMATCH,
     64: Fault.NAME_MISMATCH,
     9: Fault.NOT_YET_VALID,
     10: Fault.EXPIRED,
 }
-# What a server says of its client's certificate (RFC 8446 section 6.2), or of there being none. A
-# client's is the only one that it ever judges.
+# Alerts about the client's certificate, or its absence (RFC 8446 section 6.2). A server judges no
+# other certificate.
 CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
     {
         "SSLV3_ALERT_BAD_CERTIFICATE",
@@ -40,17 +39,17 @@ CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
         "TLSV13_ALERT_CERTIFICATE_REQUIRED",
     }
 )
-# TLS 1.2 has no alert for a missing certificate. Once a cipher is agreed on, nothing else is left
-# to refuse.
+# TLS 1.2 has no alert for a missing certificate. After the cipher is agreed, this alert can only
+# mean that.
 REFUSED: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
 DAY: Final = "%Y-%m-%d %H:%M UTC"
 CLIENT_REFUSED: Final = "the server requires a client certificate that it trusts: {}"
 
 
 class HandshakeError(ssl.SSLError):
-    """A handshake that failed: OpenSSL's error, and the chain that was shown by then, in DER.
+    """A failed handshake: OpenSSL's error, and the DER chain received so far.
 
-    `is_agreed` tells whether client and server had found a version and a cipher by then.
+    `is_agreed`: both sides had agreed on version and cipher.
     """
 
     def __init__(self, cause: ssl.SSLError, *, chain: tuple[bytes, ...], is_agreed: bool) -> None:
@@ -61,10 +60,10 @@ class HandshakeError(ssl.SSLError):
 
 
 class Handshake(ssl.SSLObject):
-    """As a context's `sslobject_class`: its own exceptions do not tell what a server showed."""
+    """An `sslobject_class` that reports the certificates of failed handshakes."""
 
     def do_handshake(self) -> None:
-        """As `ssl.SSLObject` does; raises HandshakeError where it failed."""
+        """Like `ssl.SSLObject`; raises HandshakeError on failure."""
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -75,17 +74,17 @@ class Handshake(ssl.SSLObject):
 
 
 def read_sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
-    """The certificates that the server showed, in DER, its own first."""
+    """Return the certificates that the server sent, in DER, its own first."""
     return _read_chain(tls, "get_unverified_chain")
 
 
 def read_verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
-    """The certificates by which the server's was verified, in DER, its own first."""
+    """Return the verified chain, in DER, the server's certificate first."""
     return _read_chain(tls, "get_verified_chain")
 
 
 def _read_chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
-    # Public from Python 3.13 on; before, CPython's inner object has it.
+    # Public since Python 3.13; before, on CPython's inner object.
     get_chain = getattr(tls, getter, None) or getattr(getattr(tls, "_sslobj", None), getter, None)
     if get_chain is None:
         with suppress(ValueError):  # there is no handshake yet
@@ -98,7 +97,7 @@ def _read_chain(tls: ssl.SSLObject, getter: str) -> tuple[bytes, ...]:
 
 
 def classify_tls_error(error: ssl.SSLError) -> tuple[Fault, str]:
-    """What a handshake failed of, and the words for it."""
+    """Return the fault of a failed handshake, and its text."""
     cause = error.cause if isinstance(error, HandshakeError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _describe_distrust(cause, error.chain if isinstance(error, HandshakeError) else ())
@@ -113,9 +112,9 @@ def classify_tls_error(error: ssl.SSLError) -> tuple[Fault, str]:
 
 
 def is_client_refusal(error: ssl.SSLError) -> bool:
-    """Whether the server wants another client certificate, or one at all.
+    """Whether the server rejects or requires a client certificate.
 
-    In TLS 1.3 it says so only after the handshake, instead of its next words.
+    In TLS 1.3 the server reports it only after the handshake, instead of its next reply.
     """
     return error.reason in CLIENT_CERTIFICATE_ALERTS
 
@@ -133,7 +132,7 @@ def _describe_distrust(
 
 
 def _explain_fault(fault: Fault, certificate: Certificate) -> str:
-    """What the certificate says for itself, which OpenSSL's message leaves out."""
+    """Explain a fault with facts that OpenSSL's message omits."""
     chain = certificate.chain
     match fault:
         case Fault.NAME_MISMATCH:

@@ -26,7 +26,7 @@ Entry = tuple[float, Stage, Speaker, Content]
 
 
 class Transcript:
-    """Grows by what is said; of a long one the middle is left out. `stage` is the one under way."""
+    """Records a dialogue at `stage`; omits the middle of a long one."""
 
     def __init__(self, secret_forms: Sequence[str] = ()) -> None:
         self.stage = Stage.DNS
@@ -38,7 +38,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """All that is kept, in order of time, a line each: `12.3 ehlo client EHLO example.com`."""
+        """The transcript in order of time; a line is `12.3 ehlo client EHLO example.com`."""
         entries = sorted(
             chain(self._entries, *(tell() for tell in self._entry_sources)), key=itemgetter(0)
         )
@@ -56,12 +56,12 @@ class Transcript:
 
     @property
     def lines(self) -> list[Line]:
-        """The same, taken apart."""
+        """The transcript, parsed."""
         return parse_dialogue(self.text)
 
     @property
     def seconds(self) -> float:
-        """How long ago the connection began."""
+        """Seconds since the connection began."""
         return monotonic_seconds() - self._began
 
     def keep_secret(self, forms: Sequence[str]) -> None:
@@ -75,15 +75,15 @@ class Transcript:
         self._add("note", note, at)
 
     def add_deferred(self, tell: Callable[[], Iterable[Entry]]) -> None:
-        """Add lines with given times."""
+        """Add a source of entries, read on demand."""
         self._entry_sources.append(tell)
 
     def add_note(self, text: str, at: float | None = None) -> None:
-        """What happened without a word."""
+        """Add an event without SMTP text."""
         self._add("note", text, at)
 
     def add_command(self, said: bytes, at: float | None = None) -> None:
-        """A command; of AUTH and what follows it no more than the mechanism."""
+        """Add a command; of AUTH, only the mechanism."""
         self._add("client", _redact_auth(said) if self.stage is Stage.AUTH else said, at)
 
     def add_reply(self, reply: Reply, at: float | None = None) -> None:
@@ -104,7 +104,7 @@ class Transcript:
         return replace(failure, reply=reply, detail=self.redact(failure.detail))
 
     def redact(self, text: str) -> str:
-        """The text as it may be shown: printable, and without what is secret."""
+        """Make text printable, and remove secrets."""
         return make_printable(redact(text, self._secret_forms))
 
 
@@ -116,7 +116,7 @@ def _redact_auth(command: bytes) -> str:
 
 def _render_lines(stage: Stage, content: Content) -> Sequence[str]:
     if isinstance(content, bytes):
-        # Behind a command there may be a chunk.
+        # A chunk may follow a command.
         return (content.partition(b"\r\n")[0].decode("utf-8", "replace"),)
     if isinstance(content, Reply):
         return _render_reply(stage, content)

@@ -16,11 +16,11 @@ UNEXPECTED_DATA: Final = "unexpected data before a command"
 
 
 class PendingReplies:
-    """The replies to commands that were said together, as they come in.
+    """The replies to commands sent together.
 
-    Each has `seconds` from `since`, a reading of the loop's clock: when the one before it came, or
-    they were asked for. `times` are the moments at which they came, as `monotonic_seconds`.
-    `waiter` is resolved once all have come in, or no more will.
+    Each reply has `seconds` from `since` (the loop's clock): the previous reply, or the request.
+    `times` are arrival times (`monotonic_seconds`). `waiter` is resolved when all replies arrived
+    or no more will.
     """
 
     __slots__ = ("count", "error", "replies", "seconds", "since", "times", "waiter")
@@ -36,13 +36,13 @@ class PendingReplies:
 
     @property
     def is_done(self) -> bool:
-        """Whether all have come in, or no more will."""
+        """Whether all replies arrived, or no more will."""
         return self.error is not None or len(self.replies) == self.count
 
     async def wait(self, at: Stage) -> list[Reply]:
-        """All of them. Where they end before, `replies` holds those that came.
+        """Wait for all replies. Raises StageFailedError at stage `at`.
 
-        Raises StageFailedError, of this stage.
+        `replies` then holds those that arrived.
         """
         if not self.is_done:
             self.waiter = asyncio.get_running_loop().create_future()
@@ -58,10 +58,10 @@ class PendingReplies:
 
 
 class Wire(asyncio.Protocol):
-    """Takes over a transport; whoever asks gets the replies, in the order of asking.
+    """Takes over a transport, and matches replies to requests in order.
 
-    `is_open` until the server has closed the connection, said 421, or broken the order. What the
-    server says is passed on as it may be `shown`.
+    `is_open` until the server closes the connection, sends 421, or sends an unexpected reply.
+    `redact` removes secrets from replies.
     """
 
     def __init__(self, transport: asyncio.Transport, redact: Callable[[str], str]) -> None:
@@ -82,16 +82,16 @@ class Wire(asyncio.Protocol):
 
     @property
     def has_pending_replies(self) -> bool:
-        """Whether the server has not answered all that it was asked."""
+        """Whether the server owes replies."""
         return bool(self._awaited)
 
     @property
     def silent_seconds(self) -> float:
-        """For how long the server has owed an answer, and has neither said nor read anything."""
+        """Seconds since the server last sent or read, while a reply is pending."""
         return self._loop.time() - self._awaited[0].since if self._awaited else 0.0
 
     def send(self, parts: Sequence[bytes], count: int, seconds: float) -> PendingReplies:
-        """Write, and expect so many replies, each within `seconds` of the one before it."""
+        """Write, and expect `count` replies, each within `seconds` of the previous one."""
         self.write(parts)
         return self.expect(count, seconds)
 
@@ -101,7 +101,7 @@ class Wire(asyncio.Protocol):
             self._transport.write(b"".join(parts))
 
     def expect(self, count: int, seconds: float | None) -> PendingReplies:
-        """Expect replies, with as long as it takes where no `seconds` are given."""
+        """Expect replies, without a limit if `seconds` is None."""
         pending = PendingReplies(count, seconds or math.inf, self._loop.time())
         if self._error is None and self._transport.is_closing():
             self._error = ServerClosedError()
@@ -113,15 +113,15 @@ class Wire(asyncio.Protocol):
         return pending
 
     def limit(self, pending: PendingReplies, seconds: float) -> None:
-        """Give the answers so many seconds from now on."""
+        """Give pending replies `seconds` from now."""
         pending.since, pending.seconds = self._loop.time(), seconds
         if self._awaited:
             self._watch_first()
 
     async def write_block(self, block: bytes, pending: PendingReplies, seconds: float) -> None:
-        """Write, and return once the server can take more or `answers` is done.
+        """Write, and return when the server can take more or has replied.
 
-        Raises TimeoutError where it does not read on within `seconds`.
+        Raises TimeoutError if the server does not read within `seconds`.
         """
         if self.is_open:
             self._transport.write(block)
@@ -131,12 +131,12 @@ class Wire(asyncio.Protocol):
                 await self._drained
 
     def close(self) -> None:
-        """Close once all is written."""
+        """Close after writing everything."""
         self._stop_watching()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, with what the server has not read yet."""
+        """Close at once, and drop unsent data."""
         self._stop_watching()
         cast("asyncio.WriteTransport", self._transport).abort()
 
@@ -162,11 +162,11 @@ class Wire(asyncio.Protocol):
         if len(pending.replies) == pending.count:
             self._awaited.popleft()
             pending.wake()
-        if reply.code == UNAVAILABLE:  # whatever was asked besides gets no answer
+        if reply.code == UNAVAILABLE:  # other pending commands get no reply
             self._fail(ServerClosedError())
 
     def eof_received(self) -> None:
-        # What is written and not read yet would keep the end of the connection back.
+        # Unread data would delay the end of the connection.
         self._fail(ServerClosedError())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,7 +192,7 @@ class Wire(asyncio.Protocol):
             pending.wake()
 
     def _watch_first(self) -> None:
-        """One timer looks after all replies: most come long before it has to."""
+        """Set one timer for all replies: most arrive long before it fires."""
         first = self._awaited[0]
         deadline = first.since + first.seconds
         if deadline == math.inf:
