@@ -15,7 +15,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def validate_body(model: type[Body], given: object) -> Body:
-    """The body, or InvalidRequest that names each wrong field; no value is echoed."""
+    """Validate a body. Raises InvalidRequest with the invalid fields, without their values."""
     try:
         return model.model_validate_json(json.dumps(given))
     except ValidationError as error:
@@ -26,7 +26,7 @@ def validate_body(model: type[Body], given: object) -> Body:
 
 @contextmanager
 def validation_errors() -> Iterator[None]:
-    """Tell what the API refuses of a body as a whole in the form in which `checked` does."""
+    """Report the API's refusals of a body like `validate_body`."""
     try:
         yield
     except InvalidRequest as error:
@@ -44,7 +44,7 @@ def _list_errors(details: Iterable[Mapping[str, Any]]) -> list[FieldError]:
 
 
 def _make_refusal(errors: Iterable[FieldError]) -> InvalidRequest:
-    """The refusal with the places of its fields as they stand in what was given."""
+    """Build the refusal, with field locations as in the input."""
     fields = [
         FieldError(
             error.loc[1:] if error.loc[:1] == ("body",) else error.loc, error.msg, error.type
@@ -55,7 +55,7 @@ def _make_refusal(errors: Iterable[FieldError]) -> InvalidRequest:
 
 
 def read_json(path: Path) -> object:
-    """The JSON in a file, or on stdin where the path is `-`; raises InvalidRequest."""
+    """Read JSON from a file, or from stdin for `-`. Raises InvalidRequest."""
     text = read_text(path)
     try:
         return json.loads(text)
@@ -67,7 +67,7 @@ def read_json(path: Path) -> object:
 
 
 def read_text(path: Path) -> str:
-    """The text in a file, or on stdin where the path is `-`; raises InvalidRequest."""
+    """Read text from a file, or from stdin for `-`. Raises InvalidRequest."""
     try:
         return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:

@@ -28,7 +28,7 @@ PAGE_ROWS: Final = 200
 
 
 def make_audit_context() -> Act:
-    """Who works at this command line, as the audit log will have it."""
+    """Return the command line's user for the audit log."""
     actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
     return Act(actor=actor, now=SystemClock().now())
 
@@ -42,7 +42,7 @@ def _user() -> str:
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database that the settings name; what is wrong with it is told without SQL."""
+    """Open the database of the settings; its errors omit the SQL."""
     path = sqlite_path(settings.database_url)
     if path is not None and not path.parent.is_dir():
         raise SettingsError(
@@ -99,5 +99,5 @@ def transact(
 
 
 async def read_all(load: Callable[..., Awaitable[Sequence[Row]]]) -> list[Row]:
-    """All rows of a list; `load` reads a page from `limit` and `after`."""
+    """Read all rows of a list; `load` reads a page from `limit` and `after`."""
     return [row async for rows in read_pages(load, limit=PAGE_ROWS) for row in rows]

@@ -42,7 +42,7 @@ COLUMNS: Final = ("tenant", "profile", "greets as", "ok", "code", "hint")
 
 
 class ProfileResult(BaseModel):
-    """What became of one profile."""
+    """The result for one profile."""
 
     tenant: str
     profile: str

@@ -10,7 +10,7 @@ TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's 
 
 
 def load_settings() -> Settings:
-    """The settings; what looks like one and is none is warned about by name."""
+    """Load the settings, and warn about unknown HELOISE variables."""
     settings = load()
     for name, closest in unknown_variables():
         hint = f"; did you mean {closest}?" if closest else ""

@@ -32,7 +32,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Collection[object]]) -> N
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print one thing, a line for each of its fields."""
+    """Print one object, one field per line."""
     from rich.table import Table
 
     grid = Table.grid("", "", padding=(0, 2))

@@ -104,7 +104,7 @@ FLAGS: Final = frozenset({"ask_password", "is_default"})
 
 
 def add_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each of `Given`, where its signature says `**given`."""
+    """Add the options of `ProfileOptions` to a command with `**given`."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     option_parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=_find_default(name), annotation=kind)
@@ -130,9 +130,9 @@ def _find_default(name: str) -> bool | None:
 
 
 def read_body(file: Path | None, options_given: ProfileOptions) -> dict[str, Any]:
-    """The body that file and options say together; raises InvalidRequest.
+    """Merge file and options into a body. Raises InvalidRequest.
 
-    A secret never stands among the arguments: every user of a machine can list those.
+    Never takes secrets as arguments: every user of a machine can list those.
     """
     body = _read_object(file)
     options: dict[str, Any] = {

@@ -31,7 +31,7 @@ COLUMNS: Final = (
 async def read_profile(
     connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
 ) -> ProfileRead:
-    """What may be shown of the profile with this name or id; raises NotFound."""
+    """Read a profile by name or id, without secrets. Raises NotFound."""
     stored_profile = await require_profile(connection, owner.id, profile, by=None)
     return (await make_reads(connection, settings, owner, [stored_profile]))[0]
 
@@ -39,7 +39,7 @@ async def read_profile(
 async def make_reads(
     connection: AsyncConnection, settings: Settings, owner: Tenant, found: Sequence[Profile]
 ) -> list[ProfileRead]:
-    """What may be shown of these profiles, in their order."""
+    """Build the responses of these profiles, in their order."""
     has_names = settings.ehlo_name or owner.ehlo_name or all(profile.ehlo_name for profile in found)
     names = EhloNames(
         service=settings.ehlo_name,
@@ -49,7 +49,7 @@ async def make_reads(
 
 
 def print_profile(read: ProfileRead, *, as_json: bool) -> None:
-    """Print all that may be shown of a profile: as JSON, or a line for each field."""
+    """Print a profile, as JSON or one field per line."""
     if as_json:
         print_json(read)
     else:
@@ -65,6 +65,6 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def make_row(read: ProfileRead) -> list[object]:
-    """A profile as a row under `COLUMNS`."""
+    """Build a row under `COLUMNS`."""
     connection = [read.id, read.name, read.host, read.port, read.tls]
     return [*connection, read.effective_ehlo.name, read.auth.username, read.state, read.reason]

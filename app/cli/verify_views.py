@@ -46,5 +46,5 @@ def _print_diagnosis(diagnosis: DiagnosisRead) -> None:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print what was found of the machine."""
+    """Print the findings about the machine."""
     print_table(FINDINGS, [(finding.check, finding.status, finding.detail) for finding in findings])

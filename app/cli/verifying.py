@@ -13,7 +13,7 @@ from app.store.profiles import queries as profiles
 async def verify_stored(
     database: Database, verifier: Verifier, profile: Profile, check: Check | None = None
 ) -> VerifyRead:
-    """What was found; what the doctor recommends is kept. Raises NotFound, Conflict."""
+    """Verify a stored profile, and store the recommended name. Raises NotFound, Conflict."""
     async with database.reading() as connection:
         delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=profile.tenant_id, profile_id=profile.id

@@ -15,7 +15,7 @@ from app.smtp.resolve import DialResult, Network, dial_all
 
 
 def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
-    """Whether it may be connected to, as far as is known without asking the DNS."""
+    """Check port and host without a DNS lookup."""
     started = monotonic_seconds()
     if (failure := _find_refusal(identity, guard)) is not None:
         return failed_stage_report(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
@@ -25,7 +25,7 @@ def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
 async def dns_stage(
     identity: Identity, network: Network, seconds: float
 ) -> tuple[StageReport, list[IPAddress]]:
-    """Its addresses, looked up in at most so many seconds."""
+    """Resolve the host, within `seconds`."""
     started = monotonic_seconds()
     waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, seconds))
     try:
@@ -42,7 +42,7 @@ async def dns_stage(
 async def tcp_stage(
     identity: Identity, addresses: Sequence[IPAddress]
 ) -> tuple[StageReport, socket.socket | None]:
-    """A connection; every address is dialled: one that is dead makes some deliveries slow."""
+    """Connect to every address, because one dead address slows some deliveries."""
     started = monotonic_seconds()
     sock, results = await dial_all(identity, addresses)
     tried = tuple(_make_address_report(result) for result in results)
@@ -58,7 +58,7 @@ async def tcp_stage(
 
 
 def _find_refusal(identity: Identity, guard: AddressGuard) -> Failure | None:
-    """Why there may be no connection, where that is plain without a lookup."""
+    """Find a reason not to connect that needs no lookup."""
     host = identity.host
     if reason := guard.port_refusal(identity.port):
         return Failure(Stage.DNS, fault=Fault.PORT_NOT_ALLOWED, detail=f"{host}: {reason}")

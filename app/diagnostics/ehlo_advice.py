@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.ehlo import LOCAL_NAMES, is_private
-from app.domain.networks import is_public, unmap_ipv4
+from app.domain.networks import is_public
 from app.domain.outcome.outcome import Fault
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One look at the name: `check` is a stable word, `reason` the rule behind the status."""
+    """One check of the name: `check` is stable, `reason` names the rule."""
 
     check: str
     status: Verdict
@@ -39,7 +39,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What a lookup gave: `found`, or what went wrong; both empty where there is nothing."""
+    """The values that a lookup returned, or its error; both are empty without records."""
 
     values: tuple[str, ...] = ()
     error: str = ""
@@ -69,7 +69,7 @@ async def look_up(
     is_server_reported: bool,
     seconds: float,
 ) -> NameFacts:
-    """Ask the DNS about a name and an address, in at most twice so many seconds. Raises nothing."""
+    """Look up a name and an address, within twice `seconds`. Raises nothing."""
     addresses, pointers = await asyncio.gather(
         _skip_lookup() if name.startswith("[") else _look_up_addresses(resolver, name, seconds),
         _skip_lookup()
@@ -114,7 +114,7 @@ def _explain_failure(error: StageFailedError) -> Lookup:
 
 
 def advise(facts: NameFacts) -> tuple[Advice, ...]:
-    """What to think of the name, from what was looked up."""
+    """Assess the name from the lookups."""
     advice = [_check_form(facts.name)]
     if not facts.name.startswith("["):
         advice += [_check_resolution(facts), *_check_address(facts)]
@@ -236,8 +236,8 @@ def _parse_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
 
 
 def _normalize(address: str) -> str:
-    """An address in one form: an IPv4 one inside an IPv6 one stands for itself."""
-    return str(unmap_ipv4(_parse_address(address)))
+    """Normalize an address, and unwrap an IPv4-mapped IPv6 address."""
+    return str(unmapped(_parse_address(address)))
 
 
 def _join(items: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ _ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
 
 
 class NameSource(StrEnum):
-    """Where a name comes from: the order of `effective_ehlo`, and the DNS of our address."""
+    """The source of a name: as in `effective_ehlo`, and the DNS of our address."""
 
     PROFILE = "profile"
     TENANT = "tenant"
@@ -27,7 +27,7 @@ class NameSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A name to try, and where it comes from."""
+    """A name to try, and its source."""
 
     name: str
     source: NameSource
@@ -36,9 +36,9 @@ class Candidate:
 def list_candidates(
     names: EhloNames, *, pointers: Sequence[str], outgoing_address: str | None
 ) -> tuple[Candidate, ...]:
-    """At most six names, each once; what cannot be said to a server is left out.
+    """List at most six distinct, valid names.
 
-    `pointers` are the PTR names of `outgoing_address`, by which the server sees us.
+    `pointers` are the PTR names of `outgoing_address`, which the server sees.
     """
     by_name: dict[str, Candidate] = {}
     for candidate in _names(names, pointers):
@@ -65,10 +65,11 @@ def _names(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
 
 
 def parse_seen_address(greeting: str) -> str | None:
-    """The address that a server says it sees us from, in the first line of its EHLO answer.
+    """Find our address in the first line of the server's EHLO reply.
 
-    `mx.google.com at your service, [192.0.2.1]`; the last one that stands there, since the name we
-    gave may be an address too. None where it tells none: RFC 5321 section 4.1.1.1 asks for none.
+    For example `mx.google.com at your service, [192.0.2.1]`. Takes the last address, because the
+    EHLO name may be an address too. None if there is none: RFC 5321 section 4.1.1.1 does not
+    require it.
     """
     first = greeting.partition("\n")[0]
     for text in reversed(_ADDRESS.findall(re.sub("ipv6:", "", first, flags=re.IGNORECASE))):

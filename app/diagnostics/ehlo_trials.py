@@ -36,7 +36,7 @@ SOURCE_DESCRIPTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Whom to name at MAIL and RCPT: for servers that say there what they think of the name."""
+    """The addresses for MAIL and RCPT, where some servers check the EHLO name."""
 
     sender: str
     recipient: str
@@ -45,10 +45,9 @@ class Check:
 class EhloTrials:
     """Tries candidates on a server, politely.
 
-    One connection is used for as many names as the server refuses on it, and a new one only after
-    a name was taken or the server hung up; with a pause between, and none once the server has said
-    421 three times, or once for a reason that is not the name. `token` is the access token, where a
-    login needs one.
+    Tries names on one connection while the server refuses them. Opens another after an accepted
+    name or a closed connection, with a pause. Stops after three 421 replies, or one unrelated
+    failure. `token` is the access token, if a login needs it.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class EhloTrials:
         self._end = ""
 
     async def run(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
-        """What the server says to each name, in at most so many seconds; those left are untried."""
+        """Try the names within `seconds`; the rest stay untried."""
         lookup_seconds = seconds * LOOKUP_SHARE
         try:
             async with asyncio.timeout(seconds - lookup_seconds):
@@ -98,7 +97,7 @@ class EhloTrials:
                 self._end = "the server did not allow a trial"
 
     async def _try_on_connection(self, candidates: Sequence[Candidate]) -> None:
-        """Try names on one connection, until one is taken or it ends."""
+        """Try names on one connection, until the server accepts one or it ends."""
         by_name = {candidate.name: candidate for candidate in candidates}
         opened = await open_session(
             self._identity, self._network, names=list(by_name), token=self._token
@@ -126,7 +125,7 @@ class EhloTrials:
         self._accept(candidate, at, detail)
 
     def _note_not_opened(self, by_name: dict[str, Candidate], opened: OpenFailure) -> None:
-        """A connection that ended early says something of the name that it had come to, if any."""
+        """Attribute an early end of the connection to the last name."""
         failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
             self._goodbyes += 1
@@ -156,7 +155,7 @@ class EhloTrials:
 
 
 def is_dropped_at_ehlo(failure: Failure) -> bool:
-    """Whether the server hung up on the greeting without a word: it may not have liked the name."""
+    """Whether the server hung up on EHLO without a reply, perhaps because of the name."""
     return (failure.stage, failure.fault) == (Stage.EHLO, Fault.DISCONNECTED)
 
 
@@ -167,9 +166,9 @@ def _is_about_name(failure: Failure) -> bool:
 async def recommend(
     table: Sequence[NameTrial], resolver: Resolver, seconds: float
 ) -> Recommendation | None:
-    """The best of the names that were taken: one that the DNS speaks for, else the first.
+    """Choose the best accepted name: one that resolves, else the first.
 
-    A name is better than an address, whatever the DNS says.
+    Prefers a name over an address literal.
     """
     accepted = [trial.candidate for trial in table if trial.is_accepted]
     if not accepted:

@@ -20,7 +20,7 @@ def failed_stage_report(
     duration_ms: float = 0.0,
     transcript: Sequence[Line] = (),
 ) -> StageReport:
-    """The report of a stage that ended in a failure."""
+    """Build the report of a failed stage."""
     is_known = facts.auth_mechanism is not None
     outcome = classify(failure, fresh=True, authenticated=is_known)
     return StageReport(

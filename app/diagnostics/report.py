@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressAttempt:
-    """One of the server's addresses: how long its connection took, or what went wrong."""
+    """One of the server's addresses: its connection time, or its error."""
 
     address: str
     duration_ms: float | None = None
@@ -73,9 +73,9 @@ class StageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameTrial:
-    """A candidate and what became of it: `is_accepted` is None where it was not tried.
+    """A candidate and its result; `is_accepted` is None if it was not tried.
 
-    `at` is the stage that refused it, or the last one that it was taken at.
+    `at` is the stage that refused it, or the last stage that accepted it.
     """
 
     candidate: Candidate
@@ -87,7 +87,7 @@ class NameTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The name to set, and why that one."""
+    """The recommended name, and the reason."""
 
     name: str
     reason: str
@@ -95,7 +95,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What the doctor found: the names it tried, and the one to set where any was taken."""
+    """The names that were tried, and the recommended one, if any was accepted."""
 
     names: tuple[NameTrial, ...]
     recommendation: Recommendation | None
@@ -104,7 +104,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One verify, from the first stage to the last; `diagnosis` where the name was refused."""
+    """One verify, with all stages; `diagnosis` is set if the name was refused."""
 
     ehlo: EffectiveEhlo
     stages: tuple[StageReport, ...]

@@ -26,7 +26,7 @@ EXPIRES_SOON_DAYS: Final = 21
 
 
 class _Run(NamedTuple):
-    """What was said at one stage, and how long it took."""
+    """The dialogue at one stage, and its duration."""
 
     step: Step
     lines: Sequence[Line]
@@ -36,7 +36,7 @@ class _Run(NamedTuple):
 def report_opening(
     opened: Session | OpenFailure, identity: Identity, now: datetime
 ) -> list[StageReport]:
-    """A report for each stage that was begun; the last one is the one that failed, if any did."""
+    """Report each stage that began; the last one may have failed."""
     facts = opened.facts
     runs = list(_split_runs(opened.transcript.lines))
     reports = [_report_passed(run, facts, identity, now) for run in runs]
@@ -62,9 +62,9 @@ def report_opening(
 
 
 def report_check(session: Session, failure: Failure | None) -> Iterator[StageReport]:
-    """A report for each of MAIL and RCPT that was asked, of which one may have failed.
+    """Report MAIL and RCPT, of which one may have failed.
 
-    That the server does not take BDAT is a warning at the last one: delivery goes on by DATA.
+    If the server rejects BDAT, warns at RCPT: delivery uses DATA instead.
     """
     broken = failure if failure is not None and failure.fault is Fault.CHUNKING else None
     lines, seconds = session.transcript.lines, session.transcript.seconds
@@ -188,7 +188,7 @@ def _report_tls(
 
 
 def fill_stages(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
-    """A report for every stage; one that was not tried says why."""
+    """Report every stage; a skipped stage explains why."""
     tried = {report.stage: report for report in done}
     ended = next((report.stage.value for report in done if report.status is Status.FAILED), None)
     steps = list(Step)

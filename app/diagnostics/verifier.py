@@ -24,7 +24,7 @@ NO_SECRETS: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifier:
-    """What a profile needs besides its own settings to be tried; `open_sealed` is `Vault.open`."""
+    """Verifies profiles with the service's settings; `open_sealed` is `Vault.open`."""
 
     network: Network
     tokens: AccessTokens
@@ -35,7 +35,7 @@ class Verifier:
     async def verify_stored(
         self, delivery_profile: DeliveryProfile, check: Check | None = None
     ) -> Report:
-        """Try a profile as delivery would."""
+        """Verify a stored profile as delivery would use it."""
         profile = delivery_profile.profile
         try:
             secrets = delivery_profile.open_secrets(self.open_sealed)
@@ -58,7 +58,7 @@ class Verifier:
         secrets: Mapping[str, str],
         check: Check | None = None,
     ) -> Report:
-        """Try a profile that is not stored, with secrets by name: nothing of it is kept."""
+        """Verify a profile that is not stored, with secrets by name. Stores nothing."""
         oauth, username = delivery_profile.profile.oauth, delivery_profile.profile.username
 
         async def token() -> str | Failure | None:
@@ -99,7 +99,7 @@ def _make_failing_token(failure: Failure) -> Token:
 
 
 def make_check(profile: Profile, recipient: str | None, sender: str | None) -> Check | None:
-    """Whom to name at MAIL and RCPT; raises ValueError where no sender is known for it."""
+    """Choose the addresses for MAIL and RCPT; raises ValueError without a sender."""
     if recipient is None:
         return None
     sender_address = sender or (profile.default_from.address if profile.default_from else None)

@@ -59,15 +59,15 @@ Token = Callable[[], Awaitable[str | Failure | None]]
 
 
 async def get_no_token() -> None:
-    """Who needs no access token."""
+    """Return no token."""
     return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Whom to verify, and how: `token` gives the OAuth access token, or why there is none.
+    """The identity to verify; `token` returns an access token or a failure.
 
-    `check` is asked at MAIL and RCPT once all else went well.
+    `check` runs MAIL and RCPT after everything else succeeded.
     """
 
     identity: Identity
@@ -78,7 +78,7 @@ class Subject:
 async def verify(
     subject: Subject, network: Network, *, now: datetime, seconds: float = TOTAL_SECONDS
 ) -> Report:
-    """Try everything but sending, in at most so many seconds. Raises nothing that a server does."""
+    """Run all steps but sending, within `seconds`. Returns failures of the server."""
     run = _Run(subject, network, now, seconds)
     started = monotonic_seconds()
     report = await run.report()
@@ -86,7 +86,7 @@ async def verify(
 
 
 class _Run:
-    """One verify under way; its stages grow one by one."""
+    """One verify in progress."""
 
     def __init__(self, subject: Subject, network: Network, now: datetime, seconds: float) -> None:
         waits = subject.identity.timeouts
@@ -103,7 +103,7 @@ class _Run:
         self._token: str | None = None
 
     def _remaining_seconds(self, reserve_share: float = 0.0) -> float:
-        """The seconds that are left but for a reserve."""
+        """Return the seconds left, minus a reserve."""
         return max(0.0, self._deadline - monotonic_seconds() - self._whole * reserve_share)
 
     async def report(self) -> Report:
@@ -147,7 +147,7 @@ class _Run:
         )
 
     def _is_refused_name(self) -> bool:
-        """Whether the server refused the name, or hung up on it without a word."""
+        """Whether the server refused the name, or hung up on it without a reply."""
         if not self._stages:
             return False
         last = self._stages[-1]
@@ -181,7 +181,7 @@ class _Run:
                 await opened.quit()
 
     async def _open(self, sock: socket.socket) -> Session | OpenFailure:
-        """A session, or why there is none within the time that is left."""
+        """Open a session within the time left."""
         transcript = Transcript()
         try:
             async with asyncio.timeout(self._remaining_seconds(CLOSER_LOOK_SHARE)):
@@ -209,7 +209,7 @@ class _Run:
     async def _is_mute(
         self, task: asyncio.Task[Session | OpenFailure], transcript: Transcript
     ) -> bool:
-        """Whether the server says nothing because it waits for TLS to begin."""
+        """Whether the server is silent because it waits for TLS."""
         seconds = self._whole * MUTE_SHARE
         await asyncio.wait({task}, timeout=seconds)
         if task.done() or transcript.stage is not Stage.BANNER:
@@ -223,7 +223,7 @@ class _Run:
         return await answers_client_hello(sock, self._identity, seconds)
 
     async def _ask(self, session: Session, check: Check) -> None:
-        """MAIL and RCPT, and what the server says to them."""
+        """Run MAIL and RCPT."""
         try:
             async with asyncio.timeout(self._remaining_seconds(CHECK_SHARE)):
                 failure = await session.check(check.sender, check.recipient, tries_chunk=True)
@@ -233,6 +233,6 @@ class _Run:
 
 
 def _find_current_step(done: Sequence[StageReport]) -> Step:
-    """The stage that was under way when the time was over."""
+    """Return the stage in progress at the timeout."""
     tried = {report.stage for report in done}
     return next(step for step in Step if step not in tried)

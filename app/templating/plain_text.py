@@ -51,7 +51,7 @@ _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 
 
 def extract_text(html: str) -> str:
-    """The text of a page, in lines; empty where there is none."""
+    """Extract the text of an HTML page, in lines; empty if there is none."""
     reader = _Reader()
     # An element stands here twice: to begin it, and to end it when all in it is read.
     stack: list[tuple[Element | Text, bool]] = [(parse(html).root or Text(""), False)]

@@ -29,7 +29,7 @@ MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
 
 class TemplateError(HeloiseError):
-    """A template, or what it was given, is wrong: in which part of it, and in which line."""
+    """An error in a template or its input, with its part and line."""
 
     def __init__(self, message: str, part: str = "template", line: int | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class TemplateError(HeloiseError):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a template made; None where it has no such part."""
+    """A rendered template; None for a part that it does not have."""
 
     subject: str | None
     text: str | None

@@ -42,7 +42,7 @@ _DOCTYPE: Final = re.compile(r"<!doctype[^>]{0,300}>", re.IGNORECASE)
 
 
 class JobError(Exception):
-    """A template, or what it was given, is wrong; `part` is where, or `variables`."""
+    """An error in a template or its input; `part` names it, or `variables`."""
 
     def __init__(self, part: str, message: str, line: int | None = None) -> None:
         super().__init__(message)

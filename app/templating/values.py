@@ -62,12 +62,12 @@ class Method(StrictUndefined):
 
 
 def is_null(value: object) -> bool:
-    """Whether it is null, or the `none` of templates."""
+    """Whether the value is null, or the `none` of templates."""
     return value is None or value is NULL
 
 
 def from_json(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """A JSON value with NULL in place of each None."""
+    """Convert a JSON value for templates: NULL replaces None."""
     if value is None:
         return NULL
     if isinstance(value, dict):
@@ -83,7 +83,7 @@ def to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - json's own
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a template prints
-    """What `{{ value }}` prints. Raises TemplateRuntimeError for what is no text."""
+    """Convert to what `{{ value }}` prints. Raises TemplateRuntimeError for other types."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
