@@ -17,7 +17,7 @@ ANY_NUMBER = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """The buckets that were locked for a claim, and what they allow."""
+    """The locked buckets of a claim, and what they allow."""
 
     profile: Profile
     profile_bucket: Bucket | None
@@ -26,7 +26,7 @@ class Allowance:
 
     @property
     def messages(self) -> int:
-        """How many messages may be begun."""
+        """How many messages the lane may start."""
         buckets = (self.profile_bucket, self.tenant_bucket)
         return min((count_permits(bucket) for bucket in buckets if bucket), default=ANY_NUMBER)
 
@@ -44,7 +44,7 @@ class Allowance:
         return min(limits, default=None)
 
     async def spend(self, connection: AsyncConnection, claimed: Sequence[ClaimedMessage]) -> None:
-        """Take the permits of what was claimed out of the buckets."""
+        """Take the permits of claimed messages from the buckets."""
         open_recipients = [sum(to.is_open for to in message.recipients) for message in claimed]
         if self.profile.rate_limit is not None and self.profile_bucket is not None:
             await store.spend_profile(

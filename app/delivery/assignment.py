@@ -11,7 +11,7 @@ from app.store.delivery.lanes import WaitingLane
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What is due of a profile, and the lane that gets it: its own or its fallback's."""
+    """A profile's due messages, and their lane: its own or its fallback's."""
 
     lane: Lane
     source: WaitingLane
@@ -23,12 +23,12 @@ class Assignment:
 
     @property
     def is_probe(self) -> bool:
-        """Whether one message finds out if the profile's fault is over."""
+        """Whether one message tests if the profile's fault is over."""
         return self.source.is_failing and self.is_own
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing limits it but the room of the lane."""
+        """Whether only the lane's room limits it."""
         return self.is_own and not self.is_probe and not self.lane.config.has_rate_limit
 
 

@@ -26,7 +26,7 @@ from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 @frozen_dataclass
 class Turn:
-    """Recipients that share one transaction, and the mail of it; `is_last`: no other one waits."""
+    """Recipients that share one transaction, and its mail; `is_last`: no others remain."""
 
     recipients: Sequence[ClaimedRecipient]
     mail: Mail
@@ -60,7 +60,7 @@ class Attempts:
     session: Session | None = None
 
     def find_destination(self, recipient: ClaimedRecipient) -> str | None:
-        """Find the address that a server gets for a recipient; None where it gets none."""
+        """Find the address that the server gets for a recipient, or None."""
         return self.routing.destination(recipient.address)
 
     def is_own_address(self, recipient: ClaimedRecipient) -> bool:
@@ -69,7 +69,7 @@ class Attempts:
         return not is_redirected and not self.routing.is_simulated(recipient.address)
 
     def find_redirect(self, recipient: ClaimedRecipient) -> str | None:
-        """Find the other address that gets a recipient's mail; None where there is none."""
+        """Find the address that replaces a recipient's, or None."""
         destination = self.find_destination(recipient)
         return destination if destination != recipient.address else None
 
@@ -84,7 +84,7 @@ class Attempts:
         ]
 
     def take_turn(self, now: datetime) -> Turn | None:
-        """Take the turn that was begun, or the next; None where no recipient is left."""
+        """Take the begun turn, or the next; None if no recipient remains."""
         next_turn, self.next_turn = self.next_turn, None
         if next_turn is not None:
             return next_turn
@@ -114,7 +114,7 @@ class Attempts:
         return None if self.next_turn is None else self.next_turn.mail
 
     def can_use(self, session: Session) -> bool:
-        """Whether the session has begun no mail but this one."""
+        """Whether the session has begun no other mail."""
         own_mail = None if self.next_turn is None else self.next_turn.mail
         return session.begun_mail is None or session.begun_mail is own_mail
 

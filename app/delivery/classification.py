@@ -20,7 +20,7 @@ from app.smtp.session import Transaction
 
 @frozen_dataclass(kw_only=True)
 class TransactionResult:
-    """Outcomes by address, the addresses to try again at once, and what stopped the transaction."""
+    """Outcomes by address, addresses to retry at once, and the fault that ended it."""
 
     outcomes: Mapping[str, Outcome]
     again: frozenset[str] = frozenset()

@@ -27,11 +27,11 @@ class Handover:
         self._returning: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
-        """Hand over nothing more; what is being written is given back."""
+        """Stop handing over; return reserved messages to the database."""
         self._is_stopping = True
 
     async def wait_returned(self) -> None:
-        """Return once all that could not be begun is given back."""
+        """Wait until all messages that did not start are returned."""
         await asyncio.gather(*self._returning)
 
     def reserve(self, messages: Sequence[NewMessage]) -> Lease:
@@ -47,7 +47,7 @@ class Handover:
         )
 
     def _find_lane(self, message: NewMessage) -> Lane | None:
-        """Find the lane that may begin on a message at once."""
+        """Find the lane that can start the message now."""
         lane = self._registry.lanes.get(message.profile_id)
         is_direct = (
             lane is not None

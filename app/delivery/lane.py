@@ -77,12 +77,12 @@ class Lane:
 
     @property
     def busy(self) -> int:
-        """How many slots are at work."""
+        """The number of busy slots."""
         return len(self._slots)
 
     @property
     def warm(self) -> int:
-        """How many connections are kept for the next message."""
+        """The number of idle connections."""
         return self._pool.idle
 
     def reconfigure(self, config: LaneConfig) -> None:
@@ -95,7 +95,7 @@ class Lane:
 
     @property
     def has_room(self) -> bool:
-        """Whether it can take a message now."""
+        """Whether the lane can take a message now."""
         return self.count_room(self.limit.granted) > 0
 
     @property
@@ -104,7 +104,7 @@ class Lane:
         return self.machine.state in MAY_CLAIM and (self.limit.granted == 0 or self.has_room)
 
     def count_room(self, granted: int) -> int:
-        """Count the messages it can take now if it is granted so many connections."""
+        """Count the messages that fit now, with this number of connections."""
         if self.machine.state not in MAY_CLAIM or self.room_bytes == 0:
             return 0
         in_hand = len(self._queue) + len(self._slots) + sum(map(len, self._ahead))
@@ -113,30 +113,30 @@ class Lane:
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes of messages may still wait in it."""
+        """The bytes of messages that may still wait in the lane."""
         return max(0, MAX_QUEUED_BYTES - sum(len(message.mime) for message in self._queue))
 
     def reserve(self) -> None:
-        """Keep room for a message that is being accepted."""
+        """Reserve room for a message being accepted."""
         self.reserved += 1
 
     def unreserve(self) -> None:
-        """Free the room of a message that was accepted, or was not."""
+        """Free the reserved room."""
         self.reserved -= 1
 
     def take_probe(self, message: ClaimedMessage) -> None:
-        """Begin on the message that shows whether the profile's fault is over."""
+        """Start the message that tests whether the fault is over."""
         self._results.begin_probe(message)
         self.take([message])
 
     def take(self, messages: Iterable[ClaimedMessage]) -> None:
-        """Begin on leased messages."""
+        """Start leased messages."""
         self._queue.extend(messages)
         self._pool.shrink(max(0, self.limit.connections - len(self._slots)))
         self._start_slots()
 
     def drop_queue(self) -> list[str]:
-        """Forget the messages of which no content has gone out; returns their ids."""
+        """Drop messages whose content was not sent; returns their ids."""
         dropped = [message.id for message in self._queue]
         dropped += [attempts.message.id for ahead in self._ahead for attempts in ahead]
         self._queue.clear()
@@ -239,7 +239,7 @@ class Lane:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether each connection that it may have waits for the server for long."""
+        """Whether every allowed connection has waited long for the server."""
         sessions = [attempts.session for attempts in self._at_work.values()]
         silent = sum(
             session is not None and session.silent_seconds > SILENT_SECONDS for session in sessions
@@ -266,21 +266,21 @@ class Lane:
         self._is_known_stalled = is_stalled
 
     def add_connection(self) -> None:
-        """Open one connection more than the limits say, while the server is silent."""
+        """Open an extra connection while the server is silent."""
         self.limit.allow_extra(is_allowed=True)
         self._start_slots()
 
     def drop_connection(self) -> None:
-        """Keep to the limits again."""
+        """Stop allowing the extra connection."""
         self.limit.allow_extra(is_allowed=False)
 
     async def wait_idle(self) -> None:
-        """Return once nothing is being transmitted."""
+        """Wait until no message is being sent."""
         while self._slots:
             await asyncio.wait(self._slots)
 
     async def close(self) -> None:
-        """Break off what is at work, and close every session."""
+        """Cancel all work, and close every session."""
         for task in self._slots:
             task.cancel()
         await self.wait_idle()

@@ -33,7 +33,7 @@ class LaneConfig:
 
     @property
     def has_rate_limit(self) -> bool:
-        """Whether the profile or its tenant limits how fast messages go out."""
+        """Whether the profile or its tenant has a rate limit."""
         return self.profile.rate_limit is not None or self.tenant_rate_limit is not None
 
 

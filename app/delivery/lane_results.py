@@ -25,12 +25,12 @@ class LaneResults:
         self._probe_id: str | None = None
 
     def begin_probe(self, message: ClaimedMessage) -> None:
-        """Remember the message that tests whether the profile's fault is over."""
+        """Record the message that tests whether the fault is over."""
         self._machine.apply(LaneEvent.PROBE_CLAIMED)
         self._probe_id = message.id
 
     def end_probe(self) -> None:
-        """Note that no message is in hand: a probe among them was given back."""
+        """Record that no message is in hand, so no probe either."""
         if self._machine.state is LaneState.PROBING:
             self._machine.apply(LaneEvent.PROBE_ENDED)
 

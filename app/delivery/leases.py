@@ -15,7 +15,7 @@ MAX_RENEWED: Final = 10_000  # below what PostgreSQL's and SQLite's statements t
 
 
 class Leases:
-    """Message → the moment until which no other worker may work on it."""
+    """Maps each message to the end of its lease."""
 
     def __init__(
         self, database: Database, *, owner: str, length: timedelta, now: Callable[[], datetime]
@@ -33,11 +33,11 @@ class Leases:
         return message_id in self._until
 
     def add(self, message_ids: Iterable[str], until: datetime) -> None:
-        """Remember what was just leased."""
+        """Record new leases."""
         self._until |= dict.fromkeys(message_ids, until)
 
     def drop(self, message_ids: Iterable[str]) -> None:
-        """Stop renewing what was settled or given back."""
+        """Stop renewing settled or released messages."""
         for message_id in message_ids:
             self._until.pop(message_id, None)
 
@@ -52,7 +52,7 @@ class Leases:
         return bool(self._until) and min(self._until.values()) <= self._now()
 
     async def renew(self) -> set[str]:
-        """Lengthen every lease; returns the messages that another worker has taken over."""
+        """Extend every lease; returns the messages that another worker took over."""
         held = list(self._until)
         if not held:
             return set()
@@ -80,7 +80,7 @@ class Leases:
             log.warning("could not release messages; their leases will expire")
 
     async def release(self, message_ids: Iterable[str]) -> None:
-        """Release messages untouched; raises Unavailable where the database is away."""
+        """Release messages untouched. Raises Unavailable without a database."""
         released = [message_id for message_id in message_ids if message_id in self._until]
         self.drop(released)
         for start in range(0, len(released), MAX_RENEWED):

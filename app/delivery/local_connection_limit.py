@@ -25,28 +25,28 @@ class ConnectionLimit:
 
     @property
     def connections(self) -> int:
-        """How many connections the lane may have by its limits."""
+        """The limit on connections."""
         return self.cap_connections(self.granted)
 
     @property
     def slots(self) -> int:
-        """How many messages the lane may transmit at a time."""
+        """The limit on concurrent messages."""
         return self.connections + self.has_extra
 
     def cap_connections(self, granted: int) -> int:
-        """Return how many connections it may have if it is granted so many."""
+        """Return the limit for this number of granted connections."""
         return min(granted, self._concurrency.limit)
 
     def grant(self, connections: int) -> None:
-        """Set how many connections this worker has of those that all workers share."""
+        """Set this worker's share of the connections."""
         self.granted = connections
 
     def allow_extra(self, *, is_allowed: bool) -> None:
-        """Allow one connection more, or keep to the limits again."""
+        """Allow one extra connection, or stop allowing it."""
         self.has_extra = is_allowed
 
     def reconfigure(self, config: LaneConfig) -> None:
-        """Keep to a newer revision's limit."""
+        """Apply a newer revision's limit."""
         most = config.profile.max_connections
         self.granted = min(self.granted, most)
         self._concurrency = self._concurrency.with_max_connections(most)

@@ -77,7 +77,7 @@ class Maintenance:
         )
 
     async def renew_leases(self) -> None:
-        """Set the clock, lengthen the leases and write the heartbeat."""
+        """Set the clock, extend the leases and write the heartbeat."""
         await self._set_clock()
         if lost := await self._leases.renew():
             log.warning("another worker took over %d messages", len(lost))
@@ -162,7 +162,7 @@ class Maintenance:
             await self._pause_until(now + DELETE_EVERY)
 
     async def purge_messages(self) -> None:
-        """Delete a batch of what is past the retention of the next tenant."""
+        """Delete a batch past the retention of the next tenant."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             purged = await purging.purge(

@@ -117,6 +117,6 @@ def _build_update(
 
 
 def _is_given_up(message: ClaimedMessage, unknown_outcomes: int, retry: RetryPolicy) -> bool:
-    """Whether nothing is sent again after this many unknown outcomes."""
+    """Whether this many unknown outcomes end the message."""
     is_once = message.guarantee is Guarantee.AT_MOST_ONCE
     return is_once or unknown_outcomes >= retry.max_unknown_outcomes

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class LaneRegistry:
-    """Profile → its lane, where it has one here."""
+    """Maps each profile to its lane, if it has one in this worker."""
 
     def __init__(self, parts: EngineParts, configs: LaneConfigFactory) -> None:
         self.lanes: dict[str, Lane] = {}
@@ -43,8 +43,8 @@ class LaneRegistry:
                 if due is not None:
                     lane.note_stall(is_stalled=due.is_stalled)
 
-    async def close_unused(self, waiting: Iterable[WaitingLane]) -> None:
-        """Give back what waits for paused or deleted profiles; forget lanes with nothing to do."""
+    async def close_unused(self, waiting: Iterable[LaneDue]) -> None:
+        """Return messages of paused or deleted profiles; close idle lanes."""
         for due in waiting:
             lane = self.lanes.get(due.profile_id)
             if not due.is_open and lane is not None:
@@ -62,9 +62,9 @@ class LaneRegistry:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
-    async def open(self, wanted: Iterable[WaitingLane]) -> dict[str, Lane]:
-        """Return the profiles' lanes at their current revisions, but for deleted profiles."""
-        current, changed = dict[str, Lane](), list[WaitingLane]()
+    async def open(self, wanted: Iterable[LaneDue]) -> dict[str, Lane]:
+        """Return the profiles' lanes at their current revisions; skips deleted profiles."""
+        current, changed = dict[str, Lane](), list[LaneDue]()
         for due in wanted:
             lane = self.lanes.get(due.profile_id)
             if lane is not None and lane.config.profile.revision == due.revision:
@@ -81,8 +81,8 @@ class LaneRegistry:
                 current[due.profile_id] = await self._configure(due, profile)
         return current
 
-    async def _configure(self, due: WaitingLane, profile: profiles.DeliveryProfile) -> Lane:
-        """Return the lane at a revision that was just read."""
+    async def _configure(self, due: LaneDue, profile: profiles.DeliveryProfile) -> Lane:
+        """Return the lane at a new revision."""
         config = self._configs.make_config(profile)
         if self._configs.is_stale(profile):
             await self._reseal(due)

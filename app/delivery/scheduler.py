@@ -40,12 +40,12 @@ class Scheduler:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Claim no more; what is being claimed is given back."""
+        """Stop claiming, and release claims in progress."""
         self._is_stopping = True
         self._wake.set()
 
     def is_stopping(self) -> bool:
-        """Whether it was stopped."""
+        """Whether `stop` was called."""
         return self._is_stopping
 
     async def claim_due(self) -> None:
@@ -95,8 +95,8 @@ class Scheduler:
         ]
         return min([now + (CONTENDED if is_contended else self._poll_interval), *moments])
 
-    async def _assign(self, ready: Iterable[WaitingLane], now: datetime) -> list[Assignment]:
-        """Find the lanes that get what is due, and can take anything."""
+    async def _assign(self, ready: Iterable[LaneDue], now: datetime) -> list[Assignment]:
+        """Find the lanes for due messages that have room."""
         pairs = [(due, await self._find_sender(due, now)) for due in ready]
         known = await self._registry.open(sender for _, sender in pairs if sender is not None)
         assignments = [
@@ -116,7 +116,7 @@ class Scheduler:
         return fallback if can_send else None
 
     async def _feed(self, assignments: Sequence[Assignment]) -> int:
-        """Claim in one transaction; returns how many lanes were given anything."""
+        """Claim in one transaction; returns how many lanes got messages."""
         claimed = await self._claims.claim(assignments, self._clock.now())
         for assignment in assignments:
             await self._give(assignment, claimed.get(assignment.source.profile_id, ()))

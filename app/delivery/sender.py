@@ -152,9 +152,9 @@ class Sender:
         attempts.rows.append(row)
 
     def _decide_locally(self, attempts: Attempts, pending: Sequence[ClaimedRecipient]) -> None:
-        """Decide recipients that no server gets: unreadable, simulated or not allowed."""
-        if attempts.message.unreadable_reason is not None:
-            fault = replace(UNREADABLE, detail=attempts.message.unreadable_reason)
+        """Decide recipients without a server: unreadable, simulated or not allowed."""
+        if attempts.message.unreadable is not None:
+            fault = replace(UNREADABLE, detail=attempts.message.unreadable)
             self._decide(attempts, dict.fromkeys(pending, fault))
             return
         routing = attempts.routing
@@ -193,7 +193,7 @@ class Sender:
         )
 
     def decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
-        """Give one outcome to all pending recipients to whom nothing has gone out."""
+        """Set one outcome for all pending recipients that were not tried."""
         for recipient in attempts.list_pending(self._recorder.now()):
             if recipient.position not in attempts.marked:
                 attempts.outcomes[recipient.position] = outcome

@@ -132,11 +132,11 @@ class Settler:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many outcomes wait that nothing new may be begun."""
+        """Whether too many outcomes wait to start new messages."""
         return self.waiting >= MAX_WAITING
 
     async def run(self) -> None:
-        """Write what comes, until cancelled."""
+        """Write outcomes until cancelled."""
         while True:
             group = [await self._queue.get()]
             while len(group) < MAX_GROUP and not self._queue.empty():
@@ -147,7 +147,7 @@ class Settler:
                 self._queue.task_done()
 
     async def wait_empty(self) -> None:
-        """Return once everything submitted is written."""
+        """Wait until everything submitted is written."""
         await self._queue.join()
 
     async def _write(self, group: Sequence[Settled]) -> None:
@@ -169,7 +169,7 @@ class Settler:
         self._finish(group)
 
     def _finish(self, group: Sequence[Settled]) -> None:
-        """Tell leases, lanes and the scheduler what is written."""
+        """Notify leases, lanes and the scheduler."""
         self._leases.drop(settled.settlement.message_id for settled in group)
         for settled in group:
             if settled.fault is not None:
