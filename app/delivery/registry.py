@@ -43,7 +43,7 @@ class LaneRegistry:
                 if due is not None:
                     lane.note_stall(is_stalled=due.is_stalled)
 
-    async def close_unused(self, waiting: Iterable[LaneDue]) -> None:
+    async def close_unused(self, waiting: Iterable[WaitingLane]) -> None:
         """Return messages of paused or deleted profiles; close idle lanes."""
         for due in waiting:
             lane = self.lanes.get(due.profile_id)
@@ -62,9 +62,9 @@ class LaneRegistry:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
-    async def open(self, wanted: Iterable[LaneDue]) -> dict[str, Lane]:
+    async def open(self, wanted: Iterable[WaitingLane]) -> dict[str, Lane]:
         """Return the profiles' lanes at their current revisions; skips deleted profiles."""
-        current, changed = dict[str, Lane](), list[LaneDue]()
+        current, changed = dict[str, Lane](), list[WaitingLane]()
         for due in wanted:
             lane = self.lanes.get(due.profile_id)
             if lane is not None and lane.config.profile.revision == due.revision:
@@ -81,7 +81,7 @@ class LaneRegistry:
                 current[due.profile_id] = await self._configure(due, profile)
         return current
 
-    async def _configure(self, due: LaneDue, profile: profiles.DeliveryProfile) -> Lane:
+    async def _configure(self, due: WaitingLane, profile: profiles.DeliveryProfile) -> Lane:
         """Return the lane at a new revision."""
         config = self._configs.make_config(profile)
         if self._configs.is_stale(profile):

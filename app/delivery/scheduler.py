@@ -95,7 +95,7 @@ class Scheduler:
         ]
         return min([now + (CONTENDED if is_contended else self._poll_interval), *moments])
 
-    async def _assign(self, ready: Iterable[LaneDue], now: datetime) -> list[Assignment]:
+    async def _assign(self, ready: Iterable[WaitingLane], now: datetime) -> list[Assignment]:
         """Find the lanes for due messages that have room."""
         pairs = [(due, await self._find_sender(due, now)) for due in ready]
         known = await self._registry.open(sender for _, sender in pairs if sender is not None)

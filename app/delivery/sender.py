@@ -153,8 +153,8 @@ class Sender:
 
     def _decide_locally(self, attempts: Attempts, pending: Sequence[ClaimedRecipient]) -> None:
         """Decide recipients without a server: unreadable, simulated or not allowed."""
-        if attempts.message.unreadable is not None:
-            fault = replace(UNREADABLE, detail=attempts.message.unreadable)
+        if attempts.message.unreadable_reason is not None:
+            fault = replace(UNREADABLE, detail=attempts.message.unreadable_reason)
             self._decide(attempts, dict.fromkeys(pending, fault))
             return
         routing = attempts.routing

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.ehlo import LOCAL_NAMES, is_private
-from app.domain.networks import is_public
+from app.domain.networks import is_public, unmap_ipv4
 from app.domain.outcome.outcome import Fault
 from app.smtp.dns import Resolver
 from app.smtp.faults import StageFailedError
@@ -237,7 +237,7 @@ def _parse_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
 
 def _normalize(address: str) -> str:
     """Normalize an address, and unwrap an IPv4-mapped IPv6 address."""
-    return str(unmapped(_parse_address(address)))
+    return str(unmap_ipv4(_parse_address(address)))
 
 
 def _join(items: Sequence[str]) -> str:
