@@ -53,14 +53,16 @@ class Group:
     @property
     def is_plain(self) -> bool:
         """Whether no request has a key and no quota counts."""
-        return not any(offer.request or offer.quota.is_counted for offer in self.submissions)
+        return not any(
+            submission.request or submission.quota.is_counted for submission in self.submissions
+        )
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
         """Store a plain group in one statement; return False if that is not possible.
 
         Each statement may be its own transaction.
         """
-        messages = [offer.message for offer in self.submissions]
+        messages = [submission.message for submission in self.submissions]
         if not outbox.fits_one_statement(connection, messages):
             return False
         answers = await self._check_admission(connection, messages)
@@ -70,16 +72,24 @@ class Group:
 
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Store the group with keys, quotas and suppressions, in the connection's transaction."""
-        requests = [offer.request for offer in self.submissions if offer.request is not None]
-        self.earlier_requests = await idempotency.claim(connection, requests)
-        new_offers = [
-            offer for offer in self.submissions if offer.message.id not in self.earlier_requests
+        requests = [
+            submission.request for submission in self.submissions if submission.request is not None
         ]
-        self.refused = await _charge_quotas(connection, new_offers, now)
+        self.earlier_requests = await idempotency.claim(connection, requests)
+        new_submissions = [
+            submission
+            for submission in self.submissions
+            if submission.message.id not in self.earlier_requests
+        ]
+        self.refused = await _charge_quotas(connection, new_submissions, now)
         await idempotency.release(
             connection, [request for request in requests if request.message_id in self.refused]
         )
-        messages = [offer.message for offer in new_offers if offer.message.id not in self.refused]
+        messages = [
+            submission.message
+            for submission in new_submissions
+            if submission.message.id not in self.refused
+        ]
         self.admitted, self.lease = (), NO_LEASE
         if messages:
             answers = await self._check_admission(connection, messages)
@@ -129,21 +139,21 @@ async def _charge_quotas(
 
     Locks tenants in the order of their ids, so that two processes cannot deadlock.
     """
-    offers_by_tenant = dict[str, list[Submission]]()
-    for offer in submissions:
-        if offer.quota.is_counted:
-            offers_by_tenant.setdefault(offer.message.tenant_id, []).append(offer)
+    submissions_by_tenant = dict[str, list[Submission]]()
+    for submission in submissions:
+        if submission.quota.is_counted:
+            submissions_by_tenant.setdefault(submission.message.tenant_id, []).append(submission)
     refused = dict[str, QuotaError]()
-    for tenant_id in sorted(offers_by_tenant):
-        tenant_offers = offers_by_tenant[tenant_id]
+    for tenant_id in sorted(submissions_by_tenant):
+        tenant_submissions = submissions_by_tenant[tenant_id]
         verdicts = await usage.charge(
             connection,
             tenant_id=tenant_id,
-            quota=tenant_offers[-1].quota,
-            sizes=[offer.size_bytes for offer in tenant_offers],
+            quota=tenant_submissions[-1].quota,
+            sizes=[submission.size_bytes for submission in tenant_submissions],
             now=now,
         )
-        for offer, exceeded in zip(tenant_offers, verdicts, strict=True):
+        for submission, exceeded in zip(tenant_submissions, verdicts, strict=True):
             if exceeded is not None:
-                refused[offer.message.id] = QuotaError(exceeded)
+                refused[submission.message.id] = QuotaError(exceeded)
     return refused

@@ -102,7 +102,7 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
-        entries = [_Entry(offer, loop.create_future()) for offer in submissions]
+        entries = [_Entry(submission, loop.create_future()) for submission in submissions]
         size_bytes = sum(entry.submission.size_bytes for entry in entries)
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(entries)

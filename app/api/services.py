@@ -32,7 +32,7 @@ SIGNING_SECONDS: Final = 3.0
 class Accepts(Protocol):
     """Stores accepted messages durably."""
 
-    async def accept(self, offer: Submission) -> KeyedRequest | None:
+    async def accept(self, submission: Submission) -> KeyedRequest | None:
         """Return after the message is durable (invariant 1); raises QuotaError.
 
         Returns the earlier request with the same idempotency key, if there is one.
@@ -40,7 +40,7 @@ class Accepts(Protocol):
         ...
 
     async def accept_all(
-        self, offers: Sequence[Submission]
+        self, submissions: Sequence[Submission]
     ) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable, all of them in one transaction."""
         ...

@@ -82,10 +82,10 @@ async def accept_items(
         await _prepare(services, caller, item)
         if number % PREPARED_AT_ONCE == 0:
             await asyncio.sleep(0)
-    offered_items = [each for each in new_items if each.message is not None]
-    offers = [_build_offer(caller, each) for each in offered_items]
-    outcomes = await services.committer.accept_all(offers) if offers else []
-    for item, outcome in zip(offered_items, outcomes, strict=True):
+    submitted_items = [each for each in new_items if each.message is not None]
+    submissions = [_build_submission(caller, each) for each in submitted_items]
+    outcomes = await services.committer.accept_all(submissions) if submissions else []
+    for item, outcome in zip(submitted_items, outcomes, strict=True):
         if isinstance(outcome, KeyedRequest):
             await _replay(item, outcome)
         elif isinstance(outcome, QuotaError):
@@ -96,7 +96,7 @@ async def accept_items(
             item.problem = Problem("internal-error", PROBLEMS["internal-error"].example)
     await _note_refusals(request, items)
     failed_outcomes = [each for each in outcomes if isinstance(each, Unavailable)]
-    if failed_outcomes and len(failed_outcomes) == len(offered_items):
+    if failed_outcomes and len(failed_outcomes) == len(submitted_items):
         raise failed_outcomes[0]
 
 
@@ -112,7 +112,7 @@ async def _prepare(services: Services, caller: Caller, item: Item) -> None:
         item.message, item.response = message, new_message_json(message, profile)
 
 
-def _build_offer(caller: Caller, item: Item) -> Submission:
+def _build_submission(caller: Caller, item: Item) -> Submission:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None
