@@ -4,6 +4,7 @@ import ipaddress
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 from app.api.requests.body_budget import Budget
@@ -14,6 +15,7 @@ from app.metrics import Metrics
 from app.process import listen
 from app.settings import Settings, variable
 from app.settings.checks import parse_networks, parse_port_list
+from app.submission.account import log_in
 from app.submission.certificate import Certificate
 from app.submission.journal import Journal
 from app.submission.listener import Listener
@@ -64,7 +66,8 @@ def make_server(
     """Make the server; raises SettingsError if the certificate cannot be loaded."""
     certificate = _load_certificate(settings)
     session = SessionConfig(
-        services=services,
+        log_in=partial(log_in, services, is_deduplicated=settings.submission_deduplicate),
+        now=services.now,
         hostname=settings.submission_hostname or settings.ehlo_name or hostname,
         budget=Budget(settings.max_buffered_bytes, settings.max_message_bytes),
         max_message_bytes=settings.max_message_bytes,
@@ -72,7 +75,6 @@ def make_server(
         context=certificate.context if certificate is not None else lambda: None,
         allows_plaintext_login=settings.submission_allow_plaintext_auth,
         reveals_client=settings.submission_reveal_clients,
-        is_deduplicated=settings.submission_deduplicate,
     )
 
     def new_journal(client: str | None, port: int | None) -> Journal:

@@ -43,8 +43,16 @@ class Account:
     Each message authenticates anew, so a key that is revoked within a session sends no more.
     """
 
-    def __init__(self, services: Services, credentials: Credentials, client: str | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        credentials: Credentials,
+        client: str | None,
+        *,
+        is_deduplicated: bool,
+    ) -> None:
         self._services = services
+        self._is_deduplicated = is_deduplicated
         self._credentials = credentials
         self._client = client
         self._caller: Caller | None = None
@@ -70,9 +78,9 @@ class Account:
         return self.caller.tenant_id
 
     @property
-    def key_id(self) -> str:
+    def key_id(self) -> str | None:
         """The API key's id."""
-        return self.caller.actor.id or ""
+        return self.caller.actor.id
 
     @property
     def profile_id(self) -> str:
@@ -130,20 +138,17 @@ class Account:
         routing = self._services.routing.with_rule(self.caller.tenant.recipient_rule)
         check_routing([RecipientAddress(Mailbox(rcpt.address), RecipientKind.TO)], routing)
 
-    async def submit(
-        self, envelope: Envelope, content: bytes, trace: Trace, *, is_deduplicated: bool
-    ) -> str:
+    async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
         """Store the message durably, and return its id.
 
-        A repeated message is stored once: one with the same Idempotency-Key or, where
-        `is_deduplicated`, with the same Message-ID and envelope. Raises what `POST /messages/raw`
-        does.
+        A repeated message is stored once: one with the same Idempotency-Key or, by default, with
+        the same Message-ID and envelope. Raises what `POST /messages/raw` does.
         """
         message = await beside_if_large(len(content), prepare_content, content, trace)
         size_bytes = len(content)
         del content
         key = message.options.idempotency_key
-        if key is None and is_deduplicated:
+        if key is None and self._is_deduplicated:
             key = _duplicate_key(envelope, message.header)
 
         async def fingerprint_content() -> str:
@@ -198,9 +203,11 @@ class Account:
         return new_message, profile
 
 
-async def log_in(services: Services, credentials: Credentials, client: str | None) -> Account:
+async def log_in(
+    services: Services, credentials: Credentials, client: str | None, *, is_deduplicated: bool
+) -> Account:
     """Return the account that the credentials open; raises as `Account.log_in`."""
-    account = Account(services, credentials, client)
+    account = Account(services, credentials, client, is_deduplicated=is_deduplicated)
     await account.log_in()
     return account
 

@@ -88,12 +88,14 @@ class Dialogue:
         self,
         hostname: str,
         *,
+        check_client_name: Callable[[str], object],
         max_message_bytes: int,
         max_recipients: int,
         can_start_tls: bool,
         is_login_safe: bool,
     ) -> None:
         self._hostname = hostname
+        self._check_client_name = check_client_name
         self._max_message_bytes = max_message_bytes
         self._max_recipients = max_recipients
         self._can_start_tls = can_start_tls
@@ -140,9 +142,7 @@ class Dialogue:
         return replies.UNRECOGNIZED if handle is None else handle(self, argument)
 
     def _ehlo(self, argument: str) -> Reply:
-        self.client_name = parse_hello(argument)
-        self.is_extended = True
-        self.reset()
+        self._greet(argument, is_extended=True)
         extensions = [
             f"{self._hostname} greets you",
             "PIPELINING",
@@ -160,10 +160,17 @@ class Dialogue:
         return Reply(EHLO_CODE, "\n".join(extensions))
 
     def _helo(self, argument: str) -> Reply:
-        self.client_name = parse_hello(argument)
-        self.is_extended = False
-        self.reset()
+        self._greet(argument, is_extended=False)
         return Reply(EHLO_CODE, self._hostname)
+
+    def _greet(self, argument: str, *, is_extended: bool) -> None:
+        name = parse_hello(argument)
+        try:
+            self._check_client_name(name)
+        except ValueError as error:
+            raise CommandError(504, "5.5.2", str(error)) from None
+        self.client_name, self.is_extended = name, is_extended
+        self.reset()
 
     def _starttls(self, argument: str) -> Reply | Action:
         del argument

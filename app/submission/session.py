@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from datetime import datetime
+from typing import Final, Protocol
 
 from app.api.requests.body_budget import Budget
 from app.api.requests.body_reader import Pace, new_pace
-from app.api.services import Services
 from app.domain.errors import (
     Forbidden,
     Problem,
@@ -20,7 +20,6 @@ from app.domain.errors import (
 from app.domain.outcome.replies import Reply
 from app.domain.value import frozen_dataclass
 from app.submission import replies
-from app.submission.account import Account, log_in
 from app.submission.commands import MAX_COMMAND_BYTES, Mail, Rcpt
 from app.submission.content import Trace
 from app.submission.dialogue import (
@@ -29,6 +28,7 @@ from app.submission.dialogue import (
     CheckSender,
     Dialogue,
     Do,
+    Envelope,
     Login,
     ReceiveChunk,
     too_large,
@@ -47,23 +47,60 @@ LOGIN_SECONDS: Final = 60.0  # for all that comes before the login
 MAX_DISCARDED_FACTOR: Final = 2
 
 
+class Account(Protocol):
+    """What a login opens. Its methods raise a Problem, which becomes the reply."""
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose share of memory the content counts against."""
+        ...
+
+    @property
+    def key_id(self) -> str | None:
+        """The API key's id, for the journal."""
+        ...
+
+    @property
+    def profile_id(self) -> str | None:
+        """The profile's id, for the journal."""
+        ...
+
+    async def renew(self) -> None:
+        """Check before each message that the login is still good."""
+        ...
+
+    async def check_sender(self, mail: Mail) -> None:
+        """Raise Forbidden or TooLarge if MAIL is not acceptable."""
+        ...
+
+    def check_recipient(self, rcpt: Rcpt, count: int) -> None:
+        """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
+        ...
+
+    async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
+        """Store the message durably, and return its id."""
+        ...
+
+
 @frozen_dataclass(kw_only=True)
 class SessionConfig:
     """What all sessions share.
 
-    `context` returns the TLS context, or None without TLS. With `reveals_client` the Received field
-    has the client's address. With `is_deduplicated` a repeated message is stored once.
+    `log_in` takes credentials and the client's address. `check_client_name` raises ValueError, with
+    the text of the reply 504, for a name in EHLO that it refuses. `context` returns the TLS
+    context, or None without TLS. With `reveals_client` the Received field has the client's address.
     """
 
-    services: Services
+    log_in: Callable[[Credentials, str | None], Awaitable[Account]]
+    check_client_name: Callable[[str], object] = str
+    now: Callable[[], datetime]
     hostname: str
     budget: Budget
     max_message_bytes: int
     max_recipients: int
     context: Callable[[], ssl.SSLContext | None]
     allows_plaintext_login: bool
-    reveals_client: bool
-    is_deduplicated: bool
+    reveals_client: bool = False
 
 
 class Session:
@@ -78,6 +115,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._dialogue = Dialogue(
             config.hostname,
+            check_client_name=config.check_client_name,
             max_message_bytes=config.max_message_bytes,
             max_recipients=config.max_recipients,
             can_start_tls=not is_tls and config.context() is not None,
@@ -177,7 +215,7 @@ class Session:
     async def _log_in(self, credentials: Credentials) -> Reply:
         self._journal.note_login(credentials.username)
         try:
-            account = await log_in(self._config.services, credentials, self._journal.client)
+            account = await self._config.log_in(credentials, self._journal.client)
         except Problem as problem:
             self._dialogue.login_failed()
             self._is_ending = isinstance(problem, TooManyRequests)
@@ -300,12 +338,7 @@ class Session:
         started_at = self._loop.time()
         self._is_storing, message_id = True, None
         with _replying(Stage.CONTENT) as outcome:
-            message_id = await account.submit(
-                envelope,
-                content.take(),
-                self._make_trace(),
-                is_deduplicated=self._config.is_deduplicated,
-            )
+            message_id = await account.submit(envelope, content.take(), self._make_trace())
             outcome.reply = Reply(250, f"Queued as {message_id}", "2.0.0")
         self._is_storing = False
         return self._journal.content(
@@ -319,7 +352,7 @@ class Session:
             hostname=self._config.hostname,
             session_id=self._journal.id,
             is_tls=self._stream.tls is not None,
-            now=self._config.services.now(),
+            now=self._config.now(),
         )
 
     def _refuse_content(self, content: Content) -> Reply:

@@ -7,12 +7,14 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import httpx
 
 from app.api.requests.body_budget import Budget
 from app.metrics import Metrics
+from app.submission.account import log_in
 from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig
@@ -149,15 +151,14 @@ async def serving_submission(
     """A submission server on two free ports; `changes` are of its configuration."""
     services, metrics = api.services, Metrics(api.services.database, api.services.clock)
     session = SessionConfig(
-        services=services,
+        log_in=partial(log_in, services, is_deduplicated=changes.pop("is_deduplicated", True)),
+        now=services.now,
         hostname=HOSTNAME,
         budget=Budget(services.max_buffered_bytes, services.max_message_bytes),
         max_message_bytes=services.max_message_bytes,
         max_recipients=1000,
         context=lambda: context,
         allows_plaintext_login=True,
-        reveals_client=False,
-        is_deduplicated=True,
     )
     names = session.__dataclass_fields__  # type: ignore[attr-defined]
     of_session = {name: changes.pop(name) for name in list(changes) if name in names}
