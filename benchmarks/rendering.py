@@ -21,7 +21,7 @@ from app.accept.build import prepare_message
 from app.accept.draft import Draft
 from app.accept.terms import AcceptPolicy
 from app.domain.mime.build import Attachment, Content, render
-from app.domain.types import Mailbox, Profile
+from app.domain.types import Mailbox, MessageSource, Origin, Profile
 from app.store.secrets.encryption import Vault
 
 ROUNDS: Final = 9
@@ -106,6 +106,7 @@ def accepted(given: Content) -> bytes:
         draft,
         profile=PROFILE,
         policy=AcceptPolicy(
+            origin=Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
             now=NOW,
             max_message_bytes=100_000_000,
             max_age_seconds=86_400,

@@ -85,6 +85,7 @@ def build_message(
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
+        origin=policy.origin,
         envelope_from=_choose_return_path(draft, sender),
         sender=sender,
         recipients=recipients,

@@ -9,7 +9,7 @@ from app.domain.address.folding import fold
 from app.domain.errors import Conflict
 from app.domain.ids import new_id
 from app.domain.tenants.routing import NO_RULES, Routing
-from app.domain.types import NewMessage, Profile, RecipientAddress
+from app.domain.types import NewMessage, Origin, Profile, RecipientAddress
 from app.store.messages.queries import Original
 
 
@@ -19,6 +19,7 @@ def prepare_retry(
     retry_of: str,
     addresses: Sequence[str] | None,
     profile: Profile,
+    origin: Origin,
     allowed_from: Sequence[SenderRule] = (),
     routing: Routing = NO_RULES,
     now: datetime,
@@ -37,6 +38,7 @@ def prepare_retry(
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
+        origin=origin,
         envelope_from=original.envelope_from,
         sender=original.sender,
         recipients=recipients,

@@ -6,7 +6,7 @@ from datetime import datetime
 from app.accept.policy import SenderRule
 from app.domain.mime.dkim import NO_SIGNING, Signing
 from app.domain.tenants.routing import NO_RULES, Routing
-from app.domain.types import SealedContent
+from app.domain.types import Origin, SealedContent
 from app.domain.value import frozen_dataclass
 
 SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
@@ -16,10 +16,11 @@ SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 class AcceptPolicy:
     """Allowed senders and recipients, size and lifetime of a message.
 
-    `now` is its acceptance. `seal_content` encrypts sensitive messages. `signing` has the DKIM
-    signers.
+    `now` is its acceptance, `origin` its sender. `seal_content` encrypts sensitive messages.
+    `signing` has the DKIM signers.
     """
 
+    origin: Origin
     allowed_from: Sequence[SenderRule] = ()
     routing: Routing = NO_RULES
     now: datetime

@@ -21,7 +21,7 @@ from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
 from app.domain.networks import IPNetwork, unmap_ipv4
-from app.domain.types import Profile, Scope
+from app.domain.types import MessageSource, Profile, Scope
 from app.store import api_keys, audit
 from app.store.db.engine import Database
 from app.store.tenants import queries as tenants
@@ -58,7 +58,8 @@ class Visitor:
 
     Make one for each request of HTTP, and for each transaction of SMTP: a key that is revoked
     within a session then opens nothing more. `actor` is who the audit log names if they are
-    refused: nobody, where they present no key. `remedy` says how to present one.
+    refused: nobody, where they present no key. `remedy` says how to present one. `message_source`
+    is the way in by which they send messages.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Visitor:
         source: str | None,
         *,
         remedy: str = "present one",
+        message_source: MessageSource = MessageSource.API,
     ) -> None:
         self._auth = auth
         self._remedy = remedy
+        self._message_source = message_source
         self._identity: Actor | Caller | None = None
         self._problem: Problem | None = None
         self._is_counted = False
@@ -175,7 +178,7 @@ class Visitor:
                 f" {source}. Behind a proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
             )
         auth.keys.mark_used(key.id, now)
-        return Caller(tenant, self.actor, key)
+        return Caller(tenant, self.actor, key, self._message_source)
 
 
 def name_of_secret(given: str, secrets_by_name: Mapping[str, str]) -> str | None:

@@ -7,22 +7,32 @@ from app.auth.audit import Act
 from app.auth.reach import Found, Thing, reached, reaches, require_unbound
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden
-from app.domain.types import ApiKey, Scope, Tenant
+from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
 from app.domain.value import frozen_dataclass
 
 
 @frozen_dataclass
 class Caller:
-    """An authenticated caller that acts for a tenant. `key` is None for an admin."""
+    """An authenticated caller that acts for a tenant. `key` is None for an admin.
+
+    `message_source` is the way in by which it sends messages.
+    """
 
     tenant: Tenant
     actor: Actor
     key: ApiKey | None = None
+    message_source: MessageSource = MessageSource.API
 
     @property
     def tenant_id(self) -> str:
         """The tenant's id."""
         return self.tenant.id
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of the caller's messages."""
+        key_id = f"admin:{self.actor.name}" if self.key is None else self.key.id
+        return Origin(self.message_source, key_id)
 
     @property
     def profiles(self) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ RecipientStatus = Literal[
 MessageStatus = Literal[
     "scheduled", "queued", "sending", "sent", "partially_sent", "failed", "cancelled", "held"
 ]
+MessageSource = Literal["api", "smtp", "resend", "cli"]
 
 
 class Reply(TypedDict):
@@ -77,6 +78,8 @@ Message = TypedDict(
         "updated_at": str,
         "finished_at": str | None,
         "retry_of": str | None,
+        "source": MessageSource | None,
+        "key_id": str | None,
     },
 )
 

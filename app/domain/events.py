@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from app.domain.inbound.bounce_parser import ReportKind
-from app.domain.types import Mailbox, MessageStatus, RecipientKind, RecipientStatus
+from app.domain.types import Mailbox, MessageSource, MessageStatus, RecipientKind, RecipientStatus
 from app.domain.value import frozen_dataclass
 
 
@@ -114,6 +114,8 @@ class EventMessage:
     message_id_header: str
     tags: tuple[str, ...]
     metadata: Mapping[str, str]
+    source: MessageSource | None
+    key_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,8 @@ def build_payload(event: Event) -> dict[str, Any]:
                 "message_id_header": event.message.message_id_header,
                 "tags": list(event.message.tags),
                 "metadata": dict(event.message.metadata),
+                "source": event.message.source,
+                "key_id": event.message.key_id,
             },
             "recipient": event.recipient and _describe_recipient(event, event.recipient),
             "webhook": event.data.get("webhook"),

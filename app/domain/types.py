@@ -102,6 +102,15 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+class MessageSource(StrEnum):
+    """The way in by which a message was accepted."""
+
+    API = "api"
+    SMTP = "smtp"
+    RESEND = "resend"
+    CLI = "cli"
+
+
 class ProfileState(StrEnum):
     """`paused` by you, `failing` by a fault of the profile, `stalled` by a silent server."""
 
@@ -398,6 +407,14 @@ class SealedContent:
     key: bytes = field(repr=False)
 
 
+@frozen_dataclass
+class Origin:
+    """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name."""
+
+    source: MessageSource
+    key_id: str
+
+
 @frozen_dataclass(kw_only=True)
 class NewMessage:
     """A message to store: validated, resolved, rendered once (invariant 2).
@@ -413,6 +430,7 @@ class NewMessage:
     tenant_id: str
     profile_id: str
     profile_revision: int
+    origin: Origin
     envelope_from: str
     sender: Mailbox
     recipients: tuple[RecipientAddress, ...]

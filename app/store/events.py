@@ -37,7 +37,7 @@ from app.domain.events import (
     recipient_event_type,
 )
 from app.domain.ids import new_id
-from app.domain.types import Mailbox, RecipientKind, RecipientStatus
+from app.domain.types import Mailbox, MessageSource, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
@@ -235,12 +235,15 @@ _QUERY: Final[Select[Any]] = (
         profiles.c.name.label("profile_name"),
         message_contents.c.message_id_header,
         message_contents.c.metadata.label("message_metadata"),
+        messages.c.source,
+        messages.c.key_id,
         recipients.c.address,
         recipients.c.name.label("recipient_name"),
         recipients.c.kind,
         recipients.c.status.label("recipient_status"),
     )
     .join(profiles, profiles.c.id == events.c.profile_id, isouter=True)
+    .join(messages, messages.c.id == events.c.message_id, isouter=True)
     .join(message_contents, message_contents.c.message_id == events.c.message_id, isouter=True)
     .join(
         recipients,
@@ -281,6 +284,8 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
             message_id_header=row["message_id_header"],
             tags=tags,
             metadata=row["message_metadata"],
+            source=row["source"] and MessageSource(row["source"]),
+            key_id=row["key_id"],
         )
     if row["address"] is not None:
         mailbox = Mailbox(row["address"], row["recipient_name"])

@@ -25,7 +25,15 @@ from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Problem, TooLarge, Unauthenticated
 from app.domain.mime.custom_headers import parse_mailboxes
 from app.domain.mime.header_reader import Header, decode_words
-from app.domain.types import Mailbox, NewMessage, Profile, RecipientAddress, RecipientKind, Scope
+from app.domain.types import (
+    Mailbox,
+    MessageSource,
+    NewMessage,
+    Profile,
+    RecipientAddress,
+    RecipientKind,
+    Scope,
+)
 from app.submission.commands import Mail, Rcpt
 from app.submission.content import Prepared, Trace, prepare_content
 from app.submission.dialogue import Envelope
@@ -113,7 +121,13 @@ class Account:
         self._profile, self._caller = await self._find_profile(caller), caller
 
     def _visitor(self) -> Visitor:
-        return Visitor(self._services.auth, self._credentials.password, self._client, remedy=REMEDY)
+        return Visitor(
+            self._services.auth,
+            self._credentials.password,
+            self._client,
+            remedy=REMEDY,
+            message_source=MessageSource.SMTP,
+        )
 
     async def _find_profile(self, caller: Caller) -> Profile:
         username = self._credentials.username

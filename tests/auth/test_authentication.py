@@ -18,7 +18,7 @@ from app.domain.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from app.domain.types import Scope, Tenant
+from app.domain.types import MessageSource, Origin, Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.engine import Database
 from tests.support.rows import NOW, a_key, made_profile, made_tenant
@@ -61,6 +61,18 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
     assert caller.key is not None
     assert auth.keys.take_used() == {caller.key.id: NOW}
+
+
+@pytest.mark.parametrize("source", MessageSource)
+async def test_a_callers_messages_come_from_its_key_and_way_in(
+    auth: Authenticator, tenant: Tenant, source: MessageSource
+) -> None:
+    """Each protocol says which way in it is."""
+    secret = await stored_secret(auth.database, tenant)
+    visitor = Visitor(auth, secret, SOURCE, message_source=source)
+    caller = await visitor.authorize(Scope.MESSAGES_SEND)
+    assert caller.key is not None
+    assert caller.origin == Origin(source, caller.key.id)
 
 
 @pytest.mark.parametrize(

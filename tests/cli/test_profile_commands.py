@@ -14,7 +14,14 @@ import pytest
 
 from app.domain.ids import new_id
 from app.domain.secret_keys import parse_key
-from app.domain.types import Mailbox, NewMessage, RecipientAddress, RecipientKind
+from app.domain.types import (
+    Mailbox,
+    MessageSource,
+    NewMessage,
+    Origin,
+    RecipientAddress,
+    RecipientKind,
+)
 from app.store.db.engine import Database
 from app.store.delivery import lanes
 from app.store.outbox import queries as outbox
@@ -326,6 +333,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
             tenant_id=tenant_id,
             profile_id=profile["id"],
             profile_revision=1,
+            origin=Origin(MessageSource.API, "admin:admin"),
             envelope_from="ann@example.com",
             sender=Mailbox("ann@example.com"),
             recipients=(RecipientAddress(bob, RecipientKind.TO),),

@@ -9,7 +9,15 @@ from sqlalchemy import delete, func, select
 
 from app.domain.errors import Unavailable
 from app.domain.ids import new_id
-from app.domain.types import Guarantee, Mailbox, NewMessage, RecipientAddress, RecipientKind
+from app.domain.types import (
+    Guarantee,
+    Mailbox,
+    MessageSource,
+    NewMessage,
+    Origin,
+    RecipientAddress,
+    RecipientKind,
+)
 from app.store.db.engine import Database
 from app.store.outbox import queries as outbox
 from app.store.tables.core import attempts, messages
@@ -31,6 +39,7 @@ def a_message(
         tenant_id=tenant_id,
         profile_id=profile["id"],
         profile_revision=1,
+        origin=Origin(MessageSource.API, "admin:admin"),
         envelope_from="billing@example.com",
         sender=Mailbox("billing@example.com"),
         recipients=tuple(RecipientAddress(Mailbox(to), RecipientKind.TO) for to in recipients),

@@ -11,7 +11,9 @@ from app.domain.types import (
     ApiKey,
     LaneHealth,
     Mailbox,
+    MessageSource,
     NewMessage,
+    Origin,
     Profile,
     RecipientAddress,
     RecipientKind,
@@ -127,6 +129,7 @@ def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
     )
     given = {
         "id": new_id("msg"),
+        "origin": Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
         "envelope_from": "billing@example.com",
         "sender": Mailbox("billing@example.com", "Billing"),
         "recipients": addressed,

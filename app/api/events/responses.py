@@ -5,10 +5,10 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import Answer, Instant, Text
+from app.api.http.fields import KEY_ID, SOURCE, Answer, Instant, Text
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, Paging
 from app.domain.events import Event, EventType, build_payload
-from app.domain.types import RecipientKind, RecipientStatus
+from app.domain.types import MessageSource, RecipientKind, RecipientStatus
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "evt_0198c5a2d3f07b6e8a4c1d2e3f405162",
@@ -22,6 +22,8 @@ EXAMPLE: Final[dict[str, Any]] = {
             "message_id_header": "<0198c5a2d3f07b6e8a4c1d2e3f405162@example.com>",
             "tags": ["receipt"],
             "metadata": {"order": "42"},
+            "source": "api",
+            "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
         },
         "recipient": {
             "address": "ann@example.org",
@@ -60,6 +62,8 @@ class EventMessage(Answer):
     message_id_header: str
     tags: list[str]
     metadata: dict[str, str]
+    source: MessageSource | None = Field(description=SOURCE)
+    key_id: str | None = Field(description=KEY_ID)
 
 
 class EventReply(Answer):

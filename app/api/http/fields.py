@@ -33,6 +33,14 @@ from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
 from app.domain.types import Mailbox
 
+SOURCE: Final = (
+    "How it came in: by this API, by SMTP, by the Resend-compatible API or by the command line."
+    " Null: accepted before Heloise recorded this."
+)
+KEY_ID: Final = (
+    "The id of the API key that sent it, or `admin:` and the name of an admin key. It stays after"
+    " the key is revoked. Null like `source`."
+)
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')

@@ -99,6 +99,8 @@ MESSAGE: Final[dict[str, Any]] = {
     "updated_at": "2026-01-15T09:30:01Z",
     "finished_at": "2026-01-15T09:30:01Z",
     "retry_of": None,
+    "source": "api",
+    "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
 }
 
 QUEUED: Final[dict[str, Any]] = MESSAGE | {

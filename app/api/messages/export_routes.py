@@ -33,6 +33,8 @@ COLUMNS: Final = (
     "from",
     "subject",
     "tags",
+    "source",
+    "key_id",
     "recipient",
     "kind",
     "recipient_status",
@@ -132,6 +134,8 @@ def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
         message.sender,
         message.subject or "",
         " ".join(message.tags),
+        message.source or "",
+        message.key_id or "",
     )
     for recipient in message.recipients:
         reply = recipient.last_reply

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import Answer, format_mailbox
+from app.api.http.fields import KEY_ID, SOURCE, Answer, format_mailbox
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.ehlo import EhloSource
@@ -16,6 +16,7 @@ from app.domain.outcome.dialogue import parse_dialogue
 from app.domain.outcome.outcome import FailureScope, Stage, Verdict
 from app.domain.types import (
     Guarantee,
+    MessageSource,
     MessageStatus,
     NewMessage,
     Priority,
@@ -121,6 +122,8 @@ class MessageRead(Answer):
         description="When the last recipient reached a final status."
     )
     retry_of: str | None = Field(description="The message that this one retries.")
+    source: MessageSource | None = Field(description=SOURCE)
+    key_id: str | None = Field(description=KEY_ID)
 
     @classmethod
     def of(cls, view: MessageView, now: datetime) -> Self:
@@ -177,6 +180,8 @@ def new_message_json(message: NewMessage, profile: Profile) -> str:
         "updated_at": message.created_at,
         "finished_at": None,
         "retry_of": message.retry_of,
+        "source": message.origin.source,
+        "key_id": message.origin.key_id,
     }
     return to_json(read).decode()
 

@@ -395,6 +395,8 @@ async def filter_of(
         profile_id=profile_id,
         tag=wanted.tag,
         recipient=wanted.recipient,
+        key_id=wanted.key,
+        source=wanted.source,
         message_id=wanted.message_id and f"<{wanted.message_id.strip().strip('<>')}>",
         created_after=wanted.created_after,
         created_before=wanted.created_before,

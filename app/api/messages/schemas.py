@@ -17,7 +17,7 @@ from app.domain.dsn_request import DsnNotify, DsnReturn
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe, parse_mailto, parse_page
 from app.domain.search import Search, split_words
-from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageStatus, Priority
+from app.domain.types import MAX_RECIPIENTS, Guarantee, MessageSource, MessageStatus, Priority
 
 MAX_HEADERS: Final = 50
 MAX_TAGS: Final = 20
@@ -357,6 +357,15 @@ class MessageWanted(Body):
     tag: Text | None = Field(default=None, max_length=64)
     recipient: Wanted | None = Field(
         default=None, description="An address in to, cc or bcc. Case does not matter."
+    )
+    key: Text | None = Field(
+        default=None,
+        max_length=80,
+        description="The id of the API key that sent it, or `admin:` and the name of an admin key.",
+        examples=["key_0198c5a2d3f07b6e8a4c1d2e3f405162"],
+    )
+    source: MessageSource | None = Field(
+        default=None, description="Only messages that came in this way."
     )
     message_id: Text | None = Field(
         default=None,

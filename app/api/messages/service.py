@@ -100,6 +100,7 @@ async def prepared_again(
         retry_of=message_id,
         addresses=body.recipients,
         profile=profile,
+        origin=caller.origin,
         allowed_from=caller.allowed_from,
         routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),
@@ -110,6 +111,7 @@ async def prepared_again(
 async def terms_of(services: Services, caller: Caller) -> AcceptPolicy:
     """What the caller's messages are held to."""
     return AcceptPolicy(
+        origin=caller.origin,
         allowed_from=caller.allowed_from,
         routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),

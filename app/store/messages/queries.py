@@ -1,6 +1,6 @@
 """List and read messages, without their bytes."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -17,6 +17,7 @@ from app.domain.search import Search
 from app.domain.types import (
     Guarantee,
     Mailbox,
+    MessageSource,
     MessageStatus,
     Priority,
     RecipientAddress,
@@ -26,6 +27,7 @@ from app.store.db.keyset import newest_first, oldest_first
 from app.store.messages.views import AttemptView, MessageView, build_view
 from app.store.tables import core as tables
 from app.store.tables.core import (
+    NOT_BY_API,
     NOT_SENT,
     UNFINISHED,
     attempt_transcripts,
@@ -73,6 +75,8 @@ _COLUMNS: Final = (
     messages.c.expires_at,
     messages.c.finished_at,
     messages.c.retry_of,
+    messages.c.source,
+    messages.c.key_id,
 )
 
 
@@ -89,6 +93,8 @@ class MessageFilter:
     profile_id: str | None = None
     tag: str | None = None
     recipient: str | None = None
+    key_id: str | None = None
+    source: MessageSource | None = None
     message_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -207,6 +213,7 @@ def _build_query(
         query = query.where(
             or_(key == parse_message_id(message_filter.message_id), key.in_(ids_by_header))
         )
+    of_message += _build_origin_conditions(message_filter, is_by_time=key is messages.c.id)
     if message_filter.profile_id is not None:
         of_message.append(messages.c.profile_id == message_filter.profile_id)
     if message_filter.profile_ids is not None:
@@ -220,6 +227,17 @@ def _build_query(
     if of_message and key is not messages.c.id:
         query = query.join(messages, messages.c.id == key)
     return query.where(*of_message), key
+
+
+def _build_origin_conditions(
+    message_filter: MessageFilter, *, is_by_time: bool
+) -> Iterator[ColumnElement[bool] | TextClause]:
+    if message_filter.key_id is not None:
+        yield messages.c.key_id == message_filter.key_id
+    if message_filter.source is not None:
+        yield messages.c.source == message_filter.source.value
+        if is_by_time and message_filter.source is not MessageSource.API:
+            yield NOT_BY_API
 
 
 def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:

@@ -12,6 +12,7 @@ from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import (
     Guarantee,
     Mailbox,
+    MessageSource,
     MessageStatus,
     Priority,
     RecipientKind,
@@ -70,6 +71,8 @@ class MessageView:
     expires_at: datetime
     finished_at: datetime | None
     retry_of: str | None
+    source: MessageSource | None
+    key_id: str | None
 
     def status_at(self, now: datetime) -> MessageStatus:
         """Return the status: a queued message is `scheduled` until `send_at`."""
@@ -130,6 +133,7 @@ def build_view(
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
         content_wiped_at=row["wiped_at"],
+        source=row["source"] and MessageSource(row["source"]),
     )
 
 

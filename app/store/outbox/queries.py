@@ -244,6 +244,8 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "has_verp": message.has_verp,
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
+        "source": message.origin.source.value,
+        "key_id": message.origin.key_id,
     }
 
 

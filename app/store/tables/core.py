@@ -363,6 +363,8 @@ connection_permits = Table(
 # A query must repeat this text, or its plan does not use the index.
 UNFINISHED: Final = text("finished_at IS NULL")
 NOT_SENT: Final = text("status IN ('partially_sent', 'failed', 'cancelled')")
+HAS_KEY: Final = text("key_id IS NOT NULL")
+NOT_BY_API: Final = text("source <> 'api'")
 
 messages = Table(
     "messages",
@@ -394,6 +396,9 @@ messages = Table(
     # What to delete once the message is final: its content, or all that names recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),
+    # Who sent it, NULL where that was not recorded yet. No foreign key: an admin key has no row.
+    Column("source", String(8)),
+    Column("key_id", String(80)),
     _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
     _one_of("priority", "high", "normal", "low"),
     _one_of("guarantee", "at_least_once", "at_most_once"),
@@ -440,6 +445,23 @@ messages = Table(
         "id",
         sqlite_where=NOT_SENT,
         postgresql_where=NOT_SENT,
+    ),
+    Index(
+        "ix_messages_key",
+        "tenant_id",
+        "key_id",
+        "id",
+        sqlite_where=HAS_KEY,
+        postgresql_where=HAS_KEY,
+    ),
+    # As of `sent`: most messages come by the API.
+    Index(
+        "ix_messages_source",
+        "tenant_id",
+        "source",
+        "id",
+        sqlite_where=NOT_BY_API,
+        postgresql_where=NOT_BY_API,
     ),
 )
 

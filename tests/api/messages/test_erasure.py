@@ -41,7 +41,7 @@ SET: Final = """
     mailboxes.host mailboxes.tls_ca mailboxes.username mailboxes.folder webhooks.name webhooks.url
     webhooks.event_types webhooks.profiles webhooks.tags templates.name template_versions.content
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
-    audit_log.actor_name messages.envelope_from message_contents.sender_address
+    audit_log.actor_name messages.envelope_from messages.key_id message_contents.sender_address
     message_contents.sender_name message_contents.message_id_header
     message_contents.given_message_id
 """
@@ -52,7 +52,8 @@ OURS: Final = """
     profiles.tls_min_version profiles.auth_mechanism suppressions.reason dkim_keys.selector
     dkim_keys.algorithm dkim_keys.public_key dkim_keys.problem lanes.code
     lanes.recommended_ehlo_name lanes.recommended_why messages.status messages.priority
-    messages.guarantee messages.dsn webhook_deliveries.event_type webhook_deliveries.status
+    messages.guarantee messages.source messages.dsn webhook_deliveries.event_type
+    webhook_deliveries.status
     attempts.host attempts.remote_address attempts.ehlo_name attempts.ehlo_source
     attempts.tls_version attempts.tls_cipher attempts.auth_mechanism attempts.stage attempts.scope
     attempts.verdict attempts.classification attempts.reply_enhanced_code recipients.kind

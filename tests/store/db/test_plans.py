@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Position
 from app.domain.ids import new_id
-from app.domain.types import MessageStatus, Profile, Suppression, SuppressionReason
+from app.domain.types import MessageSource, MessageStatus, Profile, Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db.engine import Database
 from app.store.delivery import lanes
@@ -226,6 +226,9 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         ({"profile_id": "prf_0"}, ["ix_messages_profile"]),
         ({"tag": "t7"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
         ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
+        ({"key_id": "key_0"}, ["ix_messages_key"]),
+        ({"source": MessageSource.SMTP}, ["ix_messages_source"]),
+        ({"source": MessageSource.API}, by_time),
         ({"created_before": NOW - timedelta(days=9)}, by_time),
         ({"created_after": NOW + timedelta(days=9)}, by_time),
     ]

@@ -10,8 +10,10 @@ import pytest
 from app.domain.errors import NotFound
 from app.domain.types import (
     Mailbox,
+    MessageSource,
     MessageStatus,
     NewMessage,
+    Origin,
     Profile,
     RecipientAddress,
     RecipientKind,
@@ -103,6 +105,8 @@ async def test_everything_that_was_accepted_reads_back(
         expires_at=NOW + HOUR,
         finished_at=None,
         retry_of=None,
+        source=MessageSource.API,
+        key_id=given.origin.key_id,
     )
     assert [
         (recipient.kind, recipient.address, recipient.name) for recipient in found.recipients
@@ -118,7 +122,13 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
     second = await made_profile(database, tenant, "second")
     one = await queued_message(database, profile, "Ann@example.org", tags=("a", "b"))
     two = await queued_message(
-        database, second, "ann@example.org", "bob@example.org", tags=("b",), created_at=NOW + MINUTE
+        database,
+        second,
+        "ann@example.org",
+        "bob@example.org",
+        tags=("b",),
+        created_at=NOW + MINUTE,
+        origin=Origin(MessageSource.SMTP, "key_2"),
     )
     await queued_message(database, other, "ann@example.org", tags=("a", "b"))
     cases: list[tuple[dict[str, Any], list[str]]] = [
@@ -132,6 +142,11 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
         ({"recipient": "ANN@example.org"}, [two.id, one.id]),
         ({"recipient": "bob@example.org"}, [two.id]),
         ({"recipient": "%@example.org"}, []),
+        ({"key_id": one.origin.key_id}, [one.id]),
+        ({"key_id": "key_2"}, [two.id]),
+        ({"source": MessageSource.API}, [one.id]),
+        ({"source": MessageSource.SMTP}, [two.id]),
+        ({"source": MessageSource.CLI}, []),
         ({"tag": "b", "recipient": "ann@EXAMPLE.org", "profile_id": profile.id}, [one.id]),
         ({"created_after": NOW + MINUTE}, [two.id]),
         ({"created_before": NOW + MINUTE}, [one.id]),
@@ -145,12 +160,15 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
 
 async def test_all_filters_go_together(database: Database, profile: Profile) -> None:
     """Each combination of those that fit finds the message, whatever else is looked at for it."""
-    message = await queued_message(database, profile, "ann@example.org", tags=("a",))
+    origin = Origin(MessageSource.SMTP, "key_2")
+    message = await queued_message(database, profile, "ann@example.org", tags=("a",), origin=origin)
     fitting: dict[str, Any] = {
         "statuses": [MessageStatus.QUEUED],
         "profile_id": profile.id,
         "tag": "a",
         "recipient": "ann@example.org",
+        "key_id": "key_2",
+        "source": MessageSource.SMTP,
         "created_after": NOW,
         "created_before": NOW + MINUTE,
         "profile_ids": [profile.id],

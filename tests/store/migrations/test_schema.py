@@ -32,7 +32,7 @@ from app.domain.events import FIRST_POSITION, EventFilter, EventType, NewEvent
 from app.domain.ids import new_id
 from app.store import audit, events, idempotency, suppressions
 from app.store.db.engine import Database
-from app.store.messages.queries import MessageFilter, list_ids
+from app.store.messages.queries import MessageFilter, get, list_ids
 from app.store.migrations import migrate as migrating
 from app.store.migrations import schema
 from app.store.profiles import queries as profile_rows
@@ -287,6 +287,19 @@ async def test_stored_public_names_are_renamed(database: Database) -> None:
     async with database.transaction() as connection:
         assert sorted((await connection.execute(STORED_NAMES)).scalars()) == sorted(OLD_NAMES)
         assert await webhooks.get(connection, tenant_id=tenant.id, webhook_id=webhook.id) == webhook
+
+
+async def test_a_message_of_before_has_no_origin(database: Database) -> None:
+    """Nobody recorded who sent it."""
+    message = await queued_message(
+        database, await made_profile(database, await made_tenant(database))
+    )
+    async with database.transaction() as connection:
+        await connection.run_sync(_downgrade_before, "0025")
+    await migrating.migrate(database)
+    async with database.reading() as connection:
+        view = await get(connection, tenant_id=message.tenant_id, message_id=message.id)
+    assert (view.source, view.key_id) == (None, None)
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (
     Guarantee,
     Mailbox,
+    MessageSource,
     NewMessage,
+    Origin,
     Priority,
     Profile,
     RecipientKind,
@@ -54,6 +56,7 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
         draft(**fields),
         profile=profile,
         policy=AcceptPolicy(
+            origin=Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
             now=NOW,
             max_message_bytes=limit_bytes,
             max_age_seconds=86_400,
