@@ -41,9 +41,9 @@ class Attempts:
     attempt used. `fault` is what stopped the work: the profile's, or the connection's. `facts` are
     those of the last connection, `session` is the current one. `marked` holds the recipients to
     whom the body went out under `at_most_once`. `seconds` is how long the last transaction took.
-    `via` is the profile that sends instead of the message's own. `begun` is the turn whose envelope
-    a session has already sent. `routing` decides the address that a server gets. `revision` is the
-    profile's when the work began; the lane may have moved on to a newer one since.
+    `via` is the profile that sends instead of the message's own. `next_turn` is the turn whose
+    envelope a session has already sent. `routing` decides the address that a server gets.
+    `revision` is the profile's when the work began; the lane may have a newer one by now.
     """
 
     message: ClaimedMessage

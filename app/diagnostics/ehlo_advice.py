@@ -50,7 +50,7 @@ class NameFacts:
     """What there is to know of a name and of the address that the server sees.
 
     `outgoing_address` is the server's own word where it gave one, else the socket's.
-    `is_told` says which. `pointer_addresses` are those of each PTR name.
+    `is_server_reported` says which. `pointer_addresses` are those of each PTR name.
     """
 
     name: str

@@ -123,7 +123,7 @@ class _Room:
         self._remaining_characters = characters
 
     def take(self, part: str, characters: int) -> None:
-        """Use some; raises WrongError where there are not so many."""
+        """Use some; raises JobError where there are not so many."""
         self._remaining_characters -= characters
         if self._remaining_characters < 0:
             raise JobError(part, "renders more text than a message may have")
