@@ -20,6 +20,7 @@ from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
 from tests.support.api_client import Api, Caller
+from tests.support.waiting import until
 
 HOSTNAME: Final = "submit.example.com"
 HOST: Final = "127.0.0.1"
@@ -66,6 +67,22 @@ class Submission:
         """The message that a reply to its content names."""
         message: dict[str, Any] = await caller.read(f"/messages/{message_id_of(reply)}")
         return message
+
+    async def journal(self) -> Journal:
+        """The journal of the first session that has ended."""
+
+        async def fact() -> Journal | None:
+            return next(iter(self.journals), None)
+
+        return await until(fact)
+
+    async def wait_idle(self) -> None:
+        """Return once no client is connected."""
+
+        async def fact() -> bool | None:
+            return self.server.connection_count == 0 or None
+
+        await until(fact)
 
     async def content(self, caller: Caller, reply: str) -> bytes:
         """The bytes of the message that a reply to its content names."""
