@@ -4,98 +4,92 @@ It replies like Postfix with `reject_non_fqdn_helo_hostname`, which refuses the 
 containers.
 """
 
-import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-from aiosmtpd.smtp import DATA_SIZE_DEFAULT, SMTP, AuthResult, Envelope, LoginPassword, Session
-
+from app.api.requests.body_budget import Budget
 from app.dev.first_run import PROFILES
 from app.dev.inbox import Inbox, Mail
 from app.domain.clock import SystemClock
 from app.domain.ehlo import parse_ehlo_name
+from app.domain.errors import Unauthenticated
 from app.domain.ids import new_id
 from app.domain.mime.header_reader import TooComplexError, decode_words, read_header
+from app.domain.types import MAX_RECIPIENTS
+from app.submission import commands
+from app.submission.content import Trace
+from app.submission.dialogue import Envelope
+from app.submission.journal import Journal
+from app.submission.listener import Listener
+from app.submission.sasl import Credentials
+from app.submission.server import Server, ServerConfig
+from app.submission.session import SessionConfig
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}
-TAKEN: Final = "250 2.0.0 Ok: kept as {}"
+MIN_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # its limit is never below this
+BUFFERED_MESSAGES: Final = 8  # at most this many of the largest size are in memory
+MAX_CONNECTIONS: Final = 500
+GRACE_SECONDS: Final = 5.0
 
 
 class Catcher:
-    """What the server does at each command; its `handle_…` names are aiosmtpd's."""
+    """Where the server's mail goes, and how large it may be."""
 
     def __init__(
         self, inbox: Inbox, *, on_mail: Callable[[Mail], None], max_message_bytes: int
     ) -> None:
         self._inbox = inbox
         self._on_mail = on_mail
-        self.max_message_bytes = max(max_message_bytes, DATA_SIZE_DEFAULT)
+        self.max_message_bytes = max(max_message_bytes, MIN_MESSAGE_BYTES)
 
-    async def handle_HELO(  # noqa: N802 - as the class says
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str
-    ) -> str:
-        """Greet a client of 1982, with the same demands."""
-        del envelope
-        if refusal := _refusal(hostname):
-            return refusal
-        session.host_name = hostname
-        return f"250 {server.hostname}"
+    async def log_in(self, credentials: Credentials, client: str | None) -> "Account":
+        """Return the account of a profile; raises Unauthenticated."""
+        del client
+        if LOGINS.get(credentials.username) != credentials.password:
+            raise Unauthenticated("The user name or the password is wrong.")
+        return Account(self, credentials.username)
 
-    async def handle_EHLO(  # noqa: N802 - as the class says
-        self,
-        server: SMTP,
-        session: Session,
-        envelope: Envelope,
-        hostname: str,
-        responses: list[str],
-    ) -> list[str]:
-        """Greet, unless the client's name is not one."""
-        del server, envelope
-        if refusal := _refusal(hostname):
-            return [refusal]
-        session.host_name = hostname
-        return responses
+    def keep(self, mail: Mail, content: bytes) -> None:
+        """Keep a mail and show it."""
+        self._inbox.add(mail, content)
+        self._on_mail(mail)
 
-    async def handle_MAIL(  # noqa: N802 - as the class says
-        self,
-        server: SMTP,
-        session: Session,
-        envelope: Envelope,
-        address: str,
-        options: list[str],
-    ) -> str:
-        """Take a sender from whoever has logged in."""
-        del server
-        if not session.authenticated:
-            return "530 5.7.0 Authentication required"
-        envelope.mail_from = address
-        envelope.mail_options.extend(options)
-        return "250 2.1.0 Ok"
 
-    async def handle_DATA(  # noqa: N802 - as the class says
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
-        """Keep the mail and show it."""
-        del server
-        login: Any = session.auth_data  # what `_authenticate` has put there
-        content = envelope.original_content or b""
+class Account:
+    """A profile that has logged in; it may send as anyone to anyone."""
+
+    key_id: None = None
+
+    def __init__(self, catcher: Catcher, username: str) -> None:
+        self._catcher = catcher
+        self.tenant_id = self.profile_id = username
+
+    async def renew(self) -> None:
+        """Accept: a login lasts."""
+
+    async def check_sender(self, mail: commands.Mail) -> None:
+        """Accept any sender."""
+
+    def check_recipient(self, rcpt: commands.Rcpt, count: int) -> None:
+        """Accept any recipient."""
+
+    async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
+        """Keep the mail byte for byte, and return its id."""
         mail = Mail(
             id=new_id("cap"),
             received_at=SystemClock().now(),
-            ehlo_name=session.host_name or "",
-            auth_user=login.login.decode(errors="replace"),
-            mail_from=envelope.mail_from or "",
-            rcpt_to=tuple(envelope.rcpt_tos),
+            ehlo_name=trace.client_name,
+            auth_user=self.profile_id,
+            mail_from=envelope.mail.address,
+            rcpt_to=tuple(rcpt.address for rcpt in envelope.rcpts),
             subject=_subject(content),
             size_bytes=len(content),
         )
-        self._inbox.add(mail, content)
-        self._on_mail(mail)
-        return TAKEN.format(mail.id)
+        self._catcher.keep(mail, content)
+        return mail.id
 
 
 def _subject(content: bytes) -> str:
@@ -106,63 +100,44 @@ def _subject(content: bytes) -> str:
         return ""
 
 
-def _refusal(name: str) -> str | None:
-    """What a strict server answers to a name that no host in the world has."""
+def _check_client_name(name: str) -> None:
+    """Raise ValueError, as a strict server replies, for a name that no host in the world has."""
     try:
         parse_ehlo_name(name)
     except ValueError:
-        return f"504 5.5.2 <{name}>: Helo command rejected: need fully-qualified hostname"
-    return None
-
-
-def _authenticate(
-    server: SMTP,
-    session: Session,
-    envelope: Envelope,
-    mechanism: str,
-    given: Any,  # noqa: ANN401 - what it holds depends on the mechanism
-) -> AuthResult:
-    del server, session, envelope, mechanism
-    is_known = isinstance(given, LoginPassword) and (
-        LOGINS.get(given.login.decode(errors="replace"), "").encode() == given.password != b""
-    )
-    return AuthResult(success=is_known, handled=False, auth_data=given if is_known else None)
+        raise ValueError(
+            f"<{name}>: Helo command rejected: need fully-qualified hostname"
+        ) from None
 
 
 @asynccontextmanager
 async def serve_catcher(catcher: Catcher, listening: socket.socket) -> AsyncIterator[None]:
     """Catch while the block runs; connections that are left then are cut."""
-    # At each login it warns that a property is deprecated which it sets itself.
-    logging.getLogger("mail.log").setLevel(logging.ERROR)
-    loop = asyncio.get_running_loop()
-    connections: list[SMTP] = []
-
-    def protocol() -> SMTP:
-        connections[:] = [
-            connection for connection in connections if connection.transport is not None
-        ]
-        connections.append(_protocol(catcher, loop))
-        return connections[-1]
-
-    server = await loop.create_server(protocol, sock=listening)
-    try:
-        yield
-    finally:
-        server.close()
-        for smtp in connections:
-            if smtp.transport is not None:
-                smtp.transport.close()
-
-
-def _protocol(catcher: Catcher, loop: asyncio.AbstractEventLoop) -> SMTP:
-    return SMTP(
-        catcher,
+    now = SystemClock().now
+    max_bytes = catcher.max_message_bytes
+    session = SessionConfig(
+        log_in=catcher.log_in,
+        check_client_name=_check_client_name,
+        now=now,
         hostname=HOSTNAME,
-        ident="Heloise's inbox",
-        data_size_limit=catcher.max_message_bytes,
-        enable_SMTPUTF8=True,
-        # `auth_required` would warn at each connection; `handle_MAIL` asks for it.
-        auth_require_tls=False,
-        authenticator=_authenticate,
-        loop=loop,
+        budget=Budget(BUFFERED_MESSAGES * max_bytes, max_bytes),
+        max_message_bytes=max_bytes,
+        max_recipients=MAX_RECIPIENTS,
+        context=lambda: None,
+        allows_plaintext_login=True,
     )
+    config = ServerConfig(
+        session=session,
+        proxies=(),
+        max_connections=MAX_CONNECTIONS,
+        max_connections_per_client=MAX_CONNECTIONS,
+        grace_seconds=GRACE_SECONDS,
+        new_journal=lambda client, port: Journal(client, port, now, _ignore, _ignore),
+        keep=_ignore,
+    )
+    async with Server(config, [Listener(listening)]).running():
+        yield
+
+
+def _ignore(_: object) -> None:
+    """Record nothing: the inbox shows what arrived."""

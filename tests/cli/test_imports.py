@@ -24,7 +24,7 @@ except SystemExit as ended:
 # Only a process that sends, serves or posts needs these.
 SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "app.main"}
 # Few services use these, and import them then.
-RARE = {"authlib", "joserfc", "httpx2", "alembic", "aiosmtpd", "scramp", "structlog"}
+RARE = {"authlib", "joserfc", "httpx2", "alembic", "scramp", "structlog"}
 API = {"fastapi", "app.main", "app.api.app"}
 RENDERING = {"jinja2", "mjml", "css_inline", "jsonschema_rs", "turbohtml"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
