@@ -157,6 +157,8 @@ class Server:
         finally:
             self._sessions.discard(session)
             self._config.keep(journal)
+            # The transport owns the socket until it has sent the last reply and ended TLS.
+            await stream.wait_closed()
 
 
 def _read_peer(peer: tuple[Any, ...]) -> Address:

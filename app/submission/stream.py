@@ -10,6 +10,7 @@ from app.submission.reader import LineReader
 MAX_BUFFERED_BYTES: Final = 256 * 1024
 HANDSHAKE_SECONDS: Final = 15.0
 WRITE_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 5.0  # for the last reply and the client's end of TLS
 
 
 class ClientGoneError(Exception):
@@ -30,6 +31,7 @@ class ClientStream(asyncio.Protocol):
         self._pending = list[bytes]()
         self._more: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self._is_paused = self._is_over = False
 
     @property
@@ -60,6 +62,8 @@ class ClientStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._is_over = True
+        if not self._closed.done():
+            self._closed.set_result(None)
         self._wake()
         self.resume_writing()
 
@@ -159,6 +163,16 @@ class ClientStream(asyncio.Protocol):
                 self._transport.write(b"".join(self._pending))
                 self._pending.clear()
             self._transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed; abort it if the client delays that."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._closed
+        except TimeoutError:
+            pass
+        finally:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once."""
