@@ -16,7 +16,7 @@ SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 class AcceptPolicy:
     """Allowed senders and recipients, size and lifetime of a message.
 
-    `now` is its acceptance, `origin` its sender. `seal_content` encrypts sensitive messages.
+    `origin` is who sends it, `now` its acceptance. `seal_content` encrypts sensitive messages.
     `signing` has the DKIM signers.
     """
 

@@ -236,7 +236,7 @@ _QUERY: Final[Select[Any]] = (
         message_contents.c.message_id_header,
         message_contents.c.metadata.label("message_metadata"),
         messages.c.source,
-        messages.c.key_id,
+        message_contents.c.key_id,
         recipients.c.address,
         recipients.c.name.label("recipient_name"),
         recipients.c.kind,

@@ -15,11 +15,11 @@ NOT_BY_API: Final = sa.text("source <> 'api'")
 def upgrade() -> None:
     """Bring the schema from 0024 to 0025; no row is rewritten, and no row is in the indexes."""
     op.add_column("messages", sa.Column("source", sa.String(8)))
-    op.add_column("messages", sa.Column("key_id", sa.String(80)))
+    op.add_column("message_contents", sa.Column("key_id", sa.String(80)))
     op.create_index(
-        "ix_messages_key",
-        "messages",
-        ["tenant_id", "key_id", "id"],
+        "ix_message_contents_key",
+        "message_contents",
+        ["key_id", "message_id"],
         sqlite_where=HAS_KEY,
         postgresql_where=HAS_KEY,
     )
@@ -35,6 +35,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Bring the schema from 0025 to 0024."""
     op.drop_index("ix_messages_source", "messages")
-    op.drop_index("ix_messages_key", "messages")
-    op.drop_column("messages", "key_id")
+    op.drop_index("ix_message_contents_key", "message_contents")
+    op.drop_column("message_contents", "key_id")
     op.drop_column("messages", "source")

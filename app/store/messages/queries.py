@@ -6,7 +6,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, TextClause, and_, func, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    func,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn_request import DsnRequest
@@ -76,7 +87,7 @@ _COLUMNS: Final = (
     messages.c.finished_at,
     messages.c.retry_of,
     messages.c.source,
-    messages.c.key_id,
+    message_contents.c.key_id,
 )
 
 
@@ -199,25 +210,15 @@ def _build_query(
     tenant_id: str, message_filter: MessageFilter, now: datetime
 ) -> tuple[Select[str], ColumnElement[str]]:
     """Build the query for matching ids; return it with their column."""
-    query, key = _build_id_query(tenant_id, message_filter.tag, message_filter.recipient)
+    query, key = _build_id_query(tenant_id, message_filter)
     of_message = list[ColumnElement[bool] | TextClause]()
-    if message_filter.statuses:
-        of_message.append(or_(*(_has_status(status, now) for status in message_filter.statuses)))
-        if key is messages.c.id:  # a query by recipient or tag uses another index
-            of_message += _partial(message_filter.statuses)
+    if key is message_contents.c.message_id:  # which knows no tenant
+        of_message.append(_is_of_tenant(messages.c.tenant_id, tenant_id))
+    of_message += _build_row_conditions(message_filter, now)
+    if key is messages.c.id:  # other queries use another index
+        of_message += _partial(message_filter)
     if message_filter.message_id is not None:
-        ids_by_header = select(message_contents.c.message_id).where(
-            message_contents.c.given_message_id.is_not(None),
-            message_contents.c.given_message_id == message_filter.message_id,
-        )
-        query = query.where(
-            or_(key == parse_message_id(message_filter.message_id), key.in_(ids_by_header))
-        )
-    of_message += _build_origin_conditions(message_filter, is_by_time=key is messages.c.id)
-    if message_filter.profile_id is not None:
-        of_message.append(messages.c.profile_id == message_filter.profile_id)
-    if message_filter.profile_ids is not None:
-        of_message.append(messages.c.profile_id.in_(message_filter.profile_ids))
+        query = query.where(_has_message_id(key, message_filter.message_id))
     if (after := message_filter.created_after) is not None:
         query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
         of_message.append(messages.c.created_at >= after)
@@ -229,15 +230,27 @@ def _build_query(
     return query.where(*of_message), key
 
 
-def _build_origin_conditions(
-    message_filter: MessageFilter, *, is_by_time: bool
-) -> Iterator[ColumnElement[bool] | TextClause]:
-    if message_filter.key_id is not None:
-        yield messages.c.key_id == message_filter.key_id
+def _build_row_conditions(
+    message_filter: MessageFilter, now: datetime
+) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that concern a row of `messages` alone."""
+    if message_filter.statuses:
+        yield or_(*(_has_status(status, now) for status in message_filter.statuses))
     if message_filter.source is not None:
         yield messages.c.source == message_filter.source.value
-        if is_by_time and message_filter.source is not MessageSource.API:
-            yield NOT_BY_API
+    if message_filter.profile_id is not None:
+        yield messages.c.profile_id == message_filter.profile_id
+    if message_filter.profile_ids is not None:
+        yield messages.c.profile_id.in_(message_filter.profile_ids)
+
+
+def _has_message_id(key: ColumnElement[str], header: str) -> ColumnElement[bool]:
+    """Build the condition for the header Message-ID: made from the id, or given by the caller."""
+    ids_by_header = select(message_contents.c.message_id).where(
+        message_contents.c.given_message_id.is_not(None),
+        message_contents.c.given_message_id == header,
+    )
+    return or_(key == parse_message_id(header), key.in_(ids_by_header))
 
 
 def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
@@ -251,32 +264,48 @@ def _has_status(status: MessageStatus, now: datetime) -> ColumnElement[bool]:
     return and_(has_status, or_(messages.c.send_at.is_(None), ~is_later))
 
 
-def _partial(statuses: Collection[MessageStatus]) -> list[TextClause]:
-    """Return the condition of the partial index that covers these statuses, if any."""
-    if MessageStatus.SENT in statuses:
-        return []
-    conditions = {NOT_SENT if status in NOT_SENT_STATUSES else UNFINISHED for status in statuses}
-    return list(conditions) if len(conditions) == 1 else []
+def _partial(message_filter: MessageFilter) -> Iterator[TextClause]:
+    """Yield the conditions of the partial indexes that cover the filter."""
+    if message_filter.source not in {None, MessageSource.API}:
+        yield NOT_BY_API
+    statuses = message_filter.statuses
+    if MessageStatus.SENT not in statuses:
+        conditions = {
+            NOT_SENT if status in NOT_SENT_STATUSES else UNFINISHED for status in statuses
+        }
+        if len(conditions) == 1:
+            yield from conditions
 
 
 def _build_id_query(
-    tenant_id: str, tag: str | None, recipient: str | None
+    tenant_id: str, message_filter: MessageFilter
 ) -> tuple[Select[str], ColumnElement[str]]:
-    """Build the query for ids by tag and recipient; return it with their column.
+    """Build the query for ids by recipient, tag and key; return it with their column.
 
     Selects ids in the order of an index, and their content later. So a page costs a page on SQLite
     too, which would otherwise read everything and sort it.
     """
-    of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == tag)
-    if recipient is not None:
-        key = recipients.c.message_id
-        query = select(key).where(recipients.c.tenant_id == tenant_id, has_address(recipient))
-        if tag is None:
-            return query, key
-        return query.join(message_tags, message_tags.c.message_id == key).where(*of_tag), key
-    if tag is not None:
-        return select(message_tags.c.message_id).where(*of_tag), message_tags.c.message_id
-    return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
+    tables_and_conditions = list[tuple[Table, Sequence[ColumnElement[bool]]]]()
+    if message_filter.recipient is not None:
+        of_recipient = (
+            recipients.c.tenant_id == tenant_id,
+            has_address(message_filter.recipient),
+        )
+        tables_and_conditions.append((recipients, of_recipient))
+    if message_filter.tag is not None:
+        of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == message_filter.tag)
+        tables_and_conditions.append((message_tags, of_tag))
+    if message_filter.key_id is not None:
+        of_key = (message_contents.c.key_id == message_filter.key_id,)
+        tables_and_conditions.append((message_contents, of_key))
+    if not tables_and_conditions:
+        return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
+    (first_table, conditions), *others = tables_and_conditions
+    key = first_table.c.message_id
+    query = select(key).where(*conditions)
+    for table, conditions in others:
+        query = query.join(table, table.c.message_id == key).where(*conditions)
+    return query, key
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, message_id: str) -> MessageView:

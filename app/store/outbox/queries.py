@@ -245,7 +245,6 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
         "source": message.origin.source.value,
-        "key_id": message.origin.key_id,
     }
 
 
@@ -263,6 +262,7 @@ def _content_row(message: NewMessage) -> dict[str, Any]:
         "metadata": dict(message.metadata),
         "size_bytes": len(message.mime),
         "mime": message.mime if sealed is None else sealed.content,
+        "key_id": message.origin.key_id,
         "is_sensitive": message.is_sensitive,
         "sealed_key": None if sealed is None else sealed.key,
     }

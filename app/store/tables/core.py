@@ -396,9 +396,8 @@ messages = Table(
     # What to delete once the message is final: its content, or all that names recipients.
     Column("wipes_content", Boolean, nullable=False, server_default=false()),
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),
-    # Who sent it, NULL where that was not recorded yet. No foreign key: an admin key has no row.
+    # The way in; NULL where that was not recorded yet.
     Column("source", String(8)),
-    Column("key_id", String(80)),
     _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
     _one_of("priority", "high", "normal", "low"),
     _one_of("guarantee", "at_least_once", "at_most_once"),
@@ -446,14 +445,6 @@ messages = Table(
         sqlite_where=NOT_SENT,
         postgresql_where=NOT_SENT,
     ),
-    Index(
-        "ix_messages_key",
-        "tenant_id",
-        "key_id",
-        "id",
-        sqlite_where=HAS_KEY,
-        postgresql_where=HAS_KEY,
-    ),
     # As of `sent`: most messages come by the API.
     Index(
         "ix_messages_source",
@@ -484,6 +475,16 @@ message_contents = Table(
     Column("is_sensitive", Boolean, nullable=False, server_default=false()),
     Column("wiped_at", Instant),
     Column("sealed_key", LargeBinary),
+    # Of the key that sent it; NULL where that was not recorded yet. No foreign key: an admin key
+    # has no row. In `messages`, each step of a delivery would write to its index (PostgreSQL).
+    Column("key_id", String(80)),
+    Index(
+        "ix_message_contents_key",
+        "key_id",
+        "message_id",
+        sqlite_where=HAS_KEY,
+        postgresql_where=HAS_KEY,
+    ),
     Index(
         "ix_message_contents_given_message_id",
         "given_message_id",

@@ -41,9 +41,9 @@ SET: Final = """
     mailboxes.host mailboxes.tls_ca mailboxes.username mailboxes.folder webhooks.name webhooks.url
     webhooks.event_types webhooks.profiles webhooks.tags templates.name template_versions.content
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
-    audit_log.actor_name messages.envelope_from messages.key_id message_contents.sender_address
+    audit_log.actor_name messages.envelope_from message_contents.sender_address
     message_contents.sender_name message_contents.message_id_header
-    message_contents.given_message_id
+    message_contents.given_message_id message_contents.key_id
 """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """

@@ -226,7 +226,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         ({"profile_id": "prf_0"}, ["ix_messages_profile"]),
         ({"tag": "t7"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
         ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
-        ({"key_id": "key_0"}, ["ix_messages_key"]),
+        ({"key_id": "key_0"}, ["ix_message_contents_key"]),
         ({"source": MessageSource.SMTP}, ["ix_messages_source"]),
         ({"source": MessageSource.API}, by_time),
         ({"created_before": NOW - timedelta(days=9)}, by_time),
