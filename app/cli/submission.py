@@ -28,10 +28,11 @@ log = logging.getLogger("app.submission")
 
 @app.command()
 def submission() -> None:
-    """Accept messages over SMTP (RFC 6409), without the HTTP API. Workers deliver them.
+    """Accept messages over SMTP, without the HTTP API.
 
-    Needs PostgreSQL, where any number may run. With SQLite, set HELOISE_SUBMISSION=true for
-    `heloise serve` instead. SIGTERM stops it after the messages that are being stored.
+    Speaks RFC 6409; workers deliver the messages. Needs PostgreSQL, where any number may run. With
+    SQLite, set HELOISE_SUBMISSION=true for `heloise serve` instead. SIGTERM stops it after the
+    messages that are being stored.
     """
     settings = load_settings()
     settings.encryption_keys()
