@@ -123,6 +123,8 @@ class Session:
         )
         self._account: Account | None = None
         self._chunks: Content | None = None
+        self._holders: tuple[str, ...] = ()
+        self._held_bytes = 0
         self._is_ending = False
         self._is_storing = False
         self._login_deadline = self._loop.time() + LOGIN_SECONDS
@@ -142,6 +144,7 @@ class Session:
         except BareLineEndError:
             self._end(replies.BARE_LINE_END)
         finally:
+            self._release()
             self._stream.close()
 
     def stop(self) -> None:
@@ -160,6 +163,8 @@ class Session:
             reply = self._dialogue.refuse(await self._perform(outcome))
         else:
             reply = outcome
+        if not self._dialogue.is_in_chunks:
+            self._release()
         self._journal.note_client(self._dialogue.client_name)
         if reply is not replies.START_TLS:  # it was sent with the handshake
             self._write(reply)
@@ -256,37 +261,34 @@ class Session:
         content = Content(self._config.max_message_bytes)
         decoder = DataDecoder(content)
         self._write(replies.START_DATA)
-        with self._holding(content) as hold:
-            pace = new_pace()
-            while (rest := decoder.feed(await self._read(pace))) is None:
-                hold()
-                if self._is_hopeless(content.size_bytes):
-                    return self._finish(too_large(self._config.max_message_bytes))
-            self._stream.put_back(rest)
-            hold()
-            return await self._store(content)
+        pace = new_pace()
+        while (rest := decoder.feed(await self._read(pace))) is None:
+            self._hold(content)
+            if self._is_hopeless(content.size_bytes):
+                return self._finish(too_large(self._config.max_message_bytes))
+        self._stream.put_back(rest)
+        self._hold(content)
+        return await self._store(content)
 
     async def _receive_chunk(self, size_bytes: int, *, is_last: bool) -> Reply:
         """Read a chunk (RFC 3030 section 2). One that is refused is read too: it follows anyway."""
         refusal = self._dialogue.missing_envelope()
+        if self._account is None:  # nothing of a stranger's is read
+            return self._finish(refusal or replies.NEEDS_LOGIN)
         content = self._chunks or Content(self._config.max_message_bytes)
         if self._is_hopeless(content.size_bytes + size_bytes):
             return self._finish(too_large(self._config.max_message_bytes))
-        with self._holding(content) as hold:
-            pace, left = new_pace(), size_bytes
-            while left:
-                block = await self._read(pace, left)
-                left -= len(block)
-                if refusal is None:
-                    content.add(block)
-                    hold()
-            if refusal is not None:
-                return refusal
-            if is_last:
-                self._chunks = None
-                return await self._store(content)
-        if content.is_too_large or content.problem is not None:
-            return self._refuse_content(content)
+        pace, left = new_pace(), size_bytes
+        while left:
+            block = await self._read(pace, left)
+            left -= len(block)
+            if refusal is None:
+                content.add(block)
+                self._hold(content)
+        if refusal is not None:
+            return refusal
+        if is_last or content.is_too_large or content.problem is not None:
+            return await self._store(content)
         self._chunks = content
         self._dialogue.chunk_received()
         return Reply(250, f"{size_bytes} bytes received", "2.0.0")
@@ -306,26 +308,24 @@ class Session:
         self._journal.end(str(reply))
         return self._journal.content(reply)
 
-    @contextmanager
-    def _holding(self, content: Content) -> Iterator[Callable[[], None]]:
-        """Count the content against the memory that all clients share while the block runs."""
-        holders = (self._logged_in().tenant_id, self._journal.client or "")
-        held_bytes = 0
-
-        def hold() -> None:
-            nonlocal held_bytes
-            if content.problem is not None:
-                return
-            more, held_bytes = content.kept_bytes - held_bytes, content.kept_bytes
-            try:
-                self._config.budget.take(holders, more)
-            except Unavailable as problem:
-                content.drop(problem)
-
+    def _hold(self, content: Content) -> None:
+        """Count the content against the memory that all clients share."""
+        if content.problem is not None:
+            return
+        if not self._holders:
+            self._holders = (self._logged_in().tenant_id, self._journal.client or "")
+        more, self._held_bytes = content.kept_bytes - self._held_bytes, content.kept_bytes
         try:
-            yield hold
-        finally:
-            self._config.budget.give_back(holders, held_bytes)
+            self._config.budget.take(self._holders, more)
+        except Unavailable as problem:
+            content.drop(problem)
+
+    def _release(self) -> None:
+        """Forget the content of the message that was begun, if any."""
+        self._chunks = None
+        if self._holders:
+            self._config.budget.give_back(self._holders, self._held_bytes)
+            self._holders, self._held_bytes = (), 0
 
     async def _store(self, content: Content) -> Reply:
         """Store the message and return the reply to it; the next one may begin."""
@@ -354,11 +354,6 @@ class Session:
             is_tls=self._stream.tls is not None,
             now=self._config.now(),
         )
-
-    def _refuse_content(self, content: Content) -> Reply:
-        self._dialogue.reset()
-        self._chunks = None
-        return self._journal.content(self._find_content_refusal(content) or replies.INTERNAL_ERROR)
 
     def _find_content_refusal(self, content: Content) -> Reply | None:
         if content.problem is not None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from app.api.requests.body_budget import Budget
 from tests.support.api_client import Caller
 from tests.support.submission import HOSTNAME, Submission, serving_submission
 
@@ -38,6 +39,60 @@ async def test_chunks_make_one_message(submission: Submission, sender: Caller) -
         client.send(b"BDAT %d LAST\r\n" % len(content[10:]) + content[10:])
         reply = await client.reply()
     assert without_received(await submission.content(sender, reply)) == content
+
+
+async def test_a_reset_drops_chunks(submission: Submission, sender: Caller) -> None:
+    """Nothing of a message that was given up is in the next one."""
+    content = HEADER + b"\r\n" + BODY
+    async with submission.login(sender) as client:
+        for command in ("RSET", "EHLO localhost"):
+            await client.envelope()
+            client.send(b"BDAT 12\r\nX-Dropped: 1")
+            assert (await client.reply())[:3] == "250"
+            assert (await client(command))[:3] == "250"
+        await client.envelope()
+        client.send(b"BDAT %d LAST\r\n" % len(content) + content)
+        reply = await client.reply()
+    assert without_received(await submission.content(sender, reply)) == content
+
+
+@pytest.mark.one_database
+async def test_a_chunk_without_an_envelope_is_refused(
+    submission: Submission, sender: Caller
+) -> None:
+    """It is read, so that the next command is one; a stranger's is not read."""
+    async with submission.login(sender) as client:
+        client.send(b"BDAT 6 LAST\r\nNOOP\r\nNOOP\r\n")
+        assert await client.reply() == "503 5.5.1 Send MAIL first"
+        assert await client.reply() == "250 2.0.0 OK"
+    async with submission.connect() as client:
+        client.send(b"BDAT 6 LAST\r\nNOOP\r\n")
+        assert await client.reply() == "503 5.5.1 Send MAIL first"
+        assert await client.reply() == ""
+
+
+@pytest.mark.one_database
+async def test_chunks_have_the_limits_of_data(submission: Submission, sender: Caller) -> None:
+    """Too large, and beyond the memory that all clients share."""
+    limit = submission.api.services.max_message_bytes
+    async with submission.login(sender) as client:
+        await client.envelope()
+        client.send(b"BDAT %d\r\n" % (limit + 1) + b"x" * (limit + 1))
+        assert await client.reply() == f"552 5.3.4 A message has at most {limit} bytes"
+        await client.envelope()
+        client.send(b"BDAT 99999999999 LAST\r\n")
+        assert (await client.reply())[:9] == "552 5.3.4"
+        assert await client.reply() == ""
+    budget = Budget(1000, 1000)
+    async with (
+        serving_submission(submission.api, budget=budget) as served,
+        served.login(sender) as client,
+    ):
+        await client.envelope()
+        client.send(b"BDAT 2000\r\n" + b"x" * 2000)
+        assert (await client.reply()).startswith("451 4.3.0 The service is receiving more than")
+        assert (await client.submit(HEADER + b"\r\n1\r\n"))[:3] == "250"
+    assert budget.held_bytes == 0
 
 
 async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: Caller) -> None:
