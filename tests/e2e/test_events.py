@@ -94,6 +94,8 @@ async def test_the_story_of_a_message(start: Start, server: SmtpServer) -> None:
             "message_id_header": sent["message_id_header"],
             "tags": ["receipt"],
             "metadata": {"order": "42"},
+            "source": "api",
+            "key_id": sent["key_id"],
         }
         assert await acme.read(f"/events/{each['id']}") == each
 
