@@ -21,7 +21,7 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -49,8 +49,6 @@ from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
 from app.submission.listener import Listener
-from app.submission.server import Server
-from app.submission_server import make_server
 from app.webhooks.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
@@ -118,7 +116,7 @@ class _Service:
     committer: Committer
     engine: Engine | None
     companions: Sequence[Dispatcher | Poller]
-    submission: Server | None
+    submission: AbstractAsyncContextManager[None] | None  # runs the server
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,7 +142,7 @@ class _Service:
                 worker.background_task(_write_key_uses(database, self.services.auth.keys))
             )
             if self.submission is not None:
-                await stack.enter_async_context(self.submission.running())
+                await stack.enter_async_context(self.submission)
             yield
 
 
@@ -198,9 +196,12 @@ def _make_service(
         metrics=metrics.exposition,
     )
     submission = None
-    if listeners:
-        submission = make_server(settings, services, metrics, listeners, hostname=hostname)
-        metrics.watch_submissions(lambda: submission.connection_count)
+    if listeners:  # few processes need its import
+        from app.submission_server import make_server
+
+        server = make_server(settings, services, metrics, listeners, hostname=hostname)
+        metrics.watch_submissions(lambda: server.connection_count)
+        submission = server.running()
     return _Service(
         settings=settings,
         services=services,

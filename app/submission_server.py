@@ -1,6 +1,5 @@
 """Make the submission server from the settings."""
 
-import ipaddress
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from typing import Final
 from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.domain.errors import SettingsError
+from app.domain.networks import is_loopback
 from app.domain.types import MAX_RECIPIENTS
 from app.metrics import Metrics
 from app.process import listen
@@ -36,7 +36,7 @@ def open_listeners(settings: Settings) -> Iterator[list[Listener]]:
             f"{variable('submission_tls_certificate')}: not set, should be an existing file,"
             " because SMTP clients log in only over TLS"
         )
-    if settings.submission_allow_plaintext_auth and not _is_loopback(host):
+    if settings.submission_allow_plaintext_auth and not is_loopback(host):
         raise SettingsError(
             f"{variable('submission_allow_plaintext_auth')}: true needs a loopback address in"
             f" {variable('submission_host')}, such as 127.0.0.1; it is {host}"
@@ -109,10 +109,3 @@ def _load_certificate(settings: Settings) -> Certificate | None:
         raise SettingsError(
             f"{variable('submission_tls_certificate')}: cannot be used: {error}"
         ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

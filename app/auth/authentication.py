@@ -20,7 +20,7 @@ from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
-from app.domain.networks import IPNetwork, unmap_ipv4
+from app.domain.networks import IPNetwork, contains
 from app.domain.types import MessageSource, Profile, Scope
 from app.store import api_keys, audit
 from app.store.db.engine import Database
@@ -171,7 +171,7 @@ class Visitor:
         key, tenant = known
         self.actor = Actor(ActorKind.KEY, key.id, key.name, source)
         self.tenant_id = tenant.id
-        if not _is_from(key.networks, source):
+        if key.networks and not contains(_parse_networks(key.networks), source or ""):
             raise Forbidden(
                 "network-not-allowed",
                 f"This key works only from {', '.join(key.networks)}, and the request came from"
@@ -196,17 +196,6 @@ async def _read_key(auth: Authenticator, key_hash: bytes) -> Known | None:
         if key is None:
             return None
         return Known(key, await tenants.get(connection, tenant=key.tenant_id))
-
-
-def _is_from(networks: tuple[str, ...], source: str | None) -> bool:
-    if not networks:
-        return True
-    try:
-        address = ipaddress.ip_address(source or "")
-    except ValueError:
-        return False
-    address = unmap_ipv4(address)
-    return any(address in network for network in _parse_networks(networks))
 
 
 @lru_cache(maxsize=1024)

@@ -1,21 +1,15 @@
 """Define `heloise submission`."""
 
-import asyncio
 import logging
-import signal
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 
 import typer
-from uvicorn.loops.auto import auto_loop_factory
 
-from app import telemetry
-from app.cli.database import require_schema
+from app.cli.background import prepare_process, run_until_stopped
 from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
 from app.main import run_submission
-from app.process import give_large_blocks_back, shorten_turns, spare_collector
 from app.settings import Settings
 from app.store.db.url import sqlite_path
 from app.submission.listener import Listener
@@ -42,26 +36,13 @@ def submission() -> None:
             " HELOISE_DATABASE_URL to postgresql://…, or HELOISE_SUBMISSION=true for `heloise"
             " serve`."
         )
-    # Until it works there is nothing to finish: being told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
-    give_large_blocks_back()
-    shorten_turns()
-    spare_collector()
-    with (
-        open_listeners(settings) as listeners,
-        asyncio.Runner(loop_factory=auto_loop_factory()) as runner,
-    ):
-        runner.run(_serve(settings, listeners))
+    prepare_process(settings)
+    with open_listeners(settings) as listeners:
+        run_until_stopped(settings, partial(_serve, settings, listeners))
 
 
 async def _serve(settings: Settings, listeners: Sequence[Listener]) -> None:
-    await require_schema(settings)
-    server = asyncio.create_task(run_submission(settings, listeners))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.cancel)
     for listener in listeners:
         host, port = listener.socket.getsockname()[:2]
         log.info("SMTP submission on %s port %d", host, port)
-    with suppress(asyncio.CancelledError):
-        await server
+    await run_submission(settings, listeners)

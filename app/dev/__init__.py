@@ -22,6 +22,7 @@ from app.dev.first_run import LOOPBACK, Keys
 from app.dev.inbox import Inbox
 from app.dev.screen import Screen
 from app.domain.errors import SettingsError
+from app.domain.networks import is_loopback
 from app.main import create_app
 from app.process import listen
 from app.settings import Settings
@@ -50,7 +51,7 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
             url=f"http://{_format_host(host)}:{port}",
             smtp_port=smtp_port,
             data_folder=data_folder,
-            inbox_needs_key=not routes.is_loopback(host),
+            inbox_needs_key=not is_loopback(host),
         )
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             runner.run(_run(settings, keys, screen, data_folder, http, smtp))

@@ -70,7 +70,7 @@ class Account:
     async def renew(self) -> None:
         """Accept: a login lasts."""
 
-    async def check_sender(self, mail: commands.Mail) -> None:
+    def check_sender(self, mail: commands.Mail) -> None:
         """Accept any sender."""
 
     def check_recipient(self, rcpt: commands.Rcpt, count: int) -> None:

@@ -1,6 +1,5 @@
 """Serve `/inbox`: captured mails, only in dev mode."""
 
-import ipaddress
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from app.api.openapi import open_problems, tenant_problems
 from app.dev.inbox import Inbox, Mail
 from app.domain.mime.header_reader import TooComplexError, decode_words
 from app.domain.mime.part_reader import Part, read_message
+from app.domain.networks import is_loopback
 
 TAG: Final = {
     "name": "Inbox",
@@ -185,13 +185,3 @@ def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:
         required, responses = [Depends(_require_reader)], tenant_problems("key-is-bound")
         app.include_router(router, dependencies=required, responses=responses)
     app.openapi_tags = [*(app.openapi_tags or ()), TAG]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what listens on this host is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

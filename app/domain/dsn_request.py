@@ -23,7 +23,10 @@ class DsnReturn(StrEnum):
     FULL = "full"
 
 
-_RETURNS: Final[Mapping[DsnReturn, str]] = {DsnReturn.HEADERS: "HDRS", DsnReturn.FULL: "FULL"}
+RETURN_KEYWORDS: Final[Mapping[DsnReturn, str]] = {
+    DsnReturn.HEADERS: "HDRS",
+    DsnReturn.FULL: "FULL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class DsnRequest:
 
     def mail_parameters(self) -> str:
         """Return the parameters of MAIL FROM, each after a space."""
-        returns = f" RET={_RETURNS[self.returns]}" if self.returns is not None else ""
+        returns = f" RET={RETURN_KEYWORDS[self.returns]}" if self.returns is not None else ""
         return f"{returns} ENVID={encode_xtext(self.envelope_id)}"
 
     def rcpt_parameters(self, address: str) -> str:

@@ -92,6 +92,16 @@ def unmap_ipv4(address: IPAddress) -> IPAddress:
     return mapped or address
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on this host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def contains(networks: Iterable[IPNetwork], address: str) -> bool:
     """Whether one of the networks has the address, be it IPv4 written as IPv6."""
     try:

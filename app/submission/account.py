@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
-from app.accept.raw import prepare_raw_message
 from app.api.http.threads import beside_if_large
 from app.api.messages.idempotency import accept_once, fingerprint
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import prepared, terms_of
+from app.api.messages.service import max_message_bytes, prepare_raw, prepared
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -56,100 +55,55 @@ class Account:
         services: Services,
         credentials: Credentials,
         client: str | None,
+        caller: Caller,
+        profile: Profile,
         *,
         is_deduplicated: bool,
     ) -> None:
         self._services = services
-        self._is_deduplicated = is_deduplicated
         self._credentials = credentials
         self._client = client
-        self._caller: Caller | None = None
-        self._profile: Profile | None = None
-
-    @property
-    def caller(self) -> Caller:
-        """The caller; raises AssertionError before the login."""
-        if self._caller is None:
-            raise AssertionError
-        return self._caller
-
-    @property
-    def profile(self) -> Profile:
-        """The profile; raises AssertionError before the login."""
-        if self._profile is None:
-            raise AssertionError
-        return self._profile
+        self._caller = caller
+        self._profile = profile
+        self._is_deduplicated = is_deduplicated
 
     @property
     def tenant_id(self) -> str:
         """The tenant's id."""
-        return self.caller.tenant_id
+        return self._caller.tenant_id
 
     @property
     def key_id(self) -> str | None:
         """The API key's id."""
-        return self.caller.actor.id
+        return self._caller.actor.id
 
     @property
     def profile_id(self) -> str:
         """The profile's id."""
-        return self.profile.id
-
-    async def log_in(self) -> None:
-        """Authenticate and find the profile.
-
-        Raises Unauthenticated, Forbidden, TooManyRequests, NotFound or Unavailable.
-        """
-        visitor = self._visitor()
-        try:
-            identity = await visitor.identify()
-            if isinstance(identity, Actor):
-                raise Unauthenticated("An admin key belongs to no tenant; use a tenant's API key.")
-            identity.require_scope(Scope.MESSAGES_SEND)
-            self._profile = await self._find_profile(identity)
-        except Problem as problem:
-            await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id="submission")
-            raise
-        self._caller = identity
+        return self._profile.id
 
     async def renew(self) -> None:
         """Authenticate for another message, and count it as a request of the tenant.
 
         Raises as `log_in`.
         """
-        caller = await self._visitor().authorize(Scope.MESSAGES_SEND)
-        self._profile, self._caller = await self._find_profile(caller), caller
+        visitor = _make_visitor(self._services, self._credentials, self._client)
+        caller = await visitor.authorize(Scope.MESSAGES_SEND)
+        self._profile = await _find_profile(self._services, caller, self._credentials.username)
+        self._caller = caller
 
-    def _visitor(self) -> Visitor:
-        return Visitor(
-            self._services.auth,
-            self._credentials.password,
-            self._client,
-            remedy=REMEDY,
-            message_source=MessageSource.SMTP,
-        )
-
-    async def _find_profile(self, caller: Caller) -> Profile:
-        username = self._credentials.username
-        if username != DEFAULT_PROFILE:
-            return await sending_profile(self._services.auth, caller, username)
-        only = caller.profiles if caller.profiles and len(caller.profiles) == 1 else (None,)
-        return await sending_profile(self._services.auth, caller, only[0])
-
-    async def check_sender(self, mail: Mail) -> None:
+    def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         if mail.address:  # no sender, no rule: it is a notification
-            check_sender(Mailbox(mail.address), self.profile, self.caller.allowed_from)
-        terms = await terms_of(self._services, self.caller)
-        if mail.size_bytes is not None and mail.size_bytes > terms.max_message_bytes:
-            raise TooLarge(
-                "message-too-large", f"A message has at most {terms.max_message_bytes} bytes."
-            )
+            check_sender(Mailbox(mail.address), self._profile, self._caller.allowed_from)
+        limit = max_message_bytes(self._services, self._caller)
+        if mail.size_bytes is not None and mail.size_bytes > limit:
+            raise TooLarge("message-too-large", f"A message has at most {limit} bytes.")
 
     def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
-        check_recipients(self.caller.tenant, count)
-        routing = self._services.routing.with_rule(self.caller.tenant.recipient_rule)
+        check_recipients(self._caller.tenant, count)
+        routing = self._services.routing.with_rule(self._caller.tenant.recipient_rule)
         check_routing([RecipientAddress(Mailbox(rcpt.address), RecipientKind.TO)], routing)
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
@@ -172,7 +126,7 @@ class Account:
 
         accepted = await accept_once(
             self._services,
-            self.caller,
+            self._caller,
             key,
             fingerprint_content,
             partial(self._make, envelope, message),
@@ -183,15 +137,13 @@ class Account:
         options = message.options
         if options.template is not None:
             try:
-                body = _template_message(envelope, message, profile_id=self.profile.id)
+                body = _template_message(envelope, message, profile_id=self._profile.id)
             except ValidationError as error:
                 raise first_error(error) from None
-            return await prepared(self._services, self.caller, body)
-        profile = self.profile
+            return await prepared(self._services, self._caller, body)
+        profile = self._profile
         if options.profile is not None:
-            profile = await sending_profile(self._services.auth, self.caller, options.profile)
-        check_recipients(self.caller.tenant, len(envelope.rcpts))
-        terms = await terms_of(self._services, self.caller)
+            profile = await sending_profile(self._services.auth, self._caller, options.profile)
         draft = Draft(
             sender=None,
             to=tuple(Mailbox(rcpt.address) for rcpt in envelope.rcpts),
@@ -205,14 +157,8 @@ class Account:
             guarantee=options.guarantee,
             is_sensitive=options.sensitive,
         )
-        new_message = await beside_if_large(
-            len(message.mime),
-            prepare_raw_message,
-            message.mime,
-            draft,
-            profile=profile,
-            policy=terms,
-            trace=message.received,
+        new_message = await prepare_raw(
+            self._services, self._caller, message.mime, draft, profile, trace=message.received
         )
         return new_message, profile
 
@@ -220,10 +166,39 @@ class Account:
 async def log_in(
     services: Services, credentials: Credentials, client: str | None, *, is_deduplicated: bool
 ) -> Account:
-    """Return the account that the credentials open; raises as `Account.log_in`."""
-    account = Account(services, credentials, client, is_deduplicated=is_deduplicated)
-    await account.log_in()
-    return account
+    """Authenticate, and return the account with its profile.
+
+    Raises Unauthenticated, Forbidden, TooManyRequests, NotFound or Unavailable.
+    """
+    visitor = _make_visitor(services, credentials, client)
+    try:
+        caller = await visitor.identify()
+        if isinstance(caller, Actor):
+            raise Unauthenticated("An admin key belongs to no tenant; use a tenant's API key.")
+        caller.require_scope(Scope.MESSAGES_SEND)
+        profile = await _find_profile(services, caller, credentials.username)
+    except Problem as problem:
+        await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id="submission")
+        raise
+    return Account(services, credentials, client, caller, profile, is_deduplicated=is_deduplicated)
+
+
+def _make_visitor(services: Services, credentials: Credentials, client: str | None) -> Visitor:
+    return Visitor(
+        services.auth,
+        credentials.password,
+        client,
+        remedy=REMEDY,
+        message_source=MessageSource.SMTP,
+    )
+
+
+async def _find_profile(services: Services, caller: Caller, username: str) -> Profile:
+    """Return the profile that a user name names; with one bound profile the default is that."""
+    name: str | None = username
+    if username == DEFAULT_PROFILE:
+        name = caller.profiles[0] if caller.profiles and len(caller.profiles) == 1 else None
+    return await sending_profile(services.auth, caller, name)
 
 
 def _dsn(envelope: Envelope) -> DsnOptions | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.domain.address.parse import parse_mailbox
-from app.domain.dsn_request import DsnNotify, DsnReturn, decode_xtext
+from app.domain.dsn_request import RETURN_KEYWORDS, DsnNotify, DsnReturn, decode_xtext
 from app.domain.outcome.replies import Reply
 from app.domain.value import frozen_dataclass
 
@@ -24,7 +24,7 @@ _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _UTF8_ADDRESS: Final = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
-RETURNS: Final = {"HDRS": DsnReturn.HEADERS, "FULL": DsnReturn.FULL}
+RETURNS: Final = {keyword: returns for returns, keyword in RETURN_KEYWORDS.items()}
 BODIES: Final = frozenset({"7BIT", "8BITMIME"})
 
 

@@ -81,17 +81,12 @@ def _prepare(content: bytes, trace: Trace) -> Prepared:
     kept = _FIELD.sub(_drop_private_field, content[:end])
     body = content[end:] or CRLF
     mime = encode_long_lines(join_blocks([kept, body]))
-    return Prepared(mime, _read_options(header), header, trace.field())
+    return Prepared(mime, read_options(header), header, trace.field())
 
 
 def _drop_private_field(match: re.Match[bytes]) -> bytes:
     name = match[1].decode().lower()
     return b"" if name == "bcc" or is_option(name) else match[0]
-
-
-def _read_options(header: Header) -> Options:
-    fields = ((name.lower(), text) for name, text in header.fields)
-    return read_options((name, text) for name, text in fields if is_option(name))
 
 
 def _check_loop(header: Header, hostname: str) -> None:

@@ -124,12 +124,10 @@ class Dialogue:
             outcome = self._continue_login(line) if self._exchange else self._dispatch(line)
         except CommandError as error:
             outcome = error.reply
-        if isinstance(outcome, Reply) and outcome.is_permanent:
-            self._errors += 1
-        return outcome
+        return self.refuse(outcome) if isinstance(outcome, Reply) else outcome
 
     def refuse(self, reply: Reply) -> Reply:
-        """Count a refusal that an action ended in, and return it."""
+        """Count the reply if it is a refusal, and return it."""
         if reply.is_permanent:
             self._errors += 1
         return reply
@@ -138,6 +136,8 @@ class Dialogue:
         verb, argument = split_command(line)
         if verb in _WITHOUT_ARGUMENT and argument:
             return replies.NO_ARGUMENT
+        if (constant := _CONSTANTS.get(verb)) is not None:
+            return constant
         handle = _HANDLERS.get(verb)
         return replies.UNRECOGNIZED if handle is None else handle(self, argument)
 
@@ -292,26 +292,6 @@ class Dialogue:
         self.reset()
         return replies.OK
 
-    def _noop(self, argument: str) -> Reply:
-        del argument
-        return replies.OK
-
-    def _vrfy(self, argument: str) -> Reply:
-        del argument
-        return replies.CANNOT_VERIFY
-
-    def _help(self, argument: str) -> Reply:
-        del argument
-        return replies.HELP
-
-    def _quit(self, argument: str) -> Action:
-        del argument
-        return Do.QUIT
-
-    def _not_implemented(self, argument: str) -> Reply:
-        del argument
-        return replies.NOT_IMPLEMENTED
-
 
 def too_large(max_message_bytes: int) -> Reply:
     """Return the reply to a message beyond the limit."""
@@ -319,6 +299,13 @@ def too_large(max_message_bytes: int) -> Reply:
 
 
 _WITHOUT_ARGUMENT: Final = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})
+_CONSTANTS: Final[Mapping[str, Reply | Action]] = {
+    "NOOP": replies.OK,
+    "VRFY": replies.CANNOT_VERIFY,
+    "HELP": replies.HELP,
+    "QUIT": Do.QUIT,
+    **dict.fromkeys(("EXPN", "TURN", "ETRN"), replies.NOT_IMPLEMENTED),
+}
 _HANDLERS: Final[Mapping[str, Callable[[Dialogue, str], Reply | Action]]] = {
     "EHLO": Dialogue._ehlo,  # noqa: SLF001 - a table of this class's methods
     "HELO": Dialogue._helo,  # noqa: SLF001
@@ -329,11 +316,4 @@ _HANDLERS: Final[Mapping[str, Callable[[Dialogue, str], Reply | Action]]] = {
     "DATA": Dialogue._data,  # noqa: SLF001
     "BDAT": Dialogue._bdat,  # noqa: SLF001
     "RSET": Dialogue._rset,  # noqa: SLF001
-    "NOOP": Dialogue._noop,  # noqa: SLF001
-    "VRFY": Dialogue._vrfy,  # noqa: SLF001
-    "HELP": Dialogue._help,  # noqa: SLF001
-    "QUIT": Dialogue._quit,  # noqa: SLF001
-    "EXPN": Dialogue._not_implemented,  # noqa: SLF001
-    "TURN": Dialogue._not_implemented,  # noqa: SLF001
-    "ETRN": Dialogue._not_implemented,  # noqa: SLF001
 }

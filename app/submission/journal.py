@@ -20,11 +20,19 @@ class Identity(Protocol):
     """Whose key a session logged in with, and the profile it sends through."""
 
     @property
-    def tenant_id(self) -> str: ...
+    def tenant_id(self) -> str:
+        """The tenant's id."""
+        ...
+
     @property
-    def key_id(self) -> str | None: ...
+    def key_id(self) -> str | None:
+        """The API key's id."""
+        ...
+
     @property
-    def profile_id(self) -> str | None: ...
+    def profile_id(self) -> str | None:
+        """The profile's id."""
+        ...
 
 
 @dataclass(slots=True)
@@ -54,11 +62,6 @@ class Journal:
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
-
-    @property
-    def is_worth_keeping(self) -> bool:
-        """Whether the client did more than connect: health checks and port scans do not."""
-        return self.ehlo_name is not None or self.login is not None
 
     def note_client(self, name: str | None) -> None:
         """Note the name in EHLO."""

@@ -4,7 +4,6 @@ They are taken out of the message before it is stored, as Bcc is.
 """
 
 import json
-from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -14,6 +13,7 @@ from app.api.http.fields import Body, Instant, Text
 from app.api.messages.idempotency import MAX_CHARACTERS, PATTERN
 from app.api.messages.schemas import MAX_TAGS, Metadata, Tag, Variables
 from app.domain.errors import InvalidRequest
+from app.domain.mime.header_reader import Header
 from app.domain.types import Guarantee, Priority
 
 PREFIX: Final = "x-heloise-"
@@ -66,10 +66,13 @@ def is_option(name: str) -> bool:
     return name == IDEMPOTENCY_KEY or name.startswith(PREFIX)
 
 
-def read_options(fields: Iterable[tuple[str, str]]) -> Options:
-    """Return the options among header fields, by name in lower case; raises InvalidRequest."""
+def read_options(header: Header) -> Options:
+    """Return the options in a header; raises InvalidRequest."""
     values = dict[str, Any]()
-    for name, value in fields:
+    for field_name, value in header.fields:
+        name = field_name.lower()
+        if not is_option(name):
+            continue
         if name in values:
             raise InvalidRequest(f"{name.title()}: stands twice in the header; write it once")
         values[name] = value

@@ -141,6 +141,6 @@ class DataDecoder:
         return data[end + len(END_OF_DATA) :]
 
     def _decode(self, part: bytes) -> None:
-        decoded = (self._context + part).replace(b"\r\n.", CRLF)[len(self._context) :]
-        self._context = (self._context + part)[-len(CRLF) :]
-        self._content.add(decoded)
+        stuffed = self._context + part
+        self._context = stuffed[-len(CRLF) :]
+        self._content.add(stuffed.replace(b"\r\n.", CRLF)[len(CRLF) :])

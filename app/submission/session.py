@@ -33,7 +33,7 @@ from app.submission.dialogue import (
     ReceiveChunk,
     too_large,
 )
-from app.submission.journal import Journal
+from app.submission.journal import Identity, Journal
 from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
 from app.submission.replies import Stage, format_reply, problem_reply
 from app.submission.sasl import Credentials
@@ -47,29 +47,14 @@ LOGIN_SECONDS: Final = 60.0  # for all that comes before the login
 MAX_DISCARDED_FACTOR: Final = 2
 
 
-class Account(Protocol):
+class Account(Identity, Protocol):
     """What a login opens. Its methods raise a Problem, which becomes the reply."""
-
-    @property
-    def tenant_id(self) -> str:
-        """Whose share of memory the content counts against."""
-        ...
-
-    @property
-    def key_id(self) -> str | None:
-        """The API key's id, for the journal."""
-        ...
-
-    @property
-    def profile_id(self) -> str | None:
-        """The profile's id, for the journal."""
-        ...
 
     async def renew(self) -> None:
         """Check before each message that the login is still good."""
         ...
 
-    async def check_sender(self, mail: Mail) -> None:
+    def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         ...
 
@@ -243,7 +228,7 @@ class Session:
         except Problem as problem:
             return self._journal.mail(mail, problem_reply(problem, Stage.SENDER))
         with _replying(Stage.SENDER) as outcome:
-            await account.check_sender(mail)
+            account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
             outcome.reply = replies.SENDER_OK
         return self._journal.mail(mail, outcome.reply)

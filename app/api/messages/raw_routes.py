@@ -1,6 +1,5 @@
 """Serve `POST /messages/raw`: send a complete RFC 5322 message."""
 
-import asyncio
 from functools import partial
 from typing import Annotated, Final
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accept.draft import Draft
-from app.accept.raw import prepare_raw_message
 from app.api.auth.dependencies import Sender
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
@@ -16,12 +14,11 @@ from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerpr
 from app.api.messages.openapi import accepting
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
-from app.api.messages.service import terms_of
+from app.api.messages.service import prepare_raw
 from app.api.requests.media_types import RFC822, require_type
 from app.api.services import Services, ServicesOf
 from app.auth.caller import Caller
 from app.auth.profiles import sending_profile
-from app.auth.quotas import check_recipients
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
 router = APIRouter(tags=["Messages"])
@@ -121,10 +118,5 @@ async def _prepare(
     services: Services, caller: Caller, envelope: Envelope, content: bytes
 ) -> tuple[NewMessage, Profile]:
     profile = await sending_profile(services.auth, caller, envelope.profile)
-    check_recipients(caller.tenant, len(envelope.to))
-    terms = await terms_of(services, caller)
-    # The message's author decides what reading it costs, so a thread reads it.
-    message = await asyncio.to_thread(
-        prepare_raw_message, content, envelope.draft(), profile=profile, policy=terms
-    )
+    message = await prepare_raw(services, caller, content, envelope.draft(), profile)
     return message, profile

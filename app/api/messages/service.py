@@ -1,5 +1,6 @@
 """Send a message: the use case behind every way to `POST /messages`."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import Final
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from app.accept.batch import Submission
 from app.accept.build import prepare_message
 from app.accept.draft import Draft
+from app.accept.raw import prepare_raw_message
 from app.accept.retry import prepare_retry
 from app.accept.terms import AcceptPolicy
 from app.api.http.threads import beside_if_large
@@ -78,6 +80,27 @@ async def _fill_in_template(
     return replace(draft, text=text or None)
 
 
+async def prepare_raw(
+    services: Services,
+    caller: Caller,
+    content: bytes,
+    draft: Draft,
+    profile: Profile,
+    *,
+    trace: bytes = b"",
+) -> NewMessage:
+    """Return a raw message as it will be stored, behind its `trace` fields.
+
+    Raises InvalidRequest, Forbidden, QuotaExceeded or TooLarge.
+    """
+    check_recipients(caller.tenant, len(draft.to))
+    policy = await terms_of(services, caller)
+    # The message's author decides what reading it costs, so a thread reads it.
+    return await asyncio.to_thread(
+        prepare_raw_message, content, draft, profile=profile, policy=policy, trace=trace
+    )
+
+
 async def prepared_again(
     services: Services, caller: Caller, message_id: str, body: MessageRetry
 ) -> tuple[NewMessage, Profile]:
@@ -115,17 +138,17 @@ async def terms_of(services: Services, caller: Caller) -> AcceptPolicy:
         allowed_from=caller.allowed_from,
         routing=services.routing.with_rule(caller.tenant.recipient_rule),
         now=services.now(),
-        max_message_bytes=_pick_smaller_limit(
-            services.max_message_bytes, caller.tenant.quota.message_bytes
-        ),
+        max_message_bytes=max_message_bytes(services, caller),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
         signing=await signing_of(services, caller.tenant_id),
     )
 
 
-def _pick_smaller_limit(limit: int, other: int | None) -> int:
-    return limit if other is None else min(limit, other)
+def max_message_bytes(services: Services, caller: Caller) -> int:
+    """Return the size limit of the caller's messages: the service's, or the tenant's if smaller."""
+    limit = caller.tenant.quota.message_bytes
+    return services.max_message_bytes if limit is None else min(services.max_message_bytes, limit)
 
 
 async def stored(

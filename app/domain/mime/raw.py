@@ -10,9 +10,10 @@ from typing import Final
 
 from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.header_reader import Header, decode_words
+from app.domain.mime.long_lines import TOO_LONG, has_long_line
 from app.domain.mime.originator import read_originator
 from app.domain.mime.part_reader import read_message
-from app.domain.mime.transfer_encoding import CRLF, MAX_LINE_BYTES
+from app.domain.mime.transfer_encoding import CRLF
 from app.domain.types import Mailbox
 
 MAX_MESSAGE_ID_CHARACTERS: Final = 512
@@ -93,15 +94,10 @@ def _normalize_line_ends(content: bytes) -> bytes:
 
 def _check_lines(mime: bytes) -> None:
     """Raise ValueError if a line is too long."""
-    start = 0
-    while start < len(mime):
-        line_end = mime.rfind(CRLF, start, start + MAX_LINE_BYTES + len(CRLF))
-        if line_end < 0:
-            raise ValueError(
-                f"a line has more than {MAX_LINE_BYTES} bytes: fold the header, and encode the"
-                " body in quoted-printable or base64"
-            )
-        start = line_end + len(CRLF)
+    if has_long_line(mime):
+        raise ValueError(
+            f"{TOO_LONG}: fold the header, and encode the body in quoted-printable or base64"
+        )
 
 
 def _check_characters(header: bytes) -> None:

@@ -1,0 +1,40 @@
+"""Run a process that serves no HTTP until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.loops.auto import auto_loop_factory
+
+from app import telemetry
+from app.cli.database import require_schema
+from app.process import give_large_blocks_back, shorten_turns, spare_collector
+from app.settings import Settings
+
+
+def prepare_process(settings: Settings) -> None:
+    """Set up signals, logs and the interpreter."""
+    # Until it works there is nothing to finish: being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+    give_large_blocks_back()
+    shorten_turns()
+    spare_collector()
+
+
+def run_until_stopped(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` until SIGTERM or SIGINT cancels it; raises SettingsError for an old schema."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(_run(settings, work))
+
+
+async def _run(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await require_schema(settings)
+    task = asyncio.create_task(work())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
