@@ -29,7 +29,7 @@ OF_ONE_DATABASE: Final = {
     "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",
     "events.renumber": "transactions are PostgreSQL's",
     "migrations.migrate": "PostgreSQL is locked while it migrates",
-    "outbox.queries.stands": "PostgreSQL may still be writing for a client that has gone",
+    "outbox.queries.is_committed": "PostgreSQL may still be writing for a client that has gone",
     "delivery.shared_limits.lease_connections": "SQLite has one worker, which shares none",
     "db.sqlite_driver": "the driver of SQLite",
 }
@@ -40,19 +40,28 @@ Ran = set[tuple[str, Line]]  # the database, and what ran on it
 
 @cache
 def lines_that_execute() -> dict[Line, range]:
-    """Where `app/store` executes a statement: the lines that each such expression spans."""
+    """Where `app/store` executes a statement: the lines that each such expression spans.
+
+    Raises:
+        pytest.UsageError: `OF_ONE_DATABASE` names what `app/store` does not have.
+    """
     found = {}
+    unknown = set(OF_ONE_DATABASE)
     for path in sorted(STORE.rglob("*.py")):
         file = path.relative_to(STORE).as_posix()
         module = file.removesuffix(".py").replace("/", ".")
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.AsyncFunctionDef):
                 continue
-            if OF_ONE_DATABASE.keys() & {module, f"{module}.{function.name}"}:
+            if names := OF_ONE_DATABASE.keys() & {module, f"{module}.{function.name}"}:
+                unknown -= names
                 continue
             for node in ast.walk(function):
                 if _executes(node):
                     found[file, node.lineno] = range(node.lineno, (node.end_lineno or 0) + 1)
+    if unknown:
+        message = f"{__file__}: OF_ONE_DATABASE names what app/store does not have: {unknown}"
+        raise pytest.UsageError(message)
     return found
 
 
@@ -79,6 +88,7 @@ class StatementRecorder:
                 self._ran.add((name, (path.removeprefix(f"{STORE}/"), frame.f_lineno)))
 
     def pytest_sessionstart(self) -> None:
+        lines_that_execute()
         event.listen(Engine, "before_cursor_execute", self)
 
     @pytest.hookimpl(optionalhook=True)
@@ -94,6 +104,7 @@ class StatementRecorder:
         elif self.missing() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for (file, line), databases in self.missing().items():
             terminalreporter.write_line(
