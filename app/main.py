@@ -6,11 +6,11 @@ import warnings
 from pydantic import BaseModel
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
-from app.process import COLLECTED_AFTER
+from app.process import GC_THRESHOLD
 
 # The imports below make half a million objects that stay. Searching them for cycles, again and
 # again, takes a sixth of the start.
-gc.set_threshold(COLLECTED_AFTER)
+gc.set_threshold(GC_THRESHOLD)
 # Pydantic builds a model when it is first used, FastAPI's models of the OpenAPI document too.
 # Building them all takes another sixth.
 BaseModel.model_config["defer_build"] = True
@@ -35,14 +35,14 @@ from app.api.app import OPENAPI_KWARGS, install
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
-from app.auth.throttle import Guesses
+from app.auth.throttle import AuthThrottle
 from app.delivery.engine import Engine
 from app.diagnostics.dns_records import txt_records
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.metrics import Metrics
-from app.settings import Settings, load
+from app.settings import Settings, read_settings
 from app.smtp.outgoing import local_address
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
@@ -58,12 +58,12 @@ KEY_USE_SECONDS: Final = 10.0
 
 def from_environment(listeners: Sequence[Listener] = ()) -> FastAPI:
     """The app as the settings in the environment want it: what uvicorn's processes call."""
-    settings = load()
+    settings = read_settings()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
-    process.give_large_blocks_back()
-    process.shorten_turns()
+    process.tune_malloc()
+    process.tune_switch_interval()
     app = create_app(settings, listeners=listeners)
-    process.spare_collector()
+    process.tune_gc()
     return app
 
 
@@ -139,7 +139,7 @@ class _Service:
             # It ends before delivery does, to which it hands messages over.
             await stack.enter_async_context(self.committer.running())
             await stack.enter_async_context(
-                worker.background_task(_write_key_uses(database, self.services.auth.keys))
+                worker.background_task(_write_key_uses(database, self.services.auth.key_cache))
             )
             if self.submission is not None:
                 await stack.enter_async_context(self.submission)
@@ -171,8 +171,8 @@ def _make_service(
         auth=Authenticator(
             database=database,
             now=clock.now,
-            admin_keys=settings.admin_keys(),
-            guesses=Guesses(settings.auth_failures_per_minute),
+            admin_keys=settings.parse_admin_keys(),
+            auth_throttle=AuthThrottle(settings.auth_failures_per_minute),
             schema_fault=readiness.fault,
         ),
         database=database,
@@ -186,7 +186,7 @@ def _make_service(
         admin_prefix=settings.admin_prefix,
         ehlo_names=parts.ehlo_names,
         guard=parts.network.guard,
-        routing=settings.routing(),
+        routing=settings.build_routing(),
         max_message_bytes=settings.max_message_bytes,
         max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.domain.errors import SettingsError
 
-COLLECTED_AFTER: Final = 20_000  # more objects than there were
+GC_THRESHOLD: Final = 20_000  # more objects than there were
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 LARGE_BLOCK_BYTES: Final = 1024 * 1024
 TURN_SECONDS: Final = 0.001
@@ -32,7 +32,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
     return listening
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Let the garbage collector leave alone what lives as long as the process.
 
     Requests and messages make few cycles; looking for them every 700 objects took a tenth of the
@@ -40,10 +40,10 @@ def spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECTED_AFTER, *gc.get_threshold()[1:])
+    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
-def give_large_blocks_back() -> None:
+def tune_malloc() -> None:
     """Let what a large message took go back to the system once it is freed.
 
     glibc's malloc would by itself keep such blocks from the second one on, and in pieces; other
@@ -55,7 +55,7 @@ def give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
-def shorten_turns() -> None:
+def tune_switch_interval() -> None:
     """Let a thread that makes a large message leave the interpreter to the loop when it is asked.
 
     By itself it would after 5 ms, and answering a request beside it needs several turns.

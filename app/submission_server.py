@@ -13,7 +13,7 @@ from app.domain.networks import is_loopback
 from app.domain.types import MAX_RECIPIENTS
 from app.metrics import Metrics
 from app.process import listen
-from app.settings import Settings, variable
+from app.settings import Settings, variable_name
 from app.settings.checks import parse_networks, parse_port_list
 from app.submission.account import log_in
 from app.submission.certificate import Certificate
@@ -33,24 +33,26 @@ def open_listeners(settings: Settings) -> Iterator[list[Listener]]:
     has_tls = settings.submission_tls_certificate is not None
     if not has_tls and not settings.submission_allow_plaintext_auth:
         raise SettingsError(
-            f"{variable('submission_tls_certificate')}: not set, should be an existing file,"
+            f"{variable_name('submission_tls_certificate')}: not set, should be an existing file,"
             " because SMTP clients log in only over TLS"
         )
     if settings.submission_allow_plaintext_auth and not is_loopback(host):
         raise SettingsError(
-            f"{variable('submission_allow_plaintext_auth')}: true needs a loopback address in"
-            f" {variable('submission_host')}, such as 127.0.0.1; it is {host}"
+            f"{variable_name('submission_allow_plaintext_auth')}: true needs a loopback address in"
+            f" {variable_name('submission_host')}, such as 127.0.0.1; it is {host}"
         )
     ports = [(port, False) for port in parse_port_list(settings.submission_ports)]
     if has_tls:
         ports += [(port, True) for port in parse_port_list(settings.submission_tls_ports)]
     if not ports:
-        raise SettingsError(f"{variable('submission_ports')}: none, should be one port or more")
+        raise SettingsError(
+            f"{variable_name('submission_ports')}: none, should be one port or more"
+        )
     with ExitStack() as stack:
         listeners = list[Listener]()
         for port, is_implicit_tls in ports:
             field = "submission_tls_ports" if is_implicit_tls else "submission_ports"
-            listening = stack.enter_context(listen(host, port, variable(field)))
+            listening = stack.enter_context(listen(host, port, variable_name(field)))
             listeners.append(Listener(listening, is_implicit_tls))
         yield listeners
 
@@ -107,5 +109,5 @@ def _load_certificate(settings: Settings) -> Certificate | None:
         return Certificate(settings.submission_tls_certificate, settings.submission_tls_key)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"{variable('submission_tls_certificate')}: cannot be used: {error}"
+            f"{variable_name('submission_tls_certificate')}: cannot be used: {error}"
         ) from None

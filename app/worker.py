@@ -110,8 +110,8 @@ class Parts:
 
 def make_parts(settings: Settings, database: Database, clock: Clock, hostname: str) -> Parts:
     """Make the parts from the settings, for a machine of this name."""
-    network = Network(settings.guard(), Resolver(settings.dns_server_addresses()))
-    vault = Vault(settings.encryption_keys())
+    network = Network(settings.build_guard(), Resolver(settings.dns_server_addresses()))
+    vault = Vault(settings.load_encryption_keys())
     tokens = AccessTokens(database, vault, network, now=clock.now)
     ehlo_names = EhloNames(service=settings.ehlo_name, hostname=hostname)
     return Parts(vault, network, tokens, hostname, ehlo_names)
@@ -130,14 +130,14 @@ def make_engine(
         network=parts.network,
         configs=LaneConfigFactory(
             vault=parts.vault,
-            routing=settings.routing(),
+            routing=settings.build_routing(),
             ehlo_names=parts.ehlo_names,
             tokens=parts.tokens,
         ),
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
-        retention=settings.retention(),
+        retention=settings.build_retention(),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,

@@ -9,7 +9,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from app.settings import load
+from app.settings import read_settings
 from app.store.db.engine import Database
 from app.store.tables.metadata import metadata
 
@@ -30,7 +30,7 @@ def run(connection: Connection) -> None:
 
 async def run_by_hand() -> None:
     """Run on the database of the settings, for a developer."""
-    database = Database(load().database_url)
+    database = Database(read_settings().database_url)
     try:
         async with database.transaction() as connection:
             await connection.run_sync(run)

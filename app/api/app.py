@@ -7,15 +7,15 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from app.api.http.root_path import DocumentsBelowRoot, RootPath
+from app.api.http.root_path import DocsRootPath, RootPath
 from app.api.messages.fast_path import Shortcut
-from app.api.openapi import OPENAPI_KWARGS, describe
-from app.api.requests.body_reader import Intake
-from app.api.requests.middleware import Edge
+from app.api.openapi import OPENAPI_KWARGS, customize_openapi
+from app.api.requests.body_reader import BodyMiddleware
+from app.api.requests.middleware import RequestMiddleware
 from app.api.requests.problems import add_handlers
 from app.api.routers import admin_routers, routers
 from app.api.services import Services
-from app.api.system.docs_pages import Pages
+from app.api.system.docs_pages import DocsPages
 from app.domain.audit import request_id
 
 __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
@@ -25,15 +25,15 @@ def install(app: FastAPI, services: Services) -> None:
     """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
     app.state.services = services
     if services.root_path:
-        app.add_middleware(DocumentsBelowRoot)
+        app.add_middleware(DocsRootPath)
     app.add_middleware(Shortcut)
-    app.add_middleware(Pages)
+    app.add_middleware(DocsPages)
     app.add_middleware(
-        Intake,
+        BodyMiddleware,
         max_body_bytes=services.max_body_bytes,
         max_buffered_bytes=services.max_buffered_bytes,
     )
-    app.add_middleware(Edge)
+    app.add_middleware(RequestMiddleware)
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)
     add_handlers(app)
@@ -52,4 +52,4 @@ def install(app: FastAPI, services: Services) -> None:
         if isinstance(route, APIRoute)
     ]
     app.state.ways = sorted(ways, key=itemgetter(0))
-    describe(app)
+    customize_openapi(app)

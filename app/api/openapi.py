@@ -74,7 +74,7 @@ OPENAPI_KWARGS: Final[dict[str, Any]] = {
 
 SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
-FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")
+FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 _ANY: Final = ("duplicate-header", "internal-error")
 _STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
@@ -110,12 +110,12 @@ def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
     return _problems(*_STORED, *_KEY, *body, *slugs)
 
 
-def located(path: str) -> dict[str, Any]:
+def location_header(path: str) -> dict[str, Any]:
     """The `Location` header of a response, for what was made at `path`."""
     return {"Location": {"description": "The path of the new object.", "schema": _string(path)}}
 
 
-def lines_of(media_type: str, example: str) -> dict[str, Any]:
+def lines_content(media_type: str, example: str) -> dict[str, Any]:
     """The `content` of a body that is lines of text, of which whatever is sent is a form."""
     return {media_type: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
@@ -177,7 +177,7 @@ def _string(example: str) -> dict[str, Any]:
     return {"type": "string", "examples": [example]}
 
 
-def describe(app: FastAPI) -> None:
+def customize_openapi(app: FastAPI) -> None:
     """Complete the app's document with what the framework does not put there itself."""
 
     def openapi() -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _, schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=SCHEMA_REF)
     components = document["components"]["schemas"]
     components |= schemas["$defs"]
-    for unused in FRAMEWORKS_OWN:
+    for unused in FRAMEWORK_SCHEMAS:
         components.pop(unused, None)
     for path in document["paths"].values():
         for operation in path.values():

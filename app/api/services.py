@@ -29,7 +29,7 @@ JSON_ESCAPE_FACTOR: Final = 2
 SIGNING_SECONDS: Final = 3.0
 
 
-class Accepts(Protocol):
+class MessageCommitter(Protocol):
     """Stores accepted messages durably."""
 
     async def accept(self, submission: Submission) -> KeyedRequest | None:
@@ -57,7 +57,7 @@ class Services:
     auth: Authenticator
     database: Database
     vault: Vault
-    committer: Accepts
+    committer: MessageCommitter
     clock: Clock
     root_path: str = ""  # the path under which a reverse proxy publishes the API
     metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
@@ -75,7 +75,7 @@ class Services:
     readiness: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     renderer: Renderer = field(default_factory=Renderer)
-    signing: TenantCache[Signing] = field(
+    signing_cache: TenantCache[Signing] = field(
         default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
     )
     # The keys of requests that this process works on: the tenant's id, and the key.
@@ -100,7 +100,7 @@ async def _services(request: Request) -> Services:
 ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
 
 
-async def ready_services(request: Request) -> Services:
+async def require_ready_services(request: Request) -> Services:
     """The services of a request; raises Unavailable while the tables cannot be used.
 
     Call it rather than depend on it twice: FastAPI looks at every dependency of every route.
@@ -110,4 +110,4 @@ async def ready_services(request: Request) -> Services:
     return services
 
 
-ServicesOf = Annotated[Services, Depends(ready_services)]
+ReadyServices = Annotated[Services, Depends(require_ready_services)]

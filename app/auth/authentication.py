@@ -11,11 +11,11 @@ from hashlib import sha256
 from typing import Final
 
 from app.auth.caller import Caller
-from app.auth.key_cache import KeyCache, Known
+from app.auth.key_cache import KeyCache, KnownKey
 from app.auth.quotas import check_rate
-from app.auth.rate_limiter import Buckets
+from app.auth.rate_limiter import RateLimiter
 from app.auth.tenant_cache import TenantCache
-from app.auth.throttle import Guesses
+from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
@@ -38,10 +38,10 @@ class Authenticator:
     database: Database
     now: Callable[[], datetime]
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
-    guesses: Guesses
-    keys: KeyCache = field(default_factory=KeyCache)
-    requests: Buckets = field(default_factory=Buckets)
-    profiles: TenantCache[Profile] = field(
+    auth_throttle: AuthThrottle
+    key_cache: KeyCache = field(default_factory=KeyCache)
+    request_limiter: RateLimiter = field(default_factory=RateLimiter)
+    profile_cache: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
     # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
@@ -111,7 +111,7 @@ class Visitor:
             )
         caller.require_scope(scope)
         if not self._is_counted:
-            check_rate(caller.tenant, self._auth.requests)
+            check_rate(caller.tenant, self._auth.request_limiter)
             self._is_counted = True
         return caller
 
@@ -120,7 +120,7 @@ class Visitor:
         if self.secret is None:
             raise Unauthenticated(f"This needs {name}: {self._remedy}.")
         if name_of_secret(self.secret, {name: secret}) is None:
-            self._auth.guesses.wrong(self.source)
+            self._auth.auth_throttle.record_failure(self.source)
             raise Unauthenticated(f"The token does not match {name}.")
 
     async def audit_refusal(self, problem: Problem, *, action: str, object_id: str) -> None:
@@ -154,14 +154,14 @@ class Visitor:
         if secret is None:
             raise Unauthenticated(f"This request needs a key: {self._remedy}.")
         key_hash = hash_secret(secret)
-        known = auth.keys.get(key_hash)
+        known = auth.key_cache.get(key_hash)
         if known is None and (name := name_of_secret(secret, auth.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
             return self.actor
-        known = known or await auth.keys.read(key_hash, partial(_read_key, auth, key_hash))
+        known = known or await auth.key_cache.read(key_hash, partial(_read_key, auth, key_hash))
         now = auth.now()
         if known is None or not known.key.is_valid(now):
-            auth.guesses.wrong(source)
+            auth.auth_throttle.record_failure(source)
             hint = build_hint(secret) if looks_like_key(secret) else None
             self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
             raise Unauthenticated(
@@ -177,7 +177,7 @@ class Visitor:
                 f"This key works only from {', '.join(key.networks)}, and the request came from"
                 f" {source}. Behind a proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
             )
-        auth.keys.mark_used(key.id, now)
+        auth.key_cache.mark_used(key.id, now)
         return Caller(tenant, self.actor, key, self._message_source)
 
 
@@ -190,12 +190,12 @@ def name_of_secret(given: str, secrets_by_name: Mapping[str, str]) -> str | None
     return matched_name
 
 
-async def _read_key(auth: Authenticator, key_hash: bytes) -> Known | None:
+async def _read_key(auth: Authenticator, key_hash: bytes) -> KnownKey | None:
     async with auth.database.reading() as connection:
         key = await api_keys.find_by_hash(connection, hash=key_hash)
         if key is None:
             return None
-        return Known(key, await tenants.get(connection, tenant=key.tenant_id))
+        return KnownKey(key, await tenants.get(connection, tenant=key.tenant_id))
 
 
 @lru_cache(maxsize=1024)

@@ -14,10 +14,10 @@ from app.domain.types import ApiKey, Tenant
 KEEP_SECONDS: Final = 3.0
 MAX_KEYS: Final = 10_000
 # Guesses have so many of the database's connections; the rest is for those with a key.
-UNKNOWN_AT_ONCE: Final = 4
+MAX_UNKNOWN_READS: Final = 4
 
 
-class Known(NamedTuple):
+class KnownKey(NamedTuple):
     """A key and whose it is."""
 
     key: ApiKey
@@ -37,12 +37,12 @@ class KeyCache:
         self._keep_seconds = keep_seconds
         self._max_keys = max_keys
         self._monotonic = monotonic
-        self._entries: dict[bytes, tuple[float, Known]] = {}
-        self._reads = SharedReads[bytes, Known | None]()
-        self._unknown_slots = asyncio.Semaphore(UNKNOWN_AT_ONCE)
+        self._entries: dict[bytes, tuple[float, KnownKey]] = {}
+        self._reads = SharedReads[bytes, KnownKey | None]()
+        self._unknown_slots = asyncio.Semaphore(MAX_UNKNOWN_READS)
         self.used: dict[str, datetime] = {}
 
-    def get(self, key_hash: bytes) -> Known | None:
+    def get(self, key_hash: bytes) -> KnownKey | None:
         """The key, where it was read at most `keep_seconds` ago."""
         entry = self._entries.get(key_hash)
         if entry is None or self._monotonic() >= entry[0]:
@@ -50,8 +50,8 @@ class KeyCache:
         return entry[1]
 
     async def read(
-        self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
-    ) -> Known | None:
+        self, key_hash: bytes, find: Callable[[], Awaitable[KnownKey | None]]
+    ) -> KnownKey | None:
         """What `find` answers, which is kept where it is a key; raises what it does.
 
         A key that was seen before is read at once; others, a few at a time, in turn.
@@ -61,14 +61,14 @@ class KeyCache:
         )
 
     async def _find(
-        self, key_hash: bytes, find: Callable[[], Awaitable[Known | None]]
-    ) -> Known | None:
+        self, key_hash: bytes, find: Callable[[], Awaitable[KnownKey | None]]
+    ) -> KnownKey | None:
         if key_hash in self._entries:
             return await find()
         async with self._unknown_slots:
             return await find()
 
-    def _keep(self, key_hash: bytes, known_key: Known | None) -> None:
+    def _keep(self, key_hash: bytes, known_key: KnownKey | None) -> None:
         """Keep a key that was just read; where there are too many, the oldest goes."""
         self._entries.pop(key_hash, None)
         if known_key is None:
@@ -77,16 +77,16 @@ class KeyCache:
             del self._entries[next(iter(self._entries))]
         self._entries[key_hash] = (self._monotonic() + self._keep_seconds, known_key)
 
-    def forget(self, *, key_id: str) -> None:
+    def invalidate(self, *, key_id: str) -> None:
         """Read this key again before it is taken again: it was revoked here."""
         self._drop(lambda key: key.id == key_id)
 
-    def forget_tenant(self, *, tenant_id: str) -> None:
+    def invalidate_tenant(self, *, tenant_id: str) -> None:
         """Read this tenant's keys again: the tenant was changed or deleted here."""
         self._drop(lambda key: key.tenant_id == tenant_id)
 
     def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
-        self._reads.outdate()
+        self._reads.invalidate()
         for key_hash in [
             kept_hash
             for kept_hash, (_, known_key) in self._entries.items()

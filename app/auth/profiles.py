@@ -31,12 +31,12 @@ async def require_profile(
         await tenants.lock(connection, tenant_id=tenant_id)
     profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
     if profile is None or not reaches(by, profile):
-        hint = await spelt_alike(connection, tenant_id, name, by=by)
+        hint = await suggest_profile(connection, tenant_id, name, by=by)
         raise NotFound("profile", name, hint=hint)
     return profile
 
 
-async def spelt_alike(
+async def suggest_profile(
     connection: AsyncConnection, tenant_id: str, name: str, *, by: ApiKey | None
 ) -> str:
     """Which profile an unknown name may be meant for, of those that the key reaches; or nothing."""
@@ -48,7 +48,7 @@ async def spelt_alike(
     )
 
 
-async def sending_profile(
+async def find_sending_profile(
     auth: Authenticator, caller: Caller, name: str | None, *, is_alone: bool = True
 ) -> Profile:
     """The profile with this name or id, or the tenant's default one.
@@ -57,7 +57,7 @@ async def sending_profile(
     does not say which profile was meant: that would cost more than the message.
     """
     try:
-        profile = await auth.profiles.get(
+        profile = await auth.profile_cache.get(
             caller.tenant_id, name, partial(_read_profile, auth, caller.tenant_id, name)
         )
         return caller.reached("profile", name or "", profile)
@@ -66,7 +66,7 @@ async def sending_profile(
             raise
         if name is not None:
             async with auth.database.reading() as connection:
-                hint = await spelt_alike(connection, caller.tenant_id, name, by=caller.key)
+                hint = await suggest_profile(connection, caller.tenant_id, name, by=caller.key)
             raise NotFound("profile", name, hint=hint) from None
     if caller.profiles is None:
         raise InvalidRequest.at(

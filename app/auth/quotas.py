@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 from typing import Final
 
-from app.auth.rate_limiter import Buckets
+from app.auth.rate_limiter import RateLimiter
 from app.domain.errors import Problem, QuotaExceeded, TooManyRequests
 from app.domain.tenants.quotas import Exceeded
 from app.domain.types import Tenant
@@ -15,7 +15,7 @@ PERIODS: Final = {"messages_per_day": DAY_SECONDS, "messages_per_month": 30 * DA
 QUEUE_RETRY_SECONDS: Final = 30
 
 
-def check_rate(tenant: Tenant, buckets: Buckets) -> None:
+def check_rate(tenant: Tenant, buckets: RateLimiter) -> None:
     """Take one of the tenant's requests of this second; raises TooManyRequests without one."""
     limit = tenant.quota.requests_per_second
     if limit is None:

@@ -16,7 +16,7 @@ class _Bucket:
     at: float
 
 
-class Buckets:
+class RateLimiter:
     """Each holds `capacity` tokens, is full at first, and is refilled evenly."""
 
     def __init__(self, *, monotonic: Callable[[], float] = monotonic_seconds) -> None:

@@ -45,7 +45,7 @@ class SharedReads(Generic[Key, Value]):
             if self._tasks.get(key) is task:
                 del self._tasks[key]
 
-    def outdate(self) -> None:
+    def invalidate(self) -> None:
         """Something was changed: who asks from now on reads anew, and older reads are not kept."""
         self._tasks.clear()
 

@@ -40,8 +40,8 @@ class TenantCache(Generic[Value]):
             self._entries.clear()
         self._entries[key] = (self._monotonic() + self._keep_seconds, value)
 
-    def forget(self, tenant_id: str) -> None:
+    def invalidate(self, tenant_id: str) -> None:
         """Read this tenant's again: something of it was changed here."""
-        self._reads.outdate()
+        self._reads.invalidate()
         for key in [each for each in self._entries if each[0] == tenant_id]:
             del self._entries[key]

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from app.auth.rate_limiter import Buckets
+from app.auth.rate_limiter import RateLimiter
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import TooManyRequests
 from app.domain.networks import unmap_ipv4
@@ -15,7 +15,7 @@ MINUTE_SECONDS: Final = 60
 SITE_PREFIX: Final = 64
 
 
-class Guesses:
+class AuthThrottle:
     """A token bucket a source, which wrong keys alone take from.
 
     A key has 256 random bits, so nobody finds one by guessing; what is kept off is the work, and
@@ -27,9 +27,9 @@ class Guesses:
         self, per_minute: int, *, monotonic: Callable[[], float] = monotonic_seconds
     ) -> None:
         self._per_minute = per_minute
-        self._buckets = Buckets(monotonic=monotonic)
+        self._buckets = RateLimiter(monotonic=monotonic)
 
-    def wrong(self, source: str | None) -> None:
+    def record_failure(self, source: str | None) -> None:
         """Count a wrong key; raises TooManyRequests where the source has no guess left."""
         site, per_second = _find_site(source), self._per_minute / MINUTE_SECONDS
         wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)

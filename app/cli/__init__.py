@@ -15,14 +15,14 @@ from typer.main import get_command
 
 from app import __version__
 from app.domain.errors import InvalidRequest, Problem, SealError, SettingsError
-from app.process import COLLECTED_AFTER
+from app.process import GC_THRESHOLD
 
 REFUSED: Final = 1
 WRONG_SETTINGS: Final = 2
 
 # What is imported stays. Looking for cycles in it again and again takes a fifth of the start, also
 # in the processes of `serve --workers`, which import this module and do not call `run`.
-gc.set_threshold(COLLECTED_AFTER)
+gc.set_threshold(GC_THRESHOLD)
 
 COMMANDS: Final = {
     "dev": (

@@ -11,7 +11,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app import telemetry
 from app.cli.database import require_schema
-from app.process import give_large_blocks_back, shorten_turns, spare_collector
+from app.process import tune_gc, tune_malloc, tune_switch_interval
 from app.settings import Settings
 
 
@@ -20,9 +20,9 @@ def prepare_process(settings: Settings) -> None:
     # Until it works there is nothing to finish: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
-    give_large_blocks_back()
-    shorten_turns()
-    spare_collector()
+    tune_malloc()
+    tune_switch_interval()
+    tune_gc()
 
 
 def run_until_stopped(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

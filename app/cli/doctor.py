@@ -104,7 +104,7 @@ def _print_profiles(results: Sequence[ProfileResult]) -> None:
 async def _examine(settings: Settings, tenant: str | None) -> _Examination:
     vault, machine = None, []
     try:
-        vault = Vault(settings.encryption_keys())
+        vault = Vault(settings.load_encryption_keys())
         machine.append(Finding("secret_keys", Verdict.OK, "HELOISE_SECRET_KEYS holds a key"))
     except SettingsError as error:
         machine.append(Finding("secret_keys", Verdict.FAIL, str(error)))

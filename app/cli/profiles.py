@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.profiles import service as profile_actions
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.api.profiles.verify_routes import check_asked
+from app.api.profiles.verify_routes import build_check
 from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.auth.audit import Act
 from app.auth.profiles import require_profile
@@ -55,7 +55,7 @@ def create(
 ) -> None:
     """Create a profile. Heloise stores its password encrypted and never shows it."""
     body, settings = validate_body(ProfileCreate, options.read_body(file, given)), load_settings()
-    vault = Vault(settings.encryption_keys())
+    vault = Vault(settings.load_encryption_keys())
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
@@ -66,7 +66,7 @@ def create(
                 body,
                 tenant_id=owner.id,
                 vault=vault,
-                guard=settings.guard(),
+                guard=settings.build_guard(),
             )
         return await read_profile(connection, settings, owner, profile.id)
 
@@ -117,12 +117,12 @@ def update(
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
     body, settings = validate_body(ProfileUpdate, options.read_body(file, given)), load_settings()
-    vault = Vault(settings.encryption_keys())
+    vault = Vault(settings.load_encryption_keys())
 
     async def change(connection: AsyncConnection, act: Act, before: Profile) -> None:
         with validation_errors():
             await profile_actions.update(
-                connection, act, before, body, vault=vault, guard=settings.guard()
+                connection, act, before, body, vault=vault, guard=settings.build_guard()
             )
 
     print_profile(_apply_change(settings, tenant, profile, change), as_json=as_json)
@@ -171,7 +171,7 @@ async def _verify(settings: Settings, tenant: str, profile: str, body: ProfileVe
             owner = await tenants.get(connection, tenant=tenant)
             stored_profile = await require_profile(connection, owner.id, profile, by=None)
         with validation_errors():
-            check = check_asked(stored_profile, body)
+            check = build_check(stored_profile, body)
         verifier = make_verifier(settings, database, SystemClock())
         return await verify_stored(database, verifier, stored_profile, check)
 

@@ -63,7 +63,7 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
         async def once(connection: AsyncConnection) -> Counter[str] | None:
             purged = await purging.purge(
                 connection,
-                default=settings.retention(),
+                default=settings.build_retention(),
                 before=act.now,
                 now=SystemClock().now(),
                 limit=BATCH_ROWS,

@@ -2,7 +2,14 @@
 
 from textwrap import wrap
 
-from app.settings import Settings, about, default_text, description, expectation, variable
+from app.settings import (
+    Settings,
+    describe_expectation,
+    format_default,
+    get_description,
+    get_info,
+    variable_name,
+)
 
 ENV_HEAD = """\
 # Settings of Heloise. Copy this file to .env, and remove the `#` from the settings that you change.
@@ -31,9 +38,9 @@ def as_env_file() -> str:
 
 
 def _env_entry(field: str) -> str:
-    text = f"{description(field)} Value: {_with_unit(field)}."
+    text = f"{get_description(field)} Value: {_with_unit(field)}."
     lines = [f"# {line}" for line in wrap(text, 97, break_on_hyphens=False)]
-    return "\n".join(["", *lines, f"#{variable(field)}={default_text(field)}", ""])
+    return "\n".join(["", *lines, f"#{variable_name(field)}={format_default(field)}", ""])
 
 
 def as_markdown() -> str:
@@ -42,11 +49,11 @@ def as_markdown() -> str:
 
 
 def _row(field: str) -> str:
-    default = f"`{default_text(field)}`" if default_text(field) else "not set"
-    cells = (f"`{variable(field)}`", description(field), _with_unit(field), default)
+    default = f"`{format_default(field)}`" if format_default(field) else "not set"
+    cells = (f"`{variable_name(field)}`", get_description(field), _with_unit(field), default)
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
 
 
 def _with_unit(field: str) -> str:
-    unit = about(field).unit
-    return f"{expectation(field)} ({unit})" if unit else expectation(field)
+    unit = get_info(field).unit
+    return f"{describe_expectation(field)} ({unit})" if unit else describe_expectation(field)

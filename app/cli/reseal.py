@@ -19,7 +19,7 @@ def reseal() -> None:
     decrypted, the command names it and changes nothing.
     """
     settings = load_settings()
-    vault = Vault(settings.encryption_keys())
+    vault = Vault(settings.load_encryption_keys())
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
         return {

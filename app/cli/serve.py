@@ -22,7 +22,7 @@ from app.api.http.server_protocol import BoundedProtocol
 from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
 from app.process import listen
-from app.settings import Settings, variable
+from app.settings import Settings, variable_name
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
 from app.submission.listener import Listener
@@ -65,7 +65,7 @@ def serve(
     """
     _override(host=host, port=port, delivery="false" if no_delivery else None)
     settings = load_settings()
-    settings.encryption_keys()
+    settings.load_encryption_keys()
     if workers > 1 and sqlite_path(settings.database_url) is not None:
         raise SettingsError(
             f"--workers {workers} needs PostgreSQL: with SQLite, only one process can write. Set"
@@ -108,7 +108,7 @@ def _make_tls_options(settings: Settings) -> dict[str, Any]:
     if settings.tls_certificate is None:
         if settings.tls_key or settings.tls_client_ca:
             raise SettingsError(
-                f"{variable('tls_certificate')}: not set, should be an existing file, because"
+                f"{variable_name('tls_certificate')}: not set, should be an existing file, because"
                 " HELOISE_TLS_KEY or HELOISE_TLS_CLIENT_CA is set"
             )
         return {}
@@ -124,7 +124,7 @@ def _make_tls_options(settings: Settings) -> dict[str, Any]:
 def _override(**options: object) -> None:
     """Options are told as variables: the worker processes read the settings anew."""
     os.environ.update(
-        {variable(field): str(value) for field, value in options.items() if value is not None}
+        {variable_name(field): str(value) for field, value in options.items() if value is not None}
     )
 
 

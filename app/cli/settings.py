@@ -8,7 +8,7 @@ import typer
 from app.cli.environment import load_settings
 from app.cli.printing import print_json, print_table
 from app.cli.reference import as_env_file, as_markdown
-from app.settings import Settings, about, description, sources, variable
+from app.settings import Settings, get_description, get_info, list_settings, variable_name
 
 app = typer.Typer(add_completion=False)
 
@@ -44,16 +44,16 @@ def settings(
 
 
 def _print_values(loaded: Settings, *, as_json: bool) -> None:
-    fields = {variable(field): field for field in Settings.model_fields}
+    fields = {variable_name(field): field for field in Settings.model_fields}
     entries = [
         {
             "name": shown.name,
             "value": shown.value or None,
             "source": shown.source,
-            "unit": about(fields[shown.name]).unit or None,
-            "description": description(fields[shown.name]),
+            "unit": get_info(fields[shown.name]).unit or None,
+            "description": get_description(fields[shown.name]),
         }
-        for shown in sources(loaded)
+        for shown in list_settings(loaded)
     ]
     if as_json:
         print_json(entries)

@@ -29,7 +29,7 @@ def submission() -> None:
     messages that are being stored.
     """
     settings = load_settings()
-    settings.encryption_keys()
+    settings.load_encryption_keys()
     if sqlite_path(settings.database_url) is not None:
         raise SettingsError(
             "`heloise submission` needs PostgreSQL: with SQLite, only one process can write. Set"

@@ -1,6 +1,6 @@
 """Verify a stored profile from the command line, without the API's rate limit."""
 
-from app.api.profiles.verify_routes import remember
+from app.api.profiles.verify_routes import save_recommendation
 from app.api.profiles.verify_schemas import VerifyRead
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.verifier import Verifier
@@ -23,5 +23,5 @@ async def verify_stored(
     if delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
     report = await verifier.verify_stored(delivery_profile, check)
-    await remember(database, delivery_profile.profile, report, verifier.now())
+    await save_recommendation(database, delivery_profile.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())

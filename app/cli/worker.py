@@ -18,6 +18,6 @@ def worker() -> None:
     On PostgreSQL any number may run. SIGTERM stops it after what is being transmitted is done.
     """
     settings = load_settings()
-    settings.encryption_keys()
+    settings.load_encryption_keys()
     prepare_process(settings)
     run_until_stopped(settings, partial(run_worker, settings))

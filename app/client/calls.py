@@ -11,11 +11,11 @@ from uuid import uuid4
 
 from app.client.shapes import Address, Event, Item, Message, Page, Result, Suppression
 
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Answer]):
+class Call(Generic[Returned]):
     """A request. One with an `idempotency_key`, or that changes nothing, may be sent again."""
 
     method: str
@@ -23,16 +23,16 @@ class Call(Generic[Answer]):
     json: Any = None
     query: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
-    read: Callable[[Any], Any] = lambda answer: answer
+    parse_body: Callable[[Any], Any] = lambda answer: answer
 
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
         return self.method in {"GET", "DELETE"} or self.idempotency_key is not None
 
-    def answer(self, found: Any) -> Answer:  # noqa: ANN401 - JSON
+    def parse(self, found: Any) -> Returned:  # noqa: ANN401 - JSON
         """What the answer means."""
-        return cast("Answer", self.read(found))
+        return cast("Returned", self.parse_body(found))
 
 
 def _make_key(key: str | None) -> str:
@@ -69,7 +69,7 @@ def send_batch(
         "/messages/batch",
         {"messages": list(messages)},
         idempotency_key=_make_key(idempotency_key),
-        read=lambda answer: answer["results"],
+        parse_body=lambda answer: answer["results"],
     )
 
 
@@ -81,7 +81,7 @@ def message(message_id: str) -> Call[Message]:
 def attempts(message_id: str) -> Call[list[Mapping[str, Any]]]:
     """Every attempt at a message, oldest first, at most 200."""
     path = _format_path("/messages/{}/attempts", message_id)
-    return Call("GET", path, query={"limit": 200}, read=lambda answer: answer["items"])
+    return Call("GET", path, query={"limit": 200}, parse_body=lambda answer: answer["items"])
 
 
 def cancel(message_id: str) -> Call[Message]:

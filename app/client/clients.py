@@ -24,9 +24,9 @@ T = TypeVar("T")
 TIMEOUT_SECONDS: Final = 30.0
 RETRIES: Final = 5
 FIRST_WAIT_SECONDS: Final = 0.5
-LONGEST_WAIT_SECONDS: Final = 30.0
+MAX_WAIT_SECONDS: Final = 30.0
 # The service was not at it, or is at it already.
-AGAIN: Final = frozenset(
+RETRIED_STATUSES: Final = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
@@ -37,7 +37,7 @@ AGAIN: Final = frozenset(
 IN_FLIGHT: Final = "idempotency-key-in-flight"
 
 
-class _Try:
+class _Attempt:
     """One call, and how often it may still be sent."""
 
     def __init__(self, call: Call[Any], retries: int) -> None:
@@ -62,7 +62,7 @@ class _Try:
         is_last = self._retries_left == 0
         self._retries_left -= 1
         self._waits += 1
-        longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._waits)
+        longest = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._waits)
         wait = longest * (0.5 + random.random() / 2)  # noqa: S311 - no secret
         if isinstance(result, httpx2.TransportError):
             if is_last:
@@ -78,7 +78,7 @@ class _Try:
 
 
 def _may_repeat(response: Any) -> bool:  # noqa: ANN401 - an answer
-    if response.status_code in AGAIN:
+    if response.status_code in RETRIED_STATUSES:
         return True
     is_conflict = response.status_code == HTTPStatus.CONFLICT
     return is_conflict and str(_read_problem(response).get("type", "")).endswith(IN_FLIGHT)
@@ -86,7 +86,7 @@ def _may_repeat(response: Any) -> bool:  # noqa: ANN401 - an answer
 
 def _read_retry_after(response: Any) -> float:  # noqa: ANN401 - an answer
     wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-    return 0.0 if wait is None else min(wait.total_seconds(), LONGEST_WAIT_SECONDS)
+    return 0.0 if wait is None else min(wait.total_seconds(), MAX_WAIT_SECONDS)
 
 
 def _read_problem(response: httpx2.Response) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Heloise:
 
     def call(self, call: Call[T]) -> T:
         """The answer to a call, however often it has to be sent."""
-        attempt = _Try(call, self._retries)
+        attempt = _Attempt(call, self._retries)
         while True:
             result: httpx2.Response | httpx2.TransportError
             try:
@@ -171,7 +171,7 @@ class Heloise:
                 result = error
             wait_seconds = attempt.wait_after(result)
             if wait_seconds is None:
-                return call.answer(_read_content(result))
+                return call.parse(_read_content(result))
             self._wait(wait_seconds)
 
     send = _sync(calls.send)
@@ -188,8 +188,8 @@ class Heloise:
     suppressions = _sync(calls.suppressions)
     events = _sync(calls.events)
 
-    def each(self, listing: Callable[..., Page[Item]], **filters: Any) -> Iterator[Item]:  # noqa: ANN401 - of the API
-        """Every item of a list, page by page: `heloise.each(heloise.messages, tag="receipt")`."""
+    def iterate(self, listing: Callable[..., Page[Item]], **filters: Any) -> Iterator[Item]:  # noqa: ANN401 - of the API
+        """Yield all items of a list: `heloise.iterate(heloise.messages, tag="receipt")`."""
         cursor = None
         while True:
             page = listing(cursor=cursor, **filters)
@@ -230,7 +230,7 @@ class AsyncHeloise:
 
     async def call(self, call: Call[T]) -> T:
         """The answer to a call, however often it has to be sent."""
-        attempt = _Try(call, self._retries)
+        attempt = _Attempt(call, self._retries)
         while True:
             result: httpx2.Response | httpx2.TransportError
             try:
@@ -239,7 +239,7 @@ class AsyncHeloise:
                 result = error
             wait_seconds = attempt.wait_after(result)
             if wait_seconds is None:
-                return call.answer(_read_content(result))
+                return call.parse(_read_content(result))
             await self._wait(wait_seconds)
 
     send = _async(calls.send)
@@ -256,7 +256,7 @@ class AsyncHeloise:
     suppressions = _async(calls.suppressions)
     events = _async(calls.events)
 
-    async def each(
+    async def iterate(
         self,
         listing: Callable[..., Awaitable[Page[Item]]],
         **filters: Any,  # noqa: ANN401 - of the API

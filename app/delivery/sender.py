@@ -132,7 +132,7 @@ class Sender:
             isinstance(opened, OpenFailure) and opened.failure.fault is Fault.TOKEN_REJECTED
         )
         if is_rejected and tokens is not None and token is not None:
-            await tokens.forget(profile, token)
+            await tokens.invalidate(profile, token)
         return opened
 
     def _record_not_opened(

@@ -104,7 +104,7 @@ async def _prepare(settings: Settings, keys: Keys, *, smtp_port: int) -> None:
     database = Database(settings.database_url)
     try:
         await migrating.migrate(database)
-        vault = Vault(settings.encryption_keys())
+        vault = Vault(settings.load_encryption_keys())
         async with database.transaction() as connection:
             await first_run.prepare(connection, vault, keys, smtp_port=smtp_port)
     finally:

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
-from app.api.profiles.builder import new_profile
+from app.api.profiles.builder import build_new_profile
 from app.api.profiles.schemas import ProfileCreate
-from app.api.profiles.secrets import sealed_secrets
+from app.api.profiles.secrets import seal_secrets
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
 from app.auth.audit import Act
@@ -24,7 +24,7 @@ from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
 from app.domain.secret_keys import generate_key
 from app.domain.types import Scope
-from app.settings import Settings, Source, load, sources, variable
+from app.settings import Settings, Source, list_settings, read_settings, variable_name
 from app.store import api_keys
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
@@ -100,7 +100,9 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
         "log_format": "console",
         "shutdown_grace_seconds": 5,
     }
-    given = {shown.name for shown in sources(load()) if shown.source is not Source.DEFAULT}
+    given = {
+        shown.name for shown in list_settings(read_settings()) if shown.source is not Source.DEFAULT
+    }
     fixed: dict[str, Any] = {
         "database_url": f"sqlite:///{folder.absolute() / DATABASE_FILE}",
         "secret_keys": keys.secret_key,
@@ -111,7 +113,7 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
         "port": port,
     }
     return Settings(
-        **{field: value for field, value in defaults.items() if variable(field) not in given},
+        **{field: value for field, value in defaults.items() if variable_name(field) not in given},
         **fixed,
     )
 
@@ -156,8 +158,8 @@ async def _make_profile(
             "default_from": profile.default_from,
         }
     )
-    made = new_profile(body, tenant_id=tenant_id, now=now)
-    sealed = sealed_secrets(body, vault, profile=made)
+    made = build_new_profile(body, tenant_id=tenant_id, now=now)
+    sealed = seal_secrets(body, vault, profile=made)
     await profiles.insert(connection, profile=made, sealed=sealed)
 
 

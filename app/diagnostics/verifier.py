@@ -13,7 +13,7 @@ from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
 from app.oauth.token_cache import AccessTokens
-from app.oauth.token_types import Granted, TokenRequest
+from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.identity import NO_NAMES, make_identity
 from app.smtp.resolve import Network
 from app.store.profiles.queries import DeliveryProfile
@@ -64,7 +64,7 @@ class Verifier:
         async def token() -> str | Failure | None:
             if oauth is None:
                 return None
-            from app.oauth.token_request import ask
+            from app.oauth.token_request import request_token
 
             request = TokenRequest(
                 oauth=oauth,
@@ -73,8 +73,8 @@ class Verifier:
                 private_key=secrets.get("private_key"),
                 refresh_token=secrets.get("refresh_token"),
             )
-            granted = await ask(request, self.network, now=self.now())
-            return granted.access_token if isinstance(granted, Granted) else granted
+            granted = await request_token(request, self.network, now=self.now())
+            return granted.access_token if isinstance(granted, GrantedToken) else granted
 
         return await self._verify(delivery_profile, secrets, token, check)
 

@@ -14,7 +14,7 @@ from imap_tools.mailbox import BaseMailBox
 
 from app.domain.inbound.mailbox import MailboxTls
 
-SECONDS: Final = 15.0
+TIMEOUT_SECONDS: Final = 15.0
 # Few reports are larger; what is, is not read.
 MAX_MAIL_BYTES: Final = 5_000_000
 
@@ -24,7 +24,7 @@ class ImapError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class ImapAccount:
     """Where to connect, at an address that was checked, and as whom."""
 
     host: str
@@ -37,13 +37,13 @@ class Where:
     folder: str
 
 
-class Imap(BaseMailBox):
+class ImapFolder(BaseMailBox):
     """A folder, between `open` and `close`; all of its methods block, and raise ImapError.
 
     `abort`, which any thread may call, ends whatever blocks.
     """
 
-    def __init__(self, where: Where) -> None:  # what it inherits would connect at once
+    def __init__(self, where: ImapAccount) -> None:  # what it inherits would connect at once
         self._where = where
         self._socket: socket.socket | None = None
 
@@ -65,11 +65,11 @@ class Imap(BaseMailBox):
             client.starttls(_make_context(self._where.tls_ca))
         return client
 
-    def connected(self) -> socket.socket:
+    def connect(self) -> socket.socket:
         """A socket to the first address that answers."""
         for address in self._where.addresses:
             try:
-                connection = socket.create_connection((address, self._where.port), SECONDS)
+                connection = socket.create_connection((address, self._where.port), TIMEOUT_SECONDS)
             except OSError:
                 continue
             self._socket = connection
@@ -91,13 +91,13 @@ class Imap(BaseMailBox):
         with _translate_errors("the server sent no UIDVALIDITY"):
             return int(self.client.response("UIDVALIDITY")[1][0])
 
-    def uids_after(self, last_uid: int, limit: int) -> list[int]:
+    def list_uids(self, last_uid: int, limit: int) -> list[int]:
         """The numbers of the next mails, in their order, at most so many."""
         with _translate_errors("could not search the folder"):
             uids = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
         return [uid for uid in uids if uid > last_uid][:limit]
 
-    def size(self, uid: int) -> int | None:
+    def get_size(self, uid: int) -> int | None:
         """How many bytes a mail has; None where it is gone."""
         with _translate_errors("could not read a mail"):
             _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
@@ -105,13 +105,13 @@ class Imap(BaseMailBox):
             size = response.partition(b"RFC822.SIZE ")[2].partition(b")")[0].partition(b" ")[0]
             return int(size) if size else None
 
-    def read(self, uid: int) -> bytes | None:
+    def fetch_mail(self, uid: int) -> bytes | None:
         """A mail as it is, which stays unread; None where it is gone."""
         with _translate_errors("could not read a mail"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
         return next((part[1] for part in parts if isinstance(part, tuple)), None)
 
-    def remove(self, uids: Sequence[int]) -> None:
+    def delete_mails(self, uids: Sequence[int]) -> None:
         """Delete mails."""
         with _translate_errors("could not delete mails"):
             self.delete([str(uid) for uid in uids])
@@ -137,13 +137,13 @@ class Imap(BaseMailBox):
 class _Client(imaplib.IMAP4):
     """Over a connection that is made for it; what is longer than a mail may be is not read."""
 
-    def __init__(self, mailbox: Imap) -> None:
+    def __init__(self, mailbox: ImapFolder) -> None:
         self._mailbox = mailbox
-        super().__init__(mailbox.host, timeout=SECONDS)
+        super().__init__(mailbox.host, timeout=TIMEOUT_SECONDS)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         del timeout
-        return self._mailbox.connected()
+        return self._mailbox.connect()
 
     def read(self, size: int) -> bytes:
         if size > 2 * MAX_MAIL_BYTES:

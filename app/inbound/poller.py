@@ -18,7 +18,7 @@ from app.domain.errors import SealError, Unavailable
 from app.domain.inbound.bounce_parser import Report, UnparsableReportError, parse_report
 from app.domain.inbound.mailbox import Mailbox
 from app.domain.mime.header_reader import TooComplexError, check_bound
-from app.inbound.imap import MAX_MAIL_BYTES, Imap, ImapError, Where
+from app.inbound.imap import MAX_MAIL_BYTES, ImapAccount, ImapError, ImapFolder
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
@@ -32,15 +32,15 @@ from app.store.secrets.encryption import OpenSealed
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LOOK_EVERY: Final = timedelta(seconds=5)
+POLL_INTERVAL: Final = timedelta(seconds=5)
 LOOKUP_SECONDS: Final = 10.0
-AT_ONCE: Final = 16
-MAILS_AT_ONCE: Final = 25
+MAX_READS: Final = 16
+MAX_MAILS_PER_READ: Final = 25
 # So long one reading may take, whatever the server does.
 READING_SECONDS: Final = 60.0
 LEASE: Final = timedelta(seconds=2 * READING_SECONDS)
 # One that fails is tried no more often than this.
-FAILED_AGAIN: Final = timedelta(minutes=5)
+RETRY_INTERVAL: Final = timedelta(minutes=5)
 # A mail that cannot be read so often is given up.
 MAX_TRIES: Final = 3
 # What a mail counts as.
@@ -65,7 +65,7 @@ class Poller:
         self._clock = clock
         self._open_sealed = open_sealed
         # Not the process's own threads: a server that is slow keeps nobody else waiting.
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="imap")
+        self._threads = ThreadPoolExecutor(MAX_READS, thread_name_prefix="imap")
         self._tasks = set[asyncio.Task[None]]()
         self._wakeup = asyncio.Event()
 
@@ -89,9 +89,9 @@ class Poller:
         now = self._clock.now()
         async with self._database.reading() as connection:
             next_at = await mailboxes.load_next_poll_at(connection)
-        free_slots = AT_ONCE - len(self._tasks)
+        free_slots = MAX_READS - len(self._tasks)
         if free_slots <= 0 or next_at is None or next_at > now:
-            await self._clock.wait(self._wakeup, now + LOOK_EVERY)
+            await self._clock.wait(self._wakeup, now + POLL_INTERVAL)
             return
         async with self._database.transaction() as connection:
             claimed_mailboxes = await mailboxes.claim(
@@ -140,20 +140,20 @@ class Poller:
     async def _note_failure(self, mailbox: Mailbox, reason: str) -> None:
         log.warning("could not read mailbox: %s", reason, extra={"mailbox_id": mailbox.id})
         now = self._clock.now()
-        wait = max(timedelta(seconds=mailbox.poll_seconds), FAILED_AGAIN)
+        wait = max(timedelta(seconds=mailbox.poll_seconds), RETRY_INTERVAL)
         async with self._database.transaction() as connection:
             await mailboxes.record_failure(
                 connection, mailbox=mailbox, reason=reason, now=now, next_poll_at=now + wait
             )
 
-    async def _locate_server(self, claimed: ClaimedMailbox) -> Where:
+    async def _locate_server(self, claimed: ClaimedMailbox) -> ImapAccount:
         """Where to connect, at addresses that the guard has seen.
 
         Raises StageFailedError or SealError.
         """
         mailbox = claimed.mailbox
         addresses = await self._network.allowed_addresses(mailbox.host, LOOKUP_SECONDS)
-        return Where(
+        return ImapAccount(
             host=mailbox.host,
             addresses=[str(address) for address in addresses],
             port=mailbox.port,
@@ -164,12 +164,12 @@ class Poller:
             folder=mailbox.folder,
         )
 
-    async def _read_new(self, mailbox: Mailbox, where: Where) -> tuple[Mailbox, bool]:
+    async def _read_new(self, mailbox: Mailbox, where: ImapAccount) -> tuple[Mailbox, bool]:
         """The mailbox as it stands once what is new was read, and whether there is more.
 
         What is new goes first: a mail that could not be read before holds up no other.
         """
-        imap = Imap(where)
+        imap = ImapFolder(where)
         try:
             await self._in_thread(imap.open)
             validity = await self._in_thread(lambda: imap.uid_validity)
@@ -179,7 +179,7 @@ class Poller:
                 partial(mailbox_mails.list_unfinished, mailbox=mailbox)
             )
             new_uids = await self._in_thread(
-                partial(imap.uids_after, mailbox.last_uid, MAILS_AT_ONCE)
+                partial(imap.list_uids, mailbox.last_uid, MAX_MAILS_PER_READ)
             )
             for uid in (*new_uids, *unfinished_uids):
                 mailbox = replace(mailbox, last_uid=max(mailbox.last_uid, uid))
@@ -187,12 +187,12 @@ class Poller:
             await self._in_thread(imap.close)
         finally:
             imap.abort()
-        return mailbox, len(new_uids) == MAILS_AT_ONCE
+        return mailbox, len(new_uids) == MAX_MAILS_PER_READ
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _read_mail(self, imap: Imap, mailbox: Mailbox, uid: int) -> None:
+    async def _read_mail(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> None:
         """Note that a mail is read, read it, and note what became of that.
 
         What ends in an unexpected fault, or in none because it ends the process, is tried again.
@@ -220,14 +220,14 @@ class Poller:
         else:
             await finish(REPORT if report else NOTHING)
 
-    async def _receive(self, imap: Imap, mailbox: Mailbox, uid: int) -> bool:
+    async def _receive(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> bool:
         """Write down what a mail says; answers whether it is still there.
 
         Raises ValueError where it is no report, or none that can be read.
         """
-        size = await self._in_thread(partial(imap.size, uid))
+        size = await self._in_thread(partial(imap.get_size, uid))
         check_bound("it has", size or 0, "bytes", MAX_MAIL_BYTES)
-        content = await self._in_thread(partial(imap.read, uid))
+        content = await self._in_thread(partial(imap.fetch_mail, uid))
         if content is None:
             return False
         report = await self._in_thread(partial(parse_report, content))
@@ -235,7 +235,7 @@ class Poller:
             partial(self._write, mailbox.tenant_id, content, report)
         )
         if mailbox.deletes_reports:
-            await self._in_thread(partial(imap.remove, [uid]))
+            await self._in_thread(partial(imap.delete_mails, [uid]))
         return True
 
     async def _write(

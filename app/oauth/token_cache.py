@@ -11,7 +11,7 @@ from app.domain.errors import NotFound, SealError, Unavailable
 from app.domain.ids import new_id
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, Profile
-from app.oauth.token_types import Granted, TokenRequest
+from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
 from app.store.profiles import oauth_tokens
@@ -20,13 +20,13 @@ from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
 # A token is renewed when a fifth of its life is left, but no earlier than so long before its end.
-RENEWED_BEFORE: Final = timedelta(minutes=5)
-RENEWED_AT_SHARE: Final = 0.2
+MAX_RENEW_AHEAD: Final = timedelta(minutes=5)
+RENEW_AHEAD_SHARE: Final = 0.2
 # One that ends sooner could do so on its way to the server.
 MIN_LEFT: Final = timedelta(seconds=10)
 # Longer than asking can take.
 RENEWAL: Final = timedelta(seconds=60)
-LOOK_SECONDS: Final = 0.2
+POLL_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 1.0
 FIELD: Final = "access_token"
 
@@ -38,7 +38,7 @@ CHANGED: Final = Failure(
     fault=Fault.TOKEN_UNAVAILABLE,
     detail="the profile changed during a token request",
 )
-LATE: Final = Failure(
+RENEWAL_IN_PROGRESS: Final = Failure(
     Stage.AUTH,
     fault=Fault.TOKEN_UNAVAILABLE,
     detail="another worker is requesting the token",
@@ -62,8 +62,8 @@ class _Turn:
     revision: int
     context: SealContext
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    asked: int = 0
-    found: "_Token | Failure | None" = None
+    request_count: int = 0
+    result: "_Token | Failure | None" = None
 
 
 class AccessTokens:
@@ -94,20 +94,20 @@ class AccessTokens:
         turn, context = self._turns.get(profile.id), profile_secret(profile, FIELD)
         if turn is None or (turn.revision, turn.context) != (profile.revision, context):
             turn = self._turns[profile.id] = _Turn(profile.revision, context)
-        previous_count = turn.asked
+        previous_count = turn.request_count
         async with turn.lock:
-            if turn.asked == previous_count or turn.found is None:
-                turn.found = await self._find_token(profile, profile.oauth, turn.found)
-                turn.asked += 1
-            return turn.found.text if isinstance(turn.found, _Token) else turn.found
+            if turn.request_count == previous_count or turn.result is None:
+                turn.result = await self._find_token(profile, profile.oauth, turn.result)
+                turn.request_count += 1
+            return turn.result.text if isinstance(turn.result, _Token) else turn.result
 
-    async def forget(self, profile: Profile, token: str) -> None:
+    async def invalidate(self, profile: Profile, token: str) -> None:
         """Drop a token that the mail server refused, so that the next one is a new one."""
         turn = self._turns.get(profile.id)
-        cached_token = None if turn is None else turn.found
+        cached_token = None if turn is None else turn.result
         if turn is None or not isinstance(cached_token, _Token) or cached_token.text != token:
             return
-        turn.found = None
+        turn.result = None
         try:
             async with self._database.transaction() as connection:
                 await oauth_tokens.discard(
@@ -141,7 +141,7 @@ class AccessTokens:
         """The token that all replicas share, renewed where it is time and nobody else does."""
         until = self._now() + RENEWAL
         while True:
-            stored_token = await self._stored(profile)
+            stored_token = await self._find_stored_token(profile)
             token = (
                 None if stored_token is None else self._open_token(profile, stored_token)
             ) or cached_token
@@ -163,13 +163,13 @@ class AccessTokens:
             if token is not None and self._is_good(token):
                 return token
             if self._now() >= until:
-                return LATE
-            await asyncio.sleep(LOOK_SECONDS)
+                return RENEWAL_IN_PROGRESS
+            await asyncio.sleep(POLL_SECONDS)
 
     def _is_good(self, token: _Token) -> bool:
         return self._now() + MIN_LEFT < token.expires_at
 
-    async def _stored(self, profile: Profile) -> StoredToken | None:
+    async def _find_stored_token(self, profile: Profile) -> StoredToken | None:
         async with self._database.reading() as connection:
             return await oauth_tokens.find(
                 connection,
@@ -217,12 +217,14 @@ class AccessTokens:
     async def _renew(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> _Token | Failure:
-        from app.oauth.token_request import ask
+        from app.oauth.token_request import request_token
 
         try:
             now = self._now()
-            result = await ask(self._build_request(profile, oauth, secrets), self._network, now=now)
-            if isinstance(result, Granted):
+            result = await request_token(
+                self._build_request(profile, oauth, secrets), self._network, now=now
+            )
+            if isinstance(result, GrantedToken):
                 return await self._save(profile, result, now)
         except BaseException:
             await self._give_up(profile)
@@ -246,9 +248,9 @@ class AccessTokens:
             refresh_token=opened(secrets.refresh_token, "refresh_token"),
         )
 
-    async def _save(self, profile: Profile, granted: Granted, now: datetime) -> _Token:
+    async def _save(self, profile: Profile, granted: GrantedToken, now: datetime) -> _Token:
         life = granted.expires_at - now
-        renew_at = granted.expires_at - min(RENEWED_BEFORE, life * RENEWED_AT_SHARE)
+        renew_at = granted.expires_at - min(MAX_RENEW_AHEAD, life * RENEW_AHEAD_SHARE)
         content = json.dumps({"token": granted.access_token, "renew_at": renew_at.isoformat()})
         sealed = self._vault.seal(content, profile_secret(profile, FIELD))
         token = _Token(granted.access_token, sealed, renew_at, granted.expires_at)

@@ -14,22 +14,24 @@ from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import make_printable
 from app.domain.types import OAuthGrant
 from app.http_client import GuardedTransport
-from app.oauth.token_types import Granted, TokenRequest
+from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.redaction import redact
 from app.smtp.resolve import Network
 
 ANSWER_SECONDS: Final = 20.0
 # RFC 6749 section 5.1 asks servers to say for how long; so long holds what is not told.
-UNTOLD_SECONDS: Final = 300.0
+DEFAULT_SECONDS: Final = 300.0
 MAX_SECONDS: Final = 86_400.0
 MAX_ERROR_CHARACTERS: Final = 500
 # Not about who asks: the next time it may do (RFC 6749 section 4.1.2.1).
-FOR_NOW: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+TEMPORARY_ERRORS: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 _TOKEN: Final = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12
 
 
-async def ask(request: TokenRequest, network: Network, *, now: datetime) -> Granted | Failure:
+async def request_token(
+    request: TokenRequest, network: Network, *, now: datetime
+) -> GrantedToken | Failure:
     """A new access token. Raises nothing that the token server or the network does."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -83,13 +85,15 @@ async def _fetch_token(
         )
 
 
-def _read_token(answer: dict[str, Any], request: TokenRequest, now: datetime) -> Granted | Failure:
+def _read_token(
+    answer: dict[str, Any], request: TokenRequest, now: datetime
+) -> GrantedToken | Failure:
     token, refresh_token = answer.get("access_token"), answer.get("refresh_token")
     kind = str(answer.get("token_type", "bearer")).lower()
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None or kind != "bearer":
         return _make_unavailable("issued no bearer token", request)
     is_new = isinstance(refresh_token, str) and refresh_token != request.refresh_token
-    return Granted(
+    return GrantedToken(
         access_token=token,
         expires_at=now + timedelta(seconds=_read_lifetime(answer.get("expires_in"))),
         refresh_token=refresh_token if is_new else None,
@@ -98,12 +102,12 @@ def _read_token(answer: dict[str, Any], request: TokenRequest, now: datetime) ->
 
 def _read_lifetime(value: object) -> float:
     """How long it is good for: a number, as Authlib has seen, though it may be a string."""
-    return UNTOLD_SECONDS if value is None else min(max(int(str(value)), 0), MAX_SECONDS)
+    return DEFAULT_SECONDS if value is None else min(max(int(str(value)), 0), MAX_SECONDS)
 
 
 def _make_refusal(error: OAuthError, request: TokenRequest) -> Failure:
     reply = f"{error.error}: {error.description}" if error.description else str(error.error)
-    fault = Fault.TOKEN_UNAVAILABLE if error.error in FOR_NOW else Fault.TOKEN_REFUSED
+    fault = Fault.TOKEN_UNAVAILABLE if error.error in TEMPORARY_ERRORS else Fault.TOKEN_REFUSED
     return _make_failure(fault, f"replied: {reply}", request)
 
 

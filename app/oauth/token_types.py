@@ -29,7 +29,7 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class GrantedToken:
     """A token, until when it is good, and the refresh token that replaces the one it took."""
 
     access_token: str = field(repr=False)

@@ -3,21 +3,36 @@
 Only `main` and the commands read them: lower layers get their values as arguments.
 """
 
-from app.settings.model import PREFIX, About, Settings, about, description, expectation, variable
-from app.settings.reading import Shown, Source, default_text, load, sources, unknown_variables
+from app.settings.model import (
+    PREFIX,
+    SettingInfo,
+    Settings,
+    describe_expectation,
+    get_description,
+    get_info,
+    variable_name,
+)
+from app.settings.reading import (
+    ShownSetting,
+    Source,
+    find_unknown_variables,
+    format_default,
+    list_settings,
+    read_settings,
+)
 
 __all__ = [
     "PREFIX",
-    "About",
+    "SettingInfo",
     "Settings",
-    "Shown",
+    "ShownSetting",
     "Source",
-    "about",
-    "default_text",
-    "description",
-    "expectation",
-    "load",
-    "sources",
-    "unknown_variables",
-    "variable",
+    "describe_expectation",
+    "find_unknown_variables",
+    "format_default",
+    "get_description",
+    "get_info",
+    "list_settings",
+    "read_settings",
+    "variable_name",
 ]

@@ -14,7 +14,7 @@ VARIABLE: Final = "HELOISE_SECRET_KEYS_COMMAND"
 
 
 @lru_cache(maxsize=1)  # a process runs it once, however many of its parts need keys
-def printed_keys(command: str) -> tuple[bytes, ...]:
+def run_key_command(command: str) -> tuple[bytes, ...]:
     """The keys that a command prints, newest first, apart by commas, blanks or line ends.
 
     What it writes to stderr goes to ours. Raises SettingsError, which quotes nothing of a key.

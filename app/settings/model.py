@@ -38,7 +38,7 @@ from app.settings.checks import (
     parse_ports,
     parse_servers,
 )
-from app.settings.key_command import printed_keys
+from app.settings.key_command import run_key_command
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
@@ -47,7 +47,7 @@ NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class SettingInfo:
     """What a setting's type does not say: unit, what to write, whether its value is secret."""
 
     unit: str = ""
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
 
     database_url: Annotated[
         DatabaseUrl,
-        About(
+        SettingInfo(
             expects="sqlite:///file.db or postgresql://user:password@host/database",
             is_secret=True,
         ),
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     secret_keys: Annotated[
         SecretKeys,
-        About(
+        SettingInfo(
             expects="one or more keys of 32 bytes in base64, newest first, separated by commas or"
             " line ends (`heloise secret-key` prints one)",
             is_secret=True,
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         " decrypts with all of them. `serve` and `worker` need at least one.",
     )
     secret_keys_command: Annotated[
-        Command | None, About(expects="a command with arguments, quoted as in a shell")
+        Command | None, SettingInfo(expects="a command with arguments, quoted as in a shell")
     ] = Field(
         None,
         description="A command that prints secret keys when a process starts, for example from a"
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     )
     admin_key: Annotated[
         AdminKey | None,
-        About(
+        SettingInfo(
             expects="at least 32 ASCII characters without spaces, commas or colons (`heloise"
             " secret-key` prints some), or several as name:key,name:key",
             is_secret=True,
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         " audit log shows. Not set: nobody can manage tenants over HTTP.",
     )
     root_path: Annotated[
-        str, About(expects="empty, or a path such as /mail without a trailing slash")
+        str, SettingInfo(expects="empty, or a path such as /mail without a trailing slash")
     ] = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         " document with it.",
     )
     admin_prefix: Annotated[
-        str, About(expects="empty, or a path such as /admin without a trailing slash")
+        str, SettingInfo(expects="empty, or a path such as /admin without a trailing slash")
     ] = Field(
         "",
         pattern=r"^(/[a-z0-9-]+)*$",
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     )
     metrics_token: Annotated[
         Token | None,
-        About(
+        SettingInfo(
             expects="at least 32 ASCII characters without spaces (`heloise secret-key` prints"
             " some)",
             is_secret=True,
@@ -145,60 +145,60 @@ class Settings(BaseSettings):
         description="The token that `/metrics` requires, as `Authorization: Bearer <token>`. Not"
         " set: anyone who reaches the port can read metrics.",
     )
-    auth_failures_per_minute: Annotated[int, About(unit="times")] = Field(
+    auth_failures_per_minute: Annotated[int, SettingInfo(unit="times")] = Field(
         20,
         ge=1,
         le=10_000,
         description="How many invalid keys an IP address may send per minute. Heloise never"
         " refuses a valid key for this.",
     )
-    trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
+    trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto Heloise trusts.",
     )
-    audit_retention_days: Annotated[int, About(unit="days")] = Field(
+    audit_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         365, ge=1, le=36500, description="Days to keep the audit log."
     )
-    event_retention_days: Annotated[int, About(unit="days")] = Field(
+    event_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         30, ge=1, le=36500, description="Days to keep events and webhook deliveries."
     )
-    content_retention_days: Annotated[int, About(unit="days")] = Field(
+    content_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         30,
         ge=1,
         le=36500,
         description="Days to keep the content of a finished message, counted from its acceptance.",
     )
-    recipient_retention_days: Annotated[int | None, About(unit="days")] = Field(
+    recipient_retention_days: Annotated[int | None, SettingInfo(unit="days")] = Field(
         None,
         ge=1,
         le=36500,
         description="Days to keep recipients' addresses. Default: as long as the message.",
     )
-    attempt_retention_days: Annotated[int | None, About(unit="days")] = Field(
+    attempt_retention_days: Annotated[int | None, SettingInfo(unit="days")] = Field(
         None, ge=1, le=36500, description="Days to keep attempts. Default: as long as the message."
     )
-    message_retention_days: Annotated[int, About(unit="days")] = Field(
+    message_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         365,
         ge=1,
         le=36500,
         description="Days to keep the message with its content, recipients, attempts and events.",
     )
     redirect_all_to: Annotated[
-        MailAddress | None, About(expects="an address such as staging@example.com")
+        MailAddress | None, SettingInfo(expects="an address such as staging@example.com")
     ] = Field(
         None,
         description="For test installations: the address that receives all messages, or all that"
         " HELOISE_ALLOWED_RECIPIENT_DOMAINS does not allow.",
     )
     allowed_recipient_domains: Annotated[
-        MailDomains, About(expects="domains such as example.com,*.example.com")
+        MailDomains, SettingInfo(expects="domains such as example.com,*.example.com")
     ] = Field(
         "",
         description="Recipient domains that Heloise sends to. Default: all. It refuses messages to"
         " other domains, or sends them to HELOISE_REDIRECT_ALL_TO.",
     )
     simulator_domain: Annotated[
-        MailDomain, About(expects="an unused domain such as simulator.test")
+        MailDomain, SettingInfo(expects="an unused domain such as simulator.test")
     ] = Field(
         "simulator.heloise.test",
         validate_default=False,  # a check would import email_validator
@@ -207,7 +207,9 @@ class Settings(BaseSettings):
     )
     ehlo_name: Annotated[
         EhloName | None,
-        About(expects="a fully qualified domain name such as mail.example.com, or [192.0.2.1]"),
+        SettingInfo(
+            expects="a fully qualified domain name such as mail.example.com, or [192.0.2.1]"
+        ),
     ] = Field(
         None, description="The EHLO name for profiles that set none and whose tenant sets none."
     )
@@ -217,41 +219,42 @@ class Settings(BaseSettings):
         " loopback addresses. A cloud's"
         " own services stay blocked.",
     )
-    allowed_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
+    allowed_networks: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
         description="Non-public networks in which profiles may use servers. To open an"
         " address of a cloud's own services, such as 169.254.169.254, list that address itself.",
     )
-    denied_networks: Annotated[Networks, About(expects=NETWORKS)] = Field(
+    denied_networks: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
         description="Networks to which Heloise never connects. Overrides HELOISE_ALLOWED_NETWORKS"
         " and"
         " HELOISE_ALLOW_PRIVATE_HOSTS.",
     )
     allowed_ports: Annotated[
-        Ports, About(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535")
+        Ports,
+        SettingInfo(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535"),
     ] = Field("25,465,587,2525", description="The TCP ports that profiles may use.")
     dns_servers: Annotated[
         DnsServers,
-        About(expects="IP addresses, with a port if it is not 53: 192.0.2.1,[::1]:5353"),
+        SettingInfo(expects="IP addresses, with a port if it is not 53: 192.0.2.1,[::1]:5353"),
     ] = Field(
         "", description="DNS servers for looking up mail servers. Default: those of this machine."
     )
-    host: Annotated[str, About(expects="an address or host name of this machine")] = Field(
+    host: Annotated[str, SettingInfo(expects="an address or host name of this machine")] = Field(
         "127.0.0.1", min_length=1, description="The address that the API listens on."
     )
     port: int = Field(8025, ge=1, le=65535, description="The TCP port that the API listens on.")
-    tls_certificate: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+    tls_certificate: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with the API's TLS certificate and its intermediate certificates."
         " Not set: no TLS.",
     )
-    tls_key: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+    tls_key: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with the certificate's private key. Default: the"
         " certificate's file.",
     )
-    tls_client_ca: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+    tls_client_ca: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with authorities for client certificates. If set, Heloise refuses"
         " clients without a certificate.",
@@ -262,24 +265,24 @@ class Settings(BaseSettings):
         " in a process of its own.",
     )
     submission_host: Annotated[
-        str | None, About(expects="an address or host name of this machine")
+        str | None, SettingInfo(expects="an address or host name of this machine")
     ] = Field(None, description="The address for SMTP submission. Default: HELOISE_HOST.")
-    submission_ports: Annotated[PortList, About(expects="ports such as 587 or 587,2525")] = Field(
-        "587", description="The TCP ports for SMTP submission with STARTTLS."
+    submission_ports: Annotated[PortList, SettingInfo(expects="ports such as 587 or 587,2525")] = (
+        Field("587", description="The TCP ports for SMTP submission with STARTTLS.")
     )
     submission_tls_ports: Annotated[
-        PortList, About(expects="ports such as 465 or 465,2465, or none")
+        PortList, SettingInfo(expects="ports such as 465 or 465,2465, or none")
     ] = Field(
         "465",
         description="The TCP ports for SMTP submission with TLS from the first byte. Heloise opens"
         " them only if HELOISE_SUBMISSION_TLS_CERTIFICATE is set. `none`: no such port.",
     )
-    submission_tls_certificate: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+    submission_tls_certificate: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with the TLS certificate for SMTP submission and its intermediate"
         " certificates. Heloise loads it again when it changes.",
     )
-    submission_tls_key: Annotated[FilePath | None, About(expects=A_FILE)] = Field(
+    submission_tls_key: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with that certificate's private key. Default: the certificate's"
         " file.",
@@ -290,18 +293,19 @@ class Settings(BaseSettings):
         " HELOISE_SUBMISSION_HOST is a loopback address.",
     )
     submission_hostname: Annotated[
-        EhloName | None, About(expects="a fully qualified domain name such as mail.example.com")
+        EhloName | None,
+        SettingInfo(expects="a fully qualified domain name such as mail.example.com"),
     ] = Field(
         None,
         description="The server's name in SMTP submission's greeting and in Received headers."
         " Default: HELOISE_EHLO_NAME, or this machine's name.",
     )
-    submission_trusted_proxies: Annotated[Networks, About(expects=NETWORKS)] = Field(
+    submission_trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
         description="Load balancers that begin each SMTP connection with a PROXY protocol header"
         " (version 1 or 2). Heloise refuses their connections without one.",
     )
-    submission_max_connections: Annotated[int, About(unit="connections")] = Field(
+    submission_max_connections: Annotated[int, SettingInfo(unit="connections")] = Field(
         1000,
         ge=1,
         le=100_000,
@@ -323,13 +327,13 @@ class Settings(BaseSettings):
         description="Whether `serve` also delivers. If false, it only accepts, and workers"
         " deliver.",
     )
-    max_message_bytes: Annotated[int, About(unit="bytes")] = Field(
+    max_message_bytes: Annotated[int, SettingInfo(unit="bytes")] = Field(
         26_214_400,
         ge=1024,
         le=157_286_400,
         description="The maximum size of a message on the wire.",
     )
-    max_buffered_bytes: Annotated[int, About(unit="bytes")] = Field(
+    max_buffered_bytes: Annotated[int, SettingInfo(unit="bytes")] = Field(
         134_217_728,
         ge=1_048_576,
         le=68_719_476_736,
@@ -337,48 +341,48 @@ class Settings(BaseSettings):
         " most half, an IP address three quarters. Beyond that, Heloise answers 503. It always"
         " accepts one request of maximum size.",
     )
-    message_max_age_seconds: Annotated[int, About(unit="seconds")] = Field(
+    message_max_age_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
         259_200, ge=60, le=2_592_000, description="The default age at which a message expires."
     )
-    lease_seconds: Annotated[float, About(unit="seconds")] = Field(
+    lease_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
         60,
         ge=1,
         le=3600,
         description="How long a dead worker's messages wait before another worker takes them over.",
     )
-    poll_interval_seconds: Annotated[float, About(unit="seconds")] = Field(
+    poll_interval_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
         5,
         ge=0.05,
         le=300,
         description="The interval at which a worker polls for work, in case a"
         " notification was lost.",
     )
-    shutdown_grace_seconds: Annotated[int, About(unit="seconds")] = Field(
+    shutdown_grace_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
         30,
         ge=0,
         le=3600,
         description="How long a stopping process waits for requests and transmissions to finish.",
     )
-    database_pool_size: Annotated[int, About(unit="connections")] = Field(
+    database_pool_size: Annotated[int, SettingInfo(unit="connections")] = Field(
         10,
         ge=1,
         le=200,
         description="PostgreSQL connections that a process keeps open. It opens at most twice as"
         " many.",
     )
-    database_timeout_seconds: Annotated[float, About(unit="seconds")] = Field(
+    database_timeout_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
         10,
         ge=0.1,
         le=600,
         description="How long Heloise waits for PostgreSQL before it treats it as unavailable.",
     )
-    transcript_retention_days: Annotated[int, About(unit="days")] = Field(
+    transcript_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         7,
         ge=0,
         le=3650,
         description="Days to keep the SMTP dialogue of attempts. 0 keeps none.",
     )
-    verify_per_minute: Annotated[int, About(unit="times")] = Field(
+    verify_per_minute: Annotated[int, SettingInfo(unit="times")] = Field(
         10,
         ge=1,
         le=1000,
@@ -394,7 +398,7 @@ class Settings(BaseSettings):
     log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
         "masked", description="Email addresses in log lines: `masked` (a***@example.com) or `full`."
     )
-    secrets_dir: Annotated[DirectoryPath, About(expects="an existing folder")] = Field(
+    secrets_dir: Annotated[DirectoryPath, SettingInfo(expects="an existing folder")] = Field(
         SECRETS_DIR,
         validate_default=False,  # it need not be there, one that is named must
         description="A folder with one file per setting, each named after its setting"
@@ -415,9 +419,9 @@ class Settings(BaseSettings):
         stronger = (init_settings, env_settings, dotenv_settings)
         named = (source().get("secrets_dir") for source in stronger)
         folder = next(filter(None, named), SECRETS_DIR)
-        return (*stronger, secrets_source(settings_cls, Path(folder)))
+        return (*stronger, build_secrets_source(settings_cls, Path(folder)))
 
-    def retention(self) -> Retention:
+    def build_retention(self) -> Retention:
         """How long what is kept of a tenant that does not say it itself."""
         return Retention(
             content_days=self.content_retention_days,
@@ -427,12 +431,12 @@ class Settings(BaseSettings):
             event_days=self.event_retention_days,
         )
 
-    def routing(self) -> Routing:
+    def build_routing(self) -> Routing:
         """Whom this installation sends to."""
         rule = RecipientRule(self.redirect_all_to, parse_domains(self.allowed_recipient_domains))
         return Routing((), self.simulator_domain).with_rule(rule)
 
-    def guard(self) -> AddressGuard:
+    def build_guard(self) -> AddressGuard:
         """Where connections may go."""
         ports = parse_ports(self.allowed_ports)
         return AddressGuard(
@@ -442,7 +446,7 @@ class Settings(BaseSettings):
             denied=parse_networks(self.denied_networks),
         )
 
-    def admin_keys(self) -> dict[str, str]:
+    def parse_admin_keys(self) -> dict[str, str]:
         """The admin keys by name; none where nobody manages tenants over HTTP."""
         return parse_admin_keys(self.admin_key.get_secret_value()) if self.admin_key else {}
 
@@ -454,22 +458,21 @@ class Settings(BaseSettings):
         """The DNS servers to ask, each an address and a port; none for the machine's own."""
         return parse_servers(self.dns_servers)
 
-    def encryption_keys(self) -> tuple[bytes, ...]:
+    def load_encryption_keys(self) -> tuple[bytes, ...]:
         """The keys for the vault, newest first.
 
         Raises SettingsError where there is none, or the command that is to print some does not.
         """
         keys = tuple(parse_key(key.get_secret_value()) for key in self.secret_keys)
         if self.secret_keys_command is not None:
-            keys = (*printed_keys(self.secret_keys_command), *keys)
+            keys = (*run_key_command(self.secret_keys_command), *keys)
         if not keys:
-            raise SettingsError(
-                f"{variable('secret_keys')}: not set, should be {expectation('secret_keys')}"
-            )
+            name, expected = variable_name("secret_keys"), describe_expectation("secret_keys")
+            raise SettingsError(f"{name}: not set, should be {expected}")
         return keys
 
 
-def secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSettingsSource:
+def build_secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSettingsSource:
     """The files in `folder`, of which a missing one has none.
 
     Whether it must exist is checked with the other settings.
@@ -477,26 +480,26 @@ def secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSetting
     return SecretsSettingsSource(settings, secrets_dir=folder if folder.is_dir() else ())
 
 
-def variable(field: str) -> str:
+def variable_name(field: str) -> str:
     """The environment variable of a field."""
     return PREFIX + field.upper()
 
 
-def about(field: str) -> About:
+def get_info(field: str) -> SettingInfo:
     """What is known of a field beyond its type."""
     metadata = Settings.model_fields[field].metadata
-    return next((item for item in metadata if isinstance(item, About)), About())
+    return next((item for item in metadata if isinstance(item, SettingInfo)), SettingInfo())
 
 
-def description(field: str) -> str:
+def get_description(field: str) -> str:
     """What a setting does, in a sentence."""
     return Settings.model_fields[field].description or ""
 
 
-def expectation(field: str) -> str:
+def describe_expectation(field: str) -> str:
     """What a value of this field should be, to put after `should be`."""
     info = Settings.model_fields[field]
-    if stated := about(field).expects:
+    if stated := get_info(field).expects:
         return stated
     if get_origin(info.annotation) is Literal:
         return "one of " + ", ".join(get_args(info.annotation))

@@ -17,11 +17,11 @@ from app.settings.model import (
     PREFIX,
     SECRETS_DIR,
     Settings,
-    about,
-    description,
-    expectation,
-    secrets_source,
-    variable,
+    build_secrets_source,
+    describe_expectation,
+    get_description,
+    get_info,
+    variable_name,
 )
 from app.store.db.url import MASK, mask_passwords
 
@@ -37,7 +37,7 @@ class Source(StrEnum):
     DEFAULT = "default"
 
 
-class Shown(NamedTuple):
+class ShownSetting(NamedTuple):
     """A setting as a person may see it: its variable, its value without secrets, its source."""
 
     name: str
@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     source: Source
 
 
-def load() -> Settings:
+def read_settings() -> Settings:
     """The settings as they stand now.
 
     Raises SettingsError that names every wrong one: what was found, and what it should be.
@@ -65,12 +65,12 @@ def load() -> Settings:
     raise SettingsError(report)
 
 
-def sources(settings: Settings) -> list[Shown]:
+def list_settings(settings: Settings) -> list[ShownSetting]:
     """Every setting with its value, secrets masked, and where it was found."""
     values_by_field = _read_values()
     return [
-        Shown(
-            variable(field),
+        ShownSetting(
+            variable_name(field),
             _mask(field, getattr(settings, field)),
             values_by_field[field][0] if field in values_by_field else Source.DEFAULT,
         )
@@ -78,14 +78,14 @@ def sources(settings: Settings) -> list[Shown]:
     ]
 
 
-def default_text(field: str) -> str:
+def format_default(field: str) -> str:
     """The default of a field as one would write it; empty where there is none."""
     return _mask(field, Settings.model_fields[field].default)
 
 
-def unknown_variables() -> list[tuple[str, str | None]]:
+def find_unknown_variables() -> list[tuple[str, str | None]]:
     """Names that begin like a setting and are none, each with the setting that comes closest."""
-    setting_names = {variable(field) for field in Settings.model_fields}
+    setting_names = {variable_name(field) for field in Settings.model_fields}
     names = {name.upper() for name in _list_names()}
     return [
         (name, _find_closest(name, setting_names))
@@ -120,7 +120,7 @@ def _read_values_above_secrets() -> dict[str, tuple[Source, object]]:
 
 def _read_values() -> dict[str, tuple[Source, object]]:
     """What was given for each field, as text, by the strongest source that has it."""
-    secrets = secrets_source(Settings, _find_secrets_folder())()
+    secrets = build_secrets_source(Settings, _find_secrets_folder())()
     return {
         **{field: (Source.SECRETS, value) for field, value in secrets.items()},
         **_read_values_above_secrets(),
@@ -141,15 +141,15 @@ def _format_errors(errors: Sequence[ErrorDetails]) -> list[str]:
 
 def _format_error(field: str, error: ErrorDetails, source: Source, value: object) -> str:
     text = str(value)
-    if about(field).is_secret:
+    if get_info(field).is_secret:
         text = f"a value of {len(text)} characters"
     else:
         text = repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
     reason = error["msg"].removeprefix("Value error, ") if error["type"] == "value_error" else ""
     why = f": {reason}" if reason else ""
     return (
-        f"{variable(field)}: found {text}, should be {expectation(field)}{why}"
-        f" (from: {source}). {description(field)}"
+        f"{variable_name(field)}: found {text}, should be {describe_expectation(field)}{why}"
+        f" (from: {source}). {get_description(field)}"
     )
 
 

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
-from app.api.http.threads import beside_if_large
-from app.api.messages.idempotency import accept_once, fingerprint
+from app.api.http.threads import run_in_thread_if_large
+from app.api.messages.idempotency import accept_once, fingerprint_value
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import max_message_bytes, prepare_raw, prepared
+from app.api.messages.service import max_message_bytes, prepare_raw, prepare_send
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
-from app.auth.profiles import sending_profile
+from app.auth.profiles import find_sending_profile
 from app.auth.quotas import check_recipients
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
@@ -112,7 +112,7 @@ class Account:
         A repeated message is stored once: one with the same Idempotency-Key or, by default, with
         the same Message-ID and envelope. Raises what `POST /messages/raw` does.
         """
-        message = await beside_if_large(len(content), prepare_content, content, trace)
+        message = await run_in_thread_if_large(len(content), prepare_content, content, trace)
         size_bytes = len(content)
         del content
         key = message.options.idempotency_key
@@ -121,8 +121,8 @@ class Account:
 
         async def fingerprint_content() -> str:
             if message.options.idempotency_key is None:
-                return fingerprint("smtp", key)
-            return await beside_if_large(size_bytes, _fingerprint, envelope, message)
+                return fingerprint_value("smtp", key)
+            return await run_in_thread_if_large(size_bytes, _fingerprint, envelope, message)
 
         accepted = await accept_once(
             self._services,
@@ -140,10 +140,10 @@ class Account:
                 body = _template_message(envelope, message, profile_id=self._profile.id)
             except ValidationError as error:
                 raise first_error(error) from None
-            return await prepared(self._services, self._caller, body)
+            return await prepare_send(self._services, self._caller, body)
         profile = self._profile
         if options.profile is not None:
-            profile = await sending_profile(self._services.auth, self._caller, options.profile)
+            profile = await find_sending_profile(self._services.auth, self._caller, options.profile)
         draft = Draft(
             sender=None,
             to=tuple(Mailbox(rcpt.address) for rcpt in envelope.rcpts),
@@ -198,7 +198,7 @@ async def _find_profile(services: Services, caller: Caller, username: str) -> Pr
     name: str | None = username
     if username == DEFAULT_PROFILE:
         name = caller.profiles[0] if caller.profiles and len(caller.profiles) == 1 else None
-    return await sending_profile(services.auth, caller, name)
+    return await find_sending_profile(services.auth, caller, name)
 
 
 def _dsn(envelope: Envelope) -> DsnOptions | None:
@@ -230,7 +230,7 @@ def _fingerprint(envelope: Envelope, message: Prepared) -> str:
     fields = [[name.lower(), text] for name, text in message.header.fields]
     rcpts = sorted(rcpt.address for rcpt in envelope.rcpts)
     digest = sha256(body).hexdigest()
-    return fingerprint("smtp", [envelope.mail.address, rcpts, fields, digest])
+    return fingerprint_value("smtp", [envelope.mail.address, rcpts, fields, digest])
 
 
 def _template_message(envelope: Envelope, message: Prepared, *, profile_id: str) -> MessageCreate:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from app.api.http.field_errors import field_error
-from app.api.http.fields import Body, Instant, Text
+from app.api.http.field_errors import build_field_error
+from app.api.http.fields import Instant, RequestModel, Text
 from app.api.messages.idempotency import MAX_CHARACTERS, PATTERN
 from app.api.messages.schemas import MAX_TAGS, Metadata, Tag, Variables
 from app.domain.errors import InvalidRequest
@@ -34,7 +34,7 @@ def _parse_json(value: object) -> object:
     return parsed
 
 
-class Options(Body):
+class Options(RequestModel):
     """The options of one message, by the name of their header field in lower case."""
 
     idempotency_key: str | None = Field(
@@ -86,5 +86,5 @@ def read_options(header: Header) -> Options:
 
 def first_error(error: ValidationError) -> InvalidRequest:
     """Return a problem that names the first invalid field."""
-    first = field_error(error.errors(include_url=False, include_input=False)[0])
+    first = build_field_error(error.errors(include_url=False, include_input=False)[0])
     return InvalidRequest(f"{'.'.join(map(str, first.loc)).title()}: {first.msg}")

@@ -280,8 +280,8 @@ class Session:
 
     async def _read(self, pace: Pace, max_bytes: int | None = None) -> bytes:
         before = self._loop.time()
-        block = await self._stream.read(pace.patience_seconds, max_bytes)
-        pace.note(self._loop.time() - before, len(block))
+        block = await self._stream.read(pace.timeout_seconds, max_bytes)
+        pace.record(self._loop.time() - before, len(block))
         return block
 
     def _is_hopeless(self, size_bytes: int) -> bool:
@@ -301,7 +301,7 @@ class Session:
             self._holders = (self._logged_in().tenant_id, self._journal.client or "")
         more, self._held_bytes = content.kept_bytes - self._held_bytes, content.kept_bytes
         try:
-            self._config.budget.take(self._holders, more)
+            self._config.budget.reserve(self._holders, more)
         except Unavailable as problem:
             content.drop(problem)
 
@@ -309,7 +309,7 @@ class Session:
         """Forget the content of the message that was begun, if any."""
         self._chunks = None
         if self._holders:
-            self._config.budget.give_back(self._holders, self._held_bytes)
+            self._config.budget.release(self._holders, self._held_bytes)
             self._holders, self._held_bytes = (), 0
 
     async def _store(self, content: Content) -> Reply:

@@ -19,7 +19,7 @@ from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import OpenSealed
 from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks.deliveries import ClaimedDelivery, DeliveryResult, DueWebhook
-from app.webhooks.slots import Slot, allot
+from app.webhooks.slots import Slot, allocate
 
 if TYPE_CHECKING:
     from app.webhooks.signed_post import Poster
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # An event is told so much later at most than it could be.
-LOOK_EVERY: Final = timedelta(seconds=1)
+POLL_INTERVAL: Final = timedelta(seconds=1)
 # Enough for an answer, and for what comes of it to be written.
 LEASE: Final = timedelta(seconds=3 * RESPONSE_TIMEOUT_SECONDS)
 
@@ -95,14 +95,14 @@ class Dispatcher:
         has_more = await self._spread()
         has_begun = await self._begin_posts(await self._make_poster())
         if not (has_more or has_begun):
-            await self._clock.wait(self._wakeup, self._clock.now() + LOOK_EVERY)
+            await self._clock.wait(self._wakeup, self._clock.now() + POLL_INTERVAL)
 
     async def _make_poster(self) -> "Poster":
         """What posts, made for the first webhook: a service that has none keeps its memory."""
         if self._poster is None:
             from app.webhooks.signed_post import Poster
 
-            self._poster = await Poster.over(self._network)
+            self._poster = await Poster.create(self._network)
         return self._poster
 
     async def _spread(self) -> bool:
@@ -128,7 +128,7 @@ class Dispatcher:
         async with self._database.reading() as connection:
             due_webhooks = await webhook_deliveries.load_due(connection, now=self._clock.now())
         has_begun = False
-        for due, limit in allot(due_webhooks, self._posts.values()):
+        for due, limit in allocate(due_webhooks, self._posts.values()):
             now = self._clock.now()
             async with self._database.transaction() as connection:
                 deliveries = await webhook_deliveries.claim(

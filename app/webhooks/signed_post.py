@@ -17,11 +17,11 @@ from app.http_client import GuardedTransport
 from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
 
-KEPT_CHARACTERS: Final = 1000
+MAX_RESPONSE_BYTES: Final = 1000
 USER_AGENT: Final = f"Heloise/{__version__}"
 
 
-def body_of(event: Event) -> bytes:
+def encode_event(event: Event) -> bytes:
     """What is posted."""
     return to_json(build_payload(event))
 
@@ -33,7 +33,7 @@ class Poster:
     client: httpx2.AsyncClient
 
     @classmethod
-    async def over(cls, network: Network) -> "Poster":
+    async def create(cls, network: Network) -> "Poster":
         """One that reaches whom the network allows."""
         transport = await GuardedTransport.made(network, cuts_answers=True)
         client = httpx2.AsyncClient(
@@ -48,7 +48,7 @@ class Poster:
         self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
     ) -> WebhookResponse:
         """What the receiver said. Raises nothing that it or the network does."""
-        body = body_of(event)
+        body = encode_event(event)
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
                 response = await self.client.post(
@@ -87,7 +87,7 @@ def _build_headers(
 def _truncate(content: bytes) -> str:
     """The beginning of an answer, as far as a database holds it."""
     return (
-        content[:KEPT_CHARACTERS]
+        content[:MAX_RESPONSE_BYTES]
         .decode("utf-8", "replace")
         .replace("\0", "\N{REPLACEMENT CHARACTER}")
     )

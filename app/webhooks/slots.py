@@ -16,10 +16,10 @@ from typing import Final
 from app.domain.webhooks import Webhook
 from app.store.webhooks.deliveries import DueWebhook
 
-IN_ALL: Final = 64
-PER_WEBHOOK: Final = 8
+MAX_SLOTS: Final = 64
+SLOTS_PER_WEBHOOK: Final = 8
 # The failing webhooks of a tenant leave the rest of its share to those that work.
-PROBES_PER_TENANT: Final = 8
+MAX_PROBES_PER_TENANT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Slot:
     is_probe: bool
 
 
-def allot(waiting: Sequence[DueWebhook], held: Iterable[Slot]) -> list[tuple[DueWebhook, int]]:
+def allocate(waiting: Sequence[DueWebhook], held: Iterable[Slot]) -> list[tuple[DueWebhook, int]]:
     """How many posts each webhook may begin, in turn: who holds least comes first, then who waits.
 
     Webhooks that may begin none are left out.
@@ -78,10 +78,13 @@ class _Load:
         if webhook.failing_since is not None:
             return (
                 webhook_slots == 0
-                and self._probes[webhook.tenant_id] < PROBES_PER_TENANT
-                and self._total + tenant_slots < IN_ALL
+                and self._probes[webhook.tenant_id] < MAX_PROBES_PER_TENANT
+                and self._total + tenant_slots < MAX_SLOTS
             )
-        return webhook_slots < PER_WEBHOOK and self._total + tenant_slots + webhook_slots < IN_ALL
+        return (
+            webhook_slots < SLOTS_PER_WEBHOOK
+            and self._total + tenant_slots + webhook_slots < MAX_SLOTS
+        )
 
 
 def _make_slot(webhook: Webhook) -> Slot:

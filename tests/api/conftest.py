@@ -14,7 +14,7 @@ from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
 from app.api.services import Services
 from app.auth.authentication import Authenticator
-from app.auth.throttle import Guesses
+from app.auth.throttle import AuthThrottle
 from app.diagnostics.dns_records import txt_records
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
@@ -64,8 +64,8 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             database=database,
             now=clock.now,
             admin_keys={"admin": ADMIN_KEY},
-            guesses=Guesses(20, monotonic=monotonic),
-            keys=new_key_cache(monotonic),
+            auth_throttle=AuthThrottle(20, monotonic=monotonic),
+            key_cache=new_key_cache(monotonic),
         ),
         database=database,
         txt_records=partial(txt_records, network.resolver),

@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 
 from app.auth.authentication import Authenticator, Visitor
-from app.auth.profiles import sending_profile
-from app.auth.throttle import Guesses
+from app.auth.profiles import find_sending_profile
+from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import ActorKind
 from app.domain.errors import (
@@ -33,7 +33,10 @@ ADMIN_KEY: Final = "an-admin-key-of-more-than-32-characters"
 def auth(database: Database) -> Authenticator:
     """What a server without HTTP makes."""
     return Authenticator(
-        database=database, now=lambda: NOW, admin_keys={"ann": ADMIN_KEY}, guesses=Guesses(2)
+        database=database,
+        now=lambda: NOW,
+        admin_keys={"ann": ADMIN_KEY},
+        auth_throttle=AuthThrottle(2),
     )
 
 
@@ -60,7 +63,7 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     assert caller.tenant_id == tenant.id
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
     assert caller.key is not None
-    assert auth.keys.take_used() == {caller.key.id: NOW}
+    assert auth.key_cache.take_used() == {caller.key.id: NOW}
 
 
 @pytest.mark.parametrize("source", MessageSource)
@@ -133,7 +136,7 @@ async def test_a_bound_key_reaches_its_profiles_alone(auth: Authenticator, tenan
     secret = await stored_secret(auth.database, tenant, profiles=(own.id,))
     caller = await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
     for name in (own.name, own.id):
-        assert (await sending_profile(auth, caller, name)).id == own.id
+        assert (await find_sending_profile(auth, caller, name)).id == own.id
     for missing_name in ("other", "none", None):
         with pytest.raises(NotFound):
-            await sending_profile(auth, caller, missing_name)
+            await find_sending_profile(auth, caller, missing_name)

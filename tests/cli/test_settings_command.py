@@ -6,7 +6,7 @@ import pytest
 from dotenv import dotenv_values
 
 from app.cli.reference import as_env_file, as_markdown
-from app.settings import Settings, default_text, variable
+from app.settings import Settings, format_default, variable_name
 from tests.support.terminal import ROOT, Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
@@ -17,7 +17,7 @@ def test_every_setting_is_printed_with_value_and_source(terminal: Terminal) -> N
     (terminal.folder / ".env").write_text("HELOISE_HOST=0.0.0.0\n")
     given = {"PORT": "9000", "ADMIN_KEY": CANARY * 2}
     entries = {entry["name"]: entry for entry in terminal.done("settings", "--json", **given).json}
-    assert list(entries) == [variable(field) for field in Settings.model_fields]
+    assert list(entries) == [variable_name(field) for field in Settings.model_fields]
     assert entries["HELOISE_PORT"]["value"] == "9000"
     assert entries["HELOISE_PORT"]["source"] == "environment"
     assert entries["HELOISE_HOST"]["source"] == ".env"
@@ -74,5 +74,5 @@ def test_the_example_switched_on_is_the_defaults(tmp_path: Path) -> None:
     lines = [line.removeprefix("#") for line in as_env_file().splitlines() if "=" in line]
     (tmp_path / "env").write_text("\n".join(line for line in lines if line[0] == "H"))
     assert dotenv_values(tmp_path / "env") == {
-        variable(field): default_text(field) for field in Settings.model_fields
+        variable_name(field): format_default(field) for field in Settings.model_fields
     }

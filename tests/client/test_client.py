@@ -65,11 +65,11 @@ async def test_a_message_from_sending_to_its_end(heloise: Service, server: SmtpS
             return (await client.message(sent["id"]))["status"] == "sent" or None
 
         await until(done)
-        assert [each["id"] async for each in client.each(client.messages)] == [sent["id"]]
+        assert [each["id"] async for each in client.iterate(client.messages)] == [sent["id"]]
         assert [attempt["verdict"] for attempt in await client.attempts(sent["id"])] == [
             "delivered"
         ]
-        story = [each["type"] async for each in client.each(client.events, message=sent["id"])]
+        story = [each["type"] async for each in client.iterate(client.events, message=sent["id"])]
         assert story == ["message.queued", "recipient.sent", "message.sent"]
 
 
@@ -82,7 +82,7 @@ async def test_the_same_without_asyncio(heloise: Service, server: SmtpServer) ->
         with Heloise(address_of(heloise), key_of(acme)) as client:
             results = client.send_batch([{"to": [ANN], "text": str(n)} for n in range(3)] + [{}])
             made = client.suppress("eve@example.org", tag="news")
-            assert [each["id"] for each in client.each(client.suppressions)] == [made["id"]]
+            assert [each["id"] for each in client.iterate(client.suppressions)] == [made["id"]]
             client.unsuppress(made["id"])
             assert client.suppressions()["items"] == []
             return [(result["status"], result["message"] is not None) for result in results]

@@ -9,8 +9,8 @@ from app.diagnostics.verify import Token
 from app.domain.ehlo import EhloNames
 from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, TlsMode
-from app.oauth.token_request import ask
-from app.oauth.token_types import Granted, TokenRequest
+from app.oauth.token_request import request_token
+from app.oauth.token_types import GrantedToken, TokenRequest
 from tests.diagnostics.small_internet import (
     CHECK,
     IN_CLEAR,
@@ -140,8 +140,8 @@ def _token(net: SmallInternet, tokens: TokenServer, secret: str) -> Token:
     request = TokenRequest(oauth=oauth, username=USER, client_secret=secret)
 
     async def token() -> str | Failure:
-        found = await ask(request, net.network, now=datetime.now(UTC))
-        return found.access_token if isinstance(found, Granted) else found
+        found = await request_token(request, net.network, now=datetime.now(UTC))
+        return found.access_token if isinstance(found, GrantedToken) else found
 
     return token
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.inbound.imap import MAX_MAIL_BYTES
-from app.inbound.poller import LOOK_EVERY, MAX_TRIES
+from app.inbound.poller import MAX_TRIES, POLL_INTERVAL
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise, Tenant, until
@@ -36,7 +36,7 @@ async def watch(acme: Tenant, imap: ScriptedImap, clock: HandClock, **fields: An
     body = {"name": "bounces", "host": "127.0.0.1", "port": imap.port, "tls": "none"}
     body |= {"username": "u", "password": "p"}
     mailbox = str((await acme.made("/mailboxes", body | fields))["id"])
-    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await clock.advance(seconds=POLL_INTERVAL.total_seconds())
     return mailbox
 
 
@@ -89,7 +89,7 @@ async def look_again(acme: Tenant, mailbox: str, clock: HandClock) -> None:
     """Have the mailbox read at once, as a change of it does."""
     answer = await acme("PATCH", f"/mailboxes/{mailbox}", {"enabled": True})
     assert answer.status_code == 200
-    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await clock.advance(seconds=POLL_INTERVAL.total_seconds())
 
 
 async def test_a_mail_that_is_too_complex_or_says_nothing_is_given_up_at_once(
@@ -125,7 +125,7 @@ async def test_another_folder_is_read_from_its_first_mail(
         await once(acme, mailbox, reason="could not read a mail, or the connection broke")
         imap.breaks_at.clear()
         assert (await acme("PATCH", f"/mailboxes/{mailbox}", {"folder": "b"})).status_code == 200
-        await clock.advance(seconds=LOOK_EVERY.total_seconds())
+        await clock.advance(seconds=POLL_INTERVAL.total_seconds())
         await once(acme, mailbox, others=1, failing_since=None)
         assert imap.fetched == [7, 7]
         imap.uid_validity = 2

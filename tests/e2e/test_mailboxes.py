@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.inbound.poller import LOOK_EVERY
+from app.inbound.poller import POLL_INTERVAL
 from tests.api.inbound.test_bounces import happened, mail, reports
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
@@ -35,7 +35,7 @@ async def heloise(start: Start, clock: HandClock) -> Heloise:
 
 async def look(clock: HandClock) -> None:
     """Let it be time to look for mailboxes whose turn it is."""
-    await clock.advance(seconds=LOOK_EVERY.total_seconds())
+    await clock.advance(seconds=POLL_INTERVAL.total_seconds())
 
 
 async def read_from(acme: Tenant, server: ImapServer, clock: HandClock, **fields: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, update
 
-from app.inbound.poller import LOOK_EVERY
+from app.inbound.poller import POLL_INTERVAL
 from app.store.db.engine import Database
 from app.store.tables.core import profiles
 from app.store.tables.events import webhooks
@@ -118,7 +118,7 @@ async def test_a_mailbox_is_read_at_no_other_server(start: Start, database: Data
     await point(database, mailboxes, host="127.0.0.1", disabled_at=None)
 
     async def reason() -> str | None:
-        await clock.advance(seconds=LOOK_EVERY.total_seconds())
+        await clock.advance(seconds=POLL_INTERVAL.total_seconds())
         told: str | None = (await acme.read(f"/mailboxes/{made['id']}"))["reason"]
         return told
 

@@ -88,14 +88,14 @@ async def test_who_begins_once_another_has_ended_uses_its_token(
     """Though there was none when it looked: the token server is asked once."""
     clock = HandClock()
     one, two = replica(database, clock), replica(database, clock)
-    look = two._stored  # noqa: SLF001 - the moment after it is what the test is about
+    look = two._find_stored_token  # noqa: SLF001 - the moment after it is what the test is about
 
     async def look_and_be_overtaken(profile: Profile) -> StoredToken | None:
         stored = await look(profile)
         await one.get(profile)
         return stored
 
-    monkeypatch.setattr(two, "_stored", look_and_be_overtaken)
+    monkeypatch.setattr(two, "_find_stored_token", look_and_be_overtaken)
     assert await two.get(profile) == server.valid["billing@example.com"]
     assert len(server.requests) == 1
     await clock.advance(minutes=56)
@@ -209,10 +209,10 @@ async def test_a_refused_token_is_forgotten_by_all_and_another_is_kept(
     one, two = replica(database, clock), replica(database, clock)
     old = await one.get(profile)
     assert await two.get(profile) == old
-    await one.forget(profile, str(old))
+    await one.invalidate(profile, str(old))
     new = await one.get(profile)
     assert new != old
-    await two.forget(profile, str(old))
+    await two.invalidate(profile, str(old))
     assert await two.get(profile) == new
     assert len(server.requests) == 2
 

@@ -12,8 +12,8 @@ import trustme
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, OAuthGrant
-from app.oauth.token_request import ask
-from app.oauth.token_types import Granted, TokenRequest
+from app.oauth.token_request import request_token
+from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from tests.support.servers.token_server import (
@@ -46,7 +46,7 @@ def request(
 
 async def refusal(server: TokenServer, **fields: Any) -> Failure:
     """Why there is no token."""
-    found = await ask(request(server, **fields), ANYWHERE, now=NOW)
+    found = await request_token(request(server, **fields), ANYWHERE, now=NOW)
     assert isinstance(found, Failure), found
     assert found.stage is Stage.AUTH
     return found
@@ -56,8 +56,8 @@ async def refusal(server: TokenServer, **fields: Any) -> Failure:
 async def test_each_grant_gets_a_token(grant: OAuthGrant) -> None:
     """The server checks who asks, and tells for how long it is good."""
     with TokenServer(seconds=1800) as server:
-        found = await ask(request(server, grant), ANYWHERE, now=NOW)
-    assert isinstance(found, Granted), found
+        found = await request_token(request(server, grant), ANYWHERE, now=NOW)
+    assert isinstance(found, GrantedToken), found
     assert server.valid == {"billing@example.com": found.access_token}
     assert found.expires_at == NOW + timedelta(seconds=1800)
     assert found.refresh_token is None
@@ -69,7 +69,7 @@ async def test_a_subject_is_asked_for_instead_of_the_user() -> None:
     with TokenServer() as server:
         asked = request(server, OAuthGrant.JWT_BEARER)
         asked = replace(asked, oauth=replace(asked.oauth, subject="boss@example.com"))
-        assert isinstance(await ask(asked, ANYWHERE, now=NOW), Granted)
+        assert isinstance(await request_token(asked, ANYWHERE, now=NOW), GrantedToken)
     assert list(server.valid) == ["boss@example.com"]
 
 
@@ -77,10 +77,10 @@ async def test_a_refresh_token_that_is_replaced_is_told() -> None:
     """Such servers take each once."""
     with TokenServer(rotates=True) as server:
         asked = request(server, OAuthGrant.REFRESH_TOKEN)
-        found = await ask(asked, ANYWHERE, now=NOW)
-        assert isinstance(found, Granted)
+        found = await request_token(asked, ANYWHERE, now=NOW)
+        assert isinstance(found, GrantedToken)
         assert found.refresh_token == server.refresh_token
-        again = await ask(asked, ANYWHERE, now=NOW)
+        again = await request_token(asked, ANYWHERE, now=NOW)
     assert isinstance(again, Failure)
     assert again.fault is Fault.TOKEN_REFUSED
     assert again.detail.endswith("replied: invalid_grant: Revoked, or used.")
@@ -135,8 +135,8 @@ async def test_how_long_a_token_is_good_is_read_whatever_it_is(told: object, sec
     """Some write numbers as strings, some nothing."""
     with TokenServer() as server:
         server.answers = [(200, {"access_token": "x", "expires_in": told})]
-        found = await ask(request(server), ANYWHERE, now=NOW)
-    assert isinstance(found, Granted)
+        found = await request_token(request(server), ANYWHERE, now=NOW)
+    assert isinstance(found, GrantedToken)
     assert found.expires_at == NOW + timedelta(seconds=seconds)
 
 
@@ -176,7 +176,7 @@ async def test_a_private_address_is_not_connected_to(url: str) -> None:
         asked = request(server)
         asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        found = await ask(asked, Network(guarded, Resolver()), now=NOW)
+        found = await request_token(asked, Network(guarded, Resolver()), now=NOW)
     assert isinstance(found, Failure)
     assert "not a public address" in found.detail
 
@@ -188,17 +188,17 @@ async def test_a_public_server_is_asked_by_https_alone(url: str) -> None:
         asked = request(server)
         asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        found = await ask(asked, Network(guarded, Resolver()), now=NOW)
+        found = await request_token(asked, Network(guarded, Resolver()), now=NOW)
     assert isinstance(found, Failure)
     assert "https://" in found.detail
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("127.0.0.1", Granted), ("tokens.example", Failure)]
+    ("name", "expected"), [("127.0.0.1", GrantedToken), ("tokens.example", Failure)]
 )
 async def test_the_token_servers_certificate_is_verified(
     name: str,
-    expected: type[Granted | Failure],
+    expected: type[GrantedToken | Failure],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -209,7 +209,7 @@ async def test_the_token_servers_certificate_is_verified(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(context)
     with TokenServer(tls=context) as server:
-        found = await ask(request(server), ANYWHERE, now=NOW)
+        found = await request_token(request(server), ANYWHERE, now=NOW)
     assert isinstance(found, expected), found
     if isinstance(found, Failure):
         assert "certificate" in found.detail.lower()

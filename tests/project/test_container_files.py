@@ -22,7 +22,7 @@ from typer.main import get_command
 from app.cli import COMMANDS
 from app.domain.secret_keys import generate_key
 from app.main import create_app
-from app.settings import PREFIX, Settings, variable
+from app.settings import PREFIX, Settings, variable_name
 from tests.support.processes.served import served
 from tests.support.terminal import ROOT, NearTerminal, Terminal
 
@@ -30,7 +30,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: each for name, each in SERVICES.items() if each["image"] == "heloise"}
-VARIABLES = {variable(field) for field in Settings.model_fields}
+VARIABLES = {variable_name(field) for field in Settings.model_fields}
 
 
 def instructions() -> Iterator[tuple[str, str]]:
@@ -111,7 +111,7 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
     assert SERVICES["api"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     ports = SERVICES["api"]["environment"]["HELOISE_ALLOWED_PORTS"]
     caught = int(SERVICES["mailpit"]["expose"][0])
-    assert Settings(allowed_ports=ports).guard().port_refusal(caught) is None
+    assert Settings(allowed_ports=ports).build_guard().port_refusal(caught) is None
 
 
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:

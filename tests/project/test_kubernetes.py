@@ -7,7 +7,7 @@ import yaml
 from typer.main import get_command
 
 from app.cli import COMMANDS
-from app.settings import Settings, variable
+from app.settings import Settings, variable_name
 from tests.support.terminal import ROOT
 
 DOCUMENTS: list[dict[str, Any]] = list(
@@ -18,7 +18,7 @@ PODS = {
     for document in DOCUMENTS
     if document["kind"] in {"Job", "Deployment"}
 }
-VARIABLES = {variable(field) for field in Settings.model_fields}
+VARIABLES = {variable_name(field) for field in Settings.model_fields}
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:

@@ -230,7 +230,7 @@ async def main(url: str) -> None:
         given = {"name": "test", "scopes": EVERY_SCOPE}
         key = (await made("/tenants/acme/keys", given, ADMIN_KEY))["key"]
         await made("/profiles", PROFILE, key)
-        process.spare_collector()  # as the service does: a collection of all would be counted too
+        process.tune_gc()  # as the service does: a collection of all would be counted too
         for name, size, make in ways():
             await ask(app, make(size), key)  # what is made once for all is made here
             small, large = [await measure(app, make(each), key) for each in (size, GROWTH * size)]

@@ -43,7 +43,7 @@ def test_denied_before_allowed_before_public(
     given: dict[str, object], address: str, named: str | None
 ) -> None:
     """An address inside another is judged itself; who is refused reads which setting it was."""
-    reason = Settings(**given).guard().address_refusal(ipaddress.ip_address(address))
+    reason = Settings(**given).build_guard().address_refusal(ipaddress.ip_address(address))
     assert (reason is None) is (named is None)
     assert named is None or named in (reason or "")
 
@@ -55,22 +55,22 @@ def test_denied_before_allowed_before_public(
 def test_a_clouds_own_addresses_are_opened_by_name_alone(address: str) -> None:
     """Who allows private mail servers has not thought of the metadata service."""
     wide = Settings(allow_private_hosts=True, allowed_networks="0.0.0.0/0,168.63.0.0/16,fd00::/8")
-    reason = wide.guard().address_refusal(ipaddress.ip_address(address))
+    reason = wide.build_guard().address_refusal(ipaddress.ip_address(address))
     assert HERE in (reason or "")
     by_name = Settings(allowed_networks=f"{address},169.254.169.254")
-    assert by_name.guard().address_refusal(ipaddress.ip_address(address)) is None
+    assert by_name.build_guard().address_refusal(ipaddress.ip_address(address)) is None
 
 
 @pytest.mark.parametrize("host", ["localhost", "mail.localhost", "127.0.0.1", "::1"])
 def test_this_machine_is_known_by_its_names(host: str) -> None:
     """Without a lookup (RFC 6761 section 6.3)."""
-    assert Settings().guard().host_refusal(host) is not None
-    assert Settings(allowed_networks="127.0.0.0/8,::1").guard().host_refusal(host) is None
+    assert Settings().build_guard().host_refusal(host) is not None
+    assert Settings(allowed_networks="127.0.0.0/8,::1").build_guard().host_refusal(host) is None
     denied = Settings(allow_private_hosts=True, denied_networks="127.0.0.0/8,::1")
-    assert denied.guard().host_refusal(host) is not None
+    assert denied.build_guard().host_refusal(host) is not None
 
 
 @pytest.mark.parametrize("host", ["mx.example.com", "10.0.0.1.example.com"])
 def test_a_name_is_judged_once_it_is_looked_up(host: str) -> None:
     """It changes its mind."""
-    assert Settings().guard().host_refusal(host) is None
+    assert Settings().build_guard().host_refusal(host) is None

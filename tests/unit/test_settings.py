@@ -11,12 +11,12 @@ from app.domain.errors import SettingsError
 from app.settings import (
     Settings,
     Source,
-    description,
-    expectation,
-    load,
-    sources,
-    unknown_variables,
-    variable,
+    describe_expectation,
+    find_unknown_variables,
+    get_description,
+    list_settings,
+    read_settings,
+    variable_name,
 )
 
 KEY = b64encode(bytes(range(32))).decode()
@@ -36,27 +36,27 @@ def empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def complaint(monkeypatch: pytest.MonkeyPatch, **given: str) -> str:
     """What `load` says to these values in the environment."""
     for field, value in given.items():
-        monkeypatch.setenv(variable(field), value)
+        monkeypatch.setenv(variable_name(field), value)
     with pytest.raises(SettingsError) as caught:
-        load()
+        read_settings()
     assert caught.value.__context__ is None
     return str(caught.value)
 
 
 def test_everything_has_a_default_but_the_secrets() -> None:
     """A fresh machine needs no setting to look around."""
-    settings = load()
+    settings = read_settings()
     assert settings.database_url == "sqlite:///heloise.db"
     assert settings.admin_key is None
     assert settings.secret_keys == ()
-    assert {shown.source for shown in sources(settings)} == {Source.DEFAULT}
+    assert {shown.source for shown in list_settings(settings)} == {Source.DEFAULT}
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_each_setting_is_described(field: str) -> None:
     """Each has a sentence, and says what its value should be."""
-    assert description(field).endswith(".")
-    assert expectation(field)
+    assert get_description(field).endswith(".")
+    assert describe_expectation(field)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_wrong_value_is_told_with_what_it_should_be(
 ) -> None:
     """The complaint names the variable, what was found, what it should be, and where it was."""
     said = complaint(monkeypatch, **{field: found})
-    assert f"{variable(field)}: found {found!r}, should be {should_be}" in said
+    assert f"{variable_name(field)}: found {found!r}, should be {should_be}" in said
     assert "(from: environment)" in said
 
 
@@ -100,7 +100,7 @@ def test_dns_servers_have_port_53_where_none_is_given(
 ) -> None:
     """An IPv6 address stands in brackets where a port follows."""
     monkeypatch.setenv("HELOISE_DNS_SERVERS", text)
-    assert load().dns_server_addresses() == servers
+    assert read_settings().dns_server_addresses() == servers
 
 
 def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +131,12 @@ def test_a_wrong_secret_is_never_echoed(
 ) -> None:
     """Invariant 9: only its length is told, wherever it was found."""
     if source == ".env":
-        (tmp_path / ".env").write_text(f"{variable(field)}='{value}'\n")
+        (tmp_path / ".env").write_text(f"{variable_name(field)}='{value}'\n")
     if source == "secrets folder":
-        (tmp_path / variable(field).lower()).write_text(value + "\n")
+        (tmp_path / variable_name(field).lower()).write_text(value + "\n")
         monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))
     said = complaint(monkeypatch, **({field: value} if source == "environment" else {}))
-    assert f"{variable(field)}: found a value of {len(value)} characters, should be" in said
+    assert f"{variable_name(field)}: found a value of {len(value)} characters, should be" in said
     assert f"(from: {source})" in said
     assert CANARY not in said
 
@@ -155,8 +155,8 @@ def test_values_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv(
         "HELOISE_DATABASE_URL", f"postgresql://me:{CANARY}@db/heloise?sslpassword={CANARY}"
     )
-    settings = load()
-    shown = {name: value for name, value, _ in sources(settings)}
+    settings = read_settings()
+    shown = {name: value for name, value, _ in list_settings(settings)}
     assert shown["HELOISE_ADMIN_KEY"] == "***"
     assert shown["HELOISE_SECRET_KEYS"] == "***,***"
     assert shown["HELOISE_DATABASE_URL"] == "postgresql://me:***@db/heloise?sslpassword=***"
@@ -177,9 +177,9 @@ def test_the_environment_is_stronger_than_dotenv_and_that_than_the_secrets_folde
         f"HELOISE_PORT=2\nHELOISE_HOST=b.example\nHELOISE_SECRETS_DIR={folder}\n"
     )
     monkeypatch.setenv("HELOISE_PORT", "3")
-    settings = load()
+    settings = read_settings()
     assert (settings.port, settings.host, settings.log_level) == (3, "b.example", "error")
-    found = {name: source for name, _, source in sources(settings)}
+    found = {name: source for name, _, source in list_settings(settings)}
     assert found["HELOISE_PORT"] is Source.ENVIRONMENT
     assert found["HELOISE_HOST"] is Source.DOTENV
     assert found["HELOISE_LOG_LEVEL"] is Source.SECRETS
@@ -189,7 +189,7 @@ def test_the_environment_is_stronger_than_dotenv_and_that_than_the_secrets_folde
 def test_an_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose files write `NAME=${NAME:-}`: that is no value."""
     monkeypatch.setenv("HELOISE_EHLO_NAME", "")
-    assert load().ehlo_name is None
+    assert read_settings().ehlo_name is None
 
 
 @pytest.mark.parametrize("separator", [",", "\n", ", ", "\r\n"])
@@ -198,13 +198,13 @@ def test_secret_keys_are_separated_by_commas_or_line_ends(
 ) -> None:
     """A file takes a key a line, a variable takes commas; the newest comes first."""
     monkeypatch.setenv("HELOISE_SECRET_KEYS", separator.join((KEY, OLD_KEY)) + separator)
-    assert load().encryption_keys() == (bytes(range(32)), bytes(range(1, 33)))
+    assert read_settings().load_encryption_keys() == (bytes(range(32)), bytes(range(1, 33)))
 
 
 def test_missing_secret_keys_are_told_with_how_to_make_one() -> None:
     """The commands that need one ask for it in these words."""
     with pytest.raises(SettingsError, match=r"HELOISE_SECRET_KEYS: not set.*heloise secret-key"):
-        load().encryption_keys()
+        read_settings().load_encryption_keys()
 
 
 @pytest.mark.parametrize(
@@ -219,13 +219,13 @@ def test_missing_secret_keys_are_told_with_how_to_make_one() -> None:
 )
 def test_ports_are_allowed_singly_and_by_range(ports: str, port: int, *, allowed: bool) -> None:
     """Both ends of a range belong to it."""
-    assert (Settings(allowed_ports=ports).guard().port_refusal(port) is None) is allowed
+    assert (Settings(allowed_ports=ports).build_guard().port_refusal(port) is None) is allowed
 
 
 def test_the_name_is_stored_as_it_goes_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
     """The EHLO name passes the same parser as a profile's."""
     monkeypatch.setenv("HELOISE_EHLO_NAME", "Mail.Example.COM")
-    assert load().ehlo_name == "mail.example.com"
+    assert read_settings().ehlo_name == "mail.example.com"
 
 
 def test_an_unreadable_secret_is_told_by_its_file(
@@ -244,7 +244,7 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
     (tmp_path / ".env").write_text("HELOISE_DATABSE_URL=sqlite:///x.db\nOTHER=1\n")
     (tmp_path / "heloise_xyzzy").write_text("1")
     monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))
-    assert unknown_variables() == [
+    assert find_unknown_variables() == [
         ("HELOISE_DATABSE_URL", "HELOISE_DATABASE_URL"),
         ("HELOISE_PROT", "HELOISE_PORT"),
         ("HELOISE_XYZZY", None),
@@ -262,7 +262,7 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
 )
 def test_admin_keys_have_names(given: str, names: list[str]) -> None:
     """One alone needs none."""
-    keys = Settings(admin_key=given).admin_keys()  # type: ignore[arg-type]
+    keys = Settings(admin_key=given).parse_admin_keys()  # type: ignore[arg-type]
     assert list(keys) == names
     assert keys[names[0]] == "k" * 32
 

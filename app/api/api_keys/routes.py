@@ -21,9 +21,9 @@ from app.api.api_keys.schemas import (
 from app.api.auth.dependencies import AdminAct, KeyManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import Responses, admin_problems, located, tenant_problems
+from app.api.openapi import Responses, admin_problems, location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.api.tenants.routes import InPath
 from app.auth.audit import Act
 from app.auth.reach import reaches
@@ -75,7 +75,7 @@ class KeyOwner:
     by: ApiKey | None = None
 
 
-async def _own(caller: KeyManager, services: ServicesOf) -> KeyOwner:
+async def _own(caller: KeyManager, services: ReadyServices) -> KeyOwner:
     return KeyOwner(caller.tenant_id, caller.act(services.now()), caller.key)
 
 
@@ -91,10 +91,10 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
     problems = tenant_problems if is_own else partial(admin_problems, "tenant-not-found")
     width_problem = ("scope-exceeds-caller",) if is_own else ()
     example = ("" if is_own else EXAMPLE_TENANT) + f"/keys/{EXAMPLE['id']}"
-    location: Responses = {201: {"headers": located(example)}}
+    location: Responses = {201: {"headers": location_header(example)}}
 
     def respond_created(
-        response: Response, services: ServicesOf, key: ApiKey, secret: str
+        response: Response, services: ReadyServices, key: ApiKey, secret: str
     ) -> KeyCreated:
         base = "" if is_own else f"{services.admin_prefix}/tenants/{key.tenant_id}"
         response.headers["Location"] = f"{base}/keys/{key.id}"
@@ -115,7 +115,7 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         **SHOWN_ONCE,
     )
     async def create(
-        body: NewKey, owner: Owner, response: Response, services: ServicesOf
+        body: NewKey, owner: Owner, response: Response, services: ReadyServices
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
             key, secret = await key_actions.create(
@@ -130,7 +130,7 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         description=f"List the tenant's keys, oldest first, revoked ones included.{rules}",
         responses=problems("invalid-request"),
     )
-    async def list_keys(paging: ListQuery, owner: Owner, services: ServicesOf) -> KeyPage:
+    async def list_keys(paging: ListQuery, owner: Owner, services: ReadyServices) -> KeyPage:
         load = partial(_load_reachable, owner=owner)
         return await read_page(services.database, paging, "key", load, KeyPage, KeyRead.of)
 
@@ -145,13 +145,13 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         **SHOWN_ONCE,
     )
     async def rotate(
-        key: KeyId, owner: Owner, response: Response, services: ServicesOf, body: Rotation = None
+        key: KeyId, owner: Owner, response: Response, services: ReadyServices, body: Rotation = None
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
             new_key, secret = await key_actions.rotate(
                 connection, owner.act, key, body or KeyRotate(), tenant=owner.tenant, by=owner.by
             )
-        services.auth.keys.forget(key_id=key)
+        services.auth.key_cache.invalidate(key_id=key)
         return respond_created(response, services, new_key, secret)
 
     @router.delete(
@@ -164,10 +164,10 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         response_description="The key is revoked.",
         responses=problems("key-not-found", *width_problem),
     )
-    async def revoke(key: KeyId, owner: Owner, services: ServicesOf) -> None:
+    async def revoke(key: KeyId, owner: Owner, services: ReadyServices) -> None:
         async with services.database.transaction() as connection:
             await key_actions.revoke(connection, owner.act, key, tenant=owner.tenant, by=owner.by)
-        services.auth.keys.forget(key_id=key)
+        services.auth.key_cache.invalidate(key_id=key)
 
 
 async def _load_reachable(

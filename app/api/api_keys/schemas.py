@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from app.api.http.fields import Answer, Body, Instant, Line, Text
+from app.api.http.fields import Instant, Line, RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page
 from app.api.profiles.fields import Pattern
 from app.domain.types import ApiKey, Scope
@@ -72,7 +72,7 @@ Named = Annotated[Text, Field(min_length=1, max_length=100)]
 Bound = AfterValidator(_drop_repeats)
 
 
-class KeyCreate(Body):
+class KeyCreate(RequestModel):
     """A new key."""
 
     name: Annotated[Line, Field(min_length=1, max_length=200)] = Field(
@@ -106,7 +106,7 @@ class KeyCreate(Body):
     )
 
 
-class KeyRotate(Body):
+class KeyRotate(RequestModel):
     """Options of a rotation."""
 
     overlap_seconds: int = Field(
@@ -121,7 +121,7 @@ class KeyRotate(Body):
     )
 
 
-class KeyRead(Answer):
+class KeyRead(ResponseModel):
     """A key without the key itself."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys.schemas import KeyCreate, KeyRotate
 from app.auth.audit import Act
-from app.auth.profiles import spelt_alike
+from app.auth.profiles import suggest_profile
 from app.auth.reach import reached, reaches
 from app.domain.address.parse import covers
 from app.domain.api_keys import build_hint, generate_secret, hash_secret
@@ -166,7 +166,7 @@ async def profile_ids(
         if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
             _refuse_profiles(by)
         if profile is None:
-            hint = await spelt_alike(connection, tenant_id, name, by=by)
+            hint = await suggest_profile(connection, tenant_id, name, by=by)
             msg = f"no profile {name!r} exists{hint}"
             raise InvalidRequest.at("profiles", number, msg=msg)
         ids.append(profile.id)

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import Auditor
-from app.api.http.fields import Answer, Text
+from app.api.http.fields import ResponseModel, Text
 from app.api.http.pagination import Page, Paging, read_page
 from app.api.openapi import tenant_problems
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.domain.audit import ActorKind, AuditEntry
 from app.store import audit
 
@@ -46,7 +46,7 @@ class AuditQuery(Paging):
     )
 
 
-class ActorRead(Answer):
+class ActorRead(ResponseModel):
     """The actor."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -62,14 +62,14 @@ class ActorRead(Answer):
     )
 
 
-class ChangeRead(Answer):
+class ChangeRead(ResponseModel):
     """A field's value before and after."""
 
     before: Any
     after: Any
 
 
-class AuditRead(Answer):
+class AuditRead(ResponseModel):
     """An entry of the audit log."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -114,7 +114,7 @@ class AuditPage(Page[AuditRead]):
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_audit_log(
-    query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ServicesOf
+    query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ReadyServices
 ) -> AuditPage:
     """List changes to the tenant's keys and profiles, and refused requests of its keys.
 

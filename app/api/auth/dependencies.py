@@ -6,8 +6,8 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.auth.visitors import visitor_of
-from app.api.http.repeated_params import check_repeats
-from app.api.services import Services, ready_services
+from app.api.http.repeated_params import check_repeated_params
+from app.api.services import Services, require_ready_services
 from app.auth.audit import Act
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -39,7 +39,7 @@ async def _identify(request: Request) -> Visitor:
     """Authenticate the visitor; raises InvalidRequest for a repeated query parameter."""
     visitor = visitor_of(request)
     await visitor.identify()
-    check_repeats(request)
+    check_repeated_params(request)
     return visitor
 
 
@@ -50,7 +50,7 @@ class TenantScope:
         self.scope = scope
 
     async def __call__(self, request: Request, _: Bearer, act_for: ActFor = None) -> Caller:
-        services = await ready_services(request)
+        services = await require_ready_services(request)
         return await self.caller(await _identify(request), services, act_for)
 
     async def caller(self, visitor: Visitor, services: Services, act_for: str | None) -> Caller:
@@ -84,7 +84,7 @@ Admin = Annotated[Actor, Depends(_require_admin)]
 
 
 async def _begin_admin_act(admin: Admin, request: Request) -> Act:
-    return Act(actor=admin, now=(await ready_services(request)).now())
+    return Act(actor=admin, now=(await require_ready_services(request)).now())
 
 
 AdminAct = Annotated[Act, Depends(_begin_admin_act)]
@@ -104,7 +104,7 @@ KeyManager = Annotated[Caller, Depends(KEYS)]
 async def _resolve_audited_tenant(
     request: Request, _: Bearer, act_for: ActFor = None
 ) -> str | None:
-    services = await ready_services(request)
+    services = await require_ready_services(request)
     visitor = await _identify(request)
     if act_for is None and isinstance(await visitor.identify(), Actor):
         return None

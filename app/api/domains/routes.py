@@ -16,10 +16,10 @@ from app.api.auth.dependencies import ProfileManager, ProfileReader
 from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import located, tenant_problems
+from app.api.openapi import location_header, tenant_problems
 from app.api.profiles.verify_routes import take_permit
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.audit import Act
 from app.auth.quotas import check_count
 from app.domain.errors import Conflict
@@ -44,9 +44,11 @@ MAX_DOMAINS: Final = 1000
 SELECTOR_CHARACTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SELECTOR_LENGTH: Final = 8
 # Other servers that have taken a message may keep it so long before somebody looks at it.
-ON_ITS_WAY: Final = timedelta(days=7)
+TRANSIT_TIME: Final = timedelta(days=7)
 InPath = Annotated[str, Path(description="The domain's name or id.", examples=["example.com"])]
-LOCATED: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": located(f"/domains/{DOMAIN}")}}
+CREATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": location_header(f"/domains/{DOMAIN}")}
+}
 
 
 @router.post(
@@ -56,13 +58,13 @@ LOCATED: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": located(f"/d
     summary="Create a signing domain",
     response_description="The domain with two new keys. Add their records to the DNS.",
     responses=tenant_problems("domain-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | LOCATED,
+    | CREATED,
 )
 async def create_domain(
     body: Annotated[DomainCreate, JsonBody(openapi_examples=CREATE)],
     caller: ProfileManager,
     response: Response,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> DomainRead:
     """Create two DKIM keys for a domain: RSA (2048 bits) and Ed25519.
 
@@ -98,7 +100,7 @@ async def create_domain(
     responses=tenant_problems("invalid-request"),
 )
 async def list_domains(
-    paging: ListQuery, caller: ProfileReader, services: ServicesOf
+    paging: ListQuery, caller: ProfileReader, services: ReadyServices
 ) -> DomainPage:
     """List the tenant's signing domains, newest first.
 
@@ -114,7 +116,7 @@ async def list_domains(
     summary="Get a domain",
     responses=tenant_problems("domain-not-found"),
 )
-async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf) -> DomainRead:
+async def get_domain(domain: InPath, caller: ProfileReader, services: ReadyServices) -> DomainRead:
     """Get a domain with its keys, their DNS records and the last check.
 
     Requires the scope `profiles:read`.
@@ -131,7 +133,9 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ServicesOf
     response_description="The result. A key whose record exists becomes active.",
     responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
 )
-async def check_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
+async def check_domain(
+    domain: InPath, caller: ProfileManager, services: ReadyServices
+) -> DomainRead:
     """Look up the DNS records of all keys that are not retired.
 
     A key whose record exists becomes active and replaces the older key of its algorithm. A key
@@ -154,7 +158,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
         )
         last_expiry = await sending_domains.load_last_expiry(connection, tenant_id=caller.tenant_id)
         keys = [_apply_records(key, records.get(key.id), act) for key in before.keys]
-        record_needed_until = max(act.now, last_expiry or act.now) + ON_ITS_WAY
+        record_needed_until = max(act.now, last_expiry or act.now) + TRANSIT_TIME
         superseded_ids = find_superseded(keys)
         after = replace(
             before,
@@ -168,7 +172,7 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
         )
         await sending_domains.update_keys(connection, domain=after, now=act.now)
         await act.record(connection, "domain.check", object_id=after.id, before=before, after=after)
-    services.signing.forget(caller.tenant_id)
+    services.signing_cache.invalidate(caller.tenant_id)
     return DomainRead.of(after)
 
 
@@ -179,7 +183,9 @@ async def check_domain(domain: InPath, caller: ProfileManager, services: Service
     response_description="The domain with two more keys. Add their records to the DNS.",
     responses=tenant_problems("domain-not-found", "rotation-pending", "key-is-bound"),
 )
-async def rotate_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> DomainRead:
+async def rotate_domain(
+    domain: InPath, caller: ProfileManager, services: ReadyServices
+) -> DomainRead:
     """Create two more keys. The current ones sign until the new records exist.
 
     Add the new records, then check the domain: each new key replaces the old one of its algorithm,
@@ -217,7 +223,7 @@ async def rotate_domain(domain: InPath, caller: ProfileManager, services: Servic
     response_description="The domain and its keys are deleted.",
     responses=tenant_problems("domain-not-found", "key-is-bound"),
 )
-async def delete_domain(domain: InPath, caller: ProfileManager, services: ServicesOf) -> None:
+async def delete_domain(domain: InPath, caller: ProfileManager, services: ReadyServices) -> None:
     """Delete a domain and its keys. New messages of the domain are not signed.
 
     Keep the DNS records while signed messages may be in transit. Requires the scope
@@ -231,7 +237,7 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: Servic
         )
         await sending_domains.delete(connection, domain=row)
         await act.record(connection, "domain.delete", object_id=row.id, before=row)
-    services.signing.forget(caller.tenant_id)
+    services.signing_cache.invalidate(caller.tenant_id)
 
 
 async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:

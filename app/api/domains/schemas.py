@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from app.api.http.fields import Answer, Body, Line
+from app.api.http.fields import Line, RequestModel, ResponseModel
 from app.api.http.pagination import Page
 from app.domain.address.parse import parse_domain
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, DkimKeyStatus, SendingDomain
@@ -61,13 +61,13 @@ Domain = Annotated[
 ]
 
 
-class DomainCreate(Body):
+class DomainCreate(RequestModel):
     """A domain to sign for."""
 
     domain: Domain
 
 
-class DnsRecord(Answer):
+class DnsRecord(ResponseModel):
     """A DNS record to add."""
 
     name: str
@@ -78,7 +78,7 @@ class DnsRecord(Answer):
     )
 
 
-class DkimKeyRead(Answer):
+class DkimKeyRead(ResponseModel):
     """A DKIM key of a domain."""
 
     selector: str
@@ -106,7 +106,7 @@ class DkimKeyRead(Answer):
         return cls.build(key, dns_record=record)
 
 
-class DomainRead(Answer):
+class DomainRead(ResponseModel):
     """A domain and its keys, without their private parts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

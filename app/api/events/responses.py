@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import KEY_ID, SOURCE, Answer, Instant, Text
+from app.api.http.fields import KEY_ID, SOURCE, Instant, ResponseModel, Text
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, Paging
 from app.domain.events import Event, EventType, build_payload
 from app.domain.types import MessageSource, RecipientKind, RecipientStatus
@@ -48,14 +48,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class EventProfile(Answer):
+class EventProfile(ResponseModel):
     """The profile that the event is about, or that of the message."""
 
     id: str
     name: str
 
 
-class EventMessage(Answer):
+class EventMessage(ResponseModel):
     """The message that the event is about."""
 
     id: str
@@ -66,7 +66,7 @@ class EventMessage(Answer):
     key_id: str | None = Field(description=KEY_ID)
 
 
-class EventReply(Answer):
+class EventReply(ResponseModel):
     """The server's reply."""
 
     code: int | None
@@ -75,7 +75,7 @@ class EventReply(Answer):
     classification: str | None
 
 
-class EventRecipient(Answer):
+class EventRecipient(ResponseModel):
     """The recipient that the event is about. After an erasure, `address` is empty."""
 
     address: str
@@ -90,7 +90,7 @@ class EventRecipient(Answer):
     last_reply: EventReply | None
 
 
-class EventData(Answer):
+class EventData(ResponseModel):
     """The event's subject. Fields are null if they do not apply or no longer exist."""
 
     profile: EventProfile | None
@@ -102,7 +102,7 @@ class EventData(Answer):
     reason: str | None = Field(description="A sentence that explains the event.")
 
 
-class EventRead(Answer):
+class EventRead(ResponseModel):
     """An event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -121,7 +121,7 @@ class EventRead(Answer):
         return cls.model_validate(build_payload(event))
 
 
-class EventPage(Answer):
+class EventPage(ResponseModel):
     """A page of events, in the order in which they happened."""
 
     items: list[EventRead]

@@ -13,9 +13,9 @@ from app.api.auth.dependencies import EventReader
 from app.api.events.responses import EXAMPLE, EventPage, EventQuery, EventRead
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, decode_cursor, encode_cursor
 from app.api.openapi import tenant_problems
-from app.api.profiles.filter import profile_id_of
+from app.api.profiles.filter import resolve_profile_id
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, InvalidRequest, Unavailable
 from app.domain.events import FIRST_POSITION, Position, find_matching_types, parse_position
@@ -23,11 +23,11 @@ from app.store import events
 
 router = APIRouter(tags=["Events"], route_class=BoundedRoute)
 
-LOOK_EVERY: Final = timedelta(seconds=1)
+POLL_INTERVAL: Final = timedelta(seconds=1)
 # A stream ends after this, and is taken up again where it ended: so a key that is revoked, or a
 # replica that is new, takes effect.
 STREAM_TIME: Final = timedelta(minutes=10)
-STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events as they happen, each with an `id` to resume after.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -42,7 +42,7 @@ STREAMED: Final[dict[int | str, dict[str, Any]]] = {
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def list_events(
-    query: Annotated[EventQuery, Query()], caller: EventReader, services: ServicesOf
+    query: Annotated[EventQuery, Query()], caller: EventReader, services: ReadyServices
 ) -> EventPage:
     """List the events after a cursor, complete and in the order in which they happened.
 
@@ -50,7 +50,7 @@ async def list_events(
     events. Requires the scope `events:read`.
     """
     start = _parse_start(query.cursor, "query", "cursor") or FIRST_POSITION
-    event_page = await (await _build_query(services, caller, query)).page(services, start)
+    event_page = await (await _build_query(services, caller, query)).read_page(services, start)
     return EventPage(
         items=[EventRead.of(item) for item in event_page.items],
         next_cursor=encode_cursor(str(event_page.end)),
@@ -58,19 +58,19 @@ async def list_events(
 
 
 @dataclass(frozen=True, slots=True)
-class _Following:
+class _Stream:
     """A client of the event stream, and its first events."""
 
     services: Services
-    wanted: "_Wanted"
-    found: events.EventPage
+    query: "_EventQuery"
+    first_page: events.EventPage
     stopping: asyncio.Event
 
 
 async def _follow(
     query: Annotated[EventQuery, Query()],
     caller: EventReader,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     last_event_id: Annotated[
         str | None,
@@ -80,7 +80,7 @@ async def _follow(
             " it on reconnect; `cursor` does the same.",
         ),
     ] = None,
-) -> _Following:
+) -> _Stream:
     """Everything that may be wrong is found here: once the stream has begun, its status stands."""
     start = _parse_start(last_event_id, "header", "Last-Event-ID")
     start = start or _parse_start(query.cursor, "query", "cursor")
@@ -89,7 +89,7 @@ async def _follow(
             start = await events.horizon(connection)
     event_query = await _build_query(services, caller, query)
     stopping = getattr(request.state, "stopping", None) or asyncio.Event()
-    return _Following(services, event_query, await event_query.page(services, start), stopping)
+    return _Stream(services, event_query, await event_query.read_page(services, start), stopping)
 
 
 @router.get(
@@ -97,17 +97,17 @@ async def _follow(
     operation_id="stream_events",
     summary="Stream events",
     response_class=EventSourceResponse,
-    responses=tenant_problems("profile-not-found", "invalid-request") | STREAMED,
+    responses=tenant_problems("profile-not-found", "invalid-request") | STREAM_RESPONSES,
 )
 async def stream_events(
-    following: Annotated[_Following, Depends(_follow)],
+    following: Annotated[_Stream, Depends(_follow)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream events as server-sent events: `event` is the type, `data` the event as JSON.
 
     The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
     the service stops; reconnect to continue. Requires the scope `events:read`.
     """
-    services, event_page = following.services, following.found
+    services, event_page = following.services, following.first_page
     ends_at = services.now() + STREAM_TIME
     yield ServerSentEvent(comment="from now on", retry=1000)
     while True:
@@ -120,10 +120,10 @@ async def stream_events(
         now = services.now()
         if following.stopping.is_set() or now >= ends_at:
             return
-        if len(event_page.items) < following.wanted.limit:
-            await services.clock.wait(following.stopping, now + LOOK_EVERY)
+        if len(event_page.items) < following.query.limit:
+            await services.clock.wait(following.stopping, now + POLL_INTERVAL)
         try:
-            event_page = await following.wanted.page(services, event_page.end)
+            event_page = await following.query.read_page(services, event_page.end)
         except Unavailable:  # whoever connects again goes on where it ended
             return
 
@@ -137,7 +137,7 @@ async def stream_events(
 async def get_event(
     event: Annotated[str, Path(description="The event's id.", examples=[EXAMPLE["id"]])],
     caller: EventReader,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> EventRead:
     """Get an event.
 
@@ -149,7 +149,7 @@ async def get_event(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _EventQuery:
     """Which of a tenant's events, looked up once, however often they are read."""
 
     tenant_id: str
@@ -159,7 +159,7 @@ class _Wanted:
     message_id: str | None
     created_after: datetime | None
 
-    async def page(self, services: Services, start: Position) -> events.EventPage:
+    async def read_page(self, services: Services, start: Position) -> events.EventPage:
         """Those after a place."""
         async with services.database.reading() as connection:
             return await events.page(
@@ -174,7 +174,7 @@ class _Wanted:
             )
 
 
-async def _build_query(services: Services, caller: Caller, query: EventQuery) -> _Wanted:
+async def _build_query(services: Services, caller: Caller, query: EventQuery) -> _EventQuery:
     """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
     try:
         types = find_matching_types(query.type)
@@ -185,9 +185,9 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     profile_ids = caller.profiles
     if query.profile is not None:
         async with services.database.reading() as connection:
-            profile_id = await profile_id_of(connection, caller, query.profile)
+            profile_id = await resolve_profile_id(connection, caller, query.profile)
         profile_ids = (profile_id,) if caller.reaches(profile_id) else ()
-    return _Wanted(
+    return _EventQuery(
         caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
     )
 

@@ -10,7 +10,7 @@ MEDIA_TYPE: Final = "text/csv"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def written(rows: Iterable[Sequence[str]]) -> str:
+def format_rows(rows: Iterable[Sequence[str]]) -> str:
     """The rows as lines."""
     lines = io.StringIO()
     csv.writer(lines).writerows([[_defuse_formula(cell) for cell in row] for row in rows])
@@ -21,6 +21,6 @@ def _defuse_formula(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
-def meant(cell: str) -> str:
+def restore_cell(cell: str) -> str:
     """What was written, of a cell that `written` has made harmless."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

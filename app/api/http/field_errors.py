@@ -8,7 +8,7 @@ from app.domain.errors import FieldError, InvalidRequest
 MAX_LOC_CHARACTERS: Final = 100
 
 
-def field_error(item: Mapping[str, Any]) -> FieldError:
+def build_field_error(item: Mapping[str, Any]) -> FieldError:
     """What a validator found wrong, in words that quote no value."""
     loc, kind = tuple(item["loc"]), str(item["type"])
     if kind == "json_invalid":
@@ -34,7 +34,7 @@ def _describe_missing(loc: Sequence[str | int]) -> str:
     return "send a JSON object as the body" if loc == ("body",) else "required"
 
 
-def invalid(errors: Sequence[FieldError]) -> InvalidRequest:
+def build_invalid_request(errors: Sequence[FieldError]) -> InvalidRequest:
     """The problem that names each wrong value, and in its `detail` the first."""
     place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in errors[0].loc)
     detail = f"{place}: {errors[0].msg}"

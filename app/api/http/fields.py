@@ -48,14 +48,14 @@ _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
 _UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # What profiles and templates are called by.
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
 # What a schema says of a field, rather than of its value.
-ABOUT_A_FIELD: Final = frozenset({"title", "description", "default", "examples"})
+ANNOTATION_KEYS: Final = frozenset({"title", "description", "default", "examples"})
 MAX_KEY_CHARACTERS: Final = 60
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """An answer or part of one, built when it is first used."""
 
     model_config = ConfigDict(defer_build=True)
@@ -71,7 +71,7 @@ class Answer(BaseModel):
         return cls(**values)
 
 
-class Body(BaseModel):
+class RequestModel(BaseModel):
     """A request's body or part of one: an unknown field is refused, never ignored.
 
     It is built when it is first used, as most processes need few of them.
@@ -119,13 +119,13 @@ class Body(BaseModel):
         return schema
 
 
-class Patch(Body):
+class Patch(RequestModel):
     """Changes to an object: every field of the model `of`, each of which may be left out.
 
     A subclass declares only the fields that have another type than in `of`.
     """
 
-    def __init_subclass__(cls, *, of: type[Body], **options: Unpack[ConfigDict]) -> None:
+    def __init_subclass__(cls, *, of: type[RequestModel], **options: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**options)
         declared, types = cls.__annotations__, get_type_hints(of, include_extras=True)
         derived = {name: types[name] for name in of.model_fields if name not in declared}
@@ -142,7 +142,7 @@ def _takes_null(kind: Any) -> bool:  # noqa: ANN401 - a type as pydantic has it
 
 
 @cache
-def _map_droppable_fields(body: type[Body]) -> dict[str, bool]:
+def _map_droppable_fields(body: type[RequestModel]) -> dict[str, bool]:
     """The names of a body's fields, in order, and whether null leaves each of them out."""
     return {
         info.alias or name: not info.is_required() and type(None) not in get_args(info.annotation)
@@ -151,8 +151,8 @@ def _map_droppable_fields(body: type[Body]) -> dict[str, bool]:
 
 
 def _add_null(schema: dict[str, Any]) -> dict[str, Any]:
-    annotations = {name: schema[name] for name in schema if name in ABOUT_A_FIELD}
-    type_schema = {name: value for name, value in schema.items() if name not in ABOUT_A_FIELD}
+    annotations = {name: schema[name] for name in schema if name in ANNOTATION_KEYS}
+    type_schema = {name: value for name, value in schema.items() if name not in ANNOTATION_KEYS}
     alternatives = type_schema["anyOf"] if type_schema.keys() == {"anyOf"} else [type_schema]
     return {"anyOf": [*alternatives, {"type": "null"}], **annotations}
 
@@ -181,7 +181,7 @@ def _check_one_line(text: str) -> str:
 
 def check_name(name: str, *, prefix: Prefix) -> str:
     """A name that is no id of its kind; raises ValueError."""
-    if NAME.fullmatch(name) is None:
+    if NAME_PATTERN.fullmatch(name) is None:
         raise ValueError(
             "write 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
         )
@@ -232,7 +232,7 @@ EhloName = Annotated[
 ]
 
 
-class AddressObject(Body):
+class AddressObject(RequestModel):
     """An address and a display name."""
 
     email: str = Field(max_length=320, examples=["bob@example.org"])
@@ -262,7 +262,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
     return f"{name} <{mailbox.address}>"
 
 
-def one_or_several(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
+def allow_single(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
     """Take one item of this kind for a list of it."""
     return BeforeValidator(_wrap_in_list, json_schema_input_type=kind | list[kind])
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field
 
-from app.api.http.fields import Answer, Body
+from app.api.http.fields import RequestModel, ResponseModel
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
 from app.store.db.engine import Database
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 MAX_CURSOR_CHARACTERS: Final = 100
 
 
-class Page(Answer, Generic[Item]):
+class Page(ResponseModel, Generic[Item]):
     """A part of a list, and where it goes on."""
 
     items: list[Item]
@@ -26,7 +26,7 @@ class Page(Answer, Generic[Item]):
     )
 
 
-class Paging(Body):
+class Paging(RequestModel):
     """Which part of a list is wanted."""
 
     limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from app.domain.errors import FieldError, InvalidRequest
 
 
-def check_repeats(request: Request) -> None:
+def check_repeated_params(request: Request) -> None:
     """Raise InvalidRequest where a parameter comes twice of which there is one value.
 
     The framework would take the last one, and the caller believe in all.

@@ -11,7 +11,7 @@ _HEADER: Final = b"x-request-id"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
-def id_of(scope: Scope) -> str:
+def read_request_id(scope: Scope) -> str:
     """The caller's `X-Request-ID` where it is well-formed, else a new one."""
     for name, value in scope["headers"]:
         if name == _HEADER and _WELL_FORMED.fullmatch(value):

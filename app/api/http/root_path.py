@@ -52,7 +52,7 @@ class RootPath:
         return name, self._path.encode("ascii") + value if is_path else value
 
 
-class DocumentsBelowRoot:
+class DocsRootPath:
     """ASGI middleware behind all others: tells FastAPI's own pages the root path."""
 
     def __init__(self, app: ASGIApp) -> None:

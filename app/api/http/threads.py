@@ -9,7 +9,9 @@ T = TypeVar("T")
 LARGE_BYTES: Final = 256 * 1024
 
 
-async def beside_if_large(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+async def run_in_thread_if_large(
+    size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs
+) -> T:
     """What `work` answers or raises, in a thread where it goes over so many bytes or characters."""
     if size > LARGE_BYTES:
         return await asyncio.to_thread(work, *given, **named)

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth.dependencies import SuppressionManager
-from app.api.http.fields import Answer, Line
+from app.api.http.fields import Line, ResponseModel
 from app.api.openapi import tenant_problems
-from app.api.requests.media_types import RFC822, require_type
-from app.api.services import ServicesOf
+from app.api.requests.media_types import RFC822, require_media_type
+from app.api.services import ReadyServices
 from app.domain.errors import InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind, parse_report
 from app.store.inbound import reports
@@ -68,7 +68,7 @@ class InboundQuery(BaseModel):
     )
 
 
-class InboundRecipient(Answer):
+class InboundRecipient(ResponseModel):
     """The report about one recipient."""
 
     kind: ReportKind
@@ -94,7 +94,7 @@ class InboundRecipient(Answer):
         )
 
 
-class InboundRead(Answer):
+class InboundRead(ResponseModel):
     """The content of a report."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -126,7 +126,7 @@ class InboundRead(Answer):
 async def receive_bounce(
     query: Annotated[InboundQuery, Query()],
     caller: SuppressionManager,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
 ) -> InboundRead:
     """Process a bounce (RFC 3464, qmail, Exim), a complaint (RFC 5965) or an unsubscribe request.
@@ -141,7 +141,7 @@ async def receive_bounce(
     `suppressions:manage`.
     """
     caller.require_unbound()
-    require_type(request, "the mail", RFC822)
+    require_media_type(request, "the mail", RFC822)
     content = await request.body()
     try:
         # The mail's author decides what reading it costs, so a thread reads it.

@@ -9,7 +9,7 @@ from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.auth.secret_destinations import missing_secret
-from app.api.http.field_errors import invalid
+from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
@@ -22,9 +22,9 @@ from app.api.inbound.mailbox_schemas import (
     MailboxRead,
     MailboxUpdate,
 )
-from app.api.openapi import located, tenant_problems
+from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.audit import with_secrets
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
@@ -38,14 +38,14 @@ router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
 
 MAX_MAILBOXES: Final = 20
 PORTS: Final = frozenset({143, 993})
-MAY_BE_NULL: Final = frozenset({"tls_ca"})
+NULLABLE: Final = frozenset({"tls_ca"})
 InPath = Annotated[str, Path(description="The mailbox's id.", examples=[MAILBOX])]
-LOCATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": located(f"/mailboxes/{MAILBOX}")}
+CREATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": location_header(f"/mailboxes/{MAILBOX}")}
 }
 
 
-def _check_where(mailbox: Mailbox, services: Services) -> None:
+def _check_server(mailbox: Mailbox, services: Services) -> None:
     """Raise InvalidRequest where it is plain without a lookup that it may not be read there."""
     guard = services.guard
     if reason := guard.host_refusal(mailbox.host):
@@ -69,13 +69,13 @@ def _check_where(mailbox: Mailbox, services: Services) -> None:
     summary="Create a mailbox",
     response_description="The mailbox. Heloise reads it from now on.",
     responses=tenant_problems("mailbox-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | LOCATED,
+    | CREATED,
 )
 async def create_mailbox(
     body: Annotated[MailboxCreate, JsonBody(openapi_examples=CREATE)],
     caller: SuppressionManager,
     response: Response,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> MailboxRead:
     """Process the mail in an IMAP folder like `POST /inbound/bounces`.
 
@@ -101,7 +101,7 @@ async def create_mailbox(
         created_at=act.now,
         updated_at=act.now,
     )
-    _check_where(mailbox, services)
+    _check_server(mailbox, services)
     password = body.password.get_secret_value()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
@@ -129,7 +129,7 @@ async def create_mailbox(
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_mailboxes(
-    paging: ListQuery, caller: SuppressionManager, services: ServicesOf
+    paging: ListQuery, caller: SuppressionManager, services: ReadyServices
 ) -> MailboxPage:
     """List the tenant's mailboxes, newest first.
 
@@ -147,7 +147,7 @@ async def list_mailboxes(
     responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
 async def get_mailbox(
-    mailbox: InPath, caller: SuppressionManager, services: ServicesOf
+    mailbox: InPath, caller: SuppressionManager, services: ReadyServices
 ) -> MailboxRead:
     """Get a mailbox with its last poll, its counts and the reason if it fails.
 
@@ -169,7 +169,7 @@ async def update_mailbox(
     mailbox: InPath,
     body: Annotated[MailboxUpdate, JsonBody(openapi_examples=UPDATE)],
     caller: SuppressionManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> MailboxRead:
     """Update the given fields and read the mailbox at once.
 
@@ -178,7 +178,7 @@ async def update_mailbox(
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    check_nulls(body, MAY_BE_NULL)
+    check_nulls(body, NULLABLE)
     act = caller.act(services.now())
     async with services.database.transaction() as connection:
         before = await mailboxes.get(
@@ -187,13 +187,13 @@ async def update_mailbox(
         after = replace(_apply_update(before, body), next_poll_at=act.now, updated_at=act.now)
         if body.enabled is not None and body.enabled is (before.disabled_at is not None):
             after = replace(after, disabled_at=None if body.enabled else act.now)
-        _check_where(after, services)
+        _check_server(after, services)
         changes = mailboxes.build_columns(after)
         if body.password is not None:
             password = body.password.get_secret_value()
             changes["sealed_password"] = services.vault.seal(password, mailbox_password(after))
         elif error := missing_secret(mailbox_password(before), mailbox_password(after), "password"):
-            raise invalid([error])
+            raise build_invalid_request([error])
         if _place(after) != _place(before):
             changes |= {"uid_validity": None, "last_uid": 0}
         await mailboxes.update(
@@ -234,7 +234,9 @@ def _apply_update(before: Mailbox, body: MailboxUpdate) -> Mailbox:
     response_description="The mailbox is deleted here. Its mail stays on the server.",
     responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
-async def delete_mailbox(mailbox: InPath, caller: SuppressionManager, services: ServicesOf) -> None:
+async def delete_mailbox(
+    mailbox: InPath, caller: SuppressionManager, services: ReadyServices
+) -> None:
     """Delete a mailbox and its password.
 
     Requires the scope `suppressions:manage`.

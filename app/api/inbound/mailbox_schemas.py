@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import ConfigDict, Field, StrictBool
 
-from app.api.http.fields import Answer, Body, Line, Patch, Secret
+from app.api.http.fields import Line, Patch, RequestModel, ResponseModel, Secret
 from app.api.http.pagination import Page
 from app.api.profiles import fields
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
@@ -65,7 +65,7 @@ DeleteReports = Annotated[
 ]
 
 
-class MailboxCreate(Body):
+class MailboxCreate(RequestModel):
     """An IMAP folder that receives reports."""
 
     name: Name
@@ -90,7 +90,7 @@ class MailboxUpdate(Patch, of=MailboxCreate):
     enabled: StrictBool | None = None
 
 
-class MailboxRead(Answer):
+class MailboxRead(ResponseModel):
     """A mailbox and its state, without its password."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

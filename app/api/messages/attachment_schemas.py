@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from app.api.http.fields import Body
+from app.api.http.fields import RequestModel
 from app.domain.mime.attachment import (
     MAX_FILENAME_CHARACTERS,
     Attachment,
@@ -17,7 +17,7 @@ from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.media_types import DEFAULT_TYPE, find_disguise, guess_type
 
 MAX_ATTACHMENTS: Final = 100
-QUANTUM: Final = 4  # characters of base64 for three bytes
+BASE64_QUANTUM: Final = 4  # characters of base64 for three bytes
 
 
 def _decode(value: object) -> object:
@@ -38,13 +38,13 @@ def _decode_blocks(text: str) -> Iterator[bytes]:
         digits = rest + "".join(text[start : start + BLOCK_BYTES].split())
         if digits and is_padded:
             raise ValueError("not base64: remove what follows the padding")
-        whole_length = len(digits) - len(digits) % QUANTUM
+        whole_length = len(digits) - len(digits) % BASE64_QUANTUM
         yield binascii.a2b_base64(digits[:whole_length], strict_mode=True)
         is_padded, rest = digits.endswith("=", 0, whole_length), digits[whole_length:]
     yield binascii.a2b_base64(rest, strict_mode=True)
 
 
-class AttachmentBody(Body):
+class AttachmentBody(RequestModel):
     """A file to attach."""
 
     filename: Annotated[str, AfterValidator(strip_directories)] = Field(
@@ -75,12 +75,12 @@ class AttachmentBody(Body):
 
     @model_validator(mode="after")
     def _check_disguise(self) -> "AttachmentBody":
-        parsed = parse_content_type(self.attachment().content_type)
+        parsed = parse_content_type(self.to_attachment().content_type)
         if parsed and (disguise := find_disguise(self.filename, parsed[0])):
             raise ValueError(disguise)
         return self
 
-    def attachment(self) -> Attachment:
+    def to_attachment(self) -> Attachment:
         """The file; raises ValueError."""
         is_inline = None if self.disposition is None else self.disposition == "inline"
         return Attachment(

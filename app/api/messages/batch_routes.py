@@ -10,24 +10,30 @@ from fastapi import Body as JsonBody
 from pydantic import ConfigDict, Field, WrapValidator
 
 from app.api.auth.dependencies import Sender
-from app.api.http.fields import Answer, Body
-from app.api.messages.batch_service import Item, Wrong, accept_items, replay_known, tried
+from app.api.http.fields import RequestModel, ResponseModel
+from app.api.messages.batch_service import (
+    BatchItem,
+    InvalidItem,
+    accept_items,
+    parse_item,
+    replay_known,
+)
 from app.api.messages.examples import BATCH, BATCHED
 from app.api.messages.idempotency import (
     REPLAYED,
     REPLAYED_HEADER,
     IdempotencyKey,
-    Keyed,
-    alone,
-    fingerprint,
-    item_key,
+    IdempotentRequest,
+    build_item_key,
+    fingerprint_value,
+    lock_key,
 )
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
 from app.api.openapi import tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.requests.problems import ProblemBody, body_of
-from app.api.services import ServicesOf
+from app.api.requests.problems import ProblemBody, build_problem_body
+from app.api.services import ReadyServices
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 
@@ -36,15 +42,15 @@ MAX_MESSAGES: Final = 1000
 ACCEPTED: Final = 202
 
 
-def _try_message(value: object, _: object) -> MessageCreate | Wrong:
+def _try_message(value: object, _: object) -> MessageCreate | InvalidItem:
     # Raised by nobody: one that is wrong is no fault of its neighbours.
-    return tried(value)
+    return parse_item(value)
 
 
 ITEM: Final[Any] = MessageCreate | Any
 
 
-class BatchCreate(Body):
+class BatchCreate(RequestModel):
     """Messages to send."""
 
     messages: list[Annotated[Any, WrapValidator(_try_message, json_schema_input_type=ITEM)]] = (
@@ -56,7 +62,7 @@ class BatchCreate(Body):
     )
 
 
-class BatchResult(Answer):
+class BatchResult(ResponseModel):
     """The result of one message of a batch."""
 
     status: int = Field(
@@ -66,7 +72,7 @@ class BatchResult(Answer):
     problem: ProblemBody | None = Field(description="The error. Null for an accepted message.")
 
 
-class BatchRead(Answer):
+class BatchRead(ResponseModel):
     """One result per message, in the same order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [BATCHED]})
@@ -87,7 +93,7 @@ class BatchRead(Answer):
 async def send_batch(
     body: Annotated[BatchCreate, JsonBody(openapi_examples=BATCH)],
     caller: Sender,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -98,14 +104,17 @@ async def send_batch(
     refused ones are tried again. Requires the scope `messages:send`.
     """
     if idempotency_key is None:
-        items = [Item(message, None) for message in body.messages]
+        items = [BatchItem(message, None) for message in body.messages]
         await accept_items(services, caller, request, items)
         return _build_response(items)
     raw_messages = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
-    with alone(services, caller, idempotency_key):
-        keys = [item_key(idempotency_key, number) for number in range(len(raw_messages))]
+    with lock_key(services, caller, idempotency_key):
+        keys = [build_item_key(idempotency_key, number) for number in range(len(raw_messages))]
         items = [
-            Item(body_or_wrong, Keyed(services, caller, key, fingerprint(PATH, value)))
+            BatchItem(
+                body_or_wrong,
+                IdempotentRequest(services, caller, key, fingerprint_value(PATH, value)),
+            )
             for body_or_wrong, key, value in zip(body.messages, keys, raw_messages, strict=True)
         ]
         await replay_known(services, caller, items)
@@ -113,7 +122,7 @@ async def send_batch(
     return _build_response(items)
 
 
-def _build_response(items: Sequence[Item]) -> Response:
+def _build_response(items: Sequence[BatchItem]) -> Response:
     headers = {}
     if items and all(item.is_replayed for item in items):
         headers[REPLAYED] = "true"
@@ -126,8 +135,8 @@ def _build_response(items: Sequence[Item]) -> Response:
     )
 
 
-def _format_result(item: Item) -> str:
+def _format_result(item: BatchItem) -> str:
     if item.problem is not None:
-        problem = body_of(item.problem, PATH)
+        problem = build_problem_body(item.problem, PATH)
         return f'{{"status":{problem["status"]},"message":null,"problem":{json.dumps(problem)}}}'
     return f'{{"status":{ACCEPTED},"message":{item.response},"problem":null}}'

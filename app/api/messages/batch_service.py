@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from app.accept.batch import Submission
 from app.api.auth.visitors import note_refusal
-from app.api.http.field_errors import field_error, invalid
+from app.api.http.field_errors import build_field_error, build_invalid_request
 from app.api.http.problem_types import PROBLEMS
-from app.api.messages.idempotency import Keyed
-from app.api.messages.responses import new_message_json
+from app.api.messages.idempotency import IdempotentRequest
+from app.api.messages.responses import dump_new_message
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import prepared
+from app.api.messages.service import prepare_send
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.auth.quotas import problem_of
@@ -25,38 +25,40 @@ from app.store import idempotency
 from app.store.idempotency import KeyedRequest
 
 # After so many, others have their turn.
-PREPARED_AT_ONCE: Final = 20
+PREPARED_PER_TURN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class InvalidItem:
     """A message that is none, and why."""
 
     errors: Sequence[FieldError]
 
 
-def tried(value: object) -> MessageCreate | Wrong:
+def parse_item(value: object) -> MessageCreate | InvalidItem:
     """The message, or what is wrong with it."""
     try:
         return MessageCreate.model_validate(value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-    return Wrong([field_error({**detail, "loc": ("body", *detail["loc"])}) for detail in details])
+    return InvalidItem(
+        [build_field_error({**detail, "loc": ("body", *detail["loc"])}) for detail in details]
+    )
 
 
 @dataclass(slots=True)
-class Item:
+class BatchItem:
     """One message on its way: what is known of it so far."""
 
-    body: MessageCreate | Wrong
-    keyed: Keyed | None
+    body: MessageCreate | InvalidItem
+    keyed: IdempotentRequest | None
     message: NewMessage | None = None
     response: str | None = None
     problem: Problem | None = None
     is_replayed: bool = False
 
 
-async def replay_known(services: Services, caller: Caller, items: Sequence[Item]) -> None:
+async def replay_known(services: Services, caller: Caller, items: Sequence[BatchItem]) -> None:
     """Answer those whose keys were used already as they were answered then."""
     keyed = {item.keyed.key_hash: item for item in items if item.keyed is not None}
     async with services.database.reading() as connection:
@@ -65,22 +67,22 @@ async def replay_known(services: Services, caller: Caller, items: Sequence[Item]
         await _replay(keyed[key_hash], earlier)
 
 
-async def _replay(item: Item, earlier: KeyedRequest) -> None:
+async def _replay(item: BatchItem, earlier: KeyedRequest) -> None:
     assert item.keyed is not None  # noqa: S101 - or it had no earlier one
     try:
-        item.response, item.is_replayed = await item.keyed.again(earlier), True
+        item.response, item.is_replayed = await item.keyed.replay_body(earlier), True
     except Problem as problem:
         item.problem = problem
 
 
 async def accept_items(
-    services: Services, caller: Caller, request: Request, items: Sequence[Item]
+    services: Services, caller: Caller, request: Request, items: Sequence[BatchItem]
 ) -> None:
     """Accept what is new, in one transaction; raises Unavailable where that cannot be done now."""
     new_items = [each for each in items if each.response is None and each.problem is None]
     for number, item in enumerate(new_items, start=1):
         await _prepare(services, caller, item)
-        if number % PREPARED_AT_ONCE == 0:
+        if number % PREPARED_PER_TURN == 0:
             await asyncio.sleep(0)
     submitted_items = [each for each in new_items if each.message is not None]
     submissions = [_build_submission(caller, each) for each in submitted_items]
@@ -100,28 +102,28 @@ async def accept_items(
         raise failed_outcomes[0]
 
 
-async def _prepare(services: Services, caller: Caller, item: Item) -> None:
-    if isinstance(item.body, Wrong):
-        item.problem = invalid(item.body.errors)
+async def _prepare(services: Services, caller: Caller, item: BatchItem) -> None:
+    if isinstance(item.body, InvalidItem):
+        item.problem = build_invalid_request(item.body.errors)
         return
     try:
-        message, profile = await prepared(services, caller, item.body, is_alone=False)
+        message, profile = await prepare_send(services, caller, item.body, is_alone=False)
     except Problem as problem:
         item.problem = problem
     else:
-        item.message, item.response = message, new_message_json(message, profile)
+        item.message, item.response = message, dump_new_message(message, profile)
 
 
-def _build_submission(caller: Caller, item: Item) -> Submission:
+def _build_submission(caller: Caller, item: BatchItem) -> Submission:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None
     if item.keyed is not None:
-        request = item.keyed.request(item.message, item.response)
+        request = item.keyed.build_record(item.message, item.response)
     return Submission(item.message, caller.tenant.quota, request)
 
 
-async def _note_refusals(request: Request, items: Sequence[Item]) -> None:
+async def _note_refusals(request: Request, items: Sequence[BatchItem]) -> None:
     """Each kind once: a thousand lines of one request say no more."""
     problems = {item.problem.slug: item.problem for item in items if item.problem is not None}
     for problem in problems.values():

@@ -12,13 +12,13 @@ from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager
-from app.api.http.fields import Answer
-from app.api.messages.routes import filter_of, visible
+from app.api.http.fields import ResponseModel
+from app.api.messages.routes import build_filter, require_message
 from app.api.messages.schemas import RESOLUTION_EVENTS, Action, MessageActions, MessageRetry
-from app.api.messages.service import prepared_again, stored
+from app.api.messages.service import commit_message, prepare_resend
 from app.api.openapi import tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import InvalidRequest, Problem, Unavailable
 from app.domain.ids import is_id
@@ -27,7 +27,7 @@ from app.store.messages import status_changes as decisions
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 
-AT_ONCE: Final = 500
+MAX_MESSAGES: Final = 500
 COUNTED: Final = 100_000
 EXAMPLE: Final[dict[str, Any]] = {
     "dry_run": False,
@@ -56,7 +56,7 @@ EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-class ActionsRead(Answer):
+class ActionsRead(ResponseModel):
     """The result of an action on many messages."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -85,7 +85,7 @@ class ActionsRead(Answer):
 async def act_on_messages(
     body: Annotated[MessageActions, JsonBody(openapi_examples=EXAMPLES)],
     caller: MessageManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> ActionsRead:
     """Cancel, retry or resolve all messages that match a filter.
 
@@ -99,7 +99,7 @@ async def act_on_messages(
     if body.cursor is not None and not is_id(body.cursor, "msg"):
         raise InvalidRequest.at("cursor", msg="write the next_cursor of the previous response")
     async with services.database.reading() as connection:
-        message_filter = await filter_of(connection, caller, body.wanted)
+        message_filter = await build_filter(connection, caller, body.message_filter)
         if body.dry_run:
             count = await messages.count(
                 connection,
@@ -112,7 +112,7 @@ async def act_on_messages(
         message_ids = await messages.list_ids(
             connection,
             tenant_id=caller.tenant_id,
-            limit=AT_ONCE,
+            limit=MAX_MESSAGES,
             now=now,
             after=body.cursor,
             message_filter=message_filter,
@@ -123,7 +123,7 @@ async def act_on_messages(
             f"messages.{body.action}",
             object_id="messages",
             asked={
-                "filter": body.wanted.model_dump(exclude_unset=True),
+                "filter": body.message_filter.model_dump(exclude_unset=True),
                 "as": body.resolution,
                 "cursor": body.cursor,
                 "matched": len(message_ids),
@@ -154,7 +154,7 @@ async def act_on_messages(
         matched=len(message_ids),
         done=done,
         skipped=dict(skipped),
-        next_cursor=message_ids[-1] if len(message_ids) == AT_ONCE else None,
+        next_cursor=message_ids[-1] if len(message_ids) == MAX_MESSAGES else None,
     )
 
 
@@ -167,14 +167,14 @@ async def _apply_action(
 ) -> None:
     """Do it to one message, and note that; raises what the operation on one does."""
     if body.action is Action.RETRY:
-        new_message, _ = await prepared_again(services, caller, message, MessageRetry())
-        await stored(services, caller, new_message)
+        new_message, _ = await prepare_resend(services, caller, message, MessageRetry())
+        await commit_message(services, caller, new_message)
         async with services.database.transaction() as connection:
             await note(connection)
         return
     message_key = {"tenant_id": caller.tenant_id, "message_id": message}
     async with services.database.transaction() as connection:
-        await visible(connection, caller, message)
+        await require_message(connection, caller, message)
         if body.action is Action.CANCEL:
             await decisions.cancel(connection, **message_key, now=services.now())
         elif body.resolution is not None:

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import MessageManager
-from app.api.http.fields import Answer
-from app.api.messages.schemas import Wanted
+from app.api.http.fields import ResponseModel
+from app.api.messages.schemas import RecipientAddress
 from app.api.openapi import tenant_problems
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.domain.address.parse import mask_addresses
 from app.store.messages import erasure
 from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
@@ -17,11 +17,11 @@ from app.store.outbox import mentions
 
 router = APIRouter(tags=["Messages"])
 
-ERASED_AT_ONCE: Final = 200
+ERASED_PER_TRANSACTION: Final = 200
 EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
 
 
-class ErasureRead(Answer):
+class ErasureRead(ResponseModel):
     """Numbers of messages that were erased and that could not be erased."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -45,10 +45,11 @@ class ErasureRead(Answer):
 )
 async def erase_recipient(
     address: Annotated[
-        Wanted, Path(description="The address. Case does not matter.", examples=["ann@example.org"])
+        RecipientAddress,
+        Path(description="The address. Case does not matter.", examples=["ann@example.org"]),
     ],
     caller: MessageManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> ErasureRead:
     """Erase an address from all messages of the tenant, for example under the GDPR.
 
@@ -72,7 +73,7 @@ async def erase_recipient(
                 address=address,
                 after=erased.last_message_id,
                 now=act.now,
-                limit=ERASED_AT_ONCE,
+                limit=ERASED_PER_TRANSACTION,
             )
             total += erased
             is_last = erased.last_message_id is None

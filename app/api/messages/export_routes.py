@@ -11,10 +11,10 @@ from pydantic import Field
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
 from app.api.messages.responses import MessageRead
-from app.api.messages.routes import filter_of
-from app.api.messages.schemas import MessageWanted
+from app.api.messages.routes import build_filter
+from app.api.messages.schemas import MessageFilters
 from app.api.openapi import tenant_problems
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.clock import format_rfc3339
 from app.store.db.keyset import Slice, read_pages
@@ -24,7 +24,7 @@ from app.store.messages.queries import MessageFilter
 router = APIRouter(tags=["Messages"])
 
 JSON_LINES: Final = "application/jsonl"
-AT_ONCE: Final = 200
+PAGE_MESSAGES: Final = 200
 COLUMNS: Final = (
     "message_id",
     "created_at",
@@ -52,7 +52,7 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-class ExportQuery(MessageWanted):
+class ExportQuery(MessageFilters):
     """Which messages are wanted, and how they are written."""
 
     format: Format = Field(
@@ -79,14 +79,14 @@ class ExportQuery(MessageWanted):
     },
 )
 async def export_messages(
-    query: Annotated[ExportQuery, Query()], caller: MessageReader, services: ServicesOf
+    query: Annotated[ExportQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> StreamingResponse:
     """Export all messages that match the filters.
 
     Requires the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        message_filter = await filter_of(connection, caller, query)
+        message_filter = await build_filter(connection, caller, query)
     pages = _read_pages(services, caller, message_filter)
     is_csv = query.format is Format.CSV
     return StreamingResponse(
@@ -111,7 +111,7 @@ def _read_pages(
             )
         return [MessageRead.of(row, now) for row in rows]
 
-    return read_pages(load, limit=AT_ONCE)
+    return read_pages(load, limit=PAGE_MESSAGES)
 
 
 async def _write_lines(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterator[str]:
@@ -120,9 +120,9 @@ async def _write_lines(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIter
 
 
 async def _write_csv(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterator[str]:
-    yield csv_files.written([COLUMNS])
+    yield csv_files.format_rows([COLUMNS])
     async for page in pages:
-        yield csv_files.written(row for message in page for row in _build_rows(message))
+        yield csv_files.format_rows(row for message in page for row in _build_rows(message))
 
 
 def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth.visitors import STATE as VISITOR
-from app.api.http.threads import beside_if_large
-from app.api.messages.idempotency import accepted_once, fingerprint_of_json, is_key
+from app.api.http.threads import run_in_thread_if_large
+from app.api.messages.idempotency import fingerprint_json, is_idempotency_key, respond_once
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import prepared
+from app.api.messages.service import prepare_send
 from app.api.requests.json_limits import check_json
-from app.api.requests.problems import answer
+from app.api.requests.problems import build_problem_response
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -44,7 +44,7 @@ class Shortcut:
             if is_meant and (caller := await _authenticate(scope)) is not None:
                 content = await _read_content(receive)
         except Problem as problem:
-            await answer(problem, PATH)(scope, receive, send)
+            await build_problem_response(problem, PATH)(scope, receive, send)
             return
         if caller is None:
             await self._app(scope, receive, send)
@@ -54,14 +54,14 @@ class Shortcut:
         sent = _Sent(services, caller, content)
         del content
         try:
-            response = await accepted_once(
+            response = await respond_once(
                 services, caller, _read_idempotency_key(scope), sent.fingerprint, sent.made
             )
         except _NotPlainError:
             await self._app(scope, _replay_content(sent.content, receive), send)
             return
         except Problem as problem:
-            response = answer(problem, PATH)
+            response = build_problem_response(problem, PATH)
         await response(scope, receive, send)
 
 
@@ -80,8 +80,8 @@ class _Sent:
     async def fingerprint(self) -> str:
         """What tells it from other requests; raises _NotPlainError."""
         try:
-            await beside_if_large(len(self.content), check_json, self.content)
-            return await fingerprint_of_json(PATH, self.content)
+            await run_in_thread_if_large(len(self.content), check_json, self.content)
+            return await fingerprint_json(PATH, self.content)
         except (ValueError, RecursionError, Problem) as error:
             raise _NotPlainError from error
 
@@ -91,8 +91,8 @@ class _Sent:
         Raises Unavailable: asked again, it would be waited for again; and _NotPlainError.
         """
         try:
-            body = await beside_if_large(len(self.content), _parse_body, self.content)
-            message_and_profile = await prepared(self._services, self._caller, body)
+            body = await run_in_thread_if_large(len(self.content), _parse_body, self.content)
+            message_and_profile = await prepare_send(self._services, self._caller, body)
         except Unavailable:
             raise
         except (ValidationError, Problem) as error:
@@ -116,7 +116,7 @@ async def _authenticate(scope: Scope) -> Caller | None:
     is_usual = (
         headers.get(b"content-type") == JSON
         and b"heloise-tenant" not in headers
-        and (KEY not in headers or is_key(headers[KEY].decode("latin-1")))
+        and (KEY not in headers or is_idempotency_key(headers[KEY].decode("latin-1")))
     )
     if not is_usual:
         return None

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response
 
-from app.api.http.threads import beside_if_large
-from app.api.messages.responses import MessageRead, new_message_json
-from app.api.messages.service import accepted, stored
-from app.api.requests.media_types import media_type_of
+from app.api.http.threads import run_in_thread_if_large
+from app.api.messages.responses import MessageRead, dump_new_message
+from app.api.messages.service import build_accepted_response, commit_message
+from app.api.requests.media_types import get_media_type
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.domain.errors import Conflict, InvalidRequest, SealError
@@ -54,7 +54,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-Made = tuple[NewMessage, Profile]
+Prepared = tuple[NewMessage, Profile]
 
 
 @frozen_dataclass
@@ -66,17 +66,17 @@ class Accepted:
     is_replay: bool = False
 
 
-async def accepted_once(
+async def respond_once(
     services: Services,
     caller: Caller,
     key: str | None,
     fingerprint_of: Callable[[], Awaitable[str]],
-    make: Callable[[], Awaitable[Made]],
+    make: Callable[[], Awaitable[Prepared]],
 ) -> Response:
     """Return the response to an accepted message; raises as `accept_once`."""
     outcome = await accept_once(services, caller, key, fingerprint_of, make)
     headers = {REPLAYED: "true"} if outcome.is_replay else {}
-    return accepted(outcome.message_id, outcome.response, **headers)
+    return build_accepted_response(outcome.message_id, outcome.response, **headers)
 
 
 async def accept_once(
@@ -84,7 +84,7 @@ async def accept_once(
     caller: Caller,
     key: str | None,
     fingerprint_of: Callable[[], Awaitable[str]],
-    make: Callable[[], Awaitable[Made]],
+    make: Callable[[], Awaitable[Prepared]],
 ) -> Accepted:
     """Accept the message that `make` returns, or return the one that the key was used for.
 
@@ -93,21 +93,23 @@ async def accept_once(
     """
     if key is None:
         message, profile = await make()
-        await stored(services, caller, message)
-        return Accepted(message.id, new_message_json(message, profile))
-    keyed = Keyed(services, caller, key, await fingerprint_of())
-    with alone(services, caller, key):
-        if (earlier := await keyed.earlier()) is None:
+        await commit_message(services, caller, message)
+        return Accepted(message.id, dump_new_message(message, profile))
+    keyed = IdempotentRequest(services, caller, key, await fingerprint_of())
+    with lock_key(services, caller, key):
+        if (earlier := await keyed.find_earlier()) is None:
             message, profile = await make()
-            response = new_message_json(message, profile)
-            earlier = await stored(services, caller, message, keyed.request(message, response))
+            response = dump_new_message(message, profile)
+            earlier = await commit_message(
+                services, caller, message, keyed.build_record(message, response)
+            )
             if earlier is None:
                 return Accepted(message.id, response)
-        return Accepted(earlier.message_id, await keyed.again(earlier), is_replay=True)
+        return Accepted(earlier.message_id, await keyed.replay_body(earlier), is_replay=True)
 
 
 @contextmanager
-def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
+def lock_key(services: Services, caller: Caller, key: str) -> Iterator[None]:
     """While the block runs, no other request with this key is worked on in this process.
 
     Raises Conflict where one is.
@@ -126,13 +128,13 @@ def alone(services: Services, caller: Caller, key: str) -> Iterator[None]:
         services.in_flight.discard(name)
 
 
-def item_key(key: str, number: int) -> str:
+def build_item_key(key: str, number: int) -> str:
     """Return the key of one message of a request that has several, by its number."""
     # A line break cannot be in the key of a request itself, so the two never collide.
     return f"{key}\n{number}"
 
 
-class Keyed:
+class IdempotentRequest:
     """A request with a key, by its tenant and the content of its body."""
 
     def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
@@ -143,7 +145,7 @@ class Keyed:
         self.key_hash = sha256(self._row.encode()).hexdigest()
         self._fingerprint = fingerprint
 
-    async def earlier(self) -> KeyedRequest | None:
+    async def find_earlier(self) -> KeyedRequest | None:
         """The request that used the key before, if any did."""
         async with self._services.database.reading() as connection:
             request_by_hash = await idempotency.find(
@@ -151,7 +153,7 @@ class Keyed:
             )
         return request_by_hash.get(self.key_hash)
 
-    def request(self, message: NewMessage, response: str) -> KeyedRequest:
+    def build_record(self, message: NewMessage, response: str) -> KeyedRequest:
         """What is stored with the message."""
         sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
@@ -163,7 +165,7 @@ class Keyed:
             created_at=message.created_at,
         )
 
-    async def again(self, earlier: KeyedRequest) -> str:
+    async def replay_body(self, earlier: KeyedRequest) -> str:
         """What was said of the message.
 
         Raises InvalidRequest where the request was another, or its message is out of the caller's
@@ -201,30 +203,30 @@ class Keyed:
         return f"{self._tenant_id} {self.key}"
 
 
-def is_key(text: str) -> bool:
+def is_idempotency_key(text: str) -> bool:
     """Whether `IdempotencyKey` takes it."""
     return len(text) <= MAX_CHARACTERS and re.fullmatch(PATTERN, text) is not None
 
 
-async def fingerprint_of(request: Request) -> str:
+async def fingerprint_request(request: Request) -> str:
     """What tells a request from another, whatever the order and the blanks of its JSON."""
     content = await request.body()
-    if media_type_of(request).endswith("json"):
-        return await fingerprint_of_json(request.url.path, content)
+    if get_media_type(request).endswith("json"):
+        return await fingerprint_json(request.url.path, content)
     digest = sha256(content).hexdigest()
-    return fingerprint(request.url.path, [sorted(request.query_params.multi_items()), digest])
+    return fingerprint_value(request.url.path, [sorted(request.query_params.multi_items()), digest])
 
 
-async def fingerprint_of_json(path: str, content: bytes) -> str:
+async def fingerprint_json(path: str, content: bytes) -> str:
     """The same of a body of JSON; raises ValueError or RecursionError where it is none."""
-    return await beside_if_large(len(content), _fingerprint, path, content)
+    return await run_in_thread_if_large(len(content), _fingerprint, path, content)
 
 
 def _fingerprint(path: str, content: bytes) -> str:
-    return fingerprint(path, json.loads(content))
+    return fingerprint_value(path, json.loads(content))
 
 
-def fingerprint(path: str, value: object) -> str:
+def fingerprint_value(path: str, value: object) -> str:
     """What tells this JSON, sent to this path, from any other."""
     digest = sha256(f"{path}\n".encode())
     for part in _encode_canonically(value):

@@ -20,7 +20,7 @@ from starlette.types import Message
 from app.api.auth.visitors import visitor_of
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS
 from app.api.requests.json_limits import BoundedRoute, check_json
-from app.api.requests.media_types import media_type_of, require_identity, require_utf8
+from app.api.requests.media_types import get_media_type, require_identity_coding, require_utf8
 from app.domain.errors import InvalidRequest
 
 FORM: Final = "multipart/form-data"
@@ -87,7 +87,7 @@ class UploadRoute(BoundedRoute):
         handle = super().get_route_handler()
 
         async def uploaded(request: Request) -> Response:
-            is_form = media_type_of(request) == FORM
+            is_form = get_media_type(request) == FORM
             return await handle(await _convert_to_json(request) if is_form else request)
 
         return uploaded
@@ -96,7 +96,7 @@ class UploadRoute(BoundedRoute):
 async def _convert_to_json(request: Request) -> Request:
     """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
     await visitor_of(request).identify()
-    require_identity(request)
+    require_identity_coding(request)
     require_utf8(request)
     parser = _Parser(
         request.headers,

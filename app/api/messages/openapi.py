@@ -4,14 +4,14 @@ from typing import Any, Final
 
 from app.api.messages.examples import MESSAGE
 from app.api.messages.idempotency import REPLAYED_HEADER
-from app.api.openapi import Responses, located, tenant_problems
+from app.api.openapi import Responses, location_header, tenant_problems
 
-OF_KEYS: Final = ("idempotency-key-reused", "idempotency-key-in-flight")
+KEY_PROBLEMS: Final = ("idempotency-key-reused", "idempotency-key-in-flight")
 
 
-def accepting(example: dict[str, Any], *problems: str, is_keyed: bool = True) -> Responses:
+def accept_responses(example: dict[str, Any], *problems: str, is_keyed: bool = True) -> Responses:
     """What may be answered, these problems besides what all have; `is_keyed`: takes a key."""
-    headers = located(f"/messages/{MESSAGE['id']}")
+    headers = location_header(f"/messages/{MESSAGE['id']}")
     return tenant_problems(
         *problems,
         "sender-not-allowed",
@@ -21,7 +21,7 @@ def accepting(example: dict[str, Any], *problems: str, is_keyed: bool = True) ->
         "sending-quota-exceeded",
         "queue-full",
         "signing-key-unreadable",
-        *(OF_KEYS if is_keyed else ()),
+        *(KEY_PROBLEMS if is_keyed else ()),
         has_body=True,
     ) | {
         202: {

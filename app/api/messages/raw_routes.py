@@ -10,15 +10,15 @@ from app.accept.draft import Draft
 from app.api.auth.dependencies import Sender
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
-from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerprint_of
-from app.api.messages.openapi import accepting
+from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
+from app.api.messages.openapi import accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
 from app.api.messages.service import prepare_raw
-from app.api.requests.media_types import RFC822, require_type
-from app.api.services import Services, ServicesOf
+from app.api.requests.media_types import RFC822, require_media_type
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
-from app.auth.profiles import sending_profile
+from app.auth.profiles import find_sending_profile
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
 router = APIRouter(tags=["Messages"])
@@ -49,7 +49,7 @@ class Envelope(BaseModel):
     )
     sensitive: bool = Field(default=False, description="As in POST /messages.")
 
-    def draft(self) -> Draft:
+    def to_draft(self) -> Draft:
         """The envelope as accept takes it."""
         return Draft(
             sender=None,
@@ -74,7 +74,7 @@ class Envelope(BaseModel):
     operation_id="send_raw_message",
     summary="Send a raw message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accepting(QUEUED, "message-too-large"),
+    responses=accept_responses(QUEUED, "message-too-large"),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -91,7 +91,7 @@ class Envelope(BaseModel):
 async def send_raw_message(
     envelope: Annotated[Envelope, Query()],
     caller: Sender,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -103,13 +103,13 @@ async def send_raw_message(
     headers Resent-…, ARC-… and Authentication-Results and signatures of other domains are refused.
     The header may have at most 64 KiB. Requires the scope `messages:send`.
     """
-    require_type(request, "the message", RFC822)
+    require_media_type(request, "the message", RFC822)
     content = await request.body()
-    return await accepted_once(
+    return await respond_once(
         services,
         caller,
         idempotency_key,
-        partial(fingerprint_of, request),
+        partial(fingerprint_request, request),
         lambda: _prepare(services, caller, envelope, content),
     )
 
@@ -117,6 +117,6 @@ async def send_raw_message(
 async def _prepare(
     services: Services, caller: Caller, envelope: Envelope, content: bytes
 ) -> tuple[NewMessage, Profile]:
-    profile = await sending_profile(services.auth, caller, envelope.profile)
-    message = await prepare_raw(services, caller, content, envelope.draft(), profile)
+    profile = await find_sending_profile(services.auth, caller, envelope.profile)
+    message = await prepare_raw(services, caller, content, envelope.to_draft(), profile)
     return message, profile

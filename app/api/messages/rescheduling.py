@@ -8,7 +8,7 @@ from app.domain.errors import InvalidRequest
 from app.store.messages.status_changes import Schedule
 
 
-def rescheduled(before: Schedule, body: MessageUpdate, now: datetime) -> Schedule:
+def reschedule(before: Schedule, body: MessageUpdate, now: datetime) -> Schedule:
     """What is to be, from what was and what is given; raises InvalidRequest."""
     send_at = before.send_at
     if "send_at" in body.model_fields_set:

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import KEY_ID, SOURCE, Answer, format_mailbox
+from app.api.http.fields import KEY_ID, SOURCE, ResponseModel, format_mailbox
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.ehlo import EhloSource
@@ -27,7 +27,7 @@ from app.domain.types import (
 from app.store.messages.views import AttemptView, MessageView, RecipientView
 
 
-class LastReply(Answer):
+class LastReply(ResponseModel):
     """The server's last reply and its classification."""
 
     code: int | None
@@ -36,7 +36,7 @@ class LastReply(Answer):
     classification: str | None
 
 
-class ReportRead(Answer):
+class ReportRead(ResponseModel):
     """A report that came back by mail."""
 
     kind: ReportKind = Field(
@@ -48,7 +48,7 @@ class ReportRead(Answer):
     at: datetime
 
 
-class RecipientRead(Answer):
+class RecipientRead(ResponseModel):
     """A recipient and its status."""
 
     address: str | None = Field(description="Null after an erasure.")
@@ -92,7 +92,7 @@ def _read_report(view: RecipientView) -> ReportRead | None:
     )
 
 
-class MessageRead(Answer):
+class MessageRead(ResponseModel):
     """A message and the status of each recipient."""
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
@@ -139,7 +139,7 @@ class MessageRead(Answer):
         )
 
 
-def new_message_json(message: NewMessage, profile: Profile) -> str:
+def dump_new_message(message: NewMessage, profile: Profile) -> str:
     """A MessageRead of a message that was just stored, without reading it back.
 
     Of values of ours, which need no check: by way of the model it would take four times as long.
@@ -190,7 +190,7 @@ class MessagePage(Page[MessageRead]):
     """A page of messages, newest first."""
 
 
-class AttemptRecipient(Answer):
+class AttemptRecipient(ResponseModel):
     """The outcome of an attempt for one recipient."""
 
     address: str
@@ -202,7 +202,7 @@ class AttemptRecipient(Answer):
     reply_text: str | None
 
 
-class TranscriptLine(Answer):
+class TranscriptLine(ResponseModel):
     """A line of a dialogue."""
 
     ms: float = Field(description="Milliseconds since the start of the connection.")
@@ -211,7 +211,7 @@ class TranscriptLine(Answer):
     text: str
 
 
-class AttemptRead(Answer):
+class AttemptRead(ResponseModel):
     """An attempt to send a message: its stage, outcome and replies."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})

@@ -21,26 +21,26 @@ from app.api.messages.examples import (
     RETRIED,
     RETRY,
 )
-from app.api.messages.idempotency import IdempotencyKey, accepted_once, fingerprint_of
+from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
 from app.api.messages.multipart import EXTRA, UploadRoute
-from app.api.messages.openapi import accepting
-from app.api.messages.rescheduling import rescheduled
+from app.api.messages.openapi import accept_responses
+from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
     RESOLUTION_EVENTS,
     AttemptQuery,
     MessageCreate,
+    MessageFilters,
     MessageQuery,
     MessageResolve,
     MessageRetry,
     MessageUpdate,
-    MessageWanted,
 )
-from app.api.messages.service import prepared, prepared_again
+from app.api.messages.service import prepare_resend, prepare_send
 from app.api.openapi import tenant_problems
-from app.api.profiles.filter import profile_id_of
+from app.api.profiles.filter import resolve_profile_id
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.search import Search
 from app.store.db.keyset import Slice
@@ -51,9 +51,9 @@ from app.store.messages.views import AttemptView, MessageView
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
 uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
 
-LOOKED_THROUGH: Final = 20_000
+MAX_SEARCHED: Final = 20_000
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
-NOTHING_MORE: Final[Mapping[str, object]] = {}
+NO_DETAILS: Final[Mapping[str, object]] = {}
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The message in RFC 5322 format.",
@@ -70,12 +70,12 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     operation_id="send_message",
     summary="Send a message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accepting(QUEUED, "message-too-large"),
+    responses=accept_responses(QUEUED, "message-too-large"),
 )
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
     caller: Sender,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -87,12 +87,12 @@ async def send_message(
     `bcc` gets the message once. A message has at most 1000 recipients. Requires the scope
     `messages:send`.
     """
-    return await accepted_once(
+    return await respond_once(
         services,
         caller,
         idempotency_key,
-        partial(fingerprint_of, request),
-        lambda: prepared(services, caller, body),
+        partial(fingerprint_request, request),
+        lambda: prepare_send(services, caller, body),
     )
 
 
@@ -103,18 +103,18 @@ async def send_message(
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def list_messages(
-    query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ServicesOf
+    query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> MessagePage:
     """List the messages that match all filters, newest first.
 
     Requires the scope `messages:read`.
     """
-    now, search = services.now(), query.search()
+    now, search = services.now(), query.to_search()
     if search is not None:
         return await _search_messages(services, caller, query, search, now)
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageView]:
-        wanted = await filter_of(connection, caller, query)
+        wanted = await build_filter(connection, caller, query)
         return await messages.page(
             connection, tenant_id=caller.tenant_id, now=now, message_filter=wanted, **part
         )
@@ -133,11 +133,11 @@ async def _search_messages(
             connection,
             tenant_id=caller.tenant_id,
             limit=query.limit,
-            max_scanned=LOOKED_THROUGH,
+            max_scanned=MAX_SEARCHED,
             now=now,
             criteria=search,
             after=after,
-            message_filter=await filter_of(connection, caller, query),
+            message_filter=await build_filter(connection, caller, query),
         )
     items = [MessageRead.of(row, now) for row in matches]
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
@@ -149,13 +149,15 @@ async def _search_messages(
     summary="Get a message",
     responses=tenant_problems("message-not-found"),
 )
-async def get_message(message: InPath, caller: MessageReader, services: ServicesOf) -> MessageRead:
+async def get_message(
+    message: InPath, caller: MessageReader, services: ReadyServices
+) -> MessageRead:
     """Get a message with the status of each recipient.
 
     Requires the scope `messages:read`.
     """
     async with services.database.reading() as connection:
-        view = await visible(connection, caller, message)
+        view = await require_message(connection, caller, message)
     return MessageRead.of(view, services.now())
 
 
@@ -169,7 +171,7 @@ async def list_attempts(
     message: InPath,
     query: Annotated[AttemptQuery, Query()],
     caller: MessageReader,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> AttemptPage:
     """List all attempts to send a message, oldest first: EHLO name, stage and replies.
 
@@ -178,7 +180,7 @@ async def list_attempts(
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[AttemptView]:
         if caller.profiles is not None:
-            await visible(connection, caller, message)
+            await require_message(connection, caller, message)
         return await messages.list_attempts(
             connection,
             tenant_id=caller.tenant_id,
@@ -198,7 +200,9 @@ async def list_attempts(
     responses=RAW_RESPONSE
     | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
 )
-async def get_raw_message(message: InPath, caller: MessageReader, services: ServicesOf) -> Response:
+async def get_raw_message(
+    message: InPath, caller: MessageReader, services: ReadyServices
+) -> Response:
     """Get the bytes that go over the wire, rendered at acceptance.
 
     Not available for sensitive messages and after the content was deleted. Requires the scope
@@ -206,7 +210,7 @@ async def get_raw_message(message: InPath, caller: MessageReader, services: Serv
     """
     async with services.database.reading() as connection:
         if caller.profiles is not None:
-            await visible(connection, caller, message)
+            await require_message(connection, caller, message)
         mime = await messages.load_content(
             connection, tenant_id=caller.tenant_id, message_id=message
         )
@@ -229,7 +233,7 @@ async def resolve_message(
     message: InPath,
     body: Annotated[MessageResolve, JsonBody(openapi_examples=RESOLVE)],
     caller: MessageManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> MessageRead:
     """Set the outcome of recipients with the status `uncertain`.
 
@@ -265,7 +269,7 @@ async def update_message(
     message: InPath,
     body: Annotated[MessageUpdate, JsonBody(openapi_examples=RESCHEDULE)],
     caller: MessageManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> MessageRead:
     """Update the time or priority of a message that is still `scheduled`.
 
@@ -278,7 +282,7 @@ async def update_message(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
-            changes=lambda before: rescheduled(before, body, now),
+            changes=lambda before: reschedule(before, body, now),
             now=now,
         )
 
@@ -303,7 +307,7 @@ def _describe_schedule(view: MessageView, _: datetime) -> dict[str, object]:
     responses=tenant_problems("message-not-found", "message-in-transmission", "nothing-to-cancel"),
 )
 async def cancel_message(
-    message: InPath, caller: MessageManager, services: ServicesOf
+    message: InPath, caller: MessageManager, services: ReadyServices
 ) -> MessageRead:
     """Cancel a message for all recipients that did not get it yet.
 
@@ -329,7 +333,7 @@ async def _apply_decision(
     decide: Callable[[AsyncConnection, datetime], Awaitable[None]],
     *,
     describe: Callable[[MessageView, datetime], dict[str, object]] = _describe_status,
-    details: Mapping[str, object] = NOTHING_MORE,
+    details: Mapping[str, object] = NO_DETAILS,
 ) -> MessageRead:
     """Do what was decided of a message, and write it down as `describe` tells it before and after.
 
@@ -337,7 +341,7 @@ async def _apply_decision(
     """
     act = caller.act(services.now())
     async with services.database.transaction(announce=True) as connection:
-        before = await visible(connection, caller, message)
+        before = await require_message(connection, caller, message)
         await decide(connection, act.now)
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
         await act.record(
@@ -357,7 +361,7 @@ async def _apply_decision(
     operation_id="retry_message",
     summary="Retry failed recipients",
     response_description="The new message with the same content.",
-    responses=accepting(
+    responses=accept_responses(
         RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
     ),
 )
@@ -365,7 +369,7 @@ async def retry_message(
     message: InPath,
     body: Annotated[MessageRetry, JsonBody(openapi_examples=RETRY)],
     caller: MessageManager,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -374,22 +378,22 @@ async def retry_message(
     Creates a new message with the same `Message-ID` (see `Location`), whose `retry_of` is this
     message. This message does not change. Requires the scope `messages:manage`.
     """
-    return await accepted_once(
+    return await respond_once(
         services,
         caller,
         idempotency_key,
-        partial(fingerprint_of, request),
-        lambda: prepared_again(services, caller, message, body),
+        partial(fingerprint_request, request),
+        lambda: prepare_resend(services, caller, message, body),
     )
 
 
-async def filter_of(
-    connection: AsyncConnection, caller: Caller, wanted: MessageWanted
+async def build_filter(
+    connection: AsyncConnection, caller: Caller, wanted: MessageFilters
 ) -> messages.MessageFilter:
     """What is wanted of what the caller may see; raises NotFound for an unknown profile."""
     profile_id = None
     if wanted.profile is not None:
-        profile_id = await profile_id_of(connection, caller, wanted.profile)
+        profile_id = await resolve_profile_id(connection, caller, wanted.profile)
     return messages.MessageFilter(
         statuses=tuple(wanted.status),
         profile_id=profile_id,
@@ -404,7 +408,7 @@ async def filter_of(
     )
 
 
-async def visible(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
+async def require_message(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
     """The message; raises NotFound where there is none, or it is out of the caller's reach."""
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
     return caller.reached("message", message, view)

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool, model_validator
 
 from app.accept.draft import Draft, DsnOptions, Importance
-from app.api.http.fields import Address, Body, Instant, Line, Text, one_or_several
+from app.api.http.fields import Address, Instant, Line, RequestModel, Text, allow_single
 from app.api.http.language_tag import Locale
 from app.api.http.pagination import Paging
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS, AttachmentBody
@@ -52,12 +52,12 @@ def _check_invitation(text: str) -> str:
     return text
 
 
-Addresses = Annotated[list[Address], one_or_several(Address)]
+Addresses = Annotated[list[Address], allow_single(Address)]
 Recipients = Annotated[Addresses, Field(max_length=MAX_RECIPIENTS)]
-Wanted = Annotated[
+RecipientAddress = Annotated[
     Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_parse_wanted_address)
 ]
-SomeWanted = Annotated[list[Wanted], one_or_several(Wanted)]
+RecipientAddresses = Annotated[list[RecipientAddress], allow_single(RecipientAddress)]
 ReturnPath = Annotated[Line, Field(max_length=320), AfterValidator(_parse_return_path)]
 Tag = Annotated[Line, Field(min_length=1, max_length=64)]
 Metadata = Annotated[
@@ -66,7 +66,7 @@ Metadata = Annotated[
 Variables = dict[str, JsonValue]
 
 
-class UnsubscribeBody(Body):
+class UnsubscribeBody(RequestModel):
     """How a reader unsubscribes: by URL, by mail, or both (RFC 2369)."""
 
     url: Annotated[Line, Field(max_length=2000), AfterValidator(parse_page)] | None = Field(
@@ -90,15 +90,15 @@ class UnsubscribeBody(Body):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        self.value()
+        self.to_list_unsubscribe()
         return self
 
-    def value(self) -> ListUnsubscribe:
+    def to_list_unsubscribe(self) -> ListUnsubscribe:
         """The same as accept takes it; raises ValueError."""
         return ListUnsubscribe(url=self.url, mailto=self.mailto, is_one_click=self.one_click)
 
 
-class DsnBody(Body):
+class DsnBody(RequestModel):
     """Delivery status notifications (RFC 3461), requested from servers that support them."""
 
     notify: list[DsnNotify] = Field(
@@ -117,12 +117,12 @@ class DsnBody(Body):
             raise ValueError("`never` excludes the others; leave it or the others out")
         return self
 
-    def wish(self) -> DsnOptions:
+    def to_dsn(self) -> DsnOptions:
         """The same as accept takes it."""
         return DsnOptions(tuple(dict.fromkeys(self.notify)), self.returns)
 
 
-class MessageCreate(Body):
+class MessageCreate(RequestModel):
     """A message to send; it is built at once, so that the first one does not wait for it."""
 
     model_config = ConfigDict(defer_build=False)
@@ -258,7 +258,7 @@ class MessageCreate(Body):
             raise ValueError("variables and locale need a template: set it, or leave them out")
         return self
 
-    def draft(self) -> Draft:
+    def to_draft(self) -> Draft:
         """The message as `accept` takes it, but for what a template makes."""
         return Draft(
             sender=self.sender,
@@ -273,11 +273,13 @@ class MessageCreate(Body):
             submitter=self.agent,
             return_path=self.return_path,
             has_verp=self.verp,
-            unsubscribe=None if self.list_unsubscribe is None else self.list_unsubscribe.value(),
+            unsubscribe=None
+            if self.list_unsubscribe is None
+            else self.list_unsubscribe.to_list_unsubscribe(),
             auto_submitted=self.auto_submitted,
             importance=self.importance,
-            dsn=None if self.dsn is None else self.dsn.wish(),
-            attachments=tuple(attachment.attachment() for attachment in self.attachments),
+            dsn=None if self.dsn is None else self.dsn.to_dsn(),
+            attachments=tuple(attachment.to_attachment() for attachment in self.attachments),
             headers=self.headers,
             tags=tuple(self.tags),
             metadata=self.metadata,
@@ -304,10 +306,10 @@ RESOLUTION_EVENTS: Final[Mapping[Resolution, RecipientEvent]] = {
 }
 
 
-class MessageResolve(Body):
+class MessageResolve(RequestModel):
     """The outcome of uncertain recipients."""
 
-    recipients: SomeWanted | None = Field(
+    recipients: RecipientAddresses | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
@@ -320,10 +322,10 @@ class MessageResolve(Body):
     )
 
 
-class MessageRetry(Body):
+class MessageRetry(RequestModel):
     """The recipients to retry."""
 
-    recipients: SomeWanted | None = Field(
+    recipients: RecipientAddresses | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_RECIPIENTS,
@@ -331,7 +333,7 @@ class MessageRetry(Body):
     )
 
 
-class MessageUpdate(Body):
+class MessageUpdate(RequestModel):
     """Changes to a scheduled message. Omitted fields stay."""
 
     send_at: Instant | None = Field(
@@ -345,17 +347,17 @@ class MessageUpdate(Body):
     priority: Priority | None = None
 
 
-class MessageWanted(Body):
+class MessageFilters(RequestModel):
     """Filters. A message must match all of them."""
 
-    status: Annotated[list[MessageStatus], one_or_several(MessageStatus)] = Field(
+    status: Annotated[list[MessageStatus], allow_single(MessageStatus)] = Field(
         default_factory=list, max_length=20, description="Only messages with one of these statuses."
     )
     profile: Text | None = Field(
         default=None, max_length=100, description="The profile's id or name."
     )
     tag: Text | None = Field(default=None, max_length=64)
-    recipient: Wanted | None = Field(
+    recipient: RecipientAddress | None = Field(
         default=None, description="An address in to, cc or bcc. Case does not matter."
     )
     key: Text | None = Field(
@@ -382,7 +384,7 @@ class MessageWanted(Body):
     )
 
 
-class MessageQuery(MessageWanted, Paging):
+class MessageQuery(MessageFilters, Paging):
     """Which messages are wanted, and which part of them."""
 
     subject: Text | None = Field(
@@ -401,7 +403,7 @@ class MessageQuery(MessageWanted, Paging):
         examples=[["order:42"]],
     )
 
-    def search(self) -> Search | None:
+    def to_search(self) -> Search | None:
         """What is looked for by words, if anything."""
         if self.subject is None and not self.metadata:
             return None
@@ -420,7 +422,7 @@ class Action(StrEnum):
     RESOLVE = "resolve"
 
 
-class MessageActions(Body):
+class MessageActions(RequestModel):
     """An action and the messages that it applies to."""
 
     action: Action
@@ -429,7 +431,7 @@ class MessageActions(Body):
         alias="as",
         description="Only with `resolve`: the outcome of every uncertain recipient.",
     )
-    wanted: MessageWanted = Field(
+    message_filter: MessageFilters = Field(
         alias="filter", description="The same filters as `GET /messages`. Set at least one."
     )
     dry_run: bool = Field(
@@ -445,7 +447,7 @@ class MessageActions(Body):
     def _whole(self) -> Self:
         if (self.action is Action.RESOLVE) is not (self.resolution is not None):
             raise ValueError("set `as` with the action resolve, and only then")
-        if self.wanted == MessageWanted():
+        if self.message_filter == MessageFilters():
             raise ValueError("the filter is empty; set at least one condition")
         return self
 

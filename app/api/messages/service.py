@@ -13,13 +13,13 @@ from app.accept.draft import Draft
 from app.accept.raw import prepare_raw_message
 from app.accept.retry import prepare_retry
 from app.accept.terms import AcceptPolicy
-from app.api.http.threads import beside_if_large
+from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
-from app.api.messages.signing import signing_of
-from app.api.messages.template_service import Which, rendered
+from app.api.messages.signing import load_signing
+from app.api.messages.template_service import VersionChoice, render_template
 from app.api.services import Services
 from app.auth.caller import Caller
-from app.auth.profiles import sending_profile
+from app.auth.profiles import find_sending_profile
 from app.auth.quotas import check_recipients, problem_of
 from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
@@ -31,23 +31,23 @@ from app.templating.renderer import TemplateError
 log = logging.getLogger(__name__)
 
 # Nobody reads so much as plain text; it goes without.
-MAX_READ_CHARACTERS: Final = 1_000_000
+MAX_HTML_CHARACTERS: Final = 1_000_000
 
 
-async def prepared(
+async def prepare_send(
     services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool = True
 ) -> tuple[NewMessage, Profile]:
     """The message as it will be stored, and the profile that it is sent through.
 
     `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
-    profile = await sending_profile(services.auth, caller, body.profile, is_alone=is_alone)
+    profile = await find_sending_profile(services.auth, caller, body.profile, is_alone=is_alone)
     draft = await _fill_in_template(services, caller, body, is_alone=is_alone)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
-    terms = await terms_of(services, caller)
+    terms = await build_terms(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)
     size = len(draft.text or "") + len(draft.html or "") + files
-    return await beside_if_large(
+    return await run_in_thread_if_large(
         size, prepare_message, draft, profile=profile, policy=terms
     ), profile
 
@@ -56,13 +56,13 @@ async def _fill_in_template(
     services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
 ) -> Draft:
     """The message with what its template makes; with HTML alone, with its text as well."""
-    draft = body.draft()
+    draft = body.to_draft()
     if body.template is not None:
-        _, content = await rendered(
+        _, content = await render_template(
             services,
             caller.tenant_id,
             body.template,
-            which=Which.PUBLISHED,
+            which=VersionChoice.PUBLISHED,
             variables=body.variables,
             locale=body.locale,
             is_alone=is_alone,
@@ -70,7 +70,7 @@ async def _fill_in_template(
         return replace(
             draft, subject=content.subject or "", text=content.text or None, html=content.html
         )
-    if draft.html is None or draft.text is not None or len(draft.html) > MAX_READ_CHARACTERS:
+    if draft.html is None or draft.text is not None or len(draft.html) > MAX_HTML_CHARACTERS:
         return draft
     try:
         text = await services.renderer.extract_text(draft.html, tenant_id=caller.tenant_id)
@@ -94,14 +94,14 @@ async def prepare_raw(
     Raises InvalidRequest, Forbidden, QuotaExceeded or TooLarge.
     """
     check_recipients(caller.tenant, len(draft.to))
-    policy = await terms_of(services, caller)
+    policy = await build_terms(services, caller)
     # The message's author decides what reading it costs, so a thread reads it.
     return await asyncio.to_thread(
         prepare_raw_message, content, draft, profile=profile, policy=policy, trace=trace
     )
 
 
-async def prepared_again(
+async def prepare_resend(
     services: Services, caller: Caller, message_id: str, body: MessageRetry
 ) -> tuple[NewMessage, Profile]:
     """Another try at a message, and the profile that it goes through: the same.
@@ -131,7 +131,7 @@ async def prepared_again(
     return message, profile
 
 
-async def terms_of(services: Services, caller: Caller) -> AcceptPolicy:
+async def build_terms(services: Services, caller: Caller) -> AcceptPolicy:
     """What the caller's messages are held to."""
     return AcceptPolicy(
         origin=caller.origin,
@@ -141,7 +141,7 @@ async def terms_of(services: Services, caller: Caller) -> AcceptPolicy:
         max_message_bytes=max_message_bytes(services, caller),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
-        signing=await signing_of(services, caller.tenant_id),
+        signing=await load_signing(services, caller.tenant_id),
     )
 
 
@@ -151,7 +151,7 @@ def max_message_bytes(services: Services, caller: Caller) -> int:
     return services.max_message_bytes if limit is None else min(services.max_message_bytes, limit)
 
 
-async def stored(
+async def commit_message(
     services: Services, caller: Caller, message: NewMessage, request: KeyedRequest | None = None
 ) -> KeyedRequest | None:
     """Return once the message is durable; raises what the committer does, as problems.
@@ -164,7 +164,7 @@ async def stored(
         raise problem_of(error.exceeded, services.now()) from None
 
 
-def accepted(message_id: str, response: str, **headers: str) -> Response:
+def build_accepted_response(message_id: str, response: str, **headers: str) -> Response:
     """The answer once the message is durable."""
     return Response(
         response,

@@ -15,12 +15,14 @@ from app.store.secrets.encryption import OpenSealed
 log = logging.getLogger(__name__)
 
 
-async def signing_of(services: Services, tenant_id: str) -> Signing:
+async def load_signing(services: Services, tenant_id: str) -> Signing:
     """Return the DKIM keys of each of the tenant's domains.
 
     Raises Unavailable if a key cannot be decrypted: no message may go out unsigned by mistake.
     """
-    return await services.signing.get(tenant_id, None, partial(_read_signing, services, tenant_id))
+    return await services.signing_cache.get(
+        tenant_id, None, partial(_read_signing, services, tenant_id)
+    )
 
 
 async def _read_signing(services: Services, tenant_id: str) -> Signing:

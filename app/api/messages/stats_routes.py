@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth.dependencies import MessageReader
-from app.api.http.fields import Answer, Instant, Text
+from app.api.http.fields import Instant, ResponseModel, Text
 from app.api.openapi import tenant_problems
-from app.api.profiles.filter import profile_id_of
-from app.api.services import ServicesOf
+from app.api.profiles.filter import resolve_profile_id
+from app.api.services import ReadyServices
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
@@ -20,8 +20,8 @@ from app.store.messages.stats import Dimension, GroupCount
 
 router = APIRouter(tags=["Messages"])
 
-USUAL: Final = timedelta(days=30)
-LONGEST: Final = timedelta(days=366)
+DEFAULT_SPAN: Final = timedelta(days=30)
+MAX_SPAN: Final = timedelta(days=366)
 EXAMPLE: Final[dict[str, Any]] = {
     "by": "domain",
     "created_after": "2026-01-01T00:00:00Z",
@@ -76,7 +76,7 @@ class StatsQuery(BaseModel):
     )
 
 
-class StatsGroup(Answer):
+class StatsGroup(ResponseModel):
     """The recipients of one group."""
 
     key: str | None = Field(
@@ -102,7 +102,7 @@ class StatsGroup(Answer):
         )
 
 
-class StatsRead(Answer):
+class StatsRead(ResponseModel):
     """Numbers of recipients by status and report."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -122,22 +122,22 @@ class StatsRead(Answer):
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def get_stats(
-    query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ServicesOf
+    query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> StatsRead:
     """Count recipients by current status, grouped by profile, tag, domain, hour or day.
 
     Recipients of messages with several tags count for each tag. Requires the scope `messages:read`.
     """
     before = query.created_before or services.now()
-    after = query.created_after or before - USUAL
-    if not timedelta(0) <= before - after <= LONGEST:
+    after = query.created_after or before - DEFAULT_SPAN
+    if not timedelta(0) <= before - after <= MAX_SPAN:
         msg = "write created_after before created_before, at most 366 days apart"
         error = FieldError(("query", "created_after"), msg)
         raise InvalidRequest(f"query.created_after: {msg}", [error])
     async with services.database.reading() as connection:
         profile_id = None
         if query.profile is not None:
-            profile_id = await profile_id_of(connection, caller, query.profile)
+            profile_id = await resolve_profile_id(connection, caller, query.profile)
         counts = await stats.count(
             connection,
             tenant_id=caller.tenant_id,

@@ -17,19 +17,19 @@ MAX_REFERENCES: Final = 50
 Partials = dict[str, Mapping[str, str]]
 
 
-class Which(Enum):
+class VersionChoice(Enum):
     """A version that is named otherwise than by its number."""
 
     PUBLISHED = "published"
     LAST = "last"
 
 
-async def rendered(
+async def render_template(
     services: Services,
     tenant_id: str,
     template: str,
     *,
-    which: int | Which,
+    which: int | VersionChoice,
     variables: Mapping[str, Any],
     locale: str | None,
     is_alone: bool = True,
@@ -54,11 +54,11 @@ async def rendered(
     return version.number, content
 
 
-def _pick_version_number(template: Template, which: int | Which) -> int | None:
+def _pick_version_number(template: Template, which: int | VersionChoice) -> int | None:
     """The number of a version, None for the last; raises InvalidRequest without one to send."""
-    if which is Which.LAST:
+    if which is VersionChoice.LAST:
         return None
-    if which is not Which.PUBLISHED:
+    if which is not VersionChoice.PUBLISHED:
         return which
     if template.published is None:
         raise InvalidRequest.at(
@@ -67,7 +67,9 @@ def _pick_version_number(template: Template, which: int | Which) -> int | None:
     return template.published
 
 
-async def checked(services: Services, tenant_id: str, content: TemplateContent) -> tuple[str, ...]:
+async def check_template(
+    services: Services, tenant_id: str, content: TemplateContent
+) -> tuple[str, ...]:
     """Which templates a content names; raises InvalidRequest where it cannot be one."""
     try:
         names = await services.renderer.check(

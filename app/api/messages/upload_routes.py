@@ -8,15 +8,27 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.auth.dependencies import Sender
-from app.api.http.threads import beside_if_large
-from app.api.messages.batch_service import Item, Wrong, accept_items, replay_known, tried
-from app.api.messages.idempotency import IdempotencyKey, Keyed, alone, fingerprint, item_key
-from app.api.openapi import lines_of, tenant_problems
+from app.api.http.threads import run_in_thread_if_large
+from app.api.messages.batch_service import (
+    BatchItem,
+    InvalidItem,
+    accept_items,
+    parse_item,
+    replay_known,
+)
+from app.api.messages.idempotency import (
+    IdempotencyKey,
+    IdempotentRequest,
+    build_item_key,
+    fingerprint_value,
+    lock_key,
+)
+from app.api.openapi import lines_content, tenant_problems
 from app.api.requests import body_reader as intake
 from app.api.requests.json_limits import check_json
-from app.api.requests.media_types import require_type
-from app.api.requests.problems import body_of
-from app.api.services import Services, ServicesOf
+from app.api.requests.media_types import require_media_type
+from app.api.requests.problems import build_problem_body
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, Problem, TooLarge
 
@@ -72,20 +84,20 @@ class _Progress(Response):
             "description": 'Progress: one line per 200 messages. The last line has `"is_done":'
             " true`. If that line is missing or has a `problem`, Heloise did not accept all"
             " messages.",
-            "content": lines_of(TYPES[0], PROGRESS),
+            "content": lines_content(TYPES[0], PROGRESS),
         }
     },
     openapi_extra={
         "requestBody": {
             "required": True,
             "description": "One message per line, as POST /messages takes it.",
-            "content": lines_of(TYPES[0], LINES),
+            "content": lines_content(TYPES[0], LINES),
         }
     },
 )
 async def upload_messages(
     caller: Sender,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -96,7 +108,7 @@ async def upload_messages(
     messages stay accepted: send the same lines with the same `Idempotency-Key` again, and Heloise
     accepts only the rest. Requires the scope `messages:send`.
     """
-    require_type(request, "JSON Lines", *TYPES)
+    require_media_type(request, "JSON Lines", *TYPES)
     return _Progress(_stream_progress(services, caller, request, idempotency_key))
 
 
@@ -106,10 +118,10 @@ async def _stream_progress(
     """The lines of the answer, as the groups of messages are accepted."""
     lines = accepted = refused = 0
     try:
-        with alone(services, caller, key or f"upload {id(request)}"):
+        with lock_key(services, caller, key or f"upload {id(request)}"):
             async for group in _read_groups(request, services.max_body_bytes):
                 items = [
-                    await beside_if_large(
+                    await run_in_thread_if_large(
                         len(line), _build_item, services, caller, line, key, place
                     )
                     for place, (_, line) in enumerate(group, start=lines + 1)
@@ -127,7 +139,7 @@ async def _stream_progress(
                 refused += len(failures)
                 accepted += len(items) - len(failures)
                 for number, problem in failures_shown:
-                    yield _format_line(line=number, problem=body_of(problem, PATH))
+                    yield _format_line(line=number, problem=build_problem_body(problem, PATH))
                 yield _format_line(lines=lines, accepted=accepted, refused=refused, is_done=False)
     except Problem as problem:  # the status was said already
         yield _format_line(
@@ -135,7 +147,7 @@ async def _stream_progress(
             accepted=accepted,
             refused=refused,
             is_done=False,
-            problem=body_of(problem, PATH),
+            problem=build_problem_body(problem, PATH),
         )
     else:
         yield _format_line(lines=lines, accepted=accepted, refused=refused, is_done=True)
@@ -147,18 +159,22 @@ def _format_line(**fields: Any) -> str:  # noqa: ANN401 - JSON
 
 def _build_item(
     services: Services, caller: Caller, line: bytes, key: str | None, place: int
-) -> Item:
+) -> BatchItem:
     keyed = None
     try:
         check_json(line)
         value: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Item(Wrong([FieldError(("body",), f"the line is not JSON: {error}")]), None)
+        return BatchItem(
+            InvalidItem([FieldError(("body",), f"the line is not JSON: {error}")]), None
+        )
     except Problem as problem:
-        return Item(Wrong([FieldError(("body",), problem.detail)]), None)
+        return BatchItem(InvalidItem([FieldError(("body",), problem.detail)]), None)
     if key is not None:
-        keyed = Keyed(services, caller, item_key(key, place), fingerprint(PATH, value))
-    return Item(tried(value), keyed)
+        keyed = IdempotentRequest(
+            services, caller, build_item_key(key, place), fingerprint_value(PATH, value)
+        )
+    return BatchItem(parse_item(value), keyed)
 
 
 async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
@@ -166,7 +182,7 @@ async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[l
 
     Lines that wait for others, and one that has not ended, count as held.
     """
-    body, unfinished = intake.body_of(request), bytearray()
+    body, unfinished = intake.get_body_reader(request), bytearray()
     group, size_bytes, count = list[Line](), 0, 0
     async for chunk in request.stream():
         if b"\n" in chunk:
@@ -184,7 +200,7 @@ async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[l
             if len(group) == GROUP or size_bytes >= GROUP_BYTES:
                 yield group
                 group, size_bytes = [], 0
-        body.let_go(body.held_bytes - len(unfinished) - size_bytes)
+        body.release(body.held_bytes - len(unfinished) - size_bytes)
         if len(unfinished) > max_line_bytes:
             raise TooLarge("body-too-large", f"A line exceeds the limit of {max_line_bytes} bytes.")
     if line := bytes(unfinished).strip():

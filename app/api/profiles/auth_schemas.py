@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from app.api.http.fields import Body, Patch
+from app.api.http.fields import Patch, RequestModel
 from app.api.profiles import fields
 from app.api.profiles import oauth_fields as oauth
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant
@@ -27,12 +27,14 @@ Mechanism = Annotated[AuthMechanism, Field(description=AUTH)]
 Grant = Annotated[OAuthGrant, Field(description=GRANT)]
 Preset = Annotated[Literal["google", "microsoft"], Field(description=PRESET)]
 
-BY_OAUTH: Final = frozenset({AuthMechanism.AUTO, AuthMechanism.OAUTH2})
-IN_CLEAR: Final = frozenset({AuthMechanism.PLAIN, AuthMechanism.LOGIN, AuthMechanism.OAUTH2})
+OAUTH_MECHANISMS: Final = frozenset({AuthMechanism.AUTO, AuthMechanism.OAUTH2})
+PLAINTEXT_MECHANISMS: Final = frozenset(
+    {AuthMechanism.PLAIN, AuthMechanism.LOGIN, AuthMechanism.OAUTH2}
+)
 SETTINGS: Final = ("grant", "token_url", "client_id", "scope", "subject", "preset", "tenant")
 SECRETS: Final = ("client_secret", "private_key", "refresh_token")
 
-Wrong = Callable[[str, str], None]
+ReportError = Callable[[str, str], None]
 
 
 class _Grant(NamedTuple):
@@ -62,7 +64,7 @@ GOOGLE: Final = "https://oauth2.googleapis.com/token"
 MICROSOFT: Final = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
 
 
-class Auth(Body):
+class Auth(RequestModel):
     """SMTP authentication."""
 
     mechanism: Mechanism = AuthMechanism.AUTO
@@ -97,7 +99,7 @@ class Auth(Body):
             self.token_url = self.token_url or MICROSOFT.format(tenant=self.tenant)
         return self
 
-    def token_source(self) -> OAuth | None:
+    def to_oauth(self) -> OAuth | None:
         """Where tokens come from, once nothing contradicts it."""
         if self.grant is None or self.token_url is None or self.client_id is None:
             return None
@@ -114,7 +116,7 @@ class AuthUpdate(Patch, of=Auth):
     """Changes to the authentication. Omitted fields stay; null removes a value."""
 
 
-def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
+def check_auth(auth: Auth, held: Collection[str], wrong: ReportError) -> None:
     """Tell `wrong` of what is wrong as a whole, by field; `held` names the secrets that it has."""
     if auth.username is None and "password" in held:
         msg = "set the user name of this password, or set the password to null"
@@ -129,7 +131,7 @@ def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
     )
     if auth.username is not None and by_password and "password" not in held:
         wrong("password", "set the password of this user name, or set the user name to null")
-    if oauth_fields and auth.mechanism not in BY_OAUTH:
+    if oauth_fields and auth.mechanism not in OAUTH_MECHANISMS:
         names = ", ".join(oauth_fields)
         wrong(
             "mechanism",
@@ -139,7 +141,7 @@ def check_auth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
         _check_oauth(auth, held, wrong)
 
 
-def _check_oauth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
+def _check_oauth(auth: Auth, held: Collection[str], wrong: ReportError) -> None:
     if auth.username is None and auth.mechanism is AuthMechanism.AUTO:
         wrong("username", "set the mailbox of the access token")
     if auth.mechanism is AuthMechanism.OAUTH2 and "password" in held:
@@ -165,7 +167,7 @@ def _check_oauth(auth: Auth, held: Collection[str], wrong: Wrong) -> None:
             wrong(name, f"grant={auth.grant} does not use it; set it to null")
 
 
-def _check_preset(auth: Auth, grant: OAuthGrant, wrong: Wrong) -> None:
+def _check_preset(auth: Auth, grant: OAuthGrant, wrong: ReportError) -> None:
     if auth.tenant is not None and auth.preset != "microsoft":
         wrong("tenant", "set this only with preset=microsoft")
     if auth.preset is None:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.http.field_errors import field_error, invalid
-from app.api.http.fields import Body
-from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, contradictions
-from app.api.profiles.secrets import COLUMNS, held_after, held_by
-from app.auth.profiles import spelt_alike
+from app.api.http.field_errors import build_field_error, build_invalid_request
+from app.api.http.fields import RequestModel
+from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, find_contradictions
+from app.api.profiles.secrets import COLUMNS, list_secrets, list_secrets_after
+from app.auth.profiles import suggest_profile
 from app.auth.reach import reaches
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
@@ -23,7 +23,7 @@ from app.domain.types import ApiKey, Profile
 from app.store.profiles import queries as profiles
 from app.store.profiles.rows import build_row
 
-FILLED_IN: Final = frozenset({"token_url", "scope"})
+PRESET_FIELDS: Final = frozenset({"token_url", "scope"})
 # What a profile and its JSON have in common, by name.
 SAME: Final = {field.name for field in fields(Profile)} & ProfileCreate.model_fields.keys()
 
@@ -39,26 +39,31 @@ class _Identity(TypedDict, total=False):
     revision: int
 
 
-def new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
+def build_new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
     """A profile with a new id; raises InvalidRequest where its fields contradict each other."""
     return _build_profile(
-        body, held_by(body), id=new_id("prf"), tenant_id=tenant_id, created_at=now, updated_at=now
+        body,
+        list_secrets(body),
+        id=new_id("prf"),
+        tenant_id=tenant_id,
+        created_at=now,
+        updated_at=now,
     )
 
 
-def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
+def build_changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
     """The profile with the changes; raises InvalidRequest."""
     try:
         body = ProfileCreate.model_validate(_merge_update(before, update))
     except ValidationError as error:
         validation_errors = error.errors(include_url=False, include_input=False)
         errors = [
-            field_error({**item, "loc": ("body", *item["loc"])}) for item in validation_errors
+            build_field_error({**item, "loc": ("body", *item["loc"])}) for item in validation_errors
         ]
     else:
         return _build_profile(
             body,
-            held_after(before, update),
+            list_secrets_after(before, update),
             id=before.id,
             tenant_id=before.tenant_id,
             created_at=before.created_at,
@@ -67,7 +72,7 @@ def changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) ->
             revision=before.revision,
         )
     # Raised here, where no error that holds the values hangs on as its context.
-    raise invalid(errors)
+    raise build_invalid_request(errors)
 
 
 def check_destination(profile: Profile, guard: AddressGuard) -> None:
@@ -100,17 +105,17 @@ def _find_token_server_errors(token_url: str, guard: AddressGuard) -> list[Field
 
 def _raise_if_any(errors: list[FieldError]) -> None:
     if errors:
-        raise invalid(errors)
+        raise build_invalid_request(errors)
 
 
 def _build_profile(
     body: ProfileCreate, secret_names: frozenset[str], **identity: Unpack[_Identity]
 ) -> Profile:
-    _raise_if_any(contradictions(body, held=secret_names))
+    _raise_if_any(find_contradictions(body, held=secret_names))
     values = {name: getattr(body, name) for name in SAME} | {
         "tls_pins": tuple(body.tls_pins),
         "allowed_from": tuple(body.allowed_from),
-        "rate_limit": body.rate_limit.limit() if body.rate_limit else None,
+        "rate_limit": body.rate_limit.to_rate_limit() if body.rate_limit else None,
         "timeouts": types.Timeouts(**body.timeouts.model_dump()),
         "retry": types.RetryPolicy(**body.retry.model_dump()),
         **{f"has_{column}": name in secret_names for name, column in COLUMNS.items()},
@@ -121,12 +126,12 @@ def _build_profile(
         auth_mechanism=body.auth.mechanism,
         username=body.auth.username,
         allow_plaintext_auth=body.auth.allow_plaintext_auth,
-        oauth=body.auth.token_source(),
+        oauth=body.auth.to_oauth(),
         fallback_profile_id=body.fallback_profile,
     )
 
 
-async def with_fallback(
+async def resolve_fallback(
     connection: AsyncConnection, profile: Profile, *, by: ApiKey | None = None
 ) -> Profile:
     """The profile with the id of the fallback that it names; raises InvalidRequest.
@@ -138,7 +143,7 @@ async def with_fallback(
         return profile
     fallback = await profiles.find(connection, tenant_id=profile.tenant_id, profile=fallback_name)
     if fallback is None or not reaches(by, fallback):
-        hint = await spelt_alike(connection, profile.tenant_id, fallback_name, by=by)
+        hint = await suggest_profile(connection, profile.tenant_id, fallback_name, by=by)
         msg = f"no profile {fallback_name[:100]!r} exists{hint}"
         raise InvalidRequest.at("fallback_profile", msg=msg)
     if fallback.id == profile.id:
@@ -150,16 +155,16 @@ def _merge_update(before: Profile, update: ProfileUpdate) -> dict[str, Any]:
     merged = _dump_profile(before)
     for name in update.model_fields_set:
         value = getattr(update, name)
-        if isinstance(value, Body):
+        if isinstance(value, RequestModel):
             value = _merge_nested(merged.get(name) or {}, value)
         merged[name] = value
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _merge_nested(before: Mapping[str, Any], update: Body) -> dict[str, Any]:
+def _merge_nested(before: Mapping[str, Any], update: RequestModel) -> dict[str, Any]:
     changes = {name: getattr(update, name) for name in update.model_fields_set}
     if changes.get("preset") is not None:  # it says anew what it fills in
-        before = {name: value for name, value in before.items() if name not in FILLED_IN}
+        before = {name: value for name, value in before.items() if name not in PRESET_FIELDS}
     return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
@@ -181,7 +186,7 @@ def _dump_profile(profile: Profile) -> dict[str, Any]:
     return {name: getattr(profile, name) for name in SAME} | nested
 
 
-def column_changes(before: Profile, after: Profile) -> dict[str, Any]:
+def diff_columns(before: Profile, after: Profile) -> dict[str, Any]:
     """The columns that differ between two states of a profile, its secrets apart."""
     old_row, new_row = build_row(before), build_row(after)
     changes = {name: value for name, value in new_row.items() if value != old_row[name]}

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import idna
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.api.http.fields import NAME, Line, Secret, Text, check_name
+from app.api.http.fields import NAME_PATTERN, Line, Secret, Text, check_name
 from app.api.profiles.pem import check_certificates, check_private_key
 from app.domain.address.parse import parse_pattern
 
@@ -86,7 +86,7 @@ def _drop_repeats(texts: list[str]) -> list[str]:
 Name = Annotated[
     str,
     Field(
-        json_schema_extra={"pattern": f"^{NAME.pattern}$"},
+        json_schema_extra={"pattern": f"^{NAME_PATTERN.pattern}$"},
         description="Unique in the tenant: 1 to 100 letters, digits, `.`, `_` and `-`.",
         examples=["transactional"],
     ),

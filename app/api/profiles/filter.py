@@ -7,7 +7,7 @@ from app.auth.profiles import require_profile
 from app.domain.ids import is_id
 
 
-async def profile_id_of(connection: AsyncConnection, caller: Caller, profile: str) -> str:
+async def resolve_profile_id(connection: AsyncConnection, caller: Caller, profile: str) -> str:
     """The id of a profile by its name; an id is taken as it is. Raises NotFound."""
     if is_id(profile, "prf"):
         return profile

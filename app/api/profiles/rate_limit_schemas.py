@@ -4,12 +4,12 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from app.api.http.fields import Answer, Body, Patch
+from app.api.http.fields import Patch, RequestModel, ResponseModel
 from app.api.profiles import fields
 from app.domain import types
 
 
-class RateLimit(Body):
+class RateLimit(RequestModel):
     """The average number of messages or recipients per `per_seconds`; others wait.
 
     After a pause, up to `burst` may go at once and more follow at the normal rate, so a single
@@ -31,7 +31,7 @@ class RateLimit(Body):
             raise ValueError("set either messages or recipients")
         return self
 
-    def limit(self) -> types.RateLimit:
+    def to_rate_limit(self) -> types.RateLimit:
         """The limit as the rest of the service has it."""
         return types.RateLimit(**self.model_dump())
 
@@ -40,7 +40,7 @@ class RateLimitUpdate(Patch, of=RateLimit):
     """Changes to the rate limit."""
 
 
-class RateLimitRead(Answer):
+class RateLimitRead(ResponseModel):
     """The average number of messages or recipients per `per_seconds`."""
 
     model_config = ConfigDict(from_attributes=True)

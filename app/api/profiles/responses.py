@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import Answer, format_mailbox
+from app.api.http.fields import ResponseModel, format_mailbox
 from app.api.http.pagination import Page
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
@@ -26,7 +26,7 @@ from app.domain.types import (
 )
 
 
-class AuthRead(Answer):
+class AuthRead(ResponseModel):
     """SMTP authentication, without secrets."""
 
     mechanism: AuthMechanism
@@ -57,7 +57,7 @@ class AuthRead(Answer):
         )
 
 
-class TimeoutsRead(Answer):
+class TimeoutsRead(ResponseModel):
     """Timeouts in seconds."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -67,7 +67,7 @@ class TimeoutsRead(Answer):
     data: float
 
 
-class RetryRead(Answer):
+class RetryRead(ResponseModel):
     """When Heloise retries a recipient after a temporary failure, in seconds."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -79,7 +79,7 @@ class RetryRead(Answer):
     max_unknown_outcomes: int
 
 
-class EffectiveEhloRead(Answer):
+class EffectiveEhloRead(ResponseModel):
     """The EHLO name that Heloise uses."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -89,7 +89,7 @@ class EffectiveEhloRead(Answer):
     warnings: list[str] = Field(description="Reasons for which a server may refuse the name.")
 
 
-class ProfileRead(Answer):
+class ProfileRead(ResponseModel):
     """A profile, without its secrets."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})
@@ -176,7 +176,7 @@ SILENT_REASON: Final = (
     " one more; `timeouts` end the silent ones."
 )
 # A server that hangs up on EHLO says not why.
-MAY_BE_THE_NAME: Final = frozenset({"ehlo_rejected", "connection_lost"})
+NAME_FAULTS: Final = frozenset({"ehlo_rejected", "connection_lost"})
 
 
 def _describe_reason(health: LaneHealth) -> str | None:
@@ -184,7 +184,7 @@ def _describe_reason(health: LaneHealth) -> str | None:
     if health.stalled_since is not None:
         return SILENT_REASON
     ehlo = health.recommendation
-    if ehlo is None or health.code not in MAY_BE_THE_NAME:
+    if ehlo is None or health.code not in NAME_FAULTS:
         return health.reason
     return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.reason})."
 

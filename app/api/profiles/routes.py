@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.auth.dependencies import ProfileManager, ProfileReader
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import located, tenant_problems
+from app.api.openapi import location_header, tenant_problems
 from app.api.profiles import service as profile_actions
 from app.api.profiles.examples import CREATE, UPDATE
 from app.api.profiles.responses import ProfilePage, ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.domain.types import Profile
@@ -37,13 +37,13 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
     summary="Create a profile",
     response_description="The new profile. You can send messages through it.",
     responses=tenant_problems("profile-exists", "key-is-bound", "quota-exceeded", has_body=True)
-    | {201: {"headers": located(LOCATION)}},
+    | {201: {"headers": location_header(LOCATION)}},
 )
 async def create_profile(
     body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],
     response: Response,
     caller: ProfileManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> ProfileRead:
     """Create a profile. Heloise stores its password encrypted and never returns it.
 
@@ -60,7 +60,7 @@ async def create_profile(
             guard=services.guard,
         )
         answer = await _read_again(connection, services, caller, profile)
-    services.auth.profiles.forget(caller.tenant_id)
+    services.auth.profile_cache.invalidate(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
     return answer
 
@@ -72,7 +72,7 @@ async def create_profile(
     responses=tenant_problems("invalid-request"),
 )
 async def list_profiles(
-    paging: ListQuery, caller: ProfileReader, services: ServicesOf
+    paging: ListQuery, caller: ProfileReader, services: ReadyServices
 ) -> ProfilePage:
     """List the tenant's profiles, oldest first.
 
@@ -94,7 +94,9 @@ async def list_profiles(
     summary="Get a profile",
     responses=tenant_problems("profile-not-found"),
 )
-async def get_profile(profile: InPath, caller: ProfileReader, services: ServicesOf) -> ProfileRead:
+async def get_profile(
+    profile: InPath, caller: ProfileReader, services: ReadyServices
+) -> ProfileRead:
     """Get a profile with its effective EHLO name and its state.
 
     Requires the scope `profiles:read`.
@@ -114,7 +116,7 @@ async def update_profile(
     profile: InPath,
     body: Annotated[ProfileUpdate, JsonBody(openapi_examples=UPDATE)],
     caller: ProfileManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> ProfileRead:
     """Update the given fields; null removes a value (RFC 7396).
 
@@ -138,7 +140,7 @@ async def update_profile(
             by=caller.key,
         )
         answer = await _read_again(connection, services, caller, before)
-    services.auth.profiles.forget(caller.tenant_id)
+    services.auth.profile_cache.invalidate(caller.tenant_id)
     return answer
 
 
@@ -155,7 +157,7 @@ async def update_profile(
 async def delete_profile(
     profile: InPath,
     caller: ProfileManager,
-    services: ServicesOf,
+    services: ReadyServices,
     *,
     cancel_pending: Annotated[
         bool, Query(description="Cancel unfinished messages instead of refusing.")
@@ -171,7 +173,7 @@ async def delete_profile(
         await profile_actions.delete(
             connection, caller.act(services.now()), row, cancel_pending=cancel_pending
         )
-    services.auth.profiles.forget(caller.tenant_id)
+    services.auth.profile_cache.invalidate(caller.tenant_id)
 
 
 @router.post(
@@ -182,7 +184,7 @@ async def delete_profile(
     responses=tenant_problems("profile-not-found"),
 )
 async def pause_profile(
-    profile: InPath, caller: ProfileManager, services: ServicesOf
+    profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
     """Stop sending through a profile. Heloise accepts its messages and keeps them waiting.
 
@@ -192,7 +194,7 @@ async def pause_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.pause(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.auth.profiles.forget(caller.tenant_id)
+    services.auth.profile_cache.invalidate(caller.tenant_id)
     return answer
 
 
@@ -204,7 +206,7 @@ async def pause_profile(
     responses=tenant_problems("profile-not-found"),
 )
 async def resume_profile(
-    profile: InPath, caller: ProfileManager, services: ServicesOf
+    profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
     """Resume sending. Heloise tries a failing profile's server at once.
 
@@ -214,7 +216,7 @@ async def resume_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.resume(connection, caller.act(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.auth.profiles.forget(caller.tenant_id)
+    services.auth.profile_cache.invalidate(caller.tenant_id)
     return answer
 
 

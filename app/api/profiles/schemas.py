@@ -5,9 +5,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from app.api.http.fields import Address, Body, EhloName, Patch
+from app.api.http.fields import Address, EhloName, Patch, RequestModel
 from app.api.profiles import fields
-from app.api.profiles.auth_schemas import IN_CLEAR, Auth, AuthUpdate, check_auth
+from app.api.profiles.auth_schemas import PLAINTEXT_MECHANISMS, Auth, AuthUpdate, check_auth
 from app.api.profiles.pem import check_pair
 from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitUpdate
 from app.domain.address.parse import is_allowed
@@ -38,7 +38,7 @@ DEFAULTS: Final = TimeoutDefaults()
 RETRY: Final = RetryPolicy()
 
 
-class Timeouts(Body):
+class Timeouts(RequestModel):
     """Timeouts in seconds.
 
     RFC 5321 section 4.5.3.2 recommends 2 to 5 minutes for a command and 10 for a message. A shorter
@@ -54,7 +54,7 @@ class TimeoutsUpdate(Patch, of=Timeouts):
     """Changes to the timeouts."""
 
 
-class Retry(Body):
+class Retry(RequestModel):
     """When to retry a recipient after a temporary failure."""
 
     first_seconds: fields.RetrySeconds = Field(
@@ -83,7 +83,7 @@ class RetryUpdate(Patch, of=Retry):
     """Changes to the retries."""
 
 
-class ProfileCreate(Body):
+class ProfileCreate(RequestModel):
     """A new profile."""
 
     name: fields.Name
@@ -139,7 +139,7 @@ class ProfileCreate(Body):
         return self
 
 
-def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldError]:
+def find_contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldError]:
     """What is wrong with the profile as a whole, each field by itself being right.
 
     `held` names its secrets, which may be stored already, and so not be in the body.
@@ -152,7 +152,7 @@ def contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldE
     if body.transport is Transport.SMTP and body.host is None:
         wrong("host", msg="set the SMTP server (only transport=sandbox needs none)")
     check_auth(auth, held, lambda name, msg: wrong("auth", name, msg=msg))
-    in_clear = body.tls is TlsMode.NONE and auth.mechanism in IN_CLEAR
+    in_clear = body.tls is TlsMode.NONE and auth.mechanism in PLAINTEXT_MECHANISMS
     if in_clear and not auth.allow_plaintext_auth:
         secret = "access token" if auth.mechanism is AuthMechanism.OAUTH2 else "password"
         msg = (

@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from app.api.auth.secret_destinations import missing_secret
-from app.api.http.field_errors import invalid
+from app.api.http.field_errors import build_invalid_request
 from app.api.profiles.auth_schemas import SECRETS as OF_OAUTH
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.domain.types import Profile
@@ -13,16 +13,16 @@ from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
 # The names of the secrets in `auth` and of all secrets, each with that of its column.
-IN_AUTH: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
-COLUMNS: Final = IN_AUTH | {"client_key": "client_key"}
+AUTH_SECRETS: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
+COLUMNS: Final = AUTH_SECRETS | {"client_key": "client_key"}
 
 
-def held_by(body: ProfileCreate) -> frozenset[str]:
+def list_secrets(body: ProfileCreate) -> frozenset[str]:
     """The names of the secrets that a new profile has."""
     return frozenset(name for name, secret in _read_secrets(body).items() if secret is not None)
 
 
-def held_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
+def list_secrets_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
     """The names of the secrets that a profile has after a change."""
     new_secrets = _read_secrets(update)
     return frozenset(
@@ -35,20 +35,20 @@ def _list_stored_secrets(profile: Profile) -> set[str]:
     return {name for name, column in COLUMNS.items() if getattr(profile, f"has_{column}")}
 
 
-def check_kept(before: Profile, after: Profile, update: ProfileUpdate) -> None:
+def check_kept_secrets(before: Profile, after: Profile, update: ProfileUpdate) -> None:
     """Raise InvalidRequest where a secret that the update does not give would go elsewhere."""
     errors = []
     for name in sorted(_list_stored_secrets(before) - _read_secrets(update).keys()):
         field = COLUMNS[name]
-        loc = ("auth", name) if name in IN_AUTH else (name,)
+        loc = ("auth", name) if name in AUTH_SECRETS else (name,)
         contexts = profile_secret(before, field), profile_secret(after, field)
         if error := missing_secret(*contexts, *loc, remedy=", or set it to null"):
             errors.append(error)
     if errors:
-        raise invalid(errors)
+        raise build_invalid_request(errors)
 
 
-def sealed_secrets(
+def seal_secrets(
     body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile: Profile
 ) -> dict[str, bytes | None]:
     """The sealed columns that a body sets; `profile` is what the body makes of it."""
@@ -59,7 +59,7 @@ def sealed_secrets(
     return sealed
 
 
-def given_secrets(body: ProfileCreate) -> dict[str, str]:
+def read_plain_secrets(body: ProfileCreate) -> dict[str, str]:
     """The secrets of a profile that is not stored, by name."""
     return {
         name: secret.get_secret_value()
@@ -80,6 +80,6 @@ def _read_secrets(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | 
     if "auth" not in body.model_fields_set:
         return secret_by_name
     if body.auth is None:
-        return secret_by_name | dict.fromkeys(IN_AUTH)
-    names = IN_AUTH.keys() & body.auth.model_fields_set
+        return secret_by_name | dict.fromkeys(AUTH_SECRETS)
+    names = AUTH_SECRETS.keys() & body.auth.model_fields_set
     return secret_by_name | {name: getattr(body.auth, name) for name in names}

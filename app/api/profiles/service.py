@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.profiles.builder import (
-    changed_profile,
+    build_changed_profile,
+    build_new_profile,
     check_destination,
-    column_changes,
-    new_profile,
-    with_fallback,
+    diff_columns,
+    resolve_fallback,
 )
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.api.profiles.secrets import check_kept, sealed_secrets
+from app.api.profiles.secrets import check_kept_secrets, seal_secrets
 from app.auth.audit import Act, with_secrets
 from app.auth.quotas import check_profiles
 from app.auth.reach import require_unbound
@@ -41,13 +41,13 @@ async def create(
 
     Raises InvalidRequest, QuotaExceeded, or Conflict where its name is taken.
     """
-    profile = new_profile(body, tenant_id=tenant_id, now=act.now)
+    profile = build_new_profile(body, tenant_id=tenant_id, now=act.now)
     check_destination(profile, guard)
     owner = await tenants.lock(connection, tenant_id=tenant_id)
     if owner.quota.profiles is not None:
         check_profiles(owner, await profiles.count(connection, tenant_id=tenant_id))
-    profile = await with_fallback(connection, profile)
-    sealed = sealed_secrets(body, vault, profile=profile)
+    profile = await resolve_fallback(connection, profile)
+    sealed = seal_secrets(body, vault, profile=profile)
     await profiles.insert(connection, profile=profile, sealed=sealed)
     await act.record(
         connection, "profile.create", tenant_id=tenant_id, object_id=profile.id, after=profile
@@ -67,17 +67,17 @@ async def update(
 ) -> None:
     """Change a profile that was read to be changed; `by` is the key that asks, if it is one.
 
-    Raises what `changed_profile` does, and Forbidden.
+    Raises what `build_changed_profile` does, and Forbidden.
     """
-    after = changed_profile(before, body, now=act.now)
+    after = build_changed_profile(before, body, now=act.now)
     if "fallback_profile" in body.model_fields_set:
-        after = await with_fallback(connection, after, by=by)
+        after = await resolve_fallback(connection, after, by=by)
     if after.is_default is not before.is_default:  # messages that name no profile change theirs
         require_unbound(by)
     check_destination(after, guard)
-    check_kept(before, after, body)
-    sealed = sealed_secrets(body, vault, profile=after)
-    changes = column_changes(before, after) | sealed
+    check_kept_secrets(before, after, body)
+    sealed = seal_secrets(body, vault, profile=after)
+    changes = diff_columns(before, after) | sealed
     if not changes:
         return
     await profiles.update(

@@ -9,12 +9,12 @@ from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import ProfileManager
 from app.api.openapi import tenant_problems
-from app.api.profiles.builder import new_profile
-from app.api.profiles.secrets import given_secrets
+from app.api.profiles.builder import build_new_profile
+from app.api.profiles.secrets import read_plain_secrets
 from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.auth.profiles import require_profile
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
@@ -44,22 +44,24 @@ MINUTE_SECONDS: Final = 60
 async def verify_unsaved_profile(
     body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
     caller: ProfileManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> VerifyRead:
     """Test a profile's settings on its server without saving them.
 
     Otherwise like verifying a saved profile. Requires the scope `profiles:manage`.
     """
     caller.require_unbound()
-    profile = new_profile(body, tenant_id=caller.tenant_id, now=services.now())
+    profile = build_new_profile(body, tenant_id=caller.tenant_id, now=services.now())
     if profile.transport is Transport.SANDBOX:
         raise InvalidRequest.at("transport", msg="a sandbox has no server to verify")
-    check = check_asked(profile, body)
+    check = build_check(profile, body)
     await take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
     delivery_profile = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
-    report = await services.verifier.verify_unsaved(delivery_profile, given_secrets(body), check)
+    report = await services.verifier.verify_unsaved(
+        delivery_profile, read_plain_secrets(body), check
+    )
     return VerifyRead.of(report, services.now())
 
 
@@ -75,7 +77,7 @@ async def verify_unsaved_profile(
 async def verify_profile(
     profile: InPath,
     caller: ProfileManager,
-    services: ServicesOf,
+    services: ReadyServices,
     body: Annotated[ProfileVerify | None, JsonBody(openapi_examples=EXAMPLE)] = None,
 ) -> VerifyRead:
     """Test a profile on its real server, without sending, and say what to change.
@@ -96,14 +98,14 @@ async def verify_profile(
         )
     if delivery_profile is None or delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
-    check = check_asked(delivery_profile.profile, verify_body)
+    check = build_check(delivery_profile.profile, verify_body)
     await take_permit(services, caller.tenant_id)
     report = await services.verifier.verify_stored(delivery_profile, check)
-    await remember(services.database, delivery_profile.profile, report, services.now())
+    await save_recommendation(services.database, delivery_profile.profile, report, services.now())
     return VerifyRead.of(report, services.now())
 
 
-def check_asked(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
+def build_check(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
     """Whom to name at MAIL and RCPT, if anybody; raises InvalidRequest without a sender."""
     recipient = asked.recipient.address if asked.recipient else None
     try:
@@ -131,7 +133,9 @@ async def take_permit(services: Services, tenant_id: str) -> None:
         )
 
 
-async def remember(database: Database, profile: Profile, report: Report, now: datetime) -> None:
+async def save_recommendation(
+    database: Database, profile: Profile, report: Report, now: datetime
+) -> None:
     """Keep what the doctor found beside what is known of the profile's server."""
     recommendation = report.diagnosis.recommendation if report.diagnosis else None
     if recommendation is None and not report.is_ok:

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import Address, Answer, Body
+from app.api.http.fields import Address, RequestModel, ResponseModel
 from app.api.profiles import fields
 from app.api.profiles.responses import EffectiveEhloRead
 from app.api.profiles.schemas import ProfileCreate
@@ -35,7 +35,7 @@ SENDER: Final = Field(
 )
 
 
-class ProfileVerify(Body):
+class ProfileVerify(RequestModel):
     """Options of verify."""
 
     recipient: Address | None = RECIPIENT
@@ -50,7 +50,7 @@ class UnsavedVerify(ProfileCreate):
     sender: Address | None = SENDER
 
 
-class _Read(Answer):
+class _Read(ResponseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
@@ -81,7 +81,7 @@ class ChainLinkRead(_Read):
     self_signed: bool
 
 
-class CertificateRead(Answer):
+class CertificateRead(ResponseModel):
     """The server's certificate."""
 
     names: list[str] = Field(description="The host names and addresses in the certificate.")
@@ -98,7 +98,7 @@ class CertificateRead(Answer):
         )
 
 
-class StageRead(Answer):
+class StageRead(ResponseModel):
     """A stage. Fields that do not apply are null or empty."""
 
     stage: Step
@@ -135,7 +135,7 @@ class AdviceRead(_Read):
     reason: str = Field(description="The rule behind the status.")
 
 
-class NameRead(Answer):
+class NameRead(ResponseModel):
     """A trial of an EHLO name."""
 
     name: str
@@ -165,7 +165,7 @@ class RecommendationRead(_Read):
     reason: str
 
 
-class DiagnosisRead(Answer):
+class DiagnosisRead(ResponseModel):
     """Trials of EHLO names on the server, and the recommended one."""
 
     names: list[NameRead]
@@ -185,7 +185,7 @@ class DiagnosisRead(Answer):
         )
 
 
-class VerifyRead(Answer):
+class VerifyRead(ResponseModel):
     """The result of verify."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})

@@ -19,7 +19,7 @@ class Budget:
         self._by_holder: dict[str, int] = {}
         self.held_bytes = 0
 
-    def take(self, holders: Sequence[str], size_bytes: int) -> None:
+    def reserve(self, holders: Sequence[str], size_bytes: int) -> None:
         """Hold so many bytes more of a tenant and an address.
 
         Raises Unavailable where that is too much.
@@ -44,7 +44,7 @@ class Budget:
                 " three quarters). Nothing was written; send fewer large requests at a time.",
             )
 
-    def give_back(self, holders: Sequence[str], size_bytes: int) -> None:
+    def release(self, holders: Sequence[str], size_bytes: int) -> None:
         """Hold so many bytes less."""
         self.held_bytes -= size_bytes
         for holder in holders:

@@ -18,8 +18,8 @@ from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import RequestTimeout, TooLarge
 
-MESSAGES: Final = "/messages"
-STREAMED: Final = "/messages/upload"
+MESSAGES_PATH: Final = "/messages"
+UPLOAD_PATH: Final = "/messages/upload"
 BODY: Final = "body"
 SMALL_BODY_BYTES: Final = 1024 * 1024
 # How far a client may fall behind this rate, at first and at any time.
@@ -38,7 +38,7 @@ DRAIN_PAUSE_SECONDS: Final = 0.1
 KNOWN_DRAINED_BYTES: Final = 64 * 1024 * 1024
 KNOWN_DRAIN_SECONDS: Final = 5.0
 # Two of these would be read by one as the first, and by another as the last.
-SINGLE: Final = (
+SINGLE_HEADERS: Final = (
     b"authorization",
     b"content-length",
     b"content-type",
@@ -54,7 +54,7 @@ SINGLE: Final = (
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Intake:
+class BodyMiddleware:
     """ASGI middleware: nothing of a body is asked for before the key was looked up.
 
     That is done once, when something first asks for a part of the body or for the caller, whatever
@@ -72,22 +72,22 @@ class Intake:
             await self._app(scope, receive, send)
             return
         visitor = new_visitor(scope)
-        body = Body(self._budget, visitor, scope, receive, self._limit(scope["path"]))
+        body = BodyReader(self._budget, visitor, scope, receive, self._limit(scope["path"]))
         state = scope.setdefault("state", {})
         state[VISITOR], state[BODY] = visitor, body
         app: ASGIApp = _find_refusal(scope) or self._app
         try:
-            await app(scope, body.receive, send if body.has_arrived else body.draining(send))
+            await app(scope, body.receive, send if body.has_arrived else body.wrap_send(send))
         finally:
-            body.let_go(body.held_bytes)
+            body.release(body.held_bytes)
             # Both know the scope: what would keep each other is left for the garbage collector.
             del state[VISITOR], state[BODY]
 
     def _limit(self, path: str) -> int | None:
         """How many bytes a body may have; None for one that is never held as a whole."""
-        if path == STREAMED:
+        if path == UPLOAD_PATH:
             return None
-        is_message = path.startswith(MESSAGES)
+        is_message = path.startswith(MESSAGES_PATH)
         return self._max_body_bytes if is_message else min(SMALL_BODY_BYTES, self._max_body_bytes)
 
 
@@ -99,11 +99,11 @@ class Pace:
     left_seconds: float
 
     @property
-    def patience_seconds(self) -> float:
+    def timeout_seconds(self) -> float:
         """How long it is waited for."""
         return min(self.spare_seconds, self.left_seconds)
 
-    def note(self, waited_seconds: float, size_bytes: int) -> None:
+    def record(self, waited_seconds: float, size_bytes: int) -> None:
         """A part of that size came after that time: what came before it earns no more time."""
         earned = size_bytes / SLOWEST_BYTES_PER_SECOND
         self.spare_seconds = min(WINDOW_SECONDS, self.spare_seconds - waited_seconds + earned)
@@ -115,7 +115,7 @@ def new_pace(total_seconds: float = BODY_SECONDS) -> Pace:
     return Pace(WINDOW_SECONDS, total_seconds)
 
 
-class Body:
+class BodyReader:
     """The body of one request. What is held of it counts until it is let go."""
 
     def __init__(
@@ -159,18 +159,18 @@ class Body:
         if size:
             self._received_bytes += size
             self.held_bytes += size
-            self._budget.take(self._holders, size)
+            self._budget.reserve(self._holders, size)
         if self._limit is not None and self._received_bytes > self._limit:
             raise _build_too_large(self._limit)
         return message
 
-    def let_go(self, size_bytes: int) -> None:
+    def release(self, size_bytes: int) -> None:
         """So many bytes of it are not held any more."""
         self.held_bytes -= size_bytes
         if size_bytes and self._holders is not None:
-            self._budget.give_back(self._holders, size_bytes)
+            self._budget.release(self._holders, size_bytes)
 
-    def draining(self, send: Send) -> Send:
+    def wrap_send(self, send: Send) -> Send:
         """`send`, for an answer that may come before the body has: what is left of it is dropped.
 
         Up to a bound, within a moment; the connection is closed then.
@@ -184,7 +184,7 @@ class Body:
                     message = {**message, "headers": headers}
             elif not message.get("more_body", False) and not self.has_arrived:
                 await send({**message, "more_body": True})
-                self.let_go(self.held_bytes)
+                self.release(self.held_bytes)
                 await self._drain()
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
@@ -216,7 +216,7 @@ class Body:
             self._pace = new_pace(float("inf") if self._limit is None else BODY_SECONDS)
         size, started_seconds = 0, monotonic_seconds()
         try:
-            async with asyncio.timeout(self._pace.patience_seconds):
+            async with asyncio.timeout(self._pace.timeout_seconds):
                 message = await self._receive()
                 size = len(message.get("body", b""))
                 return message
@@ -228,7 +228,7 @@ class Body:
                 " request again."
             ) from None
         finally:
-            self._pace.note(monotonic_seconds() - started_seconds, size)
+            self._pace.record(monotonic_seconds() - started_seconds, size)
 
     async def _drain(self) -> None:
         if self._is_stalled:
@@ -245,9 +245,9 @@ class Body:
                     left_bytes -= len(message.get("body", b""))
 
 
-def body_of(request: Request) -> Body:
+def get_body_reader(request: Request) -> BodyReader:
     """The body of a request, to let go of what is not held any more."""
-    body: Body = getattr(request.state, BODY)
+    body: BodyReader = getattr(request.state, BODY)
     return body
 
 
@@ -270,7 +270,7 @@ def _find_refusal(scope: Scope) -> ProblemResponse | None:
         return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
     if len(set(names)) == len(names):
         return None
-    for name in SINGLE:
+    for name in SINGLE_HEADERS:
         if names.count(name) > 1:
             detail = f"The request has the header {str(name, 'ascii').title()} twice; send it once."
             return ProblemResponse("duplicate-header", detail, instance=path)

@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.auth.visitors import visitor_of
-from app.api.http.threads import beside_if_large
+from app.api.http.threads import run_in_thread_if_large
 from app.api.requests.media_types import require_json
 from app.domain.errors import InvalidRequest, UnsupportedMediaType
 
@@ -94,7 +94,7 @@ class _JsonRequest(Request):
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON
         content = await self.body()
-        return await beside_if_large(len(content), loads, content)
+        return await run_in_thread_if_large(len(content), loads, content)
 
 
 class BoundedRoute(APIRoute):
@@ -120,7 +120,7 @@ class BoundedRoute(APIRoute):
                 is_built = True
             request = _JsonRequest(request.scope, request.receive)
             content = await request.body()
-            await beside_if_large(len(content), check_json, content)
+            await run_in_thread_if_large(len(content), check_json, content)
             return await handle(request)
 
         return bounded

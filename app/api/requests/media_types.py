@@ -14,12 +14,12 @@ MAX_CHARACTERS: Final = 255
 _CHARSET: Final = re.compile(r'; *charset *= *"?([^";\s]*)', re.IGNORECASE)
 
 
-def media_type_of(request: Request) -> str:
+def get_media_type(request: Request) -> str:
     """Type and subtype in lower case, without parameters; empty where the request names none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def require_identity(request: Request) -> None:
+def require_identity_coding(request: Request) -> None:
     """Raise UnsupportedMediaType where the body is encoded (RFC 9110 section 8.4), as by gzip."""
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
@@ -29,10 +29,10 @@ def require_identity(request: Request) -> None:
         )
 
 
-def require_type(request: Request, noun: str, wanted: str, *others: str) -> None:
+def require_media_type(request: Request, noun: str, wanted: str, *others: str) -> None:
     """Raise UnsupportedMediaType where it is none of these; `noun` is what is to be sent."""
-    require_identity(request)
-    mime_type = media_type_of(request)
+    require_identity_coding(request)
+    mime_type = get_media_type(request)
     if mime_type not in {wanted, *others}:
         raise UnsupportedMediaType(
             f"The body is {mime_type[:MAX_CHARACTERS] or 'of no type'}; send {noun} with the header"
@@ -43,13 +43,13 @@ def require_type(request: Request, noun: str, wanted: str, *others: str) -> None
 
 def require_json(request: Request) -> None:
     """Raise UnsupportedMediaType where there is a body that is not JSON (RFC 8259)."""
-    require_identity(request)
-    media_type = media_type_of(request)
+    require_identity_coding(request)
+    media_type = get_media_type(request)
     if media_type != JSON and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         if media_type or has_body(request.scope):
-            require_type(request, "JSON", JSON)
+            require_media_type(request, "JSON", JSON)
         return
     require_utf8(request)
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.request_id import id_of
-from app.api.requests.problems import answer_unexpected
+from app.api.http.request_id import read_request_id
+from app.api.requests.problems import build_unexpected_response
 from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 
@@ -17,7 +17,7 @@ BAD_REQUEST: Final = 400
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware: plain functions around send, for it is on every path."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,7 +27,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identifier = id_of(scope)
+        identifier = read_request_id(scope)
         token = request_id.set(identifier)
         try:
             await self._answer(scope, receive, send, identifier.encode("ascii"))
@@ -52,7 +52,7 @@ class Edge:
         except Exception as error:
             if is_started:
                 raise
-            await answer_unexpected(error, path)(scope, receive, send_with_id)
+            await build_unexpected_response(error, path)(scope, receive, send_with_id)
 
 
 def _log(scope: Scope, status: int, started_seconds: float) -> None:

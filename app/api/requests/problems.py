@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.auth.visitors import note_refusal
-from app.api.http.field_errors import MAX_LOC_CHARACTERS, field_error, invalid
-from app.api.http.fields import Answer
+from app.api.http.field_errors import MAX_LOC_CHARACTERS, build_field_error, build_invalid_request
+from app.api.http.fields import ResponseModel
 from app.api.http.problem_types import PROBLEMS
 from app.api.http.root_path import root_path
 from app.domain.audit import request_id
@@ -34,7 +34,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
 
 
-class FieldProblem(Answer):
+class FieldProblem(ResponseModel):
     """An invalid value in a request."""
 
     loc: list[str | int] = Field(
@@ -44,7 +44,7 @@ class FieldProblem(Answer):
     type: str = Field(description="A stable name of the kind of error.")
 
 
-class ProblemBody(Answer):
+class ProblemBody(ResponseModel):
     """An error as RFC 9457 describes it."""
 
     type: str = Field(description="A stable path that names the type. GET it for an explanation.")
@@ -98,7 +98,7 @@ def _build_body(
     return body
 
 
-def body_of(problem: Problem, instance: str) -> dict[str, Any]:
+def build_problem_body(problem: Problem, instance: str) -> dict[str, Any]:
     """What is said of a problem that is a part of an answer."""
     errors = problem.errors if isinstance(problem, InvalidRequest) else ()
     return _build_body(problem.slug, problem.detail, instance=instance, errors=errors)
@@ -116,7 +116,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
 
 
-def answer(problem: Problem, instance: str) -> ProblemResponse:
+def build_problem_response(problem: Problem, instance: str) -> ProblemResponse:
     """The response to a problem."""
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
@@ -139,7 +139,7 @@ def answer(problem: Problem, instance: str) -> ProblemResponse:
     )
 
 
-def answer_unexpected(error: Exception, instance: str) -> ProblemResponse:
+def build_unexpected_response(error: Exception, instance: str) -> ProblemResponse:
     """The response to a fault of ours, of which only the log knows more."""
     log.error("the request failed", exc_info=error)
     return ProblemResponse("internal-error", PROBLEMS["internal-error"].example, instance=instance)
@@ -148,18 +148,18 @@ def answer_unexpected(error: Exception, instance: str) -> ProblemResponse:
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
     await note_refusal(request, error)
-    return answer(error, request.url.path)
+    return build_problem_response(error, request.url.path)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
     # `input` and `ctx` may hold a password, so they go no further than here.
-    errors = [field_error(item) for item in error.errors()]
+    errors = [build_field_error(item) for item in error.errors()]
     first_error = errors[0]
     if first_error.type == "json_invalid":
         detail = f"The body is not JSON: {first_error.msg} at character {first_error.loc[-1]}."
         return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=errors)
-    return answer(invalid(errors), request.url.path)
+    return build_problem_response(build_invalid_request(errors), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

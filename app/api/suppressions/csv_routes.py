@@ -10,12 +10,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field, ValidationError
 
 from app.api.auth.dependencies import SuppressionManager
-from app.api.http.csv import MEDIA_TYPE, meant, written
-from app.api.http.field_errors import field_error
-from app.api.http.fields import Answer
-from app.api.openapi import lines_of, tenant_problems
-from app.api.requests.media_types import require_type
-from app.api.services import Services, ServicesOf
+from app.api.http.csv import MEDIA_TYPE, format_rows, restore_cell
+from app.api.http.field_errors import build_field_error
+from app.api.http.fields import ResponseModel
+from app.api.openapi import lines_content, tenant_problems
+from app.api.requests.media_types import require_media_type
+from app.api.services import ReadyServices, Services
 from app.api.suppressions.routes import SuppressionCreate
 from app.domain.clock import format_rfc3339
 from app.domain.errors import InvalidRequest
@@ -26,8 +26,8 @@ from app.store.db.keyset import Slice, read_pages
 router = APIRouter(tags=["Suppressions"])
 
 COLUMNS: Final = ("address", "tag", "reason", "detail", "created_at")
-AT_ONCE: Final = 500
-WRONG_SHOWN: Final = 100
+ROWS_PER_TRANSACTION: Final = 500
+MAX_ERRORS: Final = 100
 TEXT: Final = (
     "address,tag,reason,detail,created_at\r\neve@example.org,,manual,,2026-01-15T09:30:00Z\r\n"
 )
@@ -39,14 +39,14 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class WrongLine(Answer):
+class InvalidLine(ResponseModel):
     """An invalid line."""
 
     line: int
     msg: str
 
 
-class SuppressionsImported(Answer):
+class SuppressionsImported(ResponseModel):
     """The result of an import."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -56,7 +56,7 @@ class SuppressionsImported(Answer):
         description="Lines that name an existing suppression, which stays as it is."
     )
     invalid: int
-    errors: list[WrongLine] = Field(description="The first 100 invalid lines.")
+    errors: list[InvalidLine] = Field(description="The first 100 invalid lines.")
 
 
 @router.get(
@@ -65,10 +65,15 @@ class SuppressionsImported(Answer):
     summary="Export suppressions",
     response_class=StreamingResponse,
     responses=tenant_problems("key-is-bound")
-    | {200: {"description": "All of them, newest first.", "content": lines_of(MEDIA_TYPE, TEXT)}},
+    | {
+        200: {
+            "description": "All of them, newest first.",
+            "content": lines_content(MEDIA_TYPE, TEXT),
+        }
+    },
 )
 async def export_suppressions(
-    caller: SuppressionManager, services: ServicesOf
+    caller: SuppressionManager, services: ReadyServices
 ) -> StreamingResponse:
     """Export all suppressions as CSV, in the format of `/suppressions/import`.
 
@@ -87,9 +92,9 @@ async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str
         async with services.database.reading() as connection:
             return await suppressions.page(connection, tenant_id=tenant_id, **part)
 
-    yield written([COLUMNS])
-    async for rows in read_pages(load, limit=AT_ONCE):
-        yield written(map(_build_cells, rows))
+    yield format_rows([COLUMNS])
+    async for rows in read_pages(load, limit=ROWS_PER_TRANSACTION):
+        yield format_rows(map(_build_cells, rows))
 
 
 def _build_cells(row: Suppression) -> tuple[str, ...]:
@@ -108,12 +113,12 @@ def _build_cells(row: Suppression) -> tuple[str, ...]:
             "required": True,
             "description": "CSV with a header line. The column `address` is required. At most 1"
             " MiB.",
-            "content": lines_of(MEDIA_TYPE, TEXT),
+            "content": lines_content(MEDIA_TYPE, TEXT),
         }
     },
 )
 async def import_suppressions(
-    caller: SuppressionManager, services: ServicesOf, request: Request
+    caller: SuppressionManager, services: ReadyServices, request: Request
 ) -> SuppressionsImported:
     """Suppress every address in a CSV file.
 
@@ -121,24 +126,24 @@ async def import_suppressions(
     lines and imports the rest. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    require_type(request, "CSV", MEDIA_TYPE)
+    require_media_type(request, "CSV", MEDIA_TYPE)
     content = _decode(await request.body())
     act = caller.act(services.now())
-    suppression_rows, invalid_lines = list[Suppression](), list[WrongLine]()
+    suppression_rows, invalid_lines = list[Suppression](), list[InvalidLine]()
     for number, values in _read_lines(content):
         try:
             body = SuppressionCreate.model_validate(values)
         except ValidationError as error:
-            first_error = field_error(error.errors(include_url=False, include_input=False)[0])
+            first_error = build_field_error(error.errors(include_url=False, include_input=False)[0])
             place = ".".join(map(str, first_error.loc))
-            invalid_lines.append(WrongLine(line=number, msg=f"{place}: {first_error.msg}"))
+            invalid_lines.append(InvalidLine(line=number, msg=f"{place}: {first_error.msg}"))
         else:
-            suppression_rows.append(body.suppression(caller.tenant_id, act.now))
+            suppression_rows.append(body.to_suppression(caller.tenant_id, act.now))
     added = 0
     async with services.database.transaction() as connection:
-        for start in range(0, len(suppression_rows), AT_ONCE):
+        for start in range(0, len(suppression_rows), ROWS_PER_TRANSACTION):
             added += await suppressions.add(
-                connection, new_suppressions=suppression_rows[start : start + AT_ONCE]
+                connection, new_suppressions=suppression_rows[start : start + ROWS_PER_TRANSACTION]
             )
         await act.record(
             connection,
@@ -154,7 +159,7 @@ async def import_suppressions(
         created=added,
         existing=len(suppression_rows) - added,
         invalid=len(invalid_lines),
-        errors=invalid_lines[:WRONG_SHOWN],
+        errors=invalid_lines[:MAX_ERRORS],
     )
 
 
@@ -176,7 +181,9 @@ def _read_lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
             )
         reader.fieldnames = names
         for row in reader:
-            value_by_column = {name: meant((row.get(name) or "").strip()) for name in COLUMNS[:-1]}
+            value_by_column = {
+                name: restore_cell((row.get(name) or "").strip()) for name in COLUMNS[:-1]
+            }
             yield reader.line_num, {name: value for name, value in value_by_column.items() if value}
     except csv.Error as error:
         raise InvalidRequest(f"The file is not CSV: {error}.") from None

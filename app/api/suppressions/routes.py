@@ -9,12 +9,12 @@ from fastapi import Body as JsonBody
 from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.auth.dependencies import SuppressionManager
-from app.api.http.fields import Answer, Body, Line, Text
+from app.api.http.fields import Line, RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page, Paging, read_page
-from app.api.messages.schemas import Tag, Wanted
-from app.api.openapi import located, tenant_problems
+from app.api.messages.schemas import RecipientAddress, Tag
+from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.domain.address.folding import fold
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_mailbox
 from app.domain.ids import new_id
@@ -44,7 +44,7 @@ def _fold_address(text: str) -> str:
     return fold(make_mailbox(text).address)
 
 
-class SuppressionCreate(Body):
+class SuppressionCreate(RequestModel):
     """An address to suppress."""
 
     address: Annotated[
@@ -56,7 +56,7 @@ class SuppressionCreate(Body):
     reason: SuppressionReason = SuppressionReason.MANUAL
     detail: Text | None = Field(default=None, max_length=1000, description="A note of your own.")
 
-    def suppression(self, tenant_id: str, now: datetime) -> Suppression:
+    def to_suppression(self, tenant_id: str, now: datetime) -> Suppression:
         """A new one, as it is stored."""
         return Suppression(
             id=new_id("sup"),
@@ -69,7 +69,7 @@ class SuppressionCreate(Body):
         )
 
 
-class SuppressionRead(Answer):
+class SuppressionRead(ResponseModel):
     """A suppressed address."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
@@ -91,7 +91,7 @@ class SuppressionPage(Page[SuppressionRead]):
 class SuppressionQuery(Paging):
     """Which are wanted: those that match everything given."""
 
-    address: Wanted | None = Field(default=None, description="Case does not matter.")
+    address: RecipientAddress | None = Field(default=None, description="Case does not matter.")
     tag: Text | None = Field(default=None, max_length=64, description="Only of this tag.")
     reason: list[SuppressionReason] = Field(
         default_factory=list, max_length=10, description="Only messages with one of these statuses."
@@ -105,13 +105,13 @@ class SuppressionQuery(Paging):
     summary="Create a suppression",
     response_description="The new suppression. Heloise sends nothing more to the address.",
     responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
-    | {201: {"headers": located(f"/suppressions?address={EXAMPLE['address']}")}},
+    | {201: {"headers": location_header(f"/suppressions?address={EXAMPLE['address']}")}},
 )
 async def create_suppression(
     body: Annotated[SuppressionCreate, JsonBody(openapi_examples=CREATE)],
     caller: SuppressionManager,
     response: Response,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> SuppressionRead:
     """Stop sending to an address: as a recipient it becomes `suppressed`.
 
@@ -119,7 +119,7 @@ async def create_suppression(
     """
     caller.require_unbound()
     act = caller.act(services.now())
-    suppression = body.suppression(caller.tenant_id, act.now)
+    suppression = body.to_suppression(caller.tenant_id, act.now)
     async with services.database.transaction() as connection:
         await suppressions.insert(connection, suppression=suppression)
         await act.record(
@@ -136,7 +136,7 @@ async def create_suppression(
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_suppressions(
-    query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ServicesOf
+    query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ReadyServices
 ) -> SuppressionPage:
     """List the tenant's suppressions, newest first.
 
@@ -167,7 +167,7 @@ async def delete_suppression(
         str, Path(description="The suppression's id.", examples=[EXAMPLE["id"]])
     ],
     caller: SuppressionManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> None:
     """Delete a suppression. Recipients that are `suppressed` stay so.
 

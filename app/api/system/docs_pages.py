@@ -17,14 +17,14 @@ POLICY: Final = (
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # A key that was typed in there is not to be clicked for by somebody who shows them in a frame.
-OTHERS: Final = (
+OTHER_HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 
 
-class Pages:
+class DocsPages:
     """ASGI middleware: adds the policy (CSP Level 3), with a hash of each inline script."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,8 +42,11 @@ class Pages:
                 start = message  # a page is sent in one piece, which has to be seen first
                 return
             if start:
-                policy = (b"content-security-policy", policy_of(message.get("body", b"")).encode())
-                headers = [*start.get("headers", ()), policy, *OTHERS]
+                policy = (
+                    b"content-security-policy",
+                    build_policy(message.get("body", b"")).encode(),
+                )
+                headers = [*start.get("headers", ()), policy, *OTHER_HEADERS]
                 await send({**start, "headers": headers})
                 start = {}
             await send(message)
@@ -51,7 +54,7 @@ class Pages:
         await self._app(scope, receive, send_with_policy)
 
 
-def policy_of(page: bytes) -> str:
+def build_policy(page: bytes) -> str:
     """The Content-Security-Policy of a page."""
     digests = (sha256(script).digest() for script in _INLINE.findall(page))
     hashes = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

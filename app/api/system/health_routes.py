@@ -5,21 +5,21 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request, Response
 
 from app.api.auth.visitors import visitor_of
-from app.api.http.fields import Answer
+from app.api.http.fields import ResponseModel
 from app.api.openapi import Responses, open_problems
-from app.api.services import ServicesEvenIfNotReady, ServicesOf
+from app.api.services import ReadyServices, ServicesEvenIfNotReady
 from app.domain.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
 
 
-class Alive(Answer):
+class Alive(ResponseModel):
     """The process runs."""
 
     status: Literal["ok"] = "ok"
 
 
-class Ready(Answer):
+class Ready(ResponseModel):
     """The process can serve requests."""
 
     status: Literal["ready"] = "ready"
@@ -74,7 +74,7 @@ METRICS: Final[Responses] = {
     )
     | METRICS,
 )
-async def get_metrics(request: Request, services: ServicesOf) -> Response:
+async def get_metrics(request: Request, services: ReadyServices) -> Response:
     """Get queue depth and age, outcomes, attempt times, group sizes and connections.
 
     No label identifies a tenant. Each process has its own metrics: scrape them one by one. If

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import Answer
+from app.api.http.fields import ResponseModel
 from app.api.http.problem_types import PROBLEMS
 from app.api.http.root_path import root_path
 from app.api.openapi import open_problems
@@ -14,7 +14,7 @@ from app.domain.errors import NotFound
 router = APIRouter(tags=["Problems"])
 
 
-class ProblemTypeRead(Answer):
+class ProblemTypeRead(ResponseModel):
     """A type of error."""
 
     model_config = ConfigDict(
@@ -36,7 +36,7 @@ class ProblemTypeRead(Answer):
     remedy: str = Field(description="What to do about it.")
 
 
-class ProblemTypes(Answer):
+class ProblemTypes(ResponseModel):
     """All types of errors."""
 
     items: list[ProblemTypeRead]

@@ -12,15 +12,15 @@ from app.api.auth.dependencies import TemplateManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.messages.examples import QUEUED
-from app.api.messages.idempotency import accepted_once, fingerprint_of
-from app.api.messages.openapi import accepting
+from app.api.messages.idempotency import fingerprint_request, respond_once
+from app.api.messages.openapi import accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import prepared
-from app.api.messages.template_service import Which, checked, rendered
-from app.api.openapi import located, tenant_problems
+from app.api.messages.service import prepare_send
+from app.api.messages.template_service import VersionChoice, check_template, render_template
+from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.api.templates.schemas import (
     CREATE,
     PREVIEW,
@@ -64,13 +64,13 @@ InPath = Annotated[
     summary="Create a template",
     response_description="The new template with a draft. Publish it to send it.",
     responses=tenant_problems("template-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | {201: {"headers": located(f"/templates/{PUBLISHED['id']}")}},
+    | {201: {"headers": location_header(f"/templates/{PUBLISHED['id']}")}},
 )
 async def create_template(
     body: Annotated[TemplateCreate, JsonBody(openapi_examples=CREATE)],
     caller: TemplateManager,
     response: Response,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> TemplateRead:
     """Create a template as a draft. `POST /templates/{template}/publish` publishes it.
 
@@ -80,12 +80,12 @@ async def create_template(
     caller.require_unbound()
     act = caller.act(services.now())
     content = TemplateContent(
-        parts=body.parts(),
-        locales={name: source_parts.parts() for name, source_parts in body.locales.items()},
+        parts=body.to_parts(),
+        locales={name: source_parts.to_parts() for name, source_parts in body.locales.items()},
         variables_schema=body.variables_schema,
         inlines_css=body.inline_css,
     )
-    content = replace(content, references=await checked(services, caller.tenant_id, content))
+    content = replace(content, references=await check_template(services, caller.tenant_id, content))
     row = Template(
         id=new_id("tpl"),
         tenant_id=caller.tenant_id,
@@ -111,7 +111,7 @@ async def create_template(
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_templates(
-    paging: ListQuery, caller: TemplateManager, services: ServicesOf
+    paging: ListQuery, caller: TemplateManager, services: ReadyServices
 ) -> TemplatePage:
     """List the tenant's templates, newest first.
 
@@ -129,7 +129,7 @@ async def list_templates(
     responses=tenant_problems(*NOUN),
 )
 async def get_template(
-    template: InPath, caller: TemplateManager, services: ServicesOf
+    template: InPath, caller: TemplateManager, services: ReadyServices
 ) -> TemplateRead:
     """Get a template's name and published version.
 
@@ -148,7 +148,7 @@ async def get_template(
     responses=tenant_problems(*NOUN),
 )
 async def list_template_versions(
-    template: InPath, caller: TemplateManager, services: ServicesOf
+    template: InPath, caller: TemplateManager, services: ReadyServices
 ) -> TemplateVersions:
     """List a template's last 200 versions, newest first. The first may be a draft.
 
@@ -175,7 +175,7 @@ async def update_template(
     template: InPath,
     body: Annotated[TemplateUpdate, JsonBody(openapi_examples=UPDATE)],
     caller: TemplateManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> TemplateVersionRead:
     """Update the draft. Without a draft, create one from the latest version.
 
@@ -191,7 +191,9 @@ async def update_template(
         )
     content = _apply_update(latest.content, body)
     if content != latest.content:
-        content = replace(content, references=await checked(services, caller.tenant_id, content))
+        content = replace(
+            content, references=await check_template(services, caller.tenant_id, content)
+        )
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=row_before.id, for_update=True
@@ -226,7 +228,7 @@ async def update_template(
 def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
     set_fields = body.model_fields_set
     parts = {name: source for name, source in before.parts.items() if name not in set_fields}
-    parts |= body.parts()
+    parts |= body.to_parts()
     if {"html", "mjml"} <= parts.keys():
         raise InvalidRequest.at(
             "mjml", msg="a template has html or mjml: set the other one to null in this request"
@@ -250,7 +252,9 @@ def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateCont
     response_description="The template is deleted. Messages made from it stay.",
     responses=tenant_problems(*NOUN),
 )
-async def delete_template(template: InPath, caller: TemplateManager, services: ServicesOf) -> None:
+async def delete_template(
+    template: InPath, caller: TemplateManager, services: ReadyServices
+) -> None:
     """Delete a template and all its versions.
 
     Requires the scope `templates:manage`.
@@ -275,7 +279,7 @@ async def delete_template(template: InPath, caller: TemplateManager, services: S
 async def publish_template(
     template: InPath,
     caller: TemplateManager,
-    services: ServicesOf,
+    services: ReadyServices,
     body: Annotated[TemplatePublish | None, JsonBody(openapi_examples=PUBLISH)] = None,
 ) -> TemplateRead:
     """Publish the latest version, or an earlier one again. Accepted messages do not change.
@@ -324,18 +328,18 @@ async def preview_template(
     template: InPath,
     body: Annotated[TemplatePreview, JsonBody(openapi_examples=PREVIEW)],
     caller: TemplateManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> TemplateRendered:
     """Render a version with your variables. Default: the latest version, which may be a draft.
 
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    number, content = await rendered(
+    number, content = await render_template(
         services,
         caller.tenant_id,
         template,
-        which=body.version or Which.LAST,
+        which=body.version or VersionChoice.LAST,
         variables=body.variables,
         locale=body.locale,
     )
@@ -351,7 +355,7 @@ async def preview_template(
     operation_id="test_template",
     summary="Send a test message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accepting(
+    responses=accept_responses(
         QUEUED, *NOUN, "template-version-not-found", "template-failed", is_keyed=False
     ),
 )
@@ -359,7 +363,7 @@ async def test_template(
     template: InPath,
     body: Annotated[TemplateTest, JsonBody(openapi_examples=TEST)],
     caller: TemplateManager,
-    services: ServicesOf,
+    services: ReadyServices,
     request: Request,
 ) -> Response:
     """Send a version to at most ten recipients. Default: the latest version, which may be a draft.
@@ -368,11 +372,11 @@ async def test_template(
     """
     caller.require_unbound()
     caller.require_scope(Scope.MESSAGES_SEND)
-    _, content = await rendered(
+    _, content = await render_template(
         services,
         caller.tenant_id,
         template,
-        which=body.version or Which.LAST,
+        which=body.version or VersionChoice.LAST,
         variables=body.variables,
         locale=body.locale,
     )
@@ -387,10 +391,10 @@ async def test_template(
             "tags": ["template-test"],
         }
     )
-    return await accepted_once(
+    return await respond_once(
         services,
         caller,
         None,
-        partial(fingerprint_of, request),
-        lambda: prepared(services, caller, message),
+        partial(fingerprint_request, request),
+        lambda: prepare_send(services, caller, message),
     )

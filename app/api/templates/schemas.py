@@ -14,7 +14,15 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.http.fields import Address, Answer, Body, Line, Text, check_name, one_or_several
+from app.api.http.fields import (
+    Address,
+    Line,
+    RequestModel,
+    ResponseModel,
+    Text,
+    allow_single,
+    check_name,
+)
 from app.api.http.language_tag import Locale
 from app.api.http.pagination import Page
 from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
@@ -101,7 +109,7 @@ Variables = Annotated[
 Version = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
-class Parts(Body):
+class Parts(RequestModel):
     """The parts of a message, as Jinja templates."""
 
     subject: Source | None = Field(
@@ -123,7 +131,7 @@ class Parts(Body):
             raise ValueError("set html or mjml, not both")
         return self
 
-    def parts(self) -> dict[str, str]:
+    def to_parts(self) -> dict[str, str]:
         """Those that are given."""
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
 
@@ -162,13 +170,13 @@ class TemplateUpdate(Parts):
     inline_css: StrictBool | None = None
 
 
-class TemplatePublish(Body):
+class TemplatePublish(RequestModel):
     """The version to publish."""
 
     version: Version | None = Field(default=None, description="Default: the draft.")
 
 
-class TemplatePreview(Body):
+class TemplatePreview(RequestModel):
     """Options of a preview."""
 
     variables: Variables = Field(default_factory=dict)
@@ -179,14 +187,14 @@ class TemplatePreview(Body):
 class TemplateTest(TemplatePreview):
     """Options of a test message."""
 
-    to: Annotated[list[Address], one_or_several(Address)] = Field(
+    to: Annotated[list[Address], allow_single(Address)] = Field(
         min_length=1, max_length=MAX_TEST_RECIPIENTS
     )
     sender: Address | None = Field(default=None, alias="from")
     profile: Text | None = Field(default=None, max_length=100)
 
 
-class TemplateRead(Answer):
+class TemplateRead(ResponseModel):
     """A template."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [PUBLISHED]})
@@ -203,7 +211,7 @@ class TemplateRead(Answer):
         return cls.model_validate(template)
 
 
-class PartsRead(Answer):
+class PartsRead(ResponseModel):
     """The parts of a message, as Jinja templates."""
 
     subject: str | None
@@ -248,7 +256,7 @@ class TemplateVersionRead(PartsRead):
         )
 
 
-class TemplateVersions(Answer):
+class TemplateVersions(ResponseModel):
     """The versions of a template, newest first."""
 
     items: list[TemplateVersionRead]
@@ -258,7 +266,7 @@ class TemplatePage(Page[TemplateRead]):
     """A page of templates, newest first."""
 
 
-class TemplateRendered(Answer):
+class TemplateRendered(ResponseModel):
     """A rendered template."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [RENDERED]})

@@ -8,9 +8,9 @@ from fastapi import Body as JsonBody
 from app.api.auth.dependencies import Admin, AdminAct
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import admin_problems, located
+from app.api.openapi import admin_problems, location_header
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantPage, TenantRead, TenantUpdate
 from app.store.tenants import queries as tenants
@@ -28,7 +28,7 @@ InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["
     summary="Create a tenant",
     response_description="The new tenant.",
     responses=admin_problems("tenant-exists", has_body=True)
-    | {201: {"headers": located(LOCATION)}},
+    | {201: {"headers": location_header(LOCATION)}},
 )
 async def create_tenant(
     body: Annotated[
@@ -49,7 +49,7 @@ async def create_tenant(
     ],
     response: Response,
     act: AdminAct,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> TenantRead:
     """Create a tenant. Then create a key for it with `POST /tenants/{tenant}/keys`."""
     async with services.database.transaction() as connection:
@@ -64,7 +64,7 @@ async def create_tenant(
     summary="List tenants",
     responses=admin_problems("invalid-request"),
 )
-async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> TenantPage:
+async def list_tenants(paging: ListQuery, _: Admin, services: ReadyServices) -> TenantPage:
     """List all tenants, oldest first."""
     read = TenantRead.model_validate
     return await read_page(services.database, paging, "ten", tenants.page, TenantPage, read)
@@ -76,7 +76,7 @@ async def list_tenants(paging: ListQuery, _: Admin, services: ServicesOf) -> Ten
     summary="Get a tenant",
     responses=admin_problems("tenant-not-found"),
 )
-async def get_tenant(tenant: InPath, _: Admin, services: ServicesOf) -> TenantRead:
+async def get_tenant(tenant: InPath, _: Admin, services: ReadyServices) -> TenantRead:
     """Get a tenant by id or slug."""
     async with services.database.reading() as connection:
         return TenantRead.model_validate(await tenants.get(connection, tenant=tenant))
@@ -113,13 +113,13 @@ async def update_tenant(
         ),
     ],
     act: AdminAct,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> TenantRead:
     """Update the given fields. A new `ehlo_name` applies from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, act, tenant, body)
-    services.auth.keys.forget_tenant(tenant_id=changed.id)
-    services.auth.profiles.forget(changed.id)
+    services.auth.key_cache.invalidate_tenant(tenant_id=changed.id)
+    services.auth.profile_cache.invalidate(changed.id)
     return TenantRead.model_validate(changed)
 
 
@@ -131,9 +131,9 @@ async def update_tenant(
     response_description="The tenant and all its data are deleted.",
     responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
-async def delete_tenant(tenant: InPath, act: AdminAct, services: ServicesOf) -> None:
+async def delete_tenant(tenant: InPath, act: AdminAct, services: ReadyServices) -> None:
     """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
         row = await tenant_actions.delete(connection, act, tenant)
-    services.auth.keys.forget_tenant(tenant_id=row.id)
-    services.auth.profiles.forget(row.id)
+    services.auth.key_cache.invalidate_tenant(tenant_id=row.id)
+    services.auth.profile_cache.invalidate(row.id)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool
 
-from app.api.http.fields import Answer, Body, EhloName, Line, Patch
+from app.api.http.fields import EhloName, Line, Patch, RequestModel, ResponseModel
 from app.api.http.pagination import Page
 from app.api.profiles.fields import Pattern
 from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitRead
@@ -68,21 +68,21 @@ Redirect = Annotated[
     AfterValidator(lambda text: make_mailbox(text).address),
 ]
 Domain = Annotated[Line, Field(max_length=255), AfterValidator(parse_domain)]
-MostMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
-MostBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
+MaxMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+MaxBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
 
 
-class Quota(Body):
+class Quota(RequestModel):
     """Limits of a tenant. Omitted or null: no limit but the service's own."""
 
     requests_per_second: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         default=None,
         description="Requests per second and serving process. Beyond it: 429 `too-many-requests`.",
     )
-    messages_per_day: MostMessages | None = Field(
+    messages_per_day: MaxMessages | None = Field(
         default=None, description="Messages per day (UTC). Beyond it: 429 `sending-quota-exceeded`."
     )
-    messages_per_month: MostMessages | None = Field(
+    messages_per_month: MaxMessages | None = Field(
         default=None,
         description="Messages per month (UTC). Beyond it: 429 `sending-quota-exceeded`.",
     )
@@ -102,17 +102,17 @@ class Quota(Body):
     profiles: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = Field(
         default=None, description="The number of profiles. Beyond it: 403 `quota-exceeded`."
     )
-    stored_bytes: MostBytes | None = Field(
+    stored_bytes: MaxBytes | None = Field(
         default=None,
         description="The size of all stored messages. Beyond it: 403 `quota-exceeded`.",
     )
 
-    def limits(self) -> domain_quotas.Quota:
+    def to_quota(self) -> domain_quotas.Quota:
         """The quota."""
         return domain_quotas.Quota(**self.model_dump())
 
 
-class QuotaRead(Answer):
+class QuotaRead(ResponseModel):
     """Limits of a tenant. Null: no limit but the service's own."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -147,7 +147,7 @@ TenantFrom = Annotated[
 Days = Annotated[int, Field(strict=True, ge=1, le=36_500)]
 
 
-class Retention(Body):
+class Retention(RequestModel):
     """Days from acceptance. Omitted or null: the service's setting.
 
     Heloise deletes nothing of an unfinished message; it waits until the message is finished.
@@ -177,12 +177,12 @@ class Retention(Body):
         " HELOISE_EVENT_RETENTION_DAYS.",
     )
 
-    def days(self) -> domain_retention.Retention:
+    def to_retention(self) -> domain_retention.Retention:
         """The retention."""
         return domain_retention.Retention(**self.model_dump())
 
 
-class RetentionRead(Answer):
+class RetentionRead(ResponseModel):
     """Days from acceptance. Null: the service's setting."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -227,7 +227,7 @@ TenantSuppresses = Annotated[
 ]
 
 
-class TenantCreate(Body):
+class TenantCreate(RequestModel):
     """A new tenant."""
 
     slug: Slug
@@ -250,7 +250,7 @@ class TenantUpdate(Patch, of=TenantCreate):
     retention: TenantRetention | None = None
 
 
-class TenantRead(Answer):
+class TenantRead(ResponseModel):
     """A tenant."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})

@@ -19,10 +19,10 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
         slug=body.slug,
         name=body.name or body.slug,
         ehlo_name=body.ehlo_name,
-        rate_limit=body.rate_limit.limit() if body.rate_limit else None,
-        quota=body.quota.limits(),
+        rate_limit=body.rate_limit.to_rate_limit() if body.rate_limit else None,
+        quota=body.quota.to_quota(),
         allowed_from=tuple(body.allowed_from),
-        retention=body.retention.days(),
+        retention=body.retention.to_retention(),
         redirect_all_to=body.redirect_all_to,
         allowed_recipient_domains=tuple(body.allowed_recipient_domains),
         suppresses_hard_bounces=body.suppresses_hard_bounces,
@@ -47,11 +47,11 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
             msg = "cannot be null; leave it out to keep its value"
             raise InvalidRequest.at(required, msg=msg)
     if "rate_limit" in body.model_fields_set:
-        changes |= build_rate_columns(body.rate_limit.limit() if body.rate_limit else None)
+        changes |= build_rate_columns(body.rate_limit.to_rate_limit() if body.rate_limit else None)
     if "quota" in body.model_fields_set:
-        changes["quota"] = body.quota.limits().as_dict() if body.quota else {}
+        changes["quota"] = body.quota.to_quota().as_dict() if body.quota else {}
     if "retention" in body.model_fields_set:
-        changes["retention"] = body.retention.days().as_dict() if body.retention else {}
+        changes["retention"] = body.retention.to_retention().as_dict() if body.retention else {}
     for field_name in ("allowed_from", "allowed_recipient_domains"):
         if field_name in changes:
             changes[field_name] = changes[field_name] or []

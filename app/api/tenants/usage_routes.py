@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import MessageReader
-from app.api.http.fields import Answer
+from app.api.http.fields import ResponseModel
 from app.api.openapi import tenant_problems
-from app.api.services import ServicesOf
+from app.api.services import ReadyServices
 from app.domain.tenants.quotas import Quota, resets_at
 from app.store.profiles import queries as profiles
 from app.store.tenants import usage
@@ -30,7 +30,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class LimitRead(Answer):
+class LimitRead(ResponseModel):
     """A limit of the tenant's quota."""
 
     limit: str
@@ -43,7 +43,7 @@ class LimitRead(Answer):
     )
 
 
-class UsageRead(Answer):
+class UsageRead(ResponseModel):
     """The limits and their use."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -57,7 +57,7 @@ class UsageRead(Answer):
     summary="Get usage",
     responses=tenant_problems(),
 )
-async def get_usage(caller: MessageReader, services: ServicesOf) -> UsageRead:
+async def get_usage(caller: MessageReader, services: ReadyServices) -> UsageRead:
     """Get the limits of the tenant's quota and how much of each is used.
 
     Empty if the tenant has no quota. Requires the scope `messages:read`.

@@ -15,13 +15,13 @@ from fastapi import Body as JsonBody
 from app.api.api_keys.service import profile_ids
 from app.api.auth.dependencies import WebhookManager
 from app.api.auth.secret_destinations import missing_secret
-from app.api.http.field_errors import invalid
+from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import located, tenant_problems
+from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
-from app.api.services import Services, ServicesOf
+from app.api.services import ReadyServices, Services
 from app.api.webhooks.schemas import (
     CREATE,
     EXAMPLE,
@@ -58,10 +58,10 @@ router = APIRouter(tags=["Webhooks"], route_class=BoundedRoute)
 
 MAX_WEBHOOKS: Final = 50
 SECRET_BYTES: Final = 32
-BY_A_PERSON: Final = "disabled by the API"
+DISABLED_BY_API: Final = "disabled by the API"
 InPath = Annotated[str, Path(description="The webhook's id.", examples=[EXAMPLE["id"]])]
-LOCATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": located(f"/webhooks/{EXAMPLE['id']}")}
+CREATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"headers": location_header(f"/webhooks/{EXAMPLE['id']}")}
 }
 
 
@@ -85,13 +85,13 @@ def _check_url(url: str, services: Services) -> None:
     summary="Create a webhook",
     response_description="The new webhook. Its secret is shown only this once.",
     responses=tenant_problems("webhook-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | LOCATED,
+    | CREATED,
 )
 async def create_webhook(
     body: Annotated[WebhookCreate, JsonBody(openapi_examples=CREATE)],
     caller: WebhookManager,
     response: Response,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> WebhookCreated:
     """Post events to a URL from now on, signed as in Standard Webhooks.
 
@@ -118,7 +118,7 @@ async def create_webhook(
             is_ordered=body.ordered,
             former_secret_until=None,
             disabled_at=None if body.enabled else act.now,
-            disabled_reason=None if body.enabled else BY_A_PERSON,
+            disabled_reason=None if body.enabled else DISABLED_BY_API,
             failing_since=None,
             created_at=act.now,
             updated_at=act.now,
@@ -141,7 +141,7 @@ async def create_webhook(
     responses=tenant_problems("invalid-request", "key-is-bound"),
 )
 async def list_webhooks(
-    paging: ListQuery, caller: WebhookManager, services: ServicesOf
+    paging: ListQuery, caller: WebhookManager, services: ReadyServices
 ) -> WebhookPage:
     """List the tenant's webhooks, newest first.
 
@@ -158,7 +158,9 @@ async def list_webhooks(
     summary="Get a webhook",
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
-async def get_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> WebhookRead:
+async def get_webhook(
+    webhook: InPath, caller: WebhookManager, services: ReadyServices
+) -> WebhookRead:
     """Get a webhook.
 
     Requires the scope `webhooks:manage`.
@@ -182,7 +184,7 @@ async def update_webhook(
     webhook: InPath,
     body: Annotated[WebhookUpdate, JsonBody(openapi_examples=UPDATE)],
     caller: WebhookManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> WebhookRead:
     """Update the given fields. Waiting events go to the new URL.
 
@@ -214,7 +216,7 @@ async def update_webhook(
             )
             changes |= webhooks.build_secret_columns(sealed_secret)
         elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
-            raise invalid([error])
+            raise build_invalid_request([error])
         await webhooks.update(
             connection,
             tenant_id=caller.tenant_id,
@@ -254,7 +256,7 @@ def _set_enabled(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa:
         return webhook
     if is_enabled:
         return replace(webhook, disabled_at=None, disabled_reason=None, failing_since=None)
-    return replace(webhook, disabled_at=webhook.updated_at, disabled_reason=BY_A_PERSON)
+    return replace(webhook, disabled_at=webhook.updated_at, disabled_reason=DISABLED_BY_API)
 
 
 @router.delete(
@@ -265,7 +267,7 @@ def _set_enabled(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa:
     response_description="The webhook is deleted.",
     responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
-async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ServicesOf) -> None:
+async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ReadyServices) -> None:
     """Delete a webhook, its waiting events and its log.
 
     Requires the scope `webhooks:manage`.
@@ -287,7 +289,7 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Serv
 async def rotate_webhook_secret(
     webhook: InPath,
     caller: WebhookManager,
-    services: ServicesOf,
+    services: ReadyServices,
     body: Annotated[
         WebhookRotate | None,
         JsonBody(
@@ -336,7 +338,7 @@ async def list_webhook_deliveries(
     webhook: InPath,
     query: Annotated[DeliveryQuery, Query()],
     caller: WebhookManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> DeliveryPage:
     """List the events for a webhook, newest first, with the response to each post.
 
@@ -364,7 +366,7 @@ async def replay_webhook(
     webhook: InPath,
     body: Annotated[WebhookReplay, JsonBody(openapi_examples=REPLAY)],
     caller: WebhookManager,
-    services: ServicesOf,
+    services: ReadyServices,
 ) -> WebhookReplayed:
     """Post events again, delivered ones included, with their original ids.
 

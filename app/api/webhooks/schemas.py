@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
 
-from app.api.http.fields import Answer, Body, Instant, Line, Secret, Text
+from app.api.http.fields import Instant, Line, RequestModel, ResponseModel, Secret, Text
 from app.api.http.pagination import Page, Paging
 from app.api.messages.schemas import Tag
 from app.domain.events import EventType, find_matching_types
@@ -131,7 +131,7 @@ Ordered = Annotated[
 ]
 
 
-class WebhookCreate(Body):
+class WebhookCreate(RequestModel):
     """A URL and the events to post to it."""
 
     name: Name
@@ -145,7 +145,7 @@ class WebhookCreate(Body):
     )
 
 
-class WebhookUpdate(Body):
+class WebhookUpdate(RequestModel):
     """Changes to a webhook. Omitted fields stay."""
 
     name: Name | None = None
@@ -162,7 +162,7 @@ class WebhookUpdate(Body):
     )
 
 
-class WebhookRotate(Body):
+class WebhookRotate(RequestModel):
     """Options of a rotation."""
 
     overlap_seconds: int = Field(
@@ -174,7 +174,7 @@ class WebhookRotate(Body):
     )
 
 
-class WebhookReplay(Body):
+class WebhookReplay(RequestModel):
     """The events to post again: by id, or by filters that all must match."""
 
     events: list[Text] | None = Field(
@@ -198,7 +198,7 @@ class WebhookReplay(Body):
     )
 
 
-class WebhookReplayed(Answer):
+class WebhookReplayed(ResponseModel):
     """The result of a replay."""
 
     replayed: int
@@ -207,7 +207,7 @@ class WebhookReplayed(Answer):
     )
 
 
-class WebhookRead(Answer):
+class WebhookRead(ResponseModel):
     """A webhook, without its secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -267,7 +267,7 @@ class DeliveryQuery(Paging):
     event: Text | None = Field(default=None, max_length=64, description="Only of this event.")
 
 
-class DeliveryLine(Answer):
+class DeliveryLine(ResponseModel):
     """A post of the event and its response."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -279,7 +279,7 @@ class DeliveryLine(Answer):
     error: str | None
 
 
-class DeliveryRead(Answer):
+class DeliveryRead(ResponseModel):
     """An event for a webhook and all its posts."""
 
     id: str

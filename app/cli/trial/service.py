@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
-from app.api.profiles.builder import new_profile
+from app.api.profiles.builder import build_new_profile
 from app.api.profiles.schemas import ProfileCreate
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
@@ -181,5 +181,5 @@ async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port:
             "default_from": SENDER,
         }
     )
-    profile = new_profile(body, tenant_id=tenant.id, now=act.now)
+    profile = build_new_profile(body, tenant_id=tenant.id, now=act.now)
     await profiles.insert(connection, profile=profile, sealed={})

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from app.auth.key_cache import UNKNOWN_AT_ONCE, KeyCache, Known
-from app.auth.throttle import Guesses
+from app.auth.key_cache import MAX_UNKNOWN_READS, KeyCache, KnownKey
+from app.auth.throttle import AuthThrottle
 from app.domain.errors import TooManyRequests
 from tests.api.auth.test_auth import a_key
 from tests.support.api_client import Api, Caller, HandClock, bearer
@@ -21,7 +21,7 @@ WRONG: Final = bearer("hel_wrong")
 @pytest.fixture
 async def guarded(api: Api) -> Api:
     """The API, which takes five wrong keys a minute from one source."""
-    api.replace_auth(guesses=Guesses(A_MINUTE, monotonic=api.monotonic))
+    api.replace_auth(auth_throttle=AuthThrottle(A_MINUTE, monotonic=api.monotonic))
     return api
 
 
@@ -70,21 +70,21 @@ async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
     monotonic, asked, is_over = HandClock(), list[bytes](), asyncio.Event()
     cache, seen = KeyCache(monotonic=monotonic), b"seen"
 
-    async def find(key_hash: bytes) -> Known | None:
+    async def find(key_hash: bytes) -> KnownKey | None:
         asked.append(key_hash)
         if key_hash == seen:
-            return Known(a_key(1), None)  # type: ignore[arg-type]
+            return KnownKey(a_key(1), None)  # type: ignore[arg-type]
         await is_over.wait()
         return None
 
     await cache.read(seen, partial(find, seen))
-    guesses = [bytes([number]) for number in range(3 * UNKNOWN_AT_ONCE)]
+    guesses = [bytes([number]) for number in range(3 * MAX_UNKNOWN_READS)]
     tasks = [asyncio.create_task(cache.read(guess, partial(find, guess))) for guess in guesses]
     await asyncio.sleep(0)
     monotonic.seconds += 60  # it has to be read anew
     assert cache.get(seen) is None
     assert await cache.read(seen, partial(find, seen)) is not None
-    assert asked == [seen, *guesses[:UNKNOWN_AT_ONCE], seen]
+    assert asked == [seen, *guesses[:MAX_UNKNOWN_READS], seen]
     is_over.set()
     assert await asyncio.gather(*tasks) == [None] * len(guesses)
     assert sorted(asked) == sorted([seen, seen, *guesses])
@@ -130,19 +130,19 @@ def test_a_source_is_a_network_of_ipv6(other: str | None, *, is_same: bool) -> N
 
 
 def _check(source: str, other: str | None, *, is_same: bool) -> None:
-    guesses = Guesses(1, monotonic=HandClock())
-    guesses.wrong(source)
+    guesses = AuthThrottle(1, monotonic=HandClock())
+    guesses.record_failure(source)
     if is_same:
         with pytest.raises(TooManyRequests):
-            guesses.wrong(other)
+            guesses.record_failure(other)
     else:
-        guesses.wrong(other)
+        guesses.record_failure(other)
 
 
 def test_sources_are_bounded() -> None:
     """The one that was seen longest ago is forgotten."""
-    guesses = Guesses(1, monotonic=HandClock())
-    guesses.wrong("192.0.2.1")
+    guesses = AuthThrottle(1, monotonic=HandClock())
+    guesses.record_failure("192.0.2.1")
     for number in range(10_000):
-        guesses.wrong(f"source {number}")
-    guesses.wrong("192.0.2.1")
+        guesses.record_failure(f"source {number}")
+    guesses.record_failure("192.0.2.1")

@@ -86,7 +86,7 @@ async def test_what_was_read_before_a_change_is_for_nobody_who_asks_after_it() -
     """Nor is it kept, whenever it ends."""
     reading = Reading()
     [before] = await reading.asked()
-    reading.shared.outdate()
+    reading.shared.invalidate()
     older, reading.answers = reading.answers, asyncio.get_running_loop().create_future()
     [after] = await reading.asked()
     reading.answers.set_result("new")

@@ -82,7 +82,7 @@ async def test_a_search_goes_on_where_it_ended(
     acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page may be short, or empty, and have another after it: all are found, once."""
-    monkeypatch.setattr(messages, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(messages, "MAX_SEARCHED", 3)
     for number in range(10):
         await sent(acme, subject=f"even {number}" if number % 4 == 0 else f"odd {number}")
     seen, sizes, cursor = [], [], ""

@@ -201,35 +201,35 @@ def test_a_client_may_fall_behind_by_so_much(parts: list[tuple[float, int]], sec
     """What it has sent long ago does not count, and all of a body has an end."""
     pace = Pace(WINDOW_SECONDS, BODY_SECONDS)
     for waited, size in parts:
-        assert waited <= pace.patience_seconds
-        pace.note(waited, size)
-    assert round(pace.patience_seconds) == seconds
+        assert waited <= pace.timeout_seconds
+        pace.record(waited, size)
+    assert round(pace.timeout_seconds) == seconds
 
 
 def test_a_tenant_and_an_address_have_their_shares() -> None:
     """Half and three quarters, which leaves room for others; what is given back is there again."""
     budget = Budget(1000, 400)
-    budget.take(["a", "proxy"], 500)
+    budget.reserve(["a", "proxy"], 500)
     for others in (["a", "proxy"], ["a", "elsewhere"]):
         with pytest.raises(Unavailable, match="its share"):
-            budget.take(others, 1)
-        budget.give_back(others, 1)
-    budget.take(["b", "proxy"], 250)
+            budget.reserve(others, 1)
+        budget.release(others, 1)
+    budget.reserve(["b", "proxy"], 250)
     with pytest.raises(Unavailable, match="its share"):
-        budget.take(["c", "proxy"], 1)
-    budget.give_back(["c", "proxy"], 1)
-    budget.take(["c", "elsewhere"], 250)
+        budget.reserve(["c", "proxy"], 1)
+    budget.release(["c", "proxy"], 1)
+    budget.reserve(["c", "elsewhere"], 250)
     with pytest.raises(Unavailable, match="fits into memory"):
-        budget.take(["d", "far away"], 1)
-    budget.give_back(["d", "far away"], 1)
-    budget.give_back(["a", "proxy"], 500)
-    budget.take(["d", "far away"], 500)
+        budget.reserve(["d", "far away"], 1)
+    budget.release(["d", "far away"], 1)
+    budget.release(["a", "proxy"], 500)
+    budget.reserve(["d", "far away"], 500)
     assert budget.held_bytes == 1000
 
 
 def test_the_largest_body_fits_in_any_case() -> None:
     """However little memory there is."""
-    Budget(1000, 5000).take(["a", "proxy"], 5000)
+    Budget(1000, 5000).reserve(["a", "proxy"], 5000)
 
 
 async def test_lines_that_do_not_end_count_as_held(api: Api, acme: Caller) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.auth.throttle import Guesses
+from app.auth.throttle import AuthThrottle
 from tests.support.api_client import Api, Caller, bearer
 
 pytestmark = pytest.mark.one_database
@@ -54,7 +54,7 @@ TOKEN = "a-token-of-more-than-32-characters-for-prometheus"
 async def test_metrics_ask_for_their_token(api: Api, acme: Caller) -> None:
     """401 without it, with another and with a key; a wrong one is a guess like any other."""
     assert (await api.nobody("GET", "/metrics")).status_code == 200
-    api.replace_auth(guesses=Guesses(2, monotonic=api.monotonic))
+    api.replace_auth(auth_throttle=AuthThrottle(2, monotonic=api.monotonic))
     api.app.state.services = replace(api.services, metrics_token=TOKEN)
     for caller, status in ((api.nobody, 401), (acme, 401), (api.admin, 401), (acme, 429)):
         answer = await caller("GET", "/metrics")

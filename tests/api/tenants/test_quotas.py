@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.auth.rate_limiter import Buckets
+from app.auth.rate_limiter import RateLimiter
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 
 SANDBOX: Final = {"name": "s", "transport": "sandbox", "default_from": "a@example.com"}
@@ -157,7 +157,7 @@ async def test_a_tenant_has_so_many_profiles(api: Api) -> None:
 
 async def test_so_many_requests_a_second(api: Api) -> None:
     """429, on every path and for all of its keys together; and a second later it is heard again."""
-    api.replace_auth(requests=Buckets(monotonic=api.monotonic))
+    api.replace_auth(request_limiter=RateLimiter(monotonic=api.monotonic))
     acme = await limited(api, requests_per_second=3)
     other = await api.tenant("other")
     second = await api.key(acme.tenant_id, ["messages:read"])
@@ -181,7 +181,7 @@ async def test_so_many_requests_a_second(api: Api) -> None:
 
 async def test_a_message_that_is_refused_counts_as_one_request(api: Api) -> None:
     """The fast path passes it on, and does not count it again."""
-    api.replace_auth(requests=Buckets(monotonic=api.monotonic))
+    api.replace_auth(request_limiter=RateLimiter(monotonic=api.monotonic))
     acme = await limited(api, requests_per_second=2)
     for status in (422, 422, 429):
         assert (await acme("POST", "/messages", {})).status_code == status

@@ -22,7 +22,7 @@ from app.domain.types import (
 )
 from app.domain.types import Mailbox as Sender
 from app.domain.webhooks import Webhook
-from app.inbound.imap import Where
+from app.inbound.imap import ImapAccount
 from app.smtp.identity import Identity
 from app.store.profiles.rows import SEALED_COLUMNS, secret_field
 from app.store.secrets.contexts import OAUTH, mailbox_password, profile_secret, webhook_secret
@@ -173,7 +173,7 @@ def test_all_that_a_connection_is_made_by_is_bound_or_known_to_be_harmless() -> 
     by_smtp = {field.name for field in fields(Identity)} - NO_DESTINATION
     assert settings(profile_secret(PROFILE, "password")) == by_smtp
     assert settings(profile_secret(PROFILE, "access_token")) == {*by_smtp, "token_url"}
-    by_imap = {field.name for field in fields(Where)} - NO_IMAP_DESTINATION
+    by_imap = {field.name for field in fields(ImapAccount)} - NO_IMAP_DESTINATION
     assert settings(mailbox_password(MAILBOX)) == by_imap
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.store.webhooks.deliveries import DueWebhook
-from app.webhooks.slots import IN_ALL, PER_WEBHOOK, PROBES_PER_TENANT, Slot, allot
+from app.webhooks.slots import MAX_PROBES_PER_TENANT, MAX_SLOTS, SLOTS_PER_WEBHOOK, Slot, allocate
 from tests.support.rows import a_webhook
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
@@ -27,7 +27,7 @@ def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = Fal
 def hang(waiting: Sequence[DueWebhook]) -> list[Slot]:
     """The slots that are held once nothing more may begin and nothing was answered."""
     held: list[Slot] = []
-    while shares := allot(waiting, held):
+    while shares := allocate(waiting, held):
         for each, count in shares:
             slot = Slot(
                 each.webhook.tenant_id, each.webhook.id, each.webhook.failing_since is not None
@@ -41,11 +41,11 @@ def test_one_tenant_never_holds_more_than_half(webhooks: int) -> None:
     """However many webhooks it has, and whether it is known that they fail or not."""
     for is_failing in (False, True):
         held = hang([due("acme", str(n), is_failing=is_failing) for n in range(webhooks)])
-        assert len(held) <= IN_ALL // 2
-        assert max(Counter(held).values()) <= (1 if is_failing else PER_WEBHOOK)
+        assert len(held) <= MAX_SLOTS // 2
+        assert max(Counter(held).values()) <= (1 if is_failing else SLOTS_PER_WEBHOOK)
 
 
-@pytest.mark.parametrize("tenants", [1, 2, 5, 20, IN_ALL - 1])
+@pytest.mark.parametrize("tenants", [1, 2, 5, 20, MAX_SLOTS - 1])
 def test_a_tenant_who_holds_none_gets_one(tenants: int) -> None:
     """However many others let theirs hang, each to the same extent."""
     held = hang([due(f"t{n}", str(hook)) for n in range(tenants) for hook in range(5)])
@@ -53,16 +53,16 @@ def test_a_tenant_who_holds_none_gets_one(tenants: int) -> None:
     assert len(shares) == tenants
     assert max(shares.values()) - min(shares.values()) <= 1
     other = due("other", "log", seconds=60)
-    assert [each for each, _ in allot([other], held)] == [other]
+    assert [each for each, _ in allocate([other], held)] == [other]
 
 
 def test_the_failing_webhooks_of_a_tenant_leave_room_for_those_that_work() -> None:
     """They share some probes, and the rest of the tenant's share is left."""
     dead = [due("acme", str(n), is_failing=True) for n in range(50)]
     held = hang(dead)
-    assert len(held) == PROBES_PER_TENANT
-    [(_, share)] = allot([due("acme", "alive")], held)
-    assert share == PER_WEBHOOK
+    assert len(held) == MAX_PROBES_PER_TENANT
+    [(_, share)] = allocate([due("acme", "alive")], held)
+    assert share == SLOTS_PER_WEBHOOK
 
 
 def test_who_holds_least_comes_first_then_who_waits_longest() -> None:
@@ -74,5 +74,5 @@ def test_who_holds_least_comes_first_then_who_waits_longest() -> None:
         due("other", "late", seconds=1),
         due("other", "x"),
     ]
-    order = [each.webhook.id for each, _ in allot(waiting, held)]
+    order = [each.webhook.id for each, _ in allocate(waiting, held)]
     assert order == ["other.x", "acme.b", "other.late", "acme.a"]
