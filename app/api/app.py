@@ -22,7 +22,7 @@ __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 
 
 def install(app: FastAPI, services: Services) -> None:
-    """Make `app`, made with `OPENAPI_KWARGS`, answer the API of docs and contract."""
+    """Install the API into an app that was created with `OPENAPI_KWARGS`."""
     app.state.services = services
     if services.root_path:
         app.add_middleware(DocsRootPath)
@@ -42,9 +42,9 @@ def install(app: FastAPI, services: Services) -> None:
     for prefix, router in prefixed:
         if prefix:
             app.include_router(router, prefix=prefix)
-        else:  # `include_router` would build every route again for each app, at its first request
+        else:  # `include_router` would build every route again at the first request
             app.router.routes.extend(router.routes)
-    # Which methods there are on which paths; those that are written out before those with names.
+    # The methods of each path. Literal paths come before those with parameters.
     ways = [
         ("{" in route.path, compile_path(prefix + route.path)[0], route.methods)
         for prefix, router in prefixed

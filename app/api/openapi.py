@@ -59,9 +59,9 @@ OPENAPI_KWARGS: Final[dict[str, Any]] = {
     "version": __version__,
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     "openapi_tags": TAGS,
-    # A path has one form: a POST that is redirected is a POST that half of all clients lose.
+    # No redirects: half of all clients lose the body of a redirected POST.
     "redirect_slashes": False,
-    # The framework's own traces would take request bodies with them (invariant 9).
+    # FastAPI's own traces would record request bodies (invariant 9).
     "telemetry": {"tracing": False, "metrics": False, "logs": False},
     "swagger_ui_parameters": {
         "tryItOutEnabled": True,
@@ -93,30 +93,30 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def open_problems(*slugs: str) -> Responses:
-    """The error responses of an operation that needs no key."""
+    """Document the errors of an operation that needs no key."""
     return _problems(*_ANY, *slugs)
 
 
 def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
-    """The error responses of an operation on a tenant's own things."""
+    """Document the errors of an operation of a tenant."""
     auth = (*_KEY, "scope-missing", "tenant-not-found", "too-many-requests")
     body = _BODY if has_body else ()
     return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
 
 
 def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
-    """The error responses of an operation for the admin key."""
+    """Document the errors of an operation that needs an admin key."""
     body = _BODY if has_body else ()
     return _problems(*_STORED, *_KEY, *body, *slugs)
 
 
 def location_header(path: str) -> dict[str, Any]:
-    """The `Location` header of a response, for what was made at `path`."""
+    """Document a `Location` header with an example path."""
     return {"Location": {"description": "The path of the new object.", "schema": _string(path)}}
 
 
 def lines_content(media_type: str, example: str) -> dict[str, Any]:
-    """The `content` of a body that is lines of text, of which whatever is sent is a form."""
+    """Document a body of text lines with an example."""
     return {media_type: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
 
@@ -178,7 +178,7 @@ def _string(example: str) -> dict[str, Any]:
 
 
 def customize_openapi(app: FastAPI) -> None:
-    """Complete the app's document with what the framework does not put there itself."""
+    """Add what FastAPI leaves out of the OpenAPI document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -190,7 +190,7 @@ def customize_openapi(app: FastAPI) -> None:
 
 
 def _keep_text(app: FastAPI) -> None:
-    """Write the document once, beside the loop: FastAPI would at each request, for two seconds."""
+    """Serialize the document once, in a thread: FastAPI takes two seconds per request."""
     texts: dict[str, bytes] = {}
     reads = SharedReads[str, bytes]()
 
@@ -235,7 +235,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(responses: dict[str, Any]) -> None:
-    """Name the header that all have; drop the 422 that the framework adds and never sends."""
+    """Add the header X-Request-ID, and drop the 422 that FastAPI adds."""
     invalid = responses.get("422", {}).get("content", {})
     if MEDIA_TYPE not in invalid:
         responses.pop("422", None)

@@ -29,7 +29,7 @@ from app.api.tenants import routes as tenants
 from app.api.tenants import usage_routes as usage
 from app.api.webhooks import routes as webhooks
 
-# Those that need an admin key, and may stand under a path of their own.
+# These need an admin key and may have a path prefix of their own.
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
 routers: Final[list[APIRouter]] = [
     batch.router,

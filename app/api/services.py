@@ -23,7 +23,7 @@ from app.store.idempotency import KeyedRequest
 from app.store.secrets.encryption import Vault
 from app.templating.renderer import Renderer
 
-# Around the message in a body stand up to a thousand recipients, and JSON's own escapes.
+# A body may add a thousand recipients and JSON escapes to the message.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
 SIGNING_SECONDS: Final = 3.0
@@ -42,7 +42,7 @@ class MessageCommitter(Protocol):
     async def accept_all(
         self, submissions: Sequence[Submission]
     ) -> list[KeyedRequest | Exception | None]:
-        """Return once the messages are durable, all of them in one transaction."""
+        """Return after all messages are durable, in one transaction."""
         ...
 
 
@@ -52,7 +52,7 @@ async def _no_metrics() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything an operation may use, made once."""
+    """The dependencies of all operations, created once."""
 
     auth: Authenticator
     database: Database
@@ -60,7 +60,7 @@ class Services:
     committer: MessageCommitter
     clock: Clock
     root_path: str = ""  # the path under which a reverse proxy publishes the API
-    metrics_token: str | None = field(default=None, repr=False)  # None: anybody reads them
+    metrics_token: str | None = field(default=None, repr=False)  # None: no token needed
     admin_prefix: str = ""  # the path under which tenants are managed
     ehlo_names: EhloNames  # of service and machine
     guard: AddressGuard
@@ -78,16 +78,16 @@ class Services:
     signing_cache: TenantCache[Signing] = field(
         default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
     )
-    # The keys of requests that this process works on: the tenant's id, and the key.
+    # Idempotency keys in use in this process: (tenant id, key).
     in_flight: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest request body that is read."""
+        """The maximum size of a request body."""
         return JSON_ESCAPE_FACTOR * self.max_message_bytes + BODY_OVERHEAD_BYTES
 
     def now(self) -> datetime:
-        """The wall time, aware, UTC."""
+        """Return the wall time (aware, UTC)."""
         return self.clock.now()
 
 
@@ -96,14 +96,14 @@ async def _services(request: Request) -> Services:
     return services
 
 
-# For those who tell whether the others can be used.
+# For health checks, which must answer while the tables are unusable.
 ServicesEvenIfNotReady = Annotated[Services, Depends(_services)]
 
 
 async def require_ready_services(request: Request) -> Services:
-    """The services of a request; raises Unavailable while the tables cannot be used.
+    """Return the services; raises Unavailable while the tables cannot be used.
 
-    Call it rather than depend on it twice: FastAPI looks at every dependency of every route.
+    Call it instead of adding a dependency: FastAPI processes each one per route.
     """
     services = await _services(request)
     services.auth.require_schema()

@@ -95,7 +95,7 @@ class AuditRead(ResponseModel):
 
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditRead":
-        """What is answered of a line."""
+        """Build from an audit entry."""
         changes = {
             name: ChangeRead(before=before, after=after)
             for name, (before, after) in entry.changes.items()

@@ -43,7 +43,7 @@ router = APIRouter(tags=["Domains"], route_class=BoundedRoute)
 MAX_DOMAINS: Final = 1000
 SELECTOR_CHARACTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SELECTOR_LENGTH: Final = 8
-# Other servers that have taken a message may keep it so long before somebody looks at it.
+# Other servers may hold a message this long before a receiver verifies its signature.
 TRANSIT_TIME: Final = timedelta(days=7)
 InPath = Annotated[str, Path(description="The domain's name or id.", examples=["example.com"])]
 CREATED: Final[dict[int | str, dict[str, Any]]] = {
@@ -241,7 +241,7 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: ReadyS
 
 
 async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:
-    """A key of each algorithm, and its secret half; their selectors begin alike."""
+    """Generate a key per algorithm with its private half. Their selectors share a prefix."""
     selector_base = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
     keys = list[tuple[DkimKey, str]]()
     for algorithm in DkimAlgorithm:
@@ -272,7 +272,7 @@ async def _insert_keys(
 
 
 def _apply_records(key: DkimKey, records: list[str] | Failure | None, act: Act) -> DkimKey:
-    """The key as it stands once its record was looked up; None: it was not."""
+    """Return the key with the result of its DNS lookup, or None without a result."""
     if records is None:
         return key
     if isinstance(records, Failure):

@@ -101,7 +101,7 @@ class DkimKeyRead(ResponseModel):
 
     @classmethod
     def of(cls, key: DkimKey, domain: str) -> Self:
-        """The key as it is read."""
+        """Build from a stored key."""
         record = DnsRecord(name=key.record_name(domain), type="TXT", value=key.record)
         return cls.build(key, dns_record=record)
 
@@ -122,7 +122,7 @@ class DomainRead(ResponseModel):
 
     @classmethod
     def of(cls, domain: SendingDomain) -> Self:
-        """The domain as it is read."""
+        """Build from a stored domain."""
         keys = [DkimKeyRead.of(key, domain.domain) for key in domain.keys]
         return cls.build(domain, signed=domain.is_signed, keys=keys)
 

@@ -117,7 +117,7 @@ class EventRead(ResponseModel):
 
     @classmethod
     def of(cls, event: Event) -> Self:
-        """The event as it is read."""
+        """Build from a stored event."""
         return cls.model_validate(build_payload(event))
 
 

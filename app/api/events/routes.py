@@ -24,8 +24,8 @@ from app.store import events
 router = APIRouter(tags=["Events"], route_class=BoundedRoute)
 
 POLL_INTERVAL: Final = timedelta(seconds=1)
-# A stream ends after this, and is taken up again where it ended: so a key that is revoked, or a
-# replica that is new, takes effect.
+# Streams end after this time and clients reconnect, so that revoked keys and new replicas take
+# effect.
 STREAM_TIME: Final = timedelta(minutes=10)
 STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -59,7 +59,7 @@ async def list_events(
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """A client of the event stream, and its first events."""
+    """A client of the event stream, and its first page."""
 
     services: Services
     query: "_EventQuery"
@@ -81,7 +81,7 @@ async def _follow(
         ),
     ] = None,
 ) -> _Stream:
-    """Everything that may be wrong is found here: once the stream has begun, its status stands."""
+    """Validate the request and read the first page, while the status can still change."""
     start = _parse_start(last_event_id, "header", "Last-Event-ID")
     start = start or _parse_start(query.cursor, "query", "cursor")
     if start is None:
@@ -124,7 +124,7 @@ async def stream_events(
             await services.clock.wait(following.stopping, now + POLL_INTERVAL)
         try:
             event_page = await following.query.read_page(services, event_page.end)
-        except Unavailable:  # whoever connects again goes on where it ended
+        except Unavailable:  # the client reconnects and continues here
             return
 
 
@@ -150,7 +150,7 @@ async def get_event(
 
 @dataclass(frozen=True, slots=True)
 class _EventQuery:
-    """Which of a tenant's events, looked up once, however often they are read."""
+    """The filters of an event list, resolved once per request."""
 
     tenant_id: str
     limit: int
@@ -160,7 +160,7 @@ class _EventQuery:
     created_after: datetime | None
 
     async def read_page(self, services: Services, start: Position) -> events.EventPage:
-        """Those after a place."""
+        """Read the events after a position."""
         async with services.database.reading() as connection:
             return await events.page(
                 connection,
@@ -175,7 +175,10 @@ class _EventQuery:
 
 
 async def _build_query(services: Services, caller: Caller, query: EventQuery) -> _EventQuery:
-    """What a query asks for, of what the caller may see; raises InvalidRequest, or NotFound."""
+    """Resolve a request's filters within the caller's reach.
+
+    Raises InvalidRequest or NotFound.
+    """
     try:
         types = find_matching_types(query.type)
     except ValueError as error:
@@ -192,7 +195,7 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     )
 
 
-def _parse_start(cursor: str | None, *where: str) -> Position | None:
+def _parse_start(cursor: str | None, *loc: str) -> Position | None:
     if cursor is None:
         return None
     try:
@@ -201,4 +204,4 @@ def _parse_start(cursor: str | None, *where: str) -> Position | None:
         msg = (
             "not a cursor of events; write the next_cursor of a previous response, or leave it out"
         )
-        raise InvalidRequest(f"{'.'.join(where)}: {msg}", [FieldError(where, msg)]) from None
+        raise InvalidRequest(f"{'.'.join(loc)}: {msg}", [FieldError(loc, msg)]) from None

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 MEDIA_TYPE: Final = "text/csv"
-# What a spreadsheet would take for a formula (CWE-1236).
+# Spreadsheets evaluate cells that start with these as formulas (CWE-1236).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_rows(rows: Iterable[Sequence[str]]) -> str:
-    """The rows as lines."""
+    """Format rows as CSV lines without formulas."""
     lines = io.StringIO()
     csv.writer(lines).writerows([[_defuse_formula(cell) for cell in row] for row in rows])
     return lines.getvalue()
@@ -22,5 +22,5 @@ def _defuse_formula(cell: str) -> str:
 
 
 def restore_cell(cell: str) -> str:
-    """What was written, of a cell that `written` has made harmless."""
+    """Undo the escape that `format_rows` adds to a cell."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

@@ -9,7 +9,7 @@ MAX_LOC_CHARACTERS: Final = 100
 
 
 def build_field_error(item: Mapping[str, Any]) -> FieldError:
-    """What a validator found wrong, in words that quote no value."""
+    """Convert a Pydantic error to a FieldError that quotes no value."""
     loc, kind = tuple(item["loc"]), str(item["type"])
     if kind == "json_invalid":
         return FieldError(loc, str(item.get("ctx", {}).get("error", "ends too early")), kind)
@@ -21,7 +21,7 @@ def build_field_error(item: Mapping[str, Any]) -> FieldError:
 
 
 def _describe_length(kind: str, details: Mapping[str, Any]) -> str:
-    # A string that a validator has returned is a "Value" to Pydantic, which counts its "items".
+    # Pydantic calls a string that a validator returned a "Value" and counts its "items".
     unit = "characters" if details["field_type"] == "Value" else "items"
     bound = (
         f"most {details['max_length']}" if kind == "too_long" else f"least {details['min_length']}"
@@ -35,7 +35,7 @@ def _describe_missing(loc: Sequence[str | int]) -> str:
 
 
 def build_invalid_request(errors: Sequence[FieldError]) -> InvalidRequest:
-    """The problem that names each wrong value, and in its `detail` the first."""
+    """Build a problem with all errors. Its `detail` names the first."""
     place = ".".join(str(part)[:MAX_LOC_CHARACTERS] for part in errors[0].loc)
     detail = f"{place}: {errors[0].msg}"
     if len(errors) > 1:

@@ -1,6 +1,6 @@
-"""Define the base class of request bodies and common field types.
+"""Define the base classes of JSON bodies and common field types.
 
-No error message quotes a value that may be secret.
+Error messages never quote a value that may be secret.
 """
 
 import re
@@ -44,13 +44,13 @@ KEY_ID: Final = (
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
-# A + that was not escaped in a URL.
+# An unescaped + in a URL becomes a blank.
 _UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# What profiles and templates are called by.
+# Names of profiles and templates.
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_NAMED_FIELDS: Final = 30
-# What a schema says of a field, rather than of its value.
+# Schema keywords that describe the field rather than its value.
 ANNOTATION_KEYS: Final = frozenset({"title", "description", "default", "examples"})
 MAX_KEY_CHARACTERS: Final = 60
 
@@ -82,9 +82,9 @@ class RequestModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, value: object) -> object:
-        """What is given, without nulls where a value is left out: most languages write both alike.
+        """Drop nulls of fields that are not nullable, so that null means omitted.
 
-        Where null is a value of the field, it stays.
+        Many languages serialize an omitted field as null.
         """
         if not isinstance(value, dict):
             return value
@@ -143,7 +143,7 @@ def _takes_null(kind: Any) -> bool:  # noqa: ANN401 - a type as pydantic has it
 
 @cache
 def _map_droppable_fields(body: type[RequestModel]) -> dict[str, bool]:
-    """The names of a body's fields, in order, and whether null leaves each of them out."""
+    """Map each field name to whether null means omitted."""
     return {
         info.alias or name: not info.is_required() and type(None) not in get_args(info.annotation)
         for name, info in body.model_fields.items()
@@ -167,7 +167,7 @@ def _build_unknown_field_error(key: str, field_names: list[str]) -> InitErrorDet
 
 
 def _check_storable(text: str) -> str:
-    # A pattern looks at every character; these two are as fast as memory for what is usual.
+    # Searching for NUL and testing for ASCII are much faster than a pattern.
     if "\0" in text or not (text.isascii() or _UNSTORABLE.search(text) is None):
         raise ValueError("contains a NUL or a lone surrogate; leave such characters out")
     return text
@@ -180,7 +180,7 @@ def _check_one_line(text: str) -> str:
 
 
 def check_name(name: str, *, prefix: Prefix) -> str:
-    """A name that is no id of its kind; raises ValueError."""
+    """Return the name if it is valid and not an id; raises ValueError."""
     if NAME_PATTERN.fullmatch(name) is None:
         raise ValueError(
             "write 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
@@ -191,7 +191,7 @@ def check_name(name: str, *, prefix: Prefix) -> str:
 
 
 def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) -> None:
-    """Raise InvalidRequest where null is given for a field that cannot be without a value."""
+    """Raise InvalidRequest if a field that is not nullable is null."""
     set_fields = body.model_fields_set - may_be_null
     nulls = sorted(name for name in set_fields if getattr(body, name) is None)
     if nulls:
@@ -206,7 +206,7 @@ def _check_storable_secret(secret: SecretStr) -> SecretStr:
 
 
 def _check_date(value: object) -> object:
-    """A number, in a string too, would be taken for seconds since 1970, which nobody means."""
+    """Reject numbers, which Pydantic reads as seconds since 1970."""
     if isinstance(value, str) and _UNESCAPED.search(value):
         raise ValueError("has a blank before its offset; in a URL write + as %2B: %2B01:00")
     if isinstance(value, str | int | float) and _DATE.match(str(value)) is None:
@@ -253,7 +253,7 @@ def _parse_mailbox(value: object) -> Mailbox:
 
 
 def format_mailbox(mailbox: Mailbox) -> str:
-    """`a@b` or `Name <a@b>`, the name in its own script, quoted where it must be (RFC 5322 3.4)."""
+    """Format as `a@b` or `Name <a@b>`, quoting the name if needed (RFC 5322 section 3.4)."""
     if not mailbox.name:
         return mailbox.address
     name = mailbox.name
@@ -263,7 +263,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
 
 def allow_single(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
-    """Take one item of this kind for a list of it."""
+    """Accept a single item in place of a list."""
     return BeforeValidator(_wrap_in_list, json_schema_input_type=kind | list[kind])
 
 

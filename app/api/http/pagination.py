@@ -49,10 +49,10 @@ async def read_page(
     page: type[AnyPage],
     read: Callable[[Row], object],
 ) -> AnyPage:
-    """Answer a list request; raises InvalidRequest if the cursor is not one of this list.
+    """Read one page of a list; raises InvalidRequest for an invalid cursor.
 
-    `load` takes a connection, `limit` and `after`, the last id of the previous page; `read` turns
-    a row into an item. `prefix` is that of the rows' ids.
+    `load` takes a connection, `limit` and `after`, the last id of the previous page; `read` turns a
+    row into an item. `prefix` is that of the rows' ids.
     """
     after = parse_cursor(paging, prefix)
     async with database.reading() as connection:
@@ -63,7 +63,7 @@ async def read_page(
 def make_page(
     paging: Paging, rows: Sequence[Row], page: type[AnyPage], read: Callable[[Row], object]
 ) -> AnyPage:
-    """Make a page of rows; with more rows than `limit`, there is a next page."""
+    """Build a page; more rows than `limit` mean that a next page exists."""
     page_rows = rows[: paging.limit]
     has_more = len(rows) > paging.limit
     return page(
@@ -73,7 +73,7 @@ def make_page(
 
 
 def parse_cursor(paging: Paging, prefix: Prefix) -> str | None:
-    """The last id of the previous page; raises InvalidRequest."""
+    """Return the last id of the previous page; raises InvalidRequest."""
     if paging.cursor is None:
         return None
     last_id = decode_cursor(paging.cursor)
@@ -84,12 +84,12 @@ def parse_cursor(paging: Paging, prefix: Prefix) -> str | None:
 
 
 def encode_cursor(place: str) -> str:
-    """The cursor for what follows a place in a list."""
+    """Encode a position in a list as a cursor."""
     return base64.urlsafe_b64encode(place.encode("ascii")).decode("ascii").rstrip("=")
 
 
 def decode_cursor(cursor: str) -> str:
-    """The place that a cursor encodes; empty if it encodes none."""
+    """Return the position that a cursor encodes, or "" if it is invalid."""
     try:
         return base64.urlsafe_b64decode(cursor + "==").decode("ascii")
     except (binascii.Error, ValueError):

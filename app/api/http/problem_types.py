@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A type of problem, as `/problems/{slug}` describes it; `example` is a sample `detail`."""
+    """A type of problem as `/problems/{slug}` shows it; `example` is a sample `detail`."""
 
     status: int
     title: str

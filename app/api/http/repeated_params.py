@@ -12,9 +12,9 @@ from app.domain.errors import FieldError, InvalidRequest
 
 
 def check_repeated_params(request: Request) -> None:
-    """Raise InvalidRequest where a parameter comes twice of which there is one value.
+    """Raise InvalidRequest if a single-valued parameter is repeated.
 
-    The framework would take the last one, and the caller believe in all.
+    FastAPI would silently use the last value.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     if len(names) == len(set(names)):
@@ -26,7 +26,7 @@ def check_repeated_params(request: Request) -> None:
 
 
 def _list_single_params(route: APIRoute) -> frozenset[str]:
-    """The parameters that a route takes one value of."""
+    """List the query parameters of a route that take one value."""
     return frozenset(
         name
         for name, field in _map_fields(route.dependant).items()

@@ -12,7 +12,7 @@ _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 def read_request_id(scope: Scope) -> str:
-    """The caller's `X-Request-ID` where it is well-formed, else a new one."""
+    """Return the client's `X-Request-ID` if it is well-formed, else a new id."""
     for name, value in scope["headers"]:
         if name == _HEADER and _WELL_FORMED.fullmatch(value):
             return str(value, "ascii")

@@ -8,15 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 root_path: Final[ContextVar[str]] = ContextVar("root_path", default="")
 
 _LOCATION: Final = b"location"
-# /docs and /redoc with what they load: they build their paths from the ASGI root path.
+# /docs, /redoc and their files build paths from the ASGI root path.
 _DOCUMENTS: Final = ("/docs", "/redoc", "/openapi.json", "/static-offline-docs")
 
 
 class RootPath:
-    """ASGI middleware: puts the root path before each path that an answer names.
+    """ASGI middleware that adds the root path to paths in responses.
 
-    A proxy may strip the root path from a request's path or leave it there: both reach the same
-    route. `path` starts with a slash and does not end with one.
+    Accepts request paths with and without the root path, since some proxies strip it. `path` starts
+    with a slash and does not end with one.
     """
 
     def __init__(self, app: ASGIApp, *, path: str) -> None:
@@ -53,7 +53,7 @@ class RootPath:
 
 
 class DocsRootPath:
-    """ASGI middleware behind all others: tells FastAPI's own pages the root path."""
+    """Innermost ASGI middleware: sets the ASGI root path for FastAPI's own pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

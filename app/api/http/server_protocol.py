@@ -8,17 +8,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.api.http.scope import IS_WHOLE
 
 MAX_HEADER_BYTES: Final = 65_536
-# Each costs a call, so what one read brings would hold up all others: 256 KB are 30,000 of them.
+# Each field costs a call: a read of 256 KB holds up to 30,000 fields and would block others.
 MAX_FIELDS: Final = 100
-# Requests that wait for the answers to others on their connection: each takes a hundred times what
-# it takes to send one.
+# Pipelined requests in wait. Each costs a hundred times what sending it costs.
 MAX_PIPELINED: Final = 32
 TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
 TOO_MANY: Final = f"The request's header has more than {MAX_FIELDS} fields."
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose request header does not end (slow-loris) or does not begin.
+    """Closes connections whose request header does not end (slow-loris) or never starts.
 
     A new connection must also send its first header in time. Between requests, uvicorn's keep-alive
     timeout applies.
@@ -45,7 +44,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if not self._is_in_header:
             return
-        self._expect_header()  # most come whole, and need no timer
+        self._expect_header()  # most headers arrive whole and need no timer
         if was_in_header:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -53,13 +52,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.send_400_response(TOO_LARGE)
 
     def send_400_response(self, msg: str) -> None:
-        if self._is_flooded:  # it would be read as the answer to a request that still waits for one
+        if self._is_flooded:  # a client would read it as the response to an earlier request
             self.transport.abort()
         else:
             super().send_400_response(TOO_MANY if self._has_too_many_fields else msg)
 
     def shutdown(self) -> None:
-        # What has no end of its own is to come to one now: see the lifespan in main.
+        # Streams end on this event; see the lifespan in main.
         if (stopping := self.app_state.get("stopping")) is not None:
             stopping.set()
         super().shutdown()
@@ -89,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # Its body was not read to its end, and nobody is to send it for ever.
+        # The client may not send the rest of an unread body forever.
         if self._is_in_request and self.cycle.response_complete:
             self.transport.close()
 

@@ -10,9 +10,9 @@ LARGE_BYTES: Final = 256 * 1024
 
 
 async def run_in_thread_if_large(
-    size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs
+    size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """What `work` answers or raises, in a thread where it goes over so many bytes or characters."""
+    """Call `work`, in a thread if `size` (bytes or characters) is large."""
     if size > LARGE_BYTES:
-        return await asyncio.to_thread(work, *given, **named)
-    return work(*given, **named)
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)

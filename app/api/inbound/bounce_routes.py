@@ -82,7 +82,7 @@ class InboundRecipient(ResponseModel):
 
     @classmethod
     def of(cls, received: MatchedReport) -> Self:
-        """As it is answered."""
+        """Build from a recipient of a bounce."""
         reported = received.reported
         return cls(
             kind=reported.kind,
@@ -144,7 +144,7 @@ async def receive_bounce(
     require_media_type(request, "the mail", RFC822)
     content = await request.body()
     try:
-        # The mail's author decides what reading it costs, so a thread reads it.
+        # Parsing time depends on the sender, so a thread parses the mail.
         report = await asyncio.to_thread(parse_report, content, sent_to=query.sent_to)
     except ValueError as error:
         raise InvalidRequest.at("report", msg=str(error)) from None

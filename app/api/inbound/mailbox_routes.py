@@ -46,7 +46,7 @@ CREATED: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def _check_server(mailbox: Mailbox, services: Services) -> None:
-    """Raise InvalidRequest where it is plain without a lookup that it may not be read there."""
+    """Raise InvalidRequest if the host or port is forbidden without a DNS lookup."""
     guard = services.guard
     if reason := guard.host_refusal(mailbox.host):
         raise InvalidRequest.at("host", msg=reason)

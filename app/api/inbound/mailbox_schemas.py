@@ -120,7 +120,7 @@ class MailboxRead(ResponseModel):
 
     @classmethod
     def of(cls, mailbox: Mailbox) -> Self:
-        """The mailbox as it is read."""
+        """Build from a stored mailbox."""
         return cls.build(
             mailbox,
             delete_reports=mailbox.deletes_reports,

@@ -32,7 +32,7 @@ def _decode(value: object) -> object:
 
 
 def _decode_blocks(text: str) -> Iterator[bytes]:
-    """What base64 stands for, block by block: between two of them others have their turn."""
+    """Decode base64 in blocks, so that other threads run in between."""
     rest, is_padded = "", False
     for start in range(0, len(text), BLOCK_BYTES):
         digits = rest + "".join(text[start : start + BLOCK_BYTES].split())
@@ -81,7 +81,7 @@ class AttachmentBody(RequestModel):
         return self
 
     def to_attachment(self) -> Attachment:
-        """The file; raises ValueError."""
+        """Decode the file; raises ValueError."""
         is_inline = None if self.disposition is None else self.disposition == "inline"
         return Attachment(
             filename=self.filename,

@@ -43,7 +43,7 @@ ACCEPTED: Final = 202
 
 
 def _try_message(value: object, _: object) -> MessageCreate | InvalidItem:
-    # Raised by nobody: one that is wrong is no fault of its neighbours.
+    # Never raises: an invalid message must not fail the others.
     return parse_item(value)
 
 

@@ -24,19 +24,19 @@ from app.domain.types import NewMessage
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
 
-# After so many, others have their turn.
+# Yield to the event loop after this many messages.
 PREPARED_PER_TURN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidItem:
-    """A message that is none, and why."""
+    """The errors of an item that is not a valid message."""
 
     errors: Sequence[FieldError]
 
 
 def parse_item(value: object) -> MessageCreate | InvalidItem:
-    """The message, or what is wrong with it."""
+    """Parse a message, or return its errors."""
     try:
         return MessageCreate.model_validate(value)
     except ValidationError as error:
@@ -48,7 +48,7 @@ def parse_item(value: object) -> MessageCreate | InvalidItem:
 
 @dataclass(slots=True)
 class BatchItem:
-    """One message on its way: what is known of it so far."""
+    """One message of a batch and its result so far."""
 
     body: MessageCreate | InvalidItem
     keyed: IdempotentRequest | None
@@ -59,7 +59,7 @@ class BatchItem:
 
 
 async def replay_known(services: Services, caller: Caller, items: Sequence[BatchItem]) -> None:
-    """Answer those whose keys were used already as they were answered then."""
+    """Set the earlier responses of items whose keys were used before."""
     keyed = {item.keyed.key_hash: item for item in items if item.keyed is not None}
     async with services.database.reading() as connection:
         used = await idempotency.find(connection, tenant_id=caller.tenant_id, hashes=list(keyed))
@@ -78,14 +78,17 @@ async def _replay(item: BatchItem, earlier: KeyedRequest) -> None:
 async def accept_items(
     services: Services, caller: Caller, request: Request, items: Sequence[BatchItem]
 ) -> None:
-    """Accept what is new, in one transaction; raises Unavailable where that cannot be done now."""
-    new_items = [each for each in items if each.response is None and each.problem is None]
+    """Accept the new items in one transaction.
+
+    Raises Unavailable if the database fails.
+    """
+    new_items = [item for item in items if item.response is None and item.problem is None]
     for number, item in enumerate(new_items, start=1):
         await _prepare(services, caller, item)
         if number % PREPARED_PER_TURN == 0:
             await asyncio.sleep(0)
-    submitted_items = [each for each in new_items if each.message is not None]
-    submissions = [_build_submission(caller, each) for each in submitted_items]
+    submitted_items = [item for item in new_items if item.message is not None]
+    submissions = [_build_submission(caller, item) for item in submitted_items]
     outcomes = await services.committer.accept_all(submissions) if submissions else []
     for item, outcome in zip(submitted_items, outcomes, strict=True):
         if isinstance(outcome, KeyedRequest):
@@ -94,10 +97,10 @@ async def accept_items(
             item.problem = problem_of(outcome.exceeded, services.now())
         elif isinstance(outcome, Problem):
             item.problem = outcome
-        elif outcome is not None:  # the committer has written to the log what it was
+        elif outcome is not None:  # the committer has logged the error
             item.problem = Problem("internal-error", PROBLEMS["internal-error"].example)
     await _note_refusals(request, items)
-    failed_outcomes = [each for each in outcomes if isinstance(each, Unavailable)]
+    failed_outcomes = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
     if failed_outcomes and len(failed_outcomes) == len(submitted_items):
         raise failed_outcomes[0]
 
@@ -124,7 +127,7 @@ def _build_submission(caller: Caller, item: BatchItem) -> Submission:
 
 
 async def _note_refusals(request: Request, items: Sequence[BatchItem]) -> None:
-    """Each kind once: a thousand lines of one request say no more."""
+    """Audit each kind of problem once per request."""
     problems = {item.problem.slug: item.problem for item in items if item.problem is not None}
     for problem in problems.values():
         await note_refusal(request, problem)

@@ -134,7 +134,7 @@ async def act_on_messages(
         note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
         try:
             await _apply_action(services, caller, message, body, note)
-        except Unavailable:  # a fault of ours, and no reason to skip the message
+        except Unavailable:  # an outage is no reason to skip the message
             raise
         except Problem as problem:
             skipped[problem.slug] += 1
@@ -165,7 +165,7 @@ async def _apply_action(
     body: MessageActions,
     note: Callable[[AsyncConnection], Awaitable[None]],
 ) -> None:
-    """Do it to one message, and note that; raises what the operation on one does."""
+    """Apply the action to one message and audit it; raises as the single operation."""
     if body.action is Action.RETRY:
         new_message, _ = await prepare_resend(services, caller, message, MessageRetry())
         await commit_message(services, caller, new_message)

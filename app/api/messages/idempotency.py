@@ -59,7 +59,7 @@ Prepared = tuple[NewMessage, Profile]
 
 @frozen_dataclass
 class Accepted:
-    """A durable message: its id, and the JSON that the first of equal requests got."""
+    """An accepted message: its id, and the JSON of the first response."""
 
     message_id: str
     response: str
@@ -73,7 +73,7 @@ async def respond_once(
     fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Prepared]],
 ) -> Response:
-    """Return the response to an accepted message; raises as `accept_once`."""
+    """Accept a message once and build the response; raises as `accept_once`."""
     outcome = await accept_once(services, caller, key, fingerprint_of, make)
     headers = {REPLAYED: "true"} if outcome.is_replay else {}
     return build_accepted_response(outcome.message_id, outcome.response, **headers)
@@ -86,10 +86,10 @@ async def accept_once(
     fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Prepared]],
 ) -> Accepted:
-    """Accept the message that `make` returns, or return the one that the key was used for.
+    """Accept the message that `make` returns, or return the earlier one of this key.
 
-    Raises what `fingerprint_of`, `make` and the committer do; Conflict while the first request is
-    worked on, and InvalidRequest where it was another one.
+    Raises what `fingerprint_of`, `make` and the committer raise, Conflict while another request
+    with the key runs, and InvalidRequest if the key was used for a different request.
     """
     if key is None:
         message, profile = await make()
@@ -110,9 +110,9 @@ async def accept_once(
 
 @contextmanager
 def lock_key(services: Services, caller: Caller, key: str) -> Iterator[None]:
-    """While the block runs, no other request with this key is worked on in this process.
+    """Hold an idempotency key in this process while the block runs.
 
-    Raises Conflict where one is.
+    Raises Conflict if another request holds it.
     """
     name = (caller.tenant_id, key)
     if name in services.in_flight:
@@ -129,13 +129,13 @@ def lock_key(services: Services, caller: Caller, key: str) -> Iterator[None]:
 
 
 def build_item_key(key: str, number: int) -> str:
-    """Return the key of one message of a request that has several, by its number."""
-    # A line break cannot be in the key of a request itself, so the two never collide.
+    """Build the key of one message of a request by its number."""
+    # Keys in requests contain no line break, so the two never collide.
     return f"{key}\n{number}"
 
 
 class IdempotentRequest:
-    """A request with a key, by its tenant and the content of its body."""
+    """A request with an idempotency key and the fingerprint of its body."""
 
     def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
         self._services = services
@@ -146,7 +146,7 @@ class IdempotentRequest:
         self._fingerprint = fingerprint
 
     async def find_earlier(self) -> KeyedRequest | None:
-        """The request that used the key before, if any did."""
+        """Return the earlier request with this key, or None."""
         async with self._services.database.reading() as connection:
             request_by_hash = await idempotency.find(
                 connection, tenant_id=self._tenant_id, hashes=[self.key_hash]
@@ -154,7 +154,7 @@ class IdempotentRequest:
         return request_by_hash.get(self.key_hash)
 
     def build_record(self, message: NewMessage, response: str) -> KeyedRequest:
-        """What is stored with the message."""
+        """Build the record to store with the message."""
         sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
             tenant_id=self._tenant_id,
@@ -166,10 +166,10 @@ class IdempotentRequest:
         )
 
     async def replay_body(self, earlier: KeyedRequest) -> str:
-        """What was said of the message.
+        """Return the JSON of the earlier response.
 
-        Raises InvalidRequest where the request was another, or its message is out of the caller's
-        reach: which of the two is not told.
+        Raises InvalidRequest if the earlier request had another body or its message is outside the
+        caller's reach. The error does not say which.
         """
         if self._is_same_body(earlier):
             response = earlier.response or await self._read_message_json(earlier)
@@ -182,7 +182,7 @@ class IdempotentRequest:
         )
 
     async def _read_message_json(self, earlier: KeyedRequest) -> str:
-        """What is said of the message now: its first answer named somebody who was erased since."""
+        """Render the message anew: a recipient of the first response was erased."""
         async with self._services.database.reading() as connection:
             view = await messages.get(
                 connection, tenant_id=self._tenant_id, message_id=earlier.message_id
@@ -190,7 +190,7 @@ class IdempotentRequest:
         return MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
 
     def _is_same_body(self, earlier: KeyedRequest) -> bool:
-        """Whether the bodies are; where that cannot be read any more they are taken to be."""
+        """Compare fingerprints. One that cannot be decrypted counts as equal."""
         try:
             sealed = earlier.sealed_fingerprint
             stored_fingerprint = self._services.vault.open(sealed, request_fingerprint(self._row))
@@ -204,12 +204,12 @@ class IdempotentRequest:
 
 
 def is_idempotency_key(text: str) -> bool:
-    """Whether `IdempotencyKey` takes it."""
+    """Return whether `IdempotencyKey` accepts the text."""
     return len(text) <= MAX_CHARACTERS and re.fullmatch(PATTERN, text) is not None
 
 
 async def fingerprint_request(request: Request) -> str:
-    """What tells a request from another, whatever the order and the blanks of its JSON."""
+    """Fingerprint a request, ignoring order and whitespace of its JSON."""
     content = await request.body()
     if get_media_type(request).endswith("json"):
         return await fingerprint_json(request.url.path, content)
@@ -218,7 +218,7 @@ async def fingerprint_request(request: Request) -> str:
 
 
 async def fingerprint_json(path: str, content: bytes) -> str:
-    """The same of a body of JSON; raises ValueError or RecursionError where it is none."""
+    """Fingerprint a JSON body; raises ValueError or RecursionError if it is invalid."""
     return await run_in_thread_if_large(len(content), _fingerprint, path, content)
 
 
@@ -227,7 +227,7 @@ def _fingerprint(path: str, content: bytes) -> str:
 
 
 def fingerprint_value(path: str, value: object) -> str:
-    """What tells this JSON, sent to this path, from any other."""
+    """Fingerprint a JSON value and the path that it was sent to."""
     digest = sha256(f"{path}\n".encode())
     for part in _encode_canonically(value):
         digest.update(part)
@@ -235,7 +235,7 @@ def fingerprint_value(path: str, value: object) -> str:
 
 
 def _encode_canonically(value: object) -> Iterator[bytes]:
-    """Other bytes for every other value, in pieces: that of a file would be as long as the body."""
+    """Yield a unique encoding of a value in blocks, to avoid copies of large files."""
     match value:
         case str():
             yield b"%d:" % len(value)

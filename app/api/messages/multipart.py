@@ -1,7 +1,6 @@
 """Convert an uploaded form (RFC 7578) to the JSON of a message.
 
-`message` is the JSON of the message, each `attachments` a file. The rest of the API handles both
-forms alike.
+`message` is the JSON of the message, each `attachments` a file.
 """
 
 import asyncio
@@ -62,7 +61,7 @@ _FILENAME: Final = re.compile(rb";[ \t]*filename=", re.IGNORECASE)
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, in memory: the body's size is bounded already, and files stay off the disk."""
+    """Starlette's parser, in memory: the body is bounded, and files stay off the disk."""
 
     spool_max_size = 2**62
 
@@ -81,7 +80,7 @@ class _Parser(MultiPartParser):
 
 
 class UploadRoute(BoundedRoute):
-    """A route that takes its JSON body as a form with files, too."""
+    """A route that also accepts its JSON body as a form with files."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -94,7 +93,7 @@ class UploadRoute(BoundedRoute):
 
 
 async def _convert_to_json(request: Request) -> Request:
-    """The request with a body in JSON. Raises InvalidRequest or UnsupportedMediaType."""
+    """Replace the form by JSON. Raises InvalidRequest or UnsupportedMediaType."""
     await visitor_of(request).identify()
     require_identity_coding(request)
     require_utf8(request)
@@ -107,7 +106,7 @@ async def _convert_to_json(request: Request) -> Request:
     )
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:  # KeyError: the header names no boundary
+    except (MultiPartException, KeyError) as error:  # KeyError: the header has no boundary
         reason = (
             error.message
             if isinstance(error, MultiPartException)
@@ -154,7 +153,7 @@ def _build_json(form: FormData) -> bytes:
 
 
 def _is_file(value: UploadFile | str) -> TypeGuard[UploadFile]:
-    """Whether it is a file: browsers send an empty one without a name where none was chosen."""
+    """Return whether a value is a file. Browsers send an unnamed one if none is chosen."""
     return isinstance(value, UploadFile) and bool(value.filename or value.size)
 
 

@@ -10,7 +10,10 @@ KEY_PROBLEMS: Final = ("idempotency-key-reused", "idempotency-key-in-flight")
 
 
 def accept_responses(example: dict[str, Any], *problems: str, is_keyed: bool = True) -> Responses:
-    """What may be answered, these problems besides what all have; `is_keyed`: takes a key."""
+    """Document the responses of an operation that accepts messages.
+
+    `problems` are added to the common ones; `is_keyed` says that it takes an idempotency key.
+    """
     headers = location_header(f"/messages/{MESSAGE['id']}")
     return tenant_problems(
         *problems,

@@ -50,7 +50,7 @@ class Envelope(BaseModel):
     sensitive: bool = Field(default=False, description="As in POST /messages.")
 
     def to_draft(self) -> Draft:
-        """The envelope as accept takes it."""
+        """Convert to the draft that `accept` prepares."""
         return Draft(
             sender=None,
             to=tuple(self.to),

@@ -9,7 +9,7 @@ from app.store.messages.status_changes import Schedule
 
 
 def reschedule(before: Schedule, body: MessageUpdate, now: datetime) -> Schedule:
-    """What is to be, from what was and what is given; raises InvalidRequest."""
+    """Apply an update to a schedule; raises InvalidRequest."""
     send_at = before.send_at
     if "send_at" in body.model_fields_set:
         send_at = max(now, body.send_at or now)

@@ -67,7 +67,7 @@ class RecipientRead(ResponseModel):
 
     @classmethod
     def of(cls, view: RecipientView) -> Self:
-        """What is shown of a stored recipient."""
+        """Build from a stored recipient."""
         reply = None
         if view.reply_code is not None or view.classification is not None:
             reply = LastReply(
@@ -127,7 +127,7 @@ class MessageRead(ResponseModel):
 
     @classmethod
     def of(cls, view: MessageView, now: datetime) -> Self:
-        """What is shown of a stored message."""
+        """Build from a stored message."""
         return cls.build(
             view,
             status=view.status_at(now),
@@ -140,9 +140,9 @@ class MessageRead(ResponseModel):
 
 
 def dump_new_message(message: NewMessage, profile: Profile) -> str:
-    """A MessageRead of a message that was just stored, without reading it back.
+    """Return the JSON of a new message without reading it back.
 
-    Of values of ours, which need no check: by way of the model it would take four times as long.
+    Skips validation, which would take four times as long.
     """
     status = MessageStatus.SCHEDULED if message.is_scheduled else MessageStatus.QUEUED
     read = {
@@ -249,7 +249,7 @@ class AttemptRead(ResponseModel):
 
     @classmethod
     def of(cls, view: AttemptView) -> Self:
-        """What is shown of a stored attempt: all of it."""
+        """Build from a stored attempt."""
         lines = (
             None
             if view.transcript is None

@@ -126,7 +126,7 @@ async def list_messages(
 async def _search_messages(
     services: Services, caller: Caller, query: MessageQuery, search: Search, now: datetime
 ) -> MessagePage:
-    """A page of a search, which may end before `limit` and still have a next page."""
+    """Read a page of a search. A short page may have a next page."""
     after = parse_cursor(query, "msg")
     async with services.database.reading() as connection:
         matches, last_id = await messages.search(
@@ -335,9 +335,9 @@ async def _apply_decision(
     describe: Callable[[MessageView, datetime], dict[str, object]] = _describe_status,
     details: Mapping[str, object] = NO_DETAILS,
 ) -> MessageRead:
-    """Do what was decided of a message, and write it down as `describe` tells it before and after.
+    """Lock a message, apply `decide`, and audit what `describe` returns before and after.
 
-    `details` are written besides. Raises what `decide` does, or NotFound.
+    `details` are added to the entry. Raises what `decide` raises, or NotFound.
     """
     act = caller.act(services.now())
     async with services.database.transaction(announce=True) as connection:
@@ -390,7 +390,7 @@ async def retry_message(
 async def build_filter(
     connection: AsyncConnection, caller: Caller, wanted: MessageFilters
 ) -> messages.MessageFilter:
-    """What is wanted of what the caller may see; raises NotFound for an unknown profile."""
+    """Build the store's filter within the caller's reach; raises NotFound."""
     profile_id = None
     if wanted.profile is not None:
         profile_id = await resolve_profile_id(connection, caller, wanted.profile)
@@ -409,6 +409,6 @@ async def build_filter(
 
 
 async def require_message(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
-    """The message; raises NotFound where there is none, or it is out of the caller's reach."""
+    """Load a message; raises NotFound if it is missing or outside the caller's reach."""
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
     return caller.reached("message", message, view)

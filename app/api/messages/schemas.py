@@ -94,7 +94,7 @@ class UnsubscribeBody(RequestModel):
         return self
 
     def to_list_unsubscribe(self) -> ListUnsubscribe:
-        """The same as accept takes it; raises ValueError."""
+        """Convert to the domain's value; raises ValueError."""
         return ListUnsubscribe(url=self.url, mailto=self.mailto, is_one_click=self.one_click)
 
 
@@ -118,7 +118,7 @@ class DsnBody(RequestModel):
         return self
 
     def to_dsn(self) -> DsnOptions:
-        """The same as accept takes it."""
+        """Convert to the domain's value."""
         return DsnOptions(tuple(dict.fromkeys(self.notify)), self.returns)
 
 
@@ -259,7 +259,7 @@ class MessageCreate(RequestModel):
         return self
 
     def to_draft(self) -> Draft:
-        """The message as `accept` takes it, but for what a template makes."""
+        """Convert to a draft, without the content that a template makes."""
         return Draft(
             sender=self.sender,
             to=tuple(self.to),
@@ -404,7 +404,7 @@ class MessageQuery(MessageFilters, Paging):
     )
 
     def to_search(self) -> Search | None:
-        """What is looked for by words, if anything."""
+        """Parse the search terms, or return None without any."""
         if self.subject is None and not self.metadata:
             return None
         pairs = (pair.partition(":") for pair in self.metadata)

@@ -30,16 +30,17 @@ from app.templating.renderer import TemplateError
 
 log = logging.getLogger(__name__)
 
-# Nobody reads so much as plain text; it goes without.
+# Larger HTML gets no text part.
 MAX_HTML_CHARACTERS: Final = 1_000_000
 
 
 async def prepare_send(
     services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool = True
 ) -> tuple[NewMessage, Profile]:
-    """The message as it will be stored, and the profile that it is sent through.
+    """Prepare a message for storage, and return it with its profile.
 
-    `is_alone`: it is none of many. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
+    `is_alone`: the request has only this message. Raises NotFound, InvalidRequest, Forbidden or
+    TooLarge.
     """
     profile = await find_sending_profile(services.auth, caller, body.profile, is_alone=is_alone)
     draft = await _fill_in_template(services, caller, body, is_alone=is_alone)
@@ -55,7 +56,7 @@ async def prepare_send(
 async def _fill_in_template(
     services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
 ) -> Draft:
-    """The message with what its template makes; with HTML alone, with its text as well."""
+    """Build the draft: render its template, or derive text from HTML."""
     draft = body.to_draft()
     if body.template is not None:
         _, content = await render_template(
@@ -74,7 +75,7 @@ async def _fill_in_template(
         return draft
     try:
         text = await services.renderer.extract_text(draft.html, tenant_id=caller.tenant_id)
-    except (TemplateError, Unavailable) as error:  # it goes without
+    except (TemplateError, Unavailable) as error:  # send it without a text part
         log.warning("could not derive text from HTML: %s", error)
         return draft
     return replace(draft, text=text or None)
@@ -104,12 +105,12 @@ async def prepare_raw(
 async def prepare_resend(
     services: Services, caller: Caller, message_id: str, body: MessageRetry
 ) -> tuple[NewMessage, Profile]:
-    """Another try at a message, and the profile that it goes through: the same.
+    """Prepare a new message with the content of an earlier one, for the same profile.
 
     Raises NotFound, Gone, Conflict or Forbidden.
     """
     async with services.database.reading() as connection:
-        # First of all: what became of the content of one out of reach is nobody's business.
+        # Check reach first: the state of an unreachable message is secret.
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
         caller.reached("message", message_id, view)
         original = await messages.load_original(
@@ -132,7 +133,7 @@ async def prepare_resend(
 
 
 async def build_terms(services: Services, caller: Caller) -> AcceptPolicy:
-    """What the caller's messages are held to."""
+    """Build the limits and rules for the caller's messages."""
     return AcceptPolicy(
         origin=caller.origin,
         allowed_from=caller.allowed_from,
@@ -154,9 +155,10 @@ def max_message_bytes(services: Services, caller: Caller) -> int:
 async def commit_message(
     services: Services, caller: Caller, message: NewMessage, request: KeyedRequest | None = None
 ) -> KeyedRequest | None:
-    """Return once the message is durable; raises what the committer does, as problems.
+    """Return once the message is durable.
 
-    Answers whose key this is already, if it is somebody's.
+    Returns the earlier request with the same idempotency key, if there is one. Raises the
+    committer's errors as problems.
     """
     try:
         return await services.committer.accept(Submission(message, caller.tenant.quota, request))
@@ -165,7 +167,7 @@ async def commit_message(
 
 
 def build_accepted_response(message_id: str, response: str, **headers: str) -> Response:
-    """The answer once the message is durable."""
+    """Build the 202 response for a durable message."""
     return Response(
         response,
         status_code=202,

@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 async def load_signing(services: Services, tenant_id: str) -> Signing:
-    """Return the DKIM keys of each of the tenant's domains.
+    """Load the DKIM keys of the tenant's domains, through a cache.
 
-    Raises Unavailable if a key cannot be decrypted: no message may go out unsigned by mistake.
+    Raises Unavailable if a key cannot be decrypted: no message may leave unsigned by mistake.
     """
     return await services.signing_cache.get(
         tenant_id, None, partial(_read_signing, services, tenant_id)

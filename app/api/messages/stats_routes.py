@@ -88,7 +88,7 @@ class StatsGroup(ResponseModel):
 
     @classmethod
     def of(cls, count: GroupCount) -> Self:
-        """As it is answered."""
+        """Build from a stored count."""
         count_by_status = {
             status: number
             for status, number in count.statuses.items()

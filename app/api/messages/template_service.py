@@ -18,7 +18,7 @@ Partials = dict[str, Mapping[str, str]]
 
 
 class VersionChoice(Enum):
-    """A version that is named otherwise than by its number."""
+    """A version chosen by its role instead of its number."""
 
     PUBLISHED = "published"
     LAST = "last"
@@ -34,10 +34,10 @@ async def render_template(
     locale: str | None,
     is_alone: bool = True,
 ) -> tuple[int, Rendered]:
-    """The number of a version of a template, and what it makes of variables.
+    """Render a version with variables; returns its number and content.
 
-    `is_alone`: it is for none of many messages. Raises NotFound, InvalidRequest where it or they
-    are wrong, or Unavailable.
+    `is_alone`: it is for a single message. Raises NotFound, InvalidRequest for invalid templates or
+    variables, or Unavailable.
     """
     async with services.database.reading() as connection:
         template_row = await templates.get(
@@ -55,7 +55,10 @@ async def render_template(
 
 
 def _pick_version_number(template: Template, which: int | VersionChoice) -> int | None:
-    """The number of a version, None for the last; raises InvalidRequest without one to send."""
+    """Return the version's number, or None for the last.
+
+    Raises InvalidRequest if no version is published.
+    """
     if which is VersionChoice.LAST:
         return None
     if which is not VersionChoice.PUBLISHED:
@@ -70,7 +73,7 @@ def _pick_version_number(template: Template, which: int | VersionChoice) -> int 
 async def check_template(
     services: Services, tenant_id: str, content: TemplateContent
 ) -> tuple[str, ...]:
-    """Which templates a content names; raises InvalidRequest where it cannot be one."""
+    """Compile a template and return the names that it references; raises InvalidRequest."""
     try:
         names = await services.renderer.check(
             content.sources(), content.variables_schema, tenant_id=tenant_id
@@ -83,7 +86,7 @@ async def check_template(
 async def _load_partials(
     connection: AsyncConnection, tenant_id: str, content: TemplateContent, locale: str | None
 ) -> Partials:
-    """All published templates that one names, and those that these name, in the language."""
+    """Load all published templates that the content references, directly or not."""
     partials, missing_names = Partials(), set(content.references)
     while missing_names:
         if len(partials) + len(missing_names) > MAX_REFERENCES:
@@ -127,13 +130,13 @@ async def _render(
         )
     except TemplateError as error:
         if error.part == "variables":
-            msg, where = str(error), ("body", "variables")
+            msg, loc = str(error), ("body", "variables")
         else:
-            msg, where = (
+            msg, loc = (
                 f"{template.name!r}, {error.part}: {_describe_error(error)}",
                 ("body", "template"),
             )
-        raise InvalidRequest(msg, [FieldError(where, msg)], "template-failed") from None
+        raise InvalidRequest(msg, [FieldError(loc, msg)], "template-failed") from None
 
 
 def _describe_error(error: TemplateError) -> str:

@@ -38,7 +38,7 @@ PATH: Final = "/messages/upload"
 TYPES: Final = ("application/jsonl", "application/x-ndjson")
 GROUP: Final = 200
 GROUP_BYTES: Final = 4 * 1024 * 1024
-# What is answered while the rest is still being sent has to fit where nobody reads it yet.
+# Clients may not read before they have sent everything, so early responses must fit buffers.
 REFUSALS_SHOWN: Final = 200
 LINES: Final = """{"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
 {"to": ["bob@example.org"], "subject": "Hello", "text": "It works."}
@@ -49,12 +49,12 @@ PROGRESS: Final = """{"lines": 200, "accepted": 199, "refused": 1, "is_done": fa
 """
 
 
-# Its number in the file, empty lines counted, and what stands on it.
+# The line's number in the file, counting empty lines, and its content.
 Line = tuple[int, bytes]
 
 
 class _Progress(Response):
-    """Lines that are sent while the request is still read: nobody else may read it meanwhile."""
+    """A response that streams lines while the request is still being read."""
 
     media_type = TYPES[0]
 
@@ -115,7 +115,7 @@ async def upload_messages(
 async def _stream_progress(
     services: Services, caller: Caller, request: Request, key: str | None
 ) -> AsyncIterator[str]:
-    """The lines of the answer, as the groups of messages are accepted."""
+    """Accept the messages in groups and yield progress lines."""
     lines = accepted = refused = 0
     try:
         with lock_key(services, caller, key or f"upload {id(request)}"):
@@ -141,7 +141,7 @@ async def _stream_progress(
                 for number, problem in failures_shown:
                     yield _format_line(line=number, problem=build_problem_body(problem, PATH))
                 yield _format_line(lines=lines, accepted=accepted, refused=refused, is_done=False)
-    except Problem as problem:  # the status was said already
+    except Problem as problem:  # the status is already sent
         yield _format_line(
             lines=lines,
             accepted=accepted,
@@ -178,9 +178,9 @@ def _build_item(
 
 
 async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[list[Line]]:
-    """The lines that are not empty, some at a time; raises TooLarge for one that is too long.
+    """Yield non-empty lines in groups; raises TooLarge for a line that is too long.
 
-    Lines that wait for others, and one that has not ended, count as held.
+    Lines in a group and unfinished lines count as held memory.
     """
     body, unfinished = intake.get_body_reader(request), bytearray()
     group, size_bytes, count = list[Line](), 0, 0
@@ -188,7 +188,7 @@ async def _read_groups(request: Request, max_line_bytes: int) -> AsyncIterator[l
         if b"\n" in chunk:
             *lines, rest = b"".join((unfinished, chunk)).split(b"\n")
             unfinished = bytearray(rest)
-        else:  # what was read of a long line is not looked at again
+        else:  # avoids scanning a long line again
             unfinished += chunk
             lines = []
         for line in map(bytes.strip, lines):

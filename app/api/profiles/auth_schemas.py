@@ -38,7 +38,7 @@ ReportError = Callable[[str, str], None]
 
 
 class _Grant(NamedTuple):
-    """The secrets that a grant needs, and those that it may have besides."""
+    """The secrets that a grant needs, and optional ones."""
 
     needs: tuple[str, ...]
     may_have: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ GRANTS: Final[Mapping[OAuthGrant, _Grant]] = {
     OAuthGrant.REFRESH_TOKEN: _Grant(("refresh_token",), ("client_secret",)),
     OAuthGrant.JWT_BEARER: _Grant(("private_key",)),
 }
-# What each provider gives tokens for mail to, and the scope to ask for.
+# The grants with which each provider issues tokens for mail, and the scope to request.
 SCOPES: Final[Mapping[str, Mapping[OAuthGrant, str]]] = {
     "google": {
         OAuthGrant.JWT_BEARER: "https://mail.google.com/",
@@ -100,7 +100,7 @@ class Auth(RequestModel):
         return self
 
     def to_oauth(self) -> OAuth | None:
-        """Where tokens come from, once nothing contradicts it."""
+        """Convert to the domain's value, or None if OAuth is not configured."""
         if self.grant is None or self.token_url is None or self.client_id is None:
             return None
         return OAuth(
@@ -116,65 +116,70 @@ class AuthUpdate(Patch, of=Auth):
     """Changes to the authentication. Omitted fields stay; null removes a value."""
 
 
-def check_auth(auth: Auth, held: Collection[str], wrong: ReportError) -> None:
-    """Tell `wrong` of what is wrong as a whole, by field; `held` names the secrets that it has."""
-    if auth.username is None and "password" in held:
+def check_auth(auth: Auth, secret_names: Collection[str], report_error: ReportError) -> None:
+    """Report contradictions by field.
+
+    `secret_names` includes stored secrets.
+    """
+    if auth.username is None and "password" in secret_names:
         msg = "set the user name of this password, or set the password to null"
-        wrong("username", msg)
+        report_error("username", msg)
     if auth.username is None and auth.mechanism not in (AuthMechanism.AUTO, AuthMechanism.NONE):
-        wrong("username", f"mechanism={auth.mechanism} needs a user name; set it")
+        report_error("username", f"mechanism={auth.mechanism} needs a user name; set it")
     oauth_fields = [name for name in SETTINGS if getattr(auth, name) is not None]
-    oauth_fields += [name for name in SECRETS if name in held]
+    oauth_fields += [name for name in SECRETS if name in secret_names]
     by_password = not oauth_fields and auth.mechanism not in (
         AuthMechanism.OAUTH2,
         AuthMechanism.NONE,
     )
-    if auth.username is not None and by_password and "password" not in held:
-        wrong("password", "set the password of this user name, or set the user name to null")
+    if auth.username is not None and by_password and "password" not in secret_names:
+        report_error("password", "set the password of this user name, or set the user name to null")
     if oauth_fields and auth.mechanism not in OAUTH_MECHANISMS:
         names = ", ".join(oauth_fields)
-        wrong(
+        report_error(
             "mechanism",
             f"{names} belong to OAuth 2.0; set mechanism to oauth2, or set them to null",
         )
     elif oauth_fields or auth.mechanism is AuthMechanism.OAUTH2:
-        _check_oauth(auth, held, wrong)
+        _check_oauth(auth, secret_names, report_error)
 
 
-def _check_oauth(auth: Auth, held: Collection[str], wrong: ReportError) -> None:
+def _check_oauth(auth: Auth, secret_names: Collection[str], report_error: ReportError) -> None:
     if auth.username is None and auth.mechanism is AuthMechanism.AUTO:
-        wrong("username", "set the mailbox of the access token")
-    if auth.mechanism is AuthMechanism.OAUTH2 and "password" in held:
-        wrong("password", "mechanism=oauth2 uses no password; set it to null")
+        report_error("username", "set the mailbox of the access token")
+    if auth.mechanism is AuthMechanism.OAUTH2 and "password" in secret_names:
+        report_error("password", "mechanism=oauth2 uses no password; set it to null")
     if auth.grant is None:
-        wrong(
+        report_error(
             "grant",
             "write client_credentials, refresh_token or jwt_bearer, or leave out all OAuth fields",
         )
         return
-    _check_preset(auth, auth.grant, wrong)
+    _check_preset(auth, auth.grant, report_error)
     if auth.token_url is None and auth.preset != "microsoft":
-        wrong("token_url", "set the URL of the token endpoint, or a preset")
+        report_error("token_url", "set the URL of the token endpoint, or a preset")
     if auth.client_id is None:
-        wrong("client_id", "set the client id; for a Google service account, its client_email")
+        report_error(
+            "client_id", "set the client id; for a Google service account, its client_email"
+        )
     if auth.subject is not None and auth.grant is not OAuthGrant.JWT_BEARER:
-        wrong("subject", "only grant=jwt_bearer uses a subject; set it to null")
+        report_error("subject", "only grant=jwt_bearer uses a subject; set it to null")
     grant = GRANTS[auth.grant]
     for name in SECRETS:
-        if name in grant.needs and name not in held:
-            wrong(name, f"grant={auth.grant} needs this field; set it")
-        if name in held and name not in (*grant.needs, *grant.may_have):
-            wrong(name, f"grant={auth.grant} does not use it; set it to null")
+        if name in grant.needs and name not in secret_names:
+            report_error(name, f"grant={auth.grant} needs this field; set it")
+        if name in secret_names and name not in (*grant.needs, *grant.may_have):
+            report_error(name, f"grant={auth.grant} does not use it; set it to null")
 
 
-def _check_preset(auth: Auth, grant: OAuthGrant, wrong: ReportError) -> None:
+def _check_preset(auth: Auth, grant: OAuthGrant, report_error: ReportError) -> None:
     if auth.tenant is not None and auth.preset != "microsoft":
-        wrong("tenant", "set this only with preset=microsoft")
+        report_error("tenant", "set this only with preset=microsoft")
     if auth.preset is None:
         return
     scope_by_grant = SCOPES[auth.preset]
     if grant not in scope_by_grant:
         names = " or ".join(supported_grant.value for supported_grant in scope_by_grant)
-        wrong("grant", f"for mail, {auth.preset} supports only {names}")
+        report_error("grant", f"for mail, {auth.preset} supports only {names}")
     if auth.preset == "microsoft" and auth.token_url is None:
-        wrong("tenant", "set the directory (tenant) id of Microsoft Entra, or token_url")
+        report_error("tenant", "set the directory (tenant) id of Microsoft Entra, or token_url")

@@ -24,7 +24,7 @@ from app.store.profiles import queries as profiles
 from app.store.profiles.rows import build_row
 
 PRESET_FIELDS: Final = frozenset({"token_url", "scope"})
-# What a profile and its JSON have in common, by name.
+# Fields with the same name in the profile and its JSON.
 SAME: Final = {field.name for field in fields(Profile)} & ProfileCreate.model_fields.keys()
 
 
@@ -40,7 +40,7 @@ class _Identity(TypedDict, total=False):
 
 
 def build_new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
-    """A profile with a new id; raises InvalidRequest where its fields contradict each other."""
+    """Build a profile with a new id; raises InvalidRequest for contradictions."""
     return _build_profile(
         body,
         list_secrets(body),
@@ -52,7 +52,7 @@ def build_new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> 
 
 
 def build_changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
-    """The profile with the changes; raises InvalidRequest."""
+    """Apply a merge patch to a profile; raises InvalidRequest."""
     try:
         body = ProfileCreate.model_validate(_merge_update(before, update))
     except ValidationError as error:
@@ -71,14 +71,14 @@ def build_changed_profile(before: Profile, update: ProfileUpdate, *, now: dateti
             paused_at=before.paused_at,
             revision=before.revision,
         )
-    # Raised here, where no error that holds the values hangs on as its context.
+    # Raised outside the handler, so that the error's context holds no values.
     raise build_invalid_request(errors)
 
 
 def check_destination(profile: Profile, guard: AddressGuard) -> None:
-    """Raises InvalidRequest for a port or an address that the operator does not allow.
+    """Raise InvalidRequest for a forbidden host, port or token URL.
 
-    Names are looked up, and their addresses checked, at each connection.
+    Host names are resolved and their addresses checked at each connection.
     """
     errors = []
     if reason := guard.port_refusal(profile.port):
@@ -111,7 +111,7 @@ def _raise_if_any(errors: list[FieldError]) -> None:
 def _build_profile(
     body: ProfileCreate, secret_names: frozenset[str], **identity: Unpack[_Identity]
 ) -> Profile:
-    _raise_if_any(find_contradictions(body, held=secret_names))
+    _raise_if_any(find_contradictions(body, secret_names=secret_names))
     values = {name: getattr(body, name) for name in SAME} | {
         "tls_pins": tuple(body.tls_pins),
         "allowed_from": tuple(body.allowed_from),
@@ -134,9 +134,9 @@ def _build_profile(
 async def resolve_fallback(
     connection: AsyncConnection, profile: Profile, *, by: ApiKey | None = None
 ) -> Profile:
-    """The profile with the id of the fallback that it names; raises InvalidRequest.
+    """Replace the fallback's name by its id; raises InvalidRequest.
 
-    One that the key which asks does not reach is not there.
+    A fallback outside the key's reach counts as missing.
     """
     fallback_name = profile.fallback_profile_id
     if fallback_name is None:
@@ -169,7 +169,7 @@ def _merge_nested(before: Mapping[str, Any], update: RequestModel) -> dict[str, 
 
 
 def _dump_profile(profile: Profile) -> dict[str, Any]:
-    """What `POST /profiles` would have to be given for this profile, its secrets apart."""
+    """Dump a profile as a body of `POST /profiles`, without secrets."""
     limit = profile.rate_limit
     nested = {
         "auth": {
@@ -187,7 +187,7 @@ def _dump_profile(profile: Profile) -> dict[str, Any]:
 
 
 def diff_columns(before: Profile, after: Profile) -> dict[str, Any]:
-    """The columns that differ between two states of a profile, its secrets apart."""
+    """Return the columns that differ between two states, without secrets."""
     old_row, new_row = build_row(before), build_row(after)
     changes = {name: value for name, value in new_row.items() if value != old_row[name]}
     changes.pop("updated_at", None)

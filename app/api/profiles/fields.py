@@ -18,13 +18,13 @@ MAX_PEM_CHARACTERS: Final = 65_536
 MAX_PINS: Final = 20
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# A digest of 32 bytes. Curl writes two strokes; one alone may be the digest's own first character.
+# A digest of 32 bytes. Curl writes `sha256//`; a single slash may start the digest itself.
 _PIN: Final = re.compile(r"sha256//?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def parse_host(text: str) -> str:
-    """A host name (its A-label, lower case) or an IP address; raises ValueError."""
+    """Parse a host name (to its A-label, lower case) or IP address; raises ValueError."""
     bare = text.strip("[]")
     try:
         return str(ipaddress.ip_address(bare))
@@ -36,7 +36,7 @@ def parse_host(text: str) -> str:
     labels = name.split(".")
     if len(name) > MAX_HOST_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError("not a host name; write one such as smtp.example.com")
-    if _NUMBER.fullmatch(labels[-1]):  # what old resolvers read as an address: 127.1, 0x7f000001
+    if _NUMBER.fullmatch(labels[-1]):  # old resolvers read these as addresses: 127.1, 0x7f000001
         raise ValueError(
             "not a host name; write an IP address in its usual form, such as 192.0.2.1"
         )

@@ -16,18 +16,18 @@ _PUBLIC: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def check_certificates(text: str) -> str:
-    """The same text, where it holds one certificate or more; raises ValueError."""
+    """Return the text if it holds certificates; raises ValueError."""
     _load_certificates(text)
     return text
 
 
 def check_private_key(text: str) -> None:
-    """Raises ValueError where it is no private key, or one behind a passphrase."""
+    """Return the text if it is an unencrypted private key; raises ValueError."""
     _load_private_key(text)
 
 
 def check_rsa_key(text: str) -> None:
-    """As `check_private_key`, and it must be an RSA key."""
+    """Like `check_private_key`, but require RSA."""
     key = _load_private_key(text)
     if not (isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS):
         raise ValueError(
@@ -36,7 +36,7 @@ def check_rsa_key(text: str) -> None:
 
 
 def check_pair(certificate: str, private_key: str) -> None:
-    """Raises ValueError where the key is not that of the first certificate."""
+    """Raise ValueError unless the key belongs to the first certificate."""
     ours = _load_certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
     if _load_private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
         raise ValueError("the key does not match client_certificate")

@@ -32,7 +32,7 @@ class RateLimit(RequestModel):
         return self
 
     def to_rate_limit(self) -> types.RateLimit:
-        """The limit as the rest of the service has it."""
+        """Convert to the domain's value."""
         return types.RateLimit(**self.model_dump())
 
 

@@ -44,7 +44,7 @@ class AuthRead(ResponseModel):
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
-        """What may be shown of how a profile logs in."""
+        """Build from a profile."""
         return cls(
             mechanism=profile.auth_mechanism,
             username=profile.username,
@@ -154,7 +154,7 @@ class ProfileRead(ResponseModel):
     def of(
         cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo, *, by: ApiKey | None = None
     ) -> Self:
-        """What a key may be shown of a profile that it reaches."""
+        """Build from a profile, as the key may see it."""
         fallback, sender = profile.fallback_profile_id, profile.default_from
         return cls.build(
             profile,
@@ -175,12 +175,12 @@ SILENT_REASON: Final = (
     "The server has been silent on every connection, each for more than 30 seconds. Heloise tries"
     " one more; `timeouts` end the silent ones."
 )
-# A server that hangs up on EHLO says not why.
+# A server may refuse the EHLO name by closing the connection.
 NAME_FAULTS: Final = frozenset({"ehlo_rejected", "connection_lost"})
 
 
 def _describe_reason(health: LaneHealth) -> str | None:
-    """What is wrong, with what the doctor found to do about it."""
+    """Describe the fault, with the EHLO name that verify recommends."""
     if health.stalled_since is not None:
         return SILENT_REASON
     ehlo = health.recommendation

@@ -221,7 +221,7 @@ async def resume_profile(
 
 
 async def _lock_profile(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
-    """The profile, locked; raises NotFound where it is out of the caller's reach."""
+    """Lock and return the profile; raises NotFound outside the caller's reach."""
     return await require_profile(
         connection, caller.tenant_id, profile, by=caller.key, to_change=True
     )
@@ -230,7 +230,7 @@ async def _lock_profile(connection: AsyncConnection, caller: Caller, profile: st
 async def _read_again(
     connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
 ) -> ProfileRead:
-    """The profile as it stands after a change, which may have touched more than was asked."""
+    """Read the profile after a change, since a change may affect other fields."""
     row = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
     return await _build_answer(connection, services, caller, row)
 

@@ -139,19 +139,19 @@ class ProfileCreate(RequestModel):
         return self
 
 
-def find_contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[FieldError]:
-    """What is wrong with the profile as a whole, each field by itself being right.
+def find_contradictions(body: ProfileCreate, *, secret_names: Collection[str]) -> list[FieldError]:
+    """Return errors between fields that are valid by themselves.
 
-    `held` names its secrets, which may be stored already, and so not be in the body.
+    `secret_names` includes stored secrets.
     """
     auth, errors = body.auth, list[FieldError]()
 
-    def wrong(*loc: str, msg: str) -> None:
+    def report_error(*loc: str, msg: str) -> None:
         errors.append(FieldError(("body", *loc), msg))
 
     if body.transport is Transport.SMTP and body.host is None:
-        wrong("host", msg="set the SMTP server (only transport=sandbox needs none)")
-    check_auth(auth, held, lambda name, msg: wrong("auth", name, msg=msg))
+        report_error("host", msg="set the SMTP server (only transport=sandbox needs none)")
+    check_auth(auth, secret_names, lambda name, msg: report_error("auth", name, msg=msg))
     in_clear = body.tls is TlsMode.NONE and auth.mechanism in PLAINTEXT_MECHANISMS
     if in_clear and not auth.allow_plaintext_auth:
         secret = "access token" if auth.mechanism is AuthMechanism.OAUTH2 else "password"
@@ -159,16 +159,16 @@ def find_contradictions(body: ProfileCreate, *, held: Collection[str]) -> list[F
             f"with tls=none, the {secret} would travel unencrypted; use tls=starttls or"
             " tls=implicit"
         )
-        wrong("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
+        report_error("auth", "allow_plaintext_auth", msg=f"{msg}, or set this to true")
     if body.tls is TlsMode.NONE and body.tls_pins:
         msg = "tls=none has no key to pin; use tls=starttls or tls=implicit, or remove the pins"
-        wrong("tls_pins", msg=msg)
-    if "client_key" in held and body.client_certificate is None:
-        wrong("client_certificate", msg="set the certificate of client_key")
-    if body.client_certificate is not None and "client_key" not in held:
-        wrong("client_key", msg="set the private key of client_certificate")
+        report_error("tls_pins", msg=msg)
+    if "client_key" in secret_names and body.client_certificate is None:
+        report_error("client_certificate", msg="set the certificate of client_key")
+    if body.client_certificate is not None and "client_key" not in secret_names:
+        report_error("client_key", msg="set the private key of client_certificate")
     if body.default_from is not None and not is_allowed(body.default_from, body.allowed_from):
-        wrong("default_from", msg="allowed_from does not allow this address; add it there")
+        report_error("default_from", msg="allowed_from does not allow this address; add it there")
     return errors
 
 

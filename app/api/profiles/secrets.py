@@ -12,18 +12,18 @@ from app.domain.types import Profile
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
-# The names of the secrets in `auth` and of all secrets, each with that of its column.
+# The secrets in `auth` and all secrets, each with its column.
 AUTH_SECRETS: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
 COLUMNS: Final = AUTH_SECRETS | {"client_key": "client_key"}
 
 
 def list_secrets(body: ProfileCreate) -> frozenset[str]:
-    """The names of the secrets that a new profile has."""
+    """Return the names of a new profile's secrets."""
     return frozenset(name for name, secret in _read_secrets(body).items() if secret is not None)
 
 
 def list_secrets_after(before: Profile, update: ProfileUpdate) -> frozenset[str]:
-    """The names of the secrets that a profile has after a change."""
+    """Return the names of a profile's secrets after an update."""
     new_secrets = _read_secrets(update)
     return frozenset(
         (_list_stored_secrets(before) - new_secrets.keys())
@@ -36,7 +36,7 @@ def _list_stored_secrets(profile: Profile) -> set[str]:
 
 
 def check_kept_secrets(before: Profile, after: Profile, update: ProfileUpdate) -> None:
-    """Raise InvalidRequest where a secret that the update does not give would go elsewhere."""
+    """Raise InvalidRequest if a kept secret would go to another server."""
     errors = []
     for name in sorted(_list_stored_secrets(before) - _read_secrets(update).keys()):
         field = COLUMNS[name]
@@ -51,7 +51,7 @@ def check_kept_secrets(before: Profile, after: Profile, update: ProfileUpdate) -
 def seal_secrets(
     body: ProfileCreate | ProfileUpdate, vault: Vault, *, profile: Profile
 ) -> dict[str, bytes | None]:
-    """The sealed columns that a body sets; `profile` is what the body makes of it."""
+    """Encrypt the secrets that a body sets, by column. `profile` is the result of the body."""
     sealed: dict[str, bytes | None] = {}
     for name, secret in _read_secrets(body).items():
         field = COLUMNS[name]
@@ -60,7 +60,7 @@ def seal_secrets(
 
 
 def read_plain_secrets(body: ProfileCreate) -> dict[str, str]:
-    """The secrets of a profile that is not stored, by name."""
+    """Return the secrets of an unsaved profile by name."""
     return {
         name: secret.get_secret_value()
         for name, secret in _read_secrets(body).items()
@@ -73,7 +73,7 @@ def _seal(vault: Vault, secret: SecretStr | None, context: SealContext) -> bytes
 
 
 def _read_secrets(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | None]:
-    """The secrets that a body speaks of; None takes one away."""
+    """Return the secrets that a body sets. None removes a secret."""
     secret_by_name: dict[str, SecretStr | None] = {}
     if "client_key" in body.model_fields_set:
         secret_by_name["client_key"] = body.client_key

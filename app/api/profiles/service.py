@@ -39,7 +39,7 @@ async def create(
 ) -> Profile:
     """Store a new profile.
 
-    Raises InvalidRequest, QuotaExceeded, or Conflict where its name is taken.
+    Raises InvalidRequest, QuotaExceeded, or Conflict if the name is in use.
     """
     profile = build_new_profile(body, tenant_id=tenant_id, now=act.now)
     check_destination(profile, guard)
@@ -65,14 +65,16 @@ async def update(
     guard: AddressGuard,
     by: ApiKey | None = None,
 ) -> None:
-    """Change a profile that was read to be changed; `by` is the key that asks, if it is one.
+    """Update a locked profile. `by` is the caller's API key, if any.
 
-    Raises what `build_changed_profile` does, and Forbidden.
+    Raises what `build_changed_profile` raises, and Forbidden.
     """
     after = build_changed_profile(before, body, now=act.now)
     if "fallback_profile" in body.model_fields_set:
         after = await resolve_fallback(connection, after, by=by)
-    if after.is_default is not before.is_default:  # messages that name no profile change theirs
+    if (
+        after.is_default is not before.is_default
+    ):  # it changes the profile of messages that name none
         require_unbound(by)
     check_destination(after, guard)
     check_kept_secrets(before, after, body)
@@ -98,35 +100,39 @@ async def update(
 
 
 async def delete(
-    connection: AsyncConnection, act: Act, found: Profile, *, cancel_pending: bool
+    connection: AsyncConnection, act: Act, profile: Profile, *, cancel_pending: bool
 ) -> None:
-    """Delete a profile that was read to be changed. Raises Conflict while messages wait."""
+    """Delete a locked profile. Raises Conflict while messages wait."""
     await profiles.delete(
         connection,
-        tenant_id=found.tenant_id,
-        profile_id=found.id,
+        tenant_id=profile.tenant_id,
+        profile_id=profile.id,
         now=act.now,
         cancel_pending=cancel_pending,
     )
     await act.record(
         connection,
         "profile.delete",
-        tenant_id=found.tenant_id,
-        object_id=found.id,
-        before=found,
+        tenant_id=profile.tenant_id,
+        object_id=profile.id,
+        before=profile,
     )
 
 
-async def pause(connection: AsyncConnection, act: Act, found: Profile) -> None:
-    """Let a profile send nothing until it is resumed."""
-    await profiles.pause(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
-    await _record_state(connection, act, "profile.pause", found)
+async def pause(connection: AsyncConnection, act: Act, profile: Profile) -> None:
+    """Pause a profile. It sends nothing until resumed."""
+    await profiles.pause(
+        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=act.now
+    )
+    await _record_state(connection, act, "profile.pause", profile)
 
 
-async def resume(connection: AsyncConnection, act: Act, found: Profile) -> None:
-    """Let a profile send again; the server of a failing one is tried at once."""
-    await profiles.resume(connection, tenant_id=found.tenant_id, profile_id=found.id, now=act.now)
-    await _record_state(connection, act, "profile.resume", found)
+async def resume(connection: AsyncConnection, act: Act, profile: Profile) -> None:
+    """Resume a profile. Heloise tries a failing server at once."""
+    await profiles.resume(
+        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=act.now
+    )
+    await _record_state(connection, act, "profile.resume", profile)
 
 
 async def _record_state(

@@ -105,17 +105,17 @@ async def verify_profile(
     return VerifyRead.of(report, services.now())
 
 
-def build_check(profile: Profile, asked: ProfileVerify | UnsavedVerify) -> Check | None:
-    """Whom to name at MAIL and RCPT, if anybody; raises InvalidRequest without a sender."""
-    recipient = asked.recipient.address if asked.recipient else None
+def build_check(profile: Profile, body: ProfileVerify | UnsavedVerify) -> Check | None:
+    """Build the MAIL and RCPT check, or None; raises InvalidRequest without a sender."""
+    recipient = body.recipient.address if body.recipient else None
     try:
-        return make_check(profile, recipient, asked.sender.address if asked.sender else None)
+        return make_check(profile, recipient, body.sender.address if body.sender else None)
     except ValueError as error:
         raise InvalidRequest.at("sender", msg=str(error)) from None
 
 
 async def take_permit(services: Services, tenant_id: str) -> None:
-    """Raise TooManyRequests where the tenant has had its share of this minute."""
+    """Raise TooManyRequests if the tenant has used up its verifications of this minute."""
     limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
     async with services.database.transaction() as connection:
         bucket = await take_verify_permit(
@@ -136,7 +136,7 @@ async def take_permit(services: Services, tenant_id: str) -> None:
 async def save_recommendation(
     database: Database, profile: Profile, report: Report, now: datetime
 ) -> None:
-    """Keep what the doctor found beside what is known of the profile's server."""
+    """Store the EHLO name that verify recommends, or clear it."""
     recommendation = report.diagnosis.recommendation if report.diagnosis else None
     if recommendation is None and not report.is_ok:
         return

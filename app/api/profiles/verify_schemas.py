@@ -90,7 +90,7 @@ class CertificateRead(ResponseModel):
 
     @classmethod
     def of(cls, certificate: Certificate, now: datetime) -> Self:
-        """What it says, as of now."""
+        """Build from a certificate; `now` is for its remaining time."""
         return cls(
             names=list(certificate.names),
             expires_in_days=certificate.expires_in_days(now),
@@ -120,10 +120,10 @@ class StageRead(ResponseModel):
     mechanism: str | None = Field(description="The mechanism that Heloise used.")
 
     @classmethod
-    def of(cls, found: StageReport, now: datetime) -> Self:
-        """What was found at a stage."""
-        certificate = CertificateRead.of(found.certificate, now) if found.certificate else None
-        return cls.build(found, certificate=certificate)
+    def of(cls, stage: StageReport, now: datetime) -> Self:
+        """Build from a stage's result."""
+        certificate = CertificateRead.of(stage.certificate, now) if stage.certificate else None
+        return cls.build(stage, certificate=certificate)
 
 
 class AdviceRead(_Read):
@@ -147,14 +147,14 @@ class NameRead(ResponseModel):
     reply: str | None = Field(description="The server's reply.")
 
     @classmethod
-    def of(cls, found: NameTrial) -> Self:
-        """What became of a name."""
+    def of(cls, trial: NameTrial) -> Self:
+        """Build from a trial of a name."""
         return cls(
-            name=found.candidate.name,
-            source=found.candidate.source,
-            accepted=found.is_accepted,
-            at=found.at,
-            reply=str(found.reply) if found.reply is not None else found.detail or None,
+            name=trial.candidate.name,
+            source=trial.candidate.source,
+            accepted=trial.is_accepted,
+            at=trial.at,
+            reply=str(trial.reply) if trial.reply is not None else trial.detail or None,
         )
 
 
@@ -173,15 +173,15 @@ class DiagnosisRead(ResponseModel):
     detail: str = Field(description="Why Heloise did not try all names, if so.")
 
     @classmethod
-    def of(cls, found: Diagnosis) -> Self:
-        """The table of names, and the one to set."""
-        recommendation = found.recommendation
+    def of(cls, diagnosis: Diagnosis) -> Self:
+        """Build from a diagnosis."""
+        recommendation = diagnosis.recommendation
         return cls(
-            names=[NameRead.of(name) for name in found.names],
+            names=[NameRead.of(name) for name in diagnosis.names],
             recommendation=RecommendationRead.model_validate(recommendation)
             if recommendation
             else None,
-            detail=found.detail,
+            detail=diagnosis.detail,
         )
 
 
@@ -203,7 +203,7 @@ class VerifyRead(ResponseModel):
 
     @classmethod
     def of(cls, report: Report, now: datetime) -> Self:
-        """A report as it is answered."""
+        """Build from a report."""
         failed = report.failed_stage
         return cls(
             ok=report.is_ok,

@@ -6,10 +6,10 @@ from app.domain.errors import Unavailable
 
 
 class Budget:
-    """All that is held together has at most `max_bytes`; one tenant half of it, one address more.
+    """Limits the bytes held at a time, in all and per holder.
 
-    Behind a proxy all come from one address, and a tenant that has its half is not to keep the
-    others out. A body of `largest_bytes` is held in any case, where nothing else is.
+    A tenant may hold half of `max_bytes` and an address three quarters, because all clients may
+    share a proxy's address. A single body of `largest_bytes` always fits.
     """
 
     def __init__(self, max_bytes: int, largest_bytes: int) -> None:
@@ -20,11 +20,9 @@ class Budget:
         self.held_bytes = 0
 
     def reserve(self, holders: Sequence[str], size_bytes: int) -> None:
-        """Hold so many bytes more of a tenant and an address.
+        """Add bytes to a tenant and an address.
 
-        Raises Unavailable where that is too much.
-
-        They are held then too, until they are given back.
+        Raises Unavailable beyond a limit. The bytes count even then, until released.
         """
         self.held_bytes += size_bytes
         is_shared_out = False
@@ -45,7 +43,7 @@ class Budget:
             )
 
     def release(self, holders: Sequence[str], size_bytes: int) -> None:
-        """Hold so many bytes less."""
+        """Subtract bytes from the holders."""
         self.held_bytes -= size_bytes
         for holder in holders:
             held_bytes = self._by_holder[holder] - size_bytes

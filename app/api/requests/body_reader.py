@@ -22,22 +22,22 @@ MESSAGES_PATH: Final = "/messages"
 UPLOAD_PATH: Final = "/messages/upload"
 BODY: Final = "body"
 SMALL_BODY_BYTES: Final = 1024 * 1024
-# How far a client may fall behind this rate, at first and at any time.
+# How far a client may fall behind the minimum rate.
 WINDOW_SECONDS: Final = 15.0
 SLOWEST_BYTES_PER_SECOND: Final = 10_000
-# How long all of a body is waited for that is held as a whole.
+# Time limit for a body that is held as a whole.
 BODY_SECONDS: Final = 300.0
-# What is read of a body that nobody wants, and how long, so that its sender gets the answer: a
-# connection that is closed on unread bytes is reset, and the answer may be lost (RFC 9112 9.6).
+# How much of an unwanted body is read, and for how long. Closing a connection with unread bytes
+# resets it, and the client may lose the response (RFC 9112 section 9.6).
 DRAINED_BYTES: Final = 256 * 1024
 DRAIN_SECONDS: Final = 1.0
-# Before each part of it: a client without a key that sends body after body is held up by this, and
-# what reads them serves other clients meanwhile.
+# Pause before each part: it slows down a client without a key that keeps sending bodies, and other
+# requests run meanwhile.
 DRAIN_PAUSE_SECONDS: Final = 0.1
-# More for a client with a key: it may have to learn that its message is too large.
+# More for a client with a key, so that it learns that its message is too large.
 KNOWN_DRAINED_BYTES: Final = 64 * 1024 * 1024
 KNOWN_DRAIN_SECONDS: Final = 5.0
-# Two of these would be read by one as the first, and by another as the last.
+# Servers and proxies disagree on which of two such headers counts.
 SINGLE_HEADERS: Final = (
     b"authorization",
     b"content-length",
@@ -50,16 +50,16 @@ SINGLE_HEADERS: Final = (
 )
 
 
-# Their requests have no body that means anything (RFC 9110 sections 9.3.1, 9.3.2 and 9.3.7).
+# Bodies of these methods have no meaning (RFC 9110 sections 9.3.1, 9.3.2 and 9.3.7).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class BodyMiddleware:
-    """ASGI middleware: nothing of a body is asked for before the key was looked up.
+    """ASGI middleware that reads no body before it has checked the key.
 
-    That is done once, when something first asks for a part of the body or for the caller, whatever
-    the route. A body has at most `max_body_bytes` where messages are sent, and less elsewhere; all
-    that are being received or answered together at most `max_buffered_bytes`.
+    The key is checked once, when the app first asks for the body or the caller. A body has at most
+    `max_body_bytes` where messages are sent, and less elsewhere. All bodies together hold at most
+    `max_buffered_bytes`.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_buffered_bytes: int) -> None:
@@ -80,11 +80,11 @@ class BodyMiddleware:
             await app(scope, body.receive, send if body.has_arrived else body.wrap_send(send))
         finally:
             body.release(body.held_bytes)
-            # Both know the scope: what would keep each other is left for the garbage collector.
+            # Both refer to the scope; this breaks the reference cycle.
             del state[VISITOR], state[BODY]
 
     def _limit(self, path: str) -> int | None:
-        """How many bytes a body may have; None for one that is never held as a whole."""
+        """Return the maximum size of a body, or None for a stream."""
         if path == UPLOAD_PATH:
             return None
         is_message = path.startswith(MESSAGES_PATH)
@@ -93,30 +93,30 @@ class BodyMiddleware:
 
 @dataclass(slots=True)
 class Pace:
-    """How long the next part of a body may take."""
+    """The time that the next part of a body may take."""
 
     spare_seconds: float
     left_seconds: float
 
     @property
     def timeout_seconds(self) -> float:
-        """How long it is waited for."""
+        """The timeout for the next part."""
         return min(self.spare_seconds, self.left_seconds)
 
     def record(self, waited_seconds: float, size_bytes: int) -> None:
-        """A part of that size came after that time: what came before it earns no more time."""
+        """Record a part's size and waiting time. Time saved earlier is capped."""
         earned = size_bytes / SLOWEST_BYTES_PER_SECOND
         self.spare_seconds = min(WINDOW_SECONDS, self.spare_seconds - waited_seconds + earned)
         self.left_seconds -= waited_seconds
 
 
 def new_pace(total_seconds: float = BODY_SECONDS) -> Pace:
-    """Return the pace of a body that begins now and has so much time in all."""
+    """Return the pace of a body that starts now, with a limit on its total time."""
     return Pace(WINDOW_SECONDS, total_seconds)
 
 
 class BodyReader:
-    """The body of one request. What is held of it counts until it is let go."""
+    """Reads the body of one request. Its bytes count against the budget until released."""
 
     def __init__(
         self, budget: Budget, visitor: Visitor, scope: Scope, receive: Receive, limit: int | None
@@ -136,14 +136,14 @@ class BodyReader:
 
     @property
     def has_arrived(self) -> bool:
-        """Whether all of it is here, read or not."""
+        """Whether the whole body has arrived, read or not."""
         return self._is_read or self._scope.get(IS_WHOLE, False)
 
     async def receive(self) -> Message:
-        """The next part; once there is none, that the client goes away.
+        """Return the next ASGI message: a part of the body, then the disconnect.
 
-        Raises what `Visitor.identify` does, before anything is asked for; TooLarge; RequestTimeout
-        where it is too long in coming; Unavailable where there is no room for it.
+        Raises what `Visitor.identify` raises before it reads anything, TooLarge, RequestTimeout if
+        the client is too slow, and Unavailable if the budget is used up.
         """
         if not self._is_wanted:
             return await self._send_empty_end()
@@ -152,7 +152,7 @@ class BodyReader:
         if self._holders is None:
             self._holders = await self._find_holders()
             self._check_length()
-        # What has come already needs no timer.
+        # A part that has arrived needs no timer.
         message = await (self._receive() if self.has_arrived else self._next_part())
         self._is_read = not message.get("more_body", False)
         size = len(message.get("body", b""))
@@ -165,20 +165,20 @@ class BodyReader:
         return message
 
     def release(self, size_bytes: int) -> None:
-        """So many bytes of it are not held any more."""
+        """Stop counting bytes of the body as held."""
         self.held_bytes -= size_bytes
         if size_bytes and self._holders is not None:
             self._budget.release(self._holders, size_bytes)
 
     def wrap_send(self, send: Send) -> Send:
-        """`send`, for an answer that may come before the body has: what is left of it is dropped.
+        """Wrap `send` to discard the rest of the body after an early response.
 
-        Up to a bound, within a moment; the connection is closed then.
+        Discards up to a bound for a short time, then closes the connection.
         """
 
         async def send_and_drain(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # An upload is answered while it is read, to its end as a rule.
+                # An upload gets its response while it is read, usually to its end.
                 if not self.has_arrived and self._limit is not None:
                     headers = [*message.get("headers", ()), (b"connection", b"close")]
                     message = {**message, "headers": headers}
@@ -192,14 +192,14 @@ class BodyReader:
         return send_and_drain
 
     async def _send_empty_end(self) -> Message:
-        """An empty body, whatever was sent; what else there is to say is said by the drain."""
+        """Return an empty body, then never return: the drain handles the rest."""
         if self._is_nothing_told:
             await asyncio.Event().wait()
         self._is_nothing_told = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def _find_holders(self) -> tuple[str, ...]:
-        """On whose account it is held."""
+        """Return the tenant and address that the body counts for."""
         identity = await self._visitor.identify()
         tenant = f"admin {identity.name}" if isinstance(identity, Actor) else identity.tenant_id
         return (tenant, f"source {self._visitor.source}")
@@ -246,13 +246,13 @@ class BodyReader:
 
 
 def get_body_reader(request: Request) -> BodyReader:
-    """The body of a request, to let go of what is not held any more."""
+    """Return the reader of the request's body."""
     body: BodyReader = getattr(request.state, BODY)
     return body
 
 
 def has_body(scope: Scope) -> bool:
-    """Whether a request has one (RFC 9112 section 6.3)."""
+    """Return whether a request has a body (RFC 9112 section 6.3)."""
     for name, value in scope["headers"]:
         if (name == b"content-length" and value != b"0") or name == b"transfer-encoding":
             return True
@@ -264,7 +264,7 @@ def _build_too_large(limit: int) -> TooLarge:
 
 
 def _find_refusal(scope: Scope) -> ProblemResponse | None:
-    """The answer to what need not be looked at any further."""
+    """Return an error response for a request that needs no further processing, or None."""
     path, names = scope["path"], [name for name, _ in scope["headers"]]
     if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
         return ProblemResponse("not-found", "There is nothing at this path.", instance=path)

@@ -20,9 +20,9 @@ from app.domain.errors import InvalidRequest, UnsupportedMediaType
 
 MAX_VALUES: Final = 100_000
 MAX_DEPTH: Final = 100
-# Each value is one string at most, and has one for its name.
+# Each value is at most one string, and has one for its name.
 MAX_STRINGS: Final = 2 * MAX_VALUES
-# What takes a thread a millisecond; no single step of it gives others their turn.
+# A block takes a thread about a millisecond; a single step does not release the GIL.
 BLOCK_BYTES: Final = 64 * 1024
 _MARKS: Final = b'"[]{},'
 _NO_MARKS: Final = bytes(set(range(256)) - set(_MARKS))
@@ -30,13 +30,11 @@ _STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 
 def check_json(content: bytes) -> None:
-    """Raise InvalidRequest for JSON that holds too much, without parsing it.
+    """Raise InvalidRequest for JSON that is too large or deep, without parsing it.
 
-    Raises UnsupportedMediaType for what Python would parse in another encoding than UTF-8.
-
-    Whatever a string holds counts for nothing, be it a stylesheet full of braces. It reads the
-    content once, in linear time, and no further than to the limit, or to a bracket that closes
-    nothing: no parser goes further either.
+    Raises UnsupportedMediaType for encodings other than UTF-8 that Python would accept. Ignores the
+    content of strings. Takes linear time, and stops at a limit or an unmatched bracket, as parsers
+    do.
     """
     if not (encoding := detect_encoding(content)).startswith("utf-8"):
         raise UnsupportedMediaType(
@@ -48,7 +46,7 @@ def check_json(content: bytes) -> None:
     structure, unread = _Structure(), b""
     for start in range(0, len(content), BLOCK_BYTES):
         block = unread + content[start : start + BLOCK_BYTES]
-        # An escape is not torn apart: half of it waits for the next block.
+        # An escape must not be split, so its first half moves to the next block.
         is_torn = (len(block) - len(block.rstrip(b"\\"))) % 2
         block, unread = (block[:-1], b"\\") if is_torn else (block, b"")
         if not structure.read(block):
@@ -57,7 +55,7 @@ def check_json(content: bytes) -> None:
 
 @dataclass(slots=True)
 class _Structure:
-    """What has been read of a text of JSON so far."""
+    """The counters of a JSON text that is read block by block."""
 
     values: int = 0
     strings: float = 0
@@ -65,11 +63,11 @@ class _Structure:
     is_in_string: bool = False
 
     def read(self, block: bytes) -> bool:
-        """Whether there is need to read on. Raises InvalidRequest for too much."""
+        """Return whether to read on. Raises InvalidRequest beyond a limit."""
         unescaped = block.replace(b"\\\\", b"").replace(b'\\"', b"")
         marks = unescaped.translate(None, _NO_MARKS)
         self.strings += marks.count(b'"') / 2
-        # Two quotes side by side change nothing for what stands around them.
+        # An empty string does not affect its surroundings.
         parts = marks.replace(b'""', b"").split(b'"')
         outside = b"".join(parts[self.is_in_string :: 2])
         self.is_in_string ^= len(parts) % 2 == 0
@@ -90,7 +88,7 @@ class _Structure:
 
 
 class _JsonRequest(Request):
-    """A request whose JSON is parsed off the loop where it is large."""
+    """A request that parses large JSON in a thread."""
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON
         content = await self.body()
@@ -98,10 +96,10 @@ class _JsonRequest(Request):
 
 
 class BoundedRoute(APIRoute):
-    """A route whose body is read, and looked at, before the framework parses it.
+    """A route that reads and checks the body before FastAPI parses it.
 
-    What goes wrong in reading it is told as it is: the framework calls whatever it is no JSON. The
-    body's model is built at the first request, beside the loop, as it takes milliseconds.
+    FastAPI would report every error during reading as invalid JSON. The body's model is built in a
+    thread at the first request, because it takes milliseconds.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -15,12 +15,12 @@ _CHARSET: Final = re.compile(r'; *charset *= *"?([^";\s]*)', re.IGNORECASE)
 
 
 def get_media_type(request: Request) -> str:
-    """Type and subtype in lower case, without parameters; empty where the request names none."""
+    """Return type and subtype in lower case, without parameters, or ""."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def require_identity_coding(request: Request) -> None:
-    """Raise UnsupportedMediaType where the body is encoded (RFC 9110 section 8.4), as by gzip."""
+    """Raise UnsupportedMediaType for a Content-Encoding (RFC 9110 section 8.4)."""
     coding = request.headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
         raise UnsupportedMediaType(
@@ -29,20 +29,20 @@ def require_identity_coding(request: Request) -> None:
         )
 
 
-def require_media_type(request: Request, noun: str, wanted: str, *others: str) -> None:
-    """Raise UnsupportedMediaType where it is none of these; `noun` is what is to be sent."""
+def require_media_type(request: Request, noun: str, media_type: str, *alternatives: str) -> None:
+    """Raise UnsupportedMediaType for other types; `noun` names the expected body."""
     require_identity_coding(request)
     mime_type = get_media_type(request)
-    if mime_type not in {wanted, *others}:
+    if mime_type not in {media_type, *alternatives}:
         raise UnsupportedMediaType(
             f"The body is {mime_type[:MAX_CHARACTERS] or 'of no type'}; send {noun} with the header"
-            f" `Content-Type: {wanted}`."
+            f" `Content-Type: {media_type}`."
         )
     require_utf8(request)
 
 
 def require_json(request: Request) -> None:
-    """Raise UnsupportedMediaType where there is a body that is not JSON (RFC 8259)."""
+    """Raise UnsupportedMediaType for a body that is not JSON (RFC 8259)."""
     require_identity_coding(request)
     media_type = get_media_type(request)
     if media_type != JSON and not (
@@ -55,10 +55,9 @@ def require_json(request: Request) -> None:
 
 
 def require_utf8(request: Request) -> None:
-    """Raise UnsupportedMediaType where the type says that the text is in another charset.
+    """Raise UnsupportedMediaType for another charset or a long header.
 
-    Python has codecs whose time grows with the square of the text. A long header is refused too:
-    the parser of its parameters is no better.
+    Some of Python's codecs, and its parser of parameters, take quadratic time.
     """
     content_type = request.headers.get("content-type", "")
     if len(content_type) > MAX_CHARACTERS:

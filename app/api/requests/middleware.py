@@ -13,12 +13,12 @@ from app.domain.clock import monotonic_seconds
 log = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
-# What is answered is what its type says, and no script that a browser makes of it.
+# Browsers must not guess the type and run a response as a script.
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 
 
 class RequestMiddleware:
-    """ASGI middleware: plain functions around send, for it is on every path."""
+    """ASGI middleware for request ids and logs. Plain functions keep it fast."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class RequestMiddleware:
 
 
 def _log(scope: Scope, status: int, started_seconds: float) -> None:
-    # A line for each request that went well would cost as much as half of what it does.
+    # A line per successful request would cost half as much as the request.
     level = logging.INFO if status >= BAD_REQUEST else logging.DEBUG
     if not log.isEnabledFor(level):
         return

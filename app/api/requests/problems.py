@@ -59,7 +59,7 @@ class ProblemBody(ResponseModel):
 
 
 class ProblemResponse(Response):
-    """An answer of `application/problem+json`."""
+    """A response of the type `application/problem+json`."""
 
     media_type = MEDIA_TYPE
 
@@ -73,7 +73,7 @@ class ProblemResponse(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         body = _build_body(slug, detail, instance=instance, errors=errors)
-        # ASCII, so that a lone surrogate in the name of a field can be told back.
+        # ASCII, so that a lone surrogate in a field name can be returned.
         super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
 
 
@@ -99,7 +99,7 @@ def _build_body(
 
 
 def build_problem_body(problem: Problem, instance: str) -> dict[str, Any]:
-    """What is said of a problem that is a part of an answer."""
+    """Build the JSON of a problem inside another response."""
     errors = problem.errors if isinstance(problem, InvalidRequest) else ()
     return _build_body(problem.slug, problem.detail, instance=instance, errors=errors)
 
@@ -110,14 +110,14 @@ def _dump_error(error: FieldError) -> dict[str, Any]:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every kind of failure as a problem; `middleware` answers the unexpected."""
+    """Convert exceptions to problems; `middleware` handles unexpected ones."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
 
 
 def build_problem_response(problem: Problem, instance: str) -> ProblemResponse:
-    """The response to a problem."""
+    """Build the response to a problem."""
     headers: dict[str, str] = {}
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
@@ -140,7 +140,7 @@ def build_problem_response(problem: Problem, instance: str) -> ProblemResponse:
 
 
 def build_unexpected_response(error: Exception, instance: str) -> ProblemResponse:
-    """The response to a fault of ours, of which only the log knows more."""
+    """Log an unexpected error and build a response without its details."""
     log.error("the request failed", exc_info=error)
     return ProblemResponse("internal-error", PROBLEMS["internal-error"].example, instance=instance)
 
@@ -153,7 +153,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
-    # `input` and `ctx` may hold a password, so they go no further than here.
+    # `input` and `ctx` may hold a password; leave them out.
     errors = [build_field_error(item) for item in error.errors()]
     first_error = errors[0]
     if first_error.type == "json_invalid":
@@ -166,7 +166,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
     path = request.url.path
     match error.status_code:
-        case 400:  # what the framework says of a body that it cannot decode
+        case 400:  # FastAPI's status for a body that it cannot decode
             detail = (
                 "The body is not readable JSON: it is nested too deeply, has a number with too"
                 " many digits, or is not UTF-8."
@@ -182,11 +182,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _answer_method_not_allowed(request: Request, one_routes: str) -> Response:
-    """The answer with every method that the path has: the framework names those of one route."""
+    """Build a 405 with all methods of the path; FastAPI names those of one route."""
     ways: Sequence[tuple[bool, re.Pattern[str], Collection[str]]] = request.app.state.ways
     path = request.url.path
     matching = [(is_open, methods) for is_open, way, methods in ways if way.match(path)]
-    # What is written out is meant, not an object that would be called so.
+    # A literal path takes precedence over a path with parameters.
     allowed_methods = {
         method for is_open, methods in matching if is_open == matching[0][0] for method in methods
     }

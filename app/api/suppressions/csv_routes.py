@@ -171,7 +171,7 @@ def _decode(content: bytes) -> str:
 
 
 def _read_lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each line with its number, as a request for one suppression has it."""
+    """Yield each line's number and its fields, named as in a JSON request."""
     reader = csv.DictReader(io.StringIO(content, newline=""))
     try:
         names = [fieldname.strip().lower() for fieldname in reader.fieldnames or ()]

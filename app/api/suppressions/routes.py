@@ -57,7 +57,7 @@ class SuppressionCreate(RequestModel):
     detail: Text | None = Field(default=None, max_length=1000, description="A note of your own.")
 
     def to_suppression(self, tenant_id: str, now: datetime) -> Suppression:
-        """A new one, as it is stored."""
+        """Convert to a new suppression."""
         return Suppression(
             id=new_id("sup"),
             tenant_id=tenant_id,

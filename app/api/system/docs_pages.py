@@ -9,14 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PAGES: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _INLINE: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
-# They must work without any other host, and so they are kept from asking one. Both draw with styles
-# that they make themselves, and ReDoc searches in a worker.
+# The pages must load nothing from other hosts. Both set styles of their own, and ReDoc searches in
+# a worker.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'{hashes}; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:;"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# A key that was typed in there is not to be clicked for by somebody who shows them in a frame.
+# Pages with a key in them must not be framed (clickjacking).
 OTHER_HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -25,7 +25,7 @@ OTHER_HEADERS: Final = (
 
 
 class DocsPages:
-    """ASGI middleware: adds the policy (CSP Level 3), with a hash of each inline script."""
+    """ASGI middleware that adds a CSP Level 3 policy with hashes of inline scripts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class DocsPages:
         async def send_with_policy(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                start = message  # a page is sent in one piece, which has to be seen first
+                start = message  # hashing needs the page, which is sent in one part
                 return
             if start:
                 policy = (
@@ -55,7 +55,7 @@ class DocsPages:
 
 
 def build_policy(page: bytes) -> str:
-    """The Content-Security-Policy of a page."""
+    """Build the Content-Security-Policy of a page."""
     digests = (sha256(script).digest() for script in _INLINE.findall(page))
     hashes = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return POLICY.format(hashes=hashes)

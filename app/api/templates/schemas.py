@@ -132,7 +132,7 @@ class Parts(RequestModel):
         return self
 
     def to_parts(self) -> dict[str, str]:
-        """Those that are given."""
+        """Return the parts that are set."""
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
 
 
@@ -207,7 +207,7 @@ class TemplateRead(ResponseModel):
 
     @classmethod
     def of(cls, template: Template) -> Self:
-        """The template as it is read."""
+        """Build from a stored template."""
         return cls.model_validate(template)
 
 
@@ -221,7 +221,7 @@ class PartsRead(ResponseModel):
 
     @classmethod
     def of_parts(cls, parts: Mapping[str, str], **more: Any) -> Self:  # noqa: ANN401 - of a subclass
-        """The parts as they are read."""
+        """Build from stored parts."""
         return cls(**{name: parts.get(name) for name in PARTS}, **more)
 
 
@@ -242,7 +242,7 @@ class TemplateVersionRead(PartsRead):
 
     @classmethod
     def of(cls, version: TemplateVersion) -> Self:
-        """The version as it is read."""
+        """Build from a stored version."""
         content: TemplateContent = version.content
         return cls.of_parts(
             content.parts,

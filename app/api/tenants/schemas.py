@@ -108,7 +108,7 @@ class Quota(RequestModel):
     )
 
     def to_quota(self) -> domain_quotas.Quota:
-        """The quota."""
+        """Convert to the domain's value."""
         return domain_quotas.Quota(**self.model_dump())
 
 
@@ -178,7 +178,7 @@ class Retention(RequestModel):
     )
 
     def to_retention(self) -> domain_retention.Retention:
-        """The retention."""
+        """Convert to the domain's value."""
         return domain_retention.Retention(**self.model_dump())
 
 

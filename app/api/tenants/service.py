@@ -13,7 +13,7 @@ from app.store.tenants import usage
 
 
 async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> Tenant:
-    """Store a new tenant. Raises Conflict where its slug is taken."""
+    """Store a new tenant. Raises Conflict if the slug is in use."""
     tenant = Tenant(
         id=new_id("ten"),
         slug=body.slug,
@@ -37,9 +37,9 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
 
 
 async def update(connection: AsyncConnection, act: Act, tenant: str, body: TenantUpdate) -> Tenant:
-    """Change what is given of the tenant with this id or slug.
+    """Update the tenant with this id or slug.
 
-    Raises InvalidRequest, NotFound, or Conflict where the slug is taken.
+    Raises InvalidRequest, NotFound, or Conflict if the slug is in use.
     """
     changes = body.model_dump(exclude_unset=True, exclude={"rate_limit", "quota", "retention"})
     for required in ("slug", "name", "suppresses_hard_bounces"):

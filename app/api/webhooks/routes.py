@@ -70,7 +70,7 @@ def _generate_secret() -> str:
 
 
 def _check_url(url: str, services: Services) -> None:
-    """Raise InvalidRequest where it is plain without a lookup that nothing may be posted there."""
+    """Raise InvalidRequest if the URL is forbidden without a DNS lookup."""
     guard, parts = services.guard, urlsplit(url)
     if not guard.allow_private and (parts.scheme, parts.port) != ("https", None):
         raise InvalidRequest.at("url", msg="write an https:// URL without a port")

@@ -20,7 +20,7 @@ WEBHOOK: Final = "whk_0198c5a2d3f07b6e8a4c1d2e3f405162"
 EVENT: Final = "evt_0198c5a2d3f07b6e8a4c1d2e3f405162"
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw4cV0bJt1nXk="  # noqa: S105 - made up
 
-# As the Standard Webhooks specification 1.0 has it.
+# Standard Webhooks specification 1.0.
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
@@ -234,7 +234,7 @@ class WebhookRead(ResponseModel):
 
     @classmethod
     def of(cls, webhook: Webhook, **more: str) -> Self:
-        """The webhook as it is read."""
+        """Build from a stored webhook."""
         return cls.build(
             webhook,
             webhook.event_filter,
@@ -296,7 +296,7 @@ class DeliveryRead(ResponseModel):
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
-        """The delivery as it is read."""
+        """Build from a stored delivery."""
         return cls.model_validate(delivery, from_attributes=True)
 
 
