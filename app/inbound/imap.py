@@ -15,17 +15,17 @@ from imap_tools.mailbox import BaseMailBox
 from app.domain.inbound.mailbox import MailboxTls
 
 TIMEOUT_SECONDS: Final = 15.0
-# Few reports are larger; what is, is not read.
+# Few reports are larger. Larger mail is not read.
 MAX_MAIL_BYTES: Final = 5_000_000
 
 
 class ImapError(Exception):
-    """A mailbox cannot be read; its text says why, and holds nothing that is not IMAP."""
+    """A mailbox cannot be read. Its text gives the reason, but quotes no non-IMAP server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImapAccount:
-    """Where to connect, at an address that was checked, and as whom."""
+    """The server, its checked addresses, and the credentials."""
 
     host: str
     addresses: Sequence[str]
@@ -38,67 +38,69 @@ class ImapAccount:
 
 
 class ImapFolder(BaseMailBox):
-    """A folder, between `open` and `close`; all of its methods block, and raise ImapError.
+    """An IMAP folder, between `open` and `close`. Methods block and raise ImapError.
 
-    `abort`, which any thread may call, ends whatever blocks.
+    Any thread may call `abort` to end a blocking call.
     """
 
-    def __init__(self, where: ImapAccount) -> None:  # what it inherits would connect at once
-        self._where = where
+    def __init__(self, account: ImapAccount) -> None:  # the base class would connect at once
+        self._account = account
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
-        """Connect, log in, and open the folder."""
-        where = self._where
+        """Connect, log in and select the folder."""
+        account = self._account
         with _translate_errors("the server did not speak IMAP"):
             super().__init__()
         with _translate_errors("the server refused the login"):
             has_auth_plain = "AUTH=PLAIN" in self.client.capabilities
             log_in = self.login_utf8 if has_auth_plain else self.login
-            log_in(where.username, where.password, initial_folder=None)
-        with _translate_errors(f"there is no folder {where.folder!r}"):
-            self.folder.set(where.folder)
+            log_in(account.username, account.password, initial_folder=None)
+        with _translate_errors(f"there is no folder {account.folder!r}"):
+            self.folder.set(account.folder)
 
     def _get_mailbox_client(self) -> imaplib.IMAP4:
         client = _Client(self)
-        if self._where.tls is MailboxTls.STARTTLS:
-            client.starttls(_make_context(self._where.tls_ca))
+        if self._account.tls is MailboxTls.STARTTLS:
+            client.starttls(_make_context(self._account.tls_ca))
         return client
 
     def connect(self) -> socket.socket:
-        """A socket to the first address that answers."""
-        for address in self._where.addresses:
+        """Connect to the first address that answers."""
+        for address in self._account.addresses:
             try:
-                connection = socket.create_connection((address, self._where.port), TIMEOUT_SECONDS)
+                connection = socket.create_connection(
+                    (address, self._account.port), TIMEOUT_SECONDS
+                )
             except OSError:
                 continue
             self._socket = connection
-            if self._where.tls is not MailboxTls.IMPLICIT:
+            if self._account.tls is not MailboxTls.IMPLICIT:
                 return connection
-            context = _make_context(self._where.tls_ca)
-            self._socket = context.wrap_socket(connection, server_hostname=self._where.host)
+            context = _make_context(self._account.tls_ca)
+            self._socket = context.wrap_socket(connection, server_hostname=self._account.host)
             return self._socket
-        raise ImapError(f"{self._where.host} port {self._where.port} does not answer")
+        raise ImapError(f"{self._account.host} port {self._account.port} does not answer")
 
     @property
     def host(self) -> str:
-        """The name that the certificate is to be of."""
-        return self._where.host
+        """The name that the certificate must have."""
+        return self._account.host
 
     @property
     def uid_validity(self) -> int:
-        """What the folder's numbers count for."""
+        """The folder's UIDVALIDITY (RFC 9051 section 2.3.1.1)."""
         with _translate_errors("the server sent no UIDVALIDITY"):
             return int(self.client.response("UIDVALIDITY")[1][0])
 
     def list_uids(self, last_uid: int, limit: int) -> list[int]:
-        """The numbers of the next mails, in their order, at most so many."""
+        """Return up to `limit` UIDs after `last_uid`, in order."""
         with _translate_errors("could not search the folder"):
             uids = sorted(map(int, self.uids(f"UID {last_uid + 1}:*")))
         return [uid for uid in uids if uid > last_uid][:limit]
 
     def get_size(self, uid: int) -> int | None:
-        """How many bytes a mail has; None where it is gone."""
+        """Return a mail's size in bytes, or None if it is gone."""
         with _translate_errors("could not read a mail"):
             _, sizes = self.client.uid("FETCH", str(uid), "(RFC822.SIZE)")
             response = b"".join(part for part in sizes if isinstance(part, bytes))
@@ -106,7 +108,7 @@ class ImapFolder(BaseMailBox):
             return int(size) if size else None
 
     def fetch_mail(self, uid: int) -> bytes | None:
-        """A mail as it is, which stays unread; None where it is gone."""
+        """Return a mail and leave it unread, or None if it is gone."""
         with _translate_errors("could not read a mail"):
             _, parts = self.client.uid("FETCH", str(uid), "(BODY.PEEK[])")
         return next((part[1] for part in parts if isinstance(part, tuple)), None)
@@ -117,7 +119,7 @@ class ImapFolder(BaseMailBox):
             self.delete([str(uid) for uid in uids])
 
     def close(self) -> None:
-        """Log out, if the server lets us."""
+        """Log out, ignoring errors."""
         with suppress(ImapToolsError, imaplib.IMAP4.error, OSError):
             self.logout()
 
@@ -135,7 +137,7 @@ class ImapFolder(BaseMailBox):
 
 
 class _Client(imaplib.IMAP4):
-    """Over a connection that is made for it; what is longer than a mail may be is not read."""
+    """An IMAP client on a given socket that refuses to read oversized data."""
 
     def __init__(self, mailbox: ImapFolder) -> None:
         self._mailbox = mailbox
@@ -161,7 +163,7 @@ def _make_context(authority: str | None) -> ssl.SSLContext:
 
 @contextmanager
 def _translate_errors(refusal: str) -> Iterator[None]:
-    """Tell what went wrong without the words of a server that may be no mail server."""
+    """Raise ImapError without quoting a server that may not be a mail server."""
     try:
         yield
     except ImapError:

@@ -36,21 +36,21 @@ POLL_INTERVAL: Final = timedelta(seconds=5)
 LOOKUP_SECONDS: Final = 10.0
 MAX_READS: Final = 16
 MAX_MAILS_PER_READ: Final = 25
-# So long one reading may take, whatever the server does.
+# The time limit of one reading.
 READING_SECONDS: Final = 60.0
 LEASE: Final = timedelta(seconds=2 * READING_SECONDS)
-# One that fails is tried no more often than this.
+# The minimum wait after a failure.
 RETRY_INTERVAL: Final = timedelta(minutes=5)
-# A mail that cannot be read so often is given up.
+# Skip a mail after this many failed attempts.
 MAX_TRIES: Final = 3
-# What a mail counts as.
+# The counter that a mail adds to.
 REPORT: Final = {"reports": 1}
 OTHER: Final = {"others": 1}
 NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Poller:
-    """Reads what is new in mailboxes; `open_sealed` opens their passwords."""
+    """Reads new mail in mailboxes; `open_sealed` decrypts their passwords."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Poller:
         self._network = network
         self._clock = clock
         self._open_sealed = open_sealed
-        # Not the process's own threads: a server that is slow keeps nobody else waiting.
+        # A pool of its own: a slow server must not delay other work.
         self._threads = ThreadPoolExecutor(MAX_READS, thread_name_prefix="imap")
         self._tasks = set[asyncio.Task[None]]()
         self._wakeup = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read while the block runs; what is not noted down when it ends is read once more."""
+        """Poll while the block runs. Unfinished mail is read again later."""
         poll_task = asyncio.create_task(
             run_until_stopped(self._poll, "mailboxes"), name="mailboxes"
         )
@@ -84,7 +84,7 @@ class Poller:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _poll(self) -> None:
-        """Begin on those whose turn it is, as far as there is room; where there are none, wait."""
+        """Start reading due mailboxes while there is room, or wait."""
         self._wakeup.clear()
         now = self._clock.now()
         async with self._database.reading() as connection:
@@ -113,12 +113,12 @@ class Poller:
             self._wakeup.set()
 
     async def _read(self, claimed: ClaimedMailbox) -> None:
-        """Read one mailbox, and note down how far that came, or why it did not."""
+        """Read one mailbox and store the new position, or the failure."""
         mailbox = claimed.mailbox
         try:
-            where = await self._locate_server(claimed)
+            account = await self._locate_server(claimed)
             async with asyncio.timeout(READING_SECONDS):
-                updated_mailbox, has_more = await self._read_new(mailbox, where)
+                updated_mailbox, has_more = await self._read_new(mailbox, account)
         except _ChangedError:
             return
         except (ImapError, StageFailedError, SealError, TimeoutError) as error:
@@ -147,7 +147,7 @@ class Poller:
             )
 
     async def _locate_server(self, claimed: ClaimedMailbox) -> ImapAccount:
-        """Where to connect, at addresses that the guard has seen.
+        """Resolve the server to addresses that the guard allows.
 
         Raises StageFailedError or SealError.
         """
@@ -164,12 +164,12 @@ class Poller:
             folder=mailbox.folder,
         )
 
-    async def _read_new(self, mailbox: Mailbox, where: ImapAccount) -> tuple[Mailbox, bool]:
-        """The mailbox as it stands once what is new was read, and whether there is more.
+    async def _read_new(self, mailbox: Mailbox, account: ImapAccount) -> tuple[Mailbox, bool]:
+        """Read new mail; returns the updated mailbox and whether more is left.
 
-        What is new goes first: a mail that could not be read before holds up no other.
+        New mail comes before mail that failed earlier, so that a bad mail blocks no other.
         """
-        imap = ImapFolder(where)
+        imap = ImapFolder(account)
         try:
             await self._in_thread(imap.open)
             validity = await self._in_thread(lambda: imap.uid_validity)
@@ -193,9 +193,9 @@ class Poller:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _read_mail(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> None:
-        """Note that a mail is read, read it, and note what became of that.
+        """Record the start, read a mail, and record the result.
 
-        What ends in an unexpected fault, or in none because it ends the process, is tried again.
+        A mail is retried after an unexpected error or a crash.
         """
         begin = partial(mailbox_mails.begin, mailbox=mailbox, uid=uid)
         tries = await self._database.retry_transaction(begin)
@@ -221,9 +221,9 @@ class Poller:
             await finish(REPORT if report else NOTHING)
 
     async def _receive(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> bool:
-        """Write down what a mail says; answers whether it is still there.
+        """Store the report in a mail; returns False if the mail is gone.
 
-        Raises ValueError where it is no report, or none that can be read.
+        Raises ValueError if the mail is not a readable report.
         """
         size = await self._in_thread(partial(imap.get_size, uid))
         check_bound("it has", size or 0, "bytes", MAX_MAIL_BYTES)
@@ -264,4 +264,4 @@ class Poller:
 
 
 class _ChangedError(Exception):
-    """Somebody has changed the mailbox, which is read anew."""
+    """The mailbox was changed meanwhile; it is read again."""

@@ -19,12 +19,12 @@ from app.store.profiles.oauth_tokens import SealedSecrets, StoredToken
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
-# A token is renewed when a fifth of its life is left, but no earlier than so long before its end.
+# Renew a token when a fifth of its life is left, at most this long before its end.
 MAX_RENEW_AHEAD: Final = timedelta(minutes=5)
 RENEW_AHEAD_SHARE: Final = 0.2
-# One that ends sooner could do so on its way to the server.
+# A token that ends sooner might expire on its way to the server.
 MIN_LEFT: Final = timedelta(seconds=10)
-# Longer than asking can take.
+# Longer than a token request can take.
 RENEWAL: Final = timedelta(seconds=60)
 POLL_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 1.0
@@ -47,7 +47,7 @@ RENEWAL_IN_PROGRESS: Final = Failure(
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token in memory, and the bytes under which all replicas share it."""
+    """A token in memory, and its sealed bytes, which all replicas share."""
 
     text: str = field(repr=False)
     sealed: bytes = field(repr=False)
@@ -57,7 +57,7 @@ class _Token:
 
 @dataclass(slots=True)
 class _Turn:
-    """A profile at one revision: who asks for its token now, and what came of it the last time."""
+    """The requests for the token of a profile at one revision, and the last result."""
 
     revision: int
     context: SealContext
@@ -67,9 +67,9 @@ class _Turn:
 
 
 class AccessTokens:
-    """Gives profiles their tokens; one replica renews a token, the others use what they have.
+    """Provides access tokens to profiles. One replica renews a token for all.
 
-    Nothing of a token is in any log, error or `repr` (invariant 9).
+    No log, error or `repr` contains a token (invariant 9).
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class AccessTokens:
         self._turns: dict[str, _Turn] = {}
 
     async def get(self, profile: Profile) -> str | Failure:
-        """A token that is good now, or why there is none.
+        """Return a valid token, or the reason why there is none.
 
-        Those who ask at one moment share one answer: a token server that is down is asked once.
+        Concurrent callers share one result, so a failing token server gets one request.
         """
         if profile.oauth is None:
             return Failure(
@@ -102,7 +102,7 @@ class AccessTokens:
             return turn.result.text if isinstance(turn.result, _Token) else turn.result
 
     async def invalidate(self, profile: Profile, token: str) -> None:
-        """Drop a token that the mail server refused, so that the next one is a new one."""
+        """Drop a token that the mail server refused."""
         turn = self._turns.get(profile.id)
         cached_token = None if turn is None else turn.result
         if turn is None or not isinstance(cached_token, _Token) or cached_token.text != token:
@@ -117,7 +117,7 @@ class AccessTokens:
                     revision=profile.revision,
                     sealed=cached_token.sealed,
                 )
-        except Unavailable:  # then it is refused once more, and dropped then
+        except Unavailable:  # the server refuses it again, and it is dropped then
             return
 
     async def _find_token(
@@ -138,7 +138,7 @@ class AccessTokens:
     async def _get_shared_token(
         self, profile: Profile, oauth: OAuth, cached_token: _Token | None
     ) -> _Token | Failure:
-        """The token that all replicas share, renewed where it is time and nobody else does."""
+        """Return the token that all replicas share, renewing it if it is time."""
         until = self._now() + RENEWAL
         while True:
             stored_token = await self._find_stored_token(profile)
@@ -154,7 +154,7 @@ class AccessTokens:
                     None if stored_token is None else self._open_token(profile, stored_token)
                 )
                 if newer_token is not None and self._now() < newer_token.renew_at:
-                    # Another replica began and ended between the look above and this one.
+                    # Another replica renewed it between the first read and this one.
                     await self._give_up(profile)
                     return newer_token
                 result = await self._renew(profile, oauth, secrets)
@@ -179,7 +179,7 @@ class AccessTokens:
             )
 
     def _open_token(self, profile: Profile, stored_token: StoredToken) -> _Token | None:
-        """What is stored; None where there is none, or none that opens: a new one costs little."""
+        """Decrypt a stored token; None if it is missing or cannot be decrypted."""
         if stored_token.sealed is None or stored_token.expires_at is None:
             return None
         try:
@@ -192,7 +192,7 @@ class AccessTokens:
         return _Token(content["token"], stored_token.sealed, renew_at, stored_token.expires_at)
 
     async def _begin(self, profile: Profile) -> tuple[SealedSecrets, StoredToken | None] | None:
-        """What to ask with, and the token as it is once nobody else renews it."""
+        """Lock the renewal; returns the secrets and the current token, or None if locked."""
         now = self._now()
         async with self._database.transaction() as connection:
             secrets = await oauth_tokens.begin_renewal(
@@ -264,8 +264,7 @@ class AccessTokens:
             try:
                 await self._write(profile, token, refresh_token)
             except Unavailable:
-                # A token alone may be lost: another is had for the asking. The only way to those
-                # may not.
+                # An access token can be requested again. A rotated refresh token must not be lost.
                 if refresh_token is None:
                     return token
                 await asyncio.sleep(RETRY_SECONDS)
@@ -295,5 +294,5 @@ class AccessTokens:
                     revision=profile.revision,
                     owner=self._owner,
                 )
-        except Unavailable:  # it ends by itself
+        except Unavailable:  # the lock expires
             return

@@ -19,11 +19,11 @@ from app.smtp.redaction import redact
 from app.smtp.resolve import Network
 
 ANSWER_SECONDS: Final = 20.0
-# RFC 6749 section 5.1 asks servers to say for how long; so long holds what is not told.
+# The lifetime of a token without `expires_in`, which RFC 6749 section 5.1 recommends.
 DEFAULT_SECONDS: Final = 300.0
 MAX_SECONDS: Final = 86_400.0
 MAX_ERROR_CHARACTERS: Final = 500
-# Not about who asks: the next time it may do (RFC 6749 section 4.1.2.1).
+# Temporary errors, not caused by the client (RFC 6749 section 4.1.2.1).
 TEMPORARY_ERRORS: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 _TOKEN: Final = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12
@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")  # RFC 6749 appendix A.12
 async def request_token(
     request: TokenRequest, network: Network, *, now: datetime
 ) -> GrantedToken | Failure:
-    """A new access token. Raises nothing that the token server or the network does."""
+    """Request an access token. Errors of the server or network are returned."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await _fetch_token(request, await GuardedTransport.made(network), now)
@@ -54,7 +54,7 @@ async def request_token(
 async def _fetch_token(
     request: TokenRequest, transport: GuardedTransport, now: datetime
 ) -> dict[str, Any]:
-    """The answer of RFC 6749 section 5.1; raises what Authlib and httpx do."""
+    """Return the response of RFC 6749 section 5.1; raises what Authlib and httpx raise."""
     oauth = request.oauth
     settings = {"transport": transport, "follow_redirects": False, "trust_env": False}
     if oauth.grant is OAuthGrant.JWT_BEARER:
@@ -63,7 +63,7 @@ async def _fetch_token(
             oauth.token_url,
             issuer=oauth.client_id,
             subject=oauth.subject or request.username,
-            claims=claims,  # where Google looks for it; RFC 7521 has it beside the assertion
+            claims=claims,  # Google expects the scope here; RFC 7521 puts it beside the assertion
             scope=oauth.scope,
             key=RSAKey.import_key(request.private_key or ""),
             header={"alg": "RS256"},
@@ -75,7 +75,7 @@ async def _fetch_token(
     async with AsyncOAuth2Client(
         oauth.client_id,
         request.client_secret,
-        # Google and Microsoft document it so, and a public client has but its id.
+        # Google and Microsoft document this; a public client has only an id.
         token_endpoint_auth_method="client_secret_post" if request.client_secret else "none",
         scope=oauth.scope,
         **settings,
@@ -101,7 +101,7 @@ def _read_token(
 
 
 def _read_lifetime(value: object) -> float:
-    """How long it is good for: a number, as Authlib has seen, though it may be a string."""
+    """Return the lifetime in seconds. Some servers send a string."""
     return DEFAULT_SECONDS if value is None else min(max(int(str(value)), 0), MAX_SECONDS)
 
 
@@ -116,7 +116,7 @@ def _make_unavailable(what: str, request: TokenRequest) -> Failure:
 
 
 def _make_failure(fault: Fault, what: str, request: TokenRequest) -> Failure:
-    """Bounded, on one line, and without the secrets that the server may have said back."""
+    """Build a failure with a short text on one line, without secrets that the server echoed."""
     text = make_printable(redact(what, request.secrets)).replace("\n", " ")[:MAX_ERROR_CHARACTERS]
     url = request.oauth.token_url.partition("?")[0]  # a query may hold a key
     return Failure(Stage.AUTH, fault=fault, detail=f"the token server {url} {text}")

@@ -11,7 +11,7 @@ MIN_REDACTED_CHARACTERS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """What is asked for, and with what; `repr` shows no secret."""
+    """The parameters of a token request. Its `repr` shows no secret."""
 
     oauth: OAuth
     username: str
@@ -21,7 +21,7 @@ class TokenRequest:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Whatever must not be quoted."""
+        """The values that no text may quote."""
         secrets = (self.client_secret, self.private_key, self.refresh_token)
         return tuple(
             secret for secret in secrets if secret and len(secret) >= MIN_REDACTED_CHARACTERS
@@ -30,7 +30,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantedToken:
-    """A token, until when it is good, and the refresh token that replaces the one it took."""
+    """An access token, its expiry, and a new refresh token if the server rotated it."""
 
     access_token: str = field(repr=False)
     expires_at: datetime

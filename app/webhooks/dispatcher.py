@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# An event is told so much later at most than it could be.
+# The longest delay before an event is noticed.
 POLL_INTERVAL: Final = timedelta(seconds=1)
-# Enough for an answer, and for what comes of it to be written.
+# Enough for the response and for storing it.
 LEASE: Final = timedelta(seconds=3 * RESPONSE_TIMEOUT_SECONDS)
 
 
 class Dispatcher:
-    """Tells webhooks of events, as one of any number of workers.
+    """Posts events to webhooks, as one of any number of workers.
 
-    `open_sealed` opens their secrets. Where there is no webhook, one is looked for each
-    `poll_interval`.
+    `open_sealed` decrypts the webhooks' secrets. Without webhooks, the dispatcher looks for one
+    every `poll_interval`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Dispatcher:
         self._open_sealed = open_sealed
         self._poll_interval = poll_interval
         self._posts = dict[asyncio.Task[None], Slot]()
-        # When events were last looked through for a webhook that has more of them, as a number.
+        # The turn in which each webhook with more events was last served.
         self._turns = dict[str, int]()
         self._next_turn = count()
         self._wakeup = asyncio.Event()
@@ -66,9 +66,9 @@ class Dispatcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Tell while the block runs; when it ends, what is being told is broken off and given back.
+        """Dispatch while the block runs; then cancel and release posts in progress.
 
-        A receiver may have got it then, and gets it again: at least once.
+        A receiver may have got such an event, and gets it again: at least once.
         """
         dispatch_task = asyncio.create_task(
             run_until_stopped(self._dispatch, "webhooks"), name="webhooks"
@@ -85,7 +85,7 @@ class Dispatcher:
                 self._poster = None
 
     async def _dispatch(self) -> None:
-        """Look through what is new, begin what is due, and wait for more of either."""
+        """Enqueue new events, start due posts, and wait if there is no more work."""
         self._wakeup.clear()
         async with self._database.reading() as connection:
             is_used = await webhook_deliveries.has_webhooks(connection)
@@ -98,7 +98,7 @@ class Dispatcher:
             await self._clock.wait(self._wakeup, self._clock.now() + POLL_INTERVAL)
 
     async def _make_poster(self) -> "Poster":
-        """What posts, made for the first webhook: a service that has none keeps its memory."""
+        """Create the poster at the first use, to save memory without webhooks."""
         if self._poster is None:
             from app.webhooks.signed_post import Poster
 
@@ -106,7 +106,7 @@ class Dispatcher:
         return self._poster
 
     async def _spread(self) -> bool:
-        """Look the next events through for one webhook of each tenant, its webhooks in turn."""
+        """Enqueue the next events of one webhook per tenant, in turn."""
         async with self._database.reading() as connection:
             rows = await webhook_deliveries.find_backlogs(connection, now=self._clock.now())
         self._turns = {row.webhook_id: self._turns.get(row.webhook_id, -1) for row in rows}
@@ -124,7 +124,7 @@ class Dispatcher:
         return has_more
 
     async def _begin_posts(self, poster: "Poster") -> bool:
-        """Begin what is due, as far as there is room; answers whether there was any."""
+        """Start due posts while there are free slots; returns whether any started."""
         async with self._database.reading() as connection:
             due_webhooks = await webhook_deliveries.load_due(connection, now=self._clock.now())
         has_begun = False
@@ -151,7 +151,7 @@ class Dispatcher:
         self._wakeup.set()
 
     async def _deliver(self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery) -> None:
-        """Tell one event, and write what came of it; cut short, it is given back."""
+        """Post one event and store the result; if cancelled, release it."""
         try:
             await self._deliver_and_settle(poster, due, delivery)
         except asyncio.CancelledError:

@@ -22,19 +22,19 @@ USER_AGENT: Final = f"Heloise/{__version__}"
 
 
 def encode_event(event: Event) -> bytes:
-    """What is posted."""
+    """Encode the body of a post."""
     return to_json(build_payload(event))
 
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """Posts to URLs; redirects are not followed."""
+    """Posts to URLs without following redirects."""
 
     client: httpx2.AsyncClient
 
     @classmethod
     async def create(cls, network: Network) -> "Poster":
-        """One that reaches whom the network allows."""
+        """Create a poster that connects only to allowed addresses."""
         transport = await GuardedTransport.made(network, cuts_answers=True)
         client = httpx2.AsyncClient(
             transport=transport,
@@ -47,7 +47,7 @@ class Poster:
     async def post(
         self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
     ) -> WebhookResponse:
-        """What the receiver said. Raises nothing that it or the network does."""
+        """Post an event and return the response. Network errors are returned, not raised."""
         body = encode_event(event)
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
@@ -85,7 +85,7 @@ def _build_headers(
 
 
 def _truncate(content: bytes) -> str:
-    """The beginning of an answer, as far as a database holds it."""
+    """Return the start of a response as text that databases can store."""
     return (
         content[:MAX_RESPONSE_BYTES]
         .decode("utf-8", "replace")

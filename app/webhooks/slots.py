@@ -1,9 +1,9 @@
 """Share a fixed number of slots fairly among tenants and webhooks.
 
-A receiver holds a slot until it answers, or for 20 seconds where it does not. So no tenant may fill
-them all: whoever holds many leaves as many free, as in Choudhury and Hahne, "Dynamic queue length
+A receiver holds a slot until it answers, for at most 20 seconds, so no tenant may fill them all. A
+tenant may hold as many slots as it leaves free, as in Choudhury and Hahne, "Dynamic queue length
 thresholds for shared-memory packet switches" (1998). One tenant alone gets half of the slots, two
-get a third each, and there is always one for a tenant who has none.
+get a third each, and a tenant without slots always finds one.
 """
 
 import heapq
@@ -18,25 +18,28 @@ from app.store.webhooks.deliveries import DueWebhook
 
 MAX_SLOTS: Final = 64
 SLOTS_PER_WEBHOOK: Final = 8
-# The failing webhooks of a tenant leave the rest of its share to those that work.
+# Failing webhooks leave the rest of the tenant's share to the others.
 MAX_PROBES_PER_TENANT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A post under way; `is_probe` says that its webhook was failing when it began."""
+    """A post in progress; `is_probe` means that its webhook was failing at the start."""
 
     tenant_id: str
     webhook_id: str
     is_probe: bool
 
 
-def allocate(waiting: Sequence[DueWebhook], held: Iterable[Slot]) -> list[tuple[DueWebhook, int]]:
-    """How many posts each webhook may begin, in turn: who holds least comes first, then who waits.
+def allocate(
+    waiting: Sequence[DueWebhook], used_slots: Iterable[Slot]
+) -> list[tuple[DueWebhook, int]]:
+    """Return how many posts each webhook may start.
 
-    Webhooks that may begin none are left out.
+    The webhook with the fewest slots comes first, then the one that has waited longest. Omits
+    webhooks without a slot.
     """
-    load, shares = _Load(held), Counter[int]()
+    load, shares = _Load(used_slots), Counter[int]()
     heap = [(load.rank(due.webhook, due.due_at), number) for number, due in enumerate(waiting)]
     heapq.heapify(heap)
     while heap:
@@ -52,13 +55,13 @@ def allocate(waiting: Sequence[DueWebhook], held: Iterable[Slot]) -> list[tuple[
 
 
 class _Load:
-    """How many slots are held, in all, by each tenant and by each webhook."""
+    """The number of slots in use: in all, per tenant and per webhook."""
 
-    def __init__(self, held: Iterable[Slot]) -> None:
+    def __init__(self, used_slots: Iterable[Slot]) -> None:
         self._total = 0
         self._slots_by_tenant, self._slots_by_webhook = Counter[str](), Counter[str]()
         self._probes = Counter[str]()
-        for slot in held:
+        for slot in used_slots:
             self.add(slot)
 
     def add(self, slot: Slot) -> None:
