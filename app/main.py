@@ -8,14 +8,14 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from app.process import GC_THRESHOLD
 
-# The imports below make half a million objects that stay. Searching them for cycles, again and
-# again, takes a sixth of the start.
+# The imports below create half a million permanent objects. Collecting garbage meanwhile takes a
+# sixth of the start.
 gc.set_threshold(GC_THRESHOLD)
 # Pydantic builds a model when it is first used, FastAPI's models of the OpenAPI document too.
 # Building them all takes another sixth.
 BaseModel.model_config["defer_build"] = True
-# FastAPI gives fields an alias without effect, and silences the warning while it builds them. A
-# deferred model is built later.
+# FastAPI gives fields an alias without effect and silences the warning while it builds them.
+# Deferred models are built later.
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 import asyncio
@@ -57,7 +57,7 @@ KEY_USE_SECONDS: Final = 10.0
 
 
 def from_environment(listeners: Sequence[Listener] = ()) -> FastAPI:
-    """The app as the settings in the environment want it: what uvicorn's processes call."""
+    """Create the app from the environment, as the factory of uvicorn's processes."""
     settings = read_settings()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     process.tune_malloc()
@@ -74,12 +74,11 @@ def create_app(
     hostname: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> FastAPI:
-    """The API, which delivers too where `settings.delivery` says so.
+    """Create the API, which also delivers if `settings.delivery` is set.
 
-    `hostname` stands in for the machine's own name. With `listeners` it serves SMTP submission on
-    them. Raises SettingsError where a setting that is needed is missing. While the schema is not at
-    head the app answers 503 and does not deliver, and begins by itself once `heloise migrate` has
-    run.
+    `hostname` replaces the machine's name. With `listeners` it serves SMTP submission on them.
+    Raises SettingsError if a required setting is missing. While the schema is not at head the app
+    answers 503 and does not deliver; it starts by itself once `heloise migrate` has run.
     """
     service = _make_service(
         settings, clock, hostname, listeners=listeners, is_delivering=settings.delivery
@@ -100,7 +99,7 @@ def create_app(
 
 
 async def run_submission(settings: Settings, listeners: Sequence[Listener]) -> None:
-    """Accept messages over SMTP until cancelled, and leave their delivery to other processes."""
+    """Accept messages over SMTP until cancelled. Other processes deliver them."""
     service = _make_service(settings, None, None, listeners=listeners, is_delivering=False)
     async with service.running():
         await asyncio.Event().wait()
@@ -120,7 +119,7 @@ class _Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run all parts while the block runs. What accepts ends before what delivers."""
+        """Run all parts while the block runs. Accepting parts end before delivering ones."""
         database, clock = self.services.database, self.services.clock
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
@@ -131,12 +130,12 @@ class _Service:
                 await stack.enter_async_context(
                     worker.deliver_when_ready(self.engine, self.companions, self.readiness)
                 )
-            else:  # what delivery sees to for itself
+            else:  # the engine does both itself
                 await stack.enter_async_context(worker.background_task(self.readiness.wait_ready()))
                 await stack.enter_async_context(
                     worker.background_task(worker.sync_clock_forever(clock, self.settings))
                 )
-            # It ends before delivery does, to which it hands messages over.
+            # It hands messages to delivery, so it ends first.
             await stack.enter_async_context(self.committer.running())
             await stack.enter_async_context(
                 worker.background_task(_write_key_uses(database, self.services.auth.key_cache))
@@ -214,7 +213,7 @@ def _make_service(
 
 
 async def _write_key_uses(database: Database, keys: KeyCache) -> None:
-    """Write `last_used_at` every now and then: it is no reason to write at each request."""
+    """Write `last_used_at` in batches, because a write per request costs too much."""
     while True:
         try:
             await asyncio.sleep(KEY_USE_SECONDS)

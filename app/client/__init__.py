@@ -1,4 +1,4 @@
-"""A client of the API: `Heloise`, and `AsyncHeloise` for asyncio, with the same methods.
+"""A client of the API: `Heloise`, and `AsyncHeloise` with the same methods for asyncio.
 
     from app.client import Heloise
 
@@ -6,8 +6,8 @@
         message = heloise.send(to=["ann@example.org"], subject="Hello", text="It works.")
         print(heloise.message(message["id"])["status"])
 
-What may be asked again is asked again: where the network fails, the service is overloaded or says
-to wait. Whatever sends has an `Idempotency-Key`, so that it sends once all the same.
+The client retries when the network fails, the service is overloaded or sends Retry-After. Every
+request that sends has an `Idempotency-Key`, so a retry never sends twice.
 """
 
 from app.client.clients import AsyncHeloise, Heloise

@@ -1,6 +1,6 @@
 """Build requests and parse responses, without I/O.
 
-`fields` are those of the API, see /docs. A query leaves out fields that are None.
+`fields` are those of the API, see /docs. Queries omit fields that are None.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Returned = TypeVar("Returned")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Returned]):
-    """A request. One with an `idempotency_key`, or that changes nothing, may be sent again."""
+    """A request. It may be repeated if it has an `idempotency_key` or changes nothing."""
 
     method: str
     path: str
@@ -27,12 +27,12 @@ class Call(Generic[Returned]):
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether sending it twice does no more than sending it once."""
+        """Whether sending it twice has the same effect as sending it once."""
         return self.method in {"GET", "DELETE"} or self.idempotency_key is not None
 
-    def parse(self, found: Any) -> Returned:  # noqa: ANN401 - JSON
-        """What the answer means."""
-        return cast("Returned", self.parse_body(found))
+    def parse(self, content: Any) -> Returned:  # noqa: ANN401 - JSON
+        """Convert the JSON of the response."""
+        return cast("Returned", self.parse_body(content))
 
 
 def _make_key(key: str | None) -> str:
@@ -49,7 +49,7 @@ def send(
     idempotency_key: str | None = None,
     **fields: Any,  # noqa: ANN401 - of the API
 ) -> Call[Message]:
-    """Send a message; answers it as it was accepted. `from_` stands for `from`."""
+    """Send a message and return it. Write `from_` for `from`."""
     return Call(
         "POST", "/messages", _make_body(to, fields), idempotency_key=_make_key(idempotency_key)
     )
@@ -63,7 +63,7 @@ def _make_body(to: Sequence[Address], fields: dict[str, Any]) -> dict[str, Any]:
 def send_batch(
     messages: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
 ) -> Call[list[Result]]:
-    """Send up to 1000 messages in one transaction; answers a result for each, in their order."""
+    """Send up to 1000 messages in one transaction; returns a result for each."""
     return Call(
         "POST",
         "/messages/batch",
@@ -74,30 +74,30 @@ def send_batch(
 
 
 def message(message_id: str) -> Call[Message]:
-    """A message, and what became of it for each recipient."""
+    """Get a message with the status of each recipient."""
     return Call("GET", _format_path("/messages/{}", message_id))
 
 
 def attempts(message_id: str) -> Call[list[Mapping[str, Any]]]:
-    """Every attempt at a message, oldest first, at most 200."""
+    """List the attempts of a message, oldest first, at most 200."""
     path = _format_path("/messages/{}/attempts", message_id)
     return Call("GET", path, query={"limit": 200}, parse_body=lambda answer: answer["items"])
 
 
 def cancel(message_id: str) -> Call[Message]:
-    """Send it to nobody any more who has not got it yet."""
+    """Cancel delivery to recipients that have not got the message."""
     return Call("POST", _format_path("/messages/{}/cancel", message_id))
 
 
 def reschedule(message_id: str, **fields: Any) -> Call[Message]:  # noqa: ANN401 - of the API
-    """Change `send_at`, `expires_at` or `priority` of a message that is scheduled."""
+    """Change `send_at`, `expires_at` or `priority` of a scheduled message."""
     return Call("PATCH", _format_path("/messages/{}", message_id), fields)
 
 
 def retry(
     message_id: str, *, recipients: Sequence[str] | None = None, idempotency_key: str | None = None
 ) -> Call[Message]:
-    """Send it once more to all, or some, who did not get it; answers the new message."""
+    """Send a message again to failed recipients; returns the new message."""
     return Call(
         "POST",
         _format_path("/messages/{}/retry", message_id),
@@ -109,14 +109,14 @@ def retry(
 def resolve(
     message_id: str, outcome: str, *, recipients: Sequence[str] | None = None
 ) -> Call[Message]:
-    """Say what became of uncertain recipients: `sent`, `bounced`, or that it is to `retry`."""
+    """Set the outcome of uncertain recipients: `sent`, `bounced` or `retry`."""
     addresses = None if recipients is None else list(recipients)
     body = {"as": outcome, "recipients": addresses}
     return Call("POST", _format_path("/messages/{}/resolve", message_id), body)
 
 
 def suppress(address: str, **fields: Any) -> Call[Suppression]:  # noqa: ANN401 - of the API
-    """Send nothing to an address any more: at all, or with a `tag`."""
+    """Stop sending to an address: all messages, or those with a `tag`."""
     return Call("POST", "/suppressions", {"address": address, **fields})
 
 
@@ -130,15 +130,15 @@ def _make_listing(path: str, filters: Mapping[str, Any], cursor: str | None) -> 
 
 
 def messages(cursor: str | None = None, **filters: Any) -> Call[Page[Message]]:  # noqa: ANN401 - of the API
-    """A part of the messages that match, newest first."""
+    """List a page of messages, newest first."""
     return _make_listing("/messages", filters, cursor)
 
 
 def suppressions(cursor: str | None = None, **filters: Any) -> Call[Page[Suppression]]:  # noqa: ANN401 - of the API
-    """A part of the suppressions that match, newest first."""
+    """List a page of suppressions, newest first."""
     return _make_listing("/suppressions", filters, cursor)
 
 
 def events(cursor: str | None = None, **filters: Any) -> Call[Page[Event]]:  # noqa: ANN401 - of the API
-    """The events after a cursor, oldest first; `next_cursor` is never null."""
+    """List a page of events, oldest first. `next_cursor` is never null."""
     return _make_listing("/events", filters, cursor)

@@ -25,7 +25,7 @@ TIMEOUT_SECONDS: Final = 30.0
 RETRIES: Final = 5
 FIRST_WAIT_SECONDS: Final = 0.5
 MAX_WAIT_SECONDS: Final = 30.0
-# The service was not at it, or is at it already.
+# The service did not process the request, or still does.
 RETRIED_STATUSES: Final = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -38,7 +38,7 @@ IN_FLIGHT: Final = "idempotency-key-in-flight"
 
 
 class _Attempt:
-    """One call, and how often it may still be sent."""
+    """One call and its remaining retries."""
 
     def __init__(self, call: Call[Any], retries: int) -> None:
         self._call = call
@@ -46,7 +46,7 @@ class _Attempt:
         self._waits = 0
 
     def request(self, http: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
-        """What is sent."""
+        """Build the HTTP request."""
         call = self._call
         query = {name: value for name, value in (call.query or {}).items() if value is not None}
         headers = {} if call.idempotency_key is None else {"Idempotency-Key": call.idempotency_key}
@@ -55,9 +55,9 @@ class _Attempt:
         )
 
     def wait_after(self, result: httpx2.Response | httpx2.TransportError) -> float | None:
-        """How many seconds to wait before it is sent again; None: what was found counts.
+        """Return the seconds before the next retry, or None if the result is final.
 
-        Raises NoAnswerError where nothing was, and ApiError where the service said no.
+        Raises NoAnswerError without a response, and ApiError for an error response.
         """
         is_last = self._retries_left == 0
         self._retries_left -= 1
@@ -109,7 +109,7 @@ def _read_content(response: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _sync(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], T]:
-    """The method that makes a call and answers what comes of it."""
+    """Make a method that sends a call and returns its result."""
 
     @wraps(make)
     def method(self: "Heloise", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -119,7 +119,7 @@ def _sync(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], T]:
 
 
 def _async(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], Awaitable[T]]:
-    """The same to be awaited."""
+    """Make a coroutine method that sends a call and returns its result."""
 
     @wraps(make)
     async def method(self: "AsyncHeloise", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -129,9 +129,9 @@ def _async(make: Callable[P, Call[T]]) -> Callable[Concatenate[Any, P], Awaitabl
 
 
 class Heloise:
-    """A client for one tenant. `tenant` names it, where `key` is an admin's.
+    """A client for one tenant. With an admin key, `tenant` names it.
 
-    Closed by `close`, or with its block. Raises ApiError and NoAnswerError.
+    Use it in a `with` block, or call `close`. Methods raise ApiError and NoAnswerError.
     """
 
     def __init__(
@@ -157,11 +157,11 @@ class Heloise:
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._http.close()
 
     def call(self, call: Call[T]) -> T:
-        """The answer to a call, however often it has to be sent."""
+        """Send a call, with retries, and return its result."""
         attempt = _Attempt(call, self._retries)
         while True:
             result: httpx2.Response | httpx2.TransportError
@@ -200,7 +200,7 @@ class Heloise:
 
 
 class AsyncHeloise:
-    """The same for asyncio: each method is awaited."""
+    """The client for asyncio. Await each method."""
 
     def __init__(
         self,
@@ -225,11 +225,11 @@ class AsyncHeloise:
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def call(self, call: Call[T]) -> T:
-        """The answer to a call, however often it has to be sent."""
+        """Send a call, with retries, and return its result."""
         attempt = _Attempt(call, self._retries)
         while True:
             result: httpx2.Response | httpx2.TransportError
@@ -261,7 +261,7 @@ class AsyncHeloise:
         listing: Callable[..., Awaitable[Page[Item]]],
         **filters: Any,  # noqa: ANN401 - of the API
     ) -> AsyncIterator[Item]:
-        """Every item of a list, page by page."""
+        """Yield all items of a list, page by page."""
         cursor = None
         while True:
             page = await listing(cursor=cursor, **filters)

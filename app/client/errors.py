@@ -1,10 +1,10 @@
-"""Why a call did not succeed.
+"""Define the client's exceptions.
 
 The exception tree::
 
     HeloiseError
-    ├── ApiError         the service said no (RFC 9457): `slug`, `detail`, `errors`
-    └── NoAnswerError    it did not answer, however often it was asked
+    ├── ApiError         the service returned an error (RFC 9457)
+    └── NoAnswerError    the service did not respond, after all retries
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from typing import Any
 
 
 class HeloiseError(Exception):
-    """Root of everything that the client raises on purpose."""
+    """Base class of the client's exceptions."""
 
 
 class ApiError(HeloiseError):
-    """What the service answered: `slug` is the stable end of the problem's `type`."""
+    """An error response. `slug` is the last part of the problem's `type`."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         detail = str(problem.get("detail", f"the service answered {status}"))
@@ -29,9 +29,9 @@ class ApiError(HeloiseError):
 
 
 class NoAnswerError(HeloiseError):
-    """The service could not be asked; what was to be sent may have been accepted.
+    """No response. The service may have accepted the message.
 
-    Call again with the same `idempotency_key` to have it sent once.
+    Call again with the same `idempotency_key` to send it only once.
     """
 
     def __init__(self, reason: str, idempotency_key: str | None) -> None:

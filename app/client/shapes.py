@@ -23,7 +23,7 @@ MessageSource = Literal["api", "smtp", "resend", "cli"]
 
 
 class Reply(TypedDict):
-    """What a server said last."""
+    """The last reply of an SMTP server."""
 
     code: int | None
     enhanced_code: str | None
@@ -32,7 +32,7 @@ class Reply(TypedDict):
 
 
 class Report(TypedDict):
-    """What came back by mail after a message was sent."""
+    """A bounce or complaint that arrived by mail after sending."""
 
     kind: str
     code: str | None
@@ -41,7 +41,7 @@ class Report(TypedDict):
 
 
 class Recipient(TypedDict):
-    """Where a recipient stands; `address` is null once it is erased."""
+    """A recipient and its status. `address` is null once it is erased."""
 
     address: str | None
     name: str
@@ -85,7 +85,7 @@ Message = TypedDict(
 
 
 class Result(TypedDict):
-    """What became of one message of a batch: `message`, or the `problem`."""
+    """The result of one message of a batch: `message` or `problem`."""
 
     status: int
     message: Message | None
@@ -93,7 +93,7 @@ class Result(TypedDict):
 
 
 class Event(TypedDict):
-    """Something that happened."""
+    """An event of the tenant."""
 
     id: str
     type: str
@@ -103,7 +103,7 @@ class Event(TypedDict):
 
 
 class Suppression(TypedDict):
-    """Somebody who is sent nothing."""
+    """An address that the tenant does not send to."""
 
     id: str
     address: str
@@ -114,7 +114,7 @@ class Suppression(TypedDict):
 
 
 class Page(TypedDict, Generic[Item]):
-    """A part of a list."""
+    """A page of a list."""
 
     items: Sequence[Item]
     next_cursor: str | None

@@ -1,6 +1,6 @@
 """Define and read the settings.
 
-Only `main` and the commands read them: lower layers get their values as arguments.
+Only `main` and the commands read them. Lower layers get values as arguments.
 """
 
 from app.settings.model import (

@@ -1,6 +1,6 @@
 """Define the types of settings and their checks.
 
-Each check raises ValueError with a reason; the reason for a secret never quotes it.
+Each check raises ValueError with a reason that quotes no secret.
 """
 
 import ipaddress
@@ -23,12 +23,12 @@ ADMIN: Final = "admin"
 
 
 def parse_ports(text: str) -> tuple[range, ...]:
-    """The ports in `25,465,1000-2000`; raises ValueError for anything else."""
+    """Parse ports and ranges such as `25,465,1000-2000`; raises ValueError."""
     return tuple(_parse_port_range(part.strip()) for part in text.split(","))
 
 
 def parse_port_list(text: str) -> tuple[int, ...]:
-    """The ports in `587,2525`, none in `none`; raises ValueError for anything else."""
+    """Parse ports such as `587,2525`, or `none`; raises ValueError."""
     if text.strip() == "none":
         return ()
     ranges = parse_ports(text)
@@ -48,9 +48,9 @@ def _parse_port_range(part: str) -> range:
 
 
 def parse_servers(text: str) -> tuple[tuple[str, int], ...]:
-    """Addresses with their ports, 53 where none is given, in `192.0.2.1,[2001:db8::1]:5353`.
+    """Parse addresses with optional ports (default 53); raises ValueError.
 
-    Raises ValueError for anything else.
+    Example: `192.0.2.1,[2001:db8::1]:5353`.
     """
     return tuple(_parse_server(part.strip()) for part in text.split(",") if part.strip())
 
@@ -64,16 +64,15 @@ def _parse_server(part: str) -> tuple[str, int]:
 
 
 def parse_networks(text: str) -> tuple[IPNetwork, ...]:
-    """The networks in `10.0.0.0/8,192.0.2.1`; raises ValueError for anything else.
+    """Parse networks and addresses such as `10.0.0.0/8,192.0.2.1`; raises ValueError.
 
-    An address is a network of its own. One with bits beyond its mask is refused, for what was
-    meant by it is not known.
+    A network with host bits set is refused, because its meaning is unclear.
     """
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def parse_domains(text: str) -> tuple[str, ...]:
-    """The domains in `example.com,*.example.com`; raises ValueError for anything else."""
+    """Parse domains such as `example.com,*.example.com`; raises ValueError."""
     return tuple(_check_domain(part) for part in text.split(",") if part.strip())
 
 
@@ -101,9 +100,10 @@ def _check_database_url(text: str) -> str:
 
 
 def parse_admin_keys(text: str) -> dict[str, str]:
-    """The keys in `ann:key1,bob:key2` by name; a single one may have none, and is `admin`'s.
+    """Parse `ann:key1,bob:key2` to keys by name.
 
-    Raises ValueError for anything else, without quoting a key.
+    A single key may have no name and gets the name `admin`. Raises ValueError, without quoting a
+    key.
     """
     keys_by_name: dict[str, str] = {}
     parts = split_list(text)
@@ -134,7 +134,7 @@ def _check_token(token: SecretStr) -> SecretStr:
 
 
 def split_list(text: str) -> list[str]:
-    """The items of a list that stand apart by commas, blanks or line ends."""
+    """Split a list at commas, blanks and line ends."""
     return [item for item in re.split(r"[,\s]+", text) if item]
 
 
@@ -152,7 +152,7 @@ def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 
 
 def _check_with(parse: Callable[[str], object]) -> AfterValidator:
-    """A check that this parser takes the text, which is kept as it is."""
+    """Build a validator that calls `parse` and keeps the text."""
 
     def check(text: str) -> str:
         parse(text)

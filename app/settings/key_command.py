@@ -13,11 +13,12 @@ COMMAND_SECONDS: Final = 30
 VARIABLE: Final = "HELOISE_SECRET_KEYS_COMMAND"
 
 
-@lru_cache(maxsize=1)  # a process runs it once, however many of its parts need keys
+@lru_cache(maxsize=1)  # a process runs it once
 def run_key_command(command: str) -> tuple[bytes, ...]:
-    """The keys that a command prints, newest first, apart by commas, blanks or line ends.
+    """Run a command and parse the keys that it prints, newest first.
 
-    What it writes to stderr goes to ours. Raises SettingsError, which quotes nothing of a key.
+    Keys are separated by commas, blanks or line ends. The command inherits stderr. Raises
+    SettingsError, which quotes no key.
     """
     words = shlex.split(command)
     try:

@@ -48,7 +48,7 @@ NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """What a setting's type does not say: unit, what to write, whether its value is secret."""
+    """Metadata of a setting: unit, expected value, whether it is secret."""
 
     unit: str = ""
     expects: str = ""
@@ -56,10 +56,10 @@ class SettingInfo:
 
 
 class Settings(BaseSettings):
-    """The settings, checked.
+    """The validated settings.
 
-    Precedence: arguments, environment, `.env`, files in the secrets folder, default. A value that
-    is empty in the environment or in `.env` counts as not given.
+    Precedence: arguments, environment, `.env`, files in the secrets folder, default. An empty value
+    in the environment or in `.env` counts as unset.
     """
 
     model_config = SettingsConfigDict(
@@ -400,7 +400,7 @@ class Settings(BaseSettings):
     )
     secrets_dir: Annotated[DirectoryPath, SettingInfo(expects="an existing folder")] = Field(
         SECRETS_DIR,
-        validate_default=False,  # it need not be there, one that is named must
+        validate_default=False,  # only a folder that you name must exist
         description="A folder with one file per setting, each named after its setting"
         " (`heloise_admin_key`).",
     )
@@ -414,15 +414,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """As usual, with the secrets folder that the first three sources name."""
+        """Add the secrets folder that the other sources name."""
         del file_secret_settings
         stronger = (init_settings, env_settings, dotenv_settings)
-        named = (source().get("secrets_dir") for source in stronger)
-        folder = next(filter(None, named), SECRETS_DIR)
+        folders = (source().get("secrets_dir") for source in stronger)
+        folder = next(filter(None, folders), SECRETS_DIR)
         return (*stronger, build_secrets_source(settings_cls, Path(folder)))
 
     def build_retention(self) -> Retention:
-        """How long what is kept of a tenant that does not say it itself."""
+        """Build the retention of tenants that set none."""
         return Retention(
             content_days=self.content_retention_days,
             recipient_days=self.recipient_retention_days,
@@ -432,36 +432,36 @@ class Settings(BaseSettings):
         )
 
     def build_routing(self) -> Routing:
-        """Whom this installation sends to."""
+        """Build the rules on recipients of this installation."""
         rule = RecipientRule(self.redirect_all_to, parse_domains(self.allowed_recipient_domains))
         return Routing((), self.simulator_domain).with_rule(rule)
 
     def build_guard(self) -> AddressGuard:
-        """Where connections may go."""
+        """Build the guard that restricts connections."""
         ports = parse_ports(self.allowed_ports)
         return AddressGuard(
             allow_private=self.allow_private_hosts,
-            is_port_allowed=lambda port: any(port in each for each in ports),
+            is_port_allowed=lambda port: any(port in port_range for port_range in ports),
             allowed=parse_networks(self.allowed_networks),
             denied=parse_networks(self.denied_networks),
         )
 
     def parse_admin_keys(self) -> dict[str, str]:
-        """The admin keys by name; none where nobody manages tenants over HTTP."""
+        """Return the admin keys by name, if any."""
         return parse_admin_keys(self.admin_key.get_secret_value()) if self.admin_key else {}
 
     def metrics_secret(self) -> str | None:
-        """What `/metrics` asks for; None where it asks for nothing."""
+        """Return the token that `/metrics` requires, or None."""
         return self.metrics_token.get_secret_value() if self.metrics_token else None
 
     def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
-        """The DNS servers to ask, each an address and a port; none for the machine's own."""
+        """Return the DNS servers as (address, port). Empty: the machine's own."""
         return parse_servers(self.dns_servers)
 
     def load_encryption_keys(self) -> tuple[bytes, ...]:
-        """The keys for the vault, newest first.
+        """Return the encryption keys, newest first.
 
-        Raises SettingsError where there is none, or the command that is to print some does not.
+        Raises SettingsError if there is none or the command fails.
         """
         keys = tuple(parse_key(key.get_secret_value()) for key in self.secret_keys)
         if self.secret_keys_command is not None:
@@ -473,34 +473,34 @@ class Settings(BaseSettings):
 
 
 def build_secrets_source(settings: type[BaseSettings], folder: Path) -> SecretsSettingsSource:
-    """The files in `folder`, of which a missing one has none.
+    """Read settings from files in `folder`, if it exists.
 
-    Whether it must exist is checked with the other settings.
+    The validation of settings checks whether it must exist.
     """
     return SecretsSettingsSource(settings, secrets_dir=folder if folder.is_dir() else ())
 
 
 def variable_name(field: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     return PREFIX + field.upper()
 
 
 def get_info(field: str) -> SettingInfo:
-    """What is known of a field beyond its type."""
+    """Return a field's metadata."""
     metadata = Settings.model_fields[field].metadata
     return next((item for item in metadata if isinstance(item, SettingInfo)), SettingInfo())
 
 
 def get_description(field: str) -> str:
-    """What a setting does, in a sentence."""
+    """Return a setting's description."""
     return Settings.model_fields[field].description or ""
 
 
 def describe_expectation(field: str) -> str:
-    """What a value of this field should be, to put after `should be`."""
+    """Describe valid values, to follow the words `should be`."""
     info = Settings.model_fields[field]
-    if stated := get_info(field).expects:
-        return stated
+    if expected := get_info(field).expects:
+        return expected
     if get_origin(info.annotation) is Literal:
         return "one of " + ", ".join(get_args(info.annotation))
     if info.annotation is bool:

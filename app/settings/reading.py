@@ -29,7 +29,7 @@ SHOWN_CHARACTERS: Final = 60
 
 
 class Source(StrEnum):
-    """Where a value was found, strongest first."""
+    """The source of a value, strongest first."""
 
     ENVIRONMENT = "environment"
     DOTENV = ".env"
@@ -38,7 +38,7 @@ class Source(StrEnum):
 
 
 class ShownSetting(NamedTuple):
-    """A setting as a person may see it: its variable, its value without secrets, its source."""
+    """A setting for display: variable, masked value and source."""
 
     name: str
     value: str
@@ -46,9 +46,9 @@ class ShownSetting(NamedTuple):
 
 
 def read_settings() -> Settings:
-    """The settings as they stand now.
+    """Read and validate the settings.
 
-    Raises SettingsError that names every wrong one: what was found, and what it should be.
+    Raises SettingsError, which names each invalid setting, its value and the expected one.
     """
     try:
         return Settings()
@@ -61,12 +61,12 @@ def read_settings() -> Settings:
         report = "The file .env is not UTF-8 text."
     except OSError as error:
         report = f"Cannot read the file {error.filename}: {error.strerror}"
-    # Raised here, and not above, so that no error with the values in it hangs on as its context.
+    # Raised outside the handlers, so that the error's context holds no values.
     raise SettingsError(report)
 
 
 def list_settings(settings: Settings) -> list[ShownSetting]:
-    """Every setting with its value, secrets masked, and where it was found."""
+    """List all settings with masked values and their sources."""
     values_by_field = _read_values()
     return [
         ShownSetting(
@@ -79,12 +79,12 @@ def list_settings(settings: Settings) -> list[ShownSetting]:
 
 
 def format_default(field: str) -> str:
-    """The default of a field as one would write it; empty where there is none."""
+    """Format the default of a field; empty if it has none."""
     return _mask(field, Settings.model_fields[field].default)
 
 
 def find_unknown_variables() -> list[tuple[str, str | None]]:
-    """Names that begin like a setting and are none, each with the setting that comes closest."""
+    """List unknown HELOISE_ variables, each with the closest setting."""
     setting_names = {variable_name(field) for field in Settings.model_fields}
     names = {name.upper() for name in _list_names()}
     return [
@@ -119,7 +119,7 @@ def _read_values_above_secrets() -> dict[str, tuple[Source, object]]:
 
 
 def _read_values() -> dict[str, tuple[Source, object]]:
-    """What was given for each field, as text, by the strongest source that has it."""
+    """Return the strongest source and text of each field that is set."""
     secrets = build_secrets_source(Settings, _find_secrets_folder())()
     return {
         **{field: (Source.SECRETS, value) for field, value in secrets.items()},
